@@ -1,0 +1,1 @@
+"""The assets: what the pipeline makes, one module for each stage."""

@@ -1,0 +1,1 @@
+"""The procedural road world, written in the layout of CULane."""

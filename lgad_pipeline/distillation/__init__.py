@@ -1,0 +1,1 @@
+"""Label-guided attention distillation: attention maps, taps on a network, the loss."""

@@ -1,0 +1,1 @@
+"""Scores: the CULane and TuSimple metrics and the comparison of two models."""

@@ -1,0 +1,37 @@
+"""Files that are either the old or the new, never half."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lgad_pipeline.errors import LgadError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it takes the place of `path`, else it is removed.
+
+    The name carries the process id, so that two processes may write the same file at once: the last one wins.
+
+    Raises:
+        LgadError: the folder cannot be written to.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield beside
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except PermissionError as error:
+        raise LgadError(
+            f"{path} cannot be written ({error.strerror}); give write permission or choose another folder."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to `path` in one step."""
+    with atomic_path(path) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What a lane is: lane files, splines, slots, label maps, and the way back from probability maps."""

@@ -1,0 +1,1 @@
+"""Lane-segmentation networks, and how one is found by name."""

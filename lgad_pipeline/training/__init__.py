@@ -1,0 +1,1 @@
+"""Training of teachers and students: one loop, tasks that name their losses, resumable checkpoints."""

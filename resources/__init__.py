@@ -1,0 +1,1 @@
+"""The resources: what the assets reach."""
