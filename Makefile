@@ -20,4 +20,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## Create .venv and install
 
-.PHONY: help setup
+test: $(STAMP) ## Run the tests
+	$(BIN)/pytest
+
+lint: $(STAMP) ## Lint, check types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+.PHONY: help setup test lint

@@ -43,7 +43,7 @@ class View:
         if picture.shape[:2] != self.frame_size:
             raise LgadError(
                 f"A picture of {picture.shape[1]} x {picture.shape[0]} px came where the view expects "
-                f"{self.frame_size[1]} x {self.frame_size[0]}; correct frame_size of the data set in lgad.yaml."
+                f"{self.frame_size[1]} x {self.frame_size[0]}; set the data set's frame_size in lgad.yaml."
             )
         height, width = self.image_size
         return cv2.resize(picture[self.crop_top :], (width, height), interpolation=interpolation)
