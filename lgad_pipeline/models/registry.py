@@ -1,0 +1,56 @@
+"""How a network is found by name."""
+
+import importlib
+from collections.abc import Callable
+
+from torch import nn
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.models.enet import ENet
+from lgad_pipeline.models.spec import NetworkSpec
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"enet": ENet}
+
+
+def build(spec: NetworkSpec) -> nn.Module:
+    """Build the network that `spec` names, with random weights from torch's global generator.
+
+    A network of one's own is a `torch.nn.Module` class named by its import path, `package.module:Class`. It is
+    called with the keywords `in_channels`, `slots`, `image_size` and `width`; its forward takes images
+    (B, in_channels, H, W) and returns a `LaneOutput`.
+
+    Raises:
+        LgadError: no network has that name, or the class cannot be imported.
+    """
+    network_class = NETWORKS.get(spec.name) or _imported(spec.name)
+    return network_class(
+        in_channels=spec.in_channels, slots=spec.slots, image_size=spec.image_size, width=spec.width
+    )
+
+
+def attention_layers(spec: NetworkSpec) -> tuple[str, ...]:
+    """Names of the layers whose attention a student of this network mimics unless told otherwise.
+
+    Raises:
+        LgadError: the network does not say; the paths then have to be named in the distillation settings.
+    """
+    layers = getattr(NETWORKS.get(spec.name) or _imported(spec.name), "attention_layers", None)
+    if not layers:
+        raise LgadError(
+            f"Network {spec.name} has no default attention layers; name them under distillation.paths, "
+            "or give its class an attribute attention_layers with names of its modules."
+        )
+    return tuple(layers)
+
+
+def _imported(path: str) -> Callable[..., nn.Module]:
+    module, _, name = path.partition(":")
+    if not name:
+        raise LgadError(
+            f"Network {path} is not known; choose one of {', '.join(sorted(NETWORKS))}, "
+            "or give an import path such as mypackage.nets:MyNet."
+        )
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise LgadError(f"Network {path} cannot be imported ({error}); correct the import path.") from error
