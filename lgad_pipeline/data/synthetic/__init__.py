@@ -1,1 +1,1 @@
-"""The procedural road world, written in the layout of CULane."""
+"""A procedural road world that writes a data set in CULane's layout."""
