@@ -1,0 +1,47 @@
+"""Reading files that a list names, without leaving the data set's root."""
+
+import os
+import stat
+from pathlib import Path
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import resolve_inside
+
+
+def read_inside(root: Path, relative: str, limit: int) -> bytes:
+    """Bytes of the regular file `relative` below `root`, links followed only as long as they stay below it.
+
+    Args:
+        root: the data set's folder.
+        relative: path below it.
+        limit: the most bytes that such a file may have.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        LgadError: it lies outside `root`, is not a regular file, is larger than `limit`, or cannot be read. The
+            sentence leaves the file's name to the caller.
+    """
+    real_root, path = os.path.realpath(root), os.path.realpath(resolve_inside(root, relative))
+    if not path.startswith(os.path.join(real_root, "")):
+        raise LgadError("leads out of the data root by a link; put the file itself there")
+    try:
+        # Without O_NONBLOCK a named pipe would keep the reader waiting for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise LgadError("is not a regular file; put the file itself there")
+            if status.st_size > limit:
+                raise LgadError(
+                    f"has {status.st_size} bytes, more than the {limit} a file of its kind needs; restore the file"
+                )
+            return stream.read(limit)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LgadError(f"cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def frame_limit(frame_size: tuple[int, int]) -> int:
+    """The most bytes that a compressed frame of (H, W) pixels may have: what it has uncompressed."""
+    height, width = frame_size
+    return 4 * height * width + (1 << 16)
