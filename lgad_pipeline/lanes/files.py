@@ -1,0 +1,184 @@
+"""Lane files and list files in CULane's layout: read with their faults named, written in one step.
+
+A lane file holds one lane a line, `x y x y ...`, in frame pixels. A list file names one frame a line, in its
+first column; some entries of the published lists start with `/`, some do not.
+"""
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.files import write_text
+
+FARTHEST = 1e6
+"""Coordinates beyond this many pixels are no lane's."""
+
+NO_POINTS = np.zeros((0, 2), np.float32)
+
+
+class SetAside(NamedTuple):
+    """A line that could not be used, and why. `line` counts from 1; 0 stands for the file as a whole."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}, line {self.line}" if self.line else self.file
+        return f"{place}: {self.reason}."
+
+
+class LaneFileError(LgadError):
+    """A lane file or a list file that cannot be used as it is."""
+
+
+def parse_lanes(
+    content: bytes, path: Path | str, set_aside: list[SetAside] | None = None
+) -> list[np.ndarray]:
+    """Lanes of a lane file's content, each float32 (N, 2) as (x, y) in frame pixels.
+
+    A blank line is a lane without points, as in the official tools.
+
+    Args:
+        content: the bytes of the file.
+        path: where they come from, for messages.
+        set_aside: where bad lines are noted; such a line becomes a lane without points. None: the first
+            bad line is an error.
+
+    Raises:
+        LaneFileError: a bad line, and `set_aside` is None.
+    """
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    lanes = []
+    for number, line in enumerate(lines, 1):
+        try:
+            lanes.append(_parse_line(line))
+        except ValueError as error:
+            fault = SetAside(str(path), number, str(error))
+            if set_aside is None:
+                raise LaneFileError(str(fault)) from None
+            set_aside.append(fault)
+            lanes.append(NO_POINTS)
+    return lanes
+
+
+def _parse_line(line: bytes) -> np.ndarray:
+    words = line.split()
+    if not words:
+        return NO_POINTS
+    try:
+        values = list(map(float, words))
+    except ValueError:
+        values = None
+    if values is None or b"_" in line:
+        word = next(word for word in words if not _is_number(word))
+        raise ValueError(
+            f"{word.decode(errors='replace')[:40]!r} is not a number; write the lane as x y x y ..."
+        )
+    if len(values) % 2:
+        raise ValueError(
+            f"{len(values)} values do not make x y pairs; add the missing one or remove the line"
+        )
+    if not (max(values) <= FARTHEST and min(values) >= -FARTHEST and isfinite(sum(values))):
+        word = next(word for word, value in zip(words, values, strict=True) if not abs(value) <= FARTHEST)
+        raise ValueError(
+            f"the coordinate {word.decode()} is not a place near a frame; correct it or remove the line"
+        )
+    return np.array(values, np.float32).reshape(-1, 2)
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return b"_" not in word
+
+
+def read_lanes(path: Path, set_aside: list[SetAside] | None = None) -> list[np.ndarray]:
+    """Lanes of the lane file `path`; see `parse_lanes`.
+
+    Raises:
+        LaneFileError: the file cannot be read; or it has a bad line, and `set_aside` is None.
+    """
+    return parse_lanes(read_bytes(path), path, set_aside)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of `path`.
+
+    Raises:
+        LaneFileError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LaneFileError(f"{path} cannot be read ({error.strerror}); correct the path.") from error
+
+
+def write_lanes(path: Path, lanes: Sequence[np.ndarray]) -> None:
+    """Write lanes, each (N, 2) as (x, y) in frame pixels, one a line with a trailing space as CULane has it.
+
+    Numbers are the shortest that give the same single-precision value when read again.
+    """
+    lines = ["".join(f"{value!s} " for value in _shortest(lane)) + "\n" for lane in lanes]
+    write_text(path, "".join(lines))
+
+
+def _shortest(lane: np.ndarray) -> list[str]:
+    values = np.asarray(lane, np.float32).ravel()
+    return [np.format_float_positional(value, trim="-") for value in values]
+
+
+def read_list(path: Path, set_aside: list[SetAside] | None = None) -> list[str]:
+    """Frames named by a list file, relative to the data root, without a leading slash; blank lines are skipped.
+
+    Args:
+        path: a list such as `test.txt` or `train_gt.txt`; the first column is the frame.
+        set_aside: where entries that lead out of the root are noted. None: the first one is an error.
+
+    Raises:
+        LaneFileError: the file cannot be read, or names no frame; or an entry leads out of the root and
+            `set_aside` is None.
+    """
+    frames = []
+    for number, line in enumerate(read_bytes(path).decode("utf-8", errors="replace").split("\n"), 1):
+        words = line.split()
+        if not words:
+            continue
+        frame = words[0].lstrip("/")
+        if not frame or ".." in frame.split("/"):
+            reason = f"the entry {words[0]!r} leads out of the data root; name a frame below it"
+            fault = SetAside(str(path), number, reason)
+            if set_aside is None:
+                raise LaneFileError(str(fault))
+            set_aside.append(fault)
+            continue
+        frames.append(frame)
+    if not frames:
+        raise LaneFileError(f"{path} names no frame; give a list with one frame a line.")
+    return frames
+
+
+def resolve_inside(root: Path, relative: str) -> Path:
+    """`root / relative`, with a leading slash of `relative` ignored.
+
+    Raises:
+        LaneFileError: `relative` leads out of `root`.
+    """
+    inside = relative.lstrip("/")
+    if not inside or ".." in inside.split("/"):
+        raise LaneFileError(f"{relative!r} leads out of {root}; name a file below it.")
+    return root / inside
+
+
+def lane_file(root: Path, frame: str) -> Path:
+    """The lane file of `frame` below `root`: its last ending replaced by `.lines.txt`."""
+    stem, dot, ending = frame.rpartition(".")
+    return resolve_inside(root, f"{stem if dot else ending}.lines.txt")

@@ -1,0 +1,210 @@
+"""The natural cubic spline of the two CULane tools, many lanes at a time.
+
+Points are single precision and so are the results; what lies between is double precision, with the
+differences of coordinates taken in single precision first. The order of operations is the tools', so that
+results agree to the last bit. Many lanes are kept end to end in one array ("ragged"), with offsets.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_BATCH = 1 << 16
+"""Points, padding included, that are solved for at once: bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Points of many lanes, end to end.
+
+    Attributes:
+        points: (M, 2) as (x, y).
+        offsets: (lanes + 1,) int; lane i is `points[offsets[i]:offsets[i + 1]]`.
+    """
+
+    points: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lane(self) -> np.ndarray:
+        """(M,) index of the lane that each point belongs to."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for begin, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+            yield self.points[begin:end]
+
+
+def ragged(lanes: Sequence[np.ndarray]) -> Ragged:
+    """Lay lanes, each (N, 2), end to end, in single precision."""
+    offsets = np.zeros(len(lanes) + 1, np.int64)
+    np.cumsum([len(lane) for lane in lanes], out=offsets[1:])
+    points = np.concatenate([np.zeros((0, 2), np.float32), *lanes], dtype=np.float32)
+    return Ragged(points, offsets)
+
+
+def second_derivatives(points: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Chord lengths and second derivatives of natural splines, with respect to chord length.
+
+    Args:
+        points: float32 (B, N, 2), lanes padded at their ends with anything finite.
+        counts: (B,) points of each lane, at least 3.
+
+    Returns:
+        h (B, N-1) and M (B, N, 2), float64; NaN throughout a lane with two equal neighbours.
+    """
+    # Lanes lie along the last axis: the recurrences below run over points, for all lanes at once.
+    delta = np.diff(points.transpose(1, 2, 0), axis=0).astype(np.float64)  # (N-1, 2, B)
+    h = np.sqrt(delta[:, 0] * delta[:, 0] + delta[:, 1] * delta[:, 1])  # (N-1, B)
+    moments = np.zeros((points.shape[1], 2, len(points)))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slope = delta / h[:, None]
+        right = 6 * (slope[1:] - slope[:-1])  # (N-2, 2, B)
+        diagonal = 2 * (h[:-1] + h[1:])
+        upper = h[1:].copy()
+        upper[0] /= diagonal[0]
+        right[0] /= diagonal[0]
+        for i in range(1, len(upper)):
+            pivot = diagonal[i] - h[i] * upper[i - 1]
+            upper[i] /= pivot
+            right[i] = (right[i] - h[i] * right[i - 1]) / pivot
+        inner = np.arange(1, points.shape[1] - 1)[:, None] < counts - 1  # (N-2, B)
+        for i in range(len(upper) - 1, -1, -1):
+            moments[i + 1] = np.where(inner[i], right[i] - upper[i] * moments[i + 2], 0)
+    return h.T, moments.transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Cubic pieces of many splines: p(t) = a + b t + c t^2 + d t^3 for t in [0, h).
+
+    Attributes:
+        a, b, c, d: float64 (S, 2).
+        h: float64 (S,) chord lengths, px.
+        lane: (S,) index of the lane.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    d: np.ndarray
+    h: np.ndarray
+    lane: np.ndarray
+
+    def at(self, t: np.ndarray, segment: np.ndarray | slice) -> np.ndarray:
+        """Points float64 (..., 2) at t (...,) on the segments chosen."""
+        t = t[..., None]
+        square = t * t
+        result = self.a[segment] + self.b[segment] * t
+        result += self.c[segment] * square
+        square *= t
+        result += self.d[segment] * square
+        return result
+
+
+def segments(lanes: Ragged) -> Segments:
+    """The cubic pieces of the natural splines through lanes of at least 3 points, in the lanes' order."""
+    counts = np.diff(lanes.offsets)
+    pieces = len(lanes.points) - len(counts)
+    h = np.empty(pieces)
+    m0, m1 = np.empty((pieces, 2)), np.empty((pieces, 2))
+    first = lanes.offsets[:-1] - np.arange(len(counts))  # a lane's first piece
+    for group in _groups(counts):
+        columns = np.arange(counts[group].max())
+        inside = np.minimum(columns, counts[group, None] - 1)
+        group_h, moments = second_derivatives(
+            lanes.points[lanes.offsets[group, None] + inside], counts[group]
+        )
+        valid = columns[:-1] < counts[group, None] - 1
+        piece = (first[group, None] + columns[:-1])[valid]
+        h[piece], m0[piece], m1[piece] = group_h[valid], moments[:, :-1][valid], moments[:, 1:][valid]
+    lane = np.repeat(np.arange(len(counts)), counts - 1)
+    start = np.arange(pieces) + lane
+    a = lanes.points[start]
+    delta = (lanes.points[start + 1] - a).astype(np.float64)
+    height = h[:, None]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        b = delta / height - (2 * height * m0 + height * m1) / 6
+        d = (m1 - m0) / (6 * height)
+    return Segments(a.astype(np.float64), b, m0 / 2, d, h, lane)
+
+
+def _groups(counts: np.ndarray) -> Iterator[np.ndarray]:
+    """Lanes of similar length together, so that padding them to one length costs little."""
+    order = np.argsort(counts, kind="stable")
+    begin = 0
+    while begin < len(order):
+        end = begin + 1
+        while end < len(order) and (end + 1 - begin) * counts[order[end]] <= _BATCH:
+            end += 1
+        yield order[begin:end]
+        begin = end
+
+
+def sample_times(lanes: Ragged, times: int = 50) -> Ragged:
+    """*Times* sampling: each piece at t = k h / times, k = 0 .. times - 1, then the lane's last point.
+
+    Args:
+        lanes: lanes of at least 3 points each.
+        times: samples a piece.
+
+    Returns:
+        float32 points, (N - 1) * times + 1 a lane.
+    """
+    pieces = segments(lanes)
+    step = pieces.h / times
+    t = step[:, None] * np.arange(times)
+    begin = np.arange(len(step)) * times + pieces.lane
+    return _gather(lanes, (np.diff(lanes.offsets) - 1) * times, t, begin[:, None] + np.arange(times), pieces)
+
+
+def sample_steps(lanes: Ragged) -> Ragged:
+    """*Step* sampling: each piece at t = 0, 1, 2, ... < h, then the lane's last point.
+
+    Args:
+        lanes: lanes of at least 2 points each; one of 2 gets its midpoint inserted first.
+
+    Returns:
+        float32 points, about one a pixel of length.
+    """
+    lanes = _with_midpoints(lanes)
+    pieces = segments(lanes)
+    counts = np.ceil(np.nan_to_num(pieces.h)).astype(np.int64)
+    before = np.cumsum(counts) - counts
+    segment = np.repeat(np.arange(len(counts)), counts)
+    index = np.arange(len(segment))
+    t = (index - before[segment]).astype(np.float64)
+    samples = np.bincount(pieces.lane, counts, len(lanes.offsets) - 1).astype(np.int64)
+    return _gather(lanes, samples, t, index + pieces.lane[segment], pieces, segment)
+
+
+def _gather(
+    lanes: Ragged,
+    samples: np.ndarray,
+    t: np.ndarray,
+    place: np.ndarray,
+    pieces: Segments,
+    segment: np.ndarray | None = None,
+) -> Ragged:
+    """Samples of the pieces at their places, and every lane's last point behind its own."""
+    offsets = np.zeros(len(lanes.offsets), np.int64)
+    np.cumsum(samples + 1, out=offsets[1:])
+    points = np.empty((offsets[-1], 2), np.float32)
+    chosen = np.arange(len(pieces.h))[:, None] if segment is None else segment
+    with np.errstate(invalid="ignore", over="ignore"):
+        points[place] = pieces.at(t, chosen)
+    points[offsets[1:] - 1] = lanes.points[lanes.offsets[1:] - 1]
+    return Ragged(points, offsets)
+
+
+def _with_midpoints(lanes: Ragged) -> Ragged:
+    short = np.flatnonzero(np.diff(lanes.offsets) == 2)
+    if not len(short):
+        return lanes
+    ends = lanes.offsets[short, None] + np.arange(2)
+    middle = lanes.points[ends].astype(np.float64).sum(axis=1) / 2
+    points = np.insert(lanes.points, lanes.offsets[short] + 1, middle.astype(np.float32), axis=0)
+    offsets = lanes.offsets.copy()
+    offsets[1:] += np.cumsum(np.diff(lanes.offsets) == 2)
+    return Ragged(points, offsets)
