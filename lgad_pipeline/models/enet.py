@@ -137,7 +137,7 @@ class Upsampling(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        shortcut = functional.max_unpool2d(self.shortcut(features), indices, 2)
+        shortcut = functional.max_unpool2d(self.shortcut(features), indices, [2, 2])
         return self.activation(shortcut + self.residual(features))
 
 
@@ -182,9 +182,7 @@ class Decoder(nn.Module):
         self.stage5 = Bottleneck(first, relu=True)
         self.logits = nn.ConvTranspose2d(first, classes, 3, 2, padding=1, output_padding=1, bias=False)
 
-    def forward(
-        self, features: torch.Tensor, indices1: torch.Tensor, indices2: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, indices1: torch.Tensor, indices2: torch.Tensor) -> torch.Tensor:
         features = self.stage4(self.up4(features, indices2))  # (B, 64, H / 4, W / 4)
         features = self.stage5(self.up5(features, indices1))  # (B, 16, H / 2, W / 2)
         return self.logits(features)

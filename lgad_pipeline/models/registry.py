@@ -15,8 +15,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {"enet": ENet}
 def build(spec: NetworkSpec) -> nn.Module:
     """Build the network that `spec` names, with random weights from torch's global generator.
 
-    A network of one's own is a `torch.nn.Module` class named by its import path, `package.module:Class`. It is
-    called with the keywords `in_channels`, `slots`, `image_size` and `width`; its forward takes images
+    A network of one's own is a `torch.nn.Module` class named by its import path, `package.module:Class`. It
+    is called with the keywords `in_channels`, `slots`, `image_size` and `width`; its forward takes images
     (B, in_channels, H, W) and returns a `LaneOutput`.
 
     Raises:

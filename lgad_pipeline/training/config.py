@@ -1,0 +1,72 @@
+"""How a network is trained."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class OptimizerConfig(BaseModel):
+    """Optimizer and learning-rate schedule.
+
+    Attributes:
+        name: `adamw`, or `sgd` with Nesterov momentum (the published CULane recipes).
+        learning_rate: the highest one.
+        weight_decay: decoupled for adamw, an L2 penalty for sgd.
+        momentum: of sgd; beta 1 of adamw.
+        schedule: `one_cycle`, half a cosine up and half a cosine down, or `poly`, linear up and down by
+            (1 - progress)^0.9.
+        warmup_steps: steps of the way up.
+        gradient_clip: highest norm of all gradients together, or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=5e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    schedule: Literal["one_cycle", "poly"] = "one_cycle"
+    warmup_steps: int = Field(default=100, ge=0)
+    gradient_clip: float | None = Field(default=None, gt=0)
+
+
+class TrainingConfig(BaseModel):
+    """One training of one network, teacher or student.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: frames a step.
+        seed: of the initial weights, the batches, their augmentation and dropout.
+        optimizer: see `OptimizerConfig`.
+        background_weight: of the background class in the cross entropy (SCNN: 0.4).
+        iou_weight: of the soft IoU loss (ENet-SAD: 0.1).
+        existence_weight: of the existence loss (SCNN: 0.1).
+        ema_decay: of the averaged weights, which are those that are kept; 0 keeps the last ones.
+        precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
+        log_every: steps between two log entries; each holds the means since the one before.
+        validate_every: steps between two validations; the last step always validates.
+        checkpoint_seconds: at least this long between two checkpoints; what a killed run may lose.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=600, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    seed: int = Field(default=0, ge=0)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    background_weight: float = Field(default=0.4, gt=0)
+    iou_weight: float = Field(default=0.1, ge=0)
+    existence_weight: float = Field(default=0.1, ge=0)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    log_every: int = Field(default=20, ge=1)
+    validate_every: int = Field(default=200, ge=1)
+    checkpoint_seconds: float = Field(default=10.0, ge=0)
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        if self.optimizer.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps {self.optimizer.warmup_steps} must be fewer than the {self.steps} steps"
+            )
+        return self

@@ -1,0 +1,52 @@
+"""The learning rate as a pure function of the step, so that resuming needs no state of its own."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+from lgad_pipeline.training.config import OptimizerConfig
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Return the learning rate of `step`, 0 <= step < steps.
+
+    - one_cycle: half a cosine from 1/25 of the highest up, half a cosine down to 1/1000 of it (Smith and
+      Topin, "Super-convergence", 2018; the shape of `torch.optim.lr_scheduler.OneCycleLR`).
+    - poly: linear up, then (1 - progress)^0.9 (PytorchAutoDrive's and SCNN's CULane recipes).
+    """
+    warmup, highest = config.warmup_steps, config.learning_rate
+    if step < warmup:
+        up = (step + 1) / (warmup + 1)
+        if config.schedule == "poly":
+            return highest * up
+        return _cosine(highest / 25, highest, up)
+    progress = (step - warmup) / (steps - warmup)
+    if config.schedule == "poly":
+        return highest * (1 - progress) ** 0.9
+    return _cosine(highest, highest / 1000, progress)
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def build_optimizer(
+    config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Build the optimizer; its learning rate is set anew at every step."""
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.momentum > 0,
+        )
+    return torch.optim.AdamW(
+        parameters,
+        config.learning_rate,
+        betas=(config.momentum, 0.999),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
