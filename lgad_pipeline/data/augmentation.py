@@ -1,7 +1,8 @@
 """Augmentation of whole batches, on their device: the road seen by another camera, in another light.
 
-Geometry moves image and label together (bilinear and nearest); light changes the image alone. Covering part of
-the image (erasing, shadow, glare) leaves the label as it is, because CULane annotates lanes through occlusion.
+Geometry moves image and label together (bilinear and nearest); light changes the image alone. Covering part
+of the image (erasing, shadow, glare) leaves the label as it is, because CULane annotates lanes through
+occlusion.
 """
 
 import math
@@ -10,45 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch.nn import functional
 
+from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-
-
-class AugmentationConfig(BaseModel):
-    """How far a batch is changed; 0 turns a change off. Each frame draws its own amounts, uniformly."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    flip: float = Field(
-        0.5, ge=0, le=1, description="probability of mirroring left and right, slots renumbered"
-    )
-    rotation: float = Field(3.0, ge=0, le=45, description="largest rotation either way, degrees in the image")
-    scale: float = Field(0.1, ge=0, le=0.5, description="largest enlargement or reduction, share of the size")
-    shift_x: float = Field(0.1, ge=0, le=0.5, description="largest shift left or right, share of the width")
-    shift_y: float = Field(0.05, ge=0, le=0.5, description="largest shift up or down, share of the height")
-    brightness: float = Field(0.3, ge=0, lt=1, description="largest change of the gain, share")
-    contrast: float = Field(
-        0.3, ge=0, lt=1, description="largest change of the contrast around the mean, share"
-    )
-    tone: float = Field(0.4, ge=0, le=1, description="largest bend of the tone curve t of x + t x (1 - x)")
-    saturation: float = Field(0.4, ge=0, le=1, description="largest change of the saturation, share")
-    colour: float = Field(0.08, ge=0, lt=1, description="largest change of a single channel's gain, share")
-    noise: float = Field(
-        8.0, ge=0, description="largest standard deviation of the sensor noise, grey levels of 255"
-    )
-    blur: float = Field(0.15, ge=0, le=1, description="probability of a 3 x 3 blur")
-    erasing: float = Field(
-        0.2, ge=0, le=1, description="probability of a grey rectangle over part of the image"
-    )
-    shadow: float = Field(0.3, ge=0, le=1, description="probability of a cast shadow, a darker slanted band")
-    glare: float = Field(0.1, ge=0, le=1, description="probability of a bright streak")
-    min_lane_pixels: int = Field(
-        8, ge=1, description="label pixels that a slot must keep in the changed image to count as existing"
-    )
 
 
 def batch_generator(seed: int, step: int) -> torch.Generator:
@@ -60,7 +28,7 @@ def batch_generator(seed: int, step: int) -> torch.Generator:
 def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:
     """A changed copy of `batch`, on the same device, images uint8 as before.
 
-    A slot exists in the result when it did before and kept `min_lane_pixels` pixels of its label, or lost none.
+    A slot exists in the result when it did before and kept `min_lane_pixels` of its label, or lost none.
 
     Args:
         batch: as `Loader` gives it.

@@ -69,7 +69,8 @@ def ingest(
     Reads `list/{train,val,test}_gt.txt` (else the list without `_gt`, which has no existence flags) and the
     categories `list/test_split/test0_*.txt` .. `test8_*.txt`. Frame and lane files are read whole, once, to
     fingerprint them; images are not decoded. Whatever cannot be used is set aside with its reason, and the
-    rest goes on. Nothing outside `root` is read. A frame in two splits has a row in each: see `split_leakage`.
+    rest goes on. Nothing outside `root` is read. A frame in two splits has a row in each: see
+    `split_leakage`.
 
     Args:
         root: folder that holds `list/` and the frames' folders.

@@ -34,7 +34,7 @@ FRAMES_SCHEMA = pa.schema(
         described(
             "lanes",
             pa.list_(pa.list_(pa.list_(pa.float32(), 2))),
-            "annotated lanes in the file's order, each a list of (x, y) in frame pixels, pixel centres at integers",
+            "annotated lanes in the file's order, points (x, y) in frame pixels, pixel centres at integers",
         ),
         described(
             "existence",

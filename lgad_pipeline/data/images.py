@@ -22,7 +22,8 @@ class ImageError(LgadError):
 def image_size(data: bytes) -> tuple[int, int]:
     """Size of a complete JPEG or PNG file, from its header alone.
 
-    `cv2.imdecode` fills the missing part of a cut-off JPEG with grey and says nothing, so the end is looked for.
+    `cv2.imdecode` fills the missing part of a cut-off JPEG with grey and says nothing, so the end is looked
+    for.
 
     Args:
         data: the file's bytes.

@@ -62,8 +62,8 @@ def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
 
     Returns:
         frames; annotated_lanes (lanes of two points or more); labelled_lanes (slots that exist);
-        frames_without_label (frames with annotated lanes of which none got a slot); flags_stated (frames whose
-        list states existence flags) and flags_agreeing (those whose flags equal the labels').
+        frames_without_label (frames with annotated lanes of which none got a slot); flags_stated (frames
+        whose list states existence flags) and flags_agreeing (those whose flags equal the labels').
     """
     annotated = np.array([sum(len(lane) > 1 for lane in lanes) for lanes in frames["lanes"]], int)
     existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)

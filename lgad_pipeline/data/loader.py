@@ -90,7 +90,7 @@ class Loader:
         return collate(self.split, batch_indices(len(self.split), self.batch_size, self.seed, step))
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """The batches of the steps start..stop-1, in order, decoded ahead; closing the iterator stops the threads."""
+        """The batches of steps start..stop-1, decoded ahead; closing the iterator stops the threads."""
         return ordered_map(self.batch, range(start, stop), self.workers, ahead=2 * self.workers)
 
 

@@ -15,8 +15,9 @@ def ordered_map(
     """Yield `function(item)` for every item, in order, computed by `workers` threads.
 
     At most `ahead` results are under way or waiting, so memory stays bounded however many items there are.
-    OpenCV, hashing and file reads let other threads run, so threads suffice and nothing is pickled. An error in
-    `function` is raised where its result would have come. Closing the generator drops what has not begun.
+    OpenCV, hashing and file reads let other threads run, so threads suffice and nothing is pickled. An
+    error in `function` is raised where its result would have come. Closing the generator drops what has not
+    begun.
 
     Args:
         function: called with one item; must be safe to call from several threads.

@@ -18,11 +18,12 @@ def read_inside(root: Path, relative: str, limit: int) -> bytes:
 
     Raises:
         FileNotFoundError: there is no such file.
-        LgadError: it lies outside `root`, is not a regular file, is larger than `limit`, or cannot be read. The
-            sentence leaves the file's name to the caller.
+        LgadError: it lies outside `root`, is not a regular file, is larger than `limit`, or cannot be read.
+            The sentence leaves the file's name to the caller.
     """
-    real_root, path = os.path.realpath(root), os.path.realpath(resolve_inside(root, relative))
-    if not path.startswith(os.path.join(real_root, "")):
+    # Unlike Path.resolve, realpath leaves a loop of links to `open`, which says so.
+    path = Path(os.path.realpath(resolve_inside(root, relative)))
+    if not path.is_relative_to(os.path.realpath(root)):
         raise LgadError("leads out of the data root by a link; put the file itself there")
     try:
         # Without O_NONBLOCK a named pipe would keep the reader waiting for ever.
@@ -32,7 +33,7 @@ def read_inside(root: Path, relative: str, limit: int) -> bytes:
                 raise LgadError("is not a regular file; put the file itself there")
             if status.st_size > limit:
                 raise LgadError(
-                    f"has {status.st_size} bytes, more than the {limit} a file of its kind needs; restore the file"
+                    f"has {status.st_size} bytes, more than the {limit} of a sound one; restore the file"
                 )
             return stream.read(limit)
     except FileNotFoundError:

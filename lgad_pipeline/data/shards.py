@@ -130,7 +130,8 @@ class ShardSet:
             index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError) as error:
             raise LgadError(f"{folder / _INDEX} is missing or damaged; pack the shards again.") from error
-        view = View(**{name: tuple(v) if isinstance(v, list) else v for name, v in index["view"].items()})
+        height_width = {name: tuple(index["view"][name]) for name in ("frame_size", "image_size")}
+        view = View(**height_width, crop_top=index["view"]["crop_top"])
         splits = {name: ShardSplit(folder, parts) for name, parts in index["splits"].items()}
         return cls(splits, view, index["fingerprint"], set_aside_table(map(tuple, index["set_aside"])))
 
@@ -171,11 +172,11 @@ def pack(
 ) -> ShardSet:
     """Pack frames and their label maps, at training size, into Arrow IPC files.
 
-    The label map is drawn at frame size and then reduced with exact nearest sampling; the existence flags stay
-    those of the frame. A part is named by the fingerprint of its inputs and carries the checksum of its
-    content: a part that is there and whole is kept, so a killed packing goes on where it was and a damaged part
-    alone is made anew. The index is written last; until then the old shards stay valid. Then files that the
-    index does not name are removed. The bytes depend on the inputs alone, not on `workers`.
+    The label map is drawn at frame size and then reduced with exact nearest sampling; the existence flags
+    stay those of the frame. A part is named by the fingerprint of its inputs and carries the checksum of
+    its content: a part that is there and whole is kept, so a killed packing goes on where it was and a
+    damaged part alone is made anew. The index is written last; until then the old shards stay valid. Then
+    files that the index does not name are removed. The bytes depend on the inputs alone, not on `workers`.
 
     Args:
         frames: the frames table.
