@@ -137,7 +137,9 @@ def _shortest(lane: np.ndarray) -> list[str]:
 
 
 def read_list(path: Path, set_aside: list[SetAside] | None = None) -> list[str]:
-    """Frames named by a list file, relative to the data root, without a leading slash; blank lines are skipped.
+    """Frames named by a list file, relative to the data root and without a leading slash.
+
+    Blank lines are skipped.
 
     Args:
         path: a list such as `test.txt` or `train_gt.txt`; the first column is the frame.

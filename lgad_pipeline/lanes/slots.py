@@ -119,7 +119,7 @@ def _row_lanes(lanes: list[np.ndarray]) -> list[_RowLane]:
 def _on_rows(points: np.ndarray, samples: np.ndarray) -> _RowLane:
     xs = np.full(len(ROWS), np.nan)
     bottom, top = float(samples[0, 1]), float(samples[-1, 1])
-    begin = row = int(np.argmax(np.append(ROWS - _TOLERANCE <= bottom, True)))
+    begin = row = int(np.argmax(np.append(bottom >= ROWS - _TOLERANCE, True)))
     if 0 < row < len(ROWS) and bottom > ROWS[row]:
         # The lane begins between two rows: its cubic fit reaches down to the lower one.
         begin = row - 1
