@@ -5,11 +5,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lgad_pipeline.data.synthetic import surface
+from lgad_pipeline.data.synthetic import finish, surface
 from lgad_pipeline.data.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, sample_camera
+from lgad_pipeline.data.synthetic.cockpit import draw_bonnet, draw_frame_marks, draw_reflection
 from lgad_pipeline.data.synthetic.config import Scenario
 from lgad_pipeline.data.synthetic.layout import Layout, sample_layout
+from lgad_pipeline.data.synthetic.light import Light, draw_sky, sample_light
+from lgad_pipeline.data.synthetic.marks import draw_arrow, draw_bar, draw_lozenge, draw_zebra
 from lgad_pipeline.data.synthetic.road import Ground, sample_shape
+from lgad_pipeline.data.synthetic.scenery import Stage, backdrop, roadside
+from lgad_pipeline.data.synthetic.vehicles import lamps_of, traffic, vehicle_items
 
 ROW_STEP = 10  # px between two points of an annotated lane
 
@@ -57,24 +62,87 @@ def annotate(ground: Ground, layout: Layout, margin: float) -> list[np.ndarray]:
     return [lane for lane in lanes if len(lane) >= 3]
 
 
+def _marks(
+    mask: np.ndarray, rng: np.random.Generator, ground: Ground, layout: Layout, scenario: Scenario
+) -> None:
+    """Draw what is painted on the road besides lane lines."""
+    left, right = layout.lines[0].u, layout.lines[-1].u
+    if scenario == "arrow" or rng.random() < 0.12:
+        z = float(rng.uniform(6, 22))
+        for number, middle in enumerate(layout.lane_middles):
+            if number < layout.oncoming or rng.random() < 0.15:
+                continue
+            kind = ["ahead", "left", "right", "ahead-left", "ahead-right"][int(rng.integers(0, 5))]
+            for at in (z, z + float(rng.uniform(18, 40))):
+                draw_arrow(mask, ground, middle + float(rng.normal(0, 0.1)), at, kind)
+    if scenario not in ("noline", "crossroad") and rng.random() < 0.08:
+        for middle in layout.lane_middles[layout.oncoming :]:
+            draw_lozenge(mask, ground, middle, float(rng.uniform(10, 40)))
+    if scenario == "crossroad" or (scenario not in ("noline", "curve") and rng.random() < 0.1):
+        z = float(rng.uniform(4, 30) if scenario == "crossroad" else rng.uniform(20, 70))
+        if scenario != "crossroad" or rng.random() < 0.75:
+            draw_zebra(mask, ground, left - 1, right + 1, z, float(rng.uniform(3, 5)))
+        if rng.random() < 0.6:
+            draw_bar(mask, ground, left, right, max(z - 2.5, 2.5), 0.35)
+
+
+def _floor(
+    rng: np.random.Generator, ground: Ground, layout: Layout, light: Light, scenario: Scenario
+) -> np.ndarray:
+    """(n, 1640, 3) uint8 ground with paint and shade."""
+    plane = surface.Plane(ground)
+    floor = surface.road_surface(rng, ground, layout, plane)
+    white, yellow = surface.line_masks(ground, layout)
+    _marks(white, rng, ground, layout, scenario)
+    wear = float(rng.uniform(0, 0.75)) ** 2
+    bright = float(rng.uniform(175, 245))
+    surface.paint_layer(floor, plane, white, (bright, bright, bright), wear, int(rng.integers(0, 512)))
+    surface.paint_layer(
+        floor, plane, yellow, (55, 0.72 * bright, 0.93 * bright), wear, int(rng.integers(0, 512))
+    )
+    heavy = scenario == "shadow"
+    if light.hardness > 0.12 and (heavy or rng.random() < 0.5):
+        floor = surface.shade_ground(
+            floor, surface.cast_shade(rng, ground, plane, light, layout, heavy), light
+        )
+    return floor
+
+
 def render(seed: int, index: int, scenario: Scenario) -> Scene:
     """Draw frame `index` of the world `seed`; the same arguments give the same frame, bit for bit."""
     rng = np.random.default_rng([seed, index])
     camera = sample_camera(rng)
     ground = Ground(camera, sample_shape(rng, curved=scenario == "curve"))
     layout = sample_layout(rng, scenario)
-    image = np.empty((FRAME_HEIGHT, FRAME_WIDTH, 3), np.uint8)
-    image[:] = np.clip(np.array([235, 200, 150]) + rng.normal(0, 20, 3), 0, 255).astype(np.uint8)
-    plane = surface.Plane(ground)
-    floor = surface.road_surface(rng, ground, layout, plane)
-    white, yellow = surface.line_masks(ground, layout)
-    wear = float(rng.uniform(0, 0.5)) ** 2 * 2
-    surface.paint_layer(floor, plane, white, (215, 215, 215), wear, int(rng.integers(0, 512)))
-    surface.paint_layer(floor, plane, yellow, (40, 165, 215), wear, int(rng.integers(0, 512)))
-    image[ground.top :] = floor
+    light = sample_light(rng, scenario)
+    stage = Stage(ground, light)
+
+    image = np.zeros((FRAME_HEIGHT, FRAME_WIDTH, 3), np.uint8)
+    draw_sky(image, rng, light, ground.top)
+    backdrop(image, rng, stage, layout.urban)
+    image[ground.top :] = _floor(rng, ground, layout, light, scenario)
+
+    lamps: list[np.ndarray] = []
+    cars = traffic(rng, layout, crowded=scenario == "crowd")
+    items = roadside(rng, stage, layout, lamps) + vehicle_items(stage, cars)
+    for item in sorted(items, key=lambda item: -item.z):
+        item.draw(image)
+
+    if light.weather == "night":
+        finish.night_light(image, rng, light, ground, lamps)
+        shining = [(lamp, light.lamps, 1.0) for lamp in lamps] + [s for car in cars for s in lamps_of(car)]
+        finish.shine(image, ground, shining)
+    if scenario == "dazzle":
+        finish.dazzle(image, rng, light, ground)
     if camera.roll:
         image = cv2.warpAffine(
             image, camera.roll_matrix(), (FRAME_WIDTH, FRAME_HEIGHT), borderMode=cv2.BORDER_REPLICATE
         )
+    if rng.random() < 0.55:
+        draw_bonnet(image, rng, camera.horizon)
+    if rng.random() < 0.3:
+        draw_reflection(image, rng)
+    image = finish.develop(image, rng, light, scenario)
+    draw_frame_marks(image, rng)
     lanes = [] if scenario == "crossroad" else annotate(ground, layout, float(rng.uniform(10, 22)))
     return Scene(image, lanes, scenario)

@@ -71,11 +71,20 @@ def wear_tile() -> np.ndarray:
 
 @cache
 def grain() -> np.ndarray:
-    """(800, 2048) int8 noise for the sensor and the stones of the road, deviation 12."""
+    """(700, 1900, 3) uint8 sensor noise about 128, deviation 24, mostly alike in the three colours."""
     rng = np.random.default_rng([SEED, 3])
-    noise = rng.standard_normal((800, 2048), dtype=np.float32)
-    noise = 0.75 * noise + 0.75 * cv2.GaussianBlur(noise, (0, 0), 1.0) * 3
-    return np.clip(12 * noise / noise.std(), -127, 127).astype(np.int8)
+    common = rng.standard_normal((700, 1900, 1), dtype=np.float32)
+    own = cv2.GaussianBlur(rng.standard_normal((700, 1900, 3), dtype=np.float32), (0, 0), 1.2) * 4
+    return np.clip(128 + 18 * common + 14 * own, 0, 255).astype(np.uint8)
+
+
+@cache
+def stones() -> np.ndarray:
+    """(512, 2048) uint8 noise about 128, fine: the grain of the road in the foreground."""
+    rng = np.random.default_rng([SEED, 6])
+    noise = rng.standard_normal((512, 2048), dtype=np.float32)
+    noise = 0.5 * noise + 2.2 * cv2.GaussianBlur(noise, (5, 3), 1.0)
+    return np.clip(128 + 22 * noise / noise.std(), 0, 255).astype(np.uint8)
 
 
 @cache
