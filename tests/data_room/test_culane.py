@@ -1,0 +1,205 @@
+import os
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from lgad_pipeline.data.culane import ingest
+from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of
+from lgad_pipeline.errors import LgadError
+
+SIZE = (118, 328)
+FIRST = "drive/train.MP4/00000.jpg"
+
+
+def set_aside(ingestion) -> list[tuple]:
+    rows = ingestion.set_aside.itertuples(index=False)
+    return [(row.file, None if row.line is pd.NA else row.line, row.reason) for row in rows]
+
+
+def test_a_whole_data_set_becomes_a_table(write_tree):
+    root = write_tree()
+    found = ingest(root, SIZE)
+    frames = found.frames
+    assert found.set_aside.empty
+    assert frames["split"].tolist() == ["train"] * 5 + ["val"] * 2 + ["test"] * 3
+    assert frames["frame"][0] == FIRST
+    assert frames["scenario"].fillna("").tolist() == [""] * 7 + ["normal", "night", ""]
+    assert list(frames["existence"][0]) == [False, True, True, False]
+    assert frames["existence"].isna().tolist() == [False] * 7 + [True] * 3
+    assert (frames["width"] == 328).all() and (frames["height"] == 118).all()
+    lanes = lanes_of(frames["lanes"][0])
+    assert [len(lane) for lane in lanes] == [6, 6]
+    np.testing.assert_array_equal(lanes[1][:2], [[240, 117], [230, 107]])
+    assert frames["fingerprint"].nunique() == 10 and frames["lane_fingerprint"].nunique() == 1
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(write_tree):
+    root = write_tree(train=150)
+    one, many = ingest(root, SIZE, workers=1), ingest(root, SIZE, workers=7)
+    assert one.frames.equals(many.frames)
+    assert dataset_fingerprint(one.frames) == dataset_fingerprint(many.frames)
+
+
+def test_uneven_lists_are_read_as_published(write_tree):
+    root = write_tree()
+    names = [f"drive/train.MP4/{number:05d}.jpg" for number in range(5)]
+    (root / "list/train_gt.txt").unlink()
+    (root / "list/train.txt").write_bytes(
+        f"/{names[0]}\r\n{names[1]}\n\n  \n//{names[2]}\n./{names[3]}\n/{names[4]}".encode()
+    )
+    found = ingest(root, SIZE)
+    assert found.set_aside.empty
+    assert found.frames["frame"][:5].tolist() == names
+    assert found.frames["existence"][:5].isna().all()
+
+
+def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
+    root = write_tree(train=9)
+    folder = root / "drive/train.MP4"
+    (folder / "00000.jpg").unlink()
+    (folder / "00001.jpg").write_bytes((folder / "00001.jpg").read_bytes()[:-500])
+    assert cv2.imwrite(str(folder / "00002.jpg"), np.zeros((100, 200, 3), np.uint8))
+    (folder / "00003.lines.txt").write_text("100 117 110 107 \n200 117 x 107 \n")
+    (folder / "00004.lines.txt").write_text("100 117 110 1e300 \n")
+    (folder / "00005.lines.txt").write_text("100 117 110 107 \n5000 117 5000 107 \n")
+    (folder / "00006.lines.txt").unlink()
+    (folder / "00007.jpg").write_bytes(b"")
+    found = ingest(root, SIZE)
+    assert found.frames.loc[found.frames["split"] == "train", "frame"].tolist() == ["drive/train.MP4/00008.jpg"]
+    aside = set_aside(found)
+    assert [row[:2] for row in aside] == [
+        ("list/train_gt.txt", 1),
+        ("drive/train.MP4/00001.jpg", None),
+        ("drive/train.MP4/00002.jpg", None),
+        ("drive/train.MP4/00003.lines.txt", 2),
+        ("drive/train.MP4/00004.lines.txt", 1),
+        ("drive/train.MP4/00005.lines.txt", 2),
+        ("drive/train.MP4/00006.lines.txt", None),
+        ("drive/train.MP4/00007.jpg", None),
+    ]
+    for (_, _, reason), words in zip(
+        aside,
+        [
+            "does not exist; restore",
+            "cut off",
+            "200 x 100 px where 328 x 118",
+            "'x' is not a number",
+            "1e300",
+            "farther outside the frame",
+            "missing; restore it, or write an empty one",
+            "neither a JPEG nor a PNG",
+        ],
+        strict=True,
+    ):
+        assert words in reason and ";" in reason
+
+
+def test_repeated_and_contradicting_entries_are_reported(write_tree):
+    root = write_tree()
+    test = [f"drive/test.MP4/{number:05d}.jpg" for number in range(3)]
+    (root / "list/test.txt").write_text("\n".join([test[0], f"/{test[0]}", test[1], test[2]]))
+    (root / "list/test_split/test0_normal.txt").write_text(f"{test[0]}\n{test[0]}\n")
+    (root / "list/test_split/test8_night.txt").write_text(f"{test[0]}\n{test[1]}\n{FIRST}\n")
+    found = ingest(root, SIZE)
+    frames = found.frames[found.frames["split"] == "test"]
+    assert frames["frame"].tolist() == test
+    assert frames["scenario"].fillna("").tolist() == ["normal", "night", ""]
+    aside = set_aside(found)
+    assert [row[:2] for row in aside] == [
+        ("list/test.txt", 2),
+        ("list/test_split/test0_normal.txt", 2),
+        ("list/test_split/test8_night.txt", 1),
+        ("list/test_split/test8_night.txt", 3),
+    ]
+    assert "repeats" in aside[0][2] and "line 1" in aside[0][2]
+    assert "normal, which counts" in aside[2][2]
+    assert "which the test list has not" in aside[3][2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"/../outside.jpg",
+        b"drive/../../outside.jpg",
+        b"link.jpg",
+        b"linked/outside.jpg",
+        b"drive/train.MP4/loop.jpg",
+        b"drive/train.MP4/pipe.jpg",
+        b"drive/train.MP4",
+        b"drive/folder.jpg",
+        b"/etc/passwd",
+        b"drive/\x00.jpg",
+        b"drive/\xff\xfe.jpg",
+        b"/" + b"a" * 5000 + b".jpg",
+        b"/" + b"a" * 300 + b".jpg",
+        b"/",
+        b"\x1b[31m.jpg",
+    ],
+)
+def test_a_hostile_entry_is_set_aside_and_nothing_outside_is_read(write_tree, line):
+    root = write_tree()
+    outside = root.parent / "outside.jpg"
+    outside.write_bytes((root / FIRST).read_bytes())
+    outside.with_suffix(".lines.txt").write_text("1 2 3 4\n")
+    (root / "link.jpg").symlink_to(outside)
+    (root / "linked").symlink_to(root.parent)
+    (root / "drive/train.MP4/loop.jpg").symlink_to("loop.jpg")
+    os.mkfifo(root / "drive/train.MP4/pipe.jpg")
+    (root / "drive/folder.jpg").mkdir()
+    (root / "list/train_gt.txt").unlink()
+    (root / "list/train.txt").write_bytes(line + b"\n" + FIRST.encode())
+    found = ingest(root, SIZE)
+    assert found.frames.loc[found.frames["split"] == "train", "frame"].tolist() == [FIRST]
+    assert len(found.set_aside) == 1
+
+
+def test_links_that_stay_below_the_root_are_followed(write_tree):
+    root = write_tree()
+    (root / "again").symlink_to("drive")
+    (root / "list/train_gt.txt").unlink()
+    (root / "list/train.txt").write_text("again/train.MP4/00000.jpg")
+    assert ingest(root, SIZE).frames["frame"][0] == "again/train.MP4/00000.jpg"
+
+
+def test_vast_files_are_refused_before_they_are_read(write_tree):
+    root = write_tree()
+    for name in ("00000.jpg", "00001.lines.txt"):
+        os.truncate(root / "drive/train.MP4" / name, 1 << 40)  # sparse: takes no room
+    assert [reason.split(",")[0] for _, _, reason in set_aside(ingest(root, SIZE))] == [
+        f"has {1 << 40} bytes",
+        f"has {1 << 40} bytes",
+    ]
+
+
+def test_a_flag_list_with_a_broken_line_loses_that_line_alone(write_tree):
+    root = write_tree()
+    path = root / "list/train_gt.txt"
+    path.write_text(path.read_text() + "/drive/train.MP4/00000.jpg 0 1\n" + "/a.jpg /a.png 0 1 2 0\n")
+    found = ingest(root, SIZE)
+    assert [row[:2] for row in set_aside(found)] == [("list/train_gt.txt", 6), ("list/train_gt.txt", 7)]
+    assert len(found.frames) == 10
+
+
+def test_progress_ends_at_the_total(write_tree):
+    seen = []
+    ingest(write_tree(train=100), SIZE, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (105, 105) and seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda root: root.rename(root.parent / "moved"), "is missing; correct `root`"),
+        (lambda root: [root.rename(root.parent / "moved"), root.mkdir()], "is empty; put the data set"),
+        (lambda root: (root / "list/val_gt.txt").unlink(), "neither list/val_gt.txt nor list/val.txt"),
+        (lambda root: (root / "drive").rename(root / "moved"), "Not one frame"),
+    ],
+)
+def test_a_data_set_that_cannot_be_used_is_one_clear_sentence(write_tree, damage, words):
+    root = write_tree()
+    damage(root)
+    with pytest.raises(LgadError, match=words) as caught:
+        ingest(root, SIZE)
+    assert str(root) in str(caught.value) and "\n" not in str(caught.value)
