@@ -67,7 +67,9 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
     (folder / "00006.lines.txt").unlink()
     (folder / "00007.jpg").write_bytes(b"")
     found = ingest(root, SIZE)
-    assert found.frames.loc[found.frames["split"] == "train", "frame"].tolist() == ["drive/train.MP4/00008.jpg"]
+    assert found.frames.loc[found.frames["split"] == "train", "frame"].tolist() == [
+        "drive/train.MP4/00008.jpg"
+    ]
     aside = set_aside(found)
     assert [row[:2] for row in aside] == [
         ("list/train_gt.txt", 1),

@@ -12,7 +12,11 @@ def test_labels_hold_the_lanes_in_their_slots(write_tree, tmp_path):
     frames = ingest(write_tree(), SIZE).frames
     labels = lane_labels(frames)
     write_table(tmp_path / "labels.parquet", labels, LABELS_SCHEMA)
-    for table in (labels, read_table(tmp_path / "labels.parquet"), pd.read_parquet(tmp_path / "labels.parquet")):
+    for table in (
+        labels,
+        read_table(tmp_path / "labels.parquet"),
+        pd.read_parquet(tmp_path / "labels.parquet"),
+    ):
         assert table["frame"].tolist() == frames["frame"].tolist()
         lanes = slot_lanes_of(next(table.itertuples(index=False)))
         assert lanes.existence.tolist() == [False, True, True, False]
