@@ -145,7 +145,10 @@ def _stamp(code: int, lane_width: int) -> _Stamp | None:
     places = 4 * reach + 1
     move, across, along = code // places**2, code // places % places, code % places
     size = 6 * reach
-    x, y = (3 * reach if at == 0 else at - 1 - reach + (2 * reach if at > 2 * reach else 0) for at in (across, along))
+    x, y = (
+        3 * reach if at == 0 else at - 1 - reach + (4 * reach if at > 2 * reach else 0)
+        for at in (across, along)
+    )
     end = (x + move // _SIDE - _LONGEST, y + move % _SIDE - _LONGEST)
     whole, caps = np.zeros((2, size, size), np.uint8)
     cv2.line(whole, (x, y), end, 1, lane_width)
@@ -227,16 +230,25 @@ def _extremes(place: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> tuple
 
 
 def _add_stamps(
-    first: np.ndarray, last: np.ndarray, place: np.ndarray, x: np.ndarray, stamp: np.ndarray, stamps: list[_Stamp]
+    first: np.ndarray,
+    last: np.ndarray,
+    place: np.ndarray,
+    x: np.ndarray,
+    stamp: np.ndarray,
+    stamps: list[_Stamp],
 ) -> None:
     """Widen the spans by all that the steps cover beyond their caps, in place."""
     if not stamps:
         return
     sizes = np.array([len(one.row) for one in stamps])
-    row, left, right = (np.concatenate([getattr(one, name) for one in stamps]) for name in ("row", "first", "last"))
+    row, left, right = (
+        np.concatenate([getattr(one, name) for one in stamps]) for name in ("row", "first", "last")
+    )
     counts = sizes[stamp]
     step = np.repeat(np.arange(len(stamp)), counts)
-    entry = np.arange(len(step)) + np.repeat((np.cumsum(sizes) - sizes)[stamp] - (np.cumsum(counts) - counts), counts)
+    entry = np.arange(len(step)) + np.repeat(
+        (np.cumsum(sizes) - sizes)[stamp] - (np.cumsum(counts) - counts), counts
+    )
     target = place[step] + row[entry]
     np.minimum.at(first, target, x[step] + left[entry].astype(np.int32))
     np.maximum.at(last, target, x[step] + right[entry].astype(np.int32))
