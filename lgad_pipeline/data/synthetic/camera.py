@@ -12,7 +12,7 @@ FRAME_WIDTH = 1640
 class Camera:
     """A pinhole camera that looks along the car's axis.
 
-    World axes: x to the right, z forward, height upward, in metres, with the origin on the road under the camera.
+    World axes: x to the right, z forward, height upward, in metres, from the road under the camera.
     Frame axes: x to the right, y downward, in pixels with pixel centres at integers.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What the camera's own car puts into the frame: the bonnet, reflections in the windscreen, stickers, the time."""
+"""What the camera's own car puts into the frame: bonnet, windscreen reflections, stickers, the time."""
 
 import cv2
 import numpy as np

@@ -49,8 +49,8 @@ class SyntheticConfig(BaseModel):
 def scenario_counts(total: int) -> dict[Scenario, int]:
     """Divide `total` frames among the scenarios: CULane's shares, and at least one in thirty of each.
 
-    The floor (one frame at least) keeps the rare scenarios measurable in a small split. Fewer than nine frames
-    go to the commonest scenarios.
+    The floor (one frame at least) keeps the rare scenarios measurable in a small split. Fewer than nine
+    frames go to the commonest scenarios.
     """
     if total < len(SCENARIOS):
         common = sorted(SCENARIOS, key=lambda name: -CULANE_TEST_COUNTS[name])[:total]

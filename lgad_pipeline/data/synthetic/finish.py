@@ -7,7 +7,7 @@ from lgad_pipeline.data.synthetic import textures
 from lgad_pipeline.data.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH
 from lgad_pipeline.data.synthetic.light import Light, glow
 from lgad_pipeline.data.synthetic.road import Ground
-from lgad_pipeline.data.synthetic.scenery import Colour
+from lgad_pipeline.data.synthetic.stage import Colour
 
 SMALL = 10  # light maps are made at a tenth of the frame's size
 
@@ -40,14 +40,30 @@ def night_light(
     cv2.multiply(image, full, image, scale=1 / 128)
 
 
-def shine(image: np.ndarray, ground: Ground, lamps: list[tuple[np.ndarray, Colour, float]]) -> None:
-    """Draw lamps with their halos."""
+def city_lights(rng: np.random.Generator, urban: bool) -> list[tuple[np.ndarray, Colour, float]]:
+    """Windows, shop signs, distant lamps beside the road: place (u, height, z), relative colour, strength."""
+    lights = []
+    for _ in range(int(rng.integers(5, 60) if urban else rng.integers(0, 12))):
+        u = float(rng.choice([-1, 1]) * rng.uniform(9, 45))
+        place = np.array([u, float(rng.exponential(4)) + 1.5, float(rng.uniform(25, 220))])
+        red, green, blue = rng.uniform(0.3, 1, 3) if rng.random() < 0.4 else (1.0, 0.85, 0.6)
+        lights.append((place, (float(blue), float(green), float(red)), float(rng.uniform(0.1, 0.7))))
+    return lights
+
+
+def shine(
+    image: np.ndarray, ground: Ground, lamps: list[tuple[np.ndarray, Colour, float]], wet: bool
+) -> None:
+    """Draw lamps with their halos and, on a wet road, their streaks in it."""
     for place, colour, strength in lamps:
         if place[2] < 1.5:
             continue
         x, y = ground.points(place[0], place[2], place[1])
         radius = float(np.clip(strength * (9 + 420 / place[2]), 5, 130))
         glow(image, float(x), float(y), radius, colour, 1.2 + strength)
+        if wet and place[2] > 8:
+            foot = float(ground.points(place[0], place[2])[1])
+            glow(image, float(x), 2 * foot - float(y), 0.8 * radius, colour, 0.35 * strength, tall=4.0)
 
 
 def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Ground) -> None:

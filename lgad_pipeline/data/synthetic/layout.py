@@ -1,6 +1,6 @@
 """What the road is made of across its width: lanes, painted lines, edges, and the land beside it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ class Line:
     """A lane line that runs along the road.
 
     Attributes:
-        u: metres right of the ego lane's middle; of a double line, the stripe nearer to the car, as CULane annotates.
+        u: metres right of the ego lane's middle; of a double line, the stripe nearer to the car.
         kind: solid or dashed.
         yellow: else white.
         twin: offset of a second stripe, m; 0 for none.
@@ -64,7 +64,8 @@ class Layout:
     left: Side
     right: Side
     urban: bool
-    lane_middles: list[float] = field(default_factory=list)
+    lane_middles: list[float]
+    junction: tuple[float, float] | None  # where another road crosses: from z to z, m
 
     @property
     def annotated(self) -> list[Line]:
@@ -128,6 +129,7 @@ def sample_layout(rng: np.random.Generator, scenario: Scenario) -> Layout:
                 strength=_strength(rng, scenario, common),
             )
         )
+    near = float(rng.uniform(-12, 8))
     middles = [(i - ego) * lane_width for i in range(first, lanes)]
     return Layout(
         lane_width=lane_width,
@@ -138,4 +140,5 @@ def sample_layout(rng: np.random.Generator, scenario: Scenario) -> Layout:
         right=_side(rng, urban, divided=False),
         urban=urban,
         lane_middles=middles,
+        junction=(near, near + float(rng.uniform(14, 34))) if scenario == "crossroad" else None,
     )

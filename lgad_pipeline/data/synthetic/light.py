@@ -100,15 +100,24 @@ def draw_sky(image: np.ndarray, rng: np.random.Generator, light: Light, horizon:
 
 
 def glow(
-    image: np.ndarray, x: float, y: float, radius: float, colour: tuple[float, float, float], peak: float
+    image: np.ndarray,
+    x: float,
+    y: float,
+    radius: float,
+    colour: tuple[float, float, float],
+    peak: float,
+    tall: float = 1.0,
 ) -> None:
-    """Add a round glow: a core that saturates and a wide faint halo. `colour` is relative BGR, `peak` 0..1 and more."""
+    """Add a glow to `image`: a core that saturates in a faint halo.
+
+    `colour` is relative BGR, `peak` about 1; the glow is `tall` times as high as wide.
+    """
     x0, x1 = int(max(x - radius, 0)), int(min(x + radius + 1, FRAME_WIDTH))
-    y0, y1 = int(max(y - radius, 0)), int(min(y + radius + 1, FRAME_HEIGHT))
+    y0, y1 = int(max(y - tall * radius, 0)), int(min(y + tall * radius + 1, FRAME_HEIGHT))
     if x1 <= x0 or y1 <= y0:
         return
     dx = (np.arange(x0, x1, dtype=np.float32) - np.float32(x)) / np.float32(radius)
-    dy = (np.arange(y0, y1, dtype=np.float32) - np.float32(y)) / np.float32(radius)
+    dy = (np.arange(y0, y1, dtype=np.float32) - np.float32(y)) / np.float32(tall * radius)
     r2 = np.minimum(dx[None, :] ** 2 + dy[:, None] ** 2, 1)
     fade = (1 - r2) ** 2 * (np.float32(0.25) + np.float32(0.06) / (r2 + np.float32(0.02)))
     light = np.clip(fade * np.float32(peak * 255 / 3.25), 0, 255).astype(np.uint8)

@@ -1,9 +1,13 @@
 """Marks on the road other than lane lines: arrows, crossings, stop lines, lozenges."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
 from lgad_pipeline.data.synthetic.road import Ground
+
+Value = float | tuple[float, float, float]
 
 # Outlines in a box of width 1 and length 1, the tip ahead: (across, along).
 _AHEAD = [(-0.08, 0), (0.08, 0), (0.08, 0.6), (0.3, 0.6), (0.0, 1.0), (-0.3, 0.6), (-0.08, 0.6)]
@@ -14,12 +18,12 @@ _TURN = [
 _HEAD_TURN = [(0.06, 0.35), (0.4, 0.5), (0.4, 0.4), (0.72, 0.6), (0.4, 0.8), (0.4, 0.68), (0.06, 0.53)]
 
 
-def mark_polygon(mask: np.ndarray, ground: Ground, outline: np.ndarray, value: int = 255) -> None:
-    """Fill a road polygon, (N, 2) of u and z in metres, in `mask` (n, W) over the ground's rows."""
+def mark_polygon(mask: np.ndarray, ground: Ground, outline: np.ndarray, value: Value = 255) -> None:
+    """Fill a road polygon, (N, 2) of u and z in metres, in `mask` (n, W, ...) over the ground's rows."""
     # Points along each edge let the outline follow the road's bend.
     edges = np.concatenate([outline, outline[:1]])
     steps = np.linspace(0, 1, 5)[:-1, None]
-    path = np.concatenate([a + steps * (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    path = np.concatenate([a + steps * (b - a) for a, b in pairwise(edges)])
     path[:, 1] = np.maximum(path[:, 1], 1.2)
     points = ground.points(path[:, 0], path[:, 1])
     points[:, 1] -= ground.top

@@ -13,8 +13,9 @@ from lgad_pipeline.data.synthetic.layout import Layout, sample_layout
 from lgad_pipeline.data.synthetic.light import Light, draw_sky, sample_light
 from lgad_pipeline.data.synthetic.marks import draw_arrow, draw_bar, draw_lozenge, draw_zebra
 from lgad_pipeline.data.synthetic.road import Ground, sample_shape
-from lgad_pipeline.data.synthetic.scenery import Stage, backdrop, roadside
-from lgad_pipeline.data.synthetic.vehicles import lamps_of, traffic, vehicle_items
+from lgad_pipeline.data.synthetic.scenery import backdrop, roadside
+from lgad_pipeline.data.synthetic.stage import Stage
+from lgad_pipeline.data.synthetic.vehicles import traffic, vehicle_items, visible_lamps
 
 ROW_STEP = 10  # px between two points of an annotated lane
 
@@ -53,7 +54,7 @@ def lane_points(ground: Ground, u: float, top: float) -> np.ndarray:
         return np.empty((0, 2))
     first, last = np.flatnonzero(inside)[[0, -1]]
     span = slice(max(first - 1, 0), min(last + 2, len(rows)))
-    return np.stack([x[span], rows[span]], 1)
+    return np.stack([np.round(x[span], 2), rows[span]], 1)
 
 
 def annotate(ground: Ground, layout: Layout, margin: float) -> list[np.ndarray]:
@@ -78,12 +79,18 @@ def _marks(
     if scenario not in ("noline", "crossroad") and rng.random() < 0.08:
         for middle in layout.lane_middles[layout.oncoming :]:
             draw_lozenge(mask, ground, middle, float(rng.uniform(10, 40)))
-    if scenario == "crossroad" or (scenario not in ("noline", "curve") and rng.random() < 0.1):
-        z = float(rng.uniform(4, 30) if scenario == "crossroad" else rng.uniform(20, 70))
-        if scenario != "crossroad" or rng.random() < 0.75:
-            draw_zebra(mask, ground, left - 1, right + 1, z, float(rng.uniform(3, 5)))
-        if rng.random() < 0.6:
-            draw_bar(mask, ground, left, right, max(z - 2.5, 2.5), 0.35)
+    depth = float(rng.uniform(3, 5))
+    if layout.junction:
+        near, far = layout.junction
+        for z in (near - depth - 1, far + 1):
+            if z > 2 and rng.random() < 0.75:
+                draw_zebra(mask, ground, left - 1, right + 1, z, depth)
+        if near > 9:
+            draw_bar(mask, ground, left, right, near - depth - 3, 0.35)
+    elif scenario not in ("noline", "curve") and rng.random() < 0.1:
+        z = float(rng.uniform(20, 70))
+        draw_zebra(mask, ground, left - 1, right + 1, z, depth)
+        draw_bar(mask, ground, left, right, z - 2.5, 0.35)
 
 
 def _floor(
@@ -130,8 +137,8 @@ def render(seed: int, index: int, scenario: Scenario) -> Scene:
 
     if light.weather == "night":
         finish.night_light(image, rng, light, ground, lamps)
-        shining = [(lamp, light.lamps, 1.0) for lamp in lamps] + [s for car in cars for s in lamps_of(car)]
-        finish.shine(image, ground, shining)
+        shining = [(lamp, light.lamps, 1.0) for lamp in lamps] + finish.city_lights(rng, layout.urban)
+        finish.shine(image, ground, shining + visible_lamps(cars, ground), wet=bool(rng.random() < 0.35))
     if scenario == "dazzle":
         finish.dazzle(image, rng, light, ground)
     if camera.roll:

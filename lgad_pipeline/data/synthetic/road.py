@@ -50,8 +50,8 @@ class Shape:
 def sample_shape(rng: np.random.Generator, curved: bool) -> Shape:
     """Draw a course; `curved` for the scenario of that name, else straight or nearly so."""
     if curved:
-        curvature = rng.choice([-1, 1]) / rng.uniform(90, 350)
-        bend = rng.uniform(60, 160)
+        curvature = rng.choice([-1, 1]) / rng.uniform(85, 300)
+        bend = rng.uniform(120, 500)
     else:
         curvature = rng.normal(0, 1) / 2500 if rng.random() < 0.5 else 0.0
         bend = rng.uniform(80, 300)
@@ -69,8 +69,8 @@ def sample_shape(rng: np.random.Generator, curved: bool) -> Shape:
 class Ground:
     """The ground as the frame's rows show it.
 
-    Each row below the horizon shows one distance (the camera does not roll here). With hills, rows are given to the
-    nearest surface that they see; what lies behind a crest has no row.
+    Each row below the horizon shows one distance (the camera does not roll here). With hills, rows are given
+    to the nearest surface that they see; what lies behind a crest has no row.
 
     Attributes:
         top: first frame row that shows ground.
@@ -112,11 +112,13 @@ class Ground:
         return 1 / np.interp(y, self._seen_y, 1 / self._seen_z)
 
     def columns(self, u: np.ndarray | float) -> np.ndarray:
-        """(n,) frame columns of the line `u` metres right of the ego lane's middle, one for each of `rows`."""
+        """(n,) frame columns, one for each of `rows`, of the line `u` m right of the ego lane's middle."""
         return self.middle + u * self.scale * self.stretch
 
-    def points(self, u: np.ndarray | float, z: np.ndarray, height: np.ndarray | float = 0.0) -> np.ndarray:
-        """(..., 2) frame points of road places: `u` m right of the ego lane's middle, `height` m above the road."""
+    def points(
+        self, u: np.ndarray | float, z: np.ndarray | float, height: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """(..., 2) frame points of places `u` m right of the ego lane's middle, `height` m above the road."""
         z = np.asarray(z, np.float64)
         x, y = self.camera.project(self.shape.lateral(u, z), self.shape.height(z) + height, z)
         return np.stack(np.broadcast_arrays(x, y), axis=-1)

@@ -7,14 +7,16 @@ import numpy as np
 
 from lgad_pipeline.data.synthetic.textures import SEED, spectral_noise
 
-SIZE = 320
+SIZE = 384
+
+Bark = tuple[float, float, float, float]
 
 
 class Sprite:
     """A picture with transparency at several sizes.
 
     Attributes:
-        levels: (h, w, 4) uint8 each, BGR multiplied by alpha, then alpha; each level half as large as the last.
+        levels: (h, w, 4) uint8 each, BGR multiplied by alpha, then alpha; each half as large as the last.
         aspect: width over height.
     """
 
@@ -35,67 +37,71 @@ class Sprite:
 
 
 def _clump(rng: np.random.Generator, picture: np.ndarray, centre: tuple[float, float], radius: float) -> None:
-    """Draw a clump of leaves, lit from the upper right, into a float BGRA picture."""
-    count = int(30 + radius * 1.5)
+    """Draw a clump of leaves, lit from the upper right, into a uint8 BGRA picture."""
+    count = int(40 + radius**1.6)
     angle = rng.uniform(0, 2 * np.pi, count)
-    distance = radius * np.sqrt(rng.uniform(0, 1, count))
-    x = centre[0] + distance * np.cos(angle)
-    y = centre[1] + 0.8 * distance * np.sin(angle)
-    lit = 0.5 + 0.32 * (0.6 * np.cos(angle) - np.sin(angle)) * distance / radius
-    order = np.argsort(lit + rng.normal(0, 0.15, count))
-    for i in order:
-        tone = float(np.clip(lit[i] + rng.normal(0, 0.1), 0.08, 1.1))
-        colour = (70 * tone * rng.uniform(0.5, 1.0), 165 * tone, 140 * tone * rng.uniform(0.7, 1.0), 255)
-        axes = (int(rng.integers(2, 6)), int(rng.integers(1, 4)))
-        cv2.ellipse(picture, (int(x[i]), int(y[i])), axes, float(rng.uniform(0, 180)), 0, 360, colour, -1)
+    distance = np.minimum(radius * np.abs(rng.normal(0.25, 0.55, count)), 2.2 * radius)
+    x = np.round(centre[0] + distance * np.cos(angle)).astype(int)
+    y = np.round(centre[1] + 0.8 * distance * np.sin(angle)).astype(int)
+    side = (0.6 * np.cos(angle) - np.sin(angle)) * np.minimum(distance / radius, 1)
+    lit = 0.45 + rng.normal(0, 0.06) + 0.3 * side + rng.normal(0, 0.15, count)
+    lit = np.clip(lit, 0.07, 1.15)
+    warm = rng.uniform(0.7, 1.0, (2, count))
+    tones = np.stack([72 * lit * warm[0], 165 * lit, 145 * lit * warm[1], np.full(count, 255.0)], 1)
+    axes = rng.integers(1, 4, (2, count))
+    turn = rng.uniform(0, 180, count)
+    for i in np.argsort(lit + rng.normal(0, 0.12, count)):
+        box = ((int(x[i]), int(y[i])), (2.0 * int(axes[0, i]), 2.0 * int(axes[1, i])), float(turn[i]))
+        cv2.ellipse(picture, box, tones[i].tolist(), -1)
+
+
+def _branches(rng: np.random.Generator, picture: np.ndarray, count: int, bark: Bark, spread: float) -> None:
+    mid = SIZE / 2
+    for _ in range(count):
+        start = (int(mid + rng.normal(0, 3)), int(rng.uniform(0.4, 0.7) * SIZE))
+        end = (int(mid + rng.normal(0, spread)), int(rng.uniform(0.06, 0.42) * SIZE))
+        cv2.line(picture, start, end, bark, int(rng.integers(1, 4)), cv2.LINE_AA)
 
 
 def _plant(rng: np.random.Generator, kind: str) -> np.ndarray:
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     mid = SIZE / 2
-    bark = (55, 65, 80, 255) if rng.random() < 0.7 else (150, 160, 165, 255)
-    if kind in ("broad", "airy", "bare"):
-        cv2.line(
-            picture,
-            (int(mid), SIZE),
-            (int(mid + rng.normal(0, 8)), SIZE // 2),
-            bark,
-            int(rng.integers(7, 13)),
-        )
-        clumps = {"broad": 22, "airy": 13, "bare": 0}[kind]
-        branches = 9 if kind == "airy" else 26 if kind == "bare" else 4
-        for _ in range(branches):
-            start = (int(mid + rng.normal(0, 4)), int(rng.uniform(0.35, 0.75) * SIZE))
-            end = (int(mid + rng.normal(0, 70)), int(rng.uniform(0.05, 0.45) * SIZE))
-            cv2.line(picture, start, end, bark, int(rng.integers(2, 5)), cv2.LINE_AA)
-        top = 0.30
-        for _ in range(clumps):
+    grey = float(rng.uniform(35, 85))
+    bark: Bark = (grey * 0.9, grey, grey * 1.05, 255)
+    if kind != "bush":
+        foot = (int(mid), SIZE)
+        cv2.line(picture, foot, (int(mid + rng.normal(0, 8)), SIZE // 3), bark, int(rng.integers(5, 10)))
+        if rng.random() < 0.4:  # whitewashed, as street trees are
+            cv2.line(picture, foot, (int(mid), int(0.9 * SIZE)), (190, 200, 200, 255), 10)
+    if kind == "broad":
+        _branches(rng, picture, 5, bark, 60)
+        for _ in range(30):
             angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-            centre = (mid + 105 * reach * np.cos(angle), SIZE * (top + 0.06 + 0.24 * reach * np.sin(angle)))
-            _clump(
-                rng, picture, centre, float(rng.uniform(20, 44) if kind == "broad" else rng.uniform(14, 30))
-            )
+            at = (mid + 125 * reach * np.cos(angle), SIZE * (0.34 + 0.26 * reach * np.sin(angle)))
+            _clump(rng, picture, at, float(rng.uniform(18, 42)))
+    elif kind == "airy":
+        _branches(rng, picture, 14, bark, 75)
+        for _ in range(26):
+            at = (mid + rng.normal(0, 70), SIZE * float(np.clip(rng.normal(0.33, 0.14), 0.06, 0.62)))
+            _clump(rng, picture, at, float(rng.uniform(9, 26)))
+    elif kind == "bare":
+        for _ in range(3):
+            _branches(rng, picture, 22, bark, 60)
     elif kind == "tall":
-        cv2.line(picture, (int(mid), SIZE), (int(mid), SIZE // 3), bark, 7)
-        for i in range(26):
-            height = rng.uniform(0.08, 0.82)
-            width = 38 * np.sin(np.pi * np.clip(0.12 + 0.8 * height, 0, 1)) + 8
-            _clump(
-                rng, picture, (mid + rng.normal(0, 0.6) * width, SIZE * height), float(rng.uniform(14, 26))
-            )
+        for _ in range(44):
+            height = rng.uniform(0.06, 0.88)
+            width = 42 * np.sin(np.pi * np.clip(0.12 + 0.8 * height, 0, 1)) + 6
+            _clump(rng, picture, (mid + rng.normal(0, 0.6) * width, SIZE * height), float(rng.uniform(9, 24)))
     elif kind == "conifer":
-        cv2.line(picture, (int(mid), SIZE), (int(mid), SIZE // 3), bark, 7)
-        for i in range(34):
-            height = 0.06 + 0.86 * i / 34
-            spread = 12 + 85 * height
-            _clump(
-                rng, picture, (mid + rng.uniform(-1, 1) * spread, SIZE * height), float(rng.uniform(10, 22))
-            )
+        for i in range(44):
+            spread = 10 + 95 * i / 44
+            at = (mid + rng.uniform(-1, 1) * spread, SIZE * (0.06 + 0.86 * i / 44))
+            _clump(rng, picture, at, float(rng.uniform(9, 21)))
         picture[..., :3] = (picture[..., :3] * np.array([0.8, 0.68, 0.55])).astype(np.uint8)
-    else:  # bush
-        for _ in range(20):
-            x, height = mid + rng.uniform(-1, 1) * 115, rng.uniform(0.35, 0.92)
-            _clump(rng, picture, (x, SIZE * height), float(rng.uniform(18, 38)))
+    else:
+        for _ in range(34):
+            at = (mid + rng.uniform(-1, 1) * 150, SIZE * float(rng.uniform(0.3, 0.95)))
+            _clump(rng, picture, at, float(rng.uniform(14, 36)))
     return picture
 
 

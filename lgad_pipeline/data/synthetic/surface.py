@@ -9,7 +9,7 @@ from lgad_pipeline.data.synthetic.layout import Layout
 from lgad_pipeline.data.synthetic.light import Light
 from lgad_pipeline.data.synthetic.marks import mark_polygon
 from lgad_pipeline.data.synthetic.paint import draw_line
-from lgad_pipeline.data.synthetic.road import Ground
+from lgad_pipeline.data.synthetic.road import NEAR, Ground
 
 Colour = tuple[float, float, float]  # BGR, 0..255
 
@@ -51,7 +51,7 @@ class Plane:
 def paint_layer(
     image: np.ndarray, plane: Plane, mask: np.ndarray, colour: Colour, wear: float, phase: int
 ) -> None:
-    """Lay paint of `colour` on `image` (n, W, 3) where `mask` (n, W) uint8 covers, worn off by `wear` in 0..1."""
+    """Lay paint of `colour` on `image` (n, W, 3) where `mask` (n, W) covers, worn off by `wear` in 0..1."""
     y, x = np.nonzero(mask)
     if not len(y):
         return
@@ -73,6 +73,11 @@ def line_masks(ground: Ground, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     for line in layout.lines:
         if line.strength > 0:
             draw_line(yellow if line.yellow else white, ground, line)
+    if layout.junction:
+        near, far = layout.junction
+        crossing = (ground.z > near - 1) & (ground.z < far + 1)
+        white[crossing] = 0
+        yellow[crossing] = 0
     return white, yellow
 
 
@@ -118,6 +123,10 @@ def road_surface(rng: np.random.Generator, ground: Ground, layout: Layout, plane
     elif layout.right.shoulder > 0.8 and rng.random() < 0.4:
         fill_band(image, ground, right + 0.3, right_end, _colour(asphalt * rng.uniform(0.8, 1.2)))
     _wheel_tracks(image, rng, ground, layout, asphalt)
+    if layout.junction:
+        near, far = max(layout.junction[0], NEAR), layout.junction[1]
+        other = np.array([[-150, near], [150, near], [150, far], [-150, far]])
+        mark_polygon(image, ground, other, _colour(asphalt * rng.uniform(0.92, 1.05)))
     if concrete or rng.random() < 0.12:
         _joints(image, rng, ground, left_end, right_end, asphalt)
     tile = textures.road_tiles()[int(rng.integers(0, 4))]
@@ -171,7 +180,7 @@ def _stony(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     stones = textures.stones()
     y, x = int(rng.integers(0, 512 - min(n, 500))), int(rng.integers(0, 2048 - FRAME_WIDTH))
     piece = stones[y : y + n, x : x + FRAME_WIDTH]
-    strength = float(rng.uniform(0.15, 0.6))
+    strength = float(rng.uniform(0.05, 0.4))
     out = texture.copy()
     parts = 6  # the grain grows with nearness in steps too small to see
     for k in range(parts):
@@ -208,7 +217,7 @@ def cast_shade(
                 else np.linspace(0, light.sun * 30, 6)
             )
             near = np.stack([u, z + slant * u], 1)
-            outline = np.concatenate([near, near[::-1] + [0, depth]])
+            outline = np.concatenate([near, near[::-1] + np.array([0, depth])])
             outline[:, 1] = np.maximum(outline[:, 1], 1.2)
             mark_polygon(shade, ground, outline)
     return cv2.GaussianBlur(shade, (5, 3), 1.2)

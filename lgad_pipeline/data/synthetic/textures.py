@@ -11,7 +11,7 @@ SEED = 20240117
 def spectral_noise(
     rng: np.random.Generator, height: int, width: int, slope: float, stretch: float = 1.0
 ) -> np.ndarray:
-    """(height, width) float32 noise that tiles, of mean 0 and deviation 1, with amplitude ~ 1 / frequency**slope.
+    """(height, width) float32 noise that tiles, mean 0, deviation 1, amplitude ~ 1 / frequency**slope.
 
     `stretch` > 1 draws it out along the columns (streaks that run downward).
     """
@@ -35,19 +35,20 @@ TILE_SIZE = 1024
 def road_tiles() -> list[np.ndarray]:
     """Several (1024, 1024) uint8 tiles of asphalt and concrete, 128 = neutral."""
     tiles = []
+    rng = np.random.default_rng([SEED, 1])
+    fine = 7 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 0.9)
+    streaks = 5 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 1.2, stretch=14)
+    coarse = 5 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 1.6)
     for kind in range(4):
-        rng = np.random.default_rng([SEED, 1, kind])
-        tile = 7 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 0.9)
-        tile += 5 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 1.2, stretch=14)
-        tile += 5 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 1.6)
+        turn = 256 * kind
+        tile = fine + np.roll(streaks, turn, 1) + np.roll(coarse, (turn, 2 * turn), (0, 1))
         if kind in (1, 3):  # repaired patches with straight edges
             for _ in range(9):
                 x, y = rng.integers(0, TILE_SIZE, 2)
                 w, h = rng.integers(20, 70), rng.integers(40, 300)
                 tile[y : y + h, x : x + w] += rng.normal(0, 11)
         if kind >= 2:  # stains and wandering cracks
-            blots = spectral_noise(rng, TILE_SIZE, TILE_SIZE, 1.4)
-            tile -= 10 * np.clip(blots - 1.2, 0, 1.5)
+            tile -= 2 * np.clip(np.roll(coarse, 300 * kind, 0) - 6, 0, 8)
             for _ in range(14):
                 steps = (
                     rng.normal([0, 6], [3, 2], (60, 2))

@@ -24,6 +24,8 @@ from lgad_pipeline.data.synthetic.config import (
 from lgad_pipeline.data.synthetic.render import render
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.lanes.files import lane_file, read_lanes, write_lanes
+from lgad_pipeline.lanes.slots import assign_slots
 
 STAMP = "synthetic.json"
 FRAMES_IN_CLIP = 30
@@ -55,7 +57,7 @@ class _Task:
 
 
 def frame_path(split: str, number: int) -> str:
-    """Path of the split's `number`-th frame under the root; every split has drivers of its own, as in CULane."""
+    """Path of a split's `number`-th frame under the root; each split has drivers of its own."""
     clip, place = divmod(number, FRAMES_IN_CLIP)
     driver = _FIRST_DRIVER[split] + clip // CLIPS_OF_DRIVER
     return f"driver_{driver}_30frame/{clip:08d}_{clip % 10_000:04d}.MP4/{place * 30:05d}.jpg"
@@ -65,16 +67,11 @@ def _write_frame(task: _Task) -> None:
     """Render one frame and write its lane file, then its JPEG: where the JPEG is, the frame is done."""
     scene = render(task.seed, task.index, task.scenario)
     path = task.root / task.frame
-    write_text(path.with_suffix(".lines.txt"), lane_text(scene.lanes))
+    write_lanes(lane_file(task.root, task.frame), scene.lanes)
     quality = int(np.random.default_rng([task.seed, task.index, 1]).integers(70, 94))
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     with atomic_path(path) as beside:
         beside.write_bytes(jpeg.tobytes())
-
-
-def lane_text(lanes: list[np.ndarray]) -> str:
-    """Lanes as the text of a CULane lane file: `x y x y ... ` and a newline for each."""
-    return "".join("".join(f"{x:.6g} {y:.6g} " for x, y in lane) + "\n" for lane in lanes)
 
 
 def _write_frames(tasks: list[_Task]) -> int:
@@ -85,8 +82,7 @@ def _write_frames(tasks: list[_Task]) -> int:
 
 
 def _done(task: _Task) -> bool:
-    path = task.root / task.frame
-    return path.exists() and path.with_suffix(".lines.txt").exists()
+    return (task.root / task.frame).exists() and lane_file(task.root, task.frame).exists()
 
 
 def _stamp(config: SyntheticConfig) -> str:
@@ -98,7 +94,7 @@ def _stamp(config: SyntheticConfig) -> str:
 
 
 def _prepare(root: Path, stamp: str) -> None:
-    """Make `root` ready for frames of this stamp: clear what an earlier one wrote, refuse a folder that is not ours."""
+    """Clear what another stamp's run left in `root`, and refuse a folder that is not ours."""
     marker = root / STAMP
     if marker.is_file():
         if marker.read_text(encoding="utf-8") == stamp:
@@ -118,15 +114,19 @@ def _chunks(tasks: list[_Task], size: int) -> Iterator[list[_Task]]:
         yield chunk
 
 
+def _gt_line(root: Path, frame: str) -> str:
+    """A frame's line of `train_gt.txt`: frame, label map, existence flags of the four slots."""
+    existence = assign_slots(read_lanes(lane_file(root, frame))).existence
+    flags = " ".join(str(int(flag)) for flag in existence)
+    return f"/{frame} /laneseg_label_w16/{frame.removesuffix('.jpg')}.png {flags}\n"
+
+
 def _write_lists(root: Path, frames: dict[str, list[str]], plans: dict[str, list[Scenario]]) -> None:
     lists = root / "list"
     for split in SPLITS:
         write_text(lists / f"{split}.txt", "".join(f"/{frame}\n" for frame in frames[split]))
     for split in ("train", "val"):
-        lines = [
-            f"/{frame} /laneseg_label_w16/{frame.removesuffix('.jpg')}.png 0 0 0 0\n"
-            for frame in frames[split]
-        ]
+        lines = [_gt_line(root, frame) for frame in frames[split]]
         write_text(lists / f"{split}_gt.txt", "".join(lines))
     for scenario, name in CATEGORY_FILES.items():
         chosen = [
@@ -143,9 +143,10 @@ def write_dataset(
 ) -> None:
     """Write the data set of `config` under `root`, or complete one that a killed run left behind.
 
-    Finished frames are kept; a folder written under another configuration or by another version of the renderer is
-    written anew. The result does not depend on `workers` or on interruptions. The lists come last: where they are, the
-    data set is whole. `train_gt.txt` and `val_gt.txt` name label maps as CULane's lists do; the maps are not written.
+    Finished frames are kept; a folder written under another configuration or by another version of the
+    renderer is written anew. The result does not depend on `workers` or on interruptions. The lists come
+    last: where they are, the data set is whole. `train_gt.txt` and `val_gt.txt` name label maps as CULane's
+    lists do; the maps are not written.
 
     Args:
         root: a folder of the data set's own.
@@ -168,6 +169,8 @@ def write_dataset(
     done = len(tasks) - len(missing)
     report = progress or (lambda done, total: None)
     report(done, len(tasks))
+    if not missing and (root / "list" / "test_split" / CATEGORY_FILES["night"]).exists():
+        return  # the last file of all
     count = min(workers or len(os.sched_getaffinity(0)), max(1, len(missing) // 8))
     if count == 1:
         for task in missing:
