@@ -1,0 +1,137 @@
+"""Charts as SVG text: they stand alone (in Dagster and MLflow) or inside the report, by day and by night."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+# One colour for one network wherever it appears.
+COLOURS = {"teacher": "#8b6cd9", "student_alone": "#d98a2b", "student_lgad": "#1f8fa8"}
+NAMES = {"teacher": "teacher", "student_alone": "student alone", "student_lgad": "student with LGAD"}
+
+_STYLE = """<style>
+.chart text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#5b6672}
+.chart .strong{fill:#1c2530;font-weight:600}.chart .grid{stroke:#dfe4e9}.chart .axis{stroke:#aab4be}
+@media(prefers-color-scheme:dark){.chart text{fill:#9aa7b4}.chart .strong{fill:#e8edf2}
+.chart .grid{stroke:#2b343e}.chart .axis{stroke:#55616d}}
+</style>"""
+
+
+@dataclass(frozen=True)
+class BarGroup:
+    """One line of a bar chart: a label and a value in 0..1 for each network; no value draws `note` instead."""
+
+    label: str
+    values: Mapping[str, float | None]
+    note: str = ""
+    strong: bool = False
+
+
+def grouped_bars(groups: Sequence[BarGroup], width: int = 760) -> str:
+    """Horizontal bars, a group a line, on an axis from 0 to 1."""
+    left, right, top, bar, gap = 112, 56, 34, 11, 13
+    span = width - left - right
+    networks = list(groups[0].values)
+    pitch = len(networks) * bar + gap
+    height = top + len(groups) * pitch + 24
+    parts = [_legend(networks, left)]
+    for tick in np.linspace(0, 1, 6):
+        x = left + tick * span
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{height - 22}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 6}" text-anchor="middle">{tick:.1f}</text>')
+    for index, group in enumerate(groups):
+        y = top + index * pitch
+        middle = y + len(networks) * bar / 2
+        strong = ' class="strong"' if group.strong else ""
+        parts.append(
+            f'<text{strong} x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(group.label)}</text>'
+        )
+        if group.note:
+            parts.append(f'<text x="{left + 6}" y="{middle + 4:.1f}">{escape(group.note)}</text>')
+            continue
+        for row, (network, value) in enumerate(group.values.items()):
+            value = value or 0.0
+            length = max(value * span, 1.5)
+            parts.append(
+                f'<rect x="{left}" y="{y + row * bar:.1f}" width="{length:.1f}" height="{bar - 1.5}" rx="2" '
+                f'fill="{COLOURS[network]}"><title>{NAMES[network]}, {escape(group.label)}: {value:.3f}</title></rect>'
+            )
+            parts.append(
+                f'<text{strong} x="{left + length + 6:.1f}" y="{y + row * bar + 9:.1f}" '
+                f'style="font-size:10.5px">{value:.3f}</text>'
+            )
+    return _svg(width, height, parts)
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    width: int = 540,
+    height: int = 300,
+) -> str:
+    """Lines over the training step; series maps a network to (steps, values). Values may span decades: log axis."""
+    left, right, top, bottom = 56, 16, 52, 34
+    points = {name: _finite(*pair) for name, pair in series.items()}
+    steps = np.concatenate([pair[0] for pair in points.values()] or [np.zeros(1)])
+    values = np.concatenate([pair[1] for pair in points.values()] or [np.ones(1)])
+    if not len(values):
+        return _svg(width, height, [f'<text x="{left}" y="{top}">no values yet</text>'])
+    logarithmic = values.min() > 0 and values.max() / values.min() > 20
+    low, high = (float(values.min()), float(values.max()))
+    low = low if logarithmic else min(low, 0.0)
+    high = high if high > low else low + 1.0
+    last = max(float(steps.max()), 1.0)
+
+    def place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scaled = np.log(y / low) / np.log(high / low) if logarithmic else (y - low) / (high - low)
+        return left + x / last * (width - left - right), height - bottom - scaled * (height - top - bottom)
+
+    parts = [
+        f'<text class="strong" x="{left}" y="16">{escape(title)}</text>',
+        _legend(list(series), left, 36),
+    ]
+    ticks = np.geomspace(low, high, 5) if logarithmic else np.linspace(low, high, 5)
+    for tick in ticks:
+        y = place(np.zeros(1), np.array([tick]))[1][0]
+        parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
+    for tick in np.linspace(0, last, 5):
+        x = place(np.array([tick]), np.array([high]))[0][0]
+        parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:.0f}</text>')
+    parts.append(
+        f'<line class="axis" x1="{left}" x2="{width - right}" y1="{height - bottom}" y2="{height - bottom}"/>'
+    )
+    for name, (x, y) in points.items():
+        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*place(x, y), strict=True))
+        colour = COLOURS[name]
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-linejoin="round"/>'
+        )
+    return _svg(width, height, parts)
+
+
+def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The finite values, at most 400 of them: each is the mean of its neighbours, so that no step is left out."""
+    x, y = np.asarray(steps, float), np.asarray(values, float)
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    if len(y) <= 400:
+        return x, y
+    groups = np.array_split(np.arange(len(y)), 400)
+    return np.array([x[group].mean() for group in groups]), np.array([y[group].mean() for group in groups])
+
+
+def _legend(networks: Sequence[str], left: float, y: float = 14) -> str:
+    parts, x = [], left
+    for network in networks:
+        parts.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" rx="2" fill="{COLOURS[network]}"/>')
+        parts.append(f'<text x="{x + 15}" y="{y}">{NAMES[network]}</text>')
+        x += 34 + 6.2 * len(NAMES[network])
+    return "".join(parts)
+
+
+def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img">{_STYLE}{"".join(parts)}</svg>'
+    )

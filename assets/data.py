@@ -1,0 +1,213 @@
+"""From a folder of recordings to training shards. One partition a data set.
+
+Imports of the library stand inside the bodies: the code location loads in Dagster's web server too, and numerical
+libraries would make that take seconds.
+"""
+
+import dagster as dg
+
+from assets import shown
+from assets.freshness import code_version, made, tree_digest
+from assets.partitions import DATASETS
+from lgad_pipeline.settings import SyntheticDataset
+from resources.progress import ProgressLog
+from resources.project import Project
+
+OWNERS = ["team:perception"]
+
+
+@dg.asset(
+    group_name="data",
+    kinds={"image"},
+    owners=OWNERS,
+    partitions_def=DATASETS,
+    code_version=code_version("data/synthetic"),
+    description="""Camera frames and their annotated lanes on disk, in CULane's own layout: JPEG frames, a
+`.lines.txt` beside each (one lane a line, `x y x y ...`), and `list/`.
+
+The data set `synthetic` is a procedural road world and is rendered here, frame by frame from its seed; whatever is
+missing is completed. Any other data set is the user's own folder (`root` in lgad.yaml), which is only read.""",
+)
+def recordings(
+    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """Frames and lane files on disk."""
+    entry = project.dataset(context.partition_key)
+    root = project.place(context.partition_key).recordings
+    if isinstance(entry, SyntheticDataset):
+        from lgad_pipeline.data.synthetic.write import write_dataset
+
+        with progress.task(context.log, "rendering the road world") as task:
+            write_dataset(root, entry.world, progress=task.advance)
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return made(
+        context,
+        project,
+        tree_digest(root),
+        {
+            "folder": dg.MetadataValue.path(root),
+            "images": sum(path.suffix == ".jpg" for path in files),
+            "lane files": sum(path.name.endswith(".lines.txt") for path in files),
+            "size (MB)": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        },
+    )
+
+
+@dg.asset(
+    group_name="data",
+    kinds={"parquet", "pandas"},
+    owners=OWNERS,
+    partitions_def=DATASETS,
+    deps=[recordings],
+    code_version=code_version("data/culane.py", "data/frames.py", "lanes/files.py"),
+    description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame pixels)
+and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size, with a bad lane
+file) is set aside with file, line and reason, and the rest goes on.""",
+)
+def frames(
+    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """The frames table."""
+    from lgad_pipeline.data import culane
+    from lgad_pipeline.data import frames as tables
+
+    place = project.place(context.partition_key)
+    with progress.task(context.log, "reading frames and lane files") as task:
+        found = culane.ingest(
+            place.recordings, project.dataset(context.partition_key).frame_size, progress=task.advance
+        )
+    tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
+    tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
+    table = found.frames
+    lanes = table["lanes"].map(len)
+    splits = [
+        {
+            "split": split,
+            "frames": int((table["split"] == split).sum()),
+            "lanes": int(lanes[table["split"] == split].sum()),
+        }
+        for split in tables.SPLITS
+    ]
+    scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
+    return made(
+        context,
+        project,
+        tables.dataset_fingerprint(table),
+        {
+            "table": dg.MetadataValue.path(place.frames),
+            "dagster/row_count": len(table),
+            "splits": shown.table(splits),
+            "test scenarios": shown.table(
+                [{"scenario": name, "frames": int(n)} for name, n in scenarios.items()]
+            ),
+            "set aside": len(found.set_aside),
+            "set aside, first 20": shown.table(found.set_aside.astype(str).head(20).to_dict("records")),
+            "dagster/column_schema": _columns(tables.FRAMES_SCHEMA),
+        },
+    )
+
+
+@dg.asset(
+    group_name="data",
+    kinds={"parquet", "pandas"},
+    owners=OWNERS,
+    partitions_def=DATASETS,
+    deps=[frames],
+    code_version=code_version("data/labels.py", "lanes/slots.py", "lanes/spline.py"),
+    description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as CULane's label
+tool assigns them: natural cubic spline, order by the crossing with the bottom row, double lines merged, at most two
+on either side; x on rows every 10 px, and an existence flag for each slot.""",
+)
+def lane_labels(
+    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """Lanes in slots."""
+    from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data import labels
+
+    place = project.place(context.partition_key)
+    table = tables.read_table(place.frames)
+    with progress.task(context.log, "assigning lanes to slots") as task:
+        made_labels = labels.lane_labels(table, task.advance)
+    tables.write_table(place.lane_labels, made_labels, labels.LABELS_SCHEMA)
+    figures = labels.coverage(table, made_labels)
+    existence = made_labels["existence"].map(list)
+    slots = [
+        {"slot": name, "frames": int(existence.map(lambda flags, slot=slot: bool(flags[slot])).sum())}
+        for slot, name in enumerate(("1 far left", "2 left", "3 right", "4 far right"))
+    ]
+    return made(
+        context,
+        project,
+        code_version("data/labels.py", "lanes/slots.py") + tables.dataset_fingerprint(table),
+        {
+            "table": dg.MetadataValue.path(place.lane_labels),
+            "dagster/row_count": len(made_labels),
+            "coverage": shown.table(
+                [{"figure": name.replace("_", " "), "count": n} for name, n in figures.items()]
+            ),
+            "slots": shown.table(slots),
+            "dagster/column_schema": _columns(labels.LABELS_SCHEMA),
+        },
+    )
+
+
+@dg.asset(
+    group_name="data",
+    kinds={"arrow", "opencv"},
+    owners=OWNERS,
+    partitions_def=DATASETS,
+    deps=[recordings, frames, lane_labels],
+    code_version=code_version("data/shards.py", "data/images.py", "lanes/raster.py", "lanes/view.py"),
+    description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for random
+access. Label maps are drawn from the lane labels at frame size and reduced by nearest pixel, centre to centre.""",
+)
+def shards(
+    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """Packed frames and label maps."""
+    from assets.samples import label_sheet
+    from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data.shards import pack
+
+    place = project.place(context.partition_key)
+    entry = project.dataset(context.partition_key)
+    with progress.task(context.log, "packing shards") as task:
+        packed = pack(
+            tables.read_table(place.frames),
+            tables.read_table(place.lane_labels),
+            place.recordings,
+            place.shards,
+            entry.view,
+            entry.lane_width,
+            progress=task.advance,
+        )
+    return made(
+        context,
+        project,
+        packed.fingerprint,
+        {
+            "folder": dg.MetadataValue.path(place.shards),
+            "frames": shown.table(
+                [{"split": name, "frames": len(split)} for name, split in packed.splits.items()]
+            ),
+            "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
+            "size (MB)": round(sum(path.stat().st_size for path in place.shards.iterdir()) / 1e6, 1),
+            "set aside": len(packed.set_aside),
+            "labels on frames": shown.picture(
+                label_sheet(packed["train"], 6), "training frames with their labels"
+            ),
+        },
+    )
+
+
+def _columns(schema) -> dg.TableSchema:
+    """An Arrow schema with its field descriptions as Dagster shows tables."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                field.name, str(field.type), (field.metadata or {}).get(b"description", b"").decode()
+            )
+            for field in schema
+        ]
+    )

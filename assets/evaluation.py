@@ -1,0 +1,130 @@
+"""Lanes found on validation and test frames, and how well. One partition a recipe on a data set."""
+
+from hashlib import blake2b
+
+import dagster as dg
+
+from assets import shown
+from assets.data import OWNERS, frames, shards
+from assets.freshness import code_version, made
+from assets.networks import student_alone, student_lgad
+from assets.partitions import GRID, parts_of
+from assets.report_page import scenario_bars
+from assets.scores import compare, score_student, scores_digest, write_scores
+from resources.progress import ProgressLog
+from resources.project import STUDENTS, Project
+from resources.tracking import MlflowTracking
+from resources.trainer import Trainer
+
+SPLITS = ("val", "test")
+PREDICTION_CODE = code_version("inference/predictor.py", "lanes/decode.py", "lanes/files.py")
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"pytorch"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    deps=[shards, student_alone, student_lgad],
+    code_version=PREDICTION_CODE,
+    description="""Lanes of both students on every validation and test frame, as `.lines.txt` files in CULane's format.
+
+Probability maps become lanes row by row: the weighted centroid of the columns around a row's maximum, finer than a
+column of the map; a slot counts when its existence probability is above one half.""",
+)
+def predictions(
+    context: dg.AssetExecutionContext, project: Project, trainer: Trainer, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """Lane files of both students."""
+    from assets.samples import prediction_sheet
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.inference.predictor import predict_split
+
+    dataset, recipe = parts_of(context)
+    place = project.place(dataset, recipe)
+    packed = ShardSet.open(place.shards)
+    counts = []
+    for student in STUDENTS:
+        for split in SPLITS:
+            what = f"finding lanes, {student.replace('_', ' ')}, {split}"
+            with progress.task(context.log, what) as task:
+                predict_split(
+                    place.network(student),
+                    packed[split],
+                    place.predictions / student / split,
+                    task.advance,
+                    trainer.torch_device,
+                )
+            counts.append({"student": student, "split": split, "frames": len(packed[split])})
+    return made(
+        context,
+        project,
+        _digest_of_students(project, dataset, recipe),
+        {
+            "folder": dg.MetadataValue.path(place.predictions),
+            "lane files": shown.table(counts),
+            "student with LGAD on test frames": shown.picture(
+                prediction_sheet(place, "student_lgad", 6), "white: annotated; coloured: found"
+            ),
+        },
+    )
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"pandas", "mlflow"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    deps=[frames, predictions],
+    code_version=code_version("evaluation", "lanes/spline.py"),
+    description="""CULane's F1 of both students, per scenario and in total, and what distillation adds.
+
+A predicted lane is a true positive when its mask (30 px wide on the full frame) overlaps that of its annotated lane
+by an IoU above 0.5, matched one to one. F1 = 2PR / (P + R). Crossroad frames hold no lanes: their false positives
+are counted. The interval of the gain is a paired bootstrap over test frames.""",
+)
+def lane_scores(
+    context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """F1 per scenario of both students."""
+    dataset, recipe = parts_of(context)
+    place = project.place(dataset, recipe)
+    frame_size = project.dataset(dataset).frame_size
+    for student in STUDENTS:
+        for split in SPLITS:
+            with progress.task(context.log, f"scoring {student.replace('_', ' ')}, {split}") as task:
+                scores = score_student(
+                    place, place.predictions / student / split, split, frame_size, task.advance
+                )
+            write_scores(place, student, split, scores)
+    comparison = compare(place)
+    for student in STUDENTS:
+        mlflow.add_metrics(place.network(student), comparison.metrics(student))
+    total = comparison.total
+    low, high = comparison.gain_interval
+    return made(
+        context,
+        project,
+        scores_digest(place),
+        {
+            "F1 student with LGAD": total.lgad.f1,
+            "F1 student alone": total.alone.f1,
+            "distillation gain": total.gain,
+            "gain, 95 % interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
+            "F1 by scenario": shown.table(comparison.table()),
+            "F1 bars": shown.chart(scenario_bars(comparison.rows), "F1 by scenario"),
+            "F1 on validation, with LGAD": comparison.validation["student_lgad"].f1,
+            "F1 on validation, alone": comparison.validation["student_alone"].f1,
+            "folder": dg.MetadataValue.path(place.lane_scores),
+        },
+    )
+
+
+def _digest_of_students(project: Project, dataset: str, recipe: str) -> str:
+    """The fingerprints of both students' trainings: with settings and code they decide the predictions."""
+    from assets.samples import training_record
+
+    place = project.place(dataset, recipe)
+    parts = [training_record(place.network(student))["fingerprint"] for student in STUDENTS]
+    parts += [project.recipe(recipe).decode.model_dump_json(), PREDICTION_CODE]
+    return blake2b("".join(parts).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,56 @@
+"""What must hold of predictions and scores before a model is registered."""
+
+import dagster as dg
+
+from assets.evaluation import lane_scores, predictions
+from assets.partitions import parts_of
+from resources.project import STUDENTS, Project
+
+
+@dg.asset_check(
+    asset=predictions,
+    blocking=True,
+    description="Both students have a lane file for every packed test frame. A frame without one would count as a "
+    "frame without lanes, and lower the score for no fault of the model.",
+)
+def predictions_cover_the_test_list(
+    context: dg.AssetCheckExecutionContext, project: Project
+) -> dg.AssetCheckResult:
+    """No test frame without a lane file."""
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.lanes.files import lane_file
+
+    place = project.place(*parts_of(context))
+    frames = ShardSet.open(place.shards)["test"].table["frame"]
+    missing = [
+        f"{student}: {frame}"
+        for student in STUDENTS
+        for frame in frames
+        if not lane_file(place.predictions / student / "test", frame).is_file()
+    ]
+    return dg.AssetCheckResult(
+        passed=not missing,
+        description=f"{len(missing)} of {len(STUDENTS) * len(frames)} lane files are missing.",
+        metadata={"test frames": len(frames), "missing": len(missing), "first 20": missing[:20]},
+    )
+
+
+@dg.asset_check(
+    asset=lane_scores,
+    description="The student with LGAD scores above chance on the test frames. Chance is what one scores without "
+    "looking: the median training lane of every slot that most frames have, drawn into every test frame.",
+)
+def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
+    """F1 against a blind guess."""
+    from assets.chance import blind_f1
+    from assets.scores import compare
+
+    dataset, recipe = parts_of(context)
+    place = project.place(dataset, recipe)
+    chance = blind_f1(place, project.dataset(dataset).frame_size)
+    f1 = compare(place).total.lgad.f1 or 0.0
+    return dg.AssetCheckResult(
+        passed=f1 > chance,
+        description=f"F1 {f1:.3f} against {chance:.3f} without looking.",
+        metadata={"F1 student with LGAD": f1, "F1 by chance": chance},
+    )

@@ -1,0 +1,70 @@
+"""What must hold of a trained network before it is used."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import numpy as np
+
+from assets.networks import student_alone, student_lgad, teacher
+from assets.partitions import parts_of
+from resources.project import Project
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WELL_REPRODUCED = 0.9
+
+
+@dg.asset_check(
+    asset=teacher,
+    description="The teacher gives back the label maps that it is shown: mean intersection over union of the lane "
+    f"classes on validation frames of at least {WELL_REPRODUCED}. A teacher that does not has little to teach.",
+)
+def teacher_reproduces_labels(
+    context: dg.AssetCheckExecutionContext, project: Project
+) -> dg.AssetCheckResult:
+    """Mean lane IoU of the teacher."""
+    history = _history(context, project, "teacher")
+    miou = float(history["val/miou"].dropna().iloc[-1])
+    return dg.AssetCheckResult(
+        passed=miou >= WELL_REPRODUCED,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Mean lane IoU {miou:.3f} on validation frames.",
+        metadata={"mean lane IoU": miou, "wanted": WELL_REPRODUCED},
+    )
+
+
+def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    role = asset.key.to_user_string()
+
+    @dg.asset_check(
+        asset=asset,
+        name="training_is_finite",
+        blocking=True,
+        description="Every loss that was logged is a finite number, and the last tenth lies below the first.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
+        losses = _history(context, project, role)["train/loss"].dropna().to_numpy()
+        finite = bool(len(losses)) and bool(np.isfinite(losses).all())
+        tenth = max(1, len(losses) // 10)
+        first, last = (float(losses[:tenth].mean()), float(losses[-tenth:].mean())) if finite else (0.0, 0.0)
+        return dg.AssetCheckResult(
+            passed=finite and (last < first or len(losses) < 2),
+            description=f"The loss went from {first:.3f} to {last:.3f}."
+            if finite
+            else "A loss is not finite.",
+            metadata={"first": first, "last": last, "log entries": len(losses)},
+        )
+
+    return check
+
+
+teacher_is_finite = _training_check(teacher)
+student_alone_is_finite = _training_check(student_alone)
+student_lgad_is_finite = _training_check(student_lgad)
+
+
+def _history(context: dg.AssetCheckExecutionContext, project: Project, role: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.read_parquet(project.place(*parts_of(context)).network(role) / "history.parquet")

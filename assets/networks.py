@@ -1,0 +1,211 @@
+"""A teacher that sees label maps, and two students that see frames. One partition a recipe on a data set."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets import shown
+from assets.charts import curves
+from assets.data import OWNERS, shards
+from assets.freshness import code_version, inputs_digest, made
+from assets.partitions import GRID, parts_of
+from resources.progress import ProgressLog
+from resources.project import Place, Project
+from resources.tracking import MlflowTracking
+from resources.trainer import Log, Trainer
+
+if TYPE_CHECKING:
+    from lgad_pipeline.training.run import TrainingResult
+
+TRAINING_CODE = code_version("models", "distillation", "training", "data/loader.py", "data/augmentation.py")
+
+
+@dg.asset(
+    group_name="distillation",
+    kinds={"pytorch", "mlflow"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    deps=[shards],
+    code_version=TRAINING_CODE,
+    description="""The teacher: a network that is given the label map as planes (background, four slots) and
+reproduces it. Nothing but the lanes can hold its attention, which is what the student with LGAD mimics
+(Hou et al., *Learning Lightweight Lane Detection CNNs by Self Attention Distillation*, ICCV 2019; Liu et al., *Lane
+Detection with Label Guided Attention Distillation*).
+
+Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
+)
+def teacher(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    trainer: Trainer,
+    mlflow: MlflowTracking,
+    progress: ProgressLog,
+) -> dg.MaterializeResult:
+    """The network whose attention is mimicked."""
+    dataset, recipe = parts_of(context)
+    steps = project.recipe(recipe).teacher.steps
+
+    def train(log: Log, place: Place) -> "TrainingResult":
+        return trainer.teacher(project.dataset(dataset), project.recipe(recipe), place, log)
+
+    return _trained(context, project, mlflow, progress, "teacher", steps, train)
+
+
+@dg.asset(
+    group_name="distillation",
+    kinds={"pytorch", "mlflow"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    deps=[shards],
+    code_version=TRAINING_CODE,
+    description="""The student that learns from labels alone. It is what the student with LGAD is measured against: the
+same network, initial weights, batches, augmentation and dropout.
+
+Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
+)
+def student_alone(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    trainer: Trainer,
+    mlflow: MlflowTracking,
+    progress: ProgressLog,
+) -> dg.MaterializeResult:
+    """The student without distillation."""
+    dataset, recipe = parts_of(context)
+    steps = project.recipe(recipe).student.steps
+
+    def train(log: Log, place: Place) -> "TrainingResult":
+        return trainer.student(project.dataset(dataset), project.recipe(recipe), place, log, teacher=None)
+
+    return _trained(context, project, mlflow, progress, "student_alone", steps, train)
+
+
+@dg.asset(
+    group_name="distillation",
+    kinds={"pytorch", "mlflow"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    deps=[shards, teacher],
+    code_version=TRAINING_CODE,
+    description="""The student that also mimics the teacher's attention.
+
+Attention map of a layer: A = sum over channels of |F|², normalized over the image. Loss: that of the student alone
++ weight x the sum over mimicking paths of D(A of the student, A of the teacher). The teacher is frozen, and costs
+nothing once the student is trained.""",
+)
+def student_lgad(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    trainer: Trainer,
+    mlflow: MlflowTracking,
+    progress: ProgressLog,
+) -> dg.MaterializeResult:
+    """The student with label-guided attention distillation."""
+    dataset, recipe = parts_of(context)
+    steps = project.recipe(recipe).student.steps
+
+    def train(log: Log, place: Place) -> "TrainingResult":
+        return trainer.student(
+            project.dataset(dataset), project.recipe(recipe), place, log, teacher=place.teacher
+        )
+
+    return _trained(context, project, mlflow, progress, "student_lgad", steps, train)
+
+
+def _trained(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    mlflow: MlflowTracking,
+    progress: ProgressLog,
+    role: str,
+    steps: int,
+    train: Callable[[Log, Place], "TrainingResult"],
+) -> dg.MaterializeResult:
+    """Train under an MLflow run and a progress bar, and show the result."""
+    from assets.samples import network_pictures
+    from lgad_pipeline.inference.predictor import write_predictor
+
+    dataset, recipe = parts_of(context)
+    place = project.place(dataset, recipe)
+    folder = place.network(role)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(
+            mlflow.training_run(
+                context,
+                folder,
+                fingerprint=inputs_digest(context.instance, project, context.assets_def, dataset, recipe),
+                experiment=dataset,
+                parameters=_parameters(project, dataset, recipe, role),
+                tags={
+                    "dataset": dataset,
+                    "recipe": recipe,
+                    "role": role,
+                    "data_fingerprint": _fingerprint(place),
+                },
+            )
+        )
+        task = stack.enter_context(progress.task(context.log, f"training the {role.replace('_', ' ')}"))
+        show = task.metrics(steps)
+
+        def log(metrics: dict[str, float], step: int) -> None:
+            run.log(metrics, step)
+            show(metrics, step)
+
+        result = train(log, place)
+        run.complete(result.history, "train/loss")
+        write_predictor(folder, project.dataset(dataset).view, project.recipe(recipe).decode)
+        pictures = network_pictures(place, role, project.recipe(recipe))
+        for name, picture in pictures.items():
+            run.picture(picture, f"{name}.png")
+        run_id, url = run.run_id, run.url
+    history = result.history.set_index("step")
+    final = history.ffill().iloc[-1]
+    title = f"loss of the {role.replace('_', ' ')}"
+    return made(
+        context,
+        project,
+        result.fingerprint,
+        {
+            "MLflow run": dg.MetadataValue.url(url),
+            "loss": shown.chart(curves({role: loss_curve(history)}, title), title),
+            "overlays": shown.picture(pictures["overlays"], "label map, and what the network makes of it"),
+            "attention": shown.picture(pictures["attention"], "where the network looks"),
+            "at the end": shown.table(
+                [{"metric": str(name), "value": float(value)} for name, value in final.items()]
+            ),
+            "seconds": round(result.seconds, 1),
+            "reused": result.reused,
+            "folder": dg.MetadataValue.path(folder),
+            "mlflow_run_id": run_id,
+        },
+    )
+
+
+def loss_curve(history: Any, metric: str = "train/loss") -> tuple[list[float], list[float]]:
+    """Steps and values of one metric of a training's history, a table with the index `step`."""
+    losses = history[metric].dropna() if metric in history else history.iloc[:0, 0]
+    return [float(step) for step in losses.index], [float(value) for value in losses]
+
+
+def _parameters(project: Project, dataset: str, recipe: str, role: str) -> Mapping[str, Any]:
+    entry, settings = project.dataset(dataset), project.recipe(recipe)
+    parameters: dict[str, Any] = {
+        "dataset": dataset,
+        "recipe": recipe,
+        "network": settings.network.model_dump(mode="json"),
+        "image_size": list(entry.image_size),
+        "lane_width": entry.lane_width,
+        "training": (settings.teacher if role == "teacher" else settings.student).model_dump(mode="json"),
+        "augmentation": settings.augmentation.model_dump(mode="json"),
+    }
+    if role == "student_lgad":
+        parameters["distillation"] = settings.distillation.model_dump(mode="json")
+    return parameters
+
+
+def _fingerprint(place: Place) -> str:
+    from lgad_pipeline.data.shards import ShardSet
+
+    return ShardSet.open(place.shards).fingerprint

@@ -1,0 +1,26 @@
+"""The grid: data sets, and recipes on data sets, as lgad.yaml names them when the code location is loaded."""
+
+import dagster as dg
+
+from lgad_pipeline.settings import Settings
+
+# The one place where the code location reads lgad.yaml while it loads: decorators need the partitions by then.
+_SETTINGS = Settings.from_environment()
+
+DATASETS = dg.StaticPartitionsDefinition(sorted(_SETTINGS.datasets))
+GRID = dg.MultiPartitionsDefinition(
+    {"dataset": DATASETS, "recipe": dg.StaticPartitionsDefinition(sorted(_SETTINGS.recipes))}
+)
+
+
+def grid_key(dataset: str, recipe: str) -> dg.MultiPartitionKey:
+    """The partition of a recipe on a data set."""
+    return dg.MultiPartitionKey({"dataset": dataset, "recipe": recipe})
+
+
+def parts_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[str, str]:
+    """Data set and recipe of a run on the grid."""
+    key = context.partition_key
+    if not isinstance(key, dg.MultiPartitionKey):
+        key = GRID.get_partition_key_from_str(key)
+    return key.keys_by_dimension["dataset"], key.keys_by_dimension["recipe"]

@@ -1,0 +1,134 @@
+"""The report as one HTML file: pictures and charts inside, nothing loaded from elsewhere."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from assets.charts import BarGroup, curves, grouped_bars
+
+TEMPLATE = Path(__file__).with_name("report_page.html")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One student on one list of frames."""
+
+    f1: float | None  # None where there are no annotated lanes: crossroads
+    precision: float
+    recall: float
+    tp: int
+    fp: int
+    fn: int
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """Both students on one scenario, or on "total"."""
+
+    scenario: str
+    frames: int
+    alone: Score
+    lgad: Score
+
+    @property
+    def gain(self) -> float | None:
+        """What distillation adds to F1."""
+        if self.alone.f1 is None or self.lgad.f1 is None:
+            return None
+        return self.lgad.f1 - self.alone.f1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A captioned picture, uint8 (H, W, 3) RGB."""
+
+    image: np.ndarray
+    caption: str
+
+
+@dataclass(frozen=True)
+class AttentionRow:
+    """Attention of the three networks on one frame, for one mimicking path."""
+
+    path: str
+    frame: Picture
+    teacher: Picture
+    alone: Picture
+    lgad: Picture
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page shows."""
+
+    dataset: str
+    recipe: str
+    made: str  # date and time
+    scores: Sequence[ScoreRow]
+    gain_interval: tuple[float, float] | None  # 95 %, in F1
+    model: str
+    version: str
+    decision: str
+    samples: Sequence[Picture]
+    attention: Sequence[AttentionRow]
+    curves: Mapping[
+        str, Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    ]  # title -> network -> (steps, values)
+    data_counts: Mapping[str, Mapping[str, int]]  # split -> {"frames": .., "lanes": ..}
+    scenario_counts: Mapping[str, int]
+    set_aside: int
+    facts: Mapping[str, str]
+    links: Mapping[str, str]
+    champion: bool = False
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def total(self) -> ScoreRow:
+        """The row over all test frames."""
+        return next(row for row in self.scores if row.scenario == "total")
+
+
+def render(report: Report) -> str:
+    """The page's HTML."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["jpeg"] = jpeg_uri
+    environment.filters["f1"] = lambda value: "–" if value is None else f"{value:.3f}"
+    environment.filters["points"] = lambda value: (
+        "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    charts = [
+        Markup(curves(series, title)) for title, series in report.curves.items()
+    ]  # our own SVG, escaped there
+    return template.render(report=report, bars=Markup(scenario_bars(report.scores)), charts=charts)
+
+
+def scenario_bars(scores: Sequence[ScoreRow]) -> str:
+    """F1 bars of both students for each scenario, total first."""
+    groups = []
+    for row in sorted(scores, key=lambda row: row.scenario != "total"):
+        note = ""
+        if row.alone.f1 is None:
+            note = f"no lanes to find: {row.alone.fp} false positives alone, {row.lgad.fp} with LGAD"
+        values = {"student_alone": row.alone.f1, "student_lgad": row.lgad.f1}
+        groups.append(BarGroup(row.scenario, values, note, strong=row.scenario == "total"))
+    return grouped_bars(groups)
+
+
+def jpeg_uri(image: np.ndarray, width: int = 760, quality: int = 84) -> str:
+    """A picture, uint8 (H, W, 3) RGB, as a data URI no wider than `width` pixels."""
+    import cv2
+
+    if image.shape[1] > width:
+        height = round(image.shape[0] * width / image.shape[1])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -1,0 +1,193 @@
+"""The report: one HTML file to send to somebody. One partition a recipe on a data set."""
+
+import datetime
+from collections.abc import Mapping
+
+import dagster as dg
+
+from assets import shown
+from assets.data import OWNERS, frames, shards
+from assets.evaluation import lane_scores, predictions
+from assets.freshness import code_version, latest, made
+from assets.networks import student_alone, student_lgad, teacher
+from assets.partitions import GRID, parts_of
+from assets.registry import registered_model
+from assets.report_page import AttentionRow, Picture, Report, render, scenario_bars
+from assets.scores import compare
+from lgad_pipeline import files
+from resources.progress import ProgressLog
+from resources.project import STUDENTS, Place, Project
+from resources.provenance import git_commit
+from resources.tracking import MlflowTracking, noted_run
+
+
+@dg.asset(
+    group_name="registry",
+    kinds={"html"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    deps=[
+        frames,
+        shards,
+        teacher,
+        student_alone,
+        student_lgad,
+        predictions,
+        lane_scores,
+        registered_model,
+    ],
+    code_version=code_version("inference"),
+    description="""One self-contained HTML file: scores per scenario of both students, test frames with annotated and
+found lanes, attention of teacher and students side by side, loss curves, data facts, the registered version, and what
+it takes to make it again.""",
+)
+def report(
+    context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """The HTML report."""
+    from hashlib import blake2b
+
+    dataset, recipe = parts_of(context)
+    place = project.place(dataset, recipe)
+    with progress.task(context.log, "writing the report"):
+        version = latest(context.instance, registered_model, dataset, recipe)
+        assert version is not None  # it is made before
+        content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id)
+        html = render(content)
+        files.write_text(place.report, html)
+    return made(
+        context,
+        project,
+        blake2b(html.encode(), digest_size=16).hexdigest(),
+        {
+            "report": dg.MetadataValue.path(place.report),
+            "open": dg.MetadataValue.url(place.report.as_uri()),
+            "size (MB)": round(len(html) / 1e6, 2),
+            "F1 by scenario": shown.table(compare(place).table()),
+            "F1 bars": shown.chart(scenario_bars(content.scores), "F1 by scenario"),
+        },
+    )
+
+
+def gather(
+    project: Project,
+    mlflow: MlflowTracking,
+    dataset: str,
+    recipe: str,
+    version: Mapping[str, dg.MetadataValue],
+    run_id: str,
+) -> Report:
+    """Everything that the page shows."""
+    import pandas as pd
+
+    from assets.networks import loss_curve
+    from assets.samples import prediction_pictures, training_record
+    from lgad_pipeline.data import frames as tables
+
+    place = project.place(dataset, recipe)
+    comparison = compare(place)
+    table = tables.read_table(place.frames)
+    lanes = table["lanes"].map(len)
+    roles = ("teacher", *STUDENTS)
+    histories = {
+        role: pd.read_parquet(place.network(role) / "history.parquet").set_index("step") for role in roles
+    }
+    records = {role: training_record(place.network(role)) for role in roles}
+    scenarios = table.loc[table["split"] == "test", "scenario"].dropna()
+    curves = {
+        "loss of the students": {role: loss_curve(histories[role]) for role in STUDENTS},
+        "attention loss (LGAD)": {"student_lgad": loss_curve(histories["student_lgad"], "train/attention")},
+        "lane IoU of the students, validation": {
+            role: loss_curve(histories[role], "val/miou") for role in STUDENTS
+        },
+        "loss of the teacher": {"teacher": loss_curve(histories["teacher"])},
+    }
+    return Report(
+        dataset=dataset,
+        recipe=recipe,
+        made=datetime.datetime.now().strftime("%-d %B %Y, %H:%M"),
+        scores=comparison.rows,
+        gain_interval=comparison.gain_interval,
+        model=str(version["model"].value),
+        version=str(version["version"].value),
+        decision=str(version["decision"].value),
+        champion="champion" in str(version["alias"].value),
+        samples=[Picture(image, caption) for caption, image in prediction_pictures(place, "student_lgad", 9)],
+        attention=attention_rows(project, place),
+        curves=curves,
+        data_counts={
+            split: {
+                "frames": int((table["split"] == split).sum()),
+                "lanes": int(lanes[table["split"] == split].sum()),
+            }
+            for split in tables.SPLITS
+        },
+        scenario_counts={
+            name: int((scenarios == name).sum()) for name in tables.SCENARIOS if (scenarios == name).any()
+        },
+        set_aside=len(tables.read_table(place.set_aside)),
+        facts={
+            "tracking": mlflow.uri,
+            "data fingerprint": records["student_lgad"]["shards"],
+            "training fingerprint": records["student_lgad"]["fingerprint"],
+            "commit": git_commit(),
+            "network": project.recipe(recipe).network.model_dump_json(),
+            "image size": " x ".join(str(side) for side in reversed(project.dataset(dataset).image_size))
+            + " px",
+            "minutes of training": ", ".join(
+                f"{role.replace('_', ' ')} {record['seconds'] / 60:.1f}" for role, record in records.items()
+            ),
+        },
+        links={
+            "Dagster run": f"{mlflow.dagster_ui}/runs/{run_id}",
+            **{
+                f"MLflow, {role.replace('_', ' ')}": mlflow.run_url(noted_run(place.network(role)))
+                for role in roles
+            },
+            "MLflow, registered version": mlflow.version_url(
+                str(version["model"].value), str(version["version"].value)
+            ),
+        },
+    )
+
+
+def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
+    """Attention of the three networks on two test frames, a row for each mimicking path."""
+    from assets.samples import by_scenario, look, mimicking_paths
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.inference.overlays import draw_attention, enlarged
+
+    split = ShardSet.open(place.shards)["test"]
+    paths = mimicking_paths(place.student_lgad, project.recipe(place.recipe))
+    students = [path.student for path in paths]
+    rows = []
+    for index in by_scenario(split.table["scenario"].tolist(), 2):
+        sample = split[index]
+        maps = {
+            "teacher": look(place.teacher, sample, [path.teacher for path in paths])[1],
+            **{student: look(place.network(student), sample, students)[1] for student in STUDENTS},
+        }
+        image = enlarged(sample.image, 420)
+        for path in paths:
+            heat = {
+                role: Picture(
+                    draw_attention(image, found[path.teacher if role == "teacher" else path.student]),
+                    {
+                        "teacher": "teacher",
+                        "student_alone": "student alone",
+                        "student_lgad": "student with LGAD",
+                    }[role],
+                )
+                for role, found in maps.items()
+            }
+            label = path.student if path.student == path.teacher else f"{path.teacher} → {path.student}"
+            rows.append(
+                AttentionRow(
+                    label,
+                    Picture(image, sample.scenario or "frame"),
+                    heat["teacher"],
+                    heat["student_alone"],
+                    heat["student_lgad"],
+                )
+            )
+    return rows

@@ -1,0 +1,183 @@
+"""The scores of both students on disk, and side by side."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.report_page import Score, ScoreRow
+from lgad_pipeline import files
+from resources.project import STUDENTS, Place
+
+if TYPE_CHECKING:
+    from lgad_pipeline.evaluation.culane import LaneScores
+
+TOTAL = "total"
+IOU = 0.5
+UNLISTED = "unlisted"  # test frames that no scenario list names
+EMPTY_SCENARIOS = ("crossroad",)  # frames without lanes: false positives are counted there, F1 says nothing
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both students on the same frames.
+
+    Attributes:
+        rows: the test split, total first.
+        validation: each student on the validation frames.
+        gain_interval: 95 % of the gain in total F1, by paired bootstrap over test frames.
+    """
+
+    rows: Sequence[ScoreRow]
+    validation: Mapping[str, Score]
+    gain_interval: tuple[float, float]
+
+    @property
+    def total(self) -> ScoreRow:
+        """The row over all test frames."""
+        return self.rows[0]
+
+    def table(self) -> list[dict[str, Any]]:
+        """Rows for a page."""
+        return [
+            {
+                "scenario": row.scenario,
+                "frames": row.frames,
+                "F1 alone": row.alone.f1,
+                "F1 LGAD": row.lgad.f1,
+                "gain": None if row.gain is None else f"{100 * row.gain:+.1f}",
+                "FP alone": row.alone.fp,
+                "FP LGAD": row.lgad.fp,
+            }
+            for row in self.rows
+        ]
+
+    def metrics(self, student: str) -> dict[str, float]:
+        """One student's scores by name, for MLflow."""
+        picked = {row.scenario: row.lgad if student == "student_lgad" else row.alone for row in self.rows}
+        found = {f"test/f1/{name}": score.f1 for name, score in picked.items() if score.f1 is not None}
+        found["test/precision"], found["test/recall"] = picked[TOTAL].precision, picked[TOTAL].recall
+        found |= {f"test/fp/{name}": float(picked[name].fp) for name in EMPTY_SCENARIOS if name in picked}
+        validation = self.validation[student].f1
+        return found if validation is None else {**found, "val/f1": validation}
+
+
+def score_student(
+    place: Place,
+    predicted: Path,
+    split: str,
+    frame_size: tuple[int, int],
+    progress: Callable[[int, int], None] | None = None,
+) -> "LaneScores":
+    """Score the lane files below `predicted` against the annotations of a split, by scenario."""
+    from lgad_pipeline.evaluation.culane import evaluate
+
+    return evaluate(
+        place.recordings,
+        predicted,
+        frame_lists(place, split),
+        thresholds=(IOU,),
+        frame_size=frame_size,
+        progress=progress,
+    )
+
+
+def frame_lists(place: Place, split: str) -> dict[str, list[str]]:
+    """The packed frames of a split by scenario, in CULane's order."""
+    from lgad_pipeline.data.frames import SCENARIOS
+    from lgad_pipeline.data.shards import ShardSet
+
+    table = ShardSet.open(place.shards)[split].table
+    names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
+    lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}
+    return {name: frames for name, frames in lists.items() if frames}
+
+
+def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -> None:
+    """Keep the counts of every list, and of every frame."""
+    counts = {
+        name: {"tp": by_threshold[IOU].tp, "fp": by_threshold[IOU].fp, "fn": by_threshold[IOU].fn}
+        for name, by_threshold in scores.scores.items()
+    }
+    frames = scores.frames.groupby("list", observed=True).size().to_dict()
+    frames[TOTAL] = len(scores.frames)
+    content = {name: {**values, "frames": int(frames.get(name, 0))} for name, values in counts.items()}
+    with files.atomic_path(place.lane_scores / f"{student}-{split}.parquet") as beside:
+        scores.frames.to_parquet(beside, index=False)
+    files.write_text(place.lane_scores / f"{student}-{split}.json", json.dumps(content, indent=2) + "\n")
+
+
+def compare(place: Place) -> Comparison:
+    """Both students side by side, from what `write_scores` kept."""
+    import pandas as pd
+    from lgad_pipeline.evaluation.comparison import paired_difference
+
+    counts = {student: _read(place, student, "test") for student in STUDENTS}
+    names = [TOTAL, *(name for name in counts["student_lgad"] if name not in (TOTAL, UNLISTED))]
+    if UNLISTED in counts["student_lgad"] and len(names) > 1:
+        names.append(UNLISTED)
+    rows = [
+        ScoreRow(
+            name,
+            counts["student_lgad"][name]["frames"],
+            _score(counts["student_alone"][name], name),
+            _score(counts["student_lgad"][name], name),
+        )
+        for name in names
+    ]
+    tables = [pd.read_parquet(place.lane_scores / f"{student}-test.parquet") for student in STUDENTS]
+    difference = paired_difference(tables[0], tables[1], IOU)
+    validation = {student: _score(_read(place, student, "val")[TOTAL], TOTAL) for student in STUDENTS}
+    return Comparison(rows, validation, (difference.low, difference.high))
+
+
+def scores_digest(place: Place) -> str:
+    """A fingerprint of the kept scores."""
+    digest = blake2b(digest_size=16)
+    for path in sorted(place.lane_scores.glob("*.json")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(place: Place, student: str, split: str) -> dict[str, dict[str, int]]:
+    return json.loads((place.lane_scores / f"{student}-{split}.json").read_text(encoding="utf-8"))
+
+
+def _score(counts: Mapping[str, int], name: str) -> Score:
+    tp, fp, fn = counts["tp"], counts["fp"], counts["fn"]
+    precision = tp / (tp + fp) if tp + fp else 0.0
+    recall = tp / (tp + fn) if tp + fn else 0.0
+    f1 = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
+    return Score(None if name in EMPTY_SCENARIOS else f1, precision, recall, tp, fp, fn)
+
+
+def validation_f1(
+    place: Place, network: Path, device: str, progress: Callable[[int, int], None] | None = None
+) -> float:
+    """F1 at IoU 0.5 of the network in a folder on the validation frames, read from the recordings.
+
+    Two networks that were trained at different image sizes compare fairly so.
+    """
+    import cv2
+
+    from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.evaluation.culane import Counts, true_positives
+    from lgad_pipeline.inference.predictor import LanePredictor
+
+    table = tables.read_table(place.frames)
+    table = table[table["split"] == "val"]
+    predictor = LanePredictor.load(network, device)
+    pairs = []
+    for done, (frame, lanes) in enumerate(zip(table["frame"], table["lanes"], strict=True), 1):
+        picture = cv2.imread(str(place.recordings / frame), cv2.IMREAD_COLOR_RGB)
+        if picture is None:
+            continue  # truncated; packing has set it aside and said so
+        found = [lane.points for lane in predictor.predict([picture])[0]]
+        pairs.append((tables.lanes_of(lanes), found))
+        if progress is not None:
+            progress(done, len(table))
+    hits = int(true_positives(pairs, (IOU,), predictor.view.frame_size).sum())
+    annotated, found = (sum(len(side) for side in sides) for sides in zip(*pairs, strict=True))
+    return Counts(hits, found - hits, annotated - hits).f1

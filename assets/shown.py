@@ -1,0 +1,53 @@
+"""How results show themselves in Dagster's pages: tables, pictures and curves as metadata."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from assets.report_page import jpeg_uri
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """Rows as a table."""
+    return dg.MetadataValue.md(markdown_table(rows))
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a markdown table; numbers to the right, three decimals."""
+    if not rows:
+        return "*none*"
+    names = list(rows[0])
+    numbers = [isinstance(rows[0][name], int | float) for name in names]
+    lines = [
+        _line(names),
+        _line("---:" if number else "---" for number in numbers),
+        *(_line(_cell(row[name]) for name in names) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def picture(image: np.ndarray, caption: str, width: int = 900) -> dg.MetadataValue:
+    """A picture, uint8 (H, W, 3) RGB, inside markdown.
+
+    It is stored with the event in Dagster's database, so it is a small JPEG; the full one is in MLflow.
+    """
+    return dg.MetadataValue.md(f"![{caption}]({jpeg_uri(image, width, 72)})\n\n{caption}")
+
+
+def chart(svg: str, title: str) -> dg.MetadataValue:
+    """A chart inside markdown."""
+    data = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+    return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{data})")
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")

@@ -1,0 +1,57 @@
+"""The roof: everything that Dagster sees. Nothing else builds the code location."""
+
+import os
+import warnings
+from pathlib import Path
+
+import dagster as dg
+
+from assets import (
+    data,
+    data_checks,
+    evaluation,
+    evaluation_checks,
+    network_checks,
+    networks,
+    registry,
+    reporting,
+)
+from assets.jobs import JOBS, SCHEDULES
+from lgad_pipeline.settings import settings_path
+from resources.progress import ProgressLog
+from resources.project import Project
+from resources.tracking import MlflowTracking
+from resources.trainer import Trainer
+
+
+def _tracking(folder: Path) -> MlflowTracking:
+    """MLflow at MLFLOW_TRACKING_URI, else a sqlite store beside lgad.yaml."""
+    dagster_ui = os.environ.get("LGAD_DAGSTER_UI", "http://localhost:3000")
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith(("http://", "https://")):
+        return MlflowTracking(uri=address, ui=address, dagster_ui=dagster_ui)
+    return MlflowTracking(
+        uri=address or f"sqlite:///{folder / 'mlflow.db'}",
+        artifacts=str(folder / "mlruns"),
+        ui=os.environ.get("LGAD_MLFLOW_UI", "http://localhost:5000"),
+        dagster_ui=dagster_ui,
+    )
+
+
+# Links from the UI to an asset's source are in beta; Dagster says so once for every asset.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+_MODULES = [data, data_checks, networks, network_checks, evaluation, evaluation_checks, registry, reporting]
+
+defs = dg.Definitions(
+    assets=dg.with_source_code_references(dg.load_assets_from_modules(_MODULES)),
+    asset_checks=dg.load_asset_checks_from_modules(_MODULES),
+    jobs=JOBS,
+    schedules=SCHEDULES,
+    resources={
+        "project": Project(file=str(settings_path())),
+        "trainer": Trainer(),
+        "mlflow": _tracking(settings_path().parent),
+        "progress": ProgressLog(),
+    },
+)

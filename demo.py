@@ -1,0 +1,260 @@
+"""The whole chain on one data set, in this process and in Dagster's own instance, so that the UI shows it.
+
+`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. What is up to date is not made again; what was
+interrupted goes on where it was.
+"""
+
+import fcntl
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.files import write_text
+from lgad_pipeline.settings import CulaneDataset, Settings, settings_path
+
+DEMO_TAG = "lgad/demo"
+
+
+def main(
+    dataset: Annotated[str, typer.Option(help="Data set of lgad.yaml.")] = "synthetic",
+    recipe: Annotated[str, typer.Option(help="Recipe of lgad.yaml.")] = "enet",
+    root: Annotated[str, typer.Option(help="Folder of a data set that lgad.yaml does not name yet.")] = "",
+) -> None:
+    """Take a data set to an evaluated, registered model."""
+    # Dagster keeps each step's output for its pages by taking over stdout and stderr: the bars go around it.
+    console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"))
+    started = time.monotonic()
+    try:
+        add_dataset(settings_path(), dataset, root, console)
+        Settings.from_environment().recipe(recipe)
+        with only_demo():
+            made = run(console, dataset, recipe)
+            show(console, dataset, recipe)
+    except LgadError as error:
+        console.print(f"[bold red]{error}[/]", highlight=False)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        console.print("\nStopped. `make demo` goes on from here.")
+        raise SystemExit(130) from None
+    seconds = time.monotonic() - started
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    summary = (
+        f"{took}, {memory:.1f} GB of memory at the most" if made else f"Everything was up to date ({took})"
+    )
+    console.print(f"[dim]{summary}. `make ui` shows all of it.[/]")
+
+
+def add_dataset(path: Path, dataset: str, root: str, console: Console) -> None:
+    """See that lgad.yaml names the data set; a new one with a folder is added to it, comments kept.
+
+    Raises:
+        LgadError: the data set is not known and no folder is given, or lgad.yaml names another folder for it.
+    """
+    entries = Settings.load(path).datasets
+    if dataset in entries:
+        entry = entries[dataset]
+        if root and (not isinstance(entry, CulaneDataset) or entry.root.resolve() != Path(root).resolve()):
+            raise LgadError(
+                f"{path.name} already describes the data set '{dataset}' otherwise; leave ROOT out, or choose another "
+                "name with DATASET=."
+            )
+        return
+    if not root:
+        raise LgadError(
+            f"{path.name} has no data set '{dataset}', only {', '.join(sorted(entries))}; name its folder, in CULane's "
+            f"layout: make demo DATASET={dataset} ROOT=/path/to/it."
+        )
+    if not Path(root).is_dir():
+        raise LgadError(
+            f"The folder {root} does not exist; give the folder that holds the data set's `list/`."
+        )
+    before = path.read_text(encoding="utf-8")
+    write_text(path, with_dataset(before, dataset, Path(root).resolve()))
+    try:
+        Settings.load(path)
+    except LgadError:
+        write_text(path, before)
+        raise
+    console.print(f"Added the data set [bold]{dataset}[/] to {path.name}; its sizes can be changed there.")
+
+
+def with_dataset(text: str, dataset: str, root: Path) -> str:
+    """lgad.yaml's text with one more entry at the head of `datasets:`."""
+    entry = [
+        f"  {dataset}:",
+        "    kind: culane",
+        f"    root: {root}",
+        "    image_size: [80, 256]",
+        "    crop_top: 240",
+        "    lane_width: 32",
+        "",
+    ]
+    lines = text.splitlines()
+    places = [number for number, line in enumerate(lines) if line.split("#")[0].rstrip() == "datasets:"]
+    if not places:
+        return "\n".join(["datasets:", *entry, *lines]) + "\n"
+    return "\n".join([*lines[: places[0] + 1], *entry, *lines[places[0] + 1 :]]) + "\n"
+
+
+@contextmanager
+def only_demo() -> Iterator[None]:
+    """Hold this folder's demo for oneself.
+
+    Raises:
+        LgadError: another one is running.
+    """
+    path = settings_path().parent / ".lgad" / "demo.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise LgadError(
+                "Another `make demo` is running in this folder; wait for it or stop it."
+            ) from error
+        yield
+
+
+def run(console: Console, dataset: str, recipe: str) -> bool:
+    """Materialize what is not up to date. False if nothing had to be made."""
+    os.environ.setdefault("DAGSTER_HOME", str(settings_path().parent))
+    with console.status("Looking at what is there"):
+        import dagster as dg
+
+        from assets.partitions import grid_key
+        from definitions import defs
+        from resources.progress import ProgressBars
+
+    made = False
+    with dg.DagsterInstance.get() as instance:
+        close_orphans(instance)
+        for job, partition in (("data", dataset), ("retrain", grid_key(dataset, recipe))):
+            stale = stale_assets(instance, job, dataset, recipe)
+            if not stale:
+                continue
+            made = True
+            console.print(f"[bold]{job}[/] of {dataset}{'' if job == 'data' else f', recipe {recipe}'}")
+            result = defs.resolve_job_def(job).execute_in_process(
+                instance=instance,
+                partition_key=partition,
+                asset_selection=stale,
+                tags={DEMO_TAG: "true"},
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                resources={"progress": ProgressBars.on(console)},
+                raise_on_error=False,
+            )
+            tell_checks(console, result)
+            if not result.success:
+                raise LgadError(why_failed(result))
+    return made
+
+
+def stale_assets(instance: Any, job: str, dataset: str, recipe: str) -> list[Any]:
+    """The assets of a job that are not up to date for this partition, or follow from one that is not."""
+    from assets.freshness import is_fresh
+    from definitions import defs
+    from resources.project import STUDENTS
+
+    project, tracking = defs.resources["project"], defs.resources["mlflow"]
+    graph = defs.resolve_asset_graph()
+    selected = defs.resolve_job_def(job).asset_layer.executable_asset_keys
+    stale: list[Any] = []
+    for key in graph.toposorted_asset_keys:
+        if key not in selected:
+            continue
+        follows = any(parent in stale for parent in graph.get(key).parent_keys)
+        fresh = is_fresh(instance, project, defs.resolve_assets_def(key), dataset, recipe)
+        name = key.to_user_string()
+        if name in ("teacher", *STUDENTS):  # its MLflow store may have been deleted or exchanged
+            fresh = fresh and tracking.knows(project.place(dataset, recipe).network(name))
+        if follows or not fresh:
+            stale.append(key)
+    return stale
+
+
+def close_orphans(instance: Any) -> None:
+    """Close the runs of demos that were killed: they would look busy for ever."""
+    import dagster as dg
+
+    unfinished = dg.RunsFilter(
+        tags={DEMO_TAG: "true"},
+        statuses=[dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
+    )
+    for orphan in instance.get_runs(unfinished):
+        instance.report_run_canceled(
+            orphan, message="The demo's process ended before this run; the next one went on."
+        )
+
+
+def tell_checks(console: Console, result: Any) -> None:
+    """Say what the checks found amiss."""
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            name = f"{check.asset_key.to_user_string()}: {check.check_name.replace('_', ' ')}"
+            console.print(f"  [yellow]![/] {name}: {check.description}", highlight=False)
+
+
+def why_failed(result: Any) -> str:
+    """The reason of a failed run in one sentence, with the page that has the details."""
+    for event in result.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error.cause is not None:
+            error = error.cause
+        message = (
+            error.message.partition(": ")[2].strip()
+            if error.cls_name == "LgadError"
+            else error.message.strip()
+        )
+        return f"{event.step_key} failed: {message}\n[dim]The whole story: `make ui`, run {result.run_id[:8]}.[/]"
+    return f"Run {result.run_id[:8]} did not succeed; `make ui` shows why."
+
+
+def show(console: Console, dataset: str, recipe: str) -> None:
+    """Print the scores, the registered model and where the report lies."""
+    import dagster as dg
+
+    from assets.freshness import latest
+    from assets.registry import registered_model
+    from assets.scores import compare
+    from definitions import defs
+
+    place = defs.resources["project"].place(dataset, recipe)
+    comparison = compare(place)
+    table = Table(title=f"F1 at IoU 0.5, {dataset}, test frames", title_justify="left", header_style="bold")
+    table.add_column("scenario")
+    for column in ("frames", "student alone", "student with LGAD", "gain (points)", "FP with LGAD"):
+        table.add_column(column, justify="right")
+    for row in comparison.rows:
+        gain = "–" if row.gain is None else f"[{'green' if row.gain >= 0 else 'red'}]{100 * row.gain:+.1f}[/]"
+        cells = ["–" if score.f1 is None else f"{score.f1:.3f}" for score in (row.alone, row.lgad)]
+        style = "bold" if row is comparison.total else None
+        table.add_row(row.scenario, str(row.frames), *cells, gain, str(row.lgad.fp), style=style)
+        if row is comparison.total:
+            table.add_section()
+    console.print(table)
+    low, high = comparison.gain_interval
+    console.print(
+        f"Gain of distillation: 95 % within {100 * low:+.1f} and {100 * high:+.1f} points.", highlight=False
+    )
+    with dg.DagsterInstance.get() as instance:
+        record = latest(instance, registered_model, dataset, recipe)
+    if record is not None:
+        metadata = record[0].metadata
+        model = f"{metadata['model'].value} version {metadata['version'].value}"
+        console.print(f"Model:  [bold]{model}[/] ({metadata['alias'].value}). {metadata['decision'].value}")
+    console.print(f"Report: [bold]{place.report}[/]", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,130 @@
+"""What lgad.yaml says, and where the results of each data set and recipe lie."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from lgad_pipeline.settings import CulaneDataset, Recipe, Settings, SyntheticDataset
+
+STUDENTS = ("student_alone", "student_lgad")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the results of one data set, or of one recipe on it, lie. Each path has the name of its asset."""
+
+    state: Path
+    data_root: Path  # the frames: the user's own folder, or the rendered world
+    dataset: str
+    recipe: str = ""
+
+    @property
+    def recordings(self) -> Path:
+        """Folder of frames and lane files, in CULane's layout."""
+        return self.data_root
+
+    @property
+    def frames(self) -> Path:
+        """The frames table."""
+        return self._data / "frames.parquet"
+
+    @property
+    def set_aside(self) -> Path:
+        """What ingestion could not use, and why."""
+        return self._data / "set_aside.parquet"
+
+    @property
+    def lane_labels(self) -> Path:
+        """The lane labels."""
+        return self._data / "labels.parquet"
+
+    @property
+    def shards(self) -> Path:
+        """Folder of packed frames."""
+        return self._data / "shards"
+
+    @property
+    def teacher(self) -> Path:
+        """Folder of the trained teacher."""
+        return self.network("teacher")
+
+    @property
+    def student_alone(self) -> Path:
+        """Folder of the student that learnt from labels alone."""
+        return self.network("student_alone")
+
+    @property
+    def student_lgad(self) -> Path:
+        """Folder of the student that learnt with attention distillation."""
+        return self.network("student_lgad")
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the lane files that both students wrote."""
+        return self.state / "predictions" / self.dataset / self.recipe
+
+    @property
+    def lane_scores(self) -> Path:
+        """Folder of the scores of both students."""
+        return self.state / "scores" / self.dataset / self.recipe
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.state / "reports" / f"{self.dataset}-{self.recipe}.html"
+
+    def network(self, role: str) -> Path:
+        """Folder of a trained network: teacher, student_alone or student_lgad."""
+        return self.state / "models" / self.dataset / self.recipe / role
+
+    @property
+    def _data(self) -> Path:
+        return self.state / "data" / self.dataset
+
+
+class Project(dg.ConfigurableResource):
+    """The data sets and recipes of lgad.yaml, and the folder where everything that is made lies."""
+
+    file: str = Field(description="Absolute path of lgad.yaml.")
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The whole of lgad.yaml."""
+        return Settings.load(Path(self.file))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of lgad.yaml; what is made lies beside it."""
+        return Path(self.file).parent
+
+    @property
+    def state(self) -> Path:
+        """Folder of everything that is made: LGAD_STATE, or `.lgad` beside lgad.yaml."""
+        return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").resolve()
+
+    def dataset(self, name: str) -> SyntheticDataset | CulaneDataset:
+        """The entry of a data set."""
+        return self.settings.dataset(name)
+
+    def recipe(self, name: str) -> Recipe:
+        """The entry of a recipe."""
+        return self.settings.recipe(name)
+
+    def place(self, dataset: str, recipe: str = "") -> Place:
+        """Where the results of a data set, or of a recipe on it, lie."""
+        entry = self.dataset(dataset)
+        rendered = self.state / "data" / dataset / "recordings"
+        root = entry.root if isinstance(entry, CulaneDataset) else rendered
+        return Place(self.state, root, dataset, recipe)
+
+    def settings_digest(self, dataset: str, recipe: str = "") -> str:
+        """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""
+        text = self.dataset(dataset).model_dump_json() + (
+            self.recipe(recipe).model_dump_json() if recipe else ""
+        )
+        return blake2b(text.encode(), digest_size=8).hexdigest()

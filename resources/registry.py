@@ -1,0 +1,193 @@
+"""The model registry: versions of a student, and which of them is in use."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lgad_pipeline
+from resources.tracking import MlflowTracking, noted_run, prepare_mlflow
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+FINGERPRINT_TAG = "training_fingerprint"
+_CODE = Path(__file__).with_name("lane_model.py")
+_NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which version is in use after a new one came, and why.
+
+    Attributes:
+        champion: version that is in use now.
+        promoted: the new version is the one.
+        f1: of the new version on the validation frames.
+        champion_f1: of the version that was in use before, on the same frames; None if there was none.
+        reason: one sentence with the numbers.
+    """
+
+    champion: str
+    promoted: bool
+    f1: float
+    champion_f1: float | None
+    reason: str
+
+
+def register(
+    tracking: MlflowTracking,
+    name: str,
+    folder: Path,
+    *,
+    fingerprint: str,
+    example: bytes,
+    tags: Mapping[str, str],
+    card: str,
+) -> str:
+    """Register the student in `folder` as a new version with the alias challenger.
+
+    The same training (`fingerprint`) is registered once: the version that holds it is returned, and its card and
+    tags are renewed.
+
+    Args:
+        tracking: the MLflow store.
+        name: registered model.
+        folder: weights, network.json and predictor.json; the id of its MLflow run is noted there.
+        fingerprint: of the training.
+        example: a JPEG, the input example.
+        tags: of the version.
+        card: the version's description, markdown.
+
+    Returns:
+        The version.
+    """
+    client = tracking.client
+    version = next(
+        (v.version for v in _versions(tracking, name) if v.tags.get(FINGERPRINT_TAG) == fingerprint), None
+    )
+    if version is None:
+        run_id = noted_run(folder)
+        uri, model_id = _log_model(tracking, run_id, folder, example)
+        if not _exists(tracking, name):
+            client.create_registered_model(
+                name, description="Finds lanes in camera frames, four slots a frame."
+            )
+        made = client.create_model_version(
+            name, uri, run_id, tags={FINGERPRINT_TAG: fingerprint, **tags}, model_id=model_id
+        )
+        version = made.version
+    version = str(version)
+    client.update_model_version(name, version, description=card)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    client.set_registered_model_alias(name, CHALLENGER, version)
+    return version
+
+
+def decide(
+    tracking: MlflowTracking, name: str, version: str, folder: Path, score: Callable[[Path], float]
+) -> Decision:
+    """Put the new version in use if it beats the one in use on the same validation frames.
+
+    Args:
+        tracking: the MLflow store.
+        name: registered model.
+        version: the new one.
+        folder: the new version's network.
+        score: F1 of the network in a folder on the validation frames.
+    """
+    client = tracking.client
+    champion = _champion(tracking, name)
+    f1, champion_f1 = score(folder), None
+    if champion is None:
+        promoted, reason = True, f"Version {version} is the first: it becomes champion with F1 {f1:.3f}."
+    elif champion == version:
+        promoted, reason = True, f"Version {version} is champion already, with F1 {f1:.3f}."
+    else:
+        champion_f1 = score(_network_of(tracking, name, champion))
+        promoted = f1 > champion_f1
+        verb = "becomes champion" if promoted else "stays challenger"
+        reason = f"Version {version} {verb}: F1 {f1:.3f} on the validation frames, {champion_f1:.3f} of version {champion}."
+    if promoted:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    outcome = Decision(version if promoted else str(champion), promoted, f1, champion_f1, reason)
+    for key, value in {
+        "decision": reason,
+        "validation_f1": f"{f1:.4f}",
+        "champion_validation_f1": "" if champion_f1 is None else f"{champion_f1:.4f}",
+    }.items():
+        client.set_model_version_tag(name, version, key, value)
+    return outcome
+
+
+def _log_model(tracking: MlflowTracking, run_id: str, folder: Path, example: bytes) -> tuple[str, str]:
+    """Log weights and code of a student in its run; returns the model's address and id."""
+    prepare_mlflow()
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it narrates what it does on stderr
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(tracking.uri)
+    status = tracking.client.get_run(run_id).info.status
+    try:
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name="student",
+                python_model=str(_CODE),
+                artifacts={"network": str(_portable(folder))},
+                code_paths=[str(Path(lgad_pipeline.__file__).parent)],
+                input_example=[example],
+                pip_requirements=_requirements(_NEEDS),
+            )
+    finally:
+        mlflow.set_tracking_uri(before)
+        tracking.client.set_terminated(run_id, status=status)
+    return logged.model_uri, str(logged.model_id)
+
+
+def _portable(folder: Path) -> Path:
+    """A folder named `network` with what prediction needs, and nothing of the training."""
+    import shutil
+    import tempfile
+
+    copy = Path(tempfile.mkdtemp()) / "network"
+    copy.mkdir()
+    for file in ("weights.safetensors", "network.json", "predictor.json"):
+        shutil.copy2(folder / file, copy / file)
+    return copy
+
+
+def _requirements(packages: Sequence[str]) -> list[str]:
+    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
+
+
+def _exists(tracking: MlflowTracking, name: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tracking.client.get_registered_model(name)
+    except MlflowException:
+        return False
+    return True
+
+
+def _versions(tracking: MlflowTracking, name: str) -> "list[ModelVersion]":
+    return list(tracking.client.search_model_versions(f"name = '{name}'"))
+
+
+def _champion(tracking: MlflowTracking, name: str) -> str | None:
+    aliases = tracking.client.get_registered_model(name).aliases
+    return None if CHAMPION not in aliases else str(aliases[CHAMPION])
+
+
+def _network_of(tracking: MlflowTracking, name: str, version: str) -> Path:
+    """The folder of weights of a registered version."""
+    import mlflow
+
+    local = mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", tracking_uri=tracking.uri)
+    return Path(local) / "artifacts" / "network"

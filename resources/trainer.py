@@ -1,0 +1,71 @@
+"""Where networks are trained: here, in the process of the Dagster run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from lgad_pipeline.settings import Dataset, Recipe
+from resources.project import Place
+
+if TYPE_CHECKING:
+    from lgad_pipeline.models.spec import NetworkSpec
+    from lgad_pipeline.training.run import TrainingResult
+
+Log = Callable[[dict[str, float], int], None]
+
+
+class Trainer(dg.ConfigurableResource):
+    """Trains in this process, on the device that it finds or is told."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if there is one.")
+
+    @property
+    def torch_device(self) -> str:
+        """The device, found."""
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def teacher(self, dataset: Dataset, recipe: Recipe, place: Place, log: Log) -> "TrainingResult":
+        """Train the network that reproduces label maps."""
+        from lgad_pipeline.training.run import train_teacher
+
+        return train_teacher(
+            recipe.teacher,
+            network_spec(dataset, recipe),
+            place.shards,
+            place.teacher,
+            recipe.augmentation,
+            log,
+            self.device,
+        )
+
+    def student(
+        self, dataset: Dataset, recipe: Recipe, place: Place, log: Log, *, teacher: Path | None
+    ) -> "TrainingResult":
+        """Train a student, alone or with the attention of a teacher."""
+        from lgad_pipeline.training.run import train_student
+
+        return train_student(
+            recipe.student,
+            network_spec(dataset, recipe),
+            place.shards,
+            place.student_lgad if teacher else place.student_alone,
+            teacher,
+            recipe.distillation,
+            recipe.augmentation,
+            log,
+            self.device,
+        )
+
+
+def network_spec(dataset: Dataset, recipe: Recipe) -> "NetworkSpec":
+    """The recipe's network at the size of the data set's images."""
+    from lgad_pipeline.models.spec import NetworkSpec
+
+    return NetworkSpec(name=recipe.network.name, width=recipe.network.width, image_size=dataset.image_size)
