@@ -25,7 +25,6 @@ class DecodeConfig(BaseModel):
         method: `official` as CULane's post-processing; `centroid`, finer than a column of the map.
         existence_threshold: a slot counts when its existence probability is greater.
         peak_threshold: a row counts when its greatest probability is greater.
-        window: columns on each side of a row's maximum that its centroid is taken over.
         row_step: distance of the lane's points in y, frame pixels.
         least_rows: map rows that a lane must be seen on.
         smoothing: half-width in map rows over which deviations from a cubic are averaged.
@@ -37,7 +36,6 @@ class DecodeConfig(BaseModel):
     method: Literal["centroid", "official"] = "centroid"
     existence_threshold: float = Field(0.5, ge=0, le=1)
     peak_threshold: float = Field(0.3, ge=0, le=1)
-    window: int = Field(3, ge=1)
     row_step: float = Field(10.0, gt=0)
     least_rows: int = Field(4, ge=2)
     smoothing: float = Field(3.0, gt=0)
@@ -116,7 +114,7 @@ def decode_centroid(
 ) -> list[list[DecodedLane]]:
     """Read lanes finer than a column of the map.
 
-    Each row's position is the centroid of the probabilities around its maximum. A cubic x(y) is fitted
+    Each row's position is the centroid of the blob of probabilities around its maximum. A cubic x(y) is fitted
     through the rows that pass the threshold, outliers losing their weight; what the rows deviate from it
     is averaged locally and added. Below the lowest row seen the lane goes on straight.
 
@@ -160,16 +158,20 @@ def decode_centroid(
 def _row_centroids(maps: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor]:
     """Centroid column of each row, and its peak as weight (0 below the threshold); both (N, h)."""
     smoothed = functional.avg_pool2d(maps[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
-    column = smoothed.argmax(dim=2, keepdim=True)  # (N, h, 1)
-    window = column + torch.arange(-config.window, config.window + 1, device=maps.device)
-    inside = (window >= 0) & (window < maps.shape[2])
-    near = maps.gather(2, window.clamp(0, maps.shape[2] - 1)) * inside
-    total = near.sum(dim=2)
-    centre = (near * window).sum(dim=2) / total.clamp_min(1e-9)
-    peak = near.amax(dim=2)
-    return centre, torch.where(peak > config.peak_threshold, peak, 0)
+    peak, column = smoothed.max(dim=2, keepdim=True)  # (N, h, 1)
+    # The blob: the columns around the maximum that reach half of it without a break.
+    outside = smoothed < 0.5 * peak
+    stretch = outside.cumsum(dim=2, dtype=torch.int16)
+    blob = maps * ((stretch == stretch.gather(2, column)) & ~outside)
+    columns = torch.arange(maps.shape[2], dtype=maps.dtype, device=maps.device)
+    centre = blob @ columns / blob.sum(dim=2).clamp_min(1e-9)
+    # A blob cut off by the border has its centre pulled inwards: it speaks only where no other does.
+    cut_off = (blob[:, :, 0] > 0) | (blob[:, :, -1] > 0)
+    weight = torch.where(cut_off, _CUT_OFF, 1.0) * peak[:, :, 0]
+    return centre, torch.where(peak[:, :, 0] > config.peak_threshold, weight, 0)
 
 
+_CUT_OFF = 0.02
 _ITERATIONS = 6
 _LOOSEST, _TIGHTEST = 12.0, 2.5  # columns from the curve at which a row has lost its weight, first and last
 _EXTENSION = 0.3  # share of the rows seen that give the direction below the lowest
