@@ -87,13 +87,15 @@ def _sign(
 ) -> None:
     """A board (left, right, low, high) with bright strokes for its lettering."""
     left, right, low, high = box
+    wide, tall = right - left, high - low
     stage.polygon(
         image, np.array([[left, low, z], [right, low, z], [right, high, z], [left, high, z]]), colour, z
     )
     rng = np.random.default_rng(seed)
     for _ in range(int(6 + 4 * (right - left))):
-        a, b = rng.uniform(left + 0.15, right - 0.4), rng.uniform(low + 0.2, high - 0.3)
+        a, b = left + rng.uniform(0.1, 0.75) * wide, low + rng.uniform(0.15, 0.7) * tall
         w, h = (0.3, 0.06) if rng.random() < 0.5 else (0.06, 0.25)
+        w, h = min(w, 0.15 * wide), min(h, 0.2 * tall)
         stage.polygon(
             image, np.array([[a, b, z], [a + w, b, z], [a + w, b + h, z], [a, b + h, z]]), (235, 235, 235), z
         )
@@ -108,7 +110,7 @@ def signs(rng: np.random.Generator, stage: Stage, left: float, right: float) -> 
             int(rng.integers(0, 4))
         ]
         if rng.random() < 0.35:
-            low, width = float(rng.uniform(5.2, 6.2)), float(rng.uniform(3, 6))
+            low, width = float(rng.uniform(5.2, 6.2)), min(float(rng.uniform(3, 6)), right - left)
             u = float(rng.uniform(left, right - width))
             beam = np.array(
                 [

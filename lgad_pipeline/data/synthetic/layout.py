@@ -140,5 +140,5 @@ def sample_layout(rng: np.random.Generator, scenario: Scenario) -> Layout:
         right=_side(rng, urban, divided=False),
         urban=urban,
         lane_middles=middles,
-        junction=(near, near + float(rng.uniform(14, 34))) if scenario == "crossroad" else None,
+        junction=(near, max(near, 0) + float(rng.uniform(14, 34))) if scenario == "crossroad" else None,
     )

@@ -61,7 +61,7 @@ def sample_shape(rng: np.random.Generator, curved: bool) -> Shape:
         heading=float(np.clip(rng.normal(0, 0.012), -0.03, 0.03)),
         curvature=float(curvature),
         bend=float(bend),
-        grade=float(rng.normal(0, 5e-4)) if hilly else 0.0,
+        grade=float(np.clip(rng.normal(0, 5e-4), -1.2e-3, 1.2e-3)) if hilly else 0.0,
         rise=float(rng.uniform(40, 150)),
     )
 
