@@ -43,15 +43,21 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 _MODULES = [data, data_checks, networks, network_checks, evaluation, evaluation_checks, registry, reporting]
 
-defs = dg.Definitions(
-    assets=dg.with_source_code_references(dg.load_assets_from_modules(_MODULES)),
-    asset_checks=dg.load_asset_checks_from_modules(_MODULES),
-    jobs=JOBS,
-    schedules=SCHEDULES,
-    resources={
-        "project": Project(file=str(settings_path())),
-        "trainer": Trainer(),
-        "mlflow": _tracking(settings_path().parent),
-        "progress": ProgressLog(),
-    },
-)
+
+def definitions(progress: ProgressLog) -> dg.Definitions:
+    """The code location; `progress` says how long pieces of work tell how far they are."""
+    return dg.Definitions(
+        assets=dg.with_source_code_references(dg.load_assets_from_modules(_MODULES)),
+        asset_checks=dg.load_asset_checks_from_modules(_MODULES),
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        resources={
+            "project": Project(file=str(settings_path())),
+            "trainer": Trainer(),
+            "mlflow": _tracking(settings_path().parent),
+            "progress": progress,
+        },
+    )
+
+
+defs = definitions(ProgressLog())

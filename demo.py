@@ -32,13 +32,14 @@ def main(
 ) -> None:
     """Take a data set to an evaluated, registered model."""
     # Dagster keeps each step's output for its pages by taking over stdout and stderr: the bars go around it.
-    console = Console(file=os.fdopen(os.dup(sys.stderr.fileno()), "w"))
+    terminal = os.dup(sys.stderr.fileno())
+    console = Console(file=os.fdopen(terminal, "w", encoding="utf-8"))
     started = time.monotonic()
     try:
         add_dataset(settings_path(), dataset, root, console)
         Settings.from_environment().recipe(recipe)
         with only_demo():
-            made = run(console, dataset, recipe)
+            made = run(console, terminal, dataset, recipe)
             show(console, dataset, recipe)
     except LgadError as error:
         console.print(f"[bold red]{error}[/]", highlight=False)
@@ -126,21 +127,22 @@ def only_demo() -> Iterator[None]:
         yield
 
 
-def run(console: Console, dataset: str, recipe: str) -> bool:
+def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
     """Materialize what is not up to date. False if nothing had to be made."""
     os.environ.setdefault("DAGSTER_HOME", str(settings_path().parent))
     with console.status("Looking at what is there"):
         import dagster as dg
 
         from assets.partitions import grid_key
-        from definitions import defs
+        from definitions import definitions
         from resources.progress import ProgressBars
 
+        defs = definitions(ProgressBars(descriptor=terminal))
     made = False
     with dg.DagsterInstance.get() as instance:
         close_orphans(instance)
         for job, partition in (("data", dataset), ("retrain", grid_key(dataset, recipe))):
-            stale = stale_assets(instance, job, dataset, recipe)
+            stale = stale_assets(instance, defs, job, dataset, recipe)
             if not stale:
                 continue
             made = True
@@ -151,7 +153,6 @@ def run(console: Console, dataset: str, recipe: str) -> bool:
                 asset_selection=stale,
                 tags={DEMO_TAG: "true"},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                resources={"progress": ProgressBars.on(console)},
                 raise_on_error=False,
             )
             tell_checks(console, result)
@@ -160,10 +161,9 @@ def run(console: Console, dataset: str, recipe: str) -> bool:
     return made
 
 
-def stale_assets(instance: Any, job: str, dataset: str, recipe: str) -> list[Any]:
+def stale_assets(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
     """The assets of a job that are not up to date for this partition, or follow from one that is not."""
     from assets.freshness import is_fresh
-    from definitions import defs
     from resources.project import STUDENTS
 
     project, tracking = defs.resources["project"], defs.resources["mlflow"]
@@ -257,4 +257,6 @@ def show(console: Console, dataset: str, recipe: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

@@ -52,8 +52,8 @@ def predictions(
                     place.network(student),
                     packed[split],
                     place.predictions / student / split,
-                    task.advance,
-                    trainer.torch_device,
+                    progress=task.advance,
+                    device=trainer.torch_device,
                 )
             counts.append({"student": student, "split": split, "frames": len(packed[split])})
     return made(

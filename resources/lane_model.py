@@ -1,10 +1,9 @@
 """The model that MLflow serves, as code: MLflow copies this file beside the weights and loads the two together.
 
-It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy, OpenCV and
-lgad_pipeline.
+It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy, OpenCV
+and lgad_pipeline.
 """
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,26 +23,25 @@ class LaneModel(PythonModel):
         """Read the weights that lie beside this file."""
         self.predictor = LanePredictor.load(Path(context.artifacts["network"]))
 
-    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def predict(self, model_input: list[bytes], params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Find the lanes of each frame.
 
         Args:
-            model_input: a table with a column `frame`; each cell is a JPEG or PNG as bytes (base64 over HTTP).
-            params: not used.
+            model_input: frames, each a JPEG or PNG as bytes (over HTTP as base64).
+            params: none are read.
 
         Returns:
             For each frame `lanes`, a list of slot (1..4), confidence and points as (x, y) in frame pixels.
         """
-        frames = [_decode(cell) for cell in model_input["frame"]]
-        return [{"lanes": [_as_json(lane) for lane in lanes]} for lanes in self.predictor.predict(frames)]
+        found = self.predictor.predict([_decode(data) for data in model_input])
+        return [{"lanes": [_as_json(lane) for lane in lanes]} for lanes in found]
 
 
-def _decode(cell: bytes | str) -> np.ndarray:
-    data = base64.b64decode(cell) if isinstance(cell, str) else cell
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+def _decode(data: bytes) -> np.ndarray:
+    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     if frame is None:
-        raise ValueError("A cell of the column 'frame' is no JPEG or PNG; send the bytes of an image file.")
-    return np.ascontiguousarray(frame[:, :, ::-1])
+        raise ValueError("A frame is no JPEG or PNG; send the bytes of an image file.")
+    return frame
 
 
 def _as_json(lane: Any) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """How far an asset has come: lines in the run's log, or bars on a terminal."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -13,7 +14,6 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 Advance = Callable[[int, int], None]
@@ -47,35 +47,36 @@ class ProgressLog(dg.ConfigurableResource):
 class ProgressBars(ProgressLog):
     """Draws a bar for each piece of work on a terminal, and keeps it there when the work is done."""
 
-    _console: Console = PrivateAttr()
-
-    @classmethod
-    def on(cls, console: Console) -> "ProgressBars":
-        """Bars on `console`."""
-        bars = cls()
-        bars._console = console
-        return bars
+    descriptor: int = Field(
+        description="File descriptor of the terminal; Dagster takes over stdout and stderr."
+    )
 
     @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
         """Follow one piece of work with a bar."""
-        with Progress(
-            SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28, complete_style="cyan", finished_style="green"),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.fields[note]}[/]"),
-            console=self._console,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        ) as progress:
-            bar = progress.add_task(f"{what:<34}", total=None, note="")
-            yield Task(
-                lambda done, total: progress.update(bar, completed=done, total=total),
-                lambda text: progress.update(bar, note=text),
-            )
+        with (
+            os.fdopen(os.dup(self.descriptor), "w", encoding="utf-8") as terminal,
+            Progress(
+                SpinnerColumn(finished_text="[green]✓[/]"),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=28, complete_style="cyan", finished_style="green"),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("[dim]{task.fields[note]}[/]"),
+                console=Console(file=terminal),
+                redirect_stdout=False,
+                redirect_stderr=False,
+            ) as progress,
+        ):
+            bar = progress.add_task(f"{what:<36}", total=None, note="")
+            try:
+                yield Task(
+                    lambda done, total: progress.update(bar, completed=done, total=total),
+                    lambda text: progress.update(bar, note=text),
+                )
+            except BaseException:
+                progress.update(bar, description=f"[red]{what:<36}[/]", note="stopped")
+                raise
             progress.update(bar, completed=1, total=1)
 
 

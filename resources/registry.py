@@ -1,6 +1,7 @@
 """The model registry: versions of a student, and which of them is in use."""
 
-import logging
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lgad_pipeline
-from resources.tracking import MlflowTracking, noted_run, prepare_mlflow
+from resources.tracking import MlflowTracking, noted_run
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -127,35 +128,25 @@ def decide(
 
 def _log_model(tracking: MlflowTracking, run_id: str, folder: Path, example: bytes) -> tuple[str, str]:
     """Log weights and code of a student in its run; returns the model's address and id."""
-    prepare_mlflow()
     import mlflow
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it narrates what it does on stderr
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(tracking.uri)
     status = tracking.client.get_run(run_id).info.status
-    try:
-        with mlflow.start_run(run_id=run_id):
-            logged = mlflow.pyfunc.log_model(
-                name="student",
-                python_model=str(_CODE),
-                artifacts={"network": str(_portable(folder))},
-                code_paths=[str(Path(lgad_pipeline.__file__).parent)],
-                input_example=[example],
-                pip_requirements=_requirements(_NEEDS),
-            )
-    finally:
-        mlflow.set_tracking_uri(before)
-        tracking.client.set_terminated(run_id, status=status)
+    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as scratch:
+        logged = mlflow.pyfunc.log_model(
+            name="student",
+            python_model=str(_CODE),
+            artifacts={"network": str(_portable(folder, Path(scratch)))},
+            code_paths=[str(Path(lgad_pipeline.__file__).parent)],
+            input_example=[example],
+            pip_requirements=_requirements(_NEEDS),
+        )
+    tracking.client.set_terminated(run_id, status=status)
     return logged.model_uri, str(logged.model_id)
 
 
-def _portable(folder: Path) -> Path:
+def _portable(folder: Path, scratch: Path) -> Path:
     """A folder named `network` with what prediction needs, and nothing of the training."""
-    import shutil
-    import tempfile
-
-    copy = Path(tempfile.mkdtemp()) / "network"
+    copy = scratch / "network"
     copy.mkdir()
     for file in ("weights.safetensors", "network.json", "predictor.json"):
         shutil.copy2(folder / file, copy / file)

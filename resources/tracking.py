@@ -43,11 +43,16 @@ class MlflowTracking(dg.ConfigurableResource):
 
     @cached_property
     def client(self) -> "MlflowClient":
-        """The client of this store, made on first use."""
-        prepare_mlflow()
-        from mlflow import MlflowClient
+        """The client of this store, made on first use; `mlflow` itself is pointed at the store too."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        import mlflow
 
-        return MlflowClient(self.uri)
+        for name in ("alembic", "mlflow"):  # they narrate what they do
+            logging.getLogger(name).setLevel(logging.WARNING)
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        return mlflow.MlflowClient()
 
     def experiment(self, name: str) -> str:
         """The id of the experiment called `name`, made when it is missing."""
@@ -232,13 +237,6 @@ class TrackedRun:
 def noted_run(folder: Path) -> str:
     """The id of the MLflow run of the network in `folder`."""
     return json.loads((folder / RUN_NOTE).read_text(encoding="utf-8"))["run_id"]
-
-
-def prepare_mlflow() -> None:
-    """Set, before MLflow is first imported, that it reports no usage and keeps its migrations to itself."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
 
 def _system_tags(name: str) -> dict[str, str]:

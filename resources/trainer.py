@@ -41,8 +41,8 @@ class Trainer(dg.ConfigurableResource):
             place.shards,
             place.teacher,
             recipe.augmentation,
-            log,
-            self.device,
+            log=log,
+            device=self.device,
         )
 
     def student(
@@ -56,11 +56,11 @@ class Trainer(dg.ConfigurableResource):
             network_spec(dataset, recipe),
             place.shards,
             place.student_lgad if teacher else place.student_alone,
-            teacher,
-            recipe.distillation,
             recipe.augmentation,
-            log,
-            self.device,
+            teacher=teacher,
+            distillation=recipe.distillation,
+            log=log,
+            device=self.device,
         )
 
 
