@@ -9,28 +9,44 @@ class AugmentationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: float = Field(
-        0.5, ge=0, le=1, description="probability of mirroring left and right, slots renumbered"
+        default=0.5, ge=0, le=1, description="probability of mirroring left and right, slots renumbered"
     )
-    rotation: float = Field(3.0, ge=0, le=45, description="largest rotation either way, degrees in the image")
-    scale: float = Field(0.1, ge=0, le=0.5, description="largest enlargement or reduction, share of the size")
-    shift_x: float = Field(0.1, ge=0, le=0.5, description="largest shift left or right, share of the width")
-    shift_y: float = Field(0.05, ge=0, le=0.5, description="largest shift up or down, share of the height")
-    brightness: float = Field(0.3, ge=0, lt=1, description="largest change of the gain, share")
+    rotation: float = Field(
+        default=3.0, ge=0, le=45, description="largest rotation either way, degrees in the image"
+    )
+    scale: float = Field(
+        default=0.1, ge=0, le=0.5, description="largest enlargement or reduction, share of the size"
+    )
+    shift_x: float = Field(
+        default=0.1, ge=0, le=0.5, description="largest shift left or right, share of the width"
+    )
+    shift_y: float = Field(
+        default=0.05, ge=0, le=0.5, description="largest shift up or down, share of the height"
+    )
+    brightness: float = Field(default=0.3, ge=0, lt=1, description="largest change of the gain, share")
     contrast: float = Field(
-        0.3, ge=0, lt=1, description="largest change of the contrast around the mean, share"
+        default=0.3, ge=0, lt=1, description="largest change of the contrast around the mean, share"
     )
-    tone: float = Field(0.4, ge=0, le=1, description="largest bend of the tone curve t of x + t x (1 - x)")
-    saturation: float = Field(0.4, ge=0, le=1, description="largest change of the saturation, share")
-    colour: float = Field(0.08, ge=0, lt=1, description="largest change of a single channel's gain, share")
+    tone: float = Field(
+        default=0.4, ge=0, le=1, description="largest bend of the tone curve t of x + t x (1 - x)"
+    )
+    saturation: float = Field(default=0.4, ge=0, le=1, description="largest change of the saturation, share")
+    colour: float = Field(
+        default=0.08, ge=0, lt=1, description="largest change of a single channel's gain, share"
+    )
     noise: float = Field(
-        8.0, ge=0, description="largest standard deviation of the sensor noise, grey levels of 255"
+        default=8.0, ge=0, description="largest standard deviation of the sensor noise, grey levels of 255"
     )
-    blur: float = Field(0.15, ge=0, le=1, description="probability of a 3 x 3 blur")
+    blur: float = Field(default=0.15, ge=0, le=1, description="probability of a 3 x 3 blur")
     erasing: float = Field(
-        0.2, ge=0, le=1, description="probability of a grey rectangle over part of the image"
+        default=0.2, ge=0, le=1, description="probability of a grey rectangle over part of the image"
     )
-    shadow: float = Field(0.3, ge=0, le=1, description="probability of a cast shadow, a darker slanted band")
-    glare: float = Field(0.1, ge=0, le=1, description="probability of a bright streak")
+    shadow: float = Field(
+        default=0.3, ge=0, le=1, description="probability of a cast shadow, a darker slanted band"
+    )
+    glare: float = Field(default=0.1, ge=0, le=1, description="probability of a bright streak")
     min_lane_pixels: int = Field(
-        8, ge=1, description="label pixels that a slot must keep in the changed image to count as existing"
+        default=8,
+        ge=1,
+        description="label pixels that a slot must keep in the changed image to count as existing",
     )

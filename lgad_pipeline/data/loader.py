@@ -1,6 +1,6 @@
 """Batches from shards: a pure function of (seed, step), decoded ahead of time in threads."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -89,12 +89,12 @@ class Loader:
         """The batch of a step, counted from 0: always the same for the same split, batch size and seed."""
         return collate(self.split, batch_indices(len(self.split), self.batch_size, self.seed, step))
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Generator[Batch]:
         """The batches of steps start..stop-1, decoded ahead; closing the iterator stops the threads."""
         return ordered_map(self.batch, range(start, stop), self.workers, ahead=2 * self.workers)
 
 
-def in_order(split: ShardSplit, batch_size: int, workers: int = 2) -> Iterator[Batch]:
+def in_order(split: ShardSplit, batch_size: int, workers: int = 2) -> Generator[Batch]:
     """Every frame of a split once, in its order, for evaluation; the last batch may be smaller."""
     chunks = [
         np.arange(first, min(first + batch_size, len(split))) for first in range(0, len(split), batch_size)

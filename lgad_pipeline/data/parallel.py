@@ -1,7 +1,7 @@
 """Work in threads whose results come back in order, with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield `function(item)` for every item, in order, computed by `workers` threads.
 
     At most `ahead` results are under way or waiting, so memory stays bounded however many items there are.

@@ -96,15 +96,18 @@ def test_a_shift_is_as_long_as_asked_and_goes_both_ways():
 
 
 def test_a_rotation_keeps_angles_in_the_image():
-    """A vertical line through the centre of an oblong image, rotated by up to 20 degrees, leans by as much."""
+    """A cross at the centre of an oblong image, rotated by up to 20 degrees, keeps its right angles."""
     batch = road(32)
     batch.label[:] = 0
+    batch.label[:, 22:26] = 2
     batch.label[..., 58:62] = 1
     moved = run(batch, only(rotation=20))
     angles = []
     for label in moved.label.numpy():
         top, bottom = (np.flatnonzero(label[row] == 1).mean() for row in (4, 43))
-        angles.append(np.degrees(np.arctan2(bottom - top, 39)))
+        left, right = (np.flatnonzero(label[:, column] == 2).mean() for column in (35, 85))
+        angles.append(np.degrees(np.arctan2(top - bottom, 39)))
+        assert abs(angles[-1] - np.degrees(np.arctan2(right - left, 50))) < 2.5
     assert 16 < max(angles) < 21 and -21 < min(angles) < -16
 
 
@@ -195,6 +198,8 @@ def test_blur_is_the_mean_of_nine():
     mean = sum(image[:, 1 + dy : 47 + dy, 1 + dx : 119 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
     blurred = run(batch, only(blur=1)).image[0, :, 1:-1, 1:-1].float().numpy()
     np.testing.assert_allclose(blurred, mean, atol=0.51)
+    corner = run(batch, only(blur=1)).image[0, :, 0, 0].float().numpy()
+    np.testing.assert_allclose(corner, image[:, :2, :2].mean((1, 2)), atol=0.51)
 
 
 def test_the_same_seed_and_step_give_the_same_batch_and_others_do_not():
@@ -216,4 +221,4 @@ def test_the_batch_that_came_in_is_left_as_it_was():
 def test_a_wrong_amount_or_an_unknown_key_is_refused():
     for wrong in ({"flip": 1.5}, {"rotation": -1}, {"rotatoin": 3}):
         with pytest.raises(ValidationError):
-            AugmentationConfig(**wrong)
+            AugmentationConfig.model_validate(wrong)

@@ -157,6 +157,14 @@ def test_a_hostile_entry_is_set_aside_and_nothing_outside_is_read(write_tree, li
     assert len(found.set_aside) == 1
 
 
+def test_an_entry_that_leads_out_is_reported_by_its_line(write_tree):
+    root = write_tree()
+    with (root / "list/val_gt.txt").open("a") as stream:
+        stream.write("/drive/../../outside.jpg /label.png 1 1 1 1\n")
+    file, line, reason = set_aside(ingest(root, SIZE))[0]
+    assert (file, line) == ("list/val_gt.txt", 3) and "leads out of the data root" in reason
+
+
 def test_links_that_stay_below_the_root_are_followed(write_tree):
     root = write_tree()
     (root / "again").symlink_to("drive")

@@ -32,7 +32,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def pack_small(data, output, **changes) -> ShardSet:
-    return pack(*data, output, **{"view": VIEW, "lane_width": 6, "rows_per_shard": 4, **changes})
+    frames, labels, root = data
+    options = {"view": VIEW, "lane_width": 6, "rows_per_shard": 4, **changes}
+    return pack(frames, labels, root, output, **options)
 
 
 def test_samples_are_the_frames_and_labels_at_training_size(data, tmp_path):
