@@ -48,7 +48,8 @@ def paired_difference(
     """F1 of `second` less F1 of `first` on the same frames, with its paired bootstrap interval.
 
     Args:
-        first, second: `LaneScores.frames` of two prediction folders, or the same rows of both.
+        first: `LaneScores.frames` of a prediction folder, or some of its rows.
+        second: the same rows for another prediction folder.
         threshold: one of those evaluated.
         confidence: share of the resamples inside the interval.
         seed: of the resampling.

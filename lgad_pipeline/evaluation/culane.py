@@ -1,11 +1,8 @@
 """CULane's metric: true and false positives by IoU, precision, recall and F1 for each list of frames."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -14,17 +11,12 @@ import pandas as pd
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
+from lgad_pipeline.lanes.chunks import map_chunks
 from lgad_pipeline.lanes.files import SetAside, lane_file, parse_lanes
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
 TOTAL = "total"
-
-_Chunk = tuple[np.ndarray, list[SetAside]]
-_CHUNK = 64
-"""Frames evaluated together."""
-_ALONE = 1024
-"""Up to so many frames, starting other processes costs more than it saves."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,7 @@ def evaluate(
     )
     tables, set_aside = [], []
     done = 0
-    for table, faults in _map(run, frames, workers):
+    for table, faults in map_chunks(run, frames, workers):
         tables.append(table)
         set_aside += faults
         done += len(table)
@@ -128,19 +120,6 @@ def evaluate(
     _check_found(annotations, annotated, frames)
     _check_found(predictions, predicted, frames)
     return _summarize(lists, frames, table, tuple(thresholds), set_aside)
-
-
-def _map(
-    run: Callable[[Sequence[str]], _Chunk], frames: Sequence[str], workers: int | None
-) -> Iterator[_Chunk]:
-    chunks = [frames[i : i + _CHUNK] for i in range(0, len(frames), _CHUNK)]
-    workers = workers or len(os.sched_getaffinity(0))
-    if workers == 1 or len(frames) <= _ALONE:
-        yield from map(run, chunks)
-        return
-    # Spawned, not forked: whoever calls this may have threads running.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run, chunks)
 
 
 def _evaluate_files(
@@ -201,8 +180,8 @@ def true_positives(
 def _check_found(folder: Path, counts: np.ndarray, frames: Sequence[str]) -> None:
     if (counts < 0).all():
         raise LgadError(
-            f"{folder} holds a lane file for none of the {len(frames)} frames in the lists (the first would be "
-            f"{lane_file(folder, frames[0])}); give the folder that the list's entries are relative to."
+            f"{folder} holds a lane file for none of the {len(frames)} frames in the lists (the first would "
+            f"be {lane_file(folder, frames[0])}); give the folder that the list's entries are relative to."
         )
 
 

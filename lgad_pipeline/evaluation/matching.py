@@ -123,7 +123,7 @@ def match(similarity: np.ndarray) -> np.ndarray:
 
 
 def _assign(weight: list[list[float]]) -> list[int]:
-    """The left node matched with each right one, or -1; there are at most as many left nodes as right ones."""
+    """The left node matched with each right one, or -1; there are no more left nodes than right ones."""
     lefts, rights = range(len(weight)), range(len(weight[0]))
     label_left = [max([_LEAST, *(value for value in row if value == value)]) for row in weight]
     label_right = [0.0] * len(rights)

@@ -1,4 +1,4 @@
-"""From probability maps to lanes: the official post-processing, and the project's own, finer than a column."""
+"""From probability maps to lanes: the official post-processing, and one finer than a column of the map."""
 
 from typing import Literal
 
@@ -34,11 +34,11 @@ class DecodeConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["centroid", "official"] = "centroid"
-    existence_threshold: float = Field(0.5, ge=0, le=1)
-    peak_threshold: float = Field(0.3, ge=0, le=1)
-    row_step: float = Field(10.0, gt=0)
-    least_rows: int = Field(4, ge=2)
-    smoothing: float = Field(3.0, gt=0)
+    existence_threshold: float = Field(default=0.5, ge=0, le=1)
+    peak_threshold: float = Field(default=0.3, ge=0, le=1)
+    row_step: float = Field(default=10.0, gt=0)
+    least_rows: int = Field(default=4, ge=2)
+    smoothing: float = Field(default=3.0, gt=0)
     to_bottom: bool = True
 
 
@@ -114,9 +114,9 @@ def decode_centroid(
 ) -> list[list[DecodedLane]]:
     """Read lanes finer than a column of the map.
 
-    Each row's position is the centroid of the blob of probabilities around its maximum. A cubic x(y) is fitted
-    through the rows that pass the threshold, outliers losing their weight; what the rows deviate from it
-    is averaged locally and added. Below the lowest row seen the lane goes on straight.
+    Each row's position is the centroid of the blob of probabilities around its maximum. A cubic x(y) is
+    fitted through the rows that pass the threshold, outliers losing their weight; what the rows deviate from
+    it is averaged locally and added. Below the lowest row seen the lane goes on straight.
 
     Args:
         probabilities: float (B, slots, h, w).
@@ -126,7 +126,7 @@ def decode_centroid(
     """
     maps = probabilities.flatten(0, 1).float()  # (N, h, w)
     height = maps.shape[1]
-    centre, weight = _row_centroids(maps, config)
+    centre, weight, peak = _row_centroids(maps, config)
     weight *= (existence.flatten() > config.existence_threshold)[:, None]
     seen = (weight > 0).sum(dim=1)
     chosen = torch.nonzero(seen >= config.least_rows).flatten()
@@ -143,7 +143,7 @@ def decode_centroid(
     inside = (target >= top[:, None] - 0.5).cpu().numpy()
     if not config.to_bottom:
         inside &= (target <= torch.where(inliers > 0, row, -1).amax(dim=1)[:, None] + 0.5).cpu().numpy()
-    confidence = (weight * inliers).sum(dim=1) / inliers.sum(dim=1)
+    confidence = (peak[chosen] * inliers).sum(dim=1) / inliers.sum(dim=1)
     across = view.to_frame(np.stack([xs.cpu().numpy(), np.zeros(xs.shape)], axis=2))[..., 0]
     inside &= (across > -0.5) & (across < view.frame_size[1] - 0.5)
     for lane, index in enumerate(chosen.tolist()):
@@ -155,8 +155,8 @@ def decode_centroid(
     return decoded
 
 
-def _row_centroids(maps: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor]:
-    """Centroid column of each row, and its peak as weight (0 below the threshold); both (N, h)."""
+def _row_centroids(maps: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Centroid column of each row, its weight (0 below the threshold) and its peak; each (N, h)."""
     smoothed = functional.avg_pool2d(maps[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
     peak, column = smoothed.max(dim=2, keepdim=True)  # (N, h, 1)
     # The blob: the columns around the maximum that reach half of it without a break.
@@ -167,8 +167,9 @@ def _row_centroids(maps: Tensor, config: DecodeConfig) -> tuple[Tensor, Tensor]:
     centre = blob @ columns / blob.sum(dim=2).clamp_min(1e-9)
     # A blob cut off by the border has its centre pulled inwards: it speaks only where no other does.
     cut_off = (blob[:, :, 0] > 0) | (blob[:, :, -1] > 0)
-    weight = torch.where(cut_off, _CUT_OFF, 1.0) * peak[:, :, 0]
-    return centre, torch.where(peak[:, :, 0] > config.peak_threshold, weight, 0)
+    peak = peak[:, :, 0]
+    weight = torch.where(cut_off, _CUT_OFF, 1.0) * peak
+    return centre, torch.where(peak > config.peak_threshold, weight, 0), peak
 
 
 _CUT_OFF = 0.02
@@ -183,8 +184,10 @@ def _smooth(
     """Smooth lanes x(row), seen at every row of the map, at the target rows.
 
     Args:
-        centre, weight: (N, h).
-        row: (h,) and target: (T,), map rows.
+        centre: (N, h) columns.
+        weight: (N, h), 0 where the lane is not seen.
+        row: (h,) rows of the map.
+        target: (T,) rows wanted, in rows of the map.
         config: smoothing.
 
     Returns:

@@ -1,10 +1,10 @@
 """The masks of many lanes at once, as spans of pixels: what OpenCV would draw, without drawing most of it.
 
-A thick line between neighbouring pixels is the same small stamp wherever it lies, but for a pixel or two where
-OpenCV clips it at the frame's border. A lane that never turns back in y, drawn in short steps, covers every
-row in one span, because two steps that touch a row share a round cap that touches it too; the span's ends are
-then the least and the greatest over the stamps. Stamps are measured from OpenCV's own drawing, at the border
-too. Lanes for which that argument fails are drawn, and their spans read off.
+A thick line between neighbouring pixels is the same small stamp wherever it lies, but for a pixel or two
+where OpenCV clips it at the frame's border. A lane that never turns back in y, drawn in short steps, covers
+every row in one span, because two steps that touch a row share a round cap that touches it too; the span's
+ends are then the least and the greatest over the stamps. Stamps are measured from OpenCV's own drawing, at
+the border too. Lanes for which that argument fails are drawn, and their spans read off.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def lane_spans(paths: Ragged, frame_size: tuple[int, int], lane_width: int) -> S
     backwards = _flags(lane[steps.down], len(counts)) & _flags(lane[steps.up], len(counts))
     by_hand = backwards | _flags(lane[steps.irregular], len(counts))
     layers = [_stamped(points, lane, steps, (counts >= 2) & ~by_hand, frame_size, lane_width)]
-    for i in np.flatnonzero((counts >= 2) & by_hand):
+    for i in np.flatnonzero((counts >= 2) & by_hand).tolist():
         layers.append(_drawn(points[paths.offsets[i] : paths.offsets[i + 1]], i, frame_size, lane_width))
     lanes = np.concatenate([layer.lane for layer in layers])
     order = np.argsort(lanes, kind="stable")
@@ -86,17 +86,17 @@ class _Steps:
 def _steps(points: np.ndarray, lane: np.ndarray, frame_size: tuple[int, int], lane_width: int) -> _Steps:
     height, width = frame_size
     reach = _reach(lane_width)
-    step = np.zeros_like(points)
+    step: np.ndarray = np.zeros_like(points)
     within = np.flatnonzero(lane[1:] == lane[:-1])
     step[within] = points[within + 1] - points[within]
     x, y = points[:, 0], points[:, 1]
     moves = step.any(axis=1)
-    last = np.append(lane[1:] != lane[:-1], True)
+    ends_lane = np.append(lane[1:] != lane[:-1], True)
     point = np.flatnonzero(
-        (moves | last) & (x >= -reach) & (x < width + reach) & (y >= -reach) & (y < height + reach)
+        (moves | ends_lane) & (x >= -reach) & (x < width + reach) & (y >= -reach) & (y < height + reach)
     )
     long = (np.abs(step) > _LONGEST).any(axis=1)
-    down, up = (np.flatnonzero(side) for side in (step[:, 1] > 0, step[:, 1] < 0))
+    down, up = np.flatnonzero(step[:, 1] > 0), np.flatnonzero(step[:, 1] < 0)
     if min(frame_size) < 2 * reach:
         return _Steps(point[:0], point[:0], [], down, up, np.arange(len(points)))
     point = point[~long[point]]
@@ -128,7 +128,7 @@ def _border_place(position: np.ndarray, size: int, reach: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Stamp:
-    """Spans by rows, relative to a step's beginning, in which the step covers more than the caps at its ends."""
+    """Spans by rows, relative to a step's beginning, where the step covers more than the caps at its ends."""
 
     row: np.ndarray
     first: np.ndarray
@@ -150,7 +150,7 @@ def _stamp(code: int, lane_width: int) -> _Stamp | None:
         for at in (across, along)
     )
     end = (x + move // _SIDE - _LONGEST, y + move % _SIDE - _LONGEST)
-    whole, caps = np.zeros((2, size, size), np.uint8)
+    whole, caps = (np.zeros((size, size), np.uint8) for _ in range(2))
     cv2.line(whole, (x, y), end, 1, lane_width)
     for cap in ((x, y), end):
         cv2.line(caps, cap, cap, 1, lane_width)
