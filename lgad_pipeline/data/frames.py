@@ -158,20 +158,18 @@ def dataset_fingerprint(frames: pd.DataFrame) -> str:
 
 
 def split_leakage(frames: pd.DataFrame) -> pd.DataFrame:
-    """Frames that the test split shares with train or val, by path or by the bytes of the image.
+    """Test frames that train or val has, too: by path, or under another name with the same bytes.
 
     Returns:
-        One row for each pair: test_frame, other_frame, other_split, by ("path" or "bytes"); empty when clean.
+        One row for each such test frame, paths first: test_frame, other_frame (the first of several),
+        other_split, by ("path" or "bytes"); empty when clean.
     """
+    names = {"frame": "other_frame", "split": "other_split"}
     test = frames.loc[frames["split"] == "test", ["frame", "fingerprint"]]
-    other = frames.loc[frames["split"] != "test", ["frame", "split", "fingerprint"]]
-    pairs = test.merge(other, on="fingerprint", suffixes=("_test", "_other"))
-    table = pd.DataFrame(
-        {
-            "test_frame": pairs["frame_test"],
-            "other_frame": pairs["frame_other"],
-            "other_split": pairs["split"],
-            "by": np.where(pairs["frame_test"] == pairs["frame_other"], "path", "bytes"),
-        }
-    )
-    return table.sort_values(["test_frame", "other_frame"], ignore_index=True)
+    other = frames.loc[frames["split"] != "test", ["frame", "split", "fingerprint"]].rename(columns=names)
+    # The first of several alone: a thousand equal frames on either side would make a million pairs.
+    by_path = test.merge(other.drop_duplicates("other_frame"), left_on="frame", right_on="other_frame")
+    rest = test[~test["frame"].isin(by_path["frame"])]
+    by_bytes = rest.merge(other.drop_duplicates("fingerprint"), on="fingerprint")
+    pairs = pd.concat([by_path.assign(by="path"), by_bytes.assign(by="bytes")], ignore_index=True)
+    return pairs.rename(columns={"frame": "test_frame"})[["test_frame", "other_frame", "other_split", "by"]]

@@ -89,6 +89,8 @@ def test_leakage_is_found_by_path_and_by_bytes():
         record("a.jpg", "test", "1"),
         record("copy-of-c.jpg", "test", "3"),
         record("d.jpg", "test", "4"),
+        record("c.jpg", "train", "3"),
+        record("another-copy-of-c.jpg", "val", "3"),
     )
     assert split_leakage(frames).values.tolist() == [
         ["a.jpg", "a.jpg", "train", "path"],
