@@ -1,0 +1,228 @@
+"""lgad.yaml: the one place where a user writes data sets and recipes."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lgad_pipeline.data.config import AugmentationConfig
+from lgad_pipeline.data.synthetic.config import SyntheticConfig
+from lgad_pipeline.distillation.config import DistillationConfig
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.decode import DecodeConfig
+from lgad_pipeline.lanes.view import View
+from lgad_pipeline.training.config import TrainingConfig
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+T = TypeVar("T")
+Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(_Entry):
+    """What every data set says of itself: where the frames look and how large they are trained on.
+
+    Attributes:
+        frame_size: [height, width] of the camera frames, pixels.
+        image_size: [height, width] that the networks train at, pixels; multiples of 8.
+        crop_top: frame rows cut off at the top before resizing, pixels.
+        lane_width: width at which lanes are drawn into the label maps, frame pixels (official: 16). It should
+            be at least 3 px wide at image_size, or thin lanes vanish in the reduction.
+    """
+
+    frame_size: Size = (590, 1640)
+    image_size: Size = (288, 800)
+    crop_top: int = Field(0, ge=0)
+    lane_width: int = Field(16, ge=1, le=128)
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if any(side % 8 for side in self.image_size):
+            raise ValueError(f"image_size {list(self.image_size)} must be multiples of 8, the stride")
+        if self.crop_top >= self.frame_size[0]:
+            raise ValueError(f"crop_top {self.crop_top} leaves nothing of {self.frame_size[0]} px")
+        return self
+
+    @property
+    def view(self) -> View:
+        """How its frames become the networks' input."""
+        return View(self.frame_size, self.image_size, self.crop_top)
+
+
+class SyntheticDataset(Dataset):
+    """The embedded procedural road world, rendered on first use."""
+
+    kind: Literal["synthetic"]
+    world: SyntheticConfig = SyntheticConfig()
+
+
+class CulaneDataset(Dataset):
+    """A data set on disk in CULane's layout: frames with `.lines.txt` beside them, and `list/`.
+
+    Attributes:
+        root: its folder; relative paths are relative to lgad.yaml.
+    """
+
+    kind: Literal["culane"]
+    root: Path
+
+    @field_validator("root")
+    @classmethod
+    def _exists(cls, root: Path) -> Path:
+        if not root.is_dir():
+            raise ValueError("there is no such folder; name the one that holds `list/`")
+        return root
+
+
+class NetworkChoice(_Entry):
+    """Which network, and how wide.
+
+    Attributes:
+        name: a network of this package (enet), or the import path of one's own, `package.module:Class`.
+        width: multiplies the channels of every layer.
+    """
+
+    name: str = "enet"
+    width: float = Field(default=1.0, gt=0)
+
+
+class Recipe(_Entry):
+    """How a student is made: the network, its teacher, the distillation, the way back to lanes.
+
+    Attributes:
+        network: of the student, and of the teacher unless `teacher_network` says otherwise.
+        teacher: training of the teacher.
+        student: training of both students, alone and with LGAD; they differ in nothing but the distillation.
+        distillation: attention maps, mimicking paths and the weight of their loss.
+        augmentation: of the students' batches.
+        decode: probability maps to lanes.
+    """
+
+    network: NetworkChoice = NetworkChoice()
+    teacher: TrainingConfig
+    student: TrainingConfig
+    distillation: DistillationConfig = DistillationConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    decode: DecodeConfig = DecodeConfig()
+
+
+class Settings(_Entry):
+    """The whole of lgad.yaml, validated."""
+
+    datasets: dict[Name, Annotated[SyntheticDataset | CulaneDataset, Field(discriminator="kind")]]
+    recipes: dict[Name, Recipe] = Field(min_length=1)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read lgad.yaml.
+
+        The embedded data set `synthetic` is there without an entry; an entry of that name replaces it.
+
+        Raises:
+            LgadError: the file is missing, is no YAML, or holds a wrong key or value; every mistake is named
+                with its key and the remedy.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LgadError(
+                f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
+                "the environment variable LGAD_SETTINGS."
+            ) from error
+        except yaml.YAMLError as error:
+            place = " ".join(str(error).split())
+            raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+        if not isinstance(content, Mapping):
+            raise LgadError(f"{path} holds no keys; give it `datasets:` and `recipes:`.")
+        content = {**content, "datasets": _with_roots(content.get("datasets"), path.parent)}
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise LgadError("\n".join(_sentence(path.name, details) for details in error.errors())) from error
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the file that LGAD_SETTINGS names, or lgad.yaml in the working directory."""
+        return cls.load(settings_path())
+
+    def dataset(self, name: str) -> SyntheticDataset | CulaneDataset:
+        """The data set of that name; LgadError names the ones there are."""
+        return _entry("data set", name, self.datasets)
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name; LgadError names the ones there are."""
+        return _entry("recipe", name, self.recipes)
+
+
+def settings_path() -> Path:
+    """The settings file in use: LGAD_SETTINGS, or lgad.yaml in the working directory."""
+    return Path(os.environ.get("LGAD_SETTINGS", "lgad.yaml")).resolve()
+
+
+def _entry(kind: str, name: str, entries: Mapping[str, T]) -> T:
+    if name not in entries:
+        raise LgadError(f"lgad.yaml has no {kind} '{name}'; it has {', '.join(sorted(entries))}.")
+    return entries[name]
+
+
+def _with_roots(datasets: object, folder: Path) -> object:
+    """Add the embedded data set and make roots absolute; what is no mapping is left for the validation."""
+    if datasets is None:
+        datasets = {}
+    if not isinstance(datasets, Mapping):
+        return datasets
+    rooted: dict[Any, Any] = {"synthetic": {"kind": "synthetic"}}
+    for name, entry in datasets.items():
+        if isinstance(entry, Mapping) and isinstance(entry.get("root"), str):
+            entry = {**entry, "root": folder / Path(entry["root"]).expanduser()}
+        rooted[name] = entry
+    return rooted
+
+
+def _sentence(file: str, details: Any) -> str:
+    """One mistake as one sentence: file and key, what is wrong, the remedy."""
+    location = [part for part in details["loc"] if part not in ("[key]", "synthetic", "culane")]
+    if details["loc"][0] == "datasets":  # behind the name of a data set, pydantic names its kind
+        location = [part for index, part in enumerate(details["loc"]) if index != 2]
+    key = ".".join(str(part) for part in location)
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(details["loc"][:-1])
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}."
+        return f"{file}: {key} is not a known key; {remedy}"
+    if details["type"] in ("missing", "union_tag_not_found"):
+        missing = f"{key}.kind" if details["type"] == "union_tag_not_found" else key
+        return f"{file}: {missing} is missing; add it."
+    if details["type"] == "union_tag_invalid":
+        kinds = details["ctx"]["expected_tags"]
+        return f"{file}: {key}.kind is {details['ctx']['tag']!r}; the kinds are {kinds}."
+    reason = details["msg"].removeprefix("Value error, ")
+    return f"{file}: {key} is {_shown(details['input'])}: {reason[:1].lower()}{reason[1:]}."
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return repr(str(value) if isinstance(value, Path) else value)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the entry that a validation error's location leads to."""
+    model: type[BaseModel] = Settings
+    if location[:1] == ("datasets",):
+        model = SyntheticDataset if location[2] == "synthetic" else CulaneDataset
+        location = location[3:]
+    elif location[:1] == ("recipes",):
+        model, location = Recipe, location[2:]
+    for part in location:
+        if isinstance(part, str):
+            found = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
+            model = next(kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(model.model_fields)
