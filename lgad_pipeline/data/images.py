@@ -83,6 +83,6 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             )
         position += 2 + max(int.from_bytes(data[position + 2 : position + 4]), 2)
     # Inside a scan every FF is followed by 00 or a restart marker, so FF D9 can only be the end of the image.
-    if size is None or data.find(_JPEG_END, position) < 0:
+    if size is None or data.rfind(_JPEG_END, position) < 0:
         raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")
     return size

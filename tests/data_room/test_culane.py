@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lgad_pipeline.data.culane import ingest
 from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of
@@ -213,3 +215,22 @@ def test_a_data_set_that_cannot_be_used_is_one_clear_sentence(write_tree, damage
     with pytest.raises(LgadError, match=words) as caught:
         ingest(root, SIZE)
     assert str(root) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from([FIRST.encode(), b"/drive/test.MP4/00000.jpg", b""]) | st.binary(max_size=60)
+    )
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_every_line_of_any_list_is_a_frame_or_set_aside(write_tree, tmp_path, lines):
+    root = tmp_path / "data"
+    if not root.exists():
+        write_tree()
+        (root / "list/train_gt.txt").unlink()
+    content = b"\n".join(lines)
+    (root / "list/train.txt").write_bytes(content)
+    found = ingest(root, SIZE, workers=1)
+    train = found.frames.loc[found.frames["split"] == "train", "frame"]
+    assert set(train) <= {FIRST, "drive/test.MP4/00000.jpg"}
+    assert len(train) + len(found.set_aside) == sum(bool(line.strip()) for line in content.split(b"\n"))
