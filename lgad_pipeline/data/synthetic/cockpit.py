@@ -9,7 +9,7 @@ from lgad_pipeline.data.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH
 
 def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float) -> None:
     """A bonnet that mirrors what is above the horizon, with the dark scuttle and the dashboard under it."""
-    crown = float(rng.uniform(415, 575))
+    crown = float(rng.uniform(405, 570))
     x = np.arange(FRAME_WIDTH, dtype=np.float32)
     middle = float(rng.uniform(700, 980))
     half = float(rng.uniform(520, 1000))
@@ -25,7 +25,7 @@ def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float) -> 
     source = image[: max(int(horizon) - 5, 20)]
     small = cv2.flip(cv2.resize(source, (164, 24), interpolation=cv2.INTER_AREA), 0)
     mirror = cv2.resize(small, (FRAME_WIDTH, height), interpolation=cv2.INTER_LINEAR)
-    gloss = float(rng.uniform(0.1, 0.4))
+    gloss = float(rng.uniform(0.1, 0.5))
     fall = np.clip(1 - (rows - top) / (0.9 * height), 0.15, 1) * np.float32(gloss)
     share = cv2.merge([(255 * np.broadcast_to(fall, (height, FRAME_WIDTH))).astype(np.uint8)] * 3)
     metal = cv2.multiply(mirror, share, scale=1 / 255)

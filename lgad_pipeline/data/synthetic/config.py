@@ -56,16 +56,14 @@ def scenario_counts(total: int) -> dict[Scenario, int]:
         common = sorted(SCENARIOS, key=lambda name: -CULANE_TEST_COUNTS[name])[:total]
         return {name: int(name in common) for name in SCENARIOS}
     floor = max(1, total // 30)
-    everything = sum(CULANE_TEST_COUNTS.values())
-    rare = [name for name in SCENARIOS if total * CULANE_TEST_COUNTS[name] / everything < floor]
-    counts = dict.fromkeys(SCENARIOS, floor)
-    free = total - floor * len(rare)
-    shares = sum(CULANE_TEST_COUNTS[name] for name in SCENARIOS if name not in rare)
-    for name in SCENARIOS:
-        if name not in rare:
-            counts[name] = free * CULANE_TEST_COUNTS[name] // shares
-    counts["normal"] += total - sum(counts.values())
-    return counts
+    counts: dict[Scenario, int] = {}
+    rest, shares = total, sum(CULANE_TEST_COUNTS.values())
+    # From the rarest on, each takes its share of what the rarer ones have left, or the floor.
+    for name in sorted(SCENARIOS, key=lambda name: CULANE_TEST_COUNTS[name]):
+        counts[name] = max(floor, round(rest * CULANE_TEST_COUNTS[name] / shares))
+        rest -= counts[name]
+        shares -= CULANE_TEST_COUNTS[name]
+    return {name: counts[name] for name in SCENARIOS}
 
 
 def scenario_plan(config: SyntheticConfig, split: Split) -> list[Scenario]:

@@ -95,15 +95,13 @@ def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Gr
 def develop(image: np.ndarray, rng: np.random.Generator, light: Light, scenario: str) -> np.ndarray:
     """The camera's own part: exposure, contrast, colour, vignette, blur, sharpening, noise."""
     night = light.weather == "night"
-    saturation = float(rng.uniform(0.35, 1.45))
+    saturation = float(rng.uniform(0.45, 1.9))
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     image = cv2.addWeighted(image, saturation, cv2.merge([grey, grey, grey]), 1 - saturation, 0)
-    mean = float(grey[::8, ::8].mean())
-    target = float(rng.uniform(35, 85) if night else rng.uniform(85, 145))
-    exposure = float(np.clip((target / max(mean, 4)) ** (0.55 if night else 0.6), 0.6, 2.2))
-    contrast = float(rng.uniform(0.85, 1.4)) * (0.8 if scenario == "dazzle" else 1)
-    balance = np.exp(rng.normal(0, 0.045, 3))
-    lift = float(rng.uniform(-6, 18))
+    exposure = _exposure(grey[::8, ::8], rng, night, scenario)
+    contrast = float(rng.uniform(0.9, 1.65))
+    balance = np.exp(rng.normal(0, 0.03, 3))
+    lift = float(rng.uniform(-6, 18) + (rng.uniform(0, 25) if scenario == "dazzle" else 0))
     tone = np.arange(256)[:, None] / 255 * exposure * balance
     tone = np.clip(tone, 0, 1.6) ** float(np.exp(rng.normal(0, 0.14)))
     tone = 0.42 + (tone - 0.42) * contrast
@@ -119,6 +117,17 @@ def develop(image: np.ndarray, rng: np.random.Generator, light: Light, scenario:
         image = cv2.addWeighted(image, 1.5, cv2.GaussianBlur(image, (5, 5), 1.1), -0.5, 0)
     amount = float(rng.uniform(0.04, 0.35) * (2.2 if night else 1))
     return _noise(image, rng, amount)
+
+
+def _exposure(grey: np.ndarray, rng: np.random.Generator, night: bool, scenario: str) -> float:
+    """Gain of an automatic exposure that aims at a mean level and keeps the brightest parts bright."""
+    mean, bright = max(float(grey.mean()), 4), max(float(np.percentile(grey, 97)), 4)
+    target = float(rng.uniform(35, 85) if night else rng.uniform(85, 145))
+    gain = (target / mean) ** 0.6
+    least = (100 if night else 160) / bright
+    if scenario == "dazzle":
+        return float(rng.uniform(0.8, 1.1))
+    return float(np.clip(max(gain, least), 0.6, 4.0 if night else 2.2))
 
 
 def _vignette(depth: float) -> np.ndarray:

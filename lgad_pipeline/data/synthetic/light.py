@@ -40,10 +40,10 @@ class Light:
 
 
 _SKIES: dict[Weather, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
-    "clear": (((205, 125, 55)), ((250, 215, 165))),
+    "clear": ((215, 130, 50), (250, 212, 160)),
     "pale": ((232, 218, 200), (248, 245, 240)),
     "overcast": ((176, 168, 160), (225, 222, 218)),
-    "dusk": ((150, 110, 90), (165, 185, 230)),
+    "dusk": ((150, 115, 95), (175, 190, 220)),
     "night": ((120, 100, 90), (170, 170, 180)),
 }
 
@@ -58,7 +58,7 @@ def sample_light(rng: np.random.Generator, scenario: Scenario) -> Light:
         weather = rng.choice(["clear", "pale", "dusk"], p=[0.4, 0.4, 0.2])
     else:
         weather = rng.choice(["clear", "pale", "overcast", "dusk"], p=[0.38, 0.30, 0.24, 0.08])
-    zenith, skyline = (np.array(c, float) + rng.normal(0, 12, 3) + rng.normal(0, 10) for c in _SKIES[weather])
+    zenith, skyline = (np.array(c, float) + rng.normal(0, 4, 3) + rng.normal(0, 14) for c in _SKIES[weather])
     hardness = {"clear": 0.62, "pale": 0.35, "overcast": 0.08, "dusk": 0.2, "night": 0.0}[weather]
     warm = rng.uniform(0, 1)
     return Light(

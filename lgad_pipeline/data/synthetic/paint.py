@@ -39,8 +39,9 @@ def _stripe(mask: np.ndarray, ground: Ground, u: float, width: float, rows: np.n
         span = int(np.ceil(2 * reach[part].max())) + 2
         x = np.floor(columns[part] - span / 2).astype(np.int64)[:, None] + np.arange(span + 1)
         distance = np.abs(x - columns[part, None])
-        cover = np.clip((reach[part, None] - distance) / (2 * soft[part, None]), 0, 1)
-        cover *= np.minimum(1, half[part] / soft[part])[:, None] * rows[part, None]
+        # A box as wide as the stripe, smoothed by a box as wide as a pixel and its lean: a trapezium.
+        peak = np.minimum(1, half[part] / soft[part])[:, None]
+        cover = np.clip((reach[part, None] - distance) / (2 * soft[part, None]), 0, peak) * rows[part, None]
         inside = (x >= 0) & (x < FRAME_WIDTH)
         y = np.broadcast_to(part[:, None], x.shape)[inside]
         at = (y, x[inside])

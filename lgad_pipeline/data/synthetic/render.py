@@ -145,7 +145,7 @@ def render(seed: int, index: int, scenario: Scenario) -> Scene:
         image = cv2.warpAffine(
             image, camera.roll_matrix(), (FRAME_WIDTH, FRAME_HEIGHT), borderMode=cv2.BORDER_REPLICATE
         )
-    if rng.random() < 0.55:
+    if rng.random() < 0.6:
         draw_bonnet(image, rng, camera.horizon)
     if rng.random() < 0.3:
         draw_reflection(image, rng)
