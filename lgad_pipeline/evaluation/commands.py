@@ -191,7 +191,8 @@ def _compare(console: Console, results: list[LaneScores], thresholds: list[float
         gain = paired_difference(results[0].frames, results[1].frames, threshold)
         console.print(
             f"F1 of the second less the first at IoU > {threshold:g}: {100 * gain.value:+.2f} "
-            f"(95 %: {100 * gain.low:+.2f} .. {100 * gain.high:+.2f}; ahead in {100 * gain.ahead:.1f} % of resamples)"
+            f"(95 %: {100 * gain.low:+.2f} .. {100 * gain.high:+.2f}; "
+            f"ahead in {100 * gain.ahead:.1f} % of resamples)"
         )
         report[f"{threshold:g}"] = {
             "f1": gain.value,

@@ -53,7 +53,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     """
     annotated: dict[str, dict[str, Any]] = {}
     for number, entry in _lines(annotations):
-        fault = entry if isinstance(entry, str) else _fault(entry, ("raw_file", "lanes", "h_samples"))
+        fault = _fault(entry, ("raw_file", "lanes", "h_samples"))
         if not fault and any(len(lane) != len(entry["h_samples"]) for lane in entry["lanes"]):
             fault = "a lane has not one x for each of h_samples; correct it"
         if fault:
@@ -64,7 +64,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     predicted: dict[str, dict[str, Any]] = {}
     set_aside = []
     for number, entry in _lines(predictions):
-        fault = entry if isinstance(entry, str) else _prediction_fault(entry, annotated, predicted)
+        fault = _prediction_fault(entry, annotated, predicted)
         if fault:
             set_aside.append(SetAside(str(predictions), number, fault))
         else:
@@ -90,18 +90,20 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     return TusimpleScores(accuracy, fp, fn, set_aside, len(missing))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line number and JSON object of every line that is not blank; a sentence in place of a bad one."""
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and JSON object of every line that is not blank; an empty object for a bad one."""
     for number, line in enumerate(read_bytes(path).splitlines(), 1):
         if line.strip():
             try:
                 entry = json.loads(line)
             except ValueError:
-                entry = "the line is not JSON; write one object a line"
-            yield number, entry if isinstance(entry, dict | str) else "the line is not a JSON object"
+                entry = {}
+            yield number, entry if isinstance(entry, dict) else {}
 
 
 def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    if not entry:
+        return "the line is no JSON object; write one with " + ", ".join(f"`{key}`" for key in keys)
     for key in keys:
         if key not in entry:
             return f"there is no `{key}`; add it"

@@ -86,32 +86,28 @@ class _Steps:
 def _steps(points: np.ndarray, lane: np.ndarray, frame_size: tuple[int, int], lane_width: int) -> _Steps:
     height, width = frame_size
     reach = _reach(lane_width)
-    step: np.ndarray = np.zeros_like(points)
-    within = np.flatnonzero(lane[1:] == lane[:-1])
-    step[within] = points[within + 1] - points[within]
-    x, y = points[:, 0], points[:, 1]
-    moves = step.any(axis=1)
     ends_lane = np.append(lane[1:] != lane[:-1], True)
-    point = np.flatnonzero(
-        (moves | ends_lane) & (x >= -reach) & (x < width + reach) & (y >= -reach) & (y < height + reach)
-    )
-    long = (np.abs(step) > _LONGEST).any(axis=1)
-    down, up = np.flatnonzero(step[:, 1] > 0), np.flatnonzero(step[:, 1] < 0)
+    dx, dy = (np.append(np.diff(side), 0) for side in points.T)
+    point = np.flatnonzero((dx != 0) | (dy != 0) | ends_lane)
+    inner = ~ends_lane[point]
+    x, y, dx, dy = points[point, 0], points[point, 1], dx[point] * inner, dy[point] * inner
+    down, up = point[dy > 0], point[dy < 0]
     if min(frame_size) < 2 * reach:
-        return _Steps(point[:0], point[:0], [], down, up, np.arange(len(points)))
-    point = point[~long[point]]
+        return _Steps(point[:0], point[:0], [], down, up, point)
+    long = (dx > _LONGEST) | (dx < -_LONGEST) | (dy > _LONGEST) | (dy < -_LONGEST)
+    irregular = point[long]
+    near = ~long & (x >= -reach) & (x < width + reach) & (y >= -reach) & (y < height + reach)
+    point, x, y, dx, dy = point[near], x[near], y[near], dx[near], dy[near]
     places = 4 * reach + 1
-    across = _border_place(x[point], width, reach)
-    along = _border_place(y[point], height, reach)
-    move = (step[point, 0] + _LONGEST) * _SIDE + step[point, 1] + _LONGEST
-    code = (move * places + across) * places + along
+    move = (dx + _LONGEST) * _SIDE + dy + _LONGEST
+    code = (move * places + _border_place(x, width, reach)) * places + _border_place(y, height, reach)
     used = np.flatnonzero(np.bincount(code))
-    found = [_stamp(int(key), lane_width) for key in used]
+    found = [_stamp(key, lane_width) for key in used.tolist()]
     stamp = np.searchsorted(used, code)
-    good = np.array([found_stamp is not None for found_stamp in found], bool)
-    irregular = np.append(np.flatnonzero(long), point[~good[stamp]])
-    nothing = _Stamp(*np.zeros((3, 0), np.int32))
-    return _Steps(point, stamp, [nothing if one is None else one for one in found], down, up, irregular)
+    bad = np.array([one is None for one in found], bool)
+    if bad.any():
+        irregular = np.append(irregular, point[bad[stamp]])
+    return _Steps(point, stamp, [_NOTHING if one is None else one for one in found], down, up, irregular)
 
 
 def _reach(lane_width: int) -> int:
@@ -133,6 +129,9 @@ class _Stamp:
     row: np.ndarray
     first: np.ndarray
     last: np.ndarray
+
+
+_NOTHING = _Stamp(*np.zeros((3, 0), np.int64))
 
 
 @cache
@@ -158,7 +157,7 @@ def _stamp(code: int, lane_width: int) -> _Stamp | None:
     covered = np.flatnonzero(high >= 0)
     cap_rows = np.flatnonzero(cap_high >= 0)
     if not len(covered):
-        return _Stamp(*np.zeros((3, 0), np.int32))
+        return _NOTHING
     one_span = (whole.sum(axis=1)[covered] == (high - low + 1)[covered]).all()
     if not one_span or not len(cap_rows) or covered[0] < cap_rows[0] or covered[-1] > cap_rows[-1]:
         return None
@@ -270,9 +269,11 @@ def _drawn(path: np.ndarray, lane: int, frame_size: tuple[int, int], lane_width:
 
 
 def _read_spans(window: np.ndarray, corner: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
-    edges = np.diff(np.pad(window, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    row, begin = np.nonzero(edges == 1)
-    end = np.nonzero(edges == -1)[1]
+    padded = np.pad(window, ((0, 0), (1, 1)))
+    columns = padded.shape[1]
+    flat = padded.ravel()
+    row, column = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), columns)
+    row, begin, end = row[::2], column[::2], column[1::2]
     layer = np.arange(len(row)) - np.searchsorted(row, row)
     layers = int(layer.max(initial=0)) + 1
     start, stop = np.zeros((2, layers, height), np.int32)

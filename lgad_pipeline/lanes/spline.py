@@ -80,7 +80,7 @@ class Segments:
     """Cubic pieces of many splines: p(t) = a + b t + c t^2 + d t^3 for t in [0, h).
 
     Attributes:
-        a, b, c, d: float64 (S, 2).
+        a, b, c, d: float64 (2, S): of x and of y.
         h: float64 (S,) chord lengths, px.
         lane: (S,) index of the lane.
     """
@@ -91,16 +91,6 @@ class Segments:
     d: np.ndarray
     h: np.ndarray
     lane: np.ndarray
-
-    def at(self, t: np.ndarray, segment: np.ndarray | slice) -> np.ndarray:
-        """Points float64 (..., 2) at t (...,) on the segments chosen."""
-        t = t[..., None]
-        square = t * t
-        result = self.a[segment] + self.b[segment] * t
-        result += self.c[segment] * square
-        square *= t
-        result += self.d[segment] * square
-        return result
 
 
 def segments(lanes: Ragged) -> Segments:
@@ -120,13 +110,13 @@ def segments(lanes: Ragged) -> Segments:
         piece = (first[group, None] + columns[:-1])[valid]
         h[piece], m0[piece], m1[piece] = group_h[valid], moments[:, :-1][valid], moments[:, 1:][valid]
     lane = np.repeat(np.arange(len(counts)), counts - 1)
-    start = np.arange(pieces) + lane
-    a = lanes.points[start]
-    delta = (lanes.points[start + 1] - a).astype(np.float64)
-    height = h[:, None]
+    begin = np.arange(pieces) + lane
+    a = lanes.points[begin].T
+    delta = (lanes.points[begin + 1].T - a).astype(np.float64)
+    m0, m1 = m0.T.copy(), m1.T.copy()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        b = delta / height - (2 * height * m0 + height * m1) / 6
-        d = (m1 - m0) / (6 * height)
+        b = delta / h - (2 * h * m0 + h * m1) / 6
+        d = (m1 - m0) / (6 * h)
     return Segments(a.astype(np.float64), b, m0 / 2, d, h, lane)
 
 
@@ -153,10 +143,8 @@ def sample_times(lanes: Ragged, times: int = 50) -> Ragged:
         float32 points, (N - 1) * times + 1 a lane.
     """
     pieces = segments(lanes)
-    step = pieces.h / times
-    t = step[:, None] * np.arange(times)
-    begin = np.arange(len(step)) * times + pieces.lane
-    return _gather(lanes, (np.diff(lanes.offsets) - 1) * times, t, begin[:, None] + np.arange(times), pieces)
+    t = (pieces.h / times)[:, None] * np.arange(times)
+    return _join(lanes, (np.diff(lanes.offsets) - 1) * times, pieces, slice(None), t)
 
 
 def sample_steps(lanes: Ragged) -> Ragged:
@@ -171,30 +159,28 @@ def sample_steps(lanes: Ragged) -> Ragged:
     lanes = _with_midpoints(lanes)
     pieces = segments(lanes)
     counts = np.ceil(np.nan_to_num(pieces.h)).astype(np.int64)
-    before = np.cumsum(counts) - counts
     segment = np.repeat(np.arange(len(counts)), counts)
-    index = np.arange(len(segment))
-    t = (index - before[segment]).astype(np.float64)
+    t = (np.arange(len(segment)) - (np.cumsum(counts) - counts)[segment]).astype(np.float64)
     samples = np.bincount(pieces.lane, counts, len(lanes.offsets) - 1).astype(np.int64)
-    return _gather(lanes, samples, t, index + pieces.lane[segment], pieces, segment)
+    return _join(lanes, samples, pieces, segment, t[:, None])
 
 
-def _gather(
-    lanes: Ragged,
-    samples: np.ndarray,
-    t: np.ndarray,
-    place: np.ndarray,
-    pieces: Segments,
-    segment: np.ndarray | None = None,
+def _join(
+    lanes: Ragged, samples: np.ndarray, pieces: Segments, segment: np.ndarray | slice, t: np.ndarray
 ) -> Ragged:
-    """Samples of the pieces at their places, and every lane's last point behind its own."""
+    """Samples of the pieces at t, (pieces chosen, samples of each), and every lane's last point behind its own."""
     offsets = np.zeros(len(lanes.offsets), np.int64)
     np.cumsum(samples + 1, out=offsets[1:])
     points = np.empty((offsets[-1], 2), np.float32)
-    chosen = np.arange(len(pieces.h))[:, None] if segment is None else segment
+    last = np.zeros(len(points), bool)
+    last[offsets[1:] - 1] = True
+    square = t * t
+    cube = square * t
     with np.errstate(invalid="ignore", over="ignore"):
-        points[place] = pieces.at(t, chosen)
-    points[offsets[1:] - 1] = lanes.points[lanes.offsets[1:] - 1]
+        for axis in range(2):
+            a, b, c, d = (part[axis, segment, None] for part in (pieces.a, pieces.b, pieces.c, pieces.d))
+            points[~last, axis] = (a + b * t + c * square + d * cube).ravel()
+    points[last] = lanes.points[lanes.offsets[1:] - 1]
     return Ragged(points, offsets)
 
 
