@@ -1,11 +1,14 @@
 """Files that are either the old or the new, never half."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lgad_pipeline.errors import LgadError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -15,7 +18,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The name carries the process id, so that two processes may write the same file at once: the last one wins.
 
     Raises:
-        LgadError: the folder cannot be written to.
+        LgadError: the folder cannot be written to, or there is no room left.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -28,6 +31,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except PermissionError as error:
         raise LgadError(
             f"{path} cannot be written ({error.strerror}); give write permission or choose another folder."
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise LgadError(
+            f"{path} cannot be written ({os.strerror(error.errno)}); make room or choose another folder."
         ) from error
 
 

@@ -1,0 +1,48 @@
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+
+from lgad_pipeline.data.culane import ingest
+from lgad_pipeline.data.frames import FRAMES_SCHEMA, read_table, write_table
+from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.view import View
+
+SIZE = (118, 328)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the kernel refuse to write files beyond `size` bytes, as a full disk refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_without_room_the_old_table_stays(write_tree, tmp_path):
+    frames = ingest(write_tree(), SIZE).frames
+    path = tmp_path / "out" / "frames.parquet"
+    write_table(path, frames, FRAMES_SCHEMA)
+    with largest_file(1000), pytest.raises(LgadError, match=r"frames\.parquet cannot be written .*make room"):
+        write_table(path, pd.concat([frames] * 20), FRAMES_SCHEMA)
+    assert len(read_table(path)) == len(frames)
+    assert [file.name for file in path.parent.iterdir()] == ["frames.parquet"]
+
+
+def test_without_room_the_old_shards_stay(write_tree, tmp_path):
+    root, output = write_tree(), tmp_path / "shards"
+    frames = ingest(root, SIZE).frames
+    labels, view = lane_labels(frames), View(SIZE, (40, 128), 40)
+    before = pack(frames, labels, root, output, view, lane_width=6)
+    names = {path.name for path in output.iterdir()}
+    with largest_file(1000), pytest.raises(LgadError, match=r"\.arrow cannot be written .*make room"):
+        pack(frames, labels, root, output, view, lane_width=7)
+    assert {path.name for path in output.iterdir()} == names
+    assert ShardSet.open(output).fingerprint == before.fingerprint
