@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from lgad_pipeline.data.synthetic.config import (
     scenario_plan,
 )
 from lgad_pipeline.data.synthetic.render import render
+from lgad_pipeline.data.synthetic.sheet import write_contact_sheet
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -70,3 +73,9 @@ def test_splits_are_planned_apart() -> None:
     small, large = SyntheticConfig(train=20, test=30), SyntheticConfig(train=40, test=30)
     assert scenario_plan(small, "test") == scenario_plan(large, "test")
     assert scenario_plan(small, "test") != scenario_plan(SyntheticConfig(seed=1, test=30), "test")
+
+
+def test_the_contact_sheet_shows_every_scenario_once_a_row(tmp_path: Path) -> None:
+    write_contact_sheet(tmp_path / "world.jpg", columns=1)
+    sheet = cv2.imread(str(tmp_path / "world.jpg"))
+    assert sheet is not None and sheet.shape == (9 * 144, 400, 3)

@@ -131,6 +131,22 @@ def end_face(v: Vehicle, gain: float) -> Face:
     return face
 
 
+#: How far the glass at a car's rear and at its front leans back: (foot, top) as shares of the length.
+_LEAN: dict[Kind, tuple[tuple[float, float], tuple[float, float]]] = {
+    "sedan": ((0.12, 0.32), (0.22, 0.38)),
+    "suv": ((0.02, 0.1), (0.16, 0.3)),
+    "van": ((0.02, 0.1), (0.16, 0.3)),
+}
+
+
+def setback(v: Vehicle, up: np.ndarray) -> np.ndarray:
+    """How far from the near end, as a share of the length, the end's face lies at heights `up` (shares)."""
+    if v.kind not in _LEAN:
+        return np.zeros_like(up)
+    foot, top = _LEAN[v.kind][v.oncoming]
+    return np.interp(up, [0.6, 0.64, 1.0], [0, foot, top])
+
+
 def flank_face(v: Vehicle, gain: float) -> Face:
     """Polygons of the flank: (along 0 at the near end..1, up 0..1)."""
     paint = toned(v.paint, gain)

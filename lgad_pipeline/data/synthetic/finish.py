@@ -74,7 +74,7 @@ def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Gr
     h, w = FRAME_HEIGHT // SMALL, FRAME_WIDTH // SMALL
     dy, dx = np.mgrid[0:h, 0:w].astype(np.float32) * SMALL
     distance = np.hypot(dx - np.float32(x), 1.2 * (dy - np.float32(y)))
-    size = float(rng.uniform(70, 260))
+    size = float(rng.uniform(40, 190))
     veil = 300 * np.exp(-((distance / size) ** 2)) + rng.uniform(70, 190) * np.exp(
         -distance / rng.uniform(250, 700)
     )
@@ -95,7 +95,7 @@ def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Gr
 def develop(image: np.ndarray, rng: np.random.Generator, light: Light, scenario: str) -> np.ndarray:
     """The camera's own part: exposure, contrast, colour, vignette, blur, sharpening, noise."""
     night = light.weather == "night"
-    saturation = float(rng.uniform(0.45, 1.9))
+    saturation = float(rng.uniform(0.45, 1.75))
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     image = cv2.addWeighted(image, saturation, cv2.merge([grey, grey, grey]), 1 - saturation, 0)
     exposure = _exposure(grey[::8, ::8], rng, night, scenario)

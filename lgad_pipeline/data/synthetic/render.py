@@ -68,7 +68,7 @@ def _marks(
 ) -> None:
     """Draw what is painted on the road besides lane lines."""
     left, right = layout.lines[0].u, layout.lines[-1].u
-    if scenario == "arrow" or rng.random() < 0.12:
+    if scenario == "arrow" or (scenario != "noline" and rng.random() < 0.14):
         z = float(rng.uniform(6, 22))
         for number, middle in enumerate(layout.lane_middles):
             if number < layout.oncoming or rng.random() < 0.15:

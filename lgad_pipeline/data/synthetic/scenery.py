@@ -25,7 +25,7 @@ def plant_row(
 ) -> list[Item]:
     """Plants in a row along `u`: every `step` m up to `near_far`, every `far_step` beyond it."""
     bank = [sprite for kind in kinds for sprite in sprites.plants(kind)]
-    gain = rng.uniform(0.5, 1.15) * np.clip(1 + rng.normal(0, [0.12, 0.06, 0.16]), 0.6, 1.5)
+    gain = rng.uniform(0.32, 0.95) * np.clip(1 + rng.normal(0, [0.14, 0.06, 0.16]), 0.6, 1.5)
     places = np.concatenate([np.arange(start, near_far, step), np.arange(near_far, 260, far_step)])
     items = []
     for z in places + rng.uniform(-0.3, 0.3, len(places)) * step:
@@ -209,5 +209,7 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
 
 
 def _kinds(rng: np.random.Generator) -> list[str]:
-    pool = ["broad", "airy", "tall", "conifer", "broad", "airy", "bare"]
-    return [pool[i] for i in rng.choice(7, int(rng.integers(1, 3)), replace=False)]
+    if rng.random() < 0.06:
+        return ["bare"]
+    pool = ["broad", "airy", "tall", "conifer"]
+    return [pool[i] for i in rng.choice(4, int(rng.integers(1, 3)), replace=False)]

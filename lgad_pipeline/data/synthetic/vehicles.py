@@ -15,6 +15,7 @@ from lgad_pipeline.data.synthetic.faces import (
     box,
     end_face,
     flank_face,
+    setback,
 )
 from lgad_pipeline.data.synthetic.layout import Layout
 from lgad_pipeline.data.synthetic.road import Ground
@@ -80,14 +81,15 @@ def _draw(image: np.ndarray, stage: Stage, v: Vehicle) -> None:
         across = np.full(len(places), v.u + flank * 0.49 * width)
         # The glasshouse leans inward above the shoulders of a car.
         if v.kind not in ("truck", "bus"):
-            across -= flank * width * 0.22 * np.clip(places[:, 1] - 0.6, 0, 1)
+            roof = 0.13 if v.kind == "sedan" else 0.07
+            across -= flank * width * np.interp(places[:, 1], [0.6, 1.0], [0.02, roof])
         _fill(
             image, stage, np.stack([across, places[:, 1] * height, v.z + places[:, 0] * length], 1), face, v.z
         )
     face = end_face(v, 0.62 + 0.2 * light.hardness if v.oncoming else 0.8)
     places = np.array([p for polygon, _ in face for p in polygon])
-    points = np.stack([v.u + places[:, 0] * width, places[:, 1] * height, np.full(len(places), v.z)], 1)
-    _fill(image, stage, points, face, v.z)
+    back = v.z + setback(v, places[:, 1]) * length
+    _fill(image, stage, np.stack([v.u + places[:, 0] * width, places[:, 1] * height, back], 1), face, v.z)
 
 
 def _draw_bike(image: np.ndarray, stage: Stage, v: Vehicle) -> None:
