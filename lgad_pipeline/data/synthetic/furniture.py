@@ -111,7 +111,7 @@ def signs(rng: np.random.Generator, stage: Stage, left: float, right: float) -> 
         ]
         if rng.random() < 0.35:
             low, width = float(rng.uniform(5.2, 6.2)), min(float(rng.uniform(3, 6)), right - left)
-            u = float(rng.uniform(left, right - width))
+            u = left + float(rng.random()) * (right - left - width)
             beam = np.array(
                 [
                     [left - 1, low + 0.8, z],
