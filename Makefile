@@ -20,6 +20,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## Create .venv and install
 
+DATASET ?= synthetic
+RECIPE ?= enet
+ROOT ?=
+demo: $(STAMP) ## Lane data to an evaluated, registered model: make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]
+	@$(BIN)/python demo.py --dataset '$(DATASET)' --recipe '$(RECIPE)' --root '$(ROOT)'
+
+PORT ?= 3000
+MLFLOW_PORT ?= 5000
+ui: $(STAMP) ## Dagster's and MLflow's pages: make ui [PORT=3000] [MLFLOW_PORT=5000]
+	@$(BIN)/python ui.py --port '$(PORT)' --mlflow-port '$(MLFLOW_PORT)'
+
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
 
@@ -29,4 +40,4 @@ lint: $(STAMP) ## Lint, check types and import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-.PHONY: help setup test lint
+.PHONY: help setup demo ui test lint

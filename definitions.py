@@ -1,8 +1,6 @@
 """The roof: everything that Dagster sees. Nothing else builds the code location."""
 
-import os
 import warnings
-from pathlib import Path
 
 import dagster as dg
 
@@ -20,23 +18,8 @@ from assets.jobs import JOBS, SCHEDULES
 from lgad_pipeline.settings import settings_path
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.tracking import MlflowTracking
+from resources.tracking import default_tracking
 from resources.trainer import Trainer
-
-
-def _tracking(folder: Path) -> MlflowTracking:
-    """MLflow at MLFLOW_TRACKING_URI, else a sqlite store beside lgad.yaml."""
-    dagster_ui = os.environ.get("LGAD_DAGSTER_UI", "http://localhost:3000")
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if address.startswith(("http://", "https://")):
-        return MlflowTracking(uri=address, ui=address, dagster_ui=dagster_ui)
-    return MlflowTracking(
-        uri=address or f"sqlite:///{folder / 'mlflow.db'}",
-        artifacts=str(folder / "mlruns"),
-        ui=os.environ.get("LGAD_MLFLOW_UI", "http://localhost:5000"),
-        dagster_ui=dagster_ui,
-    )
-
 
 # Links from the UI to an asset's source are in beta; Dagster says so once for every asset.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -54,7 +37,7 @@ def definitions(progress: ProgressLog) -> dg.Definitions:
         resources={
             "project": Project(file=str(settings_path())),
             "trainer": Trainer(),
-            "mlflow": _tracking(settings_path().parent),
+            "mlflow": default_tracking(settings_path().parent),
             "progress": progress,
         },
     )

@@ -1,7 +1,7 @@
 """The whole chain on one data set, in this process and in Dagster's own instance, so that the UI shows it.
 
-`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. What is up to date is not made again; what was
-interrupted goes on where it was.
+`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. What is up to date is not made again;
+what was interrupted goes on where it was.
 """
 
 import fcntl
@@ -67,14 +67,14 @@ def add_dataset(path: Path, dataset: str, root: str, console: Console) -> None:
         entry = entries[dataset]
         if root and (not isinstance(entry, CulaneDataset) or entry.root.resolve() != Path(root).resolve()):
             raise LgadError(
-                f"{path.name} already describes the data set '{dataset}' otherwise; leave ROOT out, or choose another "
-                "name with DATASET=."
+                f"{path.name} already describes the data set '{dataset}' otherwise; leave ROOT out, or "
+                "choose another name with DATASET=."
             )
         return
     if not root:
         raise LgadError(
-            f"{path.name} has no data set '{dataset}', only {', '.join(sorted(entries))}; name its folder, in CULane's "
-            f"layout: make demo DATASET={dataset} ROOT=/path/to/it."
+            f"{path.name} has no data set '{dataset}', only {', '.join(sorted(entries))}; name its "
+            f"folder, in CULane's layout: make demo DATASET={dataset} ROOT=/path/to/it."
         )
     if not Path(root).is_dir():
         raise LgadError(
@@ -216,7 +216,8 @@ def why_failed(result: Any) -> str:
             if error.cls_name == "LgadError"
             else error.message.strip()
         )
-        return f"{event.step_key} failed: {message}\n[dim]The whole story: `make ui`, run {result.run_id[:8]}.[/]"
+        story = f"[dim]The whole story: `make ui`, run {result.run_id[:8]}.[/]"
+        return f"{event.step_key} failed: {message}\n{story}"
     return f"Run {result.run_id[:8]} did not succeed; `make ui` shows why."
 
 
@@ -229,7 +230,8 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     from assets.scores import compare
     from definitions import defs
 
-    place = defs.resources["project"].place(dataset, recipe)
+    resources: Any = defs.resources
+    place = resources["project"].place(dataset, recipe)
     comparison = compare(place)
     table = Table(title=f"F1 at IoU 0.5, {dataset}, test frames", title_justify="left", header_style="bold")
     table.add_column("scenario")
@@ -250,7 +252,7 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     with dg.DagsterInstance.get() as instance:
         record = latest(instance, registered_model, dataset, recipe)
     if record is not None:
-        metadata = record[0].metadata
+        metadata: Any = record[0].metadata
         model = f"{metadata['model'].value} version {metadata['version'].value}"
         console.print(f"Model:  [bold]{model}[/] ({metadata['alias'].value}). {metadata['decision'].value}")
     console.print(f"Report: [bold]{place.report}[/]", soft_wrap=True)

@@ -20,7 +20,7 @@ _STYLE = """<style>
 
 @dataclass(frozen=True)
 class BarGroup:
-    """One line of a bar chart: a label and a value in 0..1 for each network; no value draws `note` instead."""
+    """One line of a bar chart: a label and a value in 0..1 for each network, or a `note` instead."""
 
     label: str
     values: Mapping[str, float | None]
@@ -28,7 +28,7 @@ class BarGroup:
     strong: bool = False
 
 
-def grouped_bars(groups: Sequence[BarGroup], width: int = 760) -> str:
+def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
     """Horizontal bars, a group a line, on an axis from 0 to 1."""
     left, right, top, bar, gap = 112, 56, 34, 11, 13
     span = width - left - right
@@ -45,7 +45,8 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 760) -> str:
         middle = y + len(networks) * bar / 2
         strong = ' class="strong"' if group.strong else ""
         parts.append(
-            f'<text{strong} x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(group.label)}</text>'
+            f'<text{strong} x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">'
+            f"{escape(group.label)}</text>"
         )
         if group.note:
             parts.append(f'<text x="{left + 6}" y="{middle + 4:.1f}">{escape(group.note)}</text>')
@@ -55,7 +56,8 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 760) -> str:
             length = max(value * span, 1.5)
             parts.append(
                 f'<rect x="{left}" y="{y + row * bar:.1f}" width="{length:.1f}" height="{bar - 1.5}" rx="2" '
-                f'fill="{COLOURS[network]}"><title>{NAMES[network]}, {escape(group.label)}: {value:.3f}</title></rect>'
+                f'fill="{COLOURS[network]}">'
+                f"<title>{NAMES[network]}, {escape(group.label)}: {value:.3f}</title></rect>"
             )
             parts.append(
                 f'<text{strong} x="{left + length + 6:.1f}" y="{y + row * bar + 9:.1f}" '
@@ -70,7 +72,14 @@ def curves(
     width: int = 540,
     height: int = 300,
 ) -> str:
-    """Lines over the training step; series maps a network to (steps, values). Values may span decades: log axis."""
+    """Lines over the training step, on a logarithmic axis where values span decades.
+
+    Args:
+        series: network -> (steps, values).
+        title: above the chart.
+        width: of the chart, pixels.
+        height: of the chart, pixels.
+    """
     left, right, top, bottom = 56, 16, 52, 34
     points = {name: _finite(*pair) for name, pair in series.items()}
     steps = np.concatenate([pair[0] for pair in points.values()] or [np.zeros(1)])
@@ -91,12 +100,12 @@ def curves(
         f'<text class="strong" x="{left}" y="16">{escape(title)}</text>',
         _legend(list(series), left, 36),
     ]
-    ticks = np.geomspace(low, high, 5) if logarithmic else np.linspace(low, high, 5)
+    ticks = np.geomspace(low, high, 5) if logarithmic else _round_ticks(low, high)
     for tick in ticks:
         y = place(np.zeros(1), np.array([tick]))[1][0]
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
-    for tick in np.linspace(0, last, 5):
+    for tick in _round_ticks(0.0, last):
         x = place(np.array([tick]), np.array([high]))[0][0]
         parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:.0f}</text>')
     parts.append(
@@ -106,19 +115,27 @@ def curves(
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*place(x, y), strict=True))
         colour = COLOURS[name]
         parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-linejoin="round"/>'
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" '
+            'stroke-linejoin="round"/>'
         )
     return _svg(width, height, parts)
 
 
 def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """The finite values, at most 400 of them: each is the mean of its neighbours, so that no step is left out."""
+    """The finite values, at most 400 of them: means of neighbours, so that no step is left out."""
     x, y = np.asarray(steps, float), np.asarray(values, float)
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     if len(y) <= 400:
         return x, y
     groups = np.array_split(np.arange(len(y)), 400)
     return np.array([x[group].mean() for group in groups]), np.array([y[group].mean() for group in groups])
+
+
+def _round_ticks(low: float, high: float) -> np.ndarray:
+    """Four to eight round numbers within a range."""
+    step = 10 ** np.floor(np.log10((high - low) / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= 8)
+    return np.arange(np.ceil(low / step), np.floor(high / step + 1e-9) + 1) * step
 
 
 def _legend(networks: Sequence[str], left: float, y: float = 14) -> str:

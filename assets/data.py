@@ -1,10 +1,11 @@
 """From a folder of recordings to training shards. One partition a data set.
 
-Imports of the library stand inside the bodies: the code location loads in Dagster's web server too, and numerical
-libraries would make that take seconds.
+Imports of the library stand inside the bodies: the code location loads in Dagster's web server too, and
+numerical libraries would make that take seconds.
 """
 
 import dagster as dg
+import numpy as np
 
 from assets import shown
 from assets.freshness import code_version, made, tree_digest
@@ -25,8 +26,9 @@ OWNERS = ["team:perception"]
     description="""Camera frames and their annotated lanes on disk, in CULane's own layout: JPEG frames, a
 `.lines.txt` beside each (one lane a line, `x y x y ...`), and `list/`.
 
-The data set `synthetic` is a procedural road world and is rendered here, frame by frame from its seed; whatever is
-missing is completed. Any other data set is the user's own folder (`root` in lgad.yaml), which is only read.""",
+The data set `synthetic` is a procedural road world and is rendered here, frame by frame from its seed;
+whatever is missing is completed. Any other data set is the user's own folder (`root` in lgad.yaml), which
+is only read.""",
 )
 def recordings(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
@@ -60,9 +62,9 @@ def recordings(
     partitions_def=DATASETS,
     deps=[recordings],
     code_version=code_version("data/culane.py", "data/frames.py", "lanes/files.py"),
-    description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame pixels)
-and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size, with a bad lane
-file) is set aside with file, line and reason, and the rest goes on.""",
+    description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
+pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
+with a bad lane file) is set aside with file, line and reason, and the rest goes on.""",
 )
 def frames(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
@@ -114,9 +116,9 @@ def frames(
     partitions_def=DATASETS,
     deps=[frames],
     code_version=code_version("data/labels.py", "lanes/slots.py", "lanes/spline.py"),
-    description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as CULane's label
-tool assigns them: natural cubic spline, order by the crossing with the bottom row, double lines merged, at most two
-on either side; x on rows every 10 px, and an existence flag for each slot.""",
+    description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as
+CULane's label tool assigns them: natural cubic spline, order by the crossing with the bottom row, double
+lines merged, at most two on either side; x on rows every 10 px, and an existence flag for each slot.""",
 )
 def lane_labels(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
@@ -131,9 +133,9 @@ def lane_labels(
         made_labels = labels.lane_labels(table, task.advance)
     tables.write_table(place.lane_labels, made_labels, labels.LABELS_SCHEMA)
     figures = labels.coverage(table, made_labels)
-    existence = made_labels["existence"].map(list)
+    existence = np.array([list(flags) for flags in made_labels["existence"]], bool)
     slots = [
-        {"slot": name, "frames": int(existence.map(lambda flags, slot=slot: bool(flags[slot])).sum())}
+        {"slot": name, "frames": int(existence[:, slot].sum())}
         for slot, name in enumerate(("1 far left", "2 left", "3 right", "4 far right"))
     ]
     return made(
@@ -159,8 +161,9 @@ def lane_labels(
     partitions_def=DATASETS,
     deps=[recordings, frames, lane_labels],
     code_version=code_version("data/shards.py", "data/images.py", "lanes/raster.py", "lanes/view.py"),
-    description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for random
-access. Label maps are drawn from the lane labels at frame size and reduced by nearest pixel, centre to centre.""",
+    description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for
+random access. Label maps are drawn from the lane labels at frame size and reduced by nearest pixel, centre
+to centre.""",
 )
 def shards(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog

@@ -31,8 +31,8 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
 @dg.asset_check(
     asset=lane_labels,
     blocking=True,
-    description=f"At least {LEAST_LABELLED:.0%} of the frames with annotated lanes have one in a slot. Less means that "
-    "the lane files do not fit the frames, for instance another frame size.",
+    description=f"At least {LEAST_LABELLED:.0%} of the frames with annotated lanes have one in a slot. "
+    "Less means that the lane files do not fit the frames, for instance another frame size.",
 )
 def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Label coverage."""
@@ -45,7 +45,8 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
     enough = share >= LEAST_LABELLED and figures["labelled_lanes"] > 0
     return dg.AssetCheckResult(
         passed=enough,
-        description=f"{figures['labelled_lanes']} of {figures['annotated_lanes']} annotated lanes have a slot; "
+        description=f"{figures['labelled_lanes']} of {figures['annotated_lanes']} annotated lanes have "
+        "a slot; "
         f"{figures['frames_without_label']} frames with lanes have none labelled.",
         metadata={name.replace("_", " "): value for name, value in figures.items()},
     )

@@ -27,10 +27,11 @@ PREDICTION_CODE = code_version("inference/predictor.py", "lanes/decode.py", "lan
     partitions_def=GRID,
     deps=[shards, student_alone, student_lgad],
     code_version=PREDICTION_CODE,
-    description="""Lanes of both students on every validation and test frame, as `.lines.txt` files in CULane's format.
+    description="""Lanes of both students on every validation and test frame, as `.lines.txt` files in
+CULane's format.
 
-Probability maps become lanes row by row: the weighted centroid of the columns around a row's maximum, finer than a
-column of the map; a slot counts when its existence probability is above one half.""",
+Probability maps become lanes row by row: the weighted centroid of the columns around a row's maximum, finer
+than a column of the map; a slot counts when its existence probability is above one half.""",
 )
 def predictions(
     context: dg.AssetExecutionContext, project: Project, trainer: Trainer, progress: ProgressLog
@@ -79,9 +80,9 @@ def predictions(
     code_version=code_version("evaluation", "lanes/spline.py"),
     description="""CULane's F1 of both students, per scenario and in total, and what distillation adds.
 
-A predicted lane is a true positive when its mask (30 px wide on the full frame) overlaps that of its annotated lane
-by an IoU above 0.5, matched one to one. F1 = 2PR / (P + R). Crossroad frames hold no lanes: their false positives
-are counted. The interval of the gain is a paired bootstrap over test frames.""",
+A predicted lane is a true positive when its mask (30 px wide on the full frame) overlaps that of its
+annotated lane by an IoU above 0.5, matched one to one. F1 = 2PR / (P + R). Crossroad frames hold no lanes:
+their false positives are counted. The interval of the gain is a paired bootstrap over test frames.""",
 )
 def lane_scores(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog

@@ -10,8 +10,8 @@ from resources.project import STUDENTS, Project
 @dg.asset_check(
     asset=predictions,
     blocking=True,
-    description="Both students have a lane file for every packed test frame. A frame without one would count as a "
-    "frame without lanes, and lower the score for no fault of the model.",
+    description="Both students have a lane file for every packed test frame. A frame without one would "
+    "count as a frame without lanes, and lower the score for no fault of the model.",
 )
 def predictions_cover_the_test_list(
     context: dg.AssetCheckExecutionContext, project: Project
@@ -37,8 +37,8 @@ def predictions_cover_the_test_list(
 
 @dg.asset_check(
     asset=lane_scores,
-    description="The student with LGAD scores above chance on the test frames. Chance is what one scores without "
-    "looking: the median training lane of every slot that most frames have, drawn into every test frame.",
+    description="The student with LGAD scores above chance on the test frames. Chance is what one scores "
+    "without looking: the median training lane of every slot that most frames have, in every test frame.",
 )
 def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """F1 against a blind guess."""

@@ -19,7 +19,7 @@ _LIBRARY = Path(lgad_pipeline.__file__).parent
 
 @cache
 def code_version(*rooms: str) -> str:
-    """A fingerprint of the library's code in these rooms and files; Dagster marks what was made with another."""
+    """A fingerprint of the library's code in these rooms and files; Dagster compares it too."""
     digest = blake2b(digest_size=6)
     for room in rooms:
         path = _LIBRARY / room
@@ -56,7 +56,9 @@ def is_fresh(
         return False
     if output == place.recordings and data_version(materialization) != tree_digest(place.recordings):
         return False
-    return materialization.tags[INPUTS_TAG] == inputs_digest(instance, project, asset, dataset, recipe)
+    return (materialization.tags or {}).get(INPUTS_TAG) == inputs_digest(
+        instance, project, asset, dataset, recipe
+    )
 
 
 def inputs_digest(

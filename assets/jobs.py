@@ -21,7 +21,7 @@ retrain_job = dg.define_asset_job(
     selection=dg.AssetSelection.all() - _DATA,
     partitions_def=GRID,
     tags={"dagster/max_retries": "1"},  # a second try goes on from the checkpoint
-    description="Teacher, both students, their scores, the registry and the report, of one recipe on one data set.",
+    description="Teacher, students, scores, registry and report, of one recipe on one data set.",
 )
 
 
@@ -29,8 +29,8 @@ retrain_job = dg.define_asset_job(
     job=retrain_job,
     cron_schedule="0 2 * * *",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Every night at two, every recipe on every data set whose shards are there. What is up to date is "
-    "recognized by its fingerprint and costs seconds.",
+    description="Every night at two, every recipe on every data set whose shards are there. A training that "
+    "is up to date is recognized by its fingerprint and costs seconds.",
 )
 def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """One run for each point of the grid that has data."""

@@ -17,8 +17,8 @@ WELL_REPRODUCED = 0.9
 
 @dg.asset_check(
     asset=teacher,
-    description="The teacher gives back the label maps that it is shown: mean intersection over union of the lane "
-    f"classes on validation frames of at least {WELL_REPRODUCED}. A teacher that does not has little to teach.",
+    description="The teacher gives back the label maps that it is shown: mean intersection over union of the "
+    f"lane classes on validation frames of at least {WELL_REPRODUCED}. Another has little to teach.",
 )
 def teacher_reproduces_labels(
     context: dg.AssetCheckExecutionContext, project: Project

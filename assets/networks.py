@@ -31,8 +31,8 @@ TRAINING_CODE = code_version("models", "distillation", "training", "data/loader.
     code_version=TRAINING_CODE,
     description="""The teacher: a network that is given the label map as planes (background, four slots) and
 reproduces it. Nothing but the lanes can hold its attention, which is what the student with LGAD mimics
-(Hou et al., *Learning Lightweight Lane Detection CNNs by Self Attention Distillation*, ICCV 2019; Liu et al., *Lane
-Detection with Label Guided Attention Distillation*).
+(Hou et al., *Learning Lightweight Lane Detection CNNs by Self Attention Distillation*, ICCV 2019; Liu et
+al., *Lane Detection with Label Guided Attention Distillation*).
 
 Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
 )
@@ -60,8 +60,8 @@ def teacher(
     partitions_def=GRID,
     deps=[shards],
     code_version=TRAINING_CODE,
-    description="""The student that learns from labels alone. It is what the student with LGAD is measured against: the
-same network, initial weights, batches, augmentation and dropout.
+    description="""The student that learns from labels alone. It is what the student with LGAD is measured
+against: the same network, initial weights, batches, augmentation and dropout.
 
 Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
 )
@@ -91,9 +91,9 @@ def student_alone(
     code_version=TRAINING_CODE,
     description="""The student that also mimics the teacher's attention.
 
-Attention map of a layer: A = sum over channels of |F|², normalized over the image. Loss: that of the student alone
-+ weight x the sum over mimicking paths of D(A of the student, A of the teacher). The teacher is frozen, and costs
-nothing once the student is trained.""",
+Attention map of a layer: A = sum over channels of |F|², normalized over the image. Loss: that of the
+student alone + weight x the sum over mimicking paths of D(A of the student, A of the teacher). The teacher
+is frozen, and costs nothing once the student is trained.""",
 )
 def student_lgad(
     context: dg.AssetExecutionContext,

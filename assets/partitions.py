@@ -4,7 +4,8 @@ import dagster as dg
 
 from lgad_pipeline.settings import Settings
 
-# The one place where the code location reads lgad.yaml while it loads: decorators need the partitions by then.
+# The one place where the code location reads lgad.yaml while it loads: decorators need the partitions by
+# then.
 _SETTINGS = Settings.from_environment()
 
 DATASETS = dg.StaticPartitionsDefinition(sorted(_SETTINGS.datasets))

@@ -26,12 +26,13 @@ from resources.trainer import Trainer
     partitions_def=GRID,
     deps=[shards, student_lgad, lane_scores],
     code_version=code_version("inference/predictor.py", "lanes/decode.py"),
-    description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an MLflow pyfunc
-that takes JPEG bytes and returns lanes in image pixels; weights as safetensors, nothing pickled.
+    description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an
+MLflow pyfunc that takes JPEG bytes and returns lanes in image pixels; weights as safetensors, nothing
+pickled.
 
-The new version is the `challenger`. It becomes `champion` when it beats the present champion in F1 on the validation
-frames, on which both are scored now; the first version becomes champion at once. The decision and its numbers are
-written down with the version.""",
+The new version is the `challenger`. It becomes `champion` when it beats the present champion in F1 on the
+validation frames, on which both are scored now; the first version becomes champion at once. The decision
+and its numbers are written down with the version.""",
 )
 def registered_model(
     context: dg.AssetExecutionContext,

@@ -104,6 +104,7 @@ def render(report: Report) -> str:
     environment.filters["points"] = lambda value: (
         "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
     )
+    environment.filters["tone"] = lambda gain: "" if not gain else ("good" if gain > 0 else "bad")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     charts = [
         Markup(curves(series, title)) for title, series in report.curves.items()

@@ -37,9 +37,9 @@ from resources.tracking import MlflowTracking, noted_run
         registered_model,
     ],
     code_version=code_version("inference"),
-    description="""One self-contained HTML file: scores per scenario of both students, test frames with annotated and
-found lanes, attention of teacher and students side by side, loss curves, data facts, the registered version, and what
-it takes to make it again.""",
+    description="""One self-contained HTML file: scores per scenario of both students, test frames with
+annotated and found lanes, attention of teacher and students side by side, loss curves, data facts, the
+registered version, and what it takes to make it again.""",
 )
 def report(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
@@ -112,7 +112,9 @@ def gather(
         version=str(version["version"].value),
         decision=str(version["decision"].value),
         champion="champion" in str(version["alias"].value),
-        samples=[Picture(image, caption) for caption, image in prediction_pictures(place, "student_lgad", 9)],
+        samples=[
+            Picture(image, caption) for caption, image in prediction_pictures(place, "student_lgad", 10)
+        ],
         attention=attention_rows(project, place),
         curves=curves,
         data_counts={

@@ -1,4 +1,4 @@
-"""Frames picked for pictures, and the pictures: the same frames every time, so that runs can be compared by eye."""
+"""Pictures for people: of the same frames every time, so that runs can be compared by eye."""
 
 import json
 from collections.abc import Sequence
@@ -101,6 +101,7 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
     """Captioned test frames, uint8 RGB at full size: annotated lanes thin and white, found ones coloured."""
     import cv2
 
+    from lgad_pipeline.data.images import decode_image
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.overlays import draw_lanes
     from lgad_pipeline.inference.predictor import LanePredictor
@@ -111,7 +112,7 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
     pictures = []
     for index in by_scenario(table["scenario"].tolist(), wanted):
         frame, scenario = table["frame"][index], table["scenario"][index]
-        image = np.ascontiguousarray(cv2.imread(str(place.recordings / frame))[:, :, ::-1])
+        image = decode_image((place.recordings / frame).read_bytes())
         found = predictor.predict([image])[0]
         drawn = draw_lanes(image, found)
         annotated = read_lanes(lane_file(place.recordings, frame))

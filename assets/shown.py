@@ -10,12 +10,12 @@ import numpy as np
 from assets.report_page import jpeg_uri
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+def table(rows: Sequence[Mapping[Any, Any]]) -> dg.MetadataValue:
     """Rows as a table."""
     return dg.MetadataValue.md(markdown_table(rows))
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def markdown_table(rows: Sequence[Mapping[Any, Any]]) -> str:
     """Rows as a markdown table; numbers to the right, three decimals."""
     if not rows:
         return "*none*"

@@ -1,10 +1,9 @@
-"""The model that MLflow serves, as code: MLflow copies this file beside the weights and loads the two together.
+"""The model that MLflow serves, as code: MLflow copies this file beside the weights and loads the two.
 
-It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy, OpenCV
-and lgad_pipeline.
+It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy,
+OpenCV and lgad_pipeline.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,29 @@ import cv2
 import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from pydantic import BaseModel
 
-from lgad_pipeline.inference.predictor import LanePredictor
+from lgad_pipeline.inference.predictor import Lane, LanePredictor
+
+
+class FoundLane(BaseModel):
+    """One lane.
+
+    Attributes:
+        slot: 1 far left, 2 left, 3 right, 4 far right.
+        confidence: 0..1.
+        points: (x, y) in frame pixels, bottom first.
+    """
+
+    slot: int
+    confidence: float
+    points: list[list[float]]
+
+
+class FrameLanes(BaseModel):
+    """What was found in one frame."""
+
+    lanes: list[FoundLane]
 
 
 class LaneModel(PythonModel):
@@ -23,7 +43,7 @@ class LaneModel(PythonModel):
         """Read the weights that lie beside this file."""
         self.predictor = LanePredictor.load(Path(context.artifacts["network"]))
 
-    def predict(self, model_input: list[bytes], params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def predict(self, model_input: list[bytes], params: dict[str, Any] | None = None) -> list[FrameLanes]:
         """Find the lanes of each frame.
 
         Args:
@@ -31,10 +51,10 @@ class LaneModel(PythonModel):
             params: none are read.
 
         Returns:
-            For each frame `lanes`, a list of slot (1..4), confidence and points as (x, y) in frame pixels.
+            The lanes of each frame.
         """
         found = self.predictor.predict([_decode(data) for data in model_input])
-        return [{"lanes": [_as_json(lane) for lane in lanes]} for lanes in found]
+        return [FrameLanes(lanes=[_found(lane) for lane in lanes]) for lanes in found]
 
 
 def _decode(data: bytes) -> np.ndarray:
@@ -44,9 +64,9 @@ def _decode(data: bytes) -> np.ndarray:
     return frame
 
 
-def _as_json(lane: Any) -> dict[str, Any]:
-    points: Sequence[Sequence[float]] = np.asarray(lane.points, float).round(2).tolist()
-    return {"slot": int(lane.slot), "confidence": float(lane.confidence), "points": points}
+def _found(lane: Lane) -> FoundLane:
+    points = np.asarray(lane.points, float).round(2).tolist()
+    return FoundLane(slot=lane.slot, confidence=lane.confidence, points=points)
 
 
 set_model(LaneModel())

@@ -22,11 +22,13 @@ Advance = Callable[[int, int], None]
 class ProgressLog(dg.ConfigurableResource):
     """Says in the run's log how far a long piece of work has come."""
 
-    every_seconds: float = Field(15.0, description="Seconds between two lines about the same piece of work.")
+    every_seconds: float = Field(
+        default=15.0, description="Seconds between two lines about one piece of work."
+    )
 
     @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
-        """Follow one piece of work; the task's `advance(done, total)` and `note(text)` may be called often."""
+        """Follow one piece of work; `advance(done, total)` and `note(text)` may be called often."""
         last = time.monotonic()
         note = ""
 

@@ -52,8 +52,8 @@ def register(
 ) -> str:
     """Register the student in `folder` as a new version with the alias challenger.
 
-    The same training (`fingerprint`) is registered once: the version that holds it is returned, and its card and
-    tags are renewed.
+    The same training (`fingerprint`) is registered once: the version that holds it is returned, and its
+    card and tags are renewed.
 
     Args:
         tracking: the MLflow store.
@@ -113,16 +113,15 @@ def decide(
         champion_f1 = score(_network_of(tracking, name, champion))
         promoted = f1 > champion_f1
         verb = "becomes champion" if promoted else "stays challenger"
-        reason = f"Version {version} {verb}: F1 {f1:.3f} on the validation frames, {champion_f1:.3f} of version {champion}."
+        both = f"F1 {f1:.3f} on the validation frames, {champion_f1:.3f} of version {champion}"
+        reason = f"Version {version} {verb}: {both}."
     if promoted:
         client.set_registered_model_alias(name, CHAMPION, version)
     outcome = Decision(version if promoted else str(champion), promoted, f1, champion_f1, reason)
-    for key, value in {
-        "decision": reason,
-        "validation_f1": f"{f1:.4f}",
-        "champion_validation_f1": "" if champion_f1 is None else f"{champion_f1:.4f}",
-    }.items():
-        client.set_model_version_tag(name, version, key, value)
+    client.set_model_version_tag(name, version, "decision", reason)
+    client.set_model_version_tag(name, version, "validation_f1", f"{f1:.4f}")
+    if champion_f1 is not None:
+        client.set_model_version_tag(name, version, "champion_validation_f1", f"{champion_f1:.4f}")
     return outcome
 
 
@@ -178,7 +177,7 @@ def _champion(tracking: MlflowTracking, name: str) -> str | None:
 
 def _network_of(tracking: MlflowTracking, name: str, version: str) -> Path:
     """The folder of weights of a registered version."""
-    import mlflow
+    from mlflow.artifacts import download_artifacts
 
-    local = mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", tracking_uri=tracking.uri)
+    local = download_artifacts(f"models:/{name}/{version}", tracking_uri=tracking.uri)
     return Path(local) / "artifacts" / "network"

@@ -34,12 +34,10 @@ class MlflowTracking(dg.ConfigurableResource):
 
     uri: str = Field(description="Tracking address: http(s)://..., or sqlite:////absolute/path/mlflow.db.")
     artifacts: str = Field(
-        "", description="Folder for pictures and models of a sqlite store; a server has its own."
+        default="", description="Folder for pictures and models of a sqlite store; a server has its own."
     )
-    ui: str = Field("http://localhost:5000", description="Where people open MLflow's pages, for links.")
-    dagster_ui: str = Field(
-        "http://localhost:3000", description="Where people open Dagster's, for links back."
-    )
+    ui: str = Field(default="http://localhost:5000", description="Where people open MLflow's pages.")
+    dagster_ui: str = Field(default="http://localhost:3000", description="Where people open Dagster's pages.")
 
     @cached_property
     def client(self) -> "MlflowClient":
@@ -60,7 +58,10 @@ class MlflowTracking(dg.ConfigurableResource):
         if found:
             return found.experiment_id
         location = (Path(self.artifacts) / name).as_uri() if self.artifacts else None
-        return self.client.create_experiment(name, artifact_location=location)
+        kind = {
+            "mlflow.experimentKind": "custom_model_development"
+        }  # MLflow's pages for training, not for chats
+        return self.client.create_experiment(name, artifact_location=location, tags=kind)
 
     def run_url(self, run_id: str) -> str:
         """The page of a run."""
@@ -101,9 +102,10 @@ class MlflowTracking(dg.ConfigurableResource):
     ) -> Iterator["TrackedRun"]:
         """The MLflow run of the training that writes to `folder`.
 
-        Its id is noted in that folder beside the checkpoint, so that a training that was killed goes on in the same
-        run. Another `fingerprint` (of data, settings and code) is another training: a new run. The run is opened
-        with the first metrics, so that a training that turns out to be there already leaves no empty one.
+        Its id is noted in that folder beside the checkpoint, so that a training that was killed goes on in
+        the same run. Another `fingerprint` (of data, settings and code) is another training: a new run. The
+        run is opened with the first metrics, so that a training that turns out to be there already leaves
+        no empty one.
         """
         name = f"{context.asset_key.to_user_string()} · {tags['recipe']}"
         run = TrackedRun(
@@ -128,6 +130,20 @@ class MlflowTracking(dg.ConfigurableResource):
             "git_commit": git_commit(),
             "mlflow.note.content": f"Made by the Dagster run [{run_id[:8]}]({link}), asset `{asset}`.",
         }
+
+
+def default_tracking(folder: Path) -> MlflowTracking:
+    """MLflow at MLFLOW_TRACKING_URI, else a sqlite store in `folder`."""
+    dagster_ui = os.environ.get("LGAD_DAGSTER_UI", "http://localhost:3000")
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith("http"):
+        return MlflowTracking(uri=address, ui=address.rstrip("/"), dagster_ui=dagster_ui)
+    return MlflowTracking(
+        uri=address or f"sqlite:///{folder / 'mlflow.db'}",
+        artifacts=str(folder / "mlruns"),
+        ui=os.environ.get("LGAD_MLFLOW_UI", "http://localhost:5000"),
+        dagster_ui=dagster_ui,
+    )
 
 
 class TrackedRun:
@@ -167,6 +183,7 @@ class TrackedRun:
             note = {"tracking_uri": self.tracking.uri, "run_id": run_id, "fingerprint": self._fingerprint}
             files.write_text(self._note, json.dumps(note, indent=2) + "\n")
             _log_parameters(client, run_id, self._parameters)
+            _log_dataset(client, run_id, self._tags)
             for key, value in self._tags.items():
                 client.set_tag(run_id, key, value)
         return run_id
@@ -191,10 +208,10 @@ class TrackedRun:
             self.flush()
 
     def complete(self, history: "pd.DataFrame", mark: str) -> None:
-        """Send the rows of a training's history, column `step` and metrics, of which the run lacks metric `mark`.
+        """Send those rows of a training's history (`step`, metrics) whose metric `mark` the run lacks.
 
-        That is nothing as a rule; all of it when the network was trained before and this store knows nothing of it;
-        and the last seconds before a kill when the training went on behind them.
+        That is nothing as a rule; all of it when the network was trained before and this store knows
+        nothing of it; and the last seconds before a kill when the training went on behind them.
         """
         self.flush()
         known = {metric.step for metric in self.tracking.client.get_metric_history(self.run_id, mark)}
@@ -255,6 +272,16 @@ def _log_parameters(client: "MlflowClient", run_id: str, parameters: Mapping[str
 
     flat = [Param(key, str(value)[:6000]) for key, value in sorted(_flatten(parameters).items())]
     client.log_batch(run_id, params=flat[:100])
+
+
+def _log_dataset(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
+    """Name the data set in the column that MLflow has for it."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        tags["dataset"], tags["data_fingerprint"], "local", json.dumps({"recipe": tags["recipe"]})
+    )
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

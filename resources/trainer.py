@@ -20,7 +20,9 @@ Log = Callable[[dict[str, float], int], None]
 class Trainer(dg.ConfigurableResource):
     """Trains in this process, on the device that it finds or is told."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if there is one.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto takes a GPU if there is one."
+    )
 
     @property
     def torch_device(self) -> str:

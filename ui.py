@@ -1,0 +1,148 @@
+"""Dagster's and MLflow's pages on this machine, until Ctrl-C.
+
+`make ui [PORT=3000] [MLFLOW_PORT=5000]` calls it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Settings, settings_path
+from resources.tracking import default_tracking
+
+HOST = "127.0.0.1"
+console = Console(highlight=False)
+
+
+def main(
+    port: Annotated[int, typer.Option(help="Port of Dagster's pages.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.")] = 5000,
+) -> None:
+    """Start both servers, say where they are, and stop them together."""
+    os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
+    os.environ["LGAD_DAGSTER_UI"] = f"http://localhost:{port}"
+    os.environ["LGAD_MLFLOW_UI"] = f"http://localhost:{mlflow_port}"
+    servers: dict[str, subprocess.Popen] = {}
+    try:
+        Settings.from_environment()
+        check_free(port, f"make ui PORT={port + 1}")
+        tracking = default_tracking(settings_path().parent)
+        own_mlflow = not tracking.uri.startswith("http")
+        if own_mlflow:
+            check_free(mlflow_port, f"make ui MLFLOW_PORT={mlflow_port + 1}")
+        with console.status("Starting Dagster and MLflow"):
+            if own_mlflow:
+                store = ["--backend-store-uri", tracking.uri, "--default-artifact-root", tracking.artifacts]
+                place = ["--host", HOST, "--port", str(mlflow_port), "--workers", "1"]
+                servers["mlflow"] = start("mlflow", ["server", *place, *store])
+            servers["dagster"] = start("dagster", ["dev", "--host", HOST, "--port", str(port)])
+            for name, where in (("mlflow", mlflow_port), ("dagster", port)):
+                if name in servers:
+                    wait_for(name, servers[name], where)
+        console.print(f"Dagster  [bold]{os.environ['LGAD_DAGSTER_UI']}[/]")
+        console.print(f"MLflow   [bold]{tracking.ui}[/]")
+        console.print("[dim]Ctrl-C stops both.[/]")
+        while all(server.poll() is None for server in servers.values()):
+            time.sleep(0.5)
+        stopped = next(name for name, server in servers.items() if server.poll() is not None)
+        raise LgadError(why(stopped))
+    except LgadError as error:
+        console.print(f"[bold red]{error}[/]")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        console.print("\nStopping.")
+    finally:
+        stop(list(servers.values()))
+
+
+def check_free(port: int, other: str) -> None:
+    """See that nobody listens on a port of this machine.
+
+    Raises:
+        LgadError: somebody does; `other` is the command that avoids it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise LgadError(
+                f"Port {port} is taken, perhaps by another `make ui`; stop that, or choose another: {other}."
+            ) from error
+
+
+def start(name: str, arguments: Sequence[str]) -> subprocess.Popen:
+    """Start a server whose output goes to a log; in a group of its own, so that Ctrl-C reaches us alone."""
+    with log_of(name).open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", name, *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_for(name: str, server: subprocess.Popen, port: int) -> None:
+    """Wait until a server listens.
+
+    Raises:
+        LgadError: it ended, or does not listen after two minutes.
+    """
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(0.5)
+    raise LgadError(why(name))
+
+
+def why(name: str) -> str:
+    """Why a server ended, from the end of its log."""
+    path = log_of(name)
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return f"{name} has stopped: {lines[-1] if lines else 'it said nothing'} (all of it: {path})"
+
+
+def log_of(name: str) -> Path:
+    """The log of a server."""
+    folder = settings_path().parent / ".lgad" / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.log"
+
+
+def stop(servers: Sequence[subprocess.Popen]) -> None:
+    """End servers and what they have started; those that do not within ten seconds are killed."""
+    for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        for server in servers:
+            if server.poll() is None:
+                os.killpg(server.pid, sign)
+        deadline = time.monotonic() + patience
+        for server in servers:
+            try:
+                server.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, _terminate)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()
