@@ -106,10 +106,18 @@ def render(report: Report) -> str:
     )
     environment.filters["tone"] = lambda gain: "" if not gain else ("good" if gain > 0 else "bad")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    charts = [
-        Markup(curves(series, title)) for title, series in report.curves.items()
-    ]  # our own SVG, escaped there
-    return template.render(report=report, bars=Markup(scenario_bars(report.scores)), charts=charts)
+    # Our own SVG; what comes from outside is escaped where it is drawn.
+    charts = [Markup(curves(series, title)) for title, series in report.curves.items()]
+    bars = Markup(scenario_bars(report.scores))
+    return template.render(report=report, bars=bars, charts=charts, slots=slot_colours())
+
+
+def slot_colours() -> list[tuple[str, str]]:
+    """The colour of each slot in the pictures, and its name."""
+    from lgad_pipeline.inference.overlays import SLOT_COLOURS
+
+    names = ("far left", "left", "right", "far right")
+    return [(f"rgb{colour}", name) for colour, name in zip(SLOT_COLOURS, names, strict=True)]
 
 
 def scenario_bars(scores: Sequence[ScoreRow]) -> str:

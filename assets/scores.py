@@ -112,6 +112,7 @@ def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -
 def compare(place: Place) -> Comparison:
     """Both students side by side, from what `write_scores` kept."""
     import pandas as pd
+
     from lgad_pipeline.evaluation.comparison import paired_difference
 
     counts = {student: _read(place, student, "test") for student in STUDENTS}
@@ -160,9 +161,8 @@ def validation_f1(
 
     Two networks that were trained at different image sizes compare fairly so.
     """
-    import cv2
-
     from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data.images import ImageError, decode_image
     from lgad_pipeline.evaluation.culane import Counts, true_positives
     from lgad_pipeline.inference.predictor import LanePredictor
 
@@ -171,9 +171,10 @@ def validation_f1(
     predictor = LanePredictor.load(network, device)
     pairs = []
     for done, (frame, lanes) in enumerate(zip(table["frame"], table["lanes"], strict=True), 1):
-        picture = cv2.imread(str(place.recordings / frame), cv2.IMREAD_COLOR_RGB)
-        if picture is None:
-            continue  # truncated; packing has set it aside and said so
+        try:
+            picture = decode_image((place.recordings / frame).read_bytes())
+        except ImageError:
+            continue  # packing has set it aside and said so
         found = [lane.points for lane in predictor.predict([picture])[0]]
         pairs.append((tables.lanes_of(lanes), found))
         if progress is not None:

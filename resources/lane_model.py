@@ -7,12 +7,12 @@ OpenCV and lgad_pipeline.
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
+from lgad_pipeline.data.images import decode_image
 from lgad_pipeline.inference.predictor import Lane, LanePredictor
 
 
@@ -53,15 +53,8 @@ class LaneModel(PythonModel):
         Returns:
             The lanes of each frame.
         """
-        found = self.predictor.predict([_decode(data) for data in model_input])
+        found = self.predictor.predict([decode_image(data) for data in model_input])
         return [FrameLanes(lanes=[_found(lane) for lane in lanes]) for lanes in found]
-
-
-def _decode(data: bytes) -> np.ndarray:
-    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-    if frame is None:
-        raise ValueError("A frame is no JPEG or PNG; send the bytes of an image file.")
-    return frame
 
 
 def _found(lane: Lane) -> FoundLane:
