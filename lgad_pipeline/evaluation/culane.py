@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
+from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match, without_spline
 from lgad_pipeline.lanes.chunks import map_chunks
-from lgad_pipeline.lanes.files import SetAside, lane_file, parse_lanes
+from lgad_pipeline.lanes.files import LaneFileError, SetAside, lane_file, parse_lanes
+from lgad_pipeline.lanes.spline import ragged
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
@@ -138,6 +139,8 @@ def _evaluate_files(
     sides = [
         [_read(lane_file(root, frame), faults) for frame in frames] for root in (annotations, predictions)
     ]
+    for root, side in zip((annotations, predictions), sides, strict=True):
+        _note_repeats(root, frames, side, faults)
     pairs = [(annotated or [], predicted or []) for annotated, predicted in zip(*sides, strict=True)]
     table = np.empty((len(frames), 2 + len(thresholds)), np.int32)
     for column, side in enumerate(sides):
@@ -153,6 +156,24 @@ def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | No
         return None
     except OSError as error:
         raise LgadError(f"{path} cannot be read ({error.strerror}); correct the path.") from error
+
+
+def _note_repeats(
+    root: Path,
+    frames: Sequence[str],
+    files: Sequence[list[np.ndarray] | None],
+    set_aside: list[SetAside] | None,
+) -> None:
+    places = [
+        (frame, line) for frame, lanes in zip(frames, files, strict=True) for line in range(len(lanes or []))
+    ]
+    for i in np.flatnonzero(without_spline(ragged([lane for lanes in files for lane in lanes or []]))):
+        frame, line = places[i]
+        reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
+        fault = SetAside(str(lane_file(root, frame)), line + 1, reason)
+        if set_aside is None:
+            raise LaneFileError(str(fault))
+        set_aside.append(fault)
 
 
 def true_positives(

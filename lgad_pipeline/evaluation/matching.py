@@ -33,7 +33,8 @@ def lane_ious(
         lane_width: thickness of the lines, frame pixels.
 
     Returns:
-        float64 (A, P). 0 where a lane has fewer than 2 points; NaN where neither enters the frame.
+        float64 (A, P). 0 where a lane has fewer than 2 points or no spline (see `without_spline`); NaN where
+        neither enters the frame.
     """
     return frame_ious([(annotated, predicted)], frame_size, lane_width)[0]
 
@@ -42,11 +43,11 @@ def frame_ious(
     frames: Sequence[tuple[Lanes, Lanes]], frame_size: tuple[int, int], lane_width: int
 ) -> list[np.ndarray]:
     """`lane_ious` of many frames, each a pair (annotated, predicted); faster than one by one."""
-    lanes = [lane for pair in frames for side in pair for lane in side]
-    spans = lane_spans(_paths(ragged(lanes)), frame_size, lane_width)
+    lanes = ragged([lane for pair in frames for side in pair for lane in side])
+    drawable = (np.diff(lanes.offsets) >= 2) & ~without_spline(lanes)
+    spans = lane_spans(_paths(lanes, drawable), frame_size, lane_width)
     areas = np.maximum(spans.stop - spans.start, 0).sum(axis=1)
-    drawable = np.array([len(lane) >= 2 for lane in lanes], bool)
-    layer_begin = np.searchsorted(spans.lane, np.arange(len(lanes) + 1))
+    layer_begin = np.searchsorted(spans.lane, np.arange(len(drawable) + 1))
     ious = []
     begin = 0
     for annotated, predicted in frames:
@@ -71,9 +72,21 @@ def frame_ious(
     return ious
 
 
-def _paths(lanes: Ragged) -> Ragged:
-    """What is drawn of lanes: 2 points as they are, 3 or more by *times* sampling, fewer not at all."""
-    counts = np.diff(lanes.offsets)
+def without_spline(lanes: Ragged) -> np.ndarray:
+    """Which lanes, bool (lanes,), have no spline: 3 points or more, and two equal neighbours.
+
+    The official tool divides by their distance; what it draws then depends on the OpenCV under it, and is
+    no lane.
+    """
+    lane = lanes.lane
+    equal = (lanes.points[1:] == lanes.points[:-1]).all(axis=1) & (lane[1:] == lane[:-1])
+    repeats = np.bincount(lane[1:][equal], minlength=len(lanes.offsets) - 1) > 0
+    return repeats & (np.diff(lanes.offsets) >= 3)
+
+
+def _paths(lanes: Ragged, drawable: np.ndarray) -> Ragged:
+    """What is drawn of lanes: 2 points as they are, 3 or more by *times* sampling."""
+    counts = np.where(drawable, np.diff(lanes.offsets), 0)
     curved, straight = counts >= 3, counts == 2
     sampled = sample_times(_choose(lanes, curved))
     sizes = np.where(straight, 2, 0)

@@ -79,8 +79,8 @@ def rasterize(
             progress(len(lines), len(frames))
     if missing == len(frames):
         raise LgadError(
-            f"{annotations} holds a lane file for none of the {len(frames)} frames in the list (the first would "
-            f"be {lane_file(annotations, frames[0])}); give the folder that the list's entries are relative to."
+            f"{annotations} holds a lane file for none of the {len(frames)} frames in the list (the first "
+            f"would be {lane_file(annotations, frames[0])}); give the folder that the entries are relative to."
         )
     label_list = output / "list" / list_name
     write_text(label_list, "\n".join(lines) + "\n")

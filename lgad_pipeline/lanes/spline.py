@@ -168,7 +168,7 @@ def sample_steps(lanes: Ragged) -> Ragged:
 def _join(
     lanes: Ragged, samples: np.ndarray, pieces: Segments, segment: np.ndarray | slice, t: np.ndarray
 ) -> Ragged:
-    """Samples of the pieces at t, (pieces chosen, samples of each), and every lane's last point behind its own."""
+    """Samples of the pieces chosen at t, (pieces, samples), and every lane's last point behind its own."""
     offsets = np.zeros(len(lanes.offsets), np.int64)
     np.cumsum(samples + 1, out=offsets[1:])
     points = np.empty((offsets[-1], 2), np.float32)

@@ -39,12 +39,20 @@ class View:
         """Cut and resize a label map, uint8 (H, W), by taking the nearest pixel, centre to centre."""
         return self._resize(label_map, cv2.INTER_NEAREST_EXACT)
 
-    def _resize(self, picture: np.ndarray, interpolation: int) -> np.ndarray:
+    def check(self, picture: np.ndarray) -> None:
+        """Refuse a picture (H, W, ...) that is not of the frame's size.
+
+        Raises:
+            LgadError: it is of another size.
+        """
         if picture.shape[:2] != self.frame_size:
             raise LgadError(
-                f"A picture of {picture.shape[1]} x {picture.shape[0]} px came where the view expects "
-                f"{self.frame_size[1]} x {self.frame_size[0]}; set the data set's frame_size in lgad.yaml."
+                f"A picture is {picture.shape[1]} x {picture.shape[0]} px where {self.frame_size[1]} x "
+                f"{self.frame_size[0]} px are expected; correct frame_size of the data set in lgad.yaml."
             )
+
+    def _resize(self, picture: np.ndarray, interpolation: int) -> np.ndarray:
+        self.check(picture)
         height, width = self.image_size
         return cv2.resize(picture[self.crop_top :], (width, height), interpolation=interpolation)
 
