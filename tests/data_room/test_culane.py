@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lgad_pipeline.data.culane import ingest
-from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of
+from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of, split_leakage
 from lgad_pipeline.errors import LgadError
 
 SIZE = (118, 328)
@@ -234,3 +234,14 @@ def test_every_line_of_any_list_is_a_frame_or_set_aside(write_tree, tmp_path, li
     train = found.frames.loc[found.frames["split"] == "train", "frame"]
     assert set(train) <= {FIRST, "drive/test.MP4/00000.jpg"}
     assert len(train) + len(found.set_aside) == sum(bool(line.strip()) for line in content.split(b"\n"))
+
+
+def test_a_frame_in_two_splits_has_a_row_in_each_and_is_found(write_tree):
+    root = write_tree()
+    with (root / "list/test.txt").open("a") as stream:
+        stream.write(FIRST)
+    frames = ingest(root, SIZE).frames
+    assert frames.loc[frames["frame"] == FIRST, "split"].tolist() == ["train", "test"]
+    assert split_leakage(frames)[["test_frame", "other_split", "by"]].values.tolist() == [
+        [FIRST, "train", "path"]
+    ]
