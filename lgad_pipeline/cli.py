@@ -6,10 +6,12 @@ import typer
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation import commands as geometry
+from lgad_pipeline.inference.commands import predict
 
 app = typer.Typer(
     help="Lane geometry, evaluation and inference.", no_args_is_help=True, pretty_exceptions_enable=False
 )
+app.command("predict")(predict)
 app.command("evaluate")(geometry.evaluate)
 app.command("rasterize")(geometry.rasterize)
 app.command("evaluate-tusimple")(geometry.evaluate_tusimple)

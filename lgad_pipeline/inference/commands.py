@@ -1,0 +1,81 @@
+"""`lgad predict`: a trained network on frames from disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from lgad_pipeline.data.images import IMAGE_SUFFIXES, decode_image
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.files import atomic_path
+from lgad_pipeline.inference.overlays import draw_lanes
+from lgad_pipeline.inference.predictor import LanePredictor
+from lgad_pipeline.lanes.files import lane_file, read_bytes, read_list, resolve_inside, write_lanes
+
+_BATCH = 8
+
+
+def predict(
+    frames: Annotated[Path, typer.Argument(help="Folder of the frames.")],
+    model: Annotated[Path, typer.Option(help="Folder of a trained student, such as student_lgad.")],
+    output: Annotated[Path, typer.Option(help="Gets a lane file for each frame.")],
+    frame_list: Annotated[
+        Path | None, typer.Option("--list", help="List of frames; every image in the folder if not given.")
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Also write each frame with its lanes drawn.")] = False,
+    device: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
+) -> None:
+    """Find the lanes in frames: a lane file for each, in CULane's layout."""
+    predictor = LanePredictor.load(model, device)
+    names = read_list(frame_list) if frame_list else _images(frames)
+    faults: list[str] = []
+    batches = [names[start : start + _BATCH] for start in range(0, len(names), _BATCH)]
+    console = Console()
+    for batch in track(batches, description=f"Finding lanes in {len(names)} frames", console=console):
+        _predict_batch(predictor, frames, batch, output, pictures, faults)
+    console.print(f"{len(names) - len(faults)} lane files below {output}", soft_wrap=True)
+    for fault in faults:
+        console.print(f"[yellow]set aside:[/] {fault}", soft_wrap=True, highlight=False)
+
+
+def _images(folder: Path) -> list[str]:
+    found = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not found:
+        raise LgadError(f"{folder} holds no JPEG or PNG frames; name the folder that does.")
+    return found
+
+
+def _predict_batch(
+    predictor: LanePredictor,
+    root: Path,
+    names: Sequence[str],
+    output: Path,
+    pictures: bool,
+    faults: list[str],
+) -> None:
+    """Predict some frames; one that cannot be read, or is of another size, is named in `faults`."""
+    usable, images = [], []
+    for name in names:
+        try:
+            image = decode_image(read_bytes(resolve_inside(root, name)))
+            predictor.view.check(image)
+        except LgadError as error:
+            faults.append(f"{name}: {error}")
+            continue
+        usable.append(name)
+        images.append(image)
+    for name, image, lanes in zip(usable, images, predictor.predict(images), strict=True):
+        path = lane_file(output, name)
+        write_lanes(path, [lane.points for lane in lanes])
+        if pictures:
+            with atomic_path(path.with_suffix("").with_suffix(".lanes.jpg")) as beside:
+                drawn = cv2.imencode(".jpg", draw_lanes(image, lanes)[..., ::-1])[1]
+                beside.write_bytes(drawn.tobytes())
