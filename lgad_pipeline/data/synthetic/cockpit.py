@@ -9,11 +9,11 @@ from lgad_pipeline.data.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH
 
 def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float) -> None:
     """A bonnet that mirrors what is above the horizon, with the dark scuttle and the dashboard under it."""
-    crown = float(rng.uniform(405, 570))
+    crown = float(rng.uniform(395, 460) if rng.random() < 0.5 else rng.uniform(440, 572))
     x = np.arange(FRAME_WIDTH, dtype=np.float32)
     middle = float(rng.uniform(700, 980))
-    half = float(rng.uniform(520, 1000))
-    edge = crown + float(rng.uniform(50, 150)) * np.abs((x - middle) / half) ** float(rng.uniform(2.0, 3.2))
+    half = np.where(x < middle, rng.uniform(500, 1000), rng.uniform(500, 1000))
+    edge = crown + float(rng.uniform(60, 200)) * np.abs((x - middle) / half) ** float(rng.uniform(2.0, 3.2))
     scuttle = np.minimum(edge + (FRAME_HEIGHT - crown) * float(rng.uniform(0.35, 0.6)), crown + 130)
     scuttle = scuttle + 30 * ((x - middle) / half) ** 2
     top = int(crown)

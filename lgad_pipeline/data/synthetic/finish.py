@@ -75,9 +75,8 @@ def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Gr
     dy, dx = np.mgrid[0:h, 0:w].astype(np.float32) * SMALL
     distance = np.hypot(dx - np.float32(x), 1.2 * (dy - np.float32(y)))
     size = float(rng.uniform(40, 190))
-    veil = 300 * np.exp(-((distance / size) ** 2)) + rng.uniform(70, 190) * np.exp(
-        -distance / rng.uniform(250, 700)
-    )
+    veil = 300 * np.exp(-((distance / size) ** 2))
+    veil += rng.uniform(40, 170) * np.exp(-distance / rng.uniform(250, 700))
     for _ in range(int(rng.integers(0, 7))):  # streaks of a smeared windscreen
         angle = rng.uniform(0, np.pi)
         across = np.abs((dx - x) * np.sin(angle) - (dy - y) * np.cos(angle))
@@ -99,7 +98,7 @@ def develop(image: np.ndarray, rng: np.random.Generator, light: Light, scenario:
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     image = cv2.addWeighted(image, saturation, cv2.merge([grey, grey, grey]), 1 - saturation, 0)
     exposure = _exposure(grey[::8, ::8], rng, night, scenario)
-    contrast = float(rng.uniform(0.9, 1.65))
+    contrast = float(rng.uniform(0.9, 1.55))
     balance = np.exp(rng.normal(0, 0.03, 3))
     lift = float(rng.uniform(-6, 18) + (rng.uniform(0, 25) if scenario == "dazzle" else 0))
     tone = np.arange(256)[:, None] / 255 * exposure * balance

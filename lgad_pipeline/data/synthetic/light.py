@@ -71,7 +71,7 @@ def sample_light(rng: np.random.Generator, scenario: Scenario) -> Light:
         haze=float(np.exp(rng.uniform(np.log(120), np.log(900))))
         * (0.6 if weather in ("pale", "overcast") else 1.5),
         sun=int(rng.choice([-1, 1])),
-        hardness=float(np.clip(hardness + rng.normal(0, 0.12) + 0.15 * (scenario == "shadow"), 0, 0.85)),
+        hardness=float(np.clip(hardness + rng.normal(0, 0.12) + 0.12 * (scenario == "shadow"), 0, 0.78)),
         ambient=float(np.exp(rng.uniform(np.log(0.05), np.log(0.3)))) if weather == "night" else 1.0,
         lamps=(float(1 - 0.65 * warm), float(1 - 0.3 * warm), 1.0),
     )

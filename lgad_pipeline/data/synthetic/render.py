@@ -108,7 +108,7 @@ def _floor(
         floor, plane, yellow, (55, 0.72 * bright, 0.93 * bright), wear, int(rng.integers(0, 512))
     )
     heavy = scenario == "shadow"
-    if light.hardness > 0.12 and (heavy or rng.random() < 0.5):
+    if light.hardness > 0.12 and (heavy or rng.random() < 0.65):
         floor = surface.shade_ground(
             floor, surface.cast_shade(rng, ground, plane, light, layout, heavy), light
         )

@@ -57,7 +57,7 @@ def sample_shape(rng: np.random.Generator, curved: bool) -> Shape:
         bend = rng.uniform(80, 300)
     hilly = rng.random() < 0.45
     return Shape(
-        offset=float(np.clip(rng.normal(0, 0.28), -0.7, 0.7)),
+        offset=float(np.clip(rng.normal(0, 0.42), -1.1, 1.1)),
         heading=float(np.clip(rng.normal(0, 0.012), -0.03, 0.03)),
         curvature=float(curvature),
         bend=float(bend),

@@ -160,7 +160,7 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
                 )
             outer += sign * (3.6 * side.beyond + 1.5)
         density = float(rng.uniform(0, 1))
-        if density > 0.25:
+        if density > 0.15:
             step = float(rng.uniform(3, 10))
             items += plant_row(
                 rng,
@@ -196,7 +196,7 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
                 40,
                 7.0,
             )
-        if rng.random() < (0.65 if layout.urban else 0.15):
+        if rng.random() < (0.45 if layout.urban else 0.12):
             items += houses(rng, stage, abs(outer) + float(rng.uniform(4, 16)), sign)
         if rng.random() < (0.6 if layout.urban else 0.25):
             items += lamp_row(rng, stage, outer if rng.random() < 0.5 else end + 0.4 * sign, sign, lights)

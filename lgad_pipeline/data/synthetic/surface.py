@@ -197,11 +197,11 @@ def cast_shade(
     shade = np.zeros(plane.u.shape, np.uint8)
     left = layout.lines[0].u - layout.left.shoulder
     right = layout.lines[-1].u + layout.right.shoulder
-    if heavy or rng.random() < 0.55:
+    if heavy or rng.random() < 0.7:
         spots = plane.sample(textures.blobs(), float(rng.integers(0, 1000)), float(rng.uniform(0.6, 1.6)))
         # Shade reaches from the sun's side of the road inward; in the heavy case over all of it.
         edge = left if light.sun < 0 else right
-        reach = float(rng.uniform(6, 25) if heavy else rng.uniform(1, 7))
+        reach = float(rng.uniform(6, 25) if heavy else rng.uniform(1, 10))
         border = (edge - light.sun * reach + textures.TILE_HALF) * textures.TILE_DENSITY
         inward = (plane.u - np.float32(border)) * np.float32(light.sun / (textures.TILE_DENSITY * 2.5))
         need = np.clip(inward, -1, 1) * np.float32(rng.uniform(70, 120)) - np.float32(rng.uniform(0, 40))

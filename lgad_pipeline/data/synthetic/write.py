@@ -151,7 +151,8 @@ def write_dataset(
     Args:
         root: a folder of the data set's own.
         config: seed and sizes.
-        workers: processes, by default one for each core that this process may use.
+        workers: processes, by default one for each core. More than one start as fresh interpreters, so a script calls this
+            under `if __name__ == "__main__"`.
         progress: called with (frames done, frames in all).
 
     Raises:
@@ -171,7 +172,7 @@ def write_dataset(
     report(done, len(tasks))
     if not missing and (root / "list" / "test_split" / CATEGORY_FILES["night"]).exists():
         return  # the last file of all
-    count = min(workers or len(os.sched_getaffinity(0)), max(1, len(missing) // 8))
+    count = min(workers or os.cpu_count() or 1, max(1, len(missing) // 8))
     if count == 1:
         for task in missing:
             _write_frame(task)
