@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import ExistenceHead, LaneOutput, PReLU, scaled
+from lgad_pipeline.models.layers import ExistenceHead, LaneOutput, PReLU, scaled, start_as_identity
 
 
 class InitialBlock(nn.Module):
@@ -31,7 +31,7 @@ class InitialBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A residual block that works on a quarter of the channels.
+    """A residual block that works on a quarter of the channels, and starts as the identity.
 
     Shape:
         - Input, output: (B, channels, H, W)
@@ -72,6 +72,7 @@ class Bottleneck(nn.Module):
             nn.BatchNorm2d(channels),
             nn.Dropout2d(dropout),
         )
+        start_as_identity(self.residual)
         self.activation = _activation(relu)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -101,6 +102,7 @@ class Downsampling(nn.Module):
             nn.BatchNorm2d(out_channels),
             nn.Dropout2d(dropout),
         )
+        start_as_identity(self.residual)
         self.activation = PReLU()
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,6 +136,7 @@ class Upsampling(nn.Module):
             nn.BatchNorm2d(out_channels),
             nn.Dropout2d(0.1),
         )
+        start_as_identity(self.residual)
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:

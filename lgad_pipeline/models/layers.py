@@ -33,6 +33,15 @@ def scaled(channels: int, width: float) -> int:
     return max(8, round(channels * width / 8) * 8)
 
 
+def start_as_identity(residual: nn.Sequential) -> None:
+    """Start the last normalization of a residual branch at 0 (Goyal et al., 2017, arXiv:1706.02677).
+
+    With some twenty blocks in a row a network learns several times faster from there.
+    """
+    norms = [layer for layer in residual if isinstance(layer, nn.BatchNorm2d)]
+    nn.init.zeros_(norms[-1].weight)
+
+
 class ExistenceHead(nn.Module):
     """Says which slots hold a lane, from the encoder's features.
 

@@ -1,0 +1,108 @@
+import math
+
+import pytest
+import torch
+
+from lgad_pipeline.distillation.attention import attention_map, divergence, normalized, resize
+
+# Two channels, one row of two cells.
+FEATURES = torch.tensor([[[[1.0, -2.0]], [[3.0, 0.0]]]])
+
+
+def maps(*cells: float) -> torch.Tensor:
+    return torch.tensor(cells, dtype=torch.float64)[None, None]
+
+
+@pytest.mark.parametrize(
+    ("reduction", "power", "expected"),
+    [("sum", 1, [4, 2]), ("sum", 2, [10, 4]), ("max", 1, [3, 2]), ("max", 2, [9, 4]), ("sum", 3, [28, 8])],
+)
+def test_attention_map_by_hand(reduction, power, expected) -> None:
+    assert attention_map(FEATURES, reduction, power).tolist() == [[expected]]
+
+
+@pytest.mark.parametrize(
+    ("normalization", "temperature", "expected"),
+    [
+        ("l2", 1.0, [0.6, 0.8]),
+        ("sum", 1.0, [3 / 7, 4 / 7]),
+        ("softmax", 1.0, [1 / (1 + math.e), math.e / (1 + math.e)]),
+        ("softmax", 2.0, [1 / (1 + math.exp(0.5)), math.exp(0.5) / (1 + math.exp(0.5))]),
+    ],
+)
+def test_normalization_by_hand(normalization, temperature, expected) -> None:
+    values = normalized(maps(3, 4), normalization, temperature)
+    torch.testing.assert_close(values, torch.tensor([expected], dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "normalization", "expected"),
+    [
+        ("squared_sum", "sum", 0.08),  # (0.5, 0.5) against (0.7, 0.3)
+        ("squared_mean", "sum", 0.04),
+        ("distance", "sum", math.sqrt(0.08)),
+        ("kl", "sum", 0.7 * math.log(1.4) + 0.3 * math.log(0.6)),
+        ("squared_sum", "l2", 2 - 2 / math.sqrt(2 * 0.58)),
+    ],
+)
+def test_divergence_by_hand(name, normalization, expected) -> None:
+    value = divergence(maps(2, 2), maps(7, 3), name, normalization)
+    assert value.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_kl_of_softmax_equals_torch() -> None:
+    student, teacher = torch.randn(3, 4, 5).abs(), torch.randn(3, 4, 5).abs()
+    expected = torch.nn.functional.kl_div(
+        (student.flatten(1) / 0.5).log_softmax(1),
+        (teacher.flatten(1) / 0.5).softmax(1),
+        reduction="batchmean",
+    )
+    torch.testing.assert_close(divergence(student, teacher, "kl", "softmax", 0.5), expected)
+
+
+@pytest.mark.parametrize("name", ["squared_sum", "squared_mean", "distance", "kl"])
+@pytest.mark.parametrize("normalization", ["softmax", "l2", "sum"])
+def test_gradients(name, normalization) -> None:
+    if (name, normalization) == ("kl", "l2"):
+        pytest.skip("refused by the configuration")
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    teacher = torch.rand(2, 4, 6, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda f: divergence(attention_map(f), teacher, name, normalization), (features,)
+    )
+
+
+@pytest.mark.parametrize("name", ["squared_sum", "squared_mean", "distance", "kl"])
+@pytest.mark.parametrize("normalization", ["l2", "sum", "softmax"])
+def test_a_layer_of_zeros_gives_finite_loss_and_gradient(name, normalization) -> None:
+    if (name, normalization) == ("kl", "l2"):
+        pytest.skip("refused by the configuration")
+    features = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    loss = divergence(attention_map(features), torch.rand(1, 3, 3), name, normalization)
+    loss.backward()
+    assert torch.isfinite(loss) and features.grad is not None and torch.isfinite(features.grad).all()
+
+
+def test_large_activations_stay_finite() -> None:
+    student = torch.full((1, 2, 3, 3), 1e6).requires_grad_()
+    teacher = attention_map(torch.rand(1, 2, 3, 3) * 1e6)
+    loss = divergence(attention_map(student), teacher, "kl", "softmax")
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(student.grad).all()  # type: ignore[arg-type]
+
+
+def test_bfloat16_features_are_summed_in_float32() -> None:
+    features = torch.full((1, 300, 1, 1), 1.0, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert attention_map(features).item() == 300  # bfloat16 knows 300 only as 299 or 301
+
+
+def test_resize_is_bilinear_between_cell_centres() -> None:
+    assert resize(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist() == [[[0.0, 1.0, 3.0, 4.0]]]
+
+
+def test_maps_of_one_shape_do_not_diverge_whatever_their_scale() -> None:
+    student = torch.rand(2, 3, 4, dtype=torch.float64)
+    assert divergence(student, 3 * student, "squared_sum", "l2").item() == pytest.approx(0, abs=1e-12)
+    assert divergence(student, 3 * student, "kl", "sum").item() == pytest.approx(0, abs=1e-12)

@@ -1,0 +1,170 @@
+import copy
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from lgad_pipeline.distillation.attention import attention_map
+from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, default_paths
+from lgad_pipeline.distillation.lgad import LgadLoss
+from lgad_pipeline.distillation.taps import Taps
+from lgad_pipeline.distillation.teacher import FrozenTeacher, label_planes
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.models.registry import attention_layers, build
+from lgad_pipeline.models.spec import NetworkSpec
+
+SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = nn.Conv2d(1, 2, 3, padding=1)
+        self.unused = nn.Conv2d(1, 2, 1)
+        self.flat = nn.Flatten()
+        self.pair = Pair()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.pair(image)
+        return self.flat(self.early(image))
+
+
+class Pair(nn.Module):
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return image, image
+
+
+def test_taps_give_the_layers_output() -> None:
+    network, image = Branching(), torch.rand(2, 1, 4, 4)
+    with Taps(network, ["early"]) as taps:
+        network(image)
+        assert torch.equal(taps.take()["early"], network.early(image))
+        taps.take()
+        with pytest.raises(LgadError, match="did not run"):
+            taps.take()
+    network(image)
+    assert not network.early._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [("unused", "did not run"), ("flat", r"shape \(1, 32\)"), ("pair", "not a feature map")],
+)
+def test_a_layer_that_cannot_be_mimicked_is_an_error(layer: str, sentence: str) -> None:
+    network = Branching()
+    with Taps(network, [layer]) as taps:
+        network(torch.rand(1, 1, 4, 4))
+        with pytest.raises(LgadError, match=sentence):
+            taps.take()
+
+
+def test_unknown_layer_lists_the_nearest() -> None:
+    with pytest.raises(LgadError, match=r"no layer 'encoder\.stage9'; the nearest are:.*encoder\.stage"):
+        Taps(build(SPEC), ["encoder.stage9"])
+
+
+def test_values_that_are_not_finite_are_an_error() -> None:
+    network = Branching()
+    with Taps(network, ["early"]) as taps:
+        network(torch.full((1, 1, 4, 4), float("nan")))
+        with pytest.raises(LgadError, match="early gave values that are not finite"):
+            taps.take()
+
+
+def test_taps_survive_compilation() -> None:
+    network, image = Branching(), torch.rand(1, 1, 4, 4)
+    with Taps(network, ["early"]) as taps:
+        torch.compile(network, backend="eager")(image)
+        assert torch.equal(taps.take()["early"], network.early(image))
+
+
+def test_label_planes() -> None:
+    planes = label_planes(torch.tensor([[[0, 2]]], dtype=torch.uint8), slots=2)
+    assert planes.tolist() == [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
+
+
+def test_teacher_stays_frozen_while_a_student_learns() -> None:
+    torch.manual_seed(0)
+    student, teacher = build(SPEC), build(SPEC.for_labels())
+    before = copy.deepcopy(teacher.state_dict())
+    config = DistillationConfig()
+    loss = LgadLoss(student, teacher, default_paths(attention_layers(SPEC)), config, SPEC.slots)
+    parent = nn.ModuleList([student, loss.teacher])
+    optimizer = torch.optim.SGD((p for p in parent.parameters() if p.requires_grad), 0.1)
+    weights = {name: value.clone() for name, value in student.named_parameters()}
+    for _ in range(3):
+        parent.train()
+        assert student.training and not any(module.training for module in teacher.modules())
+        student(torch.rand(2, 3, 16, 32))
+        value = loss(torch.randint(0, 5, (2, 16, 32)))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    name = "encoder.stage1.0.residual.0.weight"
+    assert not torch.equal(student.state_dict()[name], weights[name])
+
+
+def test_loss_is_the_weighted_sum_over_paths_of_unequal_layers() -> None:
+    torch.manual_seed(0)
+    student, teacher = build(SPEC).eval(), build(SPEC.for_labels()).eval()
+    paths = [
+        MimickingPath(student="encoder.stage1", teacher="encoder.stage3", weight=2.0),
+        MimickingPath(student="encoder.stage3", teacher="encoder.stage3", weight=0.5),
+    ]
+    config = DistillationConfig(normalization="l2", divergence="squared_sum")
+    loss = LgadLoss(student, teacher, paths, config, SPEC.slots)
+    label = torch.randint(0, 5, (1, 16, 32))
+    image = torch.rand(1, 3, 16, 32)
+    student(image)
+    value = loss(label)
+
+    def unit(network: nn.Module, layer: str, planes: torch.Tensor) -> torch.Tensor:
+        with Taps(network, [layer]) as taps:
+            network(planes)
+            cells = attention_map(taps.take()[layer])[:, None]
+        cells = nn.functional.interpolate(cells, size=(2, 4), mode="bilinear", align_corners=False)
+        return cells / cells.norm()
+
+    target = unit(teacher, "encoder.stage3", label_planes(label, 4))
+    expected = sum(
+        weight * (unit(student, layer, image) - target).square().sum()
+        for layer, weight in [("encoder.stage1", 2.0), ("encoder.stage3", 0.5)]
+    )
+    torch.testing.assert_close(value, expected)
+
+
+def test_student_that_sees_what_the_teacher_sees_has_no_loss() -> None:
+    network = build(SPEC.for_labels()).eval()
+    twin = copy.deepcopy(network)
+    loss = LgadLoss(twin, network, default_paths(attention_layers(SPEC)), DistillationConfig(), 4)
+    label = torch.randint(0, 5, (2, 16, 32))
+    twin(label_planes(label, 4))
+    assert loss(label).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_frozen_teacher_gives_no_gradient_to_its_input() -> None:
+    teacher = FrozenTeacher(build(SPEC.for_labels()))
+    assert not teacher(torch.rand(1, 5, 16, 32, requires_grad=True)).logits.requires_grad
+
+
+def test_weight_follows_the_schedule() -> None:
+    config = DistillationConfig(weight=2.0, start_step=2, warmup_steps=2, stop_step=6, decay=True)
+    assert [config.weight_at(step) for step in range(7)] == [0, 0, 1.0, 1.5, 1.0, 0.5, 0]
+    assert DistillationConfig(weight=0.3).weight_at(10**6) == 0.3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"divergence": "kl", "normalization": "l2"},
+        {"start_step": 5, "stop_step": 5},
+        {"decay": True},
+        {"wieght": 1.0},
+    ],
+)
+def test_settings_that_disagree_are_refused(settings: dict) -> None:
+    with pytest.raises(ValidationError):
+        DistillationConfig(**settings)

@@ -1,0 +1,142 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from lgad_pipeline.data.augmentation import AugmentationConfig
+from lgad_pipeline.data.culane import ingest
+from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.shards import pack
+from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import write_lanes
+from lgad_pipeline.lanes.view import View
+from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
+from lgad_pipeline.training.run import train_student, train_teacher
+
+SPEC = NetworkSpec(image_size=(32, 88), width=0.25)
+CONFIG = TrainingConfig(
+    steps=8,
+    batch_size=4,
+    optimizer=OptimizerConfig(warmup_steps=2),
+    log_every=4,
+    validate_every=4,
+    checkpoint_seconds=0,
+)
+AUGMENTATION = AugmentationConfig.model_validate({})
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight frames with two lanes each, packed."""
+    root = tmp_path_factory.mktemp("road")
+    generator = np.random.default_rng(0)
+    for number in range(8):
+        frame = generator.integers(0, 90, (590, 1640, 3), dtype=np.uint8)
+        y = np.arange(590, 270, -10, dtype=np.float32)
+        lanes = [np.stack([820 + side * (y - 220), y], 1) for side in (-0.9, 1.1 + 0.05 * number)]
+        for lane in lanes:
+            cv2.polylines(frame, [lane.astype(np.int32)[:, None]], False, (255, 255, 255), 12)
+        cv2.imwrite(str(root / f"{number}.jpg"), frame)
+        write_lanes(root / f"{number}.lines.txt", lanes)
+    (root / "list").mkdir()
+    for name, chosen in (("train", range(6)), ("val", [6]), ("test", [7])):
+        (root / "list" / f"{name}.txt").write_text("".join(f"{number}.jpg\n" for number in chosen))
+    frames = ingest(root).frames
+    pack(frames, lane_labels(frames), root, root / "shards", View((590, 1640), SPEC.image_size, 240), 40)
+    return root / "shards"
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "weights.safetensors")
+
+
+def same(first: Path, second: Path) -> bool:
+    ours, theirs = weights(first), weights(second)
+    return all(np.array_equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
+    teacher = train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
+    student = train_student(
+        CONFIG, SPEC, shards, tmp_path / "lgad", AUGMENTATION, teacher.folder, DistillationConfig()
+    )
+    alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
+    assert json.loads((teacher.folder / "network.json").read_text())["in_channels"] == 5
+    assert {path.name for path in student.folder.iterdir()} == {
+        "weights.safetensors",
+        "network.json",
+        "history.parquet",
+        "training.json",
+    }
+    # Distillation leaves nothing behind in the student: the same files, the same tensors.
+    assert {name: value.shape for name, value in weights(student.folder).items()} == {
+        name: value.shape for name, value in weights(alone.folder).items()
+    }
+    history = pd.read_parquet(student.folder / "history.parquet")
+    assert history["step"].tolist() == [4, 8] and history["train/attention"].notna().all()
+    assert not same(student.folder, alone.folder)
+
+
+def test_a_finished_training_is_reused_until_its_inputs_change(shards: Path, tmp_path: Path) -> None:
+    first = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    assert not first.reused
+    assert train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    other = CONFIG.model_copy(update={"seed": 1})
+    assert not train_student(other, SPEC, shards, tmp_path, AUGMENTATION).reused
+
+
+def test_inputs_that_do_not_fit_are_one_sentence(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(LgadError, match="pack the shards again or correct the recipe"):
+        train_student(CONFIG, NetworkSpec(image_size=(64, 176)), shards, tmp_path, AUGMENTATION)
+    with pytest.raises(LgadError, match="train that network again"):
+        train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION, teacher=tmp_path / "nobody")
+    train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
+    lost = DistillationConfig(paths=(MimickingPath(student="encoder.stage33", teacher="encoder.stage3"),))
+    with pytest.raises(LgadError, match=r"encoder\.stage33.*encoder\.stage3"):
+        train_student(CONFIG, SPEC, shards, tmp_path / "s", AUGMENTATION, tmp_path / "teacher", lost)
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+from lgad_pipeline.data.augmentation import AugmentationConfig
+from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.training.run import train_student
+
+config, spec, shards, output = sys.argv[1:]
+train_student(
+    TrainingConfig.model_validate_json(config),
+    NetworkSpec.model_validate_json(spec),
+    Path(shards),
+    Path(output),
+    AugmentationConfig(),
+)
+"""
+
+
+def test_a_killed_training_goes_on_where_it_was(shards: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"steps": 40, "validate_every": 100})
+    train_student(config, SPEC, shards, tmp_path / "whole", AUGMENTATION, device="cpu")
+    words = [config.model_dump_json(), SPEC.model_dump_json(), str(shards), str(tmp_path / "cut")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", TRAINING, *words], env=environment)
+    while not (tmp_path / "cut" / "checkpoint.pt").exists():
+        assert process.poll() is None, "the training ended before its first checkpoint"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "weights.safetensors").exists()
+    train_student(config, SPEC, shards, tmp_path / "cut", AUGMENTATION, device="cpu")
+    assert same(tmp_path / "whole", tmp_path / "cut")
