@@ -151,8 +151,8 @@ def write_dataset(
     Args:
         root: a folder of the data set's own.
         config: seed and sizes.
-        workers: processes, by default one for each core. More than one start as fresh interpreters, so a script calls this
-            under `if __name__ == "__main__"`.
+        workers: processes, by default one for each core. More than one start as fresh interpreters, so that a
+            script has to call this under `if __name__ == "__main__"`.
         progress: called with (frames done, frames in all).
 
     Raises:
