@@ -7,8 +7,8 @@ from lgad_pipeline.data.synthetic import textures
 from lgad_pipeline.data.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH
 
 
-def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float) -> None:
-    """A bonnet that mirrors what is above the horizon, with the dark scuttle and the dashboard under it."""
+def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float, ambient: float) -> None:
+    """A bonnet in `ambient` light that mirrors what is above the horizon, with the dark scuttle under it."""
     crown = float(rng.uniform(395, 460) if rng.random() < 0.5 else rng.uniform(440, 572))
     x = np.arange(FRAME_WIDTH, dtype=np.float32)
     middle = float(rng.uniform(700, 980))
@@ -20,7 +20,7 @@ def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float) -> 
     rows = np.arange(top, FRAME_HEIGHT, dtype=np.float32)[:, None]
     height = FRAME_HEIGHT - top
     paint = np.array([(30, 38, 20), (25, 25, 25), (60, 58, 56), (150, 150, 148), (35, 25, 60), (70, 45, 25)])
-    tint = paint[int(rng.integers(0, len(paint)))] * float(rng.uniform(0.5, 1.2))
+    tint = paint[int(rng.integers(0, len(paint)))] * float(rng.uniform(0.5, 1.2)) * ambient
     # The mirrored scene, squeezed and blurred: sky near the middle, trees towards the sides.
     source = image[: max(int(horizon) - 5, 20)]
     small = cv2.flip(cv2.resize(source, (164, 24), interpolation=cv2.INTER_AREA), 0)
@@ -42,7 +42,7 @@ def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float) -> 
         area,
     )
     ridge = np.stack([x[::8], edge[::8] + 1], 1)
-    bright = float(rng.uniform(30, 110))
+    bright = float(rng.uniform(30, 110)) * ambient
     cv2.polylines(
         image, [np.round(ridge * 16).astype(np.int32)], False, (bright, bright, bright), 2, cv2.LINE_AA, 4
     )

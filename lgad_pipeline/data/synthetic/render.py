@@ -146,7 +146,7 @@ def render(seed: int, index: int, scenario: Scenario) -> Scene:
             image, camera.roll_matrix(), (FRAME_WIDTH, FRAME_HEIGHT), borderMode=cv2.BORDER_REPLICATE
         )
     if rng.random() < 0.6:
-        draw_bonnet(image, rng, camera.horizon)
+        draw_bonnet(image, rng, camera.horizon, light.ambient)
     if rng.random() < 0.3:
         draw_reflection(image, rng)
     image = finish.develop(image, rng, light, scenario)
