@@ -4,7 +4,6 @@ from typing import Self
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from lgad_pipeline.models.layers import LaneOutput
 
@@ -21,8 +20,8 @@ def label_planes(label: torch.Tensor, slots: int) -> torch.Tensor:
     Returns:
         (B, slots + 1, H, W), float32 of 0 and 1.
     """
-    planes = functional.one_hot(label.long(), slots + 1)  # (B, H, W, slots + 1)
-    return planes.permute(0, 3, 1, 2).float()
+    classes = torch.arange(slots + 1, device=label.device).view(1, -1, 1, 1)
+    return (label[:, None] == classes).float()
 
 
 class FrozenTeacher(nn.Module):

@@ -35,8 +35,8 @@ def soft_iou(log_probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor
         log_probability: (B, slots + 1, H, W).
         label: (B, H, W), int64.
     """
-    classes = log_probability.shape[1]
-    truth = functional.one_hot(label, classes).movedim(-1, 1)[:, 1:].to(log_probability.dtype)
+    slots = torch.arange(1, log_probability.shape[1], device=label.device).view(1, -1, 1, 1)
+    truth = (label[:, None] == slots).to(log_probability.dtype)
     probability = log_probability[:, 1:].exp()  # (B, slots, H, W)
     overlap = (probability * truth).sum(dim=(0, 2, 3))
     pixels = truth.sum(dim=(0, 2, 3))
