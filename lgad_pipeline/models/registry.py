@@ -7,9 +7,10 @@ from torch import nn
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.models.enet import ENet
+from lgad_pipeline.models.erfnet import ERFNet
 from lgad_pipeline.models.spec import NetworkSpec
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"enet": ENet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"enet": ENet, "erfnet": ERFNet}
 
 
 def build(spec: NetworkSpec) -> nn.Module:

@@ -10,7 +10,7 @@ from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import load_network, save_network
 
 # Millions of parameters at 288 x 800, as published (PytorchAutoDrive's table).
-PUBLISHED = {"enet": 0.96}
+PUBLISHED = {"enet": 0.96, "erfnet": 2.68}
 
 
 class Plain(torch.nn.Module):
@@ -57,8 +57,9 @@ def test_blocks_start_as_the_identity() -> None:
     assert torch.equal(block(features), features)
 
 
-def test_every_parameter_of_enet_learns() -> None:
-    network = build(NetworkSpec(image_size=(32, 80), width=0.5))
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_parameter_learns(name: str) -> None:
+    network = build(NetworkSpec(name=name, image_size=(32, 80), width=0.5))
     awake(network)
     output = network(torch.rand(2, 3, 32, 80))
     (output.logits.square().mean() + output.existence.square().mean()).backward()
@@ -105,7 +106,7 @@ def test_a_network_of_ones_own_comes_by_import_path() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("unet", "choose one of enet"),
+        ("unet", "choose one of enet, erfnet"),
         ("nowhere.nets:Net", "No module named 'nowhere'"),
         ("lgad_pipeline.models.enet:Enet", "correct the import path"),
     ],
