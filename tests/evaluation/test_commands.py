@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import cv2
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from lgad_pipeline.cli import app
+from lgad_pipeline.errors import LgadError
+
+
+def lgad(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_evaluate_finds_the_scenarios_and_writes_counts_and_frames(official: Path, tmp_path: Path):
+    folder = official / "culane_eval"
+    files = ("--json", tmp_path / "o.json", "--per-frame", tmp_path / "o.parquet")
+    thresholds = ("--threshold", 0.5, "--threshold", 0.75)
+    where = (
+        "--annotations",
+        folder / "anno",
+        "--predictions",
+        folder / "pred",
+        "--list",
+        folder / "list" / "test.txt",
+    )
+    output = lgad("evaluate", *where, *thresholds, *files, "--mf1")
+    assert "test7_cross" in output and "mF1" in output
+    expected = json.loads((folder / "expected.json").read_text())
+    content = json.loads((tmp_path / "o.json").read_text())
+    for name in ("test0_normal", "test7_cross", "all"):
+        for threshold in ("0.5", "0.75"):
+            found = content["total" if name == "all" else name][threshold]
+            assert {kind: found[kind] for kind in ("tp", "fp", "fn")} == expected[name][threshold]
+    assert content["total"]["0.5"]["f1_interval"][0] < content["total"]["0.5"]["f1"]
+    frames = pd.read_parquet(tmp_path / "o.parquet")
+    assert len(frames) == 300 and frames["tp_0.5"].sum() == expected["all"]["0.5"]["tp"]
+    assert set(frames["list"]) == set(expected) - {"all"}
+
+
+def test_two_prediction_folders_are_compared(official: Path, tmp_path: Path):
+    folder = official / "culane_eval"
+    where = ("--annotations", folder / "anno", "--list", folder / "list" / "test_split" / "test0_normal.txt")
+    output = lgad(
+        "evaluate",
+        *where,
+        "--predictions",
+        folder / "pred",
+        "--predictions",
+        folder / "anno",
+        "--json",
+        tmp_path / "o",
+    )
+    assert "less the first" in output
+    content = json.loads((tmp_path / "o").read_text())
+    gain = (
+        content[str(folder / "anno")]["total"]["0.5"]["f1"]
+        - content[str(folder / "pred")]["total"]["0.5"]["f1"]
+    )
+    assert content["difference"]["0.5"]["f1"] == pytest.approx(gain)
+
+
+def test_rasterize_writes_label_maps_and_their_list(official: Path, tmp_path: Path):
+    anno = official / "culane_eval" / "anno"
+    (tmp_path / "train.txt").write_text("/d/00000.jpg\nd/00001.jpg\n/d/none.jpg\n")
+    lgad(
+        "rasterize",
+        "--annotations",
+        anno,
+        "--list",
+        tmp_path / "train.txt",
+        "--output",
+        tmp_path,
+        "--width",
+        8,
+    )
+    lines = (tmp_path / "list" / "train_gt.txt").read_text().splitlines()
+    assert [line.split()[:2] for line in lines][1] == ["/d/00001.jpg", "/laneseg_label_w8/d/00001.png"]
+    assert lines[2].endswith("none.png 0 0 0 0")
+    for line in lines:
+        _, label, *flags = line.split()
+        picture = cv2.imread(str(tmp_path / label.lstrip("/")), cv2.IMREAD_UNCHANGED)
+        assert picture.shape == (590, 1640)
+        assert [int((picture == slot).any()) for slot in range(1, 5)] == [int(flag) for flag in flags]
+
+
+def test_evaluate_tusimple_writes_its_figures(official: Path, tmp_path: Path):
+    folder = official / "tusimple_eval"
+    lgad(
+        "evaluate-tusimple",
+        "--annotations",
+        folder / "gt.json",
+        "--predictions",
+        folder / "pred.json",
+        "--json",
+        tmp_path / "o",
+    )
+    assert set(json.loads((tmp_path / "o").read_text())) == {"accuracy", "fp", "fn"}
+
+
+def test_mistakes_are_one_sentence(official: Path, tmp_path: Path):
+    folder = official / "culane_eval"
+    where = ["evaluate", "--annotations", folder / "anno", "--predictions", folder / "pred"]
+    for words, says in (
+        ([], "name the frames to evaluate with --list"),
+        (["--list", tmp_path], "holds no list"),
+        (["--list", folder / "list" / "test.txt", "--threshold", 2], "between 0 and 1"),
+    ):
+        with pytest.raises(LgadError, match=says):
+            lgad(*where, *words)

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lgad_pipeline.lanes.decode import DecodeConfig, decode, decode_official
+from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.slots import assign_slots
+from lgad_pipeline.lanes.view import View
+
+OFFICIAL = View((590, 1640), (288, 800))
+
+
+def official_by_hand(probabilities: np.ndarray, existence: np.ndarray) -> list[list[tuple[int, int]]]:
+    """The described rules, one pixel at a time."""
+    lanes = []
+    for plane, exists in zip(probabilities, existence, strict=True):
+        padded = np.pad(plane.astype(float), 4)
+        points = []
+        for i in range(18):
+            row = int(np.floor(288 - i * 20 / 590 * 288 + 0.5))
+            means = [padded[row - 1 : row + 8, column : column + 9].mean() for column in range(800)]
+            column = int(np.argmax(means)) + 1
+            if means[column - 1] > 0.3:
+                points.append((int(np.floor(column * 1640 / 800 + 0.5)) - 1, 590 - 20 * i - 1))
+        if exists > 0.5 and len(points) >= 2:
+            lanes.append(points)
+    return lanes
+
+
+def test_official_decoding_follows_the_described_rules():
+    rng = np.random.default_rng(0)
+    planes = np.zeros((4, 288, 800), np.float32)
+    planes[0, :, 100:120] = 1  # wide: ties along every row
+    planes[1, :, :6] = 0.9  # at the border
+    planes[2, 270:, 794:] = 0.8  # at the corner, two rows of points
+    planes[3] = rng.uniform(0, 0.7, (288, 800))
+    existence = np.array([0.9, 0.6, 0.51, 0.7])
+    (decoded,) = decode_official(torch.tensor(planes)[None], torch.tensor(existence)[None], OFFICIAL)
+    assert [points.tolist() for _, points, _ in decoded] == [
+        [list(point) for point in lane] for lane in official_by_hand(planes, existence)
+    ]
+
+
+def test_official_thresholds_are_strict_and_one_point_is_no_lane():
+    planes = torch.zeros(1, 4, 288, 800)
+    planes[0, 0] = 0.3  # not above
+    planes[0, 1, 284:, 300:320] = 1  # one row only
+    planes[0, 2, :, 300:320] = 1
+    decoded = decode_official(planes, torch.tensor([[1.0, 1.0, 0.5, 1.0]]), OFFICIAL)
+    assert decoded == [[]]
+
+
+def test_official_columns_count_from_one():
+    planes = torch.zeros(1, 4, 288, 800)
+    planes[0, 0, :, 0] = 9.0  # the mean is 1 in the columns that reach column 0; the first one wins
+    planes[0, 3, :, 795] = 9.0
+    ((_, left, _), (slot, right, _)) = decode_official(planes, torch.ones(1, 4), OFFICIAL)[0]
+    assert set(left[:, 0]) == {round(1 * 2.05) - 1} and slot == 4
+    assert set(right[:, 0]) == {round(792 * 2.05) - 1}
+    assert left[:, 1].tolist() == [589 - 20 * i for i in range(18)]
+
+
+def test_batches_decode_as_single_frames():
+    maps = torch.rand(3, 4, 40, 60, generator=torch.Generator().manual_seed(0))
+    view = View((590, 1640), (40, 60), 240)
+    existence = torch.rand(3, 4, generator=torch.Generator().manual_seed(1))
+    for method in ("official", "centroid"):
+        config = DecodeConfig(method=method)
+        together = decode(maps, existence, view, config)
+        alone = [decode(maps[i : i + 1], existence[i : i + 1], view, config)[0] for i in range(3)]
+        for first, second in zip(together, alone, strict=True):
+            assert [lane[0] for lane in first] == [lane[0] for lane in second]
+            for one, other in zip(first, second, strict=True):
+                np.testing.assert_allclose(one[1], other[1], atol=1e-2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.floats(150, 1450),
+    st.floats(600, 1040),
+    st.floats(-80, 80),
+    st.sampled_from([((288, 800), 0, 16), ((96, 256), 240, 24), ((64, 176), 240, 30)]),
+)
+def test_a_decoded_label_map_lies_within_the_maps_resolution_of_the_lane(bottom, top, bend, size):
+    image_size, crop_top, width = size
+    view = View((590, 1640), image_size, crop_top)
+    up = np.linspace(0, 1, 34)
+    xs = bottom + (top - bottom) * up + bend * up * (1 - up)
+    slots = assign_slots([np.stack([xs, 590 - 330 * up], axis=1).astype(np.float32)])
+    label = view.label(label_map(slots, lane_width=width))
+    planes = torch.tensor(np.stack([label == slot for slot in range(1, 5)])).float()[None]
+    column = view.scale[0]
+    for method, within in (("centroid", 0.5 * column + 1), ("official", 5 * column + width)):
+        ((_, points, confidence),) = decode(
+            planes, torch.tensor(slots.existence)[None].float(), view, DecodeConfig(method=method)
+        )[0]
+        ys = points[:, 1]
+        inside = (ys <= 580) & (ys >= 285)
+        expected = np.interp(590 - ys, 330 * up, xs)
+        assert inside.any() and 0.3 < confidence <= 1
+        assert np.abs(points[inside, 0] - expected[inside]).max() <= within, method
+
+
+def test_gaps_are_bridged_outliers_ignored_and_lanes_carried_to_the_bottom():
+    view = View((590, 1640), (64, 176), 240)
+    rows = np.arange(64)
+    lane = 60 + 0.8 * rows
+    maps = torch.tensor(np.exp(-0.5 * ((np.arange(176) - lane[:, None]) / 1.5) ** 2)).float()
+    maps[20:30] = 0  # hidden by a car
+    maps[55:] = 0  # hidden by the bonnet
+    maps[40] = 0
+    maps[40, 150] = 1  # noise
+    planes = torch.zeros(1, 4, 64, 176)
+    planes[0, 1] = maps
+    ((slot, points, _),) = decode(planes, torch.ones(1, 4), view, DecodeConfig())[0]
+    at = view.to_image(points)
+    assert slot == 2 and points[0, 1] == 590
+    np.testing.assert_allclose(at[:, 0], 60 + 0.8 * at[:, 1], atol=0.35)
+    ((_, short, _),) = decode(planes, torch.ones(1, 4), view, DecodeConfig(to_bottom=False))[0]
+    assert short[0, 1] < 550
+
+
+def test_nothing_is_found_in_empty_maps_or_absent_slots():
+    view = View((590, 1640), (64, 176), 240)
+    assert decode(torch.zeros(2, 4, 64, 176), torch.ones(2, 4), view, DecodeConfig()) == [[], []]
+    assert decode(torch.ones(2, 4, 64, 176), torch.zeros(2, 4), view, DecodeConfig()) == [[], []]
+
+
+def test_thresholds_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="peak_threshold"):
+        DecodeConfig(peak_threshold=1.5)

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lgad_pipeline.lanes.files import (
+    LaneFileError,
+    lane_file,
+    parse_lanes,
+    read_lanes,
+    read_list,
+    resolve_inside,
+    write_lanes,
+)
+
+
+def test_blank_lines_are_lanes_without_points_and_the_last_newline_is_no_line():
+    assert [len(lane) for lane in parse_lanes(b"1 2 3 4 \n\n5 6\r\n", "f")] == [2, 0, 1]
+    assert parse_lanes(b"", "f") == []
+    assert [len(lane) for lane in parse_lanes(b"\n", "f")] == [0]
+
+
+def test_written_lanes_read_back_to_the_last_bit(tmp_path: Path):
+    lanes = [
+        np.random.default_rng(0).uniform(-50, 1700, (30, 2)).astype(np.float32),
+        np.zeros((0, 2), np.float32),
+    ]
+    write_lanes(tmp_path / "a" / "f.lines.txt", lanes)
+    again = read_lanes(tmp_path / "a" / "f.lines.txt")
+    assert all(np.array_equal(*pair) for pair in zip(lanes, again, strict=True))
+    write_lanes(tmp_path / "g", [np.array([[1228.45, 590], [1204, 580]])])
+    assert (tmp_path / "g").read_text() == "1228.45 590 1204 580 \n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"1 2 x 4", "'x' is not a number"),
+        (b"1 2 1_0 4", "'1_0' is not a number"),
+        (b"1 2 3", "3 values do not make x y pairs"),
+        (b"1 2 nan 4", "the coordinate nan"),
+        (b"1 2 3 -inf", "the coordinate -inf"),
+        (b"1 2 1e9 4", "the coordinate 1e9"),
+    ],
+)
+def test_a_bad_line_is_named_or_set_aside(line: bytes, says: str):
+    content = b"1 2 3 4\n" + line + b"\n5 6 7 8\n"
+    with pytest.raises(LaneFileError) as error:
+        parse_lanes(content, "some/file.lines.txt")
+    assert "some/file.lines.txt, line 2" in str(error.value) and says in str(error.value)
+    set_aside = []
+    assert [len(lane) for lane in parse_lanes(content, "f", set_aside)] == [2, 0, 2]
+    assert [(fault.line, says in fault.reason) for fault in set_aside] == [(2, True)]
+
+
+def test_list_entries_with_and_without_slashes_columns_and_last_newline(tmp_path: Path):
+    (tmp_path / "l.txt").write_text("/a/0.jpg /laneseg/0.png 1 0 1 1\n\nb/1.jpg")
+    assert read_list(tmp_path / "l.txt") == ["a/0.jpg", "b/1.jpg"]
+
+
+def test_an_entry_that_leads_out_of_the_root_is_refused(tmp_path: Path):
+    (tmp_path / "l.txt").write_text("a/0.jpg\n../../etc/passwd\n/a/../../b.jpg\n")
+    with pytest.raises(LaneFileError, match=r"line 2.*leads out"):
+        read_list(tmp_path / "l.txt")
+    set_aside = []
+    assert read_list(tmp_path / "l.txt", set_aside) == ["a/0.jpg"]
+    assert [fault.line for fault in set_aside] == [2, 3]
+    with pytest.raises(LaneFileError, match="leads out"):
+        resolve_inside(tmp_path, "../x")
+
+
+def test_missing_and_empty_files_are_one_sentence(tmp_path: Path):
+    with pytest.raises(LaneFileError, match=r"none\.txt cannot be read"):
+        read_list(tmp_path / "none.txt")
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(LaneFileError, match="names no frame"):
+        read_list(tmp_path / "empty.txt")
+
+
+def test_the_lane_file_takes_the_place_of_the_last_ending():
+    assert lane_file(Path("r"), "/d.MP4/00.1.jpg") == Path("r/d.MP4/00.1.lines.txt")
+    assert lane_file(Path("r"), "00001") == Path("r/00001.lines.txt")

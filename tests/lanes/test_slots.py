@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lgad_pipeline.lanes.files import read_lanes
+from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_slots, fit_polynomial
+
+
+def test_label_maps_and_existence_are_the_official_tools(seg_labels: Path):
+    for line in (seg_labels / "existence.txt").read_text().splitlines():
+        frame, *flags = line.split()
+        slots = assign_slots(read_lanes(seg_labels / "annotations" / f"{frame}.lines.txt"))
+        official = cv2.imread(str(seg_labels / "labels" / f"{frame}.png"), cv2.IMREAD_UNCHANGED)
+        assert slots.existence.tolist() == [flag == "1" for flag in flags], frame
+        assert np.array_equal(label_map(slots), official), frame
+
+
+def straight(bottom: float, top: float, lowest: float = 590, highest: float = 260) -> np.ndarray:
+    ys = np.arange(lowest, highest - 1, -10.0)
+    return np.stack([bottom + (top - bottom) * (590 - ys) / 330, ys], axis=1).astype(np.float32)
+
+
+def slots_of(*lanes: np.ndarray) -> list[float]:
+    """x of each slot at the bottom row, NaN for none."""
+    return assign_slots(lanes).xs[:, 0].tolist()
+
+
+def test_slots_by_count_position_and_slope():
+    far_left, left, right, far_right = (straight(x, 820 + (x - 820) * 0.1) for x in (-200, 500, 1100, 1800))
+    empty = float("nan")
+    approx = lambda values: pytest.approx(values, abs=0.6, nan_ok=True)  # noqa: E731
+    assert slots_of() == approx([empty] * 4)
+    assert slots_of(left) == approx([empty, 500, empty, empty])
+    assert slots_of(right) == approx([empty, empty, 1100, empty])
+    assert slots_of(right, left) == approx([empty, 500, 1100, empty])
+    assert slots_of(right, far_right) == approx([empty, 1100, 1800, empty])
+    assert slots_of(right, far_right, left, far_left) == approx([-200, 500, 1100, 1800])
+    assert slots_of(left, right, far_right) == approx([empty, 500, 1100, 1800])
+    outermost = straight(-900, 700)
+    assert slots_of(outermost, far_left, left, right) == approx([-200, 500, 1100, empty])
+
+
+def test_a_lane_that_is_painted_twice_counts_once():
+    left, right = straight(500, 780), straight(1100, 850)
+    assert slots_of(left, left + np.float32([60, 0]), right) == pytest.approx(
+        [float("nan"), 560, 1100, float("nan")], abs=0.6, nan_ok=True
+    )
+
+
+def test_a_lane_ends_where_it_is_annotated_and_reaches_down_to_the_next_row():
+    slots = assign_slots([straight(500, 780, lowest=545, highest=305)])
+    valid = ROWS[~np.isnan(slots.xs[1])]
+    assert valid.max() == 550 and valid.min() == 310
+
+
+def test_short_and_empty_lanes_are_dropped():
+    lanes = [np.zeros((0, 2), np.float32), np.float32([[5, 500]]), straight(500, 780, 590, 570)]
+    assert not assign_slots(lanes).existence.any()
+
+
+def test_frames_of_another_size_follow_the_scaled_rules():
+    lanes = [straight(500, 780), straight(1100, 850)]
+    small = assign_slots([lane / 2 for lane in lanes], (295, 820))
+    full = assign_slots(lanes)
+    np.testing.assert_allclose(small.xs * 2, full.xs)
+    np.testing.assert_allclose(small.rows * 2, full.rows)
+    assert label_map(small, (295, 820), 8).shape == (295, 820)
+
+
+def test_later_slots_lie_on_top():
+    xs = np.full((4, 35), np.nan)
+    xs[1], xs[2] = np.linspace(500, 900, 35), np.linspace(900, 500, 35)
+    picture = label_map(SlotLanes(ROWS, xs, np.array([False, True, True, False])))
+    assert picture[420, 700] == 3 and picture[580, 512] == 2
+
+
+def test_the_fit_is_the_least_squares_polynomial():
+    rng = np.random.default_rng(0)
+    xs, ys = np.sort(rng.uniform(-1, 1, 35)), rng.normal(size=35)
+    for degree in (1, 3):
+        np.testing.assert_allclose(
+            fit_polynomial(xs, ys, degree), np.polyfit(xs, ys, degree)[::-1], rtol=1e-8
+        )
