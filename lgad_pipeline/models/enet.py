@@ -6,8 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import ExistenceHead, LaneOutput, PReLU, scaled, start_as_identity
+from lgad_pipeline.models.layers import (
+    ExistenceHead,
+    LaneOutput,
+    PReLU,
+    check_size,
+    scaled,
+    start_as_identity,
+)
 
 
 class InitialBlock(nn.Module):
@@ -203,11 +209,7 @@ class ENet(nn.Module):
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
         super().__init__()
-        if image_size[0] % 8 or image_size[1] % 8:
-            raise LgadError(
-                f"image_size {image_size[0]} x {image_size[1]} does not suit enet; "
-                "give a height and a width that are multiples of 8."
-            )
+        check_size(image_size)
         channels = (scaled(16, width), scaled(64, width), scaled(128, width))
         self.encoder = Encoder(in_channels, channels)
         self.decoder = Decoder(slots + 1, channels)

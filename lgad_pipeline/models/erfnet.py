@@ -5,8 +5,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import ExistenceHead, LaneOutput, scaled, start_as_identity
+from lgad_pipeline.models.layers import ExistenceHead, LaneOutput, check_size, scaled, start_as_identity
 
 
 class Downsampler(nn.Module):
@@ -130,11 +129,7 @@ class ERFNet(nn.Module):
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
         super().__init__()
-        if image_size[0] % 8 or image_size[1] % 8:
-            raise LgadError(
-                f"image_size {image_size[0]} x {image_size[1]} does not suit erfnet; "
-                "give a height and a width that are multiples of 8."
-            )
+        check_size(image_size)
         channels = (scaled(16, width), scaled(64, width), scaled(128, width))
         self.encoder = Encoder(in_channels, channels)
         self.decoder = Decoder(slots + 1, channels)

@@ -8,9 +8,15 @@ from torch import nn
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.models.enet import ENet
 from lgad_pipeline.models.erfnet import ERFNet
+from lgad_pipeline.models.resnet import ResNet18, ResNet34
 from lgad_pipeline.models.spec import NetworkSpec
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"enet": ENet, "erfnet": ERFNet}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "enet": ENet,
+    "erfnet": ERFNet,
+    "resnet18": ResNet18,
+    "resnet34": ResNet34,
+}
 
 
 def build(spec: NetworkSpec) -> nn.Module:

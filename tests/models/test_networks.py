@@ -9,8 +9,8 @@ from lgad_pipeline.models.registry import attention_layers, build
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import load_network, save_network
 
-# Millions of parameters at 288 x 800, as published (PytorchAutoDrive's table).
-PUBLISHED = {"enet": 0.96, "erfnet": 2.68}
+# Millions of parameters at 288 x 800; published (PytorchAutoDrive): 0.96, 2.68, 11.8, 21.9.
+PUBLISHED = {"enet": 0.96, "erfnet": 2.68, "resnet18": 11.82, "resnet34": 21.93}
 
 
 class Plain(torch.nn.Module):
@@ -106,7 +106,7 @@ def test_a_network_of_ones_own_comes_by_import_path() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("unet", "choose one of enet, erfnet"),
+        ("unet", "choose one of enet, erfnet, resnet18, resnet34"),
         ("nowhere.nets:Net", "No module named 'nowhere'"),
         ("lgad_pipeline.models.enet:Enet", "correct the import path"),
     ],
@@ -116,9 +116,10 @@ def test_unknown_network_is_one_sentence(name: str, sentence: str) -> None:
         build(NetworkSpec(name=name))
 
 
-def test_enet_refuses_sizes_it_cannot_halve_three_times() -> None:
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sizes_that_cannot_be_halved_three_times_are_refused(name: str) -> None:
     with pytest.raises(LgadError, match="multiples of 8"):
-        build(NetworkSpec(image_size=(36, 80)))
+        build(NetworkSpec(name=name, image_size=(36, 80)))
 
 
 def test_network_survives_the_disk(tmp_path) -> None:
