@@ -80,7 +80,7 @@ def rasterize(
     if missing == len(frames):
         raise LgadError(
             f"{annotations} holds a lane file for none of the {len(frames)} frames in the list (the first "
-            f"would be {lane_file(annotations, frames[0])}); give the folder that the entries are relative to."
+            f"would be {lane_file(annotations, frames[0])}); give the folder that they are relative to."
         )
     label_list = output / "list" / list_name
     write_text(label_list, "\n".join(lines) + "\n")

@@ -46,7 +46,8 @@ def lane_spans(paths: Ragged, frame_size: tuple[int, int], lane_width: int) -> S
     points, lane = pixels(paths.points), paths.lane
     counts = np.diff(paths.offsets)
     if not len(points):
-        return Spans(*np.zeros((2, 0, frame_size[0]), np.int32), lane)
+        nothing = np.zeros((0, frame_size[0]), np.int32)
+        return Spans(nothing, nothing, lane)
     steps = _steps(points, lane, frame_size, lane_width)
     backwards = _flags(lane[steps.down], len(counts)) & _flags(lane[steps.up], len(counts))
     by_hand = backwards | _flags(lane[steps.irregular], len(counts))

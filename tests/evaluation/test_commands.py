@@ -84,7 +84,7 @@ def test_rasterize_writes_label_maps_and_their_list(official: Path, tmp_path: Pa
     for line in lines:
         _, label, *flags = line.split()
         picture = cv2.imread(str(tmp_path / label.lstrip("/")), cv2.IMREAD_UNCHANGED)
-        assert picture.shape == (590, 1640)
+        assert picture is not None and picture.shape == (590, 1640)
         assert [int((picture == slot).any()) for slot in range(1, 5)] == [int(flag) for flag in flags]
 
 

@@ -69,7 +69,7 @@ def test_order_of_frames_and_parts_do_not_matter(seed: int, random):
 def test_the_order_of_lanes_does_not_matter(seed: int, random):
     # Lanes far from each other: near ones may match differently within the official slack.
     rng = np.random.default_rng(seed)
-    annotated = [np.float32([[x, 60], [x + 4, 30], [x, 5]]) for x in (10, 50, 90, 130)]
+    annotated = [np.array([[x, 60], [x + 4, 30], [x, 5]], np.float32) for x in (10, 50, 90, 130)]
     predicted = [lane + rng.normal(0, 3, 2).astype(np.float32) for lane in annotated[:3]]
     shuffled = random.sample(annotated, 4), random.sample(predicted, 3)
     assert np.array_equal(count([(annotated, predicted)]), count([shuffled]))
@@ -84,7 +84,7 @@ def test_precision_recall_and_f1_by_hand():
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    lane = np.float32([[500, 590], [600, 400], [700, 300]])
+    lane = np.array([[500, 590], [600, 400], [700, 300]], np.float32)
     for folder in ("anno", "pred"):
         for frame in ("a", "b"):
             write_lanes(tmp_path / folder / f"{frame}.lines.txt", [lane])

@@ -26,20 +26,20 @@ def test_iou_is_symmetric_within_bounds_and_one_of_a_lane_with_itself(seed: int)
 
 
 def test_iou_of_two_upright_lanes_by_hand():
-    upright = [np.float32([[x, -50], [x, 150]]) for x in (50, 55)]
+    upright = [np.array([[x, -50], [x, 150]], np.float32) for x in (50, 55)]
     # 11 columns each (thickness 10 reaches 5 px to each side), of which 6 are shared.
     assert lane_ious(upright[:1], upright[1:], (100, 200), 10)[0, 0] == 6 / 16
 
 
 def test_lanes_of_no_or_one_point_or_repeated_points_are_similar_to_nothing():
-    good = np.float32([[50, 90], [52, 50], [50, 10]])
+    good = np.array([[50, 90], [52, 50], [50, 10]], np.float32)
     odd = [good[:0], good[:1], good[[0, 1, 1, 2]]]
     assert lane_ious([good], [good, *odd], (100, 200)).tolist() == [[1, 0, 0, 0]]
     assert lane_ious([], [good], (100, 200)).shape == (0, 1)
 
 
 def test_lanes_that_both_miss_the_frame_have_no_iou():
-    outside = np.float32([[500, 90], [500, 50], [500, 10]])
+    outside = np.array([[500, 90], [500, 50], [500, 10]], np.float32)
     assert np.isnan(lane_ious([outside], [outside], (100, 200))).all()
 
 

@@ -66,8 +66,7 @@ def test_batches_decode_as_single_frames():
     maps = torch.rand(3, 4, 40, 60, generator=torch.Generator().manual_seed(0))
     view = View((590, 1640), (40, 60), 240)
     existence = torch.rand(3, 4, generator=torch.Generator().manual_seed(1))
-    for method in ("official", "centroid"):
-        config = DecodeConfig(method=method)
+    for config in (DecodeConfig(method="official"), DecodeConfig(method="centroid")):
         together = decode(maps, existence, view, config)
         alone = [decode(maps[i : i + 1], existence[i : i + 1], view, config)[0] for i in range(3)]
         for first, second in zip(together, alone, strict=True):
@@ -92,15 +91,18 @@ def test_a_decoded_label_map_lies_within_the_maps_resolution_of_the_lane(bottom,
     label = view.label(label_map(slots, lane_width=width))
     planes = torch.tensor(np.stack([label == slot for slot in range(1, 5)])).float()[None]
     column = view.scale[0]
-    for method, within in (("centroid", 0.5 * column + 1), ("official", 5 * column + width)):
+    for config, within in (
+        (DecodeConfig(method="centroid"), 0.5 * column + 1),
+        (DecodeConfig(method="official"), 5 * column + width),
+    ):
         ((_, points, confidence),) = decode(
-            planes, torch.tensor(slots.existence)[None].float(), view, DecodeConfig(method=method)
+            planes, torch.tensor(slots.existence)[None].float(), view, config
         )[0]
         ys = points[:, 1]
         inside = (ys <= 580) & (ys >= 285)
         expected = np.interp(590 - ys, 330 * up, xs)
         assert inside.any() and 0.3 < confidence <= 1
-        assert np.abs(points[inside, 0] - expected[inside]).max() <= within, method
+        assert np.abs(points[inside, 0] - expected[inside]).max() <= within, config.method
 
 
 def test_gaps_are_bridged_outliers_ignored_and_lanes_carried_to_the_bottom():

@@ -15,7 +15,7 @@ def test_label_maps_and_existence_are_the_official_tools(seg_labels: Path):
         slots = assign_slots(read_lanes(seg_labels / "annotations" / f"{frame}.lines.txt"))
         official = cv2.imread(str(seg_labels / "labels" / f"{frame}.png"), cv2.IMREAD_UNCHANGED)
         assert slots.existence.tolist() == [flag == "1" for flag in flags], frame
-        assert np.array_equal(label_map(slots), official), frame
+        assert official is not None and np.array_equal(label_map(slots), official), frame
 
 
 def straight(bottom: float, top: float, lowest: float = 590, highest: float = 260) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_slots_by_count_position_and_slope():
 
 def test_a_lane_that_is_painted_twice_counts_once():
     left, right = straight(500, 780), straight(1100, 850)
-    assert slots_of(left, left + np.float32([60, 0]), right) == pytest.approx(
+    assert slots_of(left, left + np.array([60, 0], np.float32), right) == pytest.approx(
         [float("nan"), 560, 1100, float("nan")], abs=0.6, nan_ok=True
     )
 
@@ -57,7 +57,7 @@ def test_a_lane_ends_where_it_is_annotated_and_reaches_down_to_the_next_row():
 
 
 def test_short_and_empty_lanes_are_dropped():
-    lanes = [np.zeros((0, 2), np.float32), np.float32([[5, 500]]), straight(500, 780, 590, 570)]
+    lanes = [np.zeros((0, 2), np.float32), np.array([[5, 500]], np.float32), straight(500, 780, 590, 570)]
     assert not assign_slots(lanes).existence.any()
 
 

@@ -74,5 +74,5 @@ def test_single_steps_at_the_border_and_in_the_corners(width: int):
 
 
 def test_halves_round_to_even_and_overflow_becomes_the_least_integer():
-    points = np.float32([[0.5, 1.5], [2.5, -0.5], [3e9, np.nan]])
+    points = np.array([[0.5, 1.5], [2.5, -0.5], [3e9, np.nan]], np.float32)
     assert pixels(points).tolist() == [[0, 2], [2, 0], [-(2**31), -(2**31)]]

@@ -1,0 +1,135 @@
+"""Lane geometry timed against plain implementations: every mask, every lane, on a full canvas.
+
+    python benchmarks/geometry.py [--frames 300] [--official EVALUATE] [--full-list FILE]
+
+The annotations and predictions are made up, 2.4 lanes a frame on each side. `--official` names a lane_evaluation
+binary to time on the same files; `--full-list` evaluates made-up lanes for every entry of a list on all cores.
+One core is used unless said otherwise.
+"""
+
+import argparse
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lgad_pipeline.evaluation.culane import evaluate
+from lgad_pipeline.evaluation.matching import match
+from lgad_pipeline.lanes.files import lane_file, read_lanes, read_list, write_lanes
+from lgad_pipeline.lanes.raster import pixels
+from lgad_pipeline.lanes.rasterize import rasterize
+from lgad_pipeline.lanes.slots import assign_slots
+from lgad_pipeline.lanes.spline import ragged, sample_steps, sample_times
+
+SIZE = (590, 1640)
+
+
+def made_up_lanes(rng: np.random.Generator) -> list[np.ndarray]:
+    ys = np.arange(590, 590 - 10 * rng.integers(20, 34), -10.0)
+    up = (590 - ys) / 340
+    bottoms = rng.choice(
+        [-300, 350, 1150, 1900], rng.choice([0, 2, 3, 4], p=[0.15, 0.35, 0.3, 0.2]), replace=False
+    )
+    lanes = [
+        start + (820 + 0.1 * (start - 820) - start) * up + 60 * rng.normal() * up**2 for start in bottoms
+    ]
+    return [np.stack([xs, ys], axis=1).astype(np.float32) for xs in lanes]
+
+
+def write_lane_files(root: Path, frames: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    for frame in frames:
+        lanes = made_up_lanes(rng)
+        write_lanes(lane_file(root / "anno", frame), lanes)
+        write_lanes(lane_file(root / "pred", frame), [lane + rng.normal(0, [4, 0.2], 2) for lane in lanes])
+
+
+def plain_mask(points: np.ndarray, width: int) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    ends = pixels(points).tolist()
+    for begin, end in zip(ends[:-1], ends[1:], strict=True):
+        cv2.line(mask, begin, end, 1, width)
+    return mask
+
+
+def plain_evaluation(root: Path, frames: list[str]) -> int:
+    found = 0
+    for frame in frames:
+        annotated, predicted = (read_lanes(lane_file(root / side, frame)) for side in ("anno", "pred"))
+        ious = np.zeros((len(annotated), len(predicted)))
+        for i, first in enumerate(annotated):
+            for j, second in enumerate(predicted):
+                masks = [plain_mask(next(iter(sample_times(ragged([lane])))), 30) for lane in (first, second)]
+                ious[i, j] = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
+        partner = match(ious)
+        found += int((ious[np.arange(len(annotated)), partner] > 0.5).sum()) if ious.size else 0
+    return found
+
+
+def plain_labels(root: Path, frames: list[str]) -> None:
+    for number, frame in enumerate(frames):
+        slots = assign_slots(read_lanes(lane_file(root / "anno", frame)))
+        picture = np.zeros(SIZE, np.uint8)
+        for slot in np.flatnonzero(slots.existence):
+            ends = pixels(next(iter(sample_steps(ragged([slots.points(slot)]))))).tolist()
+            for begin, end in zip(ends[:-1], ends[1:], strict=True):
+                cv2.line(picture, begin, end, int(slot) + 1, 16)
+        cv2.imwrite(str(root / f"{number}.png"), picture)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--official", type=Path)
+    parser.add_argument("--full-list", type=Path)
+    choice = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        frames = [f"d/{number:05d}.jpg" for number in range(choice.frames)]
+        write_lane_files(root, frames)
+        scores = evaluate(root / "anno", root / "pred", {"all": frames[:64]}, workers=1)  # warm up
+        ours = seconds(lambda: evaluate(root / "anno", root / "pred", {"all": frames}, workers=1))
+        plain = seconds(lambda: plain_evaluation(root, frames[:64])) / 64 * len(frames)
+        assert plain_evaluation(root, frames[:64]) == scores.scores["all"][0.5].tp
+        each = 1e3 / len(frames)
+        print(
+            f"evaluation: {ours * each:.2f} ms a frame; full canvas {plain * each:.2f}, {plain / ours:.1f} x"
+        )
+        if choice.official:
+            (root / "l.txt").write_text("".join(f"/{frame}\n" for frame in frames))
+            words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
+            command = [choice.official, *words, *"-w 30 -t 0.5 -c 1640 -r 590".split()]
+            official = seconds(lambda: subprocess.run(command, capture_output=True, check=True))
+            print(f"            lane_evaluation {official * each:.2f} ms a frame, {official / ours:.1f} x")
+        ours = seconds(lambda: rasterize(root / "anno", frames, root / "out", workers=1))
+        plain = seconds(lambda: plain_labels(root, frames))
+        print(
+            f"label maps: {ours * each:.2f} ms a frame with PNGs; plain {plain * each:.2f}, {plain / ours:.1f} x"
+        )
+        if choice.full_list:
+            frames = read_list(choice.full_list)
+            write_lane_files(root / "full", frames)
+            spent = seconds(lambda: evaluate(root / "full/anno", root / "full/pred", {"all": frames}))
+            own, child = (
+                resource.getrusage(who).ru_maxrss / 1024
+                for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+            )
+            print(
+                f"{len(frames)} frames on all cores: {spent:.1f} s; {own:.0f} MB here, {child:.0f} MB a worker"
+            )
+
+
+if __name__ == "__main__":
+    main()
