@@ -21,16 +21,17 @@ from resources.project import Project
 from resources.tracking import default_tracking
 from resources.trainer import Trainer
 
-# Links from the UI to an asset's source are in beta; Dagster says so once for every asset.
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-
 _MODULES = [data, data_checks, networks, network_checks, evaluation, evaluation_checks, registry, reporting]
 
 
 def definitions(progress: ProgressLog) -> dg.Definitions:
     """The code location; `progress` says how long pieces of work tell how far they are."""
+    with warnings.catch_warnings():
+        # Links from the UI to an asset's source are in beta; Dagster says so once for every asset.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        all_assets = dg.with_source_code_references(dg.load_assets_from_modules(_MODULES))
     return dg.Definitions(
-        assets=dg.with_source_code_references(dg.load_assets_from_modules(_MODULES)),
+        assets=all_assets,
         asset_checks=dg.load_asset_checks_from_modules(_MODULES),
         jobs=JOBS,
         schedules=SCHEDULES,

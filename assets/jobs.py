@@ -4,14 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.partitions import DATASETS, GRID
+from assets.partitions import GRID
 
 _DATA = dg.AssetSelection.groups("data")
 
 data_job = dg.define_asset_job(
     "data",
     selection=_DATA,
-    partitions_def=DATASETS,
     tags={"dagster/max_retries": "1"},
     description="Recordings to training shards, of one data set.",
 )
@@ -19,7 +18,6 @@ data_job = dg.define_asset_job(
 retrain_job = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.all() - _DATA,
-    partitions_def=GRID,
     tags={"dagster/max_retries": "1"},  # a second try goes on from the checkpoint
     description="Teacher, students, scores, registry and report, of one recipe on one data set.",
 )

@@ -1,0 +1,194 @@
+"""The whole chain on a tiny road world: a real Dagster instance, a real MLflow store, real training."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import mlflow
+import pytest
+
+import demo
+from assets.partitions import grid_key
+from definitions import definitions
+from resources.progress import ProgressLog
+from resources.project import Place, Project
+from resources.tracking import noted_run
+
+ASSETS = {
+    "data": ["recordings", "frames", "lane_labels", "shards"],
+    "retrain": [
+        "teacher",
+        "student_alone",
+        "student_lgad",
+        "predictions",
+        "lane_scores",
+        "registered_model",
+        "report",
+    ],
+}
+# The names are those of the project's own lgad.yaml: the code location knows its partitions from there.
+SETTINGS = """
+datasets:
+  synthetic:
+    kind: synthetic
+    image_size: [48, 128]
+    crop_top: 240
+    lane_width: 32
+    world: {seed: 0, train: 18, val: 9, test: 9}
+recipes:
+  enet:
+    teacher: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
+    student: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
+"""
+
+
+@dataclass(frozen=True)
+class Chain:
+    folder: Path
+    place: Place
+    instance: dg.DagsterInstance
+
+    def latest(self, name: str) -> dg.AssetMaterialization:
+        partition = "synthetic" if name in ASSETS["data"] else grid_key("synthetic", "enet")
+        found = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[partition]), limit=1
+        )
+        materialization = found.records[0].asset_materialization
+        assert materialization is not None
+        return materialization
+
+    def client(self) -> mlflow.MlflowClient:
+        mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlflow.db")
+        mlflow.set_registry_uri(f"sqlite:///{self.folder}/mlflow.db")
+        return mlflow.MlflowClient()
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
+        patch.setenv("DAGSTER_HOME", str(folder))
+        patch.delenv("LGAD_STATE", raising=False)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        demo.main(dataset="synthetic", recipe="enet", root="")
+        with dg.DagsterInstance.get() as instance:
+            project = Project(file=os.environ["LGAD_SETTINGS"])
+            yield Chain(folder, project.place("synthetic", "enet"), instance)
+
+
+def test_every_asset_shows_what_it_holds(chain):
+    shown = {name: chain.latest(name).metadata for names in ASSETS.values() for name in names}
+    assert shown["recordings"]["images"].value == 36
+    assert "| train | 18 |" in shown["frames"]["splits"].value
+    assert shown["lane_labels"]["dagster/row_count"].value == 36
+    assert "data:image/jpeg;base64," in shown["shards"]["labels on frames"].value
+    for role in ("teacher", "student_alone", "student_lgad"):
+        assert shown[role]["MLflow run"].value.endswith(noted_run(chain.place.network(role)))
+        assert "data:image/svg+xml;base64," in shown[role]["loss"].value
+        assert "data:image/jpeg;base64," in shown[role]["attention"].value
+    assert "| total | 9 |" in shown["lane_scores"]["F1 by scenario"].value
+    assert shown["registered_model"]["version"].value == 1
+    assert Path(shown["report"]["report"].value).is_file()
+
+
+def test_events_stay_small(chain):
+    sizes = {
+        name: sum(len(str(value.value)) for value in chain.latest(name).metadata.values())
+        for names in ASSETS.values()
+        for name in names
+    }
+    assert max(sizes.values()) < 1_000_000, sizes
+
+
+def test_checks_have_run(chain):
+    asset_graph = definitions(ProgressLog()).resolve_asset_graph()
+    keys = list(asset_graph.asset_check_keys)
+    names = {key.name for key in keys}
+    assert names >= {
+        "splits_share_no_frame",
+        "lanes_are_labelled",
+        "slots_and_existence_agree",
+        "teacher_reproduces_labels",
+        "training_is_finite",
+        "predictions_cover_the_test_list",
+        "f1_above_chance",
+    }
+    for key in keys:
+        record = chain.instance.get_latest_asset_check_evaluation_record(key)
+        assert (record is not None and record.status.value != "FAILED") or key.name in (
+            "teacher_reproduces_labels",  # ten steps teach nothing
+            "f1_above_chance",
+        )
+
+
+def test_mlflow_has_every_training(chain):
+    client = chain.client()
+    for role in ("teacher", "student_alone", "student_lgad"):
+        run_id = noted_run(chain.place.network(role))
+        run = client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        assert [entry.step for entry in client.get_metric_history(run_id, "train/loss")] == [2, 4, 6, 8, 10]
+        assert run.data.params["training.steps"] == "10"
+        assert run.data.tags["role"] == role and run.data.tags["recipe"] == "enet"
+        dagster_run = chain.instance.get_run_by_id(run.data.tags["dagster.run_id"])
+        assert dagster_run is not None and dagster_run.job_name == "retrain"
+        assert len(run.data.tags["data_fingerprint"]) == 32
+        assert run.inputs.dataset_inputs[0].dataset.name == "synthetic"
+        assert {"attention.png", "overlays.png"} <= {file.path for file in client.list_artifacts(run_id)}
+    assert "train/attention" in client.get_run(noted_run(chain.place.student_lgad)).data.metrics
+    assert "test/f1/total" in client.get_run(noted_run(chain.place.student_alone)).data.metrics
+
+
+def test_registered_model_finds_lanes_in_a_jpeg(chain):
+    client = chain.client()
+    assert client.get_model_version_by_alias("synthetic-enet", "champion").version == "1"
+    version = client.get_model_version_by_alias("synthetic-enet", "challenger")
+    assert "first" in version.tags["decision"] and "| total |" in (version.description or "")
+    model = mlflow.pyfunc.load_model("models:/synthetic-enet@champion")
+    frame = next(chain.place.recordings.rglob("*.jpg")).read_bytes()
+    found = model.predict([frame, frame])
+    assert len(found) == 2 and found[0] == found[1]
+    assert "binary" in str(model.metadata.signature.inputs)
+    assert all(1 <= lane.slot <= 4 and len(lane.points[0]) == 2 for lane in found[0].lanes)
+    local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@champion"))  # pyright: ignore
+    assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pt", ".pickle")]
+
+
+def test_report_stands_alone(chain):
+    page = chain.place.report.read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|https?://localhost)""", page)
+    assert "<script" not in page
+    for scenario in ("normal", "crossroad", "night"):
+        assert scenario in page
+    assert page.count("data:image/jpeg;base64,") >= 9
+
+
+def test_second_demo_makes_nothing_and_closes_orphans(chain, capfd):
+    before = len(chain.instance.get_runs())
+    job = definitions(ProgressLog()).resolve_job_def("data")
+    orphan = chain.instance.create_run_for_job(job, tags={demo.DEMO_TAG: "true"})
+    demo.main(dataset="synthetic", recipe="enet", root="")
+    assert "Everything was up to date" in capfd.readouterr().err
+    assert len(chain.instance.get_runs()) == before + 1
+    closed = chain.instance.get_run_by_id(orphan.run_id)
+    assert closed is not None and closed.status == dg.DagsterRunStatus.CANCELED
+
+
+def test_changed_recipe_retrains_and_challenges(chain, capfd):
+    data_run = chain.latest("shards").tags
+    (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "12"))
+    demo.main(dataset="synthetic", recipe="enet", root="")
+    told = capfd.readouterr().err
+    assert "rendering" not in told and "training the teacher" in told
+    assert chain.latest("shards").tags == data_run
+    client = chain.client()
+    assert client.get_model_version_by_alias("synthetic-enet", "challenger").version == "2"
+    decision = client.get_model_version("synthetic-enet", "2").tags
+    better = float(decision["validation_f1"]) > float(decision["champion_validation_f1"])
+    champion = client.get_model_version_by_alias("synthetic-enet", "champion").version
+    assert champion == ("2" if better else "1")
