@@ -2,9 +2,9 @@
 
     python benchmarks/geometry.py [--frames 300] [--official EVALUATE] [--full-list FILE]
 
-The annotations and predictions are made up, 2.4 lanes a frame on each side. `--official` names a lane_evaluation
-binary to time on the same files; `--full-list` evaluates made-up lanes for every entry of a list on all cores.
-One core is used unless said otherwise.
+The annotations and predictions are made up, 2.4 lanes a frame on each side. `--official` names a
+lane_evaluation binary to time on the same files; `--full-list` evaluates made-up lanes for every entry of a
+list on all cores. One core is used unless said otherwise.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -32,9 +33,8 @@ SIZE = (590, 1640)
 def made_up_lanes(rng: np.random.Generator) -> list[np.ndarray]:
     ys = np.arange(590, 590 - 10 * rng.integers(20, 34), -10.0)
     up = (590 - ys) / 340
-    bottoms = rng.choice(
-        [-300, 350, 1150, 1900], rng.choice([0, 2, 3, 4], p=[0.15, 0.35, 0.3, 0.2]), replace=False
-    )
+    count = rng.choice([0, 2, 3, 4], p=[0.15, 0.35, 0.3, 0.2])
+    bottoms = rng.choice([-300, 350, 1150, 1900], count, replace=False)
     lanes = [
         start + (820 + 0.1 * (start - 820) - start) * up + 60 * rng.normal() * up**2 for start in bottoms
     ]
@@ -52,7 +52,7 @@ def write_lane_files(root: Path, frames: list[str]) -> None:
 def plain_mask(points: np.ndarray, width: int) -> np.ndarray:
     mask = np.zeros(SIZE, np.uint8)
     ends = pixels(points).tolist()
-    for begin, end in zip(ends[:-1], ends[1:], strict=True):
+    for begin, end in pairwise(ends):
         cv2.line(mask, begin, end, 1, width)
     return mask
 
@@ -75,10 +75,10 @@ def plain_labels(root: Path, frames: list[str]) -> None:
     for number, frame in enumerate(frames):
         slots = assign_slots(read_lanes(lane_file(root / "anno", frame)))
         picture = np.zeros(SIZE, np.uint8)
-        for slot in np.flatnonzero(slots.existence):
+        for slot in np.flatnonzero(slots.existence).tolist():
             ends = pixels(next(iter(sample_steps(ragged([slots.points(slot)]))))).tolist()
-            for begin, end in zip(ends[:-1], ends[1:], strict=True):
-                cv2.line(picture, begin, end, int(slot) + 1, 16)
+            for begin, end in pairwise(ends):
+                cv2.line(picture, begin, end, slot + 1, 16)
         cv2.imwrite(str(root / f"{number}.png"), picture)
 
 
@@ -110,7 +110,7 @@ def main() -> None:
         if choice.official:
             (root / "l.txt").write_text("".join(f"/{frame}\n" for frame in frames))
             words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
-            command = [choice.official, *words, *"-w 30 -t 0.5 -c 1640 -r 590".split()]
+            command = [choice.official, *words, "-w", "30", "-t", "0.5", "-c", "1640", "-r", "590"]
             official = seconds(lambda: subprocess.run(command, capture_output=True, check=True))
             print(f"            lane_evaluation {official * each:.2f} ms a frame, {official / ours:.1f} x")
         ours = seconds(lambda: rasterize(root / "anno", frames, root / "out", workers=1))
@@ -122,12 +122,11 @@ def main() -> None:
             frames = read_list(choice.full_list)
             write_lane_files(root / "full", frames)
             spent = seconds(lambda: evaluate(root / "full/anno", root / "full/pred", {"all": frames}))
-            own, child = (
-                resource.getrusage(who).ru_maxrss / 1024
-                for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            )
+            who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+            own, child = (resource.getrusage(one).ru_maxrss / 1024 for one in who)
             print(
-                f"{len(frames)} frames on all cores: {spent:.1f} s; {own:.0f} MB here, {child:.0f} MB a worker"
+                f"{len(frames)} frames on all cores: {spent:.1f} s; "
+                f"{own:.0f} MB here, {child:.0f} MB a worker"
             )
 
 

@@ -12,6 +12,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.lanes.chunks import map_chunks
 from lgad_pipeline.lanes.files import SetAside, lane_file, parse_lanes, resolve_inside
+from lgad_pipeline.lanes.png import encode_png
 from lgad_pipeline.lanes.raster import LABEL_WIDTH, label_map
 from lgad_pipeline.lanes.slots import RULE_SIZE, assign_slots
 
@@ -114,6 +115,6 @@ def _rasterize_files(
             lanes = None
         slots = assign_slots(lanes or [], frame_size)
         with atomic_path(resolve_inside(output, _png(frame))) as beside:
-            beside.write_bytes(cv2.imencode(".png", label_map(slots, frame_size, lane_width))[1].tobytes())
+            beside.write_bytes(encode_png(label_map(slots, frame_size, lane_width)))
         existence.append(None if lanes is None else slots.existence)
     return existence, set_aside
