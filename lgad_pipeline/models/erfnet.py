@@ -125,7 +125,7 @@ class ERFNet(nn.Module):
         - Output: LaneOutput, logits (B, slots + 1, H, W) and existence (B, slots)
     """
 
-    attention_layers: ClassVar[tuple[str, ...]] = ("encoder.stage2", "encoder.stage3", "decoder.stage4")
+    attention_layers: ClassVar[tuple[str, ...]] = ("encoder.stage2", "encoder.stage3")
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
         super().__init__()

@@ -127,7 +127,7 @@ train_student(
 
 
 def test_a_killed_training_goes_on_where_it_was(shards: Path, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"steps": 40, "validate_every": 100})
+    config = CONFIG.model_copy(update={"steps": 16, "validate_every": 100})
     train_student(config, SPEC, shards, tmp_path / "whole", AUGMENTATION, device="cpu")
     words = [config.model_dump_json(), SPEC.model_dump_json(), str(shards), str(tmp_path / "cut")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
