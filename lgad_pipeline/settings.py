@@ -13,7 +13,7 @@ from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.synthetic.config import SyntheticConfig
 from lgad_pipeline.distillation.config import DistillationConfig
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.decode import DecodeConfig
+from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.training.config import TrainingConfig
 

@@ -87,7 +87,8 @@ def test_each_mistake_is_one_sentence_with_key_and_remedy(tmp_path: Path, text: 
 
 def test_a_size_off_the_stride_is_refused(tmp_path: Path) -> None:
     text = "datasets: {synthetic: {kind: synthetic, image_size: [81, 256]}}" + RECIPES
-    assert "datasets.synthetic is a mapping: image_size [81, 256] must be multiples of 8" in message(tmp_path, text)
+    sentence = "datasets.synthetic is a mapping: image_size [81, 256] must be multiples of 8"
+    assert sentence in message(tmp_path, text)
 
 
 def test_a_missing_file_says_where_it_is_looked_for(tmp_path: Path) -> None:

@@ -9,14 +9,10 @@ Sources:
     LGAD: Liu and Zhu, "Label-guided attention distillation for lane segmentation", Neurocomputing 438, 2021.
 """
 
-from typing import Literal
-
 import torch
 from torch.nn import functional
 
-Reduction = Literal["sum", "max"]
-Normalization = Literal["softmax", "l2", "sum"]
-Divergence = Literal["squared_sum", "squared_mean", "distance", "kl"]
+from lgad_pipeline.distillation.config import Divergence, Normalization, Reduction
 
 
 def attention_map(features: torch.Tensor, reduction: Reduction = "sum", power: float = 2.0) -> torch.Tensor:

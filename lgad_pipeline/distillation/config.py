@@ -1,10 +1,12 @@
 """What a student mimics, how strongly and when."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lgad_pipeline.distillation.attention import Divergence, Normalization, Reduction
+Reduction = Literal["sum", "max"]
+Normalization = Literal["softmax", "l2", "sum"]
+Divergence = Literal["squared_sum", "squared_mean", "distance", "kl"]
 
 
 class MimickingPath(BaseModel):

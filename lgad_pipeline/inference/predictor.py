@@ -14,7 +14,8 @@ from lgad_pipeline.data.loader import in_order, normalize
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import write_text
-from lgad_pipeline.lanes.decode import DecodeConfig, decode
+from lgad_pipeline.lanes.config import DecodeConfig
+from lgad_pipeline.lanes.decode import decode
 from lgad_pipeline.lanes.files import lane_file, write_lanes
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.store import load_network

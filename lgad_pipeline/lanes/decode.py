@@ -1,13 +1,11 @@
 """From probability maps to lanes: the official post-processing, and one finer than a column of the map."""
 
-from typing import Literal
-
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
+from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
 
 DecodedLane = tuple[int, np.ndarray, float]
@@ -16,30 +14,6 @@ DecodedLane = tuple[int, np.ndarray, float]
 _OFFICIAL_ROWS = 18
 _OFFICIAL_STEP = 20 / 590  # of the frame's height
 _OFFICIAL_FILTER = 9
-
-
-class DecodeConfig(BaseModel):
-    """How lanes are read from probability maps.
-
-    Attributes:
-        method: `official` as CULane's post-processing; `centroid`, finer than a column of the map.
-        existence_threshold: a slot counts when its existence probability is greater.
-        peak_threshold: a row counts when its greatest probability is greater.
-        row_step: distance of the lane's points in y, frame pixels.
-        least_rows: map rows that a lane must be seen on.
-        smoothing: half-width in map rows over which deviations from a cubic are averaged.
-        to_bottom: carry lanes on to the frame's border below, as annotators do behind the bonnet.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Literal["centroid", "official"] = "centroid"
-    existence_threshold: float = Field(default=0.5, ge=0, le=1)
-    peak_threshold: float = Field(default=0.3, ge=0, le=1)
-    row_step: float = Field(default=10.0, gt=0)
-    least_rows: int = Field(default=4, ge=2)
-    smoothing: float = Field(default=3.0, gt=0)
-    to_bottom: bool = True
 
 
 def decode(

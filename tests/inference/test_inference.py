@@ -17,7 +17,7 @@ from lgad_pipeline.inference.overlays import (
     write_png,
 )
 from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
-from lgad_pipeline.lanes.decode import DecodeConfig
+from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.layers import LaneOutput
 from lgad_pipeline.models.registry import build

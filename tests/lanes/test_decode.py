@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.lanes.decode import DecodeConfig, decode, decode_official
+from lgad_pipeline.lanes.config import DecodeConfig
+from lgad_pipeline.lanes.decode import decode, decode_official
 from lgad_pipeline.lanes.raster import label_map
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.lanes.view import View
