@@ -115,9 +115,7 @@ def main() -> None:
             print(f"            lane_evaluation {official * each:.2f} ms a frame, {official / ours:.1f} x")
         ours = seconds(lambda: rasterize(root / "anno", frames, root / "out", workers=1))
         plain = seconds(lambda: plain_labels(root, frames))
-        print(
-            f"label maps: {ours * each:.2f} ms a frame with PNGs; plain {plain * each:.2f}, {plain / ours:.1f} x"
-        )
+        print(f"label maps: {ours * each:.2f} ms a frame; plain {plain * each:.2f}, {plain / ours:.1f} x")
         if choice.full_list:
             frames = read_list(choice.full_list)
             write_lane_files(root / "full", frames)
