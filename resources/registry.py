@@ -68,6 +68,7 @@ def register(
         The version.
     """
     client = tracking.client
+    tracking.point_mlflow_here()
     version = next(
         (v.version for v in _versions(tracking, name) if v.tags.get(FINGERPRINT_TAG) == fingerprint), None
     )
@@ -179,5 +180,6 @@ def _network_of(tracking: MlflowTracking, name: str, version: str) -> Path:
     """The folder of weights of a registered version."""
     from mlflow.artifacts import download_artifacts
 
+    tracking.point_mlflow_here()
     local = download_artifacts(f"models:/{name}/{version}", tracking_uri=tracking.uri)
     return Path(local) / "artifacts" / "network"

@@ -41,16 +41,29 @@ class MlflowTracking(dg.ConfigurableResource):
 
     @cached_property
     def client(self) -> "MlflowClient":
-        """The client of this store, made on first use; `mlflow` itself is pointed at the store too."""
+        """The client of this store, made on first use."""
+        self.point_mlflow_here()
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri, self.uri)
+
+    def point_mlflow_here(self) -> None:
+        """Have MLflow's own functions use this store; they know one at a time, and report no usage."""
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        before = dict(os.environ)
         import mlflow
 
         for name in ("alembic", "mlflow"):  # they narrate what they do
             logging.getLogger(name).setLevel(logging.WARNING)
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
-        return mlflow.MlflowClient()
+        # MLflow hands the address to the environment, from where another project would take it for its own.
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)
 
     def experiment(self, name: str) -> str:
         """The id of the experiment called `name`, made when it is missing."""

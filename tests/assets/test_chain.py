@@ -8,13 +8,14 @@ from pathlib import Path
 import dagster as dg
 import mlflow
 import pytest
+import torch
 
 import demo
 from assets.partitions import grid_key
 from definitions import definitions
 from resources.progress import ProgressLog
 from resources.project import Place, Project
-from resources.tracking import noted_run
+from resources.tracking import default_tracking, noted_run
 
 ASSETS = {
     "data": ["recordings", "frames", "lane_labels", "shards"],
@@ -60,15 +61,19 @@ class Chain:
         return materialization
 
     def client(self) -> mlflow.MlflowClient:
-        mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlflow.db")
-        mlflow.set_registry_uri(f"sqlite:///{self.folder}/mlflow.db")
-        return mlflow.MlflowClient()
+        return default_tracking(self.folder).client
+
+
+def aliased(client: mlflow.MlflowClient, alias: str) -> str:
+    return str(client.get_model_version_by_alias("synthetic-enet", alias).version)
 
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chain")
     (folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # batches of four small images are no work to share
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
         patch.setenv("DAGSTER_HOME", str(folder))
@@ -79,6 +84,7 @@ def chain(tmp_path_factory):
         with dg.DagsterInstance.get() as instance:
             project = Project(file=os.environ["LGAD_SETTINGS"])
             yield Chain(folder, project.place("synthetic", "enet"), instance)
+    torch.set_num_threads(threads)
 
 
 def test_every_asset_shows_what_it_holds(chain):
@@ -120,10 +126,9 @@ def test_checks_have_run(chain):
     }
     for key in keys:
         record = chain.instance.get_latest_asset_check_evaluation_record(key)
-        assert (record is not None and record.status.value != "FAILED") or key.name in (
-            "teacher_reproduces_labels",  # ten steps teach nothing
-            "f1_above_chance",
-        )
+        assert record is not None
+        if key.name not in ("teacher_reproduces_labels", "f1_above_chance"):  # ten steps teach nothing
+            assert record.status.value == "SUCCEEDED", key
 
 
 def test_mlflow_has_every_training(chain):
@@ -146,7 +151,7 @@ def test_mlflow_has_every_training(chain):
 
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
     client = chain.client()
-    assert client.get_model_version_by_alias("synthetic-enet", "champion").version == "1"
+    assert aliased(client, "champion") == "1"
     version = client.get_model_version_by_alias("synthetic-enet", "challenger")
     assert "first" in version.tags["decision"] and "| total |" in (version.description or "")
     model = mlflow.pyfunc.load_model("models:/synthetic-enet@champion")
@@ -187,8 +192,7 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
     assert "rendering" not in told and "training the teacher" in told
     assert chain.latest("shards").tags == data_run
     client = chain.client()
-    assert client.get_model_version_by_alias("synthetic-enet", "challenger").version == "2"
+    assert aliased(client, "challenger") == "2"
     decision = client.get_model_version("synthetic-enet", "2").tags
     better = float(decision["validation_f1"]) > float(decision["champion_validation_f1"])
-    champion = client.get_model_version_by_alias("synthetic-enet", "champion").version
-    assert champion == ("2" if better else "1")
+    assert aliased(client, "champion") == ("2" if better else "1")

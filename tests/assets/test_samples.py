@@ -1,0 +1,16 @@
+from assets.samples import by_scenario, spread
+
+
+def test_spread_reaches_both_ends():
+    assert spread(100, 3) == [0, 50, 99] or spread(100, 3) == [0, 49, 99]
+    assert spread(2, 5) == [0, 1] and spread(0, 5) == []
+
+
+def test_every_scenario_comes_before_a_second_of_one():
+    scenarios = ["normal"] * 8 + ["night", "normal", "curve"]
+    assert set(by_scenario(scenarios, 3)) == {0, 8, 10}
+    assert len(by_scenario(scenarios, 6)) == 6
+
+
+def test_frames_without_scenario_are_spread():
+    assert len(by_scenario([None] * 20, 4)) == 4
