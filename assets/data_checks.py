@@ -24,7 +24,11 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
         description="No frame is in two splits."
         if shared.empty
         else f"{len(shared)} frames are in two splits.",
-        metadata={"shared frames": len(shared), "first 20": shown.table(shared.head(20).to_dict("records"))},
+        metadata={
+            "partition": context.partition_key,
+            "shared frames": len(shared),
+            "first 20": shown.table(shared.head(20).to_dict("records")),
+        },
     )
 
 
@@ -48,7 +52,10 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
         description=f"{figures['labelled_lanes']} of {figures['annotated_lanes']} annotated lanes have "
         "a slot; "
         f"{figures['frames_without_label']} frames with lanes have none labelled.",
-        metadata={name.replace("_", " "): value for name, value in figures.items()},
+        metadata={
+            "partition": context.partition_key,
+            **{name.replace("_", " "): value for name, value in figures.items()},
+        },
     )
 
 
@@ -70,5 +77,9 @@ def slots_and_existence_agree(
         passed=agreeing >= 0.99 * stated,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"Flags agree on {agreeing} of {stated} frames whose list states them.",
-        metadata={"flags stated": stated, "flags agreeing": agreeing},
+        metadata={
+            "partition": context.partition_key,
+            "flags stated": stated,
+            "flags agreeing": agreeing,
+        },
     )

@@ -5,6 +5,7 @@ from hashlib import blake2b
 import dagster as dg
 
 from assets import shown
+from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.freshness import code_version, made
 from assets.networks import student_alone, student_lgad
@@ -47,7 +48,7 @@ def predictions(
     counts = []
     for student in STUDENTS:
         for split in SPLITS:
-            what = f"finding lanes, {student.replace('_', ' ')}, {split}"
+            what = f"finding lanes, {NAMES[student]}, {split}"
             with progress.task(context.log, what) as task:
                 predict_split(
                     place.network(student),
@@ -93,7 +94,7 @@ def lane_scores(
     frame_size = project.dataset(dataset).frame_size
     for student in STUDENTS:
         for split in SPLITS:
-            with progress.task(context.log, f"scoring {student.replace('_', ' ')}, {split}") as task:
+            with progress.task(context.log, f"scoring {NAMES[student]}, {split}") as task:
                 scores = score_student(
                     place, place.predictions / student / split, split, frame_size, task.advance
                 )

@@ -31,7 +31,12 @@ def predictions_cover_the_test_list(
     return dg.AssetCheckResult(
         passed=not missing,
         description=f"{len(missing)} of {len(STUDENTS) * len(frames)} lane files are missing.",
-        metadata={"test frames": len(frames), "missing": len(missing), "first 20": missing[:20]},
+        metadata={
+            "partition": str(context.partition_key),
+            "test frames": len(frames),
+            "missing": len(missing),
+            "first 20": missing[:20],
+        },
     )
 
 
@@ -52,5 +57,9 @@ def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) ->
     return dg.AssetCheckResult(
         passed=f1 > chance,
         description=f"F1 {f1:.3f} against {chance:.3f} without looking.",
-        metadata={"F1 student with LGAD": f1, "F1 by chance": chance},
+        metadata={
+            "partition": str(context.partition_key),
+            "F1 student with LGAD": f1,
+            "F1 by chance": chance,
+        },
     )

@@ -30,7 +30,11 @@ def teacher_reproduces_labels(
         passed=miou >= WELL_REPRODUCED,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"Mean lane IoU {miou:.3f} on validation frames.",
-        metadata={"mean lane IoU": miou, "wanted": WELL_REPRODUCED},
+        metadata={
+            "partition": str(context.partition_key),
+            "mean lane IoU": miou,
+            "wanted": WELL_REPRODUCED,
+        },
     )
 
 
@@ -53,7 +57,12 @@ def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
             description=f"The loss went from {first:.3f} to {last:.3f}."
             if finite
             else "A loss is not finite.",
-            metadata={"first": first, "last": last, "log entries": len(losses)},
+            metadata={
+                "partition": str(context.partition_key),
+                "first": first,
+                "last": last,
+                "log entries": len(losses),
+            },
         )
 
     return check

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets import shown
-from assets.charts import curves
+from assets.charts import NAMES, curves
 from assets.data import OWNERS, shards
 from assets.freshness import code_version, inputs_digest, made
 from assets.partitions import GRID, parts_of
@@ -146,7 +146,7 @@ def _trained(
                 },
             )
         )
-        task = stack.enter_context(progress.task(context.log, f"training the {role.replace('_', ' ')}"))
+        task = stack.enter_context(progress.task(context.log, f"training the {NAMES[role]}"))
         show = task.metrics(steps)
 
         def log(metrics: dict[str, float], step: int) -> None:
@@ -162,7 +162,7 @@ def _trained(
         run_id, url = run.run_id, run.url
     history = result.history.set_index("step")
     final = history.ffill().iloc[-1]
-    title = f"loss of the {role.replace('_', ' ')}"
+    title = f"loss of the {NAMES[role]}"
     return made(
         context,
         project,

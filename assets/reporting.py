@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from assets import shown
+from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
 from assets.freshness import code_version, latest, made
@@ -137,15 +138,12 @@ def gather(
             "image size": " x ".join(str(side) for side in reversed(project.dataset(dataset).image_size))
             + " px",
             "minutes of training": ", ".join(
-                f"{role.replace('_', ' ')} {record['seconds'] / 60:.1f}" for role, record in records.items()
+                f"{NAMES[role]} {record['seconds'] / 60:.1f}" for role, record in records.items()
             ),
         },
         links={
             "Dagster run": f"{mlflow.dagster_ui}/runs/{run_id}",
-            **{
-                f"MLflow, {role.replace('_', ' ')}": mlflow.run_url(noted_run(place.network(role)))
-                for role in roles
-            },
+            **{f"MLflow, {NAMES[role]}": mlflow.run_url(noted_run(place.network(role))) for role in roles},
             "MLflow, registered version": mlflow.version_url(
                 str(version["model"].value), str(version["version"].value)
             ),
@@ -174,11 +172,7 @@ def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
             heat = {
                 role: Picture(
                     draw_attention(image, found[path.teacher if role == "teacher" else path.student]),
-                    {
-                        "teacher": "teacher",
-                        "student_alone": "student alone",
-                        "student_lgad": "student with LGAD",
-                    }[role],
+                    NAMES[role],
                 )
                 for role, found in maps.items()
             }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from assets.charts import NAMES
 from lgad_pipeline.settings import Recipe
 from resources.project import Place
 
@@ -57,7 +58,7 @@ def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.nd
     for sample in samples:
         predicted, attention = look(place.network(role), sample, layers)
         overlays += [draw_label_map(sample.image, sample.label), draw_label_map(sample.image, predicted)]
-        captions += ["label map", role.replace("_", " ")]
+        captions += ["label map", NAMES[role]]
         heat += [sample.image, *(draw_attention(sample.image, attention[layer]) for layer in layers)]
         heat_captions += ["frame", *layers]
     return {

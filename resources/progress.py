@@ -70,14 +70,14 @@ class ProgressBars(ProgressLog):
                 redirect_stderr=False,
             ) as progress,
         ):
-            bar = progress.add_task(f"{what:<36}", total=None, note="")
+            bar = progress.add_task(f"{what:<40}", total=None, note="")
             try:
                 yield Task(
                     lambda done, total: progress.update(bar, completed=done, total=total),
                     lambda text: progress.update(bar, note=text),
                 )
             except BaseException:
-                progress.update(bar, description=f"[red]{what:<36}[/]", note="stopped")
+                progress.update(bar, description=f"[red]{what:<40}[/]", note="stopped")
                 raise
             progress.update(bar, completed=1, total=1)
 
