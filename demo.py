@@ -205,11 +205,17 @@ def tell_checks(console: Console, result: Any) -> None:
 
 
 def why_failed(result: Any) -> str:
-    """The reason of a failed run in one sentence, with the page that has the details."""
+    """The reason of a failed run in one sentence, with the page that has the details.
+
+    Raises:
+        KeyboardInterrupt: it was stopped by Ctrl-C, which Dagster counts as a failure.
+    """
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error
         while error.cause is not None:
             error = error.cause
+        if error.cls_name == "DagsterExecutionInterruptedError":
+            raise KeyboardInterrupt
         message = (
             error.message.partition(": ")[2].strip()
             if error.cls_name == "LgadError"
