@@ -212,7 +212,7 @@ def why_failed(result: Any) -> str:
     """
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error
-        while error.cause is not None:
+        while error.cause is not None and error.cls_name != "LgadError":
             error = error.cause
         if error.cls_name == "DagsterExecutionInterruptedError":
             raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lgad_pipeline
+from lgad_pipeline.errors import LgadError
 from resources.tracking import MlflowTracking, noted_run
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def decide(
     elif champion == version:
         promoted, reason = True, f"Version {version} is champion already, with F1 {f1:.3f}."
     else:
-        champion_f1 = score(_network_of(tracking, name, champion))
+        champion_f1, how = _score_champion(tracking, name, champion, score)
         promoted = f1 > champion_f1
         verb = "becomes champion" if promoted else "stays challenger"
-        both = f"F1 {f1:.3f} on the validation frames, {champion_f1:.3f} of version {champion}"
+        both = f"F1 {f1:.3f} on the validation frames, {champion_f1:.3f} of version {champion}{how}"
         reason = f"Version {version} {verb}: {both}."
     if promoted:
         client.set_registered_model_alias(name, CHAMPION, version)
@@ -124,6 +125,17 @@ def decide(
     if champion_f1 is not None:
         client.set_model_version_tag(name, version, "champion_validation_f1", f"{champion_f1:.4f}")
     return outcome
+
+
+def _score_champion(
+    tracking: MlflowTracking, name: str, version: str, score: Callable[[Path], float]
+) -> tuple[float, str]:
+    """F1 of the version in use, and a word on it where today's code no longer loads what it was trained as."""
+    try:
+        return score(_network_of(tracking, name, version)), ""
+    except LgadError:
+        tags = tracking.client.get_model_version(name, version).tags
+        return float(tags["validation_f1"]), ", as recorded then: today's code cannot load it"
 
 
 def _log_model(tracking: MlflowTracking, run_id: str, folder: Path, example: bytes) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 import pytest
 
+from lgad_pipeline.errors import LgadError
 from resources.registry import CHAMPION, decide
 from resources.tracking import default_tracking
 
@@ -45,3 +46,17 @@ def test_equal_is_not_better(versions):
         network = folder / number / "artifacts" / "network"
         decide(tracking, "roads-enet", number, network, scorer({"1": 0.5, "2": 0.5}))
     assert champion(tracking) == "1"
+
+
+def test_champion_of_older_code_counts_with_its_recorded_score(versions):
+    tracking, folder = versions
+    networks = {number: folder / number / "artifacts" / "network" for number in "12"}
+    decide(tracking, "roads-enet", "1", networks["1"], scorer({"1": 0.5}))
+
+    def score(network):
+        if (network / "weights.safetensors").read_text() == "1":
+            raise LgadError("the weights do not fit the network")
+        return 0.6
+
+    decision = decide(tracking, "roads-enet", "2", networks["2"], score)
+    assert decision.promoted and decision.champion_f1 == 0.5 and "as recorded" in decision.reason
