@@ -130,7 +130,7 @@ def decide(
 def _score_champion(
     tracking: MlflowTracking, name: str, version: str, score: Callable[[Path], float]
 ) -> tuple[float, str]:
-    """F1 of the version in use, and a word on it where today's code no longer loads what it was trained as."""
+    """F1 of the version in use, and a word on it where today's code no longer loads it."""
     try:
         return score(_network_of(tracking, name, version)), ""
     except LgadError:
