@@ -61,7 +61,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     log_every: int = Field(default=20, ge=1)
     validate_every: int = Field(default=200, ge=1)
-    checkpoint_seconds: float = Field(default=10.0, ge=0)
+    checkpoint_seconds: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Self:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.files import atomic_path
+from lgad_pipeline.training.packing import pack, unpack
 
 Metrics = dict[str, float]
 
@@ -64,14 +65,14 @@ class TrainingState:
             "sums": self.sums,
         }
         with atomic_path(path) as beside:
-            torch.save(content, beside)
+            torch.save(pack(content), beside)
 
     def restore(self, path: Path, fingerprint: str) -> bool:
         """Take up a checkpoint; False if there is none, or if it belongs to a training with other inputs."""
         if not path.is_file():
             return False
         device = next(self.network.parameters()).device
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = unpack(torch.load(path, map_location="cpu", weights_only=True), device)
         if content["fingerprint"] != fingerprint:
             return False
         self.network.load_state_dict(content["network"])
