@@ -31,8 +31,7 @@ TRAINING_CODE = code_version("models", "distillation", "training", "data/loader.
     code_version=TRAINING_CODE,
     description="""The teacher: a network that is given the label map as planes (background, four slots) and
 reproduces it. Nothing but the lanes can hold its attention, which is what the student with LGAD mimics
-(Hou et al., *Learning Lightweight Lane Detection CNNs by Self Attention Distillation*, ICCV 2019; Liu et
-al., *Lane Detection with Label Guided Attention Distillation*).
+(Liu and Zhu, *Label-guided attention distillation for lane segmentation*, Neurocomputing 438, 2021).
 
 Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
 )
