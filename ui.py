@@ -32,6 +32,8 @@ def main(
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
     os.environ["LGAD_DAGSTER_UI"] = f"http://localhost:{port}"
     os.environ["LGAD_MLFLOW_UI"] = f"http://localhost:{mlflow_port}"
+    # Its evaluation jobs are for language models; here they would be ten idle processes.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     servers: dict[str, subprocess.Popen] = {}
     try:
         Settings.from_environment()
