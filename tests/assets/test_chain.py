@@ -8,7 +8,6 @@ from pathlib import Path
 import dagster as dg
 import mlflow
 import pytest
-import torch
 
 import demo
 from assets.partitions import grid_key
@@ -72,8 +71,6 @@ def aliased(client: mlflow.MlflowClient, alias: str) -> str:
 def chain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chain")
     (folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # batches of four small images are no work to share
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
         patch.setenv("DAGSTER_HOME", str(folder))
@@ -84,7 +81,6 @@ def chain(tmp_path_factory):
         with dg.DagsterInstance.get() as instance:
             project = Project(file=os.environ["LGAD_SETTINGS"])
             yield Chain(folder, project.place("synthetic", "enet"), instance)
-    torch.set_num_threads(threads)
 
 
 def test_every_asset_shows_what_it_holds(chain):

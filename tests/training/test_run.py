@@ -130,8 +130,7 @@ def test_a_killed_training_goes_on_where_it_was(shards: Path, tmp_path: Path) ->
     config = CONFIG.model_copy(update={"steps": 16, "validate_every": 100})
     train_student(config, SPEC, shards, tmp_path / "whole", AUGMENTATION, device="cpu")
     words = [config.model_dump_json(), SPEC.model_dump_json(), str(shards), str(tmp_path / "cut")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", TRAINING, *words], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", TRAINING, *words])
     while not (tmp_path / "cut" / "checkpoint.pt").exists():
         assert process.poll() is None, "the training ended before its first checkpoint"
         time.sleep(0.005)

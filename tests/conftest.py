@@ -1,0 +1,4 @@
+import os
+
+# Networks this small train fastest on one thread, also where the cores are busy. Torch reads it when it is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
