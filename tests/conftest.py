@@ -1,4 +1,4 @@
 import os
 
-# Networks this small train fastest on one thread, also where the cores are busy. Torch reads it when it is loaded.
+# Networks this small train fastest on one thread, also where the cores are busy. Torch reads it when loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
