@@ -1,10 +1,12 @@
 """Lane geometry timed against plain implementations: every mask, every lane, on a full canvas.
 
-    python benchmarks/geometry.py [--frames 300] [--official EVALUATE] [--full-list FILE]
+    python benchmarks/geometry.py [--frames 300] [--official EVALUATE] [--official-labels GENERATE]
+                                  [--full-list FILE]
 
-The annotations and predictions are made up, 2.4 lanes a frame on each side. `--official` names a
-lane_evaluation binary to time on the same files; `--full-list` evaluates made-up lanes for every entry of a
-list on all cores. One core is used unless said otherwise.
+The annotations and predictions are made up, 2.4 lanes a frame on each side. `--official` and
+`--official-labels` name binaries of lane_evaluation and seg_label_generate to time on the same files;
+`--full-list` evaluates made-up lanes for every entry of a list on all cores. Otherwise one core is used, and
+the figures are its processor time: the least of three rounds, programs in turn.
 """
 
 import argparse
@@ -12,14 +14,14 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lgad_pipeline.evaluation.culane import evaluate
+from lgad_pipeline.evaluation.culane import LaneScores, evaluate
 from lgad_pipeline.evaluation.matching import match
 from lgad_pipeline.lanes.files import lane_file, read_lanes, read_list, write_lanes
 from lgad_pipeline.lanes.raster import pixels
@@ -82,16 +84,72 @@ def plain_labels(root: Path, frames: list[str]) -> None:
         cv2.imwrite(str(root / f"{number}.png"), picture)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+def spent(*runs: Callable[[], object]) -> list[float]:
+    """Processor seconds of each run and its child processes, the least of three rounds in turn."""
+    rounds = [[_processor_seconds(run) for run in runs] for _ in range(3)]
+    return [min(times) for times in zip(*rounds, strict=True)]
+
+
+def _processor_seconds(run: Callable[[], object]) -> float:
+    before = _processor_time()
     run()
-    return time.perf_counter() - begin
+    return _processor_time() - before
+
+
+def _processor_time() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def time_evaluation(root: Path, frames: list[str], official: Path | None) -> None:
+    def ours() -> LaneScores:
+        return evaluate(root / "anno", root / "pred", {"all": frames}, workers=1)
+
+    few = frames[:64]
+    assert plain_evaluation(root, few) == ours().frames["tp_0.5"][: len(few)].sum()
+    words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
+    words += ["-w", "30", "-t", "0.5", "-c", "1640", "-r", "590"]
+    times = spent(ours, *_official(official, words))
+    report("evaluation", len(frames), times, spent(lambda: plain_evaluation(root, few))[0] / len(few))
+
+
+def time_label_maps(root: Path, frames: list[str], official: Path | None) -> None:
+    def ours() -> None:
+        rasterize(root / "anno", frames, root / "out", workers=1)
+
+    few = frames[:64]
+    words = ["-m", "imgLabel", "-w", "16", "-l", root / "l.txt", "-d", root / "anno", "-o", root / "official"]
+    times = spent(ours, *_official(official, words))
+    report("label maps", len(frames), times, spent(lambda: plain_labels(root, few))[0] / len(few))
+
+
+def _official(binary: Path | None, words: Sequence[str | Path]) -> list[Callable[[], object]]:
+    if binary is None:
+        return []
+    return [lambda: subprocess.run([binary.resolve(), *words], capture_output=True, check=True)]
+
+
+def report(name: str, frames: int, times: list[float], plain: float) -> None:
+    ours, *official = (seconds / frames for seconds in times)
+    line = f"{name}: {1e3 * ours:.2f} ms a frame; plain {1e3 * plain:.2f}, {plain / ours:.1f} x"
+    print(line + "".join(f"; official {1e3 * one:.2f}, {one / ours:.1f} x" for one in official))
+
+
+def time_full_list(root: Path, frames: list[str]) -> None:
+    write_lane_files(root, frames)
+    begin = time.perf_counter()
+    evaluate(root / "anno", root / "pred", {"all": frames})
+    seconds = time.perf_counter() - begin
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, child = (resource.getrusage(one).ru_maxrss / 1024 for one in who)
+    print(f"{len(frames)} frames on all cores: {seconds:.1f} s; {own:.0f} MB here, {child:.0f} MB a worker")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--official", type=Path)
+    parser.add_argument("--official-labels", type=Path)
     parser.add_argument("--full-list", type=Path)
     choice = parser.parse_args()
     cv2.setNumThreads(1)
@@ -99,33 +157,11 @@ def main() -> None:
         root = Path(folder)
         frames = [f"d/{number:05d}.jpg" for number in range(choice.frames)]
         write_lane_files(root, frames)
-        scores = evaluate(root / "anno", root / "pred", {"all": frames[:64]}, workers=1)  # warm up
-        ours = seconds(lambda: evaluate(root / "anno", root / "pred", {"all": frames}, workers=1))
-        plain = seconds(lambda: plain_evaluation(root, frames[:64])) / 64 * len(frames)
-        assert plain_evaluation(root, frames[:64]) == scores.scores["all"][0.5].tp
-        each = 1e3 / len(frames)
-        print(
-            f"evaluation: {ours * each:.2f} ms a frame; full canvas {plain * each:.2f}, {plain / ours:.1f} x"
-        )
-        if choice.official:
-            (root / "l.txt").write_text("".join(f"/{frame}\n" for frame in frames))
-            words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
-            command = [choice.official, *words, "-w", "30", "-t", "0.5", "-c", "1640", "-r", "590"]
-            official = seconds(lambda: subprocess.run(command, capture_output=True, check=True))
-            print(f"            lane_evaluation {official * each:.2f} ms a frame, {official / ours:.1f} x")
-        ours = seconds(lambda: rasterize(root / "anno", frames, root / "out", workers=1))
-        plain = seconds(lambda: plain_labels(root, frames))
-        print(f"label maps: {ours * each:.2f} ms a frame; plain {plain * each:.2f}, {plain / ours:.1f} x")
+        (root / "l.txt").write_text("".join(f"/{frame}\n" for frame in frames))
+        time_evaluation(root, frames, choice.official)
+        time_label_maps(root, frames, choice.official_labels)
         if choice.full_list:
-            frames = read_list(choice.full_list)
-            write_lane_files(root / "full", frames)
-            spent = seconds(lambda: evaluate(root / "full/anno", root / "full/pred", {"all": frames}))
-            who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            own, child = (resource.getrusage(one).ru_maxrss / 1024 for one in who)
-            print(
-                f"{len(frames)} frames on all cores: {spent:.1f} s; "
-                f"{own:.0f} MB here, {child:.0f} MB a worker"
-            )
+            time_full_list(root / "full", read_list(choice.full_list))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         try:
             yield beside
             beside.replace(path)
-        finally:
+        except BaseException:
             beside.unlink(missing_ok=True)
+            raise
     except PermissionError as error:
         raise LgadError(
             f"{path} cannot be written ({error.strerror}); give write permission or choose another folder."

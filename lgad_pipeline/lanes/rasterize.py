@@ -10,11 +10,12 @@ import numpy as np
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.lanes.changes import label_changes
 from lgad_pipeline.lanes.chunks import map_chunks
 from lgad_pipeline.lanes.files import SetAside, lane_file, parse_lanes, resolve_inside
-from lgad_pipeline.lanes.png import encode_png
-from lgad_pipeline.lanes.raster import LABEL_WIDTH, label_map
-from lgad_pipeline.lanes.slots import RULE_SIZE, assign_slots
+from lgad_pipeline.lanes.png import encode_pngs
+from lgad_pipeline.lanes.raster import LABEL_WIDTH
+from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,21 @@ def _rasterize_files(
     """Existence flags of the frames, None without a lane file; and the bad lines."""
     cv2.setNumThreads(1)
     set_aside: list[SetAside] = []
-    existence: list[np.ndarray | None] = []
-    for frame in frames:
-        path = lane_file(annotations, frame)
-        try:
-            lanes = parse_lanes(path.read_bytes(), path, None if strict else set_aside)
-        except OSError as error:
-            if strict or not isinstance(error, FileNotFoundError):
-                raise LgadError(f"{path} cannot be read ({error.strerror}); correct the path.") from error
-            lanes = None
-        slots = assign_slots(lanes or [], frame_size)
+    files = [_read(lane_file(annotations, frame), None if strict else set_aside) for frame in frames]
+    slots = assign_frames([lanes or [] for lanes in files], frame_size)
+    pictures = encode_pngs(label_changes(slots, frame_size, lane_width), len(frames), frame_size)
+    for frame, picture in zip(frames, pictures, strict=True):
         with atomic_path(resolve_inside(output, _png(frame))) as beside:
-            beside.write_bytes(encode_png(label_map(slots, frame_size, lane_width)))
-        existence.append(None if lanes is None else slots.existence)
+            beside.write_bytes(picture)
+    existence = [None if lanes is None else one.existence for lanes, one in zip(files, slots, strict=True)]
     return existence, set_aside
+
+
+def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | None:
+    """Lanes of a file; None without the file, unless `set_aside` is None: that is an error then."""
+    try:
+        return parse_lanes(path.read_bytes(), path, set_aside)
+    except OSError as error:
+        if set_aside is not None and isinstance(error, FileNotFoundError):
+            return None
+        raise LgadError(f"{path} cannot be read ({error.strerror}); correct the path.") from error

@@ -6,10 +6,12 @@ stretched to that size first, and the resulting rows stretched back.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from lgad_pipeline.lanes.spline import ragged, sample_steps
+from lgad_pipeline.lanes.fit import evaluate, fit_polynomials, in_order
+from lgad_pipeline.lanes.spline import Ragged, ragged, sample_steps
 
 SLOTS = 4
 RULE_SIZE = (590, 1640)
@@ -44,57 +46,81 @@ class SlotLanes:
 
 
 @dataclass(frozen=True)
-class _RowLane:
-    """A lane brought to 35 points, and its x on the label rows."""
+class _RowLanes:
+    """Lanes of many frames, brought to 35 points, and their x on the label rows.
 
-    points: np.ndarray  # float32 (35, 2)
-    xs: np.ndarray  # float64 (35,), NaN outside rows begin .. end - 1
-    begin: int
-    end: int
-    crossing: float  # x of its least-squares line at the frame's bottom
+    Attributes:
+        frame: int (L,) ascending: the frame that a lane belongs to.
+        points: float32 (L, 35, 2).
+        xs: float64 (L, 35), NaN outside rows begin .. end - 1.
+        begin, end: int (L,).
+        crossing: float64 (L,) x of the least-squares lines at the frame's bottom.
+    """
+
+    frame: np.ndarray
+    points: np.ndarray
+    xs: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    crossing: np.ndarray
 
 
 def assign_slots(lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE) -> SlotLanes:
-    """Assign the annotated lanes of a frame to slots and sample them on the label rows.
+    """`assign_frames` for one frame."""
+    return assign_frames([lanes], frame_size)[0]
+
+
+def assign_frames(
+    frames: Sequence[Sequence[np.ndarray]], frame_size: tuple[int, int] = RULE_SIZE
+) -> list[SlotLanes]:
+    """Assign the annotated lanes of frames to slots and sample them on the label rows.
 
     Follows seg_label_generate (XingangPan): repeated points dropped, 35 spline points a lane, lanes ordered
     from left to right, double lines thinned out, slots by slope and position.
 
     Args:
-        lanes: float32 (N, 2) each, frame pixels, in any order and direction.
-        frame_size: (H, W) of the frame, pixels.
+        frames: the lanes of each frame, float32 (N, 2) each, frame pixels, in any order and direction.
+        frame_size: (H, W) of the frames, pixels.
     """
     scale = np.array([RULE_SIZE[1] / frame_size[1], RULE_SIZE[0] / frame_size[0]])
+    lanes = ragged([lane for frame in frames for lane in frame])
     if frame_size != RULE_SIZE:
-        lanes = [(lane * scale).astype(np.float32) for lane in lanes]
-    xs = np.full((SLOTS, len(ROWS)), np.nan)
-    existence = np.zeros(SLOTS, bool)
-    found = _thin_out(_row_lanes(_clean(lanes)))
-    for slot, lane in zip(_slots(found), found, strict=True):
-        if slot is not None:
-            xs[slot] = lane.xs / scale[0]
-            existence[slot] = lane.end - lane.begin >= 2
-    return SlotLanes(ROWS / scale[1], xs, existence)
+        lanes = Ragged((lanes.points * scale).astype(np.float32), lanes.offsets)
+    xs = np.full((len(frames), SLOTS, len(ROWS)), np.nan)
+    existence = np.zeros((len(frames), SLOTS), bool)
+    found = _row_lanes(*_clean(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])))
+    lane, slot = _in_slots(found)
+    xs[found.frame[lane], slot] = found.xs[lane] / scale[0]
+    existence[found.frame[lane], slot] = (found.end - found.begin)[lane] >= 2
+    return [SlotLanes(ROWS / scale[1], *both) for both in zip(xs, existence, strict=True)]
 
 
-def _clean(lanes: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _clean(lanes: Ragged, frame: np.ndarray) -> tuple[Ragged, np.ndarray]:
     """Lanes without near-repeated points, bottom first; those of one point or none are dropped."""
-    cleaned = []
-    for lane in lanes:
-        lane = _without_repeats(np.asarray(lane, np.float32))
-        if len(lane) >= 2:
-            cleaned.append(lane[np.argsort(-lane[:, 1], kind="stable")])
-    return cleaned
+    lane = lanes.lane
+    repeats = _repeats(np.diff(lanes.points, axis=0)) & (lane[1:] == lane[:-1])
+    kept = np.ones(len(lane), bool)
+    for i in np.unique(lane[1:][repeats]).tolist():
+        here = slice(lanes.offsets[i], lanes.offsets[i + 1])
+        kept[here] = _without_repeats(lanes.points[here])
+    counts = np.bincount(lane[kept], minlength=len(frame))
+    kept &= (counts >= 2)[lane]
+    points = lanes.points[kept]
+    points = points[np.lexsort((-points[:, 1], lane[kept]))]  # equal heights keep their order
+    offsets = np.concatenate([[0], np.cumsum(counts[counts >= 2])])
+    return Ragged(points, offsets), frame[counts >= 2]
 
 
 def _without_repeats(lane: np.ndarray) -> np.ndarray:
-    if not _repeats(np.diff(lane, axis=0)).any():
-        return lane
-    kept = [0]
+    """Which points of a lane are kept, bool (N,)."""
+    kept = np.zeros(len(lane), bool)
+    last = 0
+    kept[last] = True
     for i in range(1, len(lane)):
-        if not _repeats(lane[i] - lane[kept[-1]]):
-            kept.append(i)
-    return lane[kept]
+        if not _repeats(lane[i] - lane[last]):
+            last = i
+            kept[last] = True
+    return kept
 
 
 def _repeats(delta: np.ndarray) -> np.ndarray:
@@ -103,130 +129,122 @@ def _repeats(delta: np.ndarray) -> np.ndarray:
     return (np.sqrt(square[..., 0] + square[..., 1]) < 2) | (np.abs(delta[..., 1]) < 1)
 
 
-def _row_lanes(lanes: list[np.ndarray]) -> list[_RowLane]:
-    """Lanes long enough for 35 samples, from left to right, on the label rows."""
+def _row_lanes(lanes: Ragged, frame: np.ndarray) -> _RowLanes:
+    """Lanes long enough for 35 samples, on the label rows."""
     count = len(ROWS)
-    brought = []
-    for samples in sample_steps(ragged(lanes)):
-        if len(samples) >= count:
-            step = (len(samples) - 1.0) / (count - 1.0)
-            brought.append(samples[(np.arange(count) * step).astype(np.int64)])
-    dense = sample_steps(ragged(brought))
-    on_rows = [_on_rows(points, samples) for points, samples in zip(brought, dense, strict=True)]
-    return sorted(on_rows, key=lambda lane: lane.crossing)
+    samples = sample_steps(lanes)
+    sizes = np.diff(samples.offsets)
+    long = np.flatnonzero(sizes >= count)
+    step = (sizes[long] - 1.0) / (count - 1.0)
+    chosen = samples.offsets[long, None] + (np.arange(count) * step[:, None]).astype(np.int64)
+    points = samples.points[chosen]
+    dense = sample_steps(Ragged(points.reshape(-1, 2), count * np.arange(len(long) + 1)))
+    bottom, top = (
+        dense.points[at, 1].astype(np.float64) for at in (dense.offsets[:-1], dense.offsets[1:] - 1)
+    )
+    begin = _first(bottom[:, None] >= ROWS - _TOLERANCE)
+    sampled = np.arange(count) >= begin[:, None]
+    reached = _first(sampled & (top[:, None] > ROWS - _TOLERANCE))
+    sampled &= np.arange(count) < reached[:, None]
+    xs = _nearest(dense, sampled)
+    end = np.minimum(_first(xs <= _LEFTMOST), reached)
+    xs[np.arange(count) >= end[:, None]] = np.nan
+    # A lane that begins between two rows: its cubic fit reaches down to the lower one.
+    inside = (begin > 0) & (begin < count)
+    between = np.flatnonzero(inside & (bottom > ROWS[np.minimum(begin, count - 1)]))
+    begin[between] -= 1
+    cubics = fit_polynomials(points[between, :, 1], points[between, :, 0], 3)
+    xs[between, begin[between]] = evaluate(cubics, ROWS[begin[between]])
+    lines = fit_polynomials(points[..., 1], points[..., 0], 1)
+    crossing = evaluate(lines, np.full(len(long), float(RULE_SIZE[0])))
+    return _RowLanes(frame[long], points, xs, begin, end, crossing)
 
 
-def _on_rows(points: np.ndarray, samples: np.ndarray) -> _RowLane:
-    xs = np.full(len(ROWS), np.nan)
-    bottom, top = float(samples[0, 1]), float(samples[-1, 1])
-    begin = row = int(np.argmax(np.append(bottom >= ROWS - _TOLERANCE, True)))
-    if 0 < row < len(ROWS) and bottom > ROWS[row]:
-        # The lane begins between two rows: its cubic fit reaches down to the lower one.
-        begin = row - 1
-        xs[begin] = evaluate(fit_polynomial(points[:, 1], points[:, 0], 3), ROWS[begin])
-    reached = int(np.argmax(np.append(ROWS[row:] - _TOLERANCE < top, True)))
-    distance = np.abs(samples[:, 1].astype(np.float64) - ROWS[row : row + reached, None])
-    nearest = samples[distance.argmin(axis=1), 0].astype(np.float64)
-    gone = int(np.argmax(np.append(nearest <= _LEFTMOST, True)))
-    end = row + gone
-    xs[row:end] = nearest[:gone]
-    crossing = evaluate(fit_polynomial(points[:, 1], points[:, 0], 1), float(RULE_SIZE[0]))
-    return _RowLane(points, xs, begin, end, crossing)
+def _first(flags: np.ndarray) -> np.ndarray:
+    """Index of the first true one in each row, or the rows' length."""
+    return np.where(flags.any(axis=1), flags.argmax(axis=1), flags.shape[1])
 
 
-def fit_polynomial(xs: np.ndarray, ys: np.ndarray, degree: int) -> list[float]:
-    """Coefficients, constant first, of the least-squares polynomial y(x).
+def _nearest(samples: Ragged, wanted: np.ndarray) -> np.ndarray:
+    """The x of each lane's first sample nearest in y to the label rows wanted, bool (lanes, 35)."""
+    xs = np.full(wanted.shape, np.nan)
+    y, lane, last = samples.points[:, 1].astype(np.float64), samples.lane, samples.offsets[1:] - 1
+    climbing = (y[1:] < y[:-1]) | (lane[1:] != lane[:-1])
+    steady = np.bincount(lane[1:][~climbing], minlength=len(last)) == 0
+    # The samples of a lane that only climbs are passed in order: those above a row's y come first.
+    passed = np.clip(np.floor((ROWS[0] - y) / 10) + 1, 0, len(ROWS)).astype(np.int64)
+    places = (len(last), len(ROWS) + 1)
+    table = np.bincount(lane * places[1] + passed, minlength=places[0] * places[1])
+    above = table.reshape(places).cumsum(axis=1)[:, :-1]
+    lanes, row = np.nonzero(wanted & steady[:, None])
+    after = samples.offsets[lanes] + above[lanes, row]
+    before, after = np.maximum(after - 1, samples.offsets[lanes]), np.minimum(after, last[lanes])
+    nearer = np.abs(y[before] - ROWS[row]) <= np.abs(y[after] - ROWS[row])
+    xs[lanes, row] = samples.points[np.where(nearer, before, after), 0]
+    for i in np.flatnonzero(~steady):
+        here = slice(samples.offsets[i], samples.offsets[i + 1])
+        distance = np.abs(y[here] - ROWS[wanted[i], None])
+        xs[i, wanted[i]] = samples.points[here, 0][distance.argmin(axis=1)]
+    return xs
 
-    By the normal equations and Gaussian elimination with partial pivoting, summed in order: badly
-    conditioned, but then the label tool's rounding errors (which reach whole pixels) come out the same.
-    """
-    columns = [np.where(xs == 0, 0.0, 1.0)]
-    for _ in range(degree):
-        columns.append(columns[-1] * xs.astype(np.float64))
-    products = [[_dot(left, right) for right in columns] for left in columns]
-    return _solve(products, [_dot(column, ys.astype(np.float64)) for column in columns])
 
-
-def _dot(left: np.ndarray, right: np.ndarray) -> float:
-    # add.accumulate sums from the first to the last; np.dot and np.sum do not.
-    return float(np.add.accumulate(left * right)[-1])
-
-
-def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
-    size = len(right)
-    for i in range(size - 1):
-        pivot = max(range(i, size), key=lambda row: abs(matrix[row][i]))
-        matrix[i], matrix[pivot] = matrix[pivot], matrix[i]
-        right[i], right[pivot] = right[pivot], right[i]
-        if matrix[i][i] == 0:
-            continue
-        for row in range(i + 1, size):
-            factor = matrix[row][i] / matrix[i][i]
-            matrix[row][i] = factor
-            for column in range(i + 1, size):
-                matrix[row][column] -= factor * matrix[i][column]
-    for i in range(size):
-        for j in range(i):
-            right[i] += -matrix[i][j] * right[j]
+def _in_slots(lanes: _RowLanes) -> tuple[np.ndarray, np.ndarray]:
+    """The lanes (index) that have a slot, and their slots."""
+    bounds = np.flatnonzero(np.diff(lanes.frame, prepend=-1, append=-1)).tolist()
+    crossing = lanes.crossing.tolist()
+    order = [
+        lane
+        for begin, end in pairwise(bounds)
+        for lane in sorted(range(begin, end), key=crossing.__getitem__)
+    ]
+    doubled = _doubled(lanes, np.array(order, np.int64))
     with np.errstate(divide="ignore", invalid="ignore"):
-        for i in range(size - 1, -1, -1):
-            diagonal = np.float64(matrix[i][i])
-            value = right[i] / diagonal
-            for j in range(i + 1, size):
-                value += -matrix[i][j] * right[j] / diagonal
-            right[i] = float(value)
-    return right
+        rise = lanes.points[:, 0] - lanes.points[:, -1]
+        leans_right = (rise[:, 1] / rise[:, 0] < 0).tolist()
+        step = lanes.points[:, 1] - lanes.points[:, 0]
+        slope = (step[:, 0] / step[:, 1]).tolist()
+    chosen, slots = [], []
+    for begin, end in pairwise(bounds):
+        left_over = _thin_out(order[begin:end], doubled[begin : end - 1], leans_right)
+        split = _split([slope[lane] for lane in left_over], [crossing[lane] for lane in left_over])
+        for n, lane in enumerate(left_over):
+            if 0 <= n - split + 2 < SLOTS:
+                chosen.append(lane)
+                slots.append(n - split + 2)
+    return np.array(chosen, np.int64), np.array(slots, np.int64)
 
 
-def evaluate(coefficients: list[float], x: float) -> float:
-    """The polynomial's value at `x`, which is not 0, summed from the constant up."""
-    total, power = 0.0, 1.0
-    for coefficient in coefficients:
-        total += coefficient * power
-        power *= x
-    return total
+def _doubled(lanes: _RowLanes, order: np.ndarray) -> list[bool]:
+    """For each lane in order but the last: it and its right neighbour are one line painted twice."""
+    left, right = order[:-1], order[1:]
+    begin = np.maximum(lanes.begin[left], lanes.begin[right])
+    shared = np.minimum(lanes.end[left], lanes.end[right]) - begin
+    row = np.arange(len(ROWS)) - begin[:, None]
+    inside = (row >= 0) & (row < shared[:, None])
+    total = in_order(np.where(inside, lanes.xs[right] - lanes.xs[left], 0.0))
+    return (np.where(shared > 0, total / np.maximum(shared, 1), _APART) < _DOUBLE_LINE).tolist()
 
 
-def _thin_out(lanes: list[_RowLane]) -> list[_RowLane]:
+def _thin_out(lanes: list[int], doubled: list[bool], leans_right: list[bool]) -> list[int]:
     """Drop one lane of each double line: the one that leans towards the other as it goes up."""
     left_over = list(lanes)
     dropped = 0
-    for n in range(1, len(lanes)):
-        if _gap(lanes[n - 1], lanes[n]) < _DOUBLE_LINE:
-            left = left_over[n - 1 - dropped].points
-            rise = left[0] - left[-1]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                leans_right = rise[1] / rise[0] < 0
-            del left_over[n - 1 - dropped if leans_right else n - dropped]
+    for n, double in enumerate(doubled):
+        if double:
+            left = n - dropped
+            del left_over[left if leans_right[left_over[left]] else left + 1]
             dropped += 1
     return left_over
 
 
-def _gap(left: _RowLane, right: _RowLane) -> float:
-    begin, end = max(left.begin, right.begin), min(left.end, right.end)
-    if begin >= end:
-        return _APART
-    return _dot(np.ones(end - begin), right.xs[begin:end] - left.xs[begin:end]) / (end - begin)
-
-
-def _slots(lanes: list[_RowLane]) -> list[int | None]:
-    """The slot of each lane, in order from left to right; None: more lanes than slots on its side."""
-    if len(lanes) == 2:
-        return [1, 2]
-    split = _split(lanes)
-    slots = [n - split + 2 for n in range(len(lanes))]
-    return [slot if 0 <= slot < SLOTS else None for slot in slots]
-
-
-def _split(lanes: list[_RowLane]) -> int:
-    """How many lanes lie to the left of the car."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rise = np.array([lane.points[1] - lane.points[0] for lane in lanes]).reshape(-1, 2)
-        slope = rise[:, 0] / rise[:, 1]
-    for n in range(1, len(lanes)):
+def _split(slope: list[float], crossing: list[float]) -> int:
+    """How many of a frame's lanes, from left to right, lie to the left of the car."""
+    if len(slope) == 2:
+        return 1
+    for n in range(1, len(slope)):
         if slope[n - 1] <= 0 and slope[n] > 0:
             return n
-    for n, lane in enumerate(lanes):
-        if lane.crossing > RULE_SIZE[1] * 0.5:
+    for n, x in enumerate(crossing):
+        if x > RULE_SIZE[1] * 0.5:
             return n
-    return len(lanes)
+    return len(slope)

@@ -144,7 +144,7 @@ def sample_times(lanes: Ragged, times: int = 50) -> Ragged:
     """
     pieces = segments(lanes)
     t = (pieces.h / times)[:, None] * np.arange(times)
-    return _join(lanes, (np.diff(lanes.offsets) - 1) * times, pieces, slice(None), t)
+    return _join(lanes, (np.diff(lanes.offsets) - 1) * times, pieces, np.arange(len(t)), t)
 
 
 def sample_steps(lanes: Ragged) -> Ragged:
@@ -165,23 +165,24 @@ def sample_steps(lanes: Ragged) -> Ragged:
     return _join(lanes, samples, pieces, segment, t[:, None])
 
 
-def _join(
-    lanes: Ragged, samples: np.ndarray, pieces: Segments, segment: np.ndarray | slice, t: np.ndarray
-) -> Ragged:
+def _join(lanes: Ragged, samples: np.ndarray, pieces: Segments, segment: np.ndarray, t: np.ndarray) -> Ragged:
     """Samples of the pieces chosen at t, (pieces, samples), and every lane's last point behind its own."""
     offsets = np.zeros(len(lanes.offsets), np.int64)
     np.cumsum(samples + 1, out=offsets[1:])
-    points = np.empty((offsets[-1], 2), np.float32)
-    last = np.zeros(len(points), bool)
-    last[offsets[1:] - 1] = True
+    points = np.empty((2, offsets[-1]), np.float32)  # x and y apart: that is how they are worked on
+    inner = np.ones(offsets[-1], bool)
+    inner[offsets[1:] - 1] = False
     square = t * t
     cube = square * t
     with np.errstate(invalid="ignore", over="ignore"):
         for axis in range(2):
-            a, b, c, d = (part[axis, segment, None] for part in (pieces.a, pieces.b, pieces.c, pieces.d))
-            points[~last, axis] = (a + b * t + c * square + d * cube).ravel()
-    points[last] = lanes.points[lanes.offsets[1:] - 1]
-    return Ragged(points, offsets)
+            total = pieces.b[axis].take(segment)[:, None] * t
+            total += pieces.a[axis].take(segment)[:, None]
+            for factor, power in ((pieces.c, square), (pieces.d, cube)):
+                total += factor[axis].take(segment)[:, None] * power
+            points[axis, inner] = total.ravel()
+    points[:, ~inner] = lanes.points[lanes.offsets[1:] - 1].T
+    return Ragged(points.T, offsets)
 
 
 def _with_midpoints(lanes: Ragged) -> Ragged:

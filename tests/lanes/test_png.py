@@ -1,13 +1,34 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from lgad_pipeline.lanes.png import encode_png
+from lgad_pipeline.lanes.png import Changes, encode_pngs
 
 
-@pytest.mark.parametrize("first", [0, 1, 16, 40, 59, 60])
-def test_opencv_reads_back_what_was_written(first: int):
-    picture = np.random.default_rng(first).integers(0, 5, (60, 33)).astype(np.uint8)
-    picture[:first] = 0
-    again = cv2.imdecode(np.frombuffer(encode_png(picture), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert again is not None and np.array_equal(again, picture)
+def changes_of(pictures: np.ndarray) -> Changes:
+    padded = np.pad(pictures.astype(np.int64), ((0, 0), (0, 0), (1, 1)))
+    picture, row, column = np.nonzero(np.diff(padded))
+    return Changes(picture, row, column, padded[picture, row, column + 1])
+
+
+@pytest.mark.parametrize("size", [(60, 33), (7, 1), (3, 700), (1, 9)])
+def test_opencv_and_pillow_read_back_what_was_written(size: tuple[int, int]):
+    rng = np.random.default_rng(size[0])
+    pictures = rng.integers(0, 5, (6, *size)).astype(np.uint8)
+    pictures[1] = 0
+    pictures[2, : size[0] // 2] = 0
+    pictures[3:5] = np.sort(pictures[3:5], axis=2)  # long runs
+    pictures[5] = 4
+    for picture, content in zip(pictures, encode_pngs(changes_of(pictures), 6, size), strict=True):
+        again = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert again is not None and np.array_equal(again, picture)
+        assert np.array_equal(np.array(Image.open(io.BytesIO(content))), picture)
+
+
+def test_runs_of_every_length():
+    pictures = (np.arange(600) < np.arange(1, 600)[:, None]).astype(np.uint8)[None] * 3
+    (content,) = encode_pngs(changes_of(pictures), 1, pictures.shape[1:])
+    assert np.array_equal(np.array(Image.open(io.BytesIO(content))), pictures[0])

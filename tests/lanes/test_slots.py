@@ -6,7 +6,7 @@ import pytest
 
 from lgad_pipeline.lanes.files import read_lanes
 from lgad_pipeline.lanes.raster import label_map
-from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_slots, fit_polynomial
+from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames, assign_slots
 
 
 def test_label_maps_and_existence_are_the_official_tools(seg_labels: Path):
@@ -77,10 +77,13 @@ def test_later_slots_lie_on_top():
     assert picture[420, 700] == 3 and picture[580, 512] == 2
 
 
-def test_the_fit_is_the_least_squares_polynomial():
-    rng = np.random.default_rng(0)
-    xs, ys = np.sort(rng.uniform(-1, 1, 35)), rng.normal(size=35)
-    for degree in (1, 3):
-        np.testing.assert_allclose(
-            fit_polynomial(xs, ys, degree), np.polyfit(xs, ys, degree)[::-1], rtol=1e-8
-        )
+def test_frames_do_not_disturb_each_other(seg_labels: Path):
+    files = sorted((seg_labels / "annotations").rglob("*.lines.txt"))[:12]
+    frames = [read_lanes(file) for file in files]
+    frames[3] = [np.repeat(lane, 2, axis=0)[::-1] for lane in frames[3]]
+    frames[5] = [lane[:, ::-1] for lane in frames[5]]  # back and forth
+    for size in ((590, 1640), (720, 1280)):
+        for lanes, together in zip(frames, assign_frames(frames, size), strict=True):
+            alone = assign_slots(lanes, size)
+            assert np.array_equal(alone.xs, together.xs, equal_nan=True)
+            assert np.array_equal(alone.existence, together.existence)
