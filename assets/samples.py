@@ -75,7 +75,7 @@ def look(folder: Path, sample: "Sample", layers: Sequence[str]) -> tuple[np.ndar
     import torch
 
     from lgad_pipeline.data.loader import normalize
-    from lgad_pipeline.distillation.teacher import label_planes
+    from lgad_pipeline.distillation.teacher import label_form, label_planes
     from lgad_pipeline.inference.attention import network_attention
     from lgad_pipeline.models.store import load_network
 
@@ -83,7 +83,7 @@ def look(folder: Path, sample: "Sample", layers: Sequence[str]) -> tuple[np.ndar
     if spec.in_channels == 3:
         planes = normalize(torch.from_numpy(sample.image).permute(2, 0, 1)[None])
     else:
-        planes = label_planes(torch.from_numpy(sample.label)[None], spec.slots)
+        planes = label_planes(torch.from_numpy(sample.label)[None], spec.slots, label_form(spec))
     with torch.inference_mode():
         label = network(planes).logits[0].argmax(dim=0).to(torch.uint8).numpy()
     return label, network_attention(network, planes, layers)

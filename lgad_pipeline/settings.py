@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.synthetic.config import SyntheticConfig
-from lgad_pipeline.distillation.config import DistillationConfig
+from lgad_pipeline.distillation.config import DistillationConfig, LabelInputConfig, LogitsConfig, SadConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
+from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.training.config import TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -92,6 +93,10 @@ class NetworkChoice(_Entry):
     name: str = "enet"
     width: float = Field(default=1.0, gt=0)
 
+    def spec(self, image_size: tuple[int, int]) -> NetworkSpec:
+        """The network at a size (H, W) of its input, pixels."""
+        return NetworkSpec(name=self.name, width=self.width, image_size=image_size)
+
 
 class Recipe(_Entry):
     """How a student is made: the network, its teacher, the distillation, the way back to lanes.
@@ -100,17 +105,30 @@ class Recipe(_Entry):
         network: of the student, and of the teacher unless `teacher_network` says otherwise.
         teacher: training of the teacher.
         student: training of both students, alone and with LGAD; they differ in nothing but the distillation.
-        distillation: attention maps, mimicking paths and the weight of their loss.
+        teacher_network: of the teacher, where it is another than the student's.
+        teacher_input: what the teacher reads of a label map, and how that is spoiled in training.
+        distillation: LGAD: attention maps, mimicking paths and the weight of their loss.
+        sad: self attention distillation, for comparison.
+        logits: logits distillation, for comparison.
         augmentation: of the students' batches.
         decode: probability maps to lanes.
     """
 
     network: NetworkChoice = NetworkChoice()
+    teacher_network: NetworkChoice | None = None
     teacher: TrainingConfig
+    teacher_input: LabelInputConfig = LabelInputConfig()
     student: TrainingConfig
     distillation: DistillationConfig = DistillationConfig()
+    sad: SadConfig = SadConfig()
+    logits: LogitsConfig = LogitsConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     decode: DecodeConfig = DecodeConfig()
+
+    @property
+    def teachers_network(self) -> NetworkChoice:
+        """The teacher's network: its own, or the student's."""
+        return self.teacher_network or self.network
 
 
 class Settings(_Entry):

@@ -11,7 +11,6 @@ from lgad_pipeline.settings import Dataset, Recipe
 from resources.project import Place
 
 if TYPE_CHECKING:
-    from lgad_pipeline.models.spec import NetworkSpec
     from lgad_pipeline.training.run import TrainingResult
 
 Log = Callable[[dict[str, float], int], None]
@@ -39,10 +38,11 @@ class Trainer(dg.ConfigurableResource):
 
         return train_teacher(
             recipe.teacher,
-            network_spec(dataset, recipe),
+            recipe.teachers_network.spec(dataset.image_size),
             place.shards,
             place.teacher,
             recipe.augmentation,
+            recipe.teacher_input,
             log=log,
             device=self.device,
         )
@@ -51,23 +51,22 @@ class Trainer(dg.ConfigurableResource):
         self, dataset: Dataset, recipe: Recipe, place: Place, log: Log, *, teacher: Path | None
     ) -> "TrainingResult":
         """Train a student, alone or with the attention of a teacher."""
+        from lgad_pipeline.training.lessons import Lessons
         from lgad_pipeline.training.run import train_student
 
+        together = recipe.teachers_network.spec(dataset.image_size)
+        lessons = Lessons(
+            together if teacher and recipe.distillation.teacher == "together" else teacher,
+            recipe.distillation,
+            recipe.teacher_input,
+        )
         return train_student(
             recipe.student,
-            network_spec(dataset, recipe),
+            recipe.network.spec(dataset.image_size),
             place.shards,
             place.student_lgad if teacher else place.student_alone,
             recipe.augmentation,
-            teacher=teacher,
-            distillation=recipe.distillation,
+            lessons,
             log=log,
             device=self.device,
         )
-
-
-def network_spec(dataset: Dataset, recipe: Recipe) -> "NetworkSpec":
-    """The recipe's network at the size of the data set's images."""
-    from lgad_pipeline.models.spec import NetworkSpec
-
-    return NetworkSpec(name=recipe.network.name, width=recipe.network.width, image_size=dataset.image_size)

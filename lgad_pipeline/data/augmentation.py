@@ -57,9 +57,8 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
         _change_some(image, probability, change, generator)
     _change_light(image, config, generator)
     _add_noise(image, config.noise, generator)
-    return replace(
-        batch, image=image.clamp_(0, 1).mul_(255).round_().byte(), label=label, existence=existence
-    )
+    image = image.clamp_(0, 1).mul_(255).round_().byte()
+    return replace(batch, image=image, label=label, existence=existence, flipped=flipped)
 
 
 def flip_slots(label: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:

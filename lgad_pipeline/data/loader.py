@@ -25,12 +25,14 @@ class Batch:
         image: uint8 (B, 3, H, W), RGB.
         label: uint8 (B, H, W), 0 background, 1..4 slots.
         existence: float32 (B, 4), 1 where the slot holds a lane.
+        flipped: bool (B,), which frames augmentation has mirrored; None before it.
     """
 
     frames: list[str]
     image: torch.Tensor
     label: torch.Tensor
     existence: torch.Tensor
+    flipped: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`."""

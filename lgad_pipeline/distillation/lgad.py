@@ -1,14 +1,19 @@
 """Label-guided attention distillation: the student's attention is led to that of a teacher of label maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from lgad_pipeline.distillation.attention import attention_map, divergence
+from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.distillation.attention import divergence
 from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
+from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import FrozenTeacher, label_planes
+from lgad_pipeline.distillation.teacher import taken
+
+AttentionSource = Callable[[Batch], dict[str, torch.Tensor]]
+"""Gives the teacher's attention maps (B, h, w) by layer for the label maps of a batch."""
 
 
 class LgadLoss:
@@ -19,35 +24,26 @@ class LgadLoss:
     Args:
         student: the network that is trained; tapped, otherwise unchanged. Set up the loss before the student
             is compiled or wrapped for distribution.
-        teacher: a trained network of label maps; it is frozen here and must be on the student's device.
+        source: the teacher's attention; it has the layers that the paths name.
         paths: mimicking paths, at least one.
-        config: maps, normalization and divergence.
-        slots: lane slots of the label maps.
+        config: maps, normalization, divergence and schedule.
     """
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module,
+        source: AttentionSource,
         paths: Sequence[MimickingPath],
         config: DistillationConfig,
-        slots: int,
     ) -> None:
+        self.source = source
         self.paths = tuple(paths)
         self.config = config
-        self.slots = slots
-        self.teacher = FrozenTeacher(teacher)
-        self.student_taps = Taps(student, [path.student for path in self.paths])
-        self.teacher_taps = Taps(teacher, [path.teacher for path in self.paths])
+        self.taps = Taps(student, [path.student for path in self.paths])
 
-    def __call__(self, label: torch.Tensor) -> torch.Tensor:
-        """Return sum over paths of path weight x divergence, one number, after the student's forward.
-
-        Args:
-            label: (B, H, W), integers, the label maps of the images that the student has just seen.
-        """
-        self.teacher(label_planes(label, self.slots).contiguous(memory_format=torch.channels_last))
-        student, teacher = self._maps(self.student_taps), self._maps(self.teacher_taps)
+    def __call__(self, seen: Seen) -> torch.Tensor:
+        """Return sum over paths of path weight x divergence, one number."""
+        teacher, student = self.source(seen.batch), taken(self.taps, self.config)
         terms = [
             path.weight
             * divergence(
@@ -60,9 +56,3 @@ class LgadLoss:
             for path in self.paths
         ]
         return torch.stack(terms).sum()
-
-    def _maps(self, taps: Taps) -> dict[str, torch.Tensor]:
-        return {
-            layer: attention_map(features, self.config.reduction, self.config.power)
-            for layer, features in taps.take().items()
-        }

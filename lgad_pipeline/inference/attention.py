@@ -11,7 +11,7 @@ from lgad_pipeline.data.loader import normalize
 from lgad_pipeline.data.shards import Sample
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import label_planes
+from lgad_pipeline.distillation.teacher import label_form, label_planes
 from lgad_pipeline.inference.overlays import contact_sheet, draw_attention, draw_label_map
 from lgad_pipeline.models.store import load_network
 
@@ -51,7 +51,7 @@ def attention_sheet(
     """
     network, spec = load_network(teacher)
     image = normalize(torch.from_numpy(sample.image).permute(2, 0, 1)[None])
-    label = label_planes(torch.from_numpy(sample.label)[None], spec.slots)
+    label = label_planes(torch.from_numpy(sample.label)[None], spec.slots, label_form(spec))
     maps = {"teacher": network_attention(network, label, layers)}
     for name, folder in students.items():
         maps[name] = network_attention(load_network(folder)[0], image, layers)

@@ -8,7 +8,7 @@ class NetworkSpec(BaseModel):
 
     Attributes:
         name: a network of this package, or the import path of one's own class, `package.module:Class`.
-        in_channels: input planes; 3 for RGB frames. A teacher gets slots + 1, see `for_labels`.
+        in_channels: input planes; 3 for RGB frames. A teacher's depend on what it reads of a label map.
         slots: lane slots, without the background.
         image_size: (H, W) of the input, pixels.
         width: multiplies the channels of every layer.
@@ -21,7 +21,3 @@ class NetworkSpec(BaseModel):
     slots: int = Field(default=4, ge=1)
     image_size: tuple[int, int] = (288, 800)
     width: float = Field(default=1.0, gt=0)
-
-    def for_labels(self) -> "NetworkSpec":
-        """Return the same network with a label map as input, one plane a class."""
-        return self.model_copy(update={"in_channels": self.slots + 1})

@@ -1,37 +1,37 @@
 """From shards to a trained network in a folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel
 
 import lgad_pipeline
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
 from lgad_pipeline.data.loader import Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.config import DistillationConfig, default_paths
-from lgad_pipeline.distillation.lgad import LgadLoss
+from lgad_pipeline.distillation.config import LabelInputConfig
+from lgad_pipeline.distillation.stored import check_geometry
+from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
-from lgad_pipeline.models.registry import attention_layers, build
+from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import load_network, save_network
+from lgad_pipeline.models.store import save_network
 from lgad_pipeline.training.config import TrainingConfig
 from lgad_pipeline.training.fit import Log, TrainingData, fit
-from lgad_pipeline.training.tasks import StudentTask, Task, TeacherTask
+from lgad_pipeline.training.lessons import TRAINING, Lessons, Prepared, describe, fingerprint_of, set_lessons
+from lgad_pipeline.training.tasks import TeacherTask
 
 Device = Literal["auto", "cpu", "cuda"]
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.parquet"
-TRAINING = "training.json"
 # What decides the weights beside the settings and the data, relative to the package.
 _CODE = ("models", "distillation", "training")
 _GEOMETRY = ("flip", "rotation", "scale", "shift_x", "shift_y", "min_lane_pixels")
@@ -56,12 +56,24 @@ class TrainingResult:
     reused: bool
 
 
+@dataclass(frozen=True)
+class _Job:
+    config: TrainingConfig
+    spec: NetworkSpec
+    shards: Path
+    output: Path
+    augmentation: AugmentationConfig
+    description: Mapping[str, Any]
+    prepare: Callable[[torch.nn.Module, ShardSet, torch.device], Prepared]
+
+
 def train_teacher(
     config: TrainingConfig,
     spec: NetworkSpec,
     shards_folder: Path,
     output: Path,
     augmentation: AugmentationConfig,
+    label_input: LabelInputConfig | None = None,
     log: Log | None = None,
     device: Device = "auto",
 ) -> TrainingResult:
@@ -69,24 +81,26 @@ def train_teacher(
 
     Args:
         config: see `TrainingConfig`.
-        spec: the student's network or another; its input becomes the planes of a label map.
+        spec: the student's network or another; its input becomes a label map.
         shards_folder: packed data set.
         output: folder of the result.
         augmentation: of the batches; only its geometry matters here.
+        label_input: what the teacher reads of a label map; None for `LabelInputConfig()`.
         log: called with the metrics and the step.
         device: `auto` takes a GPU if there is one.
 
     Raises:
         LgadError: shards are missing or do not fit the network, or a loss is not finite.
     """
-    spec = spec.for_labels()
+    reads = label_input or LabelInputConfig()
+    spec = teacher_spec(spec, reads.form)
+    description = {"label_input": reads.model_dump(mode="json")}
 
-    def make_task(student: torch.nn.Module, place: torch.device) -> Task:
-        return TeacherTask(config, spec.slots)
+    def prepare(network: torch.nn.Module, shards: ShardSet, place: torch.device) -> Prepared:
+        return network, TeacherTask(config, spec.slots, reads)
 
-    settings: dict[str, BaseModel] = {"training": config, "network": spec}
-    geometry = _geometry(augmentation)
-    return _train(settings, geometry, make_task, shards_folder, output, "", log, device)
+    job = _Job(config, spec, shards_folder, output, _geometry(augmentation), description, prepare)
+    return _train(job, log, device)
 
 
 def train_student(
@@ -95,14 +109,13 @@ def train_student(
     shards_folder: Path,
     output: Path,
     augmentation: AugmentationConfig,
-    teacher: Path | None = None,
-    distillation: DistillationConfig | None = None,
+    lessons: Lessons | None = None,
     log: Log | None = None,
     device: Device = "auto",
 ) -> TrainingResult:
-    """Train a student, alone or, with a teacher, by LGAD.
+    """Train a student, alone or with lessons.
 
-    The same seed gives both the same initial weights, batches, augmentation and dropout.
+    The same seed gives all of them the same initial weights, batches, augmentation and dropout.
 
     Args:
         config: see `TrainingConfig`.
@@ -110,74 +123,56 @@ def train_student(
         shards_folder: packed data set.
         output: folder of the result.
         augmentation: of the batches.
-        teacher: folder of a trained teacher, or None for a student alone.
-        distillation: how to distil; read only with a teacher.
+        lessons: what it learns from beside the labels; None for a student alone.
         log: called with the metrics and the step.
         device: `auto` takes a GPU if there is one.
 
     Raises:
-        LgadError: as `train_teacher`, and if a layer of a mimicking path does not exist.
+        LgadError: as `train_teacher`; a layer of a mimicking path does not exist; or stored attention does
+            not fit the augmentation.
     """
-    distillation = distillation or DistillationConfig()
-    settings: dict[str, BaseModel] = {"training": config, "network": spec}
-    teacher_fingerprint = ""
-    if teacher is not None:
-        settings["distillation"] = distillation
-        teacher_fingerprint = _fingerprint_of(teacher)
+    chosen = lessons or Lessons()
+    if chosen.teacher is not None and chosen.lgad.maps == "stored":
+        check_geometry(augmentation)
 
-    def make_task(student: torch.nn.Module, place: torch.device) -> Task:
-        if teacher is None:
-            return StudentTask(config)
-        teacher_network, _ = load_network(teacher)
-        teacher_network.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        paths = distillation.paths or default_paths(attention_layers(spec))
-        return StudentTask(config, LgadLoss(student, teacher_network, paths, distillation, spec.slots))
+    def prepare(network: torch.nn.Module, shards: ShardSet, place: torch.device) -> Prepared:
+        return set_lessons(network, spec, config, chosen, shards, place)
 
-    return _train(settings, augmentation, make_task, shards_folder, output, teacher_fingerprint, log, device)
+    job = _Job(config, spec, shards_folder, output, augmentation, describe(chosen), prepare)
+    return _train(job, log, device)
 
 
-def _train(
-    settings: dict[str, BaseModel],
-    augmentation: AugmentationConfig,
-    make_task: Callable[[torch.nn.Module, torch.device], Task],
-    shards_folder: Path,
-    output: Path,
-    teacher_fingerprint: str,
-    log: Log | None,
-    device: Device,
-) -> TrainingResult:
-    shards = ShardSet.open(shards_folder)
-    config, spec = settings["training"], settings["network"]
-    assert isinstance(config, TrainingConfig) and isinstance(spec, NetworkSpec)
+def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
+    shards, config, spec, output = ShardSet.open(job.shards), job.config, job.spec, job.output
     if tuple(shards.view.image_size) != spec.image_size:
         raise LgadError(
-            f"{shards_folder} holds images of {list(shards.view.image_size)} px but image_size of the "
+            f"{job.shards} holds images of {list(shards.view.image_size)} px but image_size of the "
             f"network is {list(spec.image_size)}; pack the shards again or correct the recipe."
         )
-    settings = settings | {"augmentation": augmentation}
+    settings = {"training": config, "network": spec, "augmentation": job.augmentation}
     description = {
         **{name: model.model_dump(mode="json") for name, model in settings.items()},
+        **job.description,
         "shards": shards.fingerprint,
-        "teacher": teacher_fingerprint,
         "code": _code_fingerprint(),
     }
     fingerprint = _digest(json.dumps(description, sort_keys=True).encode())
-    if (output / TRAINING).is_file() and _fingerprint_of(output) == fingerprint:
+    if (output / TRAINING).is_file() and fingerprint_of(output) == fingerprint:
         return _result(output, reused=True)
     loader = Loader(shards["train"], config.batch_size, config.seed)
     data = TrainingData(
         loader.batches,
-        lambda batch, step: augment(batch, augmentation, batch_generator(config.seed, step)),
+        lambda batch, step: augment(batch, job.augmentation, batch_generator(config.seed, step)),
         lambda: in_order(shards["val"], config.batch_size),
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         network = build(spec)
         fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
-        task = make_task(network, fabric.device)
-        state = fit(fabric, task, network, config, data, output / CHECKPOINT, fingerprint, log)
-    network.load_state_dict(state.final_weights())
-    save_network(output, network, spec)
+        learner, task = job.prepare(network, shards, fabric.device)
+        state = fit(fabric, task, learner, config, data, output / CHECKPOINT, fingerprint, log)
+    learner.load_state_dict(state.final_weights())
+    save_network(output, network, spec)  # of a pair the student alone
     with atomic_path(output / HISTORY) as beside:
         pd.DataFrame(state.history).astype({"step": "int64"}).to_parquet(beside, index=False)
     summary = {"fingerprint": fingerprint, "seconds": state.seconds, **description}
@@ -190,13 +185,6 @@ def _result(output: Path, reused: bool) -> TrainingResult:
     summary = json.loads((output / TRAINING).read_text(encoding="utf-8"))
     history = pd.read_parquet(output / HISTORY)
     return TrainingResult(output, summary["fingerprint"], summary["seconds"], history, reused)
-
-
-def _fingerprint_of(folder: Path) -> str:
-    try:
-        return json.loads((folder / TRAINING).read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError) as error:
-        raise LgadError(f"{folder / TRAINING} is missing or damaged; train that network again.") from error
 
 
 def _geometry(augmentation: AugmentationConfig) -> AugmentationConfig:

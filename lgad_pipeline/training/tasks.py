@@ -3,14 +3,16 @@
 A task names its losses, so that one loop trains both.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
 from torch import nn
 
 from lgad_pipeline.data.loader import Batch, normalize
-from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.distillation.teacher import label_planes
+from lgad_pipeline.distillation.config import LabelInputConfig
+from lgad_pipeline.distillation.lessons import Lesson, Seen
+from lgad_pipeline.distillation.teacher import JointAttention, label_planes, spoiled
 from lgad_pipeline.models.layers import LaneOutput
 from lgad_pipeline.training import losses
 from lgad_pipeline.training.config import TrainingConfig
@@ -35,17 +37,20 @@ class Task(Protocol):
 class TeacherTask:
     """Label map in, label map out (LGAD, section 3): the teacher attends to nothing but the lanes."""
 
-    def __init__(self, config: TrainingConfig, slots: int) -> None:
+    def __init__(
+        self, config: TrainingConfig, slots: int, label_input: LabelInputConfig | None = None
+    ) -> None:
         self.config = config
         self.slots = slots
+        self.label_input = label_input or LabelInputConfig()
 
     def inputs(self, batch: Batch) -> torch.Tensor:
-        """Return the label map as planes, (B, slots + 1, H, W)."""
-        return label_planes(batch.label, self.slots)
+        """Return what the teacher reads of the label map, unspoiled."""
+        return label_planes(batch.label, self.slots, self.label_input.form)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
         """Return `cross_entropy`, `iou` and, with an existence head, `existence`."""
-        return lane_losses(network(_fast(self.inputs(batch))), batch, self.config)
+        return lane_losses(network(_fast(spoiled(self.inputs(batch), self.label_input))), batch, self.config)
 
     def weights(self, step: int) -> dict[str, float]:
         """Return the weights of the configuration."""
@@ -53,30 +58,59 @@ class TeacherTask:
 
 
 class StudentTask:
-    """Frame in, label map out; with `lgad`, the attention of a teacher is mimicked besides."""
+    """Frame in, label map out; lessons besides.
 
-    def __init__(self, config: TrainingConfig, lgad: LgadLoss | None = None) -> None:
+    Args:
+        config: of the training.
+        lessons: by the name of their loss term, such as `attention`; none for a student alone.
+        teacher: learns in the same loop, from the same batches; its terms are called `teacher/<term>`.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        lessons: Mapping[str, Lesson] | None = None,
+        teacher: JointAttention | None = None,
+    ) -> None:
         self.config = config
-        self.lgad = lgad
+        self.lessons = dict(lessons or {})
+        self.teacher = teacher
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """Return the normalized image, (B, 3, H, W)."""
         return normalize(batch.image)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        """Return the terms of `TeacherTask` and, while the student distils, `attention`."""
-        terms = lane_losses(network(_fast(self.inputs(batch))), batch, self.config)
-        if self.weights(step).get("attention"):
-            assert self.lgad is not None
-            terms["attention"] = self.lgad(batch.label)
-        return terms
+        """Return the terms of `TeacherTask` and those of the lessons that are on at this step."""
+        planes = _fast(self.inputs(batch))
+        output = network(planes)  # before the teacher: students drop the same channels with one and without
+        terms = lane_losses(output, batch, self.config)
+        if self.teacher is not None:
+            theirs = lane_losses(self.teacher.learn(batch), batch, self.config)
+            terms |= {f"teacher/{name}": term for name, term in theirs.items()}
+        seen = Seen(batch, planes, output)
+        return terms | {
+            name: lesson(seen) for name, lesson in self.lessons.items() if lesson.config.weight_at(step)
+        }
 
     def weights(self, step: int) -> dict[str, float]:
-        """Return the weights of the configuration, that of `attention` by its schedule."""
+        """Return the weights of the configuration, those of the lessons by their schedules."""
         weights = lane_weights(self.config)
-        if self.lgad is not None:
-            weights["attention"] = self.lgad.config.weight_at(step)
-        return weights
+        if self.teacher is not None:
+            weights |= {f"teacher/{name}": weight for name, weight in weights.items()}
+        return weights | {name: lesson.config.weight_at(step) for name, lesson in self.lessons.items()}
+
+
+class Pair(nn.Module):
+    """A student and the teacher that is trained together with it; reads frames as the student does."""
+
+    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+
+    def forward(self, planes: torch.Tensor) -> LaneOutput:
+        """Run the student."""
+        return self.student(planes)
 
 
 def lane_losses(output: LaneOutput, batch: Batch, config: TrainingConfig) -> dict[str, torch.Tensor]:

@@ -5,16 +5,29 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, default_paths
+from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import FrozenTeacher, label_planes
+from lgad_pipeline.distillation.teacher import ComputedAttention, FrozenTeacher, label_planes, teacher_spec
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.models.layers import LaneOutput
 from lgad_pipeline.models.registry import attention_layers, build
 from lgad_pipeline.models.spec import NetworkSpec
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
+
+
+def lgad(student: nn.Module, teacher: nn.Module, paths, config: DistillationConfig) -> LgadLoss:
+    layers = [path.teacher for path in paths]
+    return LgadLoss(student, ComputedAttention(teacher, teacher_spec(SPEC), layers, config), paths, config)
+
+
+def seen(network: nn.Module, planes: torch.Tensor, label: torch.Tensor) -> Seen:
+    batch = Batch([str(number) for number in range(len(label))], torch.zeros(0), label, torch.zeros(0))
+    return Seen(batch, planes, network(planes))
 
 
 class Branching(nn.Module):
@@ -86,18 +99,18 @@ def test_label_planes() -> None:
 
 def test_teacher_stays_frozen_while_a_student_learns() -> None:
     torch.manual_seed(0)
-    student, teacher = build(SPEC), build(SPEC.for_labels())
+    student, teacher = build(SPEC), build(teacher_spec(SPEC))
     before = copy.deepcopy(teacher.state_dict())
     config = DistillationConfig()
-    loss = LgadLoss(student, teacher, default_paths(attention_layers(SPEC)), config, SPEC.slots)
-    parent = nn.ModuleList([student, loss.teacher])
+    loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), config)
+    assert isinstance(loss.source, ComputedAttention)
+    parent = nn.ModuleList([student, loss.source.teacher])
     optimizer = torch.optim.SGD((p for p in parent.parameters() if p.requires_grad), 0.1)
     weights = {name: value.clone() for name, value in student.named_parameters()}
     for _ in range(3):
         parent.train()
         assert student.training and not any(module.training for module in teacher.modules())
-        student(torch.rand(2, 3, 16, 32))
-        value = loss(torch.randint(0, 5, (2, 16, 32)))
+        value = loss(seen(student, torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -107,19 +120,49 @@ def test_teacher_stays_frozen_while_a_student_learns() -> None:
     assert not torch.equal(student.state_dict()[name], weights[name])
 
 
+class Toy(nn.Module):
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(planes, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout2d(0.5), nn.Conv2d(4, 5, 1)
+        )
+
+    def forward(self, planes: torch.Tensor) -> LaneOutput:
+        return LaneOutput(self.body(planes))
+
+
+def test_teacher_is_the_same_after_a_hundred_steps() -> None:
+    """No gradient, no drift of the batch norms, no dropout, though the optimizer was given all parameters."""
+    torch.manual_seed(0)
+    student, teacher = Toy(3), Toy(5)
+    before = copy.deepcopy(teacher.state_dict())
+    config = DistillationConfig(paths=(MimickingPath(student="body.2", teacher="body.2"),))
+    loss = lgad(student, teacher, config.paths, config)
+    parent = nn.ModuleList([student, loss.source.teacher])  # type: ignore[attr-defined]
+    optimizer = torch.optim.SGD(parent.parameters(), 0.1, weight_decay=0.1)
+    labels = torch.randint(0, 5, (2, 8, 8))
+    first = loss.source(seen(student, torch.rand(2, 3, 8, 8), labels).batch)["body.2"]
+    for _ in range(100):
+        parent.train()
+        optimizer.zero_grad()
+        loss(seen(student, torch.rand(2, 3, 8, 8), labels)).backward()
+        optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    assert torch.equal(loss.source(seen(student, torch.rand(2, 3, 8, 8), labels).batch)["body.2"], first)
+
+
 def test_loss_is_the_weighted_sum_over_paths_of_unequal_layers() -> None:
     torch.manual_seed(0)
-    student, teacher = build(SPEC).eval(), build(SPEC.for_labels()).eval()
+    student, teacher = build(SPEC).eval(), build(teacher_spec(SPEC)).eval()
     paths = [
         MimickingPath(student="encoder.stage1", teacher="encoder.stage3", weight=2.0),
         MimickingPath(student="encoder.stage3", teacher="encoder.stage3", weight=0.5),
     ]
     config = DistillationConfig(normalization="l2", divergence="squared_sum")
-    loss = LgadLoss(student, teacher, paths, config, SPEC.slots)
+    loss = lgad(student, teacher, paths, config)
     label = torch.randint(0, 5, (1, 16, 32))
     image = torch.rand(1, 3, 16, 32)
-    student(image)
-    value = loss(label)
+    value = loss(seen(student, image, label))
 
     def unit(network: nn.Module, layer: str, planes: torch.Tensor) -> torch.Tensor:
         with Taps(network, [layer]) as taps:
@@ -137,16 +180,15 @@ def test_loss_is_the_weighted_sum_over_paths_of_unequal_layers() -> None:
 
 
 def test_student_that_sees_what_the_teacher_sees_has_no_loss() -> None:
-    network = build(SPEC.for_labels()).eval()
+    network = build(teacher_spec(SPEC)).eval()
     twin = copy.deepcopy(network)
-    loss = LgadLoss(twin, network, default_paths(attention_layers(SPEC)), DistillationConfig(), 4)
+    loss = lgad(twin, network, default_paths(attention_layers(SPEC)), DistillationConfig())
     label = torch.randint(0, 5, (2, 16, 32))
-    twin(label_planes(label, 4))
-    assert loss(label).item() == pytest.approx(0, abs=1e-6)
+    assert loss(seen(twin, label_planes(label, 4), label)).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_frozen_teacher_gives_no_gradient_to_its_input() -> None:
-    teacher = FrozenTeacher(build(SPEC.for_labels()))
+    teacher = FrozenTeacher(build(teacher_spec(SPEC)))
     assert not teacher(torch.rand(1, 5, 16, 32, requires_grad=True)).logits.requires_grad
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lgad_pipeline.data.shards import Sample
+from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.attention import attention_sheet, network_attention
 from lgad_pipeline.inference.overlays import (
@@ -126,7 +127,7 @@ def test_contact_sheet_lays_out_rows(tmp_path: Path) -> None:
 
 def test_attention_sheet_has_a_row_a_layer_and_a_column_a_network(tmp_path: Path) -> None:
     spec = NetworkSpec(image_size=(32, 88), width=0.25)
-    for name, chosen in (("teacher", spec.for_labels()), ("alone", spec), ("lgad", spec)):
+    for name, chosen in (("teacher", teacher_spec(spec)), ("alone", spec), ("lgad", spec)):
         save_network(tmp_path / name, build(chosen), chosen)
     sample = Sample(
         "a.jpg",

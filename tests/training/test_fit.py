@@ -10,6 +10,7 @@ from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_g
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.config import DistillationConfig, default_paths
 from lgad_pipeline.distillation.lgad import LgadLoss
+from lgad_pipeline.distillation.teacher import ComputedAttention, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.models.layers import LaneOutput
 from lgad_pipeline.models.registry import attention_layers, build
@@ -116,7 +117,7 @@ def test_teacher_learns_a_tiny_set_of_label_maps(tmp_path: Path) -> None:
     data = replace(DATA, batches=lambda start, stop: (frames(0) for _ in range(start, stop)))
     data = replace(data, validation=lambda: iter([frames(0)]))
     torch.manual_seed(0)
-    state = run(TeacherTask(LONGER, SPEC.slots), build(SPEC.for_labels()), LONGER, tmp_path, data)
+    state = run(TeacherTask(LONGER, SPEC.slots), build(teacher_spec(SPEC)), LONGER, tmp_path, data)
     assert state.history[-1]["val/miou"] > 0.2  # 0 where every pixel is background
     assert state.history[-1]["val/existence_accuracy"] > 0.9
 
@@ -142,9 +143,10 @@ def test_log_and_history_say_the_same(tmp_path: Path) -> None:
 
 def distilling(network: torch.nn.Module, config: DistillationConfig) -> StudentTask:
     torch.manual_seed(7)
-    teacher = build(SPEC.for_labels()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = build(teacher_spec(SPEC)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     paths = default_paths(attention_layers(SPEC))
-    return StudentTask(CONFIG, LgadLoss(network, teacher, paths, config, SPEC.slots))
+    source = ComputedAttention(teacher, teacher_spec(SPEC), [path.teacher for path in paths], config)
+    return StudentTask(CONFIG, {"attention": LgadLoss(network, source, paths, config)})
 
 
 def test_distillation_of_weight_zero_is_the_student_alone(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from lgad_pipeline.data.augmentation import AugmentationConfig
 from lgad_pipeline.data.culane import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import pack
-from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
+from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, SadConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import write_lanes
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
+from lgad_pipeline.training.lessons import Lessons
 from lgad_pipeline.training.run import train_student, train_teacher
 
 SPEC = NetworkSpec(image_size=(32, 88), width=0.25)
@@ -68,9 +69,7 @@ def same(first: Path, second: Path) -> bool:
 
 def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
     teacher = train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
-    student = train_student(
-        CONFIG, SPEC, shards, tmp_path / "lgad", AUGMENTATION, teacher.folder, DistillationConfig()
-    )
+    student = train_student(CONFIG, SPEC, shards, tmp_path / "lgad", AUGMENTATION, Lessons(teacher.folder))
     alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
     assert json.loads((teacher.folder / "network.json").read_text())["in_channels"] == 5
     assert {path.name for path in student.folder.iterdir()} == {
@@ -88,6 +87,30 @@ def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
     assert not same(student.folder, alone.folder)
 
 
+def test_lessons_are_named_terms_of_one_loss(shards: Path, tmp_path: Path) -> None:
+    teacher = train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
+    model = train_student(CONFIG, SPEC, shards, tmp_path / "model", AUGMENTATION)
+    sad = SadConfig(start_step=4)
+    flips = AugmentationConfig(rotation=0, scale=0, shift_x=0, shift_y=0)
+    stored = DistillationConfig(maps="stored")
+    lessons = Lessons(teacher.folder, stored, sad=sad, model=model.folder)
+    every = train_student(CONFIG, SPEC, shards, tmp_path / "every", flips, lessons).history
+    assert every["train/self_attention"].isna().tolist() == [True, False]
+    assert every[["train/attention", "train/logits"]].notna().all(axis=None)
+    assert len(list((teacher.folder / "attention").glob("*/encoder.stage3.npy"))) == 1
+    with pytest.raises(LgadError, match="maps to computed"):
+        train_student(CONFIG, SPEC, shards, tmp_path / "moved", AUGMENTATION, lessons)
+
+
+def test_a_teacher_trained_together_leaves_a_plain_student(shards: Path, tmp_path: Path) -> None:
+    lgad = DistillationConfig(teacher="together", weight=1e-30)
+    other = NetworkSpec(name="erfnet", image_size=SPEC.image_size, width=0.25)
+    together = train_student(CONFIG, SPEC, shards, tmp_path / "pair", AUGMENTATION, Lessons(other, lgad))
+    alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
+    assert same(together.folder, alone.folder)  # same initial weights, batches and dropout
+    assert together.history[["train/teacher/cross_entropy", "train/attention"]].notna().all(axis=None)
+
+
 def test_a_finished_training_is_reused_until_its_inputs_change(shards: Path, tmp_path: Path) -> None:
     first = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
     assert not first.reused
@@ -100,11 +123,11 @@ def test_inputs_that_do_not_fit_are_one_sentence(shards: Path, tmp_path: Path) -
     with pytest.raises(LgadError, match="pack the shards again or correct the recipe"):
         train_student(CONFIG, NetworkSpec(image_size=(64, 176)), shards, tmp_path, AUGMENTATION)
     with pytest.raises(LgadError, match="train that network again"):
-        train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION, teacher=tmp_path / "nobody")
+        train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION, Lessons(tmp_path / "nobody"))
     train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
     lost = DistillationConfig(paths=(MimickingPath(student="encoder.stage33", teacher="encoder.stage3"),))
     with pytest.raises(LgadError, match=r"encoder\.stage33.*encoder\.stage3"):
-        train_student(CONFIG, SPEC, shards, tmp_path / "s", AUGMENTATION, tmp_path / "teacher", lost)
+        train_student(CONFIG, SPEC, shards, tmp_path / "s", AUGMENTATION, Lessons(tmp_path / "teacher", lost))
 
 
 TRAINING = """
