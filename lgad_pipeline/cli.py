@@ -7,11 +7,15 @@ import typer
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation import commands as geometry
 from lgad_pipeline.inference.commands import predict
+from lgad_pipeline.study.commands import gain
 
 app = typer.Typer(
-    help="Lane geometry, evaluation and inference.", no_args_is_help=True, pretty_exceptions_enable=False
+    help="Lane geometry, evaluation, inference and studies.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 app.command("predict")(predict)
+app.command("gain")(gain)
 app.command("evaluate")(geometry.evaluate)
 app.command("rasterize")(geometry.rasterize)
 app.command("evaluate-tusimple")(geometry.evaluate_tusimple)

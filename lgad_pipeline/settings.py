@@ -88,10 +88,12 @@ class NetworkChoice(_Entry):
     Attributes:
         name: a network of this package (enet), or the import path of one's own, `package.module:Class`.
         width: multiplies the channels of every layer.
+        pretrained: file of torchvision's resnet18 or resnet34 with ImageNet weights, for students.
     """
 
     name: str = "enet"
     width: float = Field(default=1.0, gt=0)
+    pretrained: Path | None = None
 
     def spec(self, image_size: tuple[int, int]) -> NetworkSpec:
         """The network at a size (H, W) of its input, pixels."""

@@ -67,6 +67,7 @@ class Trainer(dg.ConfigurableResource):
             place.student_lgad if teacher else place.student_alone,
             recipe.augmentation,
             lessons,
+            recipe.network.pretrained,
             log=log,
             device=self.device,
         )

@@ -10,6 +10,7 @@ from torch import nn
 from lgad_pipeline.data.loader import normalize
 from lgad_pipeline.data.shards import Sample
 from lgad_pipeline.distillation.attention import attention_map
+from lgad_pipeline.distillation.config import MimickingPath
 from lgad_pipeline.distillation.taps import Taps
 from lgad_pipeline.distillation.teacher import label_form, label_planes
 from lgad_pipeline.inference.overlays import contact_sheet, draw_attention, draw_label_map
@@ -36,15 +37,15 @@ def network_attention(
 
 
 def attention_sheet(
-    sample: Sample, teacher: Path, students: Mapping[str, Path], layers: Sequence[str]
+    sample: Sample, teacher: Path, students: Mapping[str, Path], paths: Sequence[MimickingPath]
 ) -> np.ndarray:
-    """Draw attention maps over a frame: a row a layer, the teacher's map, then each student's.
+    """Draw attention maps over a frame: a row a path, the teacher's map, then each student's.
 
     Args:
         sample: a packed frame with its label map; the teacher sees the label map alone.
         teacher: folder of the trained teacher.
         students: folders of trained students, by the name to write under their maps.
-        layers: dotted names; the teacher's are called the same.
+        paths: whose layers are drawn.
 
     Returns:
         A picture, uint8 (H, W, 3) RGB; its first row shows the frame and the label map.
@@ -52,15 +53,18 @@ def attention_sheet(
     network, spec = load_network(teacher)
     image = normalize(torch.from_numpy(sample.image).permute(2, 0, 1)[None])
     label = label_planes(torch.from_numpy(sample.label)[None], spec.slots, label_form(spec))
-    maps = {"teacher": network_attention(network, label, layers)}
+    columns = {"teacher": network_attention(network, label, [path.teacher for path in paths])}
     for name, folder in students.items():
-        maps[name] = network_attention(load_network(folder)[0], image, layers)
+        student = load_network(folder)[0]
+        columns[name] = network_attention(student, image, [path.student for path in paths])
     blank = np.full_like(sample.image, 255)
     pictures = [sample.image, draw_label_map(sample.image, sample.label)]
     captions = ["frame", "label map"]
-    pictures += [blank] * (len(maps) - 2)
-    captions += [""] * (len(maps) - 2)
-    for layer in layers:
-        pictures += [draw_attention(sample.image, attention[layer]) for attention in maps.values()]
-        captions += [f"{name}  {layer}" for name in maps]
-    return contact_sheet(pictures, len(maps), captions)
+    pictures += [blank] * (len(columns) - 2)
+    captions += [""] * (len(columns) - 2)
+    for path in paths:
+        layers = [path.teacher, *[path.student] * len(students)]
+        for layer, (name, maps) in zip(layers, columns.items(), strict=True):
+            pictures.append(draw_attention(sample.image, maps[layer]))
+            captions.append(f"{name}  {layer}")
+    return contact_sheet(pictures, len(columns), captions)

@@ -20,6 +20,7 @@ from lgad_pipeline.distillation.stored import check_geometry
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.models.pretrained import file_digest, load_imagenet
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import save_network
@@ -65,6 +66,7 @@ class _Job:
     augmentation: AugmentationConfig
     description: Mapping[str, Any]
     prepare: Callable[[torch.nn.Module, ShardSet, torch.device], Prepared]
+    pretrained: Path | None = None
 
 
 def train_teacher(
@@ -110,6 +112,7 @@ def train_student(
     output: Path,
     augmentation: AugmentationConfig,
     lessons: Lessons | None = None,
+    pretrained: Path | None = None,
     log: Log | None = None,
     device: Device = "auto",
 ) -> TrainingResult:
@@ -124,6 +127,7 @@ def train_student(
         output: folder of the result.
         augmentation: of the batches.
         lessons: what it learns from beside the labels; None for a student alone.
+        pretrained: ImageNet weights to begin with, see `load_imagenet`; None for random ones.
         log: called with the metrics and the step.
         device: `auto` takes a GPU if there is one.
 
@@ -138,7 +142,7 @@ def train_student(
     def prepare(network: torch.nn.Module, shards: ShardSet, place: torch.device) -> Prepared:
         return set_lessons(network, spec, config, chosen, shards, place)
 
-    job = _Job(config, spec, shards_folder, output, augmentation, describe(chosen), prepare)
+    job = _Job(config, spec, shards_folder, output, augmentation, describe(chosen), prepare, pretrained)
     return _train(job, log, device)
 
 
@@ -154,6 +158,7 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
         **{name: model.model_dump(mode="json") for name, model in settings.items()},
         **job.description,
         "shards": shards.fingerprint,
+        "pretrained": file_digest(job.pretrained) if job.pretrained else "",
         "code": _code_fingerprint(),
     }
     fingerprint = _digest(json.dumps(description, sort_keys=True).encode())
@@ -168,6 +173,8 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         network = build(spec)
+        if job.pretrained:
+            load_imagenet(network, job.pretrained)
         fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
         learner, task = job.prepare(network, shards, fabric.device)
         state = fit(fabric, task, learner, config, data, output / CHECKPOINT, fingerprint, log)

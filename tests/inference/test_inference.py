@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lgad_pipeline.data.shards import Sample
+from lgad_pipeline.distillation.config import MimickingPath
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.attention import attention_sheet, network_attention
@@ -137,8 +138,9 @@ def test_attention_sheet_has_a_row_a_layer_and_a_column_a_network(tmp_path: Path
         None,
     )
     students = {"alone": tmp_path / "alone", "LGAD": tmp_path / "lgad"}
-    layers = ["encoder.stage2", "decoder.stage4"]
-    sheet = attention_sheet(sample, tmp_path / "teacher", students, layers)
+    layers = [("encoder.stage2", "encoder.stage2"), ("encoder.stage1", "decoder.stage4")]
+    paths = [MimickingPath(student=ours, teacher=theirs) for ours, theirs in layers]
+    sheet = attention_sheet(sample, tmp_path / "teacher", students, paths)
     assert sheet.shape == contact_sheet([sample.image] * 9, 3, ["a"] * 9).shape
 
 

@@ -68,6 +68,7 @@ def test_every_parameter_learns(name: str) -> None:
 
 def test_enet_sees_far_across_the_image() -> None:
     """Dilated and asymmetric convolutions: a pixel in the middle answers to one 100 columns away."""
+    torch.manual_seed(0)
     network = build(NetworkSpec(image_size=(32, 256), width=0.5)).eval()
     awake(network)
     image = torch.rand(1, 3, 32, 256, requires_grad=True)

@@ -1,0 +1,1 @@
+"""Studies: many paired trainings, what a method gains, and how sure that is."""

@@ -1,0 +1,43 @@
+"""`lgad gain`: one command from nothing to the gain of distillation and how sure it is."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from lgad_pipeline.settings import Settings, settings_path
+from lgad_pipeline.study.config import GainStudy
+from lgad_pipeline.study.data import prepared
+from lgad_pipeline.study.findings import markdown
+from lgad_pipeline.study.run import distillation_gain
+
+
+def gain(
+    study: Annotated[Path, typer.Argument(help="The study, a YAML file: data set, recipes, methods, seeds.")],
+    output: Annotated[Path, typer.Option(help="Folder of the study; run again to go on after a kill.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks are trained.")
+    ] = "auto",
+    settings: Annotated[
+        Path | None, typer.Option(help="Data sets and recipes; lgad.yaml if not given.")
+    ] = None,
+) -> None:
+    """Train teachers and paired students, score them on the test split, and say what distillation gains."""
+    chosen = GainStudy.load(study)
+    known = Settings.load(settings or settings_path())
+    dataset = known.dataset(chosen.dataset)
+    recipes = {name: known.recipe(name) for name in chosen.recipes}
+    console = Console()
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    shards, recordings = prepared(dataset, output / "data", workers, tell)
+    found = distillation_gain(
+        chosen, dataset, recipes, shards, recordings, output, workers=workers, device=device, tell=tell
+    )
+    console.print(Markdown(markdown(found)))
+    tell(f"tables and pictures: {output}")

@@ -1,0 +1,114 @@
+"""What a study trains and compares."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Name, NetworkChoice, Recipe
+
+Method = Literal["alone", "lgad", "sad", "lgad+sad", "logits"]
+BASELINE = "alone"
+
+
+class Variant(BaseModel):
+    """A method, and what its recipe does otherwise than the study's.
+
+    Attributes:
+        method: what the student learns from: labels `alone`, or also `lgad`, `sad`, both, or `logits`.
+        recipe: keys of the recipe to change, such as `{distillation: {weight: 0.3}}`; nested keys that are
+            not named keep the recipe's values. Only what concerns lessons and teacher: the pairs must differ
+            in nothing else.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = "lgad"
+    recipe: dict[
+        Literal["distillation", "sad", "logits", "teacher", "teacher_network", "teacher_input"],
+        dict[str, Any],
+    ] = {}
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the changes made.
+
+        Raises:
+            pydantic.ValidationError: a key or value is wrong.
+        """
+        return Recipe.model_validate(_merged(recipe.model_dump(), self.recipe))
+
+
+class GainStudy(BaseModel):
+    """Students of several methods, paired by seed with students that learn alone.
+
+    Attributes:
+        dataset: name of the data set, trained and tested on.
+        recipes: names of the recipes; each is a comparison of its own.
+        methods: to compare with `alone`, as the recipe says.
+        variants: further named methods with changes to the recipe: the ablation.
+        seeds: pairs, seeds 0, 1, ...; a pair shares initial weights, batches, augmentation and dropout.
+        steps: optimizer steps of the students; None for the recipe's.
+        teachers: `shared` by all seeds, or one `per_seed`, which counts a teacher's luck into the interval.
+        model: the network whose logits are mimicked, trained with the student's settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = "synthetic"
+    recipes: tuple[str, ...] = Field(default=("enet",), min_length=1)
+    methods: tuple[Method, ...] = ("lgad", "sad", "lgad+sad", "logits")
+    variants: dict[Name, Variant] = {}
+    seeds: int = Field(default=5, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    teachers: Literal["shared", "per_seed"] = "shared"
+    model: NetworkChoice = NetworkChoice(name="erfnet")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        taken = {*self.methods, BASELINE} & set(self.variants)
+        if taken:
+            raise ValueError(f"variants {', '.join(sorted(taken))} have names of methods; rename them")
+        return self
+
+    @property
+    def all_variants(self) -> dict[str, Variant]:
+        """The baseline, the methods and the named variants, in this order."""
+        methods = {name: Variant(method=name) for name in (BASELINE, *self.methods)}
+        return {**methods, **self.variants}
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a study's YAML file.
+
+        Raises:
+            LgadError: the file cannot be read, or holds a wrong key or value; all are named.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        except OSError as error:
+            raise LgadError(f"{path} cannot be read ({error.strerror}); name a study's YAML file.") from error
+        except yaml.YAMLError as error:
+            place = " ".join(str(error).split())
+            raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+        except ValidationError as error:
+            raise LgadError(mistakes(path.name, error)) from error
+
+
+def mistakes(where: str, error: ValidationError) -> str:
+    """Return a sentence for each mistake, with its key."""
+    return "\n".join(
+        f"{where}: {'.'.join(map(str, details['loc']))}: {details['msg']}; correct it."
+        for details in error.errors()
+    )
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        below = merged.get(key)
+        nested = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _merged(below, value) if nested else value
+    return merged

@@ -1,0 +1,55 @@
+"""Taps and lessons inside DistributedDataParallel: two processes learn what one learns from both batches."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAM = """
+import sys
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
+from lgad_pipeline.distillation.lessons import Seen
+from lgad_pipeline.distillation.lgad import LgadLoss
+from lgad_pipeline.models.layers import LaneOutput
+
+rank, ranks, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.manual_seed(0)
+student = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 1))
+targets, images = torch.rand(2, 6, 6), torch.rand(2, 3, 6, 6)
+config = DistillationConfig(paths=(MimickingPath(student="0", teacher="x"),))
+mine = slice(rank, rank + 1) if ranks > 1 else slice(0, 2)
+loss = LgadLoss(student, lambda batch: {"x": targets[mine]}, config.paths, config)
+learner = student
+if ranks > 1:
+    store = distributed.FileStore(folder + "/store", ranks)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
+    learner = DistributedDataParallel(student)
+output = learner(images[mine])
+batch = Batch([], torch.zeros(0), torch.zeros(0), torch.zeros(0))
+value = loss(Seen(batch, images[mine], LaneOutput(output))) + output.square().mean()
+value.backward()
+torch.save({name: value.grad for name, value in student.named_parameters()}, f"{folder}/{ranks}-{rank}.pt")
+"""
+
+
+def test_two_processes_get_the_gradients_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), "2", str(tmp_path)], env=environment)
+        for rank in (0, 1)
+    ]
+    monkeypatch.setattr(sys, "argv", ["one", "0", "1", str(tmp_path)])
+    exec(PROGRAM, {})
+    assert [process.wait(60) for process in processes] == [0, 0]
+    one, *two = [torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1")]
+    for gradients in two:
+        for name, gradient in one.items():
+            torch.testing.assert_close(gradients[name], gradient)

@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Settings
+from lgad_pipeline.study.config import GainStudy
+from lgad_pipeline.study.data import prepared
+from lgad_pipeline.study.plan import lesson_works, plan
+from lgad_pipeline.study.run import distillation_gain
+
+SETTINGS = """
+datasets:
+  tiny:
+    kind: synthetic
+    image_size: [32, 88]
+    crop_top: 240
+    lane_width: 40
+    world: {seed: 0, train: 3, val: 1, test: 6}
+recipes:
+  enet:
+    network: {width: 0.25}
+    teacher: {steps: 4, batch_size: 2, log_every: 2, optimizer: {warmup_steps: 1}}
+    student: {steps: 4, batch_size: 2, log_every: 2, optimizer: {warmup_steps: 1}}
+"""
+STUDY = """
+dataset: tiny
+methods: [lgad]
+variants:
+  strong: {recipe: {distillation: {weight: 3.0}}}
+  smooth: {recipe: {teacher_input: {erasing: 0.5}}}
+seeds: 2
+"""
+
+
+def loaded(folder: Path, study: str = STUDY) -> tuple[GainStudy, Settings]:
+    (folder / "lgad.yaml").write_text(SETTINGS)
+    (folder / "study.yaml").write_text(study)
+    return GainStudy.load(folder / "study.yaml"), Settings.load(folder / "lgad.yaml")
+
+
+def test_a_study_from_nothing_to_its_findings(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    study, settings = loaded(tmp_path, STUDY.replace("seeds: 2", "seeds: 1").replace("[lgad]", "[]"))
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    shards, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    told: list[str] = []
+
+    def run(study: GainStudy):
+        return distillation_gain(
+            study, dataset, recipes, shards, recordings, tmp_path / "out", device="cpu", tell=told.append
+        )
+
+    found = run(study)
+    assert told == [
+        *(f"[{n}/2] teacher {path.name}" for n, path in enumerate(_teachers(study, recipes, tmp_path), 1)),
+        "[1/3] enet alone seed 0",
+        "[2/3] enet strong seed 0",
+        "[3/3] enet smooth seed 0",
+    ]
+    students = pd.read_parquet(tmp_path / "out" / "students.parquet")
+    total = students[students["scenario"] == "total"].set_index("variant")["f1"]
+    assert found.total("enet", "strong")["gain"] == pytest.approx(total["strong"] - total["alone"])
+    assert set(students["scenario"]) >= {"total", "normal", "night"}
+    assert {row["variant"] for row in json.loads((tmp_path / "out/gains.json").read_text())} == {
+        "strong",
+        "smooth",
+    }
+    assert "| strong | 1 |" in (tmp_path / "out" / "gain.md").read_text()
+    for name in ("forest.png", "forest.svg", "enet-curves.png", "enet-attention.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+    weights = tmp_path / "out" / "enet" / "strong" / "seed0" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    run(study)
+    assert weights.stat().st_mtime_ns == before  # found, not trained again
+
+
+def _teachers(study: GainStudy, recipes, folder: Path) -> list[Path]:
+    return [work.folder for work in lesson_works(study, plan(study, recipes, folder / "out"))]
+
+
+def test_students_of_a_seed_differ_in_nothing_but_their_lessons(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[lgad, sad, lgad+sad, logits]"))
+    runs = plan(study, {"enet": settings.recipe("enet")}, tmp_path)
+    assert len(runs) == 2 * 7 and [run.seed for run in runs] == [0] * 7 + [1] * 7
+    for run in runs:
+        assert run.work.recipe.student == runs[7 * run.seed].work.recipe.student
+        assert run.work.recipe.student.seed == run.seed
+        assert (run.work.teacher is not None) == (run.variant not in ("alone", "sad", "logits"))
+    # lgad, lgad+sad and strong share a teacher; smooth has one that was trained on spoiled labels.
+    assert sorted(work.role for work in lesson_works(study, runs)) == ["model", "teacher", "teacher"]
+    each = study.model_copy(update={"teachers": "per_seed"})
+    assert len(lesson_works(each, plan(each, {"enet": settings.recipe("enet")}, tmp_path))) == 6
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("variants: {lgad: {}}", "rename them"),
+        ("variants: {x: {recipe: {student: {steps: 3}}}}", "variants.x.recipe.student"),
+        ("seed: 3", "study.yaml: seed: Extra inputs"),
+        ("variants: [", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_study_is_one_sentence(tmp_path: Path, study: str, sentence: str) -> None:
+    with pytest.raises(LgadError, match=sentence):
+        loaded(tmp_path, study)
+
+
+def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path, "variants: {x: {recipe: {distillation: {wieght: 3}}}}")
+    with pytest.raises(LgadError, match=r"variant x: distillation\.wieght"):
+        plan(study, {"enet": settings.recipe("enet")}, tmp_path)
