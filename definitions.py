@@ -9,6 +9,7 @@ from assets import (
     data_checks,
     evaluation,
     evaluation_checks,
+    gain,
     network_checks,
     networks,
     registry,
@@ -21,7 +22,17 @@ from resources.project import Project
 from resources.tracking import default_tracking
 from resources.trainer import Trainer
 
-_MODULES = [data, data_checks, networks, network_checks, evaluation, evaluation_checks, registry, reporting]
+_MODULES = [
+    data,
+    data_checks,
+    networks,
+    network_checks,
+    evaluation,
+    evaluation_checks,
+    gain,
+    registry,
+    reporting,
+]
 
 
 def definitions(progress: ProgressLog) -> dg.Definitions:

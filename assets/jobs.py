@@ -7,6 +7,7 @@ import dagster as dg
 from assets.partitions import GRID
 
 _DATA = dg.AssetSelection.groups("data")
+_EVIDENCE = dg.AssetSelection.groups("evidence")
 
 data_job = dg.define_asset_job(
     "data",
@@ -17,9 +18,16 @@ data_job = dg.define_asset_job(
 
 retrain_job = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.all() - _DATA,
+    selection=dg.AssetSelection.all() - _DATA - _EVIDENCE,
     tags={"dagster/max_retries": "1"},  # a second try goes on from the checkpoint
     description="Teacher, students, scores, registry and report, of one recipe on one data set.",
+)
+
+gain_job = dg.define_asset_job(
+    "gain",
+    selection=_EVIDENCE,
+    tags={"dagster/max_retries": "1"},
+    description="Many paired trainings of one recipe on one data set: what each method gains, and how sure.",
 )
 
 
@@ -41,5 +49,5 @@ def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | d
         yield dg.RunRequest(run_key=f"{night} {point}", partition_key=point)
 
 
-JOBS = [data_job, retrain_job]
+JOBS = [data_job, retrain_job, gain_job]
 SCHEDULES = [nightly]

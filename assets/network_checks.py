@@ -73,6 +73,27 @@ student_alone_is_finite = _training_check(student_alone)
 student_lgad_is_finite = _training_check(student_lgad)
 
 
+@dg.asset_check(
+    asset=student_lgad,
+    additional_deps=[student_alone],
+    description="The distilled student is the plain one but for the values of its weights: same settings, "
+    "modules, parameters, files and exported graph, and so the same cost.",
+)
+def costs_what_the_plain_student_costs(
+    context: dg.AssetCheckExecutionContext, project: Project
+) -> dg.AssetCheckResult:
+    """Nothing of the teacher is left at inference."""
+    from lgad_pipeline.inference.sameness import differences
+
+    place = project.place(*parts_of(context))
+    found = differences(place.student_alone, place.student_lgad)
+    return dg.AssetCheckResult(
+        passed=not found,
+        description="; ".join(found) or "Alike in all but the values of the weights.",
+        metadata={"partition": str(context.partition_key)},
+    )
+
+
 def _history(context: dg.AssetCheckExecutionContext, project: Project, role: str) -> "pd.DataFrame":
     import pandas as pd
 

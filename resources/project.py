@@ -74,6 +74,11 @@ class Place:
         return self.state / "scores" / self.dataset / self.recipe
 
     @property
+    def gain(self) -> Path:
+        """Folder of the paired trainings, and of what they gain."""
+        return self.state / "gain" / self.dataset / self.recipe
+
+    @property
     def report(self) -> Path:
         """The report, one HTML file."""
         return self.state / "reports" / f"{self.dataset}-{self.recipe}.html"

@@ -117,6 +117,7 @@ def test_checks_have_run(chain):
         "slots_and_existence_agree",
         "teacher_reproduces_labels",
         "training_is_finite",
+        "costs_what_the_plain_student_costs",
         "predictions_cover_the_test_list",
         "f1_above_chance",
     }
@@ -167,6 +168,22 @@ def test_report_stands_alone(chain):
     for scenario in ("normal", "crossroad", "night"):
         assert scenario in page
     assert page.count("data:image/jpeg;base64,") >= 9
+
+
+def test_gain_of_one_pair(chain):
+    result = (
+        definitions(ProgressLog())
+        .resolve_job_def("gain")
+        .execute_in_process(
+            partition_key=grid_key("synthetic", "enet"),
+            run_config={"ops": {"distillation_gain": {"config": {"methods": ["lgad"], "seeds": 1}}}},
+            instance=chain.instance,
+        )
+    )
+    assert result.success
+    shown = chain.latest("distillation_gain").metadata
+    assert "| lgad | 1 |" in shown["gains"].value
+    assert "data:image/jpeg;base64," in shown["forest plot"].value
 
 
 def test_second_demo_makes_nothing_and_closes_orphans(chain, capfd):
