@@ -18,7 +18,7 @@ from lgad_pipeline.distillation.config import Divergence, Normalization, Reducti
 def attention_map(features: torch.Tensor, reduction: Reduction = "sum", power: float = 2.0) -> torch.Tensor:
     """Say where a layer is active: `sum` over channels c of |F_c|^power, or `max` over c.
 
-    AT section 3.1 names the family F_sum (power 1), F_sum^p and F_max^p; SAD and LGAD take F_sum^2.
+    AT section 3.1 names the family F_sum (power 1), F_sum^p and F_max^p; SAD takes F_sum^2.
     AT's code takes the mean over channels, which the L2 and sum normalizations make the same.
 
     Args:
@@ -86,7 +86,7 @@ def divergence(
 
     With q the normalized maps (see `normalized`) and n cells:
 
-    - squared_sum: sum_i (q_s - q_t)^2. SAD equation 4 as printed, and LGAD's loss.
+    - squared_sum: sum_i (q_s - q_t)^2. SAD equation 4 as printed.
     - squared_mean: the same over n. SAD's and AT's code. Its gradient is n times smaller, so that at the
       published weight of 0.1 next to nothing of it is left.
     - distance: the square root of squared_sum. AT equation 2 as printed.

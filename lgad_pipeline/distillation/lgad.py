@@ -17,7 +17,7 @@ AttentionSource = Callable[[Batch], dict[str, torch.Tensor]]
 
 
 class LgadLoss:
-    """Compares what a student has just seen with what the teacher sees in the label map (LGAD, section 3).
+    """Compares what a student has just seen with what the teacher sees in the label map.
 
     Not a module and no part of the student: nothing of it is saved with the student's weights.
 

@@ -105,10 +105,11 @@ def mistakes(where: str, error: ValidationError) -> str:
     )
 
 
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(old: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
     merged = dict(old)
     for key, value in new.items():
         below = merged.get(key)
-        nested = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _merged(below, value) if nested else value
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = _merged(below, value)
+        merged[key] = value
     return merged

@@ -55,12 +55,14 @@ def find(runs: Sequence[Run]) -> Findings:
     for recipe, variant in dict.fromkeys((run.recipe, run.variant) for run in runs):
         if variant == BASELINE:
             continue
-        pairs = [
+        first, second = (
             [_scenarios(table) for (r, v, _), table in sorted(tables.items()) if (r, v) == (recipe, name)]
             for name in (BASELINE, variant)
-        ]
-        for scenario in pairs[0][0]:
-            gain = paired_gain(*([tables[scenario] for tables in side] for side in pairs), THRESHOLD)
+        )
+        for scenario in first[0]:
+            gain = paired_gain(
+                [rows[scenario] for rows in first], [rows[scenario] for rows in second], THRESHOLD
+            )
             gains.append({"recipe": recipe, "variant": variant, "scenario": scenario, **asdict(gain)})
     return Findings(pd.DataFrame(students), pd.DataFrame(gains))
 

@@ -35,7 +35,7 @@ class Task(Protocol):
 
 
 class TeacherTask:
-    """Label map in, label map out (LGAD, section 3): the teacher attends to nothing but the lanes."""
+    """Label map in, label map out : the teacher attends to nothing but the lanes."""
 
     def __init__(
         self, config: TrainingConfig, slots: int, label_input: LabelInputConfig | None = None

@@ -41,16 +41,20 @@ def test_imagenet_weights_fill_the_encoder(tmp_path: Path, suffix: str) -> None:
     state, path = torchvision_resnet18(), tmp_path / f"resnet18.{suffix}"
     (safetensors.torch.save_file if suffix == "safetensors" else torch.save)(state, path)
     network = build(NetworkSpec(name="resnet18", image_size=SIZE))
-    before = network.planes[0].weight.clone()
+    before = network.state_dict()["planes.0.weight"].clone()
     load_imagenet(network, path)
-    ours = network.encoder.state_dict()
+    ours = {
+        name.removeprefix("encoder."): value
+        for name, value in network.state_dict().items()
+        if name.startswith("encoder.")
+    }
     assert torch.equal(ours["stem.0.weight"], state["conv1.weight"])
     assert torch.equal(ours["stage3.1.residual.3.weight"], state["layer3.1.conv2.weight"])
     assert torch.equal(ours["stage4.0.shortcut.1.running_var"], state["layer4.0.downsample.1.running_var"])
     total = sum(value.double().sum() for name, value in state.items() if not name.startswith("fc."))
     found = sum(value.double().sum() for name, value in ours.items() if "num_batches" not in name)
     assert found == pytest.approx(float(total))  # every tensor has its place
-    assert torch.equal(network.planes[0].weight, before)
+    assert torch.equal(network.state_dict()["planes.0.weight"], before)
 
 
 def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
