@@ -23,10 +23,10 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
     recipes = list(dict.fromkeys(gains["recipe"]))
     variants = list(dict.fromkeys(gains["variant"]))
     scenarios = [TOTAL, *sorted(set(gains["scenario"]) - {TOTAL})]
-    height = 1.2 + 0.22 * len(scenarios) * (len(variants) + 1)
+    height = 1.2 + 0.12 * len(scenarios) * (len(variants) + 1)
     figure = Figure(figsize=(1.5 + 4.5 * len(recipes), height), layout="constrained")
     panels = figure.subplots(1, len(recipes), squeeze=False, sharey=True)[0]
-    colours = matplotlib.colormaps["tab10"]
+    colours = matplotlib.colormaps["tab20" if len(variants) > 10 else "tab10"].colors  # type: ignore[attr-defined]
     for panel, recipe in zip(panels, recipes, strict=True):
         for number, variant in enumerate(variants):
             rows = gains[(gains["recipe"] == recipe) & (gains["variant"] == variant)].set_index("scenario")
@@ -36,9 +36,18 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
                 row = 100 * rows.loc[scenario, ["gain", "low", "high"]].astype(float)
                 y = place * (len(variants) + 1) + number
                 wide = 2.4 if scenario == TOTAL else 1.2
-                panel.plot([row["low"], row["high"]], [y, y], color=colours(number % 10), linewidth=wide)
+                panel.plot(
+                    [row["low"], row["high"]], [y, y], color=colours[number % len(colours)], linewidth=wide
+                )
                 label = variant if place == 0 else None
-                panel.plot(row["gain"], y, "s", color=colours(number % 10), markersize=3 + wide, label=label)
+                panel.plot(
+                    row["gain"],
+                    y,
+                    "s",
+                    color=colours[number % len(colours)],
+                    markersize=3 + wide,
+                    label=label,
+                )
         panel.axvline(0, color="0.4", linewidth=0.8)
         panel.grid(axis="x", linewidth=0.3)
         panel.set_title(recipe)

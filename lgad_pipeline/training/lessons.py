@@ -118,6 +118,12 @@ def set_lessons(
         terms["self_attention"] = SadLoss(student, layers, lessons.sad)
     if lessons.model is not None:
         terms["logits"] = LogitsLoss(_model(lessons.model, spec, place), lessons.logits)
+    for name, lesson in terms.items():
+        if lesson.config.start_step >= config.steps:
+            raise LgadError(
+                f"The lesson {name} starts at step {lesson.config.start_step} of a training of {config.steps} "
+                "steps and would never be given; set an earlier start_step."
+            )
     return learner, StudentTask(config, terms, joint)
 
 

@@ -98,6 +98,9 @@ def test_lessons_are_named_terms_of_one_loss(shards: Path, tmp_path: Path) -> No
     assert every["train/self_attention"].isna().tolist() == [True, False]
     assert every[["train/attention", "train/logits"]].notna().all(axis=None)
     assert len(list((teacher.folder / "attention").glob("*/encoder.stage3.npy"))) == 1
+    with pytest.raises(LgadError, match="self_attention starts at step 8 of a training of 8 steps"):
+        late = Lessons(sad=SadConfig(start_step=8))
+        train_student(CONFIG, SPEC, shards, tmp_path / "late", AUGMENTATION, late)
     with pytest.raises(LgadError, match="maps to computed"):
         train_student(CONFIG, SPEC, shards, tmp_path / "moved", AUGMENTATION, lessons)
 
