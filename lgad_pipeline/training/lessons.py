@@ -121,8 +121,8 @@ def set_lessons(
     for name, lesson in terms.items():
         if lesson.config.start_step >= config.steps:
             raise LgadError(
-                f"The lesson {name} starts at step {lesson.config.start_step} of a training of {config.steps} "
-                "steps and would never be given; set an earlier start_step."
+                f"The lesson {name} starts at step {lesson.config.start_step} of a training of "
+                f"{config.steps} steps and would never be given; set an earlier start_step."
             )
     return learner, StudentTask(config, terms, joint)
 

@@ -176,7 +176,9 @@ def test_gain_of_one_pair(chain):
         .resolve_job_def("gain")
         .execute_in_process(
             partition_key=grid_key("synthetic", "enet"),
-            run_config={"ops": {"distillation_gain": {"config": {"methods": ["lgad"], "seeds": 1}}}},
+            run_config={
+                "ops": {"distillation_gain": {"config": {"methods": ["lgad"], "seeds": 1, "steps": 3}}}
+            },
             instance=chain.instance,
         )
     )
