@@ -61,7 +61,7 @@ def recordings(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[recordings],
-    code_version=code_version("data/culane.py", "data/frames.py", "lanes/files.py"),
+    code_version=code_version("data/ingestion.py", "data/culane.py", "data/frames.py", "lanes/files.py"),
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
 with a bad lane file) is set aside with file, line and reason, and the rest goes on.""",
@@ -70,14 +70,13 @@ def frames(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """The frames table."""
-    from lgad_pipeline.data import culane
     from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data.ingestion import ingest
 
     place = project.place(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
-        found = culane.ingest(
-            place.recordings, project.dataset(context.partition_key).frame_size, progress=task.advance
-        )
+        entry = project.dataset(context.partition_key)
+        found = ingest(place.recordings, entry.frame_size, entry.kind, progress=task.advance)
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
     table = found.frames

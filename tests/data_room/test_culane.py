@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.data.culane import ingest
 from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of, split_leakage
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.errors import LgadError
 
 SIZE = (118, 328)

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.data.culane import ingest
 from lgad_pipeline.data.frames import read_table, write_table
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import LABELS_SCHEMA, coverage, lane_labels, slot_lanes_of
 
 SIZE = (118, 328)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lgad_pipeline.data.culane import ingest
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.loader import Loader, batch_indices, collate, in_order, normalize
 from lgad_pipeline.data.shards import ShardSet, pack

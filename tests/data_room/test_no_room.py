@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from lgad_pipeline.data.culane import ingest
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, read_table, write_table
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import ShardSet, pack
 from lgad_pipeline.errors import LgadError

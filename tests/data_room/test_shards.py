@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline.data.culane import ingest
 from lgad_pipeline.data.images import decode_image
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.shards import ShardSet, pack
 from lgad_pipeline.errors import LgadError

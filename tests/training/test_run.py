@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from lgad_pipeline.data.augmentation import AugmentationConfig
-from lgad_pipeline.data.culane import ingest
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, SadConfig

@@ -1,0 +1,113 @@
+"""What a kind of data set is: a module that lists its frames and reads their annotations."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import numpy as np
+
+from lgad_pipeline.data.images import IMAGE_SUFFIXES
+from lgad_pipeline.errors import LgadError
+
+SetAside = tuple[str, int | None, str]
+"""File below the root, line from 1 or None, reason with remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A frame as a data set's lists name it.
+
+    Attributes:
+        frame: path of the image below the root, as `frame_path` gives it.
+        split: train, val or test.
+        annotation: path of its lane file below the root; or the annotation itself, where the list holds it.
+        file: the list, below the root.
+        line: line of the list, from 1.
+        scenario: category of a test frame, if it has one.
+        existence: flags of the four slots, if the list states them.
+    """
+
+    frame: str
+    split: str
+    annotation: str | bytes
+    file: str
+    line: int
+    scenario: str | None = None
+    existence: tuple[bool, ...] | None = None
+
+
+class Kind(Protocol):
+    """A kind of data set; a module with these two functions is one."""
+
+    def entries(self, root: Path, set_aside: list[SetAside]) -> list[Entry]:
+        """Every listed frame, train, val, test, each split in the order of its list, each frame once a split.
+
+        Lines that cannot be used go to `set_aside`. Neither frames nor lane files are read.
+
+        Raises:
+            LgadError: a list without which the data set makes no sense is missing.
+        """
+        ...
+
+    def lanes(self, annotation: bytes) -> list[np.ndarray]:
+        """Lanes of one annotation: float32 (N, 2) each, (x, y) in frame pixels.
+
+        Raises:
+            AnnotationError: the annotation cannot be used.
+        """
+        ...
+
+
+class AnnotationError(LgadError):
+    """An annotation that cannot be used; the sentence leaves the file's name to the caller."""
+
+    def __init__(self, reason: str, line: int | None = None):
+        super().__init__(reason)
+        self.line = line
+
+
+def frame_path(text: str) -> str:
+    """A listed path in the form of the frames table: below the root, without a leading slash.
+
+    Raises:
+        ValueError: it names no image below the root; the text is the reason to report.
+    """
+    path = PurePosixPath(text.lstrip("/"))
+    if ".." in path.parts or not text.isprintable():
+        raise ValueError(
+            "leads out of the data root or holds control characters; name a frame below the root"
+        )
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ValueError(f"names no {', '.join(IMAGE_SUFFIXES)} file; name a frame below the root")
+    return str(path)
+
+
+def numbered_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Number and text of the lines that are not blank, none with more than `limit` + 1 bytes in memory."""
+    with path.open("rb") as stream:
+        number = 0
+        while line := stream.readline(limit + 1):
+            number += 1
+            whole = line
+            while len(line) > limit and not line.endswith(b"\n"):
+                line = stream.readline(limit + 1)
+            if whole.strip():
+                yield number, whole.strip()
+
+
+class Once:
+    """Refuses a frame that the same list has named before."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def note(self, frame: str, place: str) -> None:
+        """Remember that `frame` stands at `place`.
+
+        Raises:
+            ValueError: it has been noted before; the text is the reason to report.
+        """
+        if frame in self._first:
+            raise ValueError(f"repeats {frame} of {self._first[frame]}; take one of the two lines out")
+        self._first[frame] = place
