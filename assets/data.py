@@ -61,7 +61,9 @@ def recordings(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[recordings],
-    code_version=code_version("data/ingestion.py", "data/culane.py", "data/frames.py", "lanes/files.py"),
+    code_version=code_version(
+        "data/ingestion.py", "data/culane.py", "data/tusimple.py", "data/frames.py", "lanes/files.py"
+    ),
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
 with a bad lane file) is set aside with file, line and reason, and the rest goes on.""",
@@ -79,6 +81,7 @@ def frames(
         found = ingest(place.recordings, entry.frame_size, entry.kind, progress=task.advance)
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
+    found.require(entry.max_set_aside)
     table = found.frames
     lanes = table["lanes"].map(len)
     splits = [
@@ -129,7 +132,9 @@ def lane_labels(
     place = project.place(context.partition_key)
     table = tables.read_table(place.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
-        made_labels = labels.lane_labels(table, task.advance)
+        made_labels = labels.lane_labels(
+            table, project.dataset(context.partition_key).label_rows, task.advance
+        )
     tables.write_table(place.lane_labels, made_labels, labels.LABELS_SCHEMA)
     figures = labels.coverage(table, made_labels)
     existence = np.array([list(flags) for flags in made_labels["existence"]], bool)

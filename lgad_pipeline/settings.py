@@ -36,12 +36,17 @@ class Dataset(_Entry):
         crop_top: frame rows cut off at the top before resizing, pixels.
         lane_width: width at which lanes are drawn into the label maps, frame pixels (official: 16). It should
             be at least 3 px wide at image_size, or thin lanes vanish in the reduction.
+        label_rows: rows from the bottom up on which lanes are labelled, every 1/59 of the frame's height;
+            CULane labels 35, so nothing in the upper two fifths.
+        max_set_aside: largest share of the listed frames that may be set aside before ingestion fails.
     """
 
     frame_size: Size = (590, 1640)
     image_size: Size = (288, 800)
     crop_top: int = Field(0, ge=0)
     lane_width: int = Field(16, ge=1, le=128)
+    label_rows: int = Field(35, ge=2, le=59)
+    max_set_aside: float = Field(0.1, ge=0, le=1)
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
@@ -64,22 +69,41 @@ class SyntheticDataset(Dataset):
     world: SyntheticConfig = SyntheticConfig()
 
 
-class CulaneDataset(Dataset):
-    """A data set on disk in CULane's layout: frames with `.lines.txt` beside them, and `list/`.
+class FolderDataset(Dataset):
+    """A data set on disk, which is only read.
 
     Attributes:
         root: its folder; relative paths are relative to lgad.yaml.
     """
 
-    kind: Literal["culane"]
     root: Path
 
     @field_validator("root")
     @classmethod
     def _exists(cls, root: Path) -> Path:
         if not root.is_dir():
-            raise ValueError("there is no such folder; name the one that holds `list/`")
+            raise ValueError("there is no such folder; name the one that holds the data set")
         return root
+
+
+class CulaneDataset(FolderDataset):
+    """A data set in CULane's layout: frames with `.lines.txt` beside them, and `list/`."""
+
+    kind: Literal["culane"]
+
+
+class TusimpleDataset(FolderDataset):
+    """TuSimple's lane challenge: `label_data_*.json`, `test_label.json`, `clips/`.
+
+    Its lanes are annotated from row 160 of 720 downward, so more rows are labelled than CULane has.
+    """
+
+    kind: Literal["tusimple"]
+    frame_size: Size = (720, 1280)
+    label_rows: int = Field(46, ge=2, le=59)
+
+
+AnyDataset = SyntheticDataset | CulaneDataset | TusimpleDataset
 
 
 class NetworkChoice(_Entry):
@@ -136,7 +160,7 @@ class Recipe(_Entry):
 class Settings(_Entry):
     """The whole of lgad.yaml, validated."""
 
-    datasets: dict[Name, Annotated[SyntheticDataset | CulaneDataset, Field(discriminator="kind")]]
+    datasets: dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]]
     recipes: dict[Name, Recipe] = Field(min_length=1)
 
     @classmethod
@@ -172,7 +196,7 @@ class Settings(_Entry):
         """Read the file that LGAD_SETTINGS names, or lgad.yaml in the working directory."""
         return cls.load(settings_path())
 
-    def dataset(self, name: str) -> SyntheticDataset | CulaneDataset:
+    def dataset(self, name: str) -> AnyDataset:
         """The data set of that name; LgadError names the ones there are."""
         return _entry("data set", name, self.datasets)
 
@@ -208,7 +232,7 @@ def _with_roots(datasets: object, folder: Path) -> object:
 
 def _sentence(file: str, details: Any) -> str:
     """One mistake as one sentence: file and key, what is wrong, the remedy."""
-    location = [part for part in details["loc"] if part not in ("[key]", "synthetic", "culane")]
+    location = [part for part in details["loc"] if part != "[key]"]
     if details["loc"][0] == "datasets":  # behind the name of a data set, pydantic names its kind
         location = [part for index, part in enumerate(details["loc"]) if index != 2]
     key = ".".join(str(part) for part in location)
@@ -233,11 +257,15 @@ def _shown(value: object) -> str:
     return repr(str(value) if isinstance(value, Path) else value)
 
 
+def _kind(dataset: type[BaseModel]) -> str:
+    return get_args(dataset.model_fields["kind"].annotation)[0]
+
+
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the entry that a validation error's location leads to."""
     model: type[BaseModel] = Settings
     if location[:1] == ("datasets",):
-        model = SyntheticDataset if location[2] == "synthetic" else CulaneDataset
+        model = next(kind for kind in get_args(AnyDataset) if _kind(kind) == location[2])
         location = location[3:]
     elif location[:1] == ("recipes",):
         model, location = Recipe, location[2:]

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from lgad_pipeline.settings import CulaneDataset, Recipe, Settings, SyntheticDataset
+from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
 
 STUDENTS = ("student_alone", "student_lgad")
 
@@ -112,7 +112,7 @@ class Project(dg.ConfigurableResource):
         """Folder of everything that is made: LGAD_STATE, or `.lgad` beside lgad.yaml."""
         return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").resolve()
 
-    def dataset(self, name: str) -> SyntheticDataset | CulaneDataset:
+    def dataset(self, name: str) -> AnyDataset:
         """The entry of a data set."""
         return self.settings.dataset(name)
 
@@ -124,7 +124,7 @@ class Project(dg.ConfigurableResource):
         """Where the results of a data set, or of a recipe on it, lie."""
         entry = self.dataset(dataset)
         rendered = self.state / "data" / dataset / "recordings"
-        root = entry.root if isinstance(entry, CulaneDataset) else rendered
+        root = entry.root if isinstance(entry, FolderDataset) else rendered
         return Place(self.state, root, dataset, recipe)
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:

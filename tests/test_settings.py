@@ -45,6 +45,17 @@ def test_a_relative_root_lies_beside_the_file(tmp_path: Path) -> None:
     assert dataset.view.crop_top == 240
 
 
+def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
+    entry = "datasets: {mine: {kind: tusimple, root: ., image_size: [288, 512]}}"
+    dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
+    assert dataset.frame_size == (720, 1280) and dataset.view.frame_size == (720, 1280)
+    assert dataset.label_rows == 46
+    wrong = entry.replace("image_size", "image_siz")
+    assert "datasets.mine.image_siz is not a known key; did you mean image_size?" in message(
+        tmp_path, wrong + RECIPES
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -56,11 +67,11 @@ def test_a_relative_root_lies_beside_the_file(tmp_path: Path) -> None:
         (
             "datasets: {mine: {kind: culane, root: /no/such/folder}}" + RECIPES,
             "lgad.yaml: datasets.mine.root is '/no/such/folder': there is no such folder; "
-            "name the one that holds `list/`.",
+            "name the one that holds the data set.",
         ),
         (
             "datasets: {mine: {kind: kitti, root: .}}" + RECIPES,
-            "lgad.yaml: datasets.mine.kind is 'kitti'; the kinds are 'synthetic', 'culane'.",
+            "lgad.yaml: datasets.mine.kind is 'kitti'; the kinds are 'synthetic', 'culane', 'tusimple'.",
         ),
         ("datasets: {mine: {root: .}}" + RECIPES, "lgad.yaml: datasets.mine.kind is missing; add it."),
         (

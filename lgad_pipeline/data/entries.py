@@ -93,7 +93,7 @@ def numbered_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
             while len(line) > limit and not line.endswith(b"\n"):
                 line = stream.readline(limit + 1)
             if whole.strip():
-                yield number, whole.strip()
+                yield number, whole if len(whole) > limit else whole.strip()
 
 
 class Once:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.data import culane
+from lgad_pipeline.data import culane, tusimple
 from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, SetAside
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, FrameRecord, frames_batch, set_aside_table, to_pandas
 from lgad_pipeline.data.images import image_size
@@ -21,7 +21,7 @@ from lgad_pipeline.errors import LgadError
 Progress = Callable[[int, int], None]
 
 # The road world is written in CULane's layout.
-KINDS: dict[str, Kind] = {"culane": culane, "synthetic": culane}
+KINDS: dict[str, Kind] = {"culane": culane, "synthetic": culane, "tusimple": tusimple}
 
 _LANE_FILE_LIMIT = 1 << 20  # bytes; CULane's longest lane file has a few thousand
 _CHUNK = 64  # frames checked by one thread at a time
@@ -34,10 +34,34 @@ class Ingestion:
     Attributes:
         frames: the frames table (`FRAMES_SCHEMA`), train, val, test, each in the order of its list.
         set_aside: what could not be used (`SET_ASIDE_SCHEMA`): file, line, reason with remedy.
+        root: the folder.
     """
 
     frames: pd.DataFrame
     set_aside: pd.DataFrame
+    root: Path
+
+    def require(self, max_set_aside: float) -> None:
+        """Refuse a data set of which too much was set aside.
+
+        Args:
+            max_set_aside: the largest tolerated share of `set_aside` in all rows of both tables.
+
+        Raises:
+            LgadError: more was set aside, or not a single frame is left.
+        """
+        first = "; ".join(f"{row.file}: {row.reason}" for row in self.set_aside.head(1).itertuples())
+        if self.frames.empty:
+            raise LgadError(
+                f"Not one frame of {self.root} can be used ({first or 'the lists are empty'}); "
+                "mend the data set or its lists."
+            )
+        refused, rows = len(self.set_aside), len(self.set_aside) + len(self.frames)
+        if refused > max_set_aside * rows:
+            raise LgadError(
+                f"{refused} of {rows} entries of {self.root} were set aside, more than max_set_aside "
+                f"{max_set_aside:g} allows (the first, {first}); mend them or raise it in lgad.yaml."
+            )
 
 
 def ingest(
@@ -61,7 +85,7 @@ def ingest(
         progress: called as progress(frames done, frames in total).
 
     Raises:
-        LgadError: `root` or a list is missing, or not a single frame can be used.
+        LgadError: `root` or a list is missing.
     """
     root = Path(root)
     if not root.is_dir():
@@ -91,10 +115,7 @@ def ingest(
         if progress is not None:
             progress(done, len(entries))
     frames = to_pandas(pa.Table.from_batches(batches, FRAMES_SCHEMA))
-    if frames.empty:
-        example = "; ".join(f"{file}: {reason}" for file, _, reason in set_aside[:1]) or "the lists are empty"
-        raise LgadError(f"Not one frame of {root} can be used ({example}); mend the data set or its lists.")
-    return Ingestion(frames, set_aside_table(set_aside))
+    return Ingestion(frames, set_aside_table(set_aside), root)
 
 
 def _check(root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int]) -> FrameRecord | SetAside:

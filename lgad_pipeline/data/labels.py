@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.data.frames import described, lanes_of, to_pandas
-from lgad_pipeline.lanes.slots import SlotLanes, assign_slots
+from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_slots
 
 Progress = Callable[[int, int], None]
 
@@ -28,11 +28,14 @@ LABELS_SCHEMA = pa.schema(
 )
 
 
-def lane_labels(frames: pd.DataFrame, progress: Progress | None = None) -> pd.DataFrame:
+def lane_labels(
+    frames: pd.DataFrame, label_rows: int = len(ROWS), progress: Progress | None = None
+) -> pd.DataFrame:
     """Assign every frame's lanes to slots, as the official label tool does.
 
     Args:
         frames: the frames table.
+        label_rows: rows on which lanes are labelled, see `assign_slots`.
         progress: called as progress(frames done, frames in total).
 
     Returns:
@@ -41,7 +44,7 @@ def lane_labels(frames: pd.DataFrame, progress: Progress | None = None) -> pd.Da
     columns: dict[str, list] = {"rows": [], "xs": [], "existence": []}
     values = zip(frames["lanes"], frames["height"], frames["width"], strict=True)
     for done, (lanes, height, width) in enumerate(values, 1):
-        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)))
+        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), label_rows)
         columns["rows"].append(np.asarray(labelled.rows, np.float64))
         columns["xs"].append(list(np.asarray(labelled.xs, np.float64)))
         columns["existence"].append(labelled.existence.tolist())

@@ -1,7 +1,8 @@
 """From annotated lanes to the four lane slots, as CULane's label tool (seg_label_generate) assigns them.
 
 The rules, their constants and their arithmetic belong to frames of 1640 x 590 px. Frames of another size are
-stretched to that size first, and the resulting rows stretched back.
+stretched to that size first, and the resulting rows stretched back. Which lane gets which slot is decided on
+CULane's 35 rows; a data set whose lanes are annotated higher up may have them labelled on more.
 """
 
 from collections.abc import Sequence
@@ -30,8 +31,8 @@ class SlotLanes:
     """The lanes of a frame by slot: far left, left, right, far right.
 
     Attributes:
-        rows: float64 (35,) y of the label rows, frame px, bottom first.
-        xs: float64 (4, 35) x of each slot's lane on the rows, frame px; NaN outside its valid range.
+        rows: float64 (R,) y of the label rows, frame px, bottom first; CULane has 35.
+        xs: float64 (4, R) x of each slot's lane on the rows, frame px; NaN outside its valid range.
         existence: bool (4,): the lane is valid on two rows or more, and so is drawn.
     """
 
@@ -47,31 +48,44 @@ class SlotLanes:
 
 @dataclass(frozen=True)
 class _RowLanes:
-    """Lanes of many frames, brought to 35 points, and their x on the label rows.
+    """The x of many lanes on label rows.
+
+    Attributes:
+        xs: float64 (L, R), NaN outside rows begin .. end - 1.
+        begin, end: int (L,).
+    """
+
+    xs: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Brought:
+    """Lanes of many frames, brought to 35 points.
 
     Attributes:
         frame: int (L,) ascending: the frame that a lane belongs to.
         points: float32 (L, 35, 2).
-        xs: float64 (L, 35), NaN outside rows begin .. end - 1.
-        begin, end: int (L,).
-        crossing: float64 (L,) x of the least-squares lines at the frame's bottom.
+        dense: the splines through them.
     """
 
     frame: np.ndarray
     points: np.ndarray
-    xs: np.ndarray
-    begin: np.ndarray
-    end: np.ndarray
-    crossing: np.ndarray
+    dense: Ragged
 
 
-def assign_slots(lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE) -> SlotLanes:
+def assign_slots(
+    lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE, row_count: int = len(ROWS)
+) -> SlotLanes:
     """`assign_frames` for one frame."""
-    return assign_frames([lanes], frame_size)[0]
+    return assign_frames([lanes], frame_size, row_count)[0]
 
 
 def assign_frames(
-    frames: Sequence[Sequence[np.ndarray]], frame_size: tuple[int, int] = RULE_SIZE
+    frames: Sequence[Sequence[np.ndarray]],
+    frame_size: tuple[int, int] = RULE_SIZE,
+    row_count: int = len(ROWS),
 ) -> list[SlotLanes]:
     """Assign the annotated lanes of frames to slots and sample them on the label rows.
 
@@ -81,18 +95,23 @@ def assign_frames(
     Args:
         frames: the lanes of each frame, float32 (N, 2) each, frame pixels, in any order and direction.
         frame_size: (H, W) of the frames, pixels.
+        row_count: label rows from the bottom up, every 10 px of a frame 590 px high.
     """
+    rows = RULE_SIZE[0] - 10.0 * np.arange(row_count)
     scale = np.array([RULE_SIZE[1] / frame_size[1], RULE_SIZE[0] / frame_size[0]])
     lanes = ragged([lane for frame in frames for lane in frame])
     if frame_size != RULE_SIZE:
         lanes = Ragged((lanes.points * scale).astype(np.float32), lanes.offsets)
-    xs = np.full((len(frames), SLOTS, len(ROWS)), np.nan)
+    xs = np.full((len(frames), SLOTS, row_count), np.nan)
     existence = np.zeros((len(frames), SLOTS), bool)
-    found = _row_lanes(*_clean(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])))
-    lane, slot = _in_slots(found)
-    xs[found.frame[lane], slot] = found.xs[lane] / scale[0]
-    existence[found.frame[lane], slot] = (found.end - found.begin)[lane] >= 2
-    return [SlotLanes(ROWS / scale[1], *both) for both in zip(xs, existence, strict=True)]
+    brought = _bring(*_clean(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])))
+    on_rows = _on_rows(brought, ROWS)
+    lane, slot = _in_slots(brought, on_rows)
+    if row_count != len(ROWS):
+        on_rows = _on_rows(brought, rows)
+    xs[brought.frame[lane], slot] = on_rows.xs[lane] / scale[0]
+    existence[brought.frame[lane], slot] = (on_rows.end - on_rows.begin)[lane] >= 2
+    return [SlotLanes(rows / scale[1], *both) for both in zip(xs, existence, strict=True)]
 
 
 def _clean(lanes: Ragged, frame: np.ndarray) -> tuple[Ragged, np.ndarray]:
@@ -129,8 +148,8 @@ def _repeats(delta: np.ndarray) -> np.ndarray:
     return (np.sqrt(square[..., 0] + square[..., 1]) < 2) | (np.abs(delta[..., 1]) < 1)
 
 
-def _row_lanes(lanes: Ragged, frame: np.ndarray) -> _RowLanes:
-    """Lanes long enough for 35 samples, on the label rows."""
+def _bring(lanes: Ragged, frame: np.ndarray) -> _Brought:
+    """Lanes long enough for 35 samples, brought to them."""
     count = len(ROWS)
     samples = sample_steps(lanes)
     sizes = np.diff(samples.offsets)
@@ -139,25 +158,29 @@ def _row_lanes(lanes: Ragged, frame: np.ndarray) -> _RowLanes:
     chosen = samples.offsets[long, None] + (np.arange(count) * step[:, None]).astype(np.int64)
     points = samples.points[chosen]
     dense = sample_steps(Ragged(points.reshape(-1, 2), count * np.arange(len(long) + 1)))
+    return _Brought(frame[long], points, dense)
+
+
+def _on_rows(lanes: _Brought, rows: np.ndarray) -> _RowLanes:
+    """Lanes sampled on label rows, bottom first."""
+    count, dense = len(rows), lanes.dense
     bottom, top = (
         dense.points[at, 1].astype(np.float64) for at in (dense.offsets[:-1], dense.offsets[1:] - 1)
     )
-    begin = _first(bottom[:, None] >= ROWS - _TOLERANCE)
+    begin = _first(bottom[:, None] >= rows - _TOLERANCE)
     sampled = np.arange(count) >= begin[:, None]
-    reached = _first(sampled & (top[:, None] > ROWS - _TOLERANCE))
+    reached = _first(sampled & (top[:, None] > rows - _TOLERANCE))
     sampled &= np.arange(count) < reached[:, None]
-    xs = _nearest(dense, sampled)
+    xs = _nearest(dense, rows, sampled)
     end = np.minimum(_first(xs <= _LEFTMOST), reached)
     xs[np.arange(count) >= end[:, None]] = np.nan
     # A lane that begins between two rows: its cubic fit reaches down to the lower one.
     inside = (begin > 0) & (begin < count)
-    between = np.flatnonzero(inside & (bottom > ROWS[np.minimum(begin, count - 1)]))
+    between = np.flatnonzero(inside & (bottom > rows[np.minimum(begin, count - 1)]))
     begin[between] -= 1
-    cubics = fit_polynomials(points[between, :, 1], points[between, :, 0], 3)
-    xs[between, begin[between]] = evaluate(cubics, ROWS[begin[between]])
-    lines = fit_polynomials(points[..., 1], points[..., 0], 1)
-    crossing = evaluate(lines, np.full(len(long), float(RULE_SIZE[0])))
-    return _RowLanes(frame[long], points, xs, begin, end, crossing)
+    cubics = fit_polynomials(lanes.points[between, :, 1], lanes.points[between, :, 0], 3)
+    xs[between, begin[between]] = evaluate(cubics, rows[begin[between]])
+    return _RowLanes(xs, begin, end)
 
 
 def _first(flags: np.ndarray) -> np.ndarray:
@@ -165,39 +188,41 @@ def _first(flags: np.ndarray) -> np.ndarray:
     return np.where(flags.any(axis=1), flags.argmax(axis=1), flags.shape[1])
 
 
-def _nearest(samples: Ragged, wanted: np.ndarray) -> np.ndarray:
-    """The x of each lane's first sample nearest in y to the label rows wanted, bool (lanes, 35)."""
+def _nearest(samples: Ragged, rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The x of each lane's first sample nearest in y to the label rows wanted, bool (lanes, R)."""
     xs = np.full(wanted.shape, np.nan)
     y, lane, last = samples.points[:, 1].astype(np.float64), samples.lane, samples.offsets[1:] - 1
     climbing = (y[1:] < y[:-1]) | (lane[1:] != lane[:-1])
     steady = np.bincount(lane[1:][~climbing], minlength=len(last)) == 0
     # The samples of a lane that only climbs are passed in order: those above a row's y come first.
-    passed = np.clip(np.floor((ROWS[0] - y) / 10) + 1, 0, len(ROWS)).astype(np.int64)
-    places = (len(last), len(ROWS) + 1)
+    passed = np.clip(np.floor((rows[0] - y) / 10) + 1, 0, len(rows)).astype(np.int64)
+    places = (len(last), len(rows) + 1)
     table = np.bincount(lane * places[1] + passed, minlength=places[0] * places[1])
     above = table.reshape(places).cumsum(axis=1)[:, :-1]
     lanes, row = np.nonzero(wanted & steady[:, None])
     after = samples.offsets[lanes] + above[lanes, row]
     before, after = np.maximum(after - 1, samples.offsets[lanes]), np.minimum(after, last[lanes])
-    nearer = np.abs(y[before] - ROWS[row]) <= np.abs(y[after] - ROWS[row])
+    nearer = np.abs(y[before] - rows[row]) <= np.abs(y[after] - rows[row])
     xs[lanes, row] = samples.points[np.where(nearer, before, after), 0]
     for i in np.flatnonzero(~steady):
         here = slice(samples.offsets[i], samples.offsets[i + 1])
-        distance = np.abs(y[here] - ROWS[wanted[i], None])
+        distance = np.abs(y[here] - rows[wanted[i], None])
         xs[i, wanted[i]] = samples.points[here, 0][distance.argmin(axis=1)]
     return xs
 
 
-def _in_slots(lanes: _RowLanes) -> tuple[np.ndarray, np.ndarray]:
-    """The lanes (index) that have a slot, and their slots."""
+def _in_slots(lanes: _Brought, on_rows: _RowLanes) -> tuple[np.ndarray, np.ndarray]:
+    """The lanes (index) that have a slot, and their slots; `on_rows` are CULane's 35."""
+    lines = fit_polynomials(lanes.points[..., 1], lanes.points[..., 0], 1)
+    # x of the least-squares lines at the frame's bottom
+    crossing = evaluate(lines, np.full(len(lines), float(RULE_SIZE[0]))).tolist()
     bounds = np.flatnonzero(np.diff(lanes.frame, prepend=-1, append=-1)).tolist()
-    crossing = lanes.crossing.tolist()
     order = [
         lane
         for begin, end in pairwise(bounds)
         for lane in sorted(range(begin, end), key=crossing.__getitem__)
     ]
-    doubled = _doubled(lanes, np.array(order, np.int64))
+    doubled = _doubled(on_rows, np.array(order, np.int64))
     with np.errstate(divide="ignore", invalid="ignore"):
         rise = lanes.points[:, 0] - lanes.points[:, -1]
         leans_right = (rise[:, 1] / rise[:, 0] < 0).tolist()

@@ -206,7 +206,6 @@ def test_progress_ends_at_the_total(write_tree):
         (lambda root: root.rename(root.parent / "moved"), "is missing; correct `root`"),
         (lambda root: [root.rename(root.parent / "moved"), root.mkdir()], "is empty; put the data set"),
         (lambda root: (root / "list/val_gt.txt").unlink(), "neither list/val_gt.txt nor list/val.txt"),
-        (lambda root: (root / "drive").rename(root / "moved"), "Not one frame"),
     ],
 )
 def test_a_data_set_that_cannot_be_used_is_one_clear_sentence(write_tree, damage, words):
@@ -215,6 +214,20 @@ def test_a_data_set_that_cannot_be_used_is_one_clear_sentence(write_tree, damage
     with pytest.raises(LgadError, match=words) as caught:
         ingest(root, SIZE)
     assert str(root) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_too_much_set_aside_is_one_clear_sentence(write_tree):
+    root = write_tree(train=5, val=2, test=3)
+    (root / "drive/train.MP4/00001.jpg").unlink()
+    found = ingest(root, SIZE)
+    found.require(0.1)  # one of ten
+    with pytest.raises(
+        LgadError, match=r"1 of 10 entries of .* set aside, more than max_set_aside 0.05 allows"
+    ):
+        found.require(0.05)
+    (root / "drive").rename(root / "moved")
+    with pytest.raises(LgadError, match=r"Not one frame of .* can be used .*does not exist"):
+        ingest(root, SIZE).require(1)
 
 
 @given(

@@ -31,7 +31,7 @@ def test_labels_hold_the_lanes_in_their_slots(write_tree, tmp_path):
 
 def test_progress_counts_frames(write_tree):
     seen = []
-    lane_labels(ingest(write_tree(), SIZE).frames, lambda done, total: seen.append((done, total)))
+    lane_labels(ingest(write_tree(), SIZE).frames, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(number, 10) for number in range(1, 11)]
 
 

@@ -1,0 +1,98 @@
+"""TuSimple's lane challenge, as published: JSON lines that hold the frame and its lanes.
+
+The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each.
+`label_data_0531.json` is the customary validation set; the other `label_data_*.json` are for training and
+`test_label.json` for the test. `raw_file` names the frame from the folder of its label file.
+"""
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path, numbered_lines
+from lgad_pipeline.data.frames import SPLITS
+from lgad_pipeline.errors import LgadError
+
+_VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
+_FOLDERS = ("", "train_set", "test_set")
+_LINE_LIMIT = 1 << 20  # bytes; the longest published line has 2,000
+
+
+def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
+    """Read the label files; a missing test or validation file is reported, and the others are read.
+
+    Raises:
+        LgadError: there is no `label_data_*.json`.
+    """
+    files: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for folder in _FOLDERS:
+        for path in sorted((root / folder).glob("label_data_*.json")):
+            files["val" if path.name == _VALIDATION else "train"].append(path)
+        if (root / folder / _TEST).is_file():
+            files["test"].append(root / folder / _TEST)
+    if not files["train"]:
+        raise LgadError(
+            f"{root} has no label_data_*.json for training, nor has its train_set/; put TuSimple's label "
+            "files there or correct `root` of the data set in lgad.yaml."
+        )
+    for split, name in (("val", _VALIDATION), ("test", _TEST)):
+        if not files[split]:
+            set_aside.append(
+                (name, None, f"is missing, so there are no {split} frames; put it into the root")
+            )
+    return [entry for split in SPLITS for entry in _entries_of(root, files[split], split, set_aside)]
+
+
+def lanes(annotation: bytes) -> list[np.ndarray]:
+    """Lanes of one JSON line, bottom first, at the rows where they are present; absent lanes are left out."""
+    content = _parse(annotation)
+    rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
+    if not isinstance(rows, list) or not isinstance(xs_of_lanes, list):
+        raise AnnotationError("has not both of the lists `lanes` and `h_samples`; correct it")
+    if not all(map(_numbers, (rows, *xs_of_lanes))):
+        raise AnnotationError("`lanes` and `h_samples` are not lists of finite numbers; correct them")
+    if any(len(xs) != len(rows) for xs in xs_of_lanes):
+        raise AnnotationError("a lane has not one x for each of `h_samples`; correct it")
+    order = np.argsort(-np.array(rows, np.float32), kind="stable")
+    points = [np.array([xs, rows], np.float32).T[order] for xs in xs_of_lanes]
+    return [lane for lane in (lane[lane[:, 0] >= 0] for lane in points) if len(lane)]
+
+
+def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAside]) -> list[Entry]:
+    once, found = Once(), []
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        for number, line in numbered_lines(path, _LINE_LIMIT):
+            try:
+                if len(line) > _LINE_LIMIT:
+                    raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
+                raw_file = _parse(line).get("raw_file")
+                if not isinstance(raw_file, str):
+                    raise ValueError("has no text `raw_file`; name the frame")
+                frame = frame_path((path.parent.relative_to(root) / raw_file.lstrip("/")).as_posix())
+                once.note(frame, f"{name}, line {number}")
+            except (ValueError, AnnotationError) as error:
+                set_aside.append((name, number, str(error)))
+                continue
+            found.append(Entry(frame, split, line, name, number))
+    return found
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise AnnotationError("is no JSON object; write one with `raw_file`, `lanes`, `h_samples`")
+    return content
+
+
+def _numbers(values: Any) -> bool:
+    """Whether it is a list of numbers, none too large for a coordinate."""
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and abs(value) < 1e6 and isfinite(value) for value in values
+    )
