@@ -82,6 +82,8 @@ def frames(
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
     found.require(entry.max_set_aside)
+    if place.annotations != place.recordings:
+        tables.write_lane_files(found.frames, place.annotations)
     table = found.frames
     lanes = table["lanes"].map(len)
     splits = [

@@ -116,7 +116,7 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
         image = decode_image((place.recordings / frame).read_bytes())
         found = predictor.predict([image])[0]
         drawn = draw_lanes(image, found)
-        annotated = read_lanes(lane_file(place.recordings, frame))
+        annotated = read_lanes(lane_file(place.annotations, frame))
         for lane in annotated:
             cv2.polylines(drawn, [np.rint(lane).astype(np.int32)], False, (255, 255, 255), 3, cv2.LINE_AA)
         caption = f"{len(found)} found, {len(annotated)} annotated · {frame}"

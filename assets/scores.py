@@ -75,7 +75,7 @@ def score_student(
     from lgad_pipeline.evaluation.culane import evaluate
 
     return evaluate(
-        place.recordings,
+        place.annotations,
         predicted,
         frame_lists(place, split),
         thresholds=(IOU,),

@@ -19,6 +19,7 @@ app.command("gain")(gain)
 app.command("evaluate")(geometry.evaluate)
 app.command("rasterize")(geometry.rasterize)
 app.command("evaluate-tusimple")(geometry.evaluate_tusimple)
+app.command("export-tusimple")(geometry.export_tusimple)
 
 
 def main() -> None:

@@ -22,11 +22,17 @@ class Place:
     data_root: Path  # the frames: the user's own folder, or the rendered world
     dataset: str
     recipe: str = ""
+    lanes_beside_frames: bool = True
 
     @property
     def recordings(self) -> Path:
-        """Folder of frames and lane files, in CULane's layout."""
+        """Folder of the frames; in CULane's layout the lane files lie there, too."""
         return self.data_root
+
+    @property
+    def annotations(self) -> Path:
+        """Folder of the annotated lane files."""
+        return self.data_root if self.lanes_beside_frames else self._data / "annotations"
 
     @property
     def frames(self) -> Path:
@@ -125,7 +131,7 @@ class Project(dg.ConfigurableResource):
         entry = self.dataset(dataset)
         rendered = self.state / "data" / dataset / "recordings"
         root = entry.root if isinstance(entry, FolderDataset) else rendered
-        return Place(self.state, root, dataset, recipe)
+        return Place(self.state, root, dataset, recipe, not isinstance(entry, TusimpleDataset))
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path
+from lgad_pipeline.lanes.files import lane_file, write_lanes
 
 SPLITS = ("train", "val", "test")
 
@@ -113,6 +114,12 @@ def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame
 def lanes_of(value: Iterable) -> list[np.ndarray]:
     """One cell of the column `lanes`, however it was read: float32 (N, 2) each, (x, y) in frame pixels."""
     return [np.array(list(lane), np.float32).reshape(-1, 2) for lane in value]
+
+
+def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
+    """Write every frame's lanes as CULane has them: a `.lines.txt` below `folder` where the frame lies."""
+    for frame, lanes in zip(frames["frame"], frames["lanes"], strict=True):
+        write_lanes(lane_file(folder, frame), lanes_of(lanes))
 
 
 def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:

@@ -17,6 +17,7 @@ from lgad_pipeline.evaluation.comparison import f1_interval, paired_difference
 from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, TOTAL, Counts, LaneScores
 from lgad_pipeline.evaluation.culane import evaluate as evaluate_lanes
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple as score_tusimple
+from lgad_pipeline.evaluation.tusimple import write_tusimple
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.lanes.files import SetAside, read_list
 from lgad_pipeline.lanes.rasterize import rasterize as rasterize_lanes
@@ -256,6 +257,16 @@ def rasterize(
         )
     Console().print(f"{done.frames} label maps, named in {done.label_list}", soft_wrap=True)
     _print_faults([*set_aside, *done.set_aside], {"annotation": done.without_annotation})
+
+
+def export_tusimple(
+    annotations: Annotated[Path, typer.Option(help="Annotated lanes, JSON lines, such as test_label.json.")],
+    predictions: Annotated[Path, typer.Option(help="Folder of the predicted lane files.")],
+    output: Annotated[Path, typer.Option(help="Gets the predictions as JSON lines.")],
+) -> None:
+    """Predicted lane files as the JSON lines that TuSimple's benchmark reads."""
+    count = write_tusimple(annotations, predictions, output)
+    Console().print(f"{count} frames in {output}", soft_wrap=True)
 
 
 def evaluate_tusimple(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.files import LaneFileError, SetAside, read_bytes
+from lgad_pipeline.files import write_text
+from lgad_pipeline.lanes.files import LaneFileError, SetAside, lane_file, read_bytes, read_lanes
 
 _PIXELS = 20.0  # a point is right within so many px across the lane
 _MATCHED = 0.85  # accuracy from which a lane is found
@@ -88,6 +89,45 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     ]
     accuracy, fp, fn = (float(value) for value in np.mean(figures, axis=0))
     return TusimpleScores(accuracy, fp, fn, set_aside, len(missing))
+
+
+def write_tusimple(annotations: Path, lane_files: Path, output: Path, run_time: float = 0.0) -> int:
+    """Write predicted lane files as TuSimple's JSON lines, on each annotated frame's own rows.
+
+    Between a lane's points x is interpolated; above its first and below its last point it is absent (-2).
+
+    Args:
+        annotations: the annotated frames, for `raw_file` and `h_samples`; bad lines are left out.
+        lane_files: folder with a lane file where each `raw_file` lies; a missing one means no lanes.
+        output: the file.
+        run_time: milliseconds a frame, as measured by the caller; 0 where it was not.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        LgadError: a file cannot be read or written, or a lane file has a bad line.
+    """
+    lines = []
+    for _, entry in _lines(annotations):
+        if _fault(entry, ("raw_file", "lanes", "h_samples")):
+            continue
+        path = lane_file(lane_files, entry["raw_file"])
+        lanes = read_lanes(path) if path.is_file() else []
+        rows = np.array(entry["h_samples"], np.float64)
+        found = [on_rows(lane, rows).round(2).tolist() for lane in lanes]
+        lines.append(json.dumps({"raw_file": entry["raw_file"], "lanes": found, "run_time": run_time}) + "\n")
+    write_text(output, "".join(lines))
+    return len(lines)
+
+
+def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """X of a lane, (N, 2) as (x, y), on rows (R,): float64 (R,), -2 where the lane is absent."""
+    if not len(lane):
+        return np.full(len(rows), -2.0)
+    ordered = lane[np.argsort(lane[:, 1], kind="stable")].astype(np.float64)
+    xs = np.interp(rows, ordered[:, 1], ordered[:, 0], left=-2.0, right=-2.0)
+    return np.where(xs >= 0, xs, -2.0)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,10 +1,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.tusimple import evaluate_tusimple, score_frame
+from lgad_pipeline.evaluation.tusimple import evaluate_tusimple, on_rows, score_frame, write_tusimple
+from lgad_pipeline.lanes.files import lane_file, write_lanes
 
 ROWS = [100.0, 110.0, 120.0, 130.0]
 
@@ -64,3 +66,21 @@ def test_predictions_of_other_frames_are_an_error(tmp_path: Path):
     predictions = write(tmp_path / "p.json", {"raw_file": "z", "lanes": [], "run_time": 1})
     with pytest.raises(LgadError, match="predicts none of the 1 frames"):
         evaluate_tusimple(annotations, predictions)
+
+
+def test_a_lane_is_interpolated_between_its_points_and_absent_beyond():
+    lane = np.array([[30, 130], [10, 110]], np.float32)
+    assert on_rows(lane, np.array([*ROWS, 140])).tolist() == [-2, 10, 20, 30, -2]
+    assert on_rows(lane[:0], np.array(ROWS)).tolist() == [-2] * 4
+
+
+def test_annotated_lanes_written_as_predictions_score_in_full(tmp_path: Path):
+    lanes = [[50.0, 60.0, 70.0, -2.0], [-2.0, 90.0, 95.0, 100.0]]
+    names = ["clips/1/20.jpg", "clips/2/20.jpg"]
+    truth = write(tmp_path / "gt.json", *({"raw_file": n, "lanes": lanes, "h_samples": ROWS} for n in names))
+    for name in names:
+        points = [np.array([(x, y) for x, y in zip(xs, ROWS, strict=True) if x >= 0]) for xs in lanes]
+        write_lanes(lane_file(tmp_path / "found", name), points)
+    assert write_tusimple(truth, tmp_path / "found", tmp_path / "predicted.json") == 2
+    scores = evaluate_tusimple(truth, tmp_path / "predicted.json", strict=True)
+    assert (scores.accuracy, scores.fp, scores.fn) == (1, 0, 0)
