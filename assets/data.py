@@ -62,11 +62,18 @@ def recordings(
     partitions_def=DATASETS,
     deps=[recordings],
     code_version=code_version(
-        "data/ingestion.py", "data/culane.py", "data/tusimple.py", "data/frames.py", "lanes/files.py"
+        "data/ingestion.py",
+        "data/culane.py",
+        "data/tusimple.py",
+        "data/duplicates.py",
+        "data/frames.py",
+        "lanes/files.py",
     ),
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
-with a bad lane file) is set aside with file, line and reason, and the rest goes on.""",
+with a bad lane file) or that shows a test frame's picture again is set aside with file, line and reason, and
+the rest goes on; more than `max_set_aside` of lgad.yaml is an error. What is unchanged since the last table is
+not read again.""",
 )
 def frames(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
@@ -78,7 +85,8 @@ def frames(
     place = project.place(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
         entry = project.dataset(context.partition_key)
-        found = ingest(place.recordings, entry.frame_size, entry.kind, progress=task.advance)
+        previous = tables.read_table(place.frames) if place.frames.exists() else None
+        found = ingest(place.recordings, entry.frame_size, entry.kind, previous, progress=task.advance)
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
     found.require(entry.max_set_aside)
@@ -106,6 +114,7 @@ def frames(
             "test scenarios": shown.table(
                 [{"scenario": name, "frames": int(n)} for name, n in scenarios.items()]
             ),
+            "since the last table": shown.table([found.changes._asdict()]),
             "set aside": len(found.set_aside),
             "set aside, first 20": shown.table(found.set_aside.astype(str).head(20).to_dict("records")),
             "dagster/column_schema": _columns(tables.FRAMES_SCHEMA),

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
+from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings, TusimpleDataset
 
 STUDENTS = ("student_alone", "student_lgad")
 

@@ -46,7 +46,18 @@ FRAMES_SCHEMA = pa.schema(
         described("width", pa.int32(), "width of the frame in pixels"),
         described("height", pa.int32(), "height of the frame in pixels"),
         described("fingerprint", pa.string(), "BLAKE2b-128 of the image file's bytes, hexadecimal"),
-        described("lane_fingerprint", pa.string(), "BLAKE2b-128 of the lane file's bytes, hexadecimal"),
+        described("lane_fingerprint", pa.string(), "BLAKE2b-128 of the annotation's bytes, hexadecimal"),
+        described(
+            "picture_hash",
+            pa.string(),
+            "difference hash of 256 bits of the picture, hexadecimal; null: too flat to compare",
+            nullable=True,
+        ),
+        described(
+            "stamp",
+            pa.string(),
+            "size and time of change of image and annotation: as long as they are the same, nothing is read",
+        ),
     ]
 )
 
@@ -72,6 +83,8 @@ class FrameRecord:
     height: int
     fingerprint: str
     lane_fingerprint: str
+    picture_hash: str | None
+    stamp: str
 
 
 def frames_batch(records: Sequence[FrameRecord]) -> pa.RecordBatch:

@@ -57,6 +57,21 @@ def decode_image(data: bytes) -> np.ndarray:
     return image
 
 
+def decode_small(data: bytes) -> np.ndarray:
+    """Decode a JPEG or PNG file to uint8 (H/8, W/8), grey: of a JPEG, no more than that is computed.
+
+    Raises:
+        ImageError: the bytes cannot be decoded.
+    """
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError("cannot be decoded; restore the frame or take it out of the lists")
+    return image
+
+
 def _png_size(data: bytes) -> tuple[int, int]:
     if len(data) < 24 or not data.rstrip(b"\0").endswith(_PNG_END):
         raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")

@@ -11,9 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.data import culane, tusimple
+from lgad_pipeline.data.duplicates import duplicates, picture_hash
 from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, SetAside
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, FrameRecord, frames_batch, set_aside_table, to_pandas
-from lgad_pipeline.data.images import image_size
+from lgad_pipeline.data.images import decode_small, image_size
+from lgad_pipeline.data.known import Changes, Known, stamp_of
 from lgad_pipeline.data.parallel import ordered_map
 from lgad_pipeline.data.reading import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
@@ -34,11 +36,13 @@ class Ingestion:
     Attributes:
         frames: the frames table (`FRAMES_SCHEMA`), train, val, test, each in the order of its list.
         set_aside: what could not be used (`SET_ASIDE_SCHEMA`): file, line, reason with remedy.
+        changes: against the earlier ingestion.
         root: the folder.
     """
 
     frames: pd.DataFrame
     set_aside: pd.DataFrame
+    changes: Changes
     root: Path
 
     def require(self, max_set_aside: float) -> None:
@@ -68,19 +72,22 @@ def ingest(
     root: Path,
     frame_size: tuple[int, int] = (590, 1640),
     kind: str = "culane",
+    previous: pd.DataFrame | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Ingestion:
     """Read a data set's lists, frames and annotations.
 
-    Frame and lane files are read whole, once, to fingerprint them; images are not decoded. Whatever cannot
-    be used is set aside with its reason, and the rest goes on. Nothing outside `root` is read. A frame in
-    two splits has a row in each: see `split_leakage`.
+    Frame and lane files are read whole, once, to fingerprint them, and frames are decoded at an eighth of
+    their size. Whatever cannot be used is set aside with its reason, and the rest goes on. Nothing outside
+    `root` is read. Frames that show what another split shows are set aside, too: see `duplicates`.
 
     Args:
         root: folder of the data set.
         frame_size: (H, W) that every frame must have, pixels.
         kind: which of `KINDS` reads its lists and annotations.
+        previous: the table of an earlier ingestion of the same folder. A frame of it whose image and
+            annotation still have the same size and time of change is taken from there and not read.
         workers: threads; default two per core.
         progress: called as progress(frames done, frames in total).
 
@@ -97,30 +104,60 @@ def ingest(
     set_aside: list[SetAside] = []
     reader = KINDS[kind]
     entries = reader.entries(root, set_aside)
+    known = Known(previous, frame_size)
     chunks = [entries[first : first + _CHUNK] for first in range(0, len(entries), _CHUNK)]
     workers = workers or 2 * (os.cpu_count() or 1)
 
-    def check_chunk(chunk: Sequence[Entry]) -> tuple[pa.RecordBatch, list[SetAside]]:
-        results = [_check(root, reader, entry, frame_size) for entry in chunk]
-        records = [result for result in results if isinstance(result, FrameRecord)]
-        return frames_batch(records), [result for result in results if not isinstance(result, FrameRecord)]
+    def check_chunk(chunk: Sequence[Entry]) -> list[int | FrameRecord | SetAside]:
+        return [_check(root, reader, entry, frame_size, known) for entry in chunk]
 
-    batches, done = [], 0
-    for chunk, (batch, refused) in zip(
+    kept: list[Entry] = []
+    sources: list[int] = []  # rows of the earlier table, then of the batches
+    batches, done, fresh = [], 0, 0
+    for chunk, results in zip(
         chunks, ordered_map(check_chunk, chunks, workers, ahead=2 * workers), strict=True
     ):
-        batches.append(batch)
-        set_aside += refused
+        records: list[FrameRecord] = []
+        for entry, result in zip(chunk, results, strict=True):
+            if isinstance(result, tuple):
+                set_aside.append(result)
+                continue
+            kept.append(entry)
+            if isinstance(result, FrameRecord):
+                records.append(result)
+                result = len(known.table) + fresh + len(records) - 1
+            sources.append(result)
+        batches.append(frames_batch(records))
+        fresh += len(records)
         done += len(chunk)
         if progress is not None:
             progress(done, len(entries))
-    frames = to_pandas(pa.Table.from_batches(batches, FRAMES_SCHEMA))
-    return Ingestion(frames, set_aside_table(set_aside), root)
+    table = pa.concat_tables([known.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)]).take(
+        pa.array(sources, pa.int64())
+    )
+    frames = to_pandas(_as_listed(table, kept))
+    twice, copies = duplicates(frames)
+    frames = frames[~twice].reset_index(drop=True)
+    return Ingestion(frames, set_aside_table([*set_aside, *copies]), known.changes(frames), root)
 
 
-def _check(root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int]) -> FrameRecord | SetAside:
-    """Read one frame and its annotation: a row of the table, or why not."""
+def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:
+    """The table with scenario and flags as the lists have them now: lists change without their frames."""
+    for name in ("scenario", "existence"):
+        place = FRAMES_SCHEMA.get_field_index(name)
+        column = pa.array([getattr(entry, name) for entry in entries], FRAMES_SCHEMA.field(name).type)
+        table = table.set_column(place, FRAMES_SCHEMA.field(name), column)
+    return table
+
+
+def _check(
+    root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int], known: Known
+) -> int | FrameRecord | SetAside:
+    """One frame and its annotation: the row where it is known; else read, as a new row, or why not."""
     height, width = frame_size
+    stamp = stamp_of(root, entry) or ""  # before reading: what changes meanwhile is read again next time
+    if stamp and (row := known.row(entry, stamp)) is not None:
+        return row
     try:
         data = read_inside(root, entry.frame, frame_limit(frame_size))
         claimed = image_size(data)
@@ -139,16 +176,30 @@ def _check(root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int]) ->
     try:
         annotation = _annotation(root, entry)
         lanes = kind.lanes(annotation)
-        _refuse_outlier(lanes, frame_size)
+        _refuse_misplaced(lanes, frame_size)
     except FileNotFoundError:
         return file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
     except AnnotationError as error:
         return file, line or error.line, str(error)
     except LgadError as error:
         return file, line, str(error)
-    fingerprints = [blake2b(content, digest_size=16).hexdigest() for content in (data, annotation)]
+    try:
+        picture = picture_hash(decode_small(data))
+    except LgadError as error:
+        return entry.frame, None, str(error)
+    image_print, lane_print = (blake2b(content, digest_size=16).hexdigest() for content in (data, annotation))
     return FrameRecord(
-        entry.frame, entry.split, entry.scenario, lanes, entry.existence, width, height, *fingerprints
+        entry.frame,
+        entry.split,
+        entry.scenario,
+        lanes,
+        entry.existence,
+        width,
+        height,
+        image_print,
+        lane_print,
+        picture,
+        stamp,
     )
 
 
@@ -163,8 +214,8 @@ def _annotation(root: Path, entry: Entry) -> bytes:
     return read_inside(root, entry.annotation, _LANE_FILE_LIMIT)
 
 
-def _refuse_outlier(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
-    """Refuse a lane with a point too far away to be meant; lanes may leave the frame a little."""
+def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
+    """Refuse a lane beside the frame, or with a point too far away to be meant; it may leave it."""
     size = np.array(frame_size[::-1], np.float32)
     for number, lane in enumerate(lanes, 1):
         if not ((lane >= -size) & (lane <= 2 * size)).all():
@@ -172,4 +223,8 @@ def _refuse_outlier(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) ->
                 f"has a point farther outside the frame than the frame is large, in lane {number}; "
                 "correct the lane",
                 number,
+            )
+        if len(lane) and not ((lane.max(axis=0) >= 0) & (lane.min(axis=0) < size)).all():
+            raise AnnotationError(
+                f"has no part of lane {number} in the frame; correct the lane or take it out", number
             )

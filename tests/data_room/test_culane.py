@@ -58,7 +58,7 @@ def test_uneven_lists_are_read_as_published(write_tree):
 
 
 def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
-    root = write_tree(train=9)
+    root = write_tree(train=10)
     folder = root / "drive/train.MP4"
     (folder / "00000.jpg").unlink()
     (folder / "00001.jpg").write_bytes((folder / "00001.jpg").read_bytes()[:-500])
@@ -68,6 +68,7 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
     (folder / "00005.lines.txt").write_text("100 117 110 107 \n5000 117 5000 107 \n")
     (folder / "00006.lines.txt").unlink()
     (folder / "00007.jpg").write_bytes(b"")
+    (folder / "00009.lines.txt").write_text("100 117 110 107 \n\n-90 117 -80 107 -70 97 \n")
     found = ingest(root, SIZE)
     assert found.frames.loc[found.frames["split"] == "train", "frame"].tolist() == [
         "drive/train.MP4/00008.jpg"
@@ -82,6 +83,7 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
         ("drive/train.MP4/00005.lines.txt", 2),
         ("drive/train.MP4/00006.lines.txt", None),
         ("drive/train.MP4/00007.jpg", None),
+        ("drive/train.MP4/00009.lines.txt", 3),
     ]
     for (_, _, reason), words in zip(
         aside,
@@ -94,6 +96,7 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
             "farther outside the frame",
             "missing; restore it, or write an empty one",
             "neither a JPEG nor a PNG",
+            "no part of lane 3 in the frame",
         ],
         strict=True,
     ):
@@ -165,6 +168,17 @@ def test_an_entry_that_leads_out_is_reported_by_its_line(write_tree):
         stream.write("/drive/../../outside.jpg /label.png 1 1 1 1\n")
     file, line, reason = set_aside(ingest(root, SIZE))[0]
     assert (file, line) == ("list/val_gt.txt", 3) and "leads out of the data root" in reason
+
+
+def test_an_image_whose_end_is_there_but_whose_body_is_not_is_set_aside(write_tree):
+    root = write_tree()
+    start = b"\xff\xd8\xff\xc0\x00\x11\x08" + SIZE[0].to_bytes(2) + SIZE[1].to_bytes(2)
+    (root / FIRST).write_bytes(start + bytes(10) + b"\xff\xda\xff\xd9")
+    found = ingest(root, SIZE)
+    assert len(found.frames) == 9
+    assert set_aside(found) == [
+        (FIRST, None, "cannot be decoded; restore the frame or take it out of the lists")
+    ]
 
 
 def test_links_that_stay_below_the_root_are_followed(write_tree):
@@ -249,12 +263,12 @@ def test_every_line_of_any_list_is_a_frame_or_set_aside(write_tree, tmp_path, li
     assert len(train) + len(found.set_aside) == sum(bool(line.strip()) for line in content.split(b"\n"))
 
 
-def test_a_frame_in_two_splits_has_a_row_in_each_and_is_found(write_tree):
+def test_a_frame_in_two_splits_stays_in_the_test_split(write_tree):
     root = write_tree()
     with (root / "list/test.txt").open("a") as stream:
         stream.write(FIRST)
-    frames = ingest(root, SIZE).frames
-    assert frames.loc[frames["frame"] == FIRST, "split"].tolist() == ["train", "test"]
-    assert split_leakage(frames)[["test_frame", "other_split", "by"]].values.tolist() == [
-        [FIRST, "train", "path"]
-    ]
+    found = ingest(root, SIZE)
+    assert found.frames.loc[found.frames["frame"] == FIRST, "split"].tolist() == ["test"]
+    assert set_aside(found)[0][:2] == (FIRST, None)
+    assert "is a train frame and has the same bytes as the test frame" in set_aside(found)[0][2]
+    assert split_leakage(found.frames).empty

@@ -23,7 +23,8 @@ LANE = np.array([[-3.5, 589], [10.25, 579], [20, 569]], np.float32)
 
 def record(frame="a.jpg", split="train", fingerprint="f", **changes) -> FrameRecord:
     fields = {"scenario": None, "lanes": [LANE], "existence": None, "width": 1640, "height": 590}
-    return FrameRecord(frame, split, fingerprint=fingerprint, lane_fingerprint="l", **{**fields, **changes})
+    fields |= {"lane_fingerprint": "l", "picture_hash": None, "stamp": "s"}
+    return FrameRecord(frame, split, fingerprint=fingerprint, **{**fields, **changes})
 
 
 def table(*records: FrameRecord) -> pd.DataFrame:

@@ -118,17 +118,6 @@ def test_a_frame_that_fails_is_set_aside_and_taken_up_again_once_restored(data, 
     assert mended.fingerprint != shards.fingerprint
 
 
-def test_an_image_whose_end_is_there_but_whose_body_is_not_is_set_aside(write_tree, tmp_path):
-    root = write_tree()
-    broken = root / "drive/train.MP4/00000.jpg"
-    start = b"\xff\xd8\xff\xc0\x00\x11\x08" + SIZE[0].to_bytes(2) + SIZE[1].to_bytes(2)
-    broken.write_bytes(start + bytes(10) + b"\xff\xda\xff\xd9")
-    frames = ingest(root, SIZE).frames
-    shards = pack_small((frames, lane_labels(frames), root), tmp_path / "shards")
-    assert shards.set_aside["file"].tolist() == ["drive/train.MP4/00000.jpg"]
-    assert len(shards["train"]) == 4
-
-
 def test_progress_counts_every_frame_once(data, tmp_path):
     seen = []
     pack_small(data, tmp_path / "shards", progress=lambda done, total: seen.append((done, total)))

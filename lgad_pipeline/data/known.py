@@ -1,0 +1,64 @@
+"""What an earlier ingestion knows of a data set's frames, so that unchanged ones need not be read again."""
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from lgad_pipeline.data.entries import Entry
+from lgad_pipeline.data.frames import FRAMES_SCHEMA
+
+_FORMAT = "1"  # raise it when the same files give other rows, so that old rows are made anew
+
+
+class Changes(NamedTuple):
+    """How many frames a table shares with an earlier one; without an earlier one all are added."""
+
+    unchanged: int
+    added: int
+    changed: int
+    removed: int
+
+
+class Known:
+    """The rows of an earlier ingestion, by frame and split."""
+
+    def __init__(self, previous: pd.DataFrame | None, frame_size: tuple[int, int]) -> None:
+        self.table = FRAMES_SCHEMA.empty_table()
+        if previous is not None and set(FRAMES_SCHEMA.names) <= set(previous.columns):
+            fits = (previous["height"] == frame_size[0]) & (previous["width"] == frame_size[1])
+            self.table = pa.Table.from_pandas(previous[fits], FRAMES_SCHEMA, preserve_index=False)
+        keys = zip(self.table["frame"].to_pylist(), self.table["split"].to_pylist(), strict=True)
+        self._stamps = self.table["stamp"].to_pylist()
+        self._rows = {key: row for row, key in enumerate(keys)}
+
+    def row(self, entry: Entry, stamp: str) -> int | None:
+        """Row of the entry, if it is there with the same stamp."""
+        row = self._rows.get((entry.frame, entry.split))
+        return row if row is not None and self._stamps[row] == stamp else None
+
+    def changes(self, frames: pd.DataFrame) -> Changes:
+        """How the new table differs."""
+        stamps = {key: self._stamps[row] for key, row in self._rows.items()}
+        new = zip(frames["frame"], frames["split"], frames["stamp"], strict=True)
+        found = [stamps.pop((frame, split), None) == stamp for frame, split, stamp in new]
+        unchanged = sum(found)
+        added = len(found) - (len(self._rows) - len(stamps))
+        return Changes(unchanged, added, len(found) - unchanged - added, len(stamps))
+
+
+def stamp_of(root: Path, entry: Entry) -> str | None:
+    """What tells a changed frame or annotation without reading it; None: one of them is gone."""
+    parts = [_FORMAT]
+    try:
+        for item in (entry.frame, entry.annotation):
+            if isinstance(item, bytes):
+                parts.append(blake2b(item, digest_size=16).hexdigest())
+            else:
+                status = (root / item).stat()
+                parts.append(f"{status.st_size}-{status.st_mtime_ns}")
+    except (OSError, ValueError):
+        return None
+    return " ".join(parts)

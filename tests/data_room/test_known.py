@@ -1,0 +1,66 @@
+import os
+
+import pytest
+
+from lgad_pipeline.data.frames import FRAMES_SCHEMA, dataset_fingerprint, read_table, write_table
+from lgad_pipeline.data.ingestion import ingest
+
+SIZE = (118, 328)
+TRAIN = "drive/train.MP4"
+
+
+@pytest.fixture
+def before(write_tree, tmp_path):
+    root = write_tree()
+    write_table(tmp_path / "frames.parquet", ingest(root, SIZE).frames, FRAMES_SCHEMA)
+    return root, read_table(tmp_path / "frames.parquet")
+
+
+def test_the_first_ingestion_adds_every_frame(write_tree):
+    assert ingest(write_tree(), SIZE).changes == (0, 10, 0, 0)
+
+
+def test_unchanged_frames_are_not_read(before):
+    root, frames = before
+    for path in root.rglob("*.MP4/*"):  # other bytes of the same size and time: whoever reads them notices
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = ingest(root, SIZE, previous=frames)
+    assert again.changes == (10, 0, 0, 0) and again.set_aside.empty
+    assert again.frames.astype(str).equals(frames.astype(str))
+    assert ingest(root, SIZE).frames.empty
+
+
+def test_added_changed_and_removed_frames_are_found(before):
+    root, frames = before
+    (root / TRAIN / "00000.lines.txt").write_text("100 117 110 107 120 97 \n")
+    (root / TRAIN / "00001.jpg").unlink()
+    (root / TRAIN / "00005.jpg").write_bytes((root / TRAIN / "00002.jpg").read_bytes() + b"\0")
+    (root / TRAIN / "00005.lines.txt").write_text("")
+    with (root / "list/train_gt.txt").open("a") as stream:
+        stream.write(f"{TRAIN}/00005.jpg l.png 0 0 0 0\n")
+    again = ingest(root, SIZE, previous=frames)
+    assert again.changes == (8, 1, 1, 1)
+    fresh = ingest(root, SIZE)
+    assert again.frames.astype(str).equals(fresh.frames.astype(str))
+    assert again.set_aside.equals(fresh.set_aside)
+
+
+def test_lists_that_change_without_their_frames_are_followed(before):
+    root, frames = before
+    lines = (root / "list/train_gt.txt").read_text().splitlines()
+    lines[0] = lines[0].replace("0 1 1 0", "1 1 1 1")
+    (root / "list/train_gt.txt").write_text("\n".join(reversed(lines)))
+    (root / "list/test_split/test0_normal.txt").unlink()
+    again = ingest(root, SIZE, previous=frames)
+    assert again.changes.unchanged == 10
+    assert again.frames.astype(str).equals(ingest(root, SIZE).frames.astype(str))
+    assert dataset_fingerprint(again.frames) != dataset_fingerprint(frames)
+    assert list(again.frames["existence"][4]) == [True] * 4
+
+
+def test_another_frame_size_and_a_table_of_older_shape_are_ingested_anew(before):
+    root, frames = before
+    assert ingest(root, (100, 200), previous=frames).frames.empty
+    assert ingest(root, SIZE, previous=frames.drop(columns="stamp")).changes == (0, 10, 0, 0)
