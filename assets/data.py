@@ -72,8 +72,8 @@ def recordings(
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
 with a bad lane file) or that shows a test frame's picture again is set aside with file, line and reason, and
-the rest goes on; more than `max_set_aside` of lgad.yaml is an error. What is unchanged since the last table is
-not read again.""",
+the rest goes on; more than `max_set_aside` of lgad.yaml is an error. What is unchanged since the last table
+is not read again.""",
 )
 def frames(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog

@@ -60,6 +60,19 @@ def slot_lanes_of(row: Any) -> SlotLanes:
     return SlotLanes(np.asarray(row.rows, np.float64), xs, np.asarray(row.existence, bool))
 
 
+def unlabelled(frames: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
+    """Frames with annotated lanes of which none got a slot: bool (rows,)."""
+    annotated, labelled = _lane_counts(frames, labels)
+    return (annotated > 0) & (labelled == 0)
+
+
+def _lane_counts(frames: pd.DataFrame, labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Lanes of two points or more, and slots that exist: int (rows,) each."""
+    annotated = np.array([sum(len(lane) > 1 for lane in lanes) for lanes in frames["lanes"]], int)
+    existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
+    return annotated, existence.sum(axis=1)
+
+
 def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
     """Figures for the check of the lane labels.
 
@@ -68,16 +81,15 @@ def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
         frames_without_label (frames with annotated lanes of which none got a slot); flags_stated (frames
         whose list states existence flags) and flags_agreeing (those whose flags equal the labels').
     """
-    annotated = np.array([sum(len(lane) > 1 for lane in lanes) for lanes in frames["lanes"]], int)
+    annotated, labelled = _lane_counts(frames, labels)
     existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
-    labelled = existence.sum(axis=1)
     stated = frames["existence"].notna().to_numpy()
     published = np.array([list(flags) for flags in frames["existence"][stated]], bool).reshape(-1, 4)
     return {
         "frames": len(frames),
         "annotated_lanes": int(annotated.sum()),
         "labelled_lanes": int(labelled.sum()),
-        "frames_without_label": int(((annotated > 0) & (labelled == 0)).sum()),
+        "frames_without_label": int(unlabelled(frames, labels).sum()),
         "flags_stated": int(stated.sum()),
         "flags_agreeing": int((published == existence[stated]).all(axis=1).sum()),
     }

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.frames import SPLITS, set_aside_table
+from lgad_pipeline.data.labels import unlabelled
 from lgad_pipeline.data.parts import (
     Packing,
     is_whole,
@@ -30,6 +32,7 @@ from lgad_pipeline.lanes.view import View
 Progress = Callable[[int, int], None]
 
 _INDEX = "index.json"
+_MISLEADING = "has annotated lanes of which none fits a slot; correct them or take the frame out of the list"
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def pack(
     The label map is drawn at frame size and then reduced with exact nearest sampling; the existence flags
     stay those of the frame. A part is named by the fingerprint of its inputs and carries the checksum of
     its content: a part that is there and whole is kept, so a killed packing goes on where it was and a
-    damaged part alone is made anew. The index is written last; until then the old shards stay valid. Then
+    damaged part alone is made anew. A training frame whose annotated lanes all got no slot would teach that
+    there are none: it is set aside. The index is written last; until then the old shards stay valid. Then
     files that the index does not name are removed. The bytes depend on the inputs alone, not on `workers`.
 
     Args:
@@ -177,9 +181,11 @@ def pack(
         raise LgadError("The lane labels do not belong to the frames table; make the lane labels anew.")
     packing = Packing(Path(root), view, lane_width, quality)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
-    done, parts, set_aside = 0, {}, []
+    misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
+    done, parts = int(misleading.sum()), {}
+    set_aside: list[SetAside] = [(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
     for split in SPLITS:
-        chosen = np.flatnonzero((rows["split"] == split).to_numpy())
+        chosen = np.flatnonzero((rows["split"] == split).to_numpy() & ~misleading)
         for number, first in enumerate(range(0, len(chosen), rows_per_shard)):
             positions = chosen[first : first + rows_per_shard]
             part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]

@@ -118,6 +118,20 @@ def test_a_frame_that_fails_is_set_aside_and_taken_up_again_once_restored(data, 
     assert mended.fingerprint != shards.fingerprint
 
 
+def test_a_training_frame_whose_lanes_got_no_slot_is_set_aside(write_tree, tmp_path):
+    root = write_tree()
+    for split in ("train", "test"):
+        (root / f"drive/{split}.MP4/00000.lines.txt").write_text("100 117 100 115 \n")  # too short to label
+    frames = ingest(root, SIZE).frames
+    seen = []
+    shards = pack_small(
+        (frames, lane_labels(frames), root), tmp_path / "shards", progress=lambda done, _: seen.append(done)
+    )
+    assert shards.set_aside["file"].tolist() == ["drive/train.MP4/00000.jpg"]
+    assert "none fits a slot" in shards.set_aside["reason"][0]
+    assert len(shards["train"]) == 4 and len(shards["test"]) == 3 and seen[-1] == 10
+
+
 def test_progress_counts_every_frame_once(data, tmp_path):
     seen = []
     pack_small(data, tmp_path / "shards", progress=lambda done, total: seen.append((done, total)))
