@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from lgad_pipeline.data.commands import import_data
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation import commands as geometry
 from lgad_pipeline.inference.commands import predict
@@ -14,6 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command("import")(import_data)
 app.command("predict")(predict)
 app.command("gain")(gain)
 app.command("evaluate")(geometry.evaluate)

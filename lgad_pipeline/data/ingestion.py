@@ -132,12 +132,13 @@ def ingest(
         done += len(chunk)
         if progress is not None:
             progress(done, len(entries))
-    table = pa.concat_tables([known.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)]).take(
-        pa.array(sources, pa.int64())
-    )
+    table = pa.concat_tables([known.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)])
+    if sources != list(range(len(table))):
+        table = table.take(pa.array(sources, pa.int64()))
     frames = to_pandas(_as_listed(table, kept))
     twice, copies = duplicates(frames)
-    frames = frames[~twice].reset_index(drop=True)
+    if copies:
+        frames = frames[~twice].reset_index(drop=True)
     return Ingestion(frames, set_aside_table([*set_aside, *copies]), known.changes(frames), root)
 
 

@@ -1,0 +1,1 @@
+"""Annotations of other tools, brought into CULane's layout."""
