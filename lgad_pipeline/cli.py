@@ -1,8 +1,11 @@
 """`lgad ...`: the method without the orchestra."""
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from lgad_pipeline.data.commands import import_data
 from lgad_pipeline.errors import LgadError
@@ -16,6 +19,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("import")(import_data)
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="A data set of lgad.yaml that lies in a folder.")],
+    output: Annotated[Path, typer.Option(help="The picture, PNG.")] = Path("data.png"),
+    count: Annotated[int, typer.Option(min=1, max=100, help="Frames, and of those set aside.")] = 8,
+) -> None:
+    """A contact sheet: frames with lanes and labels, and what was set aside with its reason."""
+    from lgad_pipeline.data.ingestion import ingest
+    from lgad_pipeline.inference.gallery import data_sheet
+    from lgad_pipeline.inference.overlays import write_png
+    from lgad_pipeline.settings import FolderDataset, Settings
+
+    entry = Settings.from_environment().dataset(dataset)
+    if not isinstance(entry, FolderDataset):
+        raise LgadError(f"The data set {dataset} is rendered by the pipeline; name one with a `root`.")
+    with Progress() as bar:
+        task = bar.add_task(f"Reading {entry.root}")
+        found = ingest(
+            entry.root,
+            entry.frame_size,
+            entry.kind,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    write_png(output, data_sheet(found, entry.frame_size, entry.lane_width, entry.label_rows, count))
+    print(f"{len(found.frames)} frames, {len(found.set_aside)} set aside; {output}")
+
+
 app.command("predict")(predict)
 app.command("gain")(gain)
 app.command("evaluate")(geometry.evaluate)

@@ -73,9 +73,11 @@ class FolderDataset(Dataset):
     """A data set on disk, which is only read.
 
     Attributes:
+        kind: which module reads its lists and annotations.
         root: its folder; relative paths are relative to lgad.yaml.
     """
 
+    kind: str
     root: Path
 
     @field_validator("root")

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lgad_pipeline import cli
+from lgad_pipeline.errors import LgadError
+
+SETTINGS = """
+datasets: {mine: {kind: culane, root: data, frame_size: [118, 328], image_size: [48, 128]}}
+recipes: {enet: {teacher: {steps: 200}, student: {steps: 200}}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data/list").mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        image = np.full((118, 328, 3), (40, 90, 60), np.uint8)
+        image[0, 0] = len(split)
+        assert cv2.imwrite(str(tmp_path / f"data/{split}.png"), image)
+        (tmp_path / f"data/{split}.lines.txt").write_text("100 117 120 97 150 67 \n240 117 220 97 190 67 \n")
+        (tmp_path / f"data/list/{split}.txt").write_text(f"{split}.png\n")
+    with (tmp_path / "data/list/train.txt").open("a") as stream:
+        stream.write("gone.png\n")
+    (tmp_path / "lgad.yaml").write_text(SETTINGS)
+    monkeypatch.setenv("LGAD_SETTINGS", str(tmp_path / "lgad.yaml"))
+    return tmp_path
+
+
+def test_the_sheet_shows_frames_lanes_labels_and_what_was_set_aside(project, capsys):
+    cli.show("mine", project / "sheet.png", count=8)
+    assert "set aside;" in capsys.readouterr().out
+    sheet = cv2.imread(str(project / "sheet.png"))
+    assert sheet is not None
+    bgr = sheet.reshape(-1, 3)
+    # The road; a frame that is gone; slot 2, three fifths of (240, 160, 0) RGB over the road.
+    for colour in ((40, 90, 60), (90, 90, 90), (16, 132, 168)):
+        assert (bgr == np.array(colour)).all(axis=1).any(), colour
+
+
+def test_a_rendered_data_set_has_no_folder_to_show(project):
+    with pytest.raises(LgadError, match="is rendered by the pipeline"):
+        cli.show("synthetic", project / "sheet.png", count=1)
