@@ -68,7 +68,9 @@ class Plain(Dataset):
         height, width = IMAGE_SIZE
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
-        scaled = (image[..., ::-1] / np.float32(255) - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+        scaled = (image[..., ::-1] / np.float32(255) - np.array(IMAGENET_MEAN, np.float32)) / np.array(
+            IMAGENET_STD, np.float32
+        )
         return torch.from_numpy(scaled.transpose(2, 0, 1).copy()), torch.from_numpy(label)
 
 
@@ -119,9 +121,7 @@ def main() -> None:
     print(
         f"shards, rotated and normalized on the CPU, too: {turned:.0f} frames/s, {turned / reference:.1f} x"
     )
-    print(
-        f"shards, every augmentation and normalized on the CPU: {whole:.0f} frames/s, {whole / reference:.1f} x"
-    )
+    print(f"shards, fully augmented on the CPU, too: {whole:.0f} frames/s, {whole / reference:.1f} x")
 
 
 if __name__ == "__main__":
