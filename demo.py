@@ -19,7 +19,7 @@ from rich.table import Table
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import write_text
-from lgad_pipeline.settings import CulaneDataset, Settings, settings_path
+from lgad_pipeline.settings import FolderDataset, Settings, settings_path
 
 DEMO_TAG = "lgad/demo"
 
@@ -64,7 +64,7 @@ def add_dataset(path: Path, dataset: str, root: str, console: Console) -> None:
     entries = Settings.load(path).datasets
     if dataset in entries:
         entry = entries[dataset]
-        if root and (not isinstance(entry, CulaneDataset) or entry.root.resolve() != Path(root).resolve()):
+        if root and (not isinstance(entry, FolderDataset) or entry.root.resolve() != Path(root).resolve()):
             raise LgadError(
                 f"{path.name} already describes the data set '{dataset}' otherwise; leave ROOT out, or "
                 "choose another name with DATASET=."

@@ -128,7 +128,7 @@ def frames(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[frames],
-    code_version=code_version("data/labels.py", "lanes/slots.py", "lanes/spline.py"),
+    code_version=code_version("data/labels.py", "lanes/slots.py", "lanes/fit.py", "lanes/spline.py"),
     description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as
 CULane's label tool assigns them: natural cubic spline, order by the crossing with the bottom row, double
 lines merged, at most two on either side; x on rows every 10 px, and an existence flag for each slot.""",
@@ -156,7 +156,7 @@ def lane_labels(
     return made(
         context,
         project,
-        code_version("data/labels.py", "lanes/slots.py") + tables.dataset_fingerprint(table),
+        code_version("data/labels.py", "lanes/slots.py", "lanes/fit.py") + tables.dataset_fingerprint(table),
         {
             "table": dg.MetadataValue.path(place.lane_labels),
             "dagster/row_count": len(made_labels),
@@ -175,7 +175,14 @@ def lane_labels(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[recordings, frames, lane_labels],
-    code_version=code_version("data/shards.py", "data/images.py", "lanes/raster.py", "lanes/view.py"),
+    code_version=code_version(
+        "data/shards.py",
+        "data/parts.py",
+        "data/images.py",
+        "data/labels.py",
+        "lanes/raster.py",
+        "lanes/view.py",
+    ),
     description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for
 random access. Label maps are drawn from the lane labels at frame size and reduced by nearest pixel, centre
 to centre.""",

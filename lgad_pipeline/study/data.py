@@ -4,22 +4,23 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
-from lgad_pipeline.data.culane import ingest
+from lgad_pipeline.data.frames import write_lane_files
+from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.data.synthetic.write import write_dataset
-from lgad_pipeline.settings import CulaneDataset, SyntheticDataset
+from lgad_pipeline.settings import AnyDataset, SyntheticDataset, TusimpleDataset
 
 _PACKED = "packed"
 
 
 def prepared(
-    dataset: SyntheticDataset | CulaneDataset,
+    dataset: AnyDataset,
     folder: Path,
     workers: int = 1,
     tell: Callable[[str], None] = print,
 ) -> tuple[Path, Path]:
-    """Return the shards of a data set, and the folder of its frames and lane files.
+    """Return the shards of a data set, and the folder of its lane files.
 
     Args:
         dataset: its entry in the settings.
@@ -28,16 +29,20 @@ def prepared(
         tell: called with a line about each piece of work.
     """
     place = folder / blake2b(dataset.model_dump_json().encode(), digest_size=6).hexdigest()
-    root, shards = place / "recordings", place / "shards"
-    if isinstance(dataset, CulaneDataset):
-        root = dataset.root
+    shards = place / "shards"
+    root = place / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.root
+    annotations = place / "annotations" if isinstance(dataset, TusimpleDataset) else root
     if (place / _PACKED).is_file():
-        return shards, root
+        return shards, annotations
     if isinstance(dataset, SyntheticDataset):
         tell("rendering the road world")
         write_dataset(root, dataset.world, workers)
     tell("packing training shards")
-    frames = ingest(root, dataset.frame_size).frames
-    pack(frames, lane_labels(frames), root, shards, dataset.view, dataset.lane_width, workers=workers)
+    found = ingest(root, dataset.frame_size, dataset.kind)
+    found.require(dataset.max_set_aside)
+    if annotations != root:
+        write_lane_files(found.frames, annotations)
+    labels = lane_labels(found.frames, dataset.label_rows)
+    pack(found.frames, labels, root, shards, dataset.view, dataset.lane_width, workers=workers)
     (place / _PACKED).touch()
-    return shards, root
+    return shards, annotations
