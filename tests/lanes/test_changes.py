@@ -28,7 +28,9 @@ def test_later_slots_lie_on_top_and_lanes_reach_over_the_borders():
     rng = np.random.default_rng(0)
     ends = rng.uniform(-200, 1840, (8, 4, 2))
     frames = [
-        SlotLanes(ROWS, np.linspace(pair[:, 0], pair[:, 1], len(ROWS), axis=1), np.array([True, True, False, True]))
+        SlotLanes(
+            ROWS, np.linspace(pair[:, 0], pair[:, 1], len(ROWS), axis=1), np.array([True, True, False, True])
+        )
         for pair in ends
     ]
     nothing = SlotLanes(ROWS, np.full((4, 35), np.nan), np.zeros(4, bool))
