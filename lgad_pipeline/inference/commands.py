@@ -1,8 +1,11 @@
-"""`lgad predict`: a trained network on frames from disk."""
+"""`lgad predict`: a trained network on frames from disk.
+
+Imports that bring torch stand inside the functions, so that the other commands start without it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cv2
 import typer
@@ -12,9 +15,10 @@ from rich.progress import track
 from lgad_pipeline.data.images import IMAGE_SUFFIXES, decode_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path
-from lgad_pipeline.inference.overlays import draw_lanes
-from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.files import lane_file, read_bytes, read_list, resolve_inside, write_lanes
+
+if TYPE_CHECKING:
+    from lgad_pipeline.inference.predictor import LanePredictor
 
 _BATCH = 8
 
@@ -30,6 +34,8 @@ def predict(
     device: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
 ) -> None:
     """Find the lanes in frames: a lane file for each, in CULane's layout."""
+    from lgad_pipeline.inference.predictor import LanePredictor
+
     predictor = LanePredictor.load(model, device)
     names = read_list(frame_list) if frame_list else _images(frames)
     faults: list[str] = []
@@ -54,7 +60,7 @@ def _images(folder: Path) -> list[str]:
 
 
 def _predict_batch(
-    predictor: LanePredictor,
+    predictor: "LanePredictor",
     root: Path,
     names: Sequence[str],
     output: Path,
@@ -62,6 +68,8 @@ def _predict_batch(
     faults: list[str],
 ) -> None:
     """Predict some frames; one that cannot be read, or is of another size, is named in `faults`."""
+    from lgad_pipeline.inference.overlays import draw_lanes
+
     usable, images = [], []
     for name in names:
         try:

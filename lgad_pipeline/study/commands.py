@@ -1,4 +1,7 @@
-"""`lgad gain`: one command from nothing to the gain of distillation and how sure it is."""
+"""`lgad gain`: one command from nothing to the gain of distillation and how sure it is.
+
+Imports that bring torch stand inside the function, so that the other commands start without it.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,10 +11,6 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from lgad_pipeline.settings import Settings, settings_path
-from lgad_pipeline.study.config import GainStudy
-from lgad_pipeline.study.data import prepared
-from lgad_pipeline.study.findings import markdown
-from lgad_pipeline.study.run import distillation_gain
 
 
 def gain(
@@ -26,6 +25,11 @@ def gain(
     ] = None,
 ) -> None:
     """Train teachers and paired students, score them on the test split, and say what distillation gains."""
+    from lgad_pipeline.study.config import GainStudy
+    from lgad_pipeline.study.data import prepared
+    from lgad_pipeline.study.findings import markdown
+    from lgad_pipeline.study.run import distillation_gain
+
     chosen = GainStudy.load(study)
     known = Settings.load(settings or settings_path())
     dataset = known.dataset(chosen.dataset)
