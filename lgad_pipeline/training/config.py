@@ -42,6 +42,7 @@ class TrainingConfig(BaseModel):
         iou_weight: of the soft IoU loss (ENet-SAD: 0.1).
         existence_weight: of the existence loss (SCNN: 0.1).
         ema_decay: of the averaged weights, which are those that are kept; 0 keeps the last ones.
+        threads: of the processor, for one operation; None leaves it to torch. Small images train fastest on one.
         precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
         log_every: steps between two log entries; each holds the means since the one before.
         validate_every: steps between two validations; the last step always validates.
@@ -58,6 +59,7 @@ class TrainingConfig(BaseModel):
     iou_weight: float = Field(default=0.1, ge=0)
     existence_weight: float = Field(default=0.1, ge=0)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    threads: int | None = Field(default=None, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     log_every: int = Field(default=20, ge=1)
     validate_every: int = Field(default=200, ge=1)

@@ -1,7 +1,8 @@
 """From shards to a trained network in a folder."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -170,7 +171,7 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
         lambda batch, step: augment(batch, job.augmentation, batch_generator(config.seed, step)),
         lambda: in_order(shards["val"], config.batch_size),
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
         network = build(spec)
         if job.pretrained:
@@ -186,6 +187,16 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     write_text(output / TRAINING, json.dumps(summary, indent=2) + "\n")
     (output / CHECKPOINT).unlink(missing_ok=True)
     return _result(output, reused=False)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _result(output: Path, reused: bool) -> TrainingResult:
