@@ -42,7 +42,7 @@ class TrainingConfig(BaseModel):
         iou_weight: of the soft IoU loss (ENet-SAD: 0.1).
         existence_weight: of the existence loss (SCNN: 0.1).
         ema_decay: of the averaged weights, which are those that are kept; 0 keeps the last ones.
-        threads: of the processor, for one operation; None leaves it to torch. Small images are fastest on one.
+        threads: of the processor, for one operation; None leaves it to torch. Small images: one is fastest.
         precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
         log_every: steps between two log entries; each holds the means since the one before.
         validate_every: steps between two validations; the last step always validates.
