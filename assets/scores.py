@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 TOTAL = "total"
 IOU = 0.5
-UNLISTED = "unlisted"  # test frames that no scenario list names
 EMPTY_SCENARIOS = ("crossroad",)  # frames without lanes: false positives are counted there, F1 says nothing
 
 
@@ -72,27 +71,18 @@ def score_student(
     progress: Callable[[int, int], None] | None = None,
 ) -> "LaneScores":
     """Score the lane files below `predicted` against the annotations of a split, by scenario."""
+    from lgad_pipeline.data.frames import by_scenario
+    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.culane import evaluate
 
     return evaluate(
         place.annotations,
         predicted,
-        frame_lists(place, split),
+        by_scenario(ShardSet.open(place.shards)[split].table),
         thresholds=(IOU,),
         frame_size=frame_size,
         progress=progress,
     )
-
-
-def frame_lists(place: Place, split: str) -> dict[str, list[str]]:
-    """The packed frames of a split by scenario, in CULane's order."""
-    from lgad_pipeline.data.frames import SCENARIOS
-    from lgad_pipeline.data.shards import ShardSet
-
-    table = ShardSet.open(place.shards)[split].table
-    names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
-    lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}
-    return {name: frames for name, frames in lists.items() if frames}
 
 
 def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -> None:
@@ -113,6 +103,7 @@ def compare(place: Place) -> Comparison:
     """Both students side by side, from what `write_scores` kept."""
     import pandas as pd
 
+    from lgad_pipeline.data.frames import UNLISTED
     from lgad_pipeline.evaluation.comparison import paired_difference
 
     counts = {student: _read(place, student, "test") for student in STUDENTS}

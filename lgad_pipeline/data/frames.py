@@ -18,6 +18,8 @@ SPLITS = ("train", "val", "test")
 
 # In the order of CULane's list/test_split/test0_*.txt .. test8_*.txt.
 SCENARIOS = ("normal", "crowd", "dazzle", "shadow", "noline", "arrow", "curve", "crossroad", "night")
+UNLISTED = "unlisted"
+"""The test frames that no category names."""
 
 
 def described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
@@ -127,6 +129,13 @@ def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame
 def lanes_of(value: Iterable) -> list[np.ndarray]:
     """One cell of the column `lanes`, however it was read: float32 (N, 2) each, (x, y) in frame pixels."""
     return [np.array(list(lane), np.float32).reshape(-1, 2) for lane in value]
+
+
+def by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The frames of a split by scenario, in CULane's order; those without one are `UNLISTED`."""
+    names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
+    lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}
+    return {name: frames for name, frames in lists.items() if frames}
 
 
 def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:

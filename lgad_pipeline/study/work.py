@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lgad_pipeline.data.frames import SCENARIOS
-from lgad_pipeline.data.shards import ShardSet, ShardSplit
+from lgad_pipeline.data.frames import by_scenario
+from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
@@ -21,7 +21,6 @@ from lgad_pipeline.training.run import Device, TrainingResult, train_student, tr
 THRESHOLD = 0.5
 FRAMES = "test_frames.parquet"
 SCORED = "scored.json"
-UNLISTED = "unlisted"
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def train_and_score(work: Work, place: Place) -> float:
     scores = evaluate(
         place.recordings,
         found,
-        scenario_lists(split),
+        by_scenario(split.table),
         thresholds=(THRESHOLD,),
         frame_size=place.dataset.frame_size,
         workers=1,
@@ -113,14 +112,6 @@ def train_and_score(work: Work, place: Place) -> float:
     write_text(scored, json.dumps(wanted) + "\n")
     shutil.rmtree(found)
     return result.seconds
-
-
-def scenario_lists(split: ShardSplit) -> dict[str, list[str]]:
-    """The frames of a split by scenario, in CULane's order; those without one are `unlisted`."""
-    table = split.table
-    names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
-    lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}
-    return {name: frames for name, frames in lists.items() if frames}
 
 
 def scored_frames(work: Work) -> pd.DataFrame:
