@@ -12,6 +12,7 @@ from assets import (
     gain,
     network_checks,
     networks,
+    recipes,
     registry,
     reporting,
 )
@@ -29,6 +30,7 @@ _MODULES = [
     network_checks,
     evaluation,
     evaluation_checks,
+    recipes,
     gain,
     registry,
     reporting,

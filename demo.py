@@ -140,12 +140,13 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
     made = False
     with dg.DagsterInstance.get() as instance:
         close_orphans(instance)
-        for job, partition in (("data", dataset), ("retrain", grid_key(dataset, recipe))):
+        parts = (("data", dataset), ("retrain", grid_key(dataset, recipe)), ("compare", dataset))
+        for job, partition in parts:
             stale = stale_assets(instance, defs, job, dataset, recipe)
             if not stale:
                 continue
             made = True
-            console.print(f"[bold]{job}[/] of {dataset}{'' if job == 'data' else f', recipe {recipe}'}")
+            console.print(f"[bold]{job}[/] of {dataset}{f', recipe {recipe}' if job == 'retrain' else ''}")
             result = defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
                 partition_key=partition,

@@ -21,6 +21,7 @@ from lgad_pipeline.settings import Settings, settings_path
 from resources.tracking import default_tracking
 
 HOST = "127.0.0.1"
+WORKSPACE = Path(__file__).with_name("workspace.yaml")
 console = Console(highlight=False)
 
 
@@ -47,7 +48,8 @@ def main(
                 store = ["--backend-store-uri", tracking.uri, "--default-artifact-root", tracking.artifacts]
                 place = ["--host", HOST, "--port", str(mlflow_port), "--workers", "1"]
                 servers["mlflow"] = start("mlflow", ["server", *place, *store])
-            servers["dagster"] = start("dagster", ["dev", "--host", HOST, "--port", str(port)])
+            place = ["--workspace", str(WORKSPACE), "--host", HOST, "--port", str(port)]
+            servers["dagster"] = start("dagster", ["dev", *place])
             for name, where in (("mlflow", mlflow_port), ("dagster", port)):
                 if name in servers:
                     wait_for(name, servers[name], where)
@@ -59,7 +61,7 @@ def main(
         stopped = next(name for name, server in servers.items() if server.poll() is not None)
         raise LgadError(why(stopped))
     except LgadError as error:
-        console.print(f"[bold red]{error}[/]")
+        console.print(str(error), style="bold red", markup=False)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("\nStopping.")

@@ -66,6 +66,87 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
     return _svg(width, height, parts)
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A value with the interval that it lies in."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], width: int = 1000) -> str:
+    """A line for each recipe: F1 of its networks to the left, their gain around zero to the right.
+
+    Args:
+        rows: recipe -> (network -> F1, gain), both in 0..1; the gain is drawn in points.
+        width: of the chart, pixels.
+    """
+    name_width, gap, top, bar, right = 150, 70, 44, 16, 20
+    panel = (width - name_width - gap - right) / 2
+    networks = list(next(iter(rows.values()))[0])
+    pitch = len(networks) * bar + 14
+    height = top + len(rows) * pitch + 26
+    f1s = [f1 for students, _ in rows.values() for f1 in students.values()]
+    gains = [Estimate(100 * g.value, 100 * g.low, 100 * g.high) for _, g in rows.values()]
+    scores = _Axis(name_width, panel, min(f1.low for f1 in f1s), max(f1.high for f1 in f1s))
+    points = _Axis(
+        name_width + panel + gap, panel, min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
+    )
+    parts = [
+        _legend(networks, name_width),
+        f'<text class="strong" x="{points.left}" y="14">gain with LGAD, points of F1</text>',
+        *scores.lines(top - 8, height - 22, "{:.2f}"),
+        *points.lines(top - 8, height - 22, "{:+.0f}"),
+        f'<line class="axis" x1="{points.place(0):.1f}" x2="{points.place(0):.1f}" y1="{top - 8}" '
+        f'y2="{height - 22}" stroke-width="1.6"/>',
+    ]
+    for index, (recipe, (students, _)) in enumerate(rows.items()):
+        y = top + index * pitch
+        middle = y + len(networks) * bar / 2
+        parts.append(
+            f'<text class="strong" x="{name_width - 12}" y="{middle + 4:.1f}" text-anchor="end">'
+            f"{escape(recipe)}</text>"
+        )
+        for row, (network, f1) in enumerate(students.items()):
+            title = f"{NAMES[network]}, {recipe}: {f1.value:.3f}, 95 % {f1.low:.3f} to {f1.high:.3f}"
+            parts.append(scores.whisker(f1, y + (row + 0.5) * bar, COLOURS[network], title))
+        gain = gains[index]
+        title = f"gain, {recipe}: {gain.value:+.1f}, 95 % {gain.low:+.1f} to {gain.high:+.1f} points"
+        parts.append(points.whisker(gain, middle, COLOURS[networks[-1]], title))
+    return _svg(width, height, parts)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A horizontal axis from `low` to `high`, with a little room on both sides."""
+
+    left: float
+    length: float
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        room = 0.06 * (self.high - self.low) or 0.01
+        return self.left + (value - self.low + room) / (self.high - self.low + 2 * room) * self.length
+
+    def lines(self, top: float, bottom: float, form: str) -> list[str]:
+        ticks = [(self.place(tick), form.format(tick)) for tick in _round_ticks(self.low, self.high)]
+        return [
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
+            f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{label}</text>'
+            for x, label in ticks
+        ]
+
+    def whisker(self, estimate: Estimate, y: float, colour: str, title: str) -> str:
+        x, low, high = (self.place(value) for value in (estimate.value, estimate.low, estimate.high))
+        return (
+            f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
+            f'stroke-width="2.5" stroke-linecap="round" opacity=".55"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"><title>{escape(title)}</title></circle>'
+        )
+
+
 def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     title: str,

@@ -64,15 +64,18 @@ def is_fresh(
 def inputs_digest(
     instance: dg.DagsterInstance, project: Project, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> str:
-    """A fingerprint of everything that a partition is made from: code, settings, the parents' data."""
+    """A fingerprint of everything that a partition is made from: code, settings, the parents' data.
+
+    An asset of the data set whose parent is made by recipe is made from all recipes.
+    """
     on_grid = isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
     spec = asset.get_asset_spec(asset.key)
     parts = [spec.code_version or "", project.settings_digest(dataset, recipe if on_grid else "")]
+    points = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
     for dep in sorted(spec.deps, key=lambda dep: dep.asset_key):
-        record = (on_grid and _latest(instance, dep.asset_key, grid_key(dataset, recipe))) or _latest(
-            instance, dep.asset_key, dataset
-        )
-        parts.append(data_version(record[0]) if record else "missing")
+        by_recipe = [_latest(instance, dep.asset_key, point) for point in points]
+        records = [record for record in by_recipe if record] or [_latest(instance, dep.asset_key, dataset)]
+        parts += [data_version(record[0]) if record else "missing" for record in records]
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 

@@ -8,6 +8,7 @@ from assets.partitions import GRID
 
 _DATA = dg.AssetSelection.groups("data")
 _EVIDENCE = dg.AssetSelection.groups("evidence")
+_ACROSS_RECIPES = dg.AssetSelection.assets("recipe_comparison")
 
 data_job = dg.define_asset_job(
     "data",
@@ -18,9 +19,15 @@ data_job = dg.define_asset_job(
 
 retrain_job = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.all() - _DATA - _EVIDENCE,
+    selection=dg.AssetSelection.all() - _DATA - _EVIDENCE - _ACROSS_RECIPES,
     tags={"dagster/max_retries": "1"},  # a second try goes on from the checkpoint
     description="Teacher, students, scores, registry and report, of one recipe on one data set.",
+)
+
+compare_job = dg.define_asset_job(
+    "compare",
+    selection=_ACROSS_RECIPES,
+    description="All recipes of a data set side by side, after a backfill of `retrain` over them.",
 )
 
 gain_job = dg.define_asset_job(
@@ -49,5 +56,5 @@ def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | d
         yield dg.RunRequest(run_key=f"{night} {point}", partition_key=point)
 
 
-JOBS = [data_job, retrain_job, gain_job]
+JOBS = [data_job, retrain_job, compare_job, gain_job]
 SCHEDULES = [nightly]

@@ -12,6 +12,8 @@ from lgad_pipeline import files
 from resources.project import STUDENTS, Place
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lgad_pipeline.evaluation.culane import LaneScores
 
 TOTAL = "total"
@@ -101,8 +103,6 @@ def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -
 
 def compare(place: Place) -> Comparison:
     """Both students side by side, from what `write_scores` kept."""
-    import pandas as pd
-
     from lgad_pipeline.data.frames import UNLISTED
     from lgad_pipeline.evaluation.comparison import paired_difference
 
@@ -119,10 +119,17 @@ def compare(place: Place) -> Comparison:
         )
         for name in names
     ]
-    tables = [pd.read_parquet(place.lane_scores / f"{student}-test.parquet") for student in STUDENTS]
-    difference = paired_difference(tables[0], tables[1], IOU)
+    alone, lgad = (frame_counts(place, student) for student in STUDENTS)
+    difference = paired_difference(alone, lgad, IOU)
     validation = {student: _score(_read(place, student, "val")[TOTAL], TOTAL) for student in STUDENTS}
     return Comparison(rows, validation, (difference.low, difference.high))
+
+
+def frame_counts(place: Place, student: str) -> "pd.DataFrame":
+    """TP, FP and FN of a student on every test frame, as `LaneScores.frames` has them."""
+    import pandas as pd
+
+    return pd.read_parquet(place.lane_scores / f"{student}-test.parquet")
 
 
 def scores_digest(place: Place) -> str:

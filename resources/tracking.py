@@ -7,11 +7,12 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import dagster as dg
 import numpy as np
@@ -80,6 +81,12 @@ class MlflowTracking(dg.ConfigurableResource):
         """The page of a run."""
         experiment = self.client.get_run(run_id).info.experiment_id
         return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
+
+    def compare_url(self, folders: Sequence[Path]) -> str:
+        """The page that compares the runs of the networks in `folders`, which are of one experiment."""
+        runs = [noted_run(folder) for folder in folders]
+        experiment = self.client.get_run(runs[0]).info.experiment_id
+        return f"{self.ui}/#/compare-runs?runs={_in_url(runs)}&experiments={_in_url([experiment])}"
 
     def version_url(self, name: str, version: str) -> str:
         """The page of a registered model's version."""
@@ -295,6 +302,11 @@ def _log_dataset(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -
         tags["dataset"], tags["data_fingerprint"], "local", json.dumps({"recipe": tags["recipe"]})
     )
     client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+
+def _in_url(values: Sequence[str]) -> str:
+    """A list as MLflow's pages read it from an address."""
+    return quote(json.dumps(values, separators=(",", ":")))
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
