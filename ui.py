@@ -3,6 +3,7 @@
 `make ui [PORT=3000] [MLFLOW_PORT=5000]` calls it.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -35,6 +36,7 @@ def main(
     os.environ["LGAD_MLFLOW_UI"] = f"http://localhost:{mlflow_port}"
     # Its evaluation jobs are for language models; here they would be ten idle processes.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # its pages report their use, too
     servers: dict[str, subprocess.Popen] = {}
     try:
         Settings.from_environment()
@@ -54,7 +56,8 @@ def main(
                 if name in servers:
                     wait_for(name, servers[name], where)
         console.print(f"Dagster  [bold]{os.environ['LGAD_DAGSTER_UI']}[/]")
-        console.print(f"MLflow   [bold]{tracking.ui}[/]")
+        # MLflow opens on its pages for language models, unless it is told once.
+        console.print(f"MLflow   [bold]{tracking.ui}/#/experiments?workflowType=machine_learning[/]")
         console.print("[dim]Ctrl-C stops both.[/]")
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
@@ -100,16 +103,16 @@ def wait_for(name: str, server: subprocess.Popen, port: int) -> None:
     """Wait until a server listens.
 
     Raises:
-        LgadError: it ended, or does not listen after two minutes.
+        LgadError: it ended, or does not listen after five minutes.
     """
-    for _ in range(240):
+    for _ in range(600):
         if server.poll() is not None:
-            break
+            raise LgadError(why(name))
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(0.5)
-    raise LgadError(why(name))
+    raise LgadError(f"{name} does not answer on port {port}; {log_of(name)} may say why.")
 
 
 def why(name: str) -> str:
@@ -130,7 +133,7 @@ def stop(servers: Sequence[subprocess.Popen]) -> None:
     """End servers and what they have started; those that do not within ten seconds are killed."""
     for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         for server in servers:
-            if server.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it and all it has started have ended
                 os.killpg(server.pid, sign)
         deadline = time.monotonic() + patience
         for server in servers:

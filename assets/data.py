@@ -6,6 +6,7 @@ numerical libraries would make that take seconds.
 
 import dagster as dg
 import numpy as np
+from pydantic import Field
 
 from assets import shown
 from assets.freshness import code_version, made, tree_digest
@@ -15,6 +16,16 @@ from resources.progress import ProgressLog
 from resources.project import Project
 
 OWNERS = ["team:perception"]
+
+
+class FramesConfig(dg.Config):
+    """How frames are read."""
+
+    read_all: bool = Field(
+        default=False,
+        description="Read every frame again, also those whose file has kept its size and time of change "
+        "since the last table.",
+    )
 
 
 @dg.asset(
@@ -76,7 +87,7 @@ the rest goes on; more than `max_set_aside` of lgad.yaml is an error. What is un
 is not read again.""",
 )
 def frames(
-    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+    context: dg.AssetExecutionContext, config: FramesConfig, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """The frames table."""
     from lgad_pipeline.data import frames as tables
@@ -85,7 +96,8 @@ def frames(
     place = project.place(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
         entry = project.dataset(context.partition_key)
-        previous = tables.read_table(place.frames) if place.frames.exists() else None
+        known = place.frames.exists() and not config.read_all
+        previous = tables.read_table(place.frames) if known else None
         found = ingest(place.recordings, entry.frame_size, entry.kind, previous, progress=task.advance)
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)

@@ -3,6 +3,7 @@
 from hashlib import blake2b
 
 import dagster as dg
+from pydantic import Field
 
 from assets import shown
 from assets.charts import NAMES
@@ -21,6 +22,14 @@ SPLITS = ("val", "test")
 PREDICTION_CODE = code_version("inference/predictor.py", "lanes/decode.py", "lanes/files.py")
 
 
+class PredictionsConfig(dg.Config):
+    """What the page of the predictions shows."""
+
+    pictures: int = Field(
+        default=6, ge=2, le=24, description="Test frames that are drawn with annotated and found lanes."
+    )
+
+
 @dg.asset(
     group_name="evaluation",
     kinds={"pytorch"},
@@ -35,7 +44,11 @@ Probability maps become lanes row by row: the weighted centroid of the columns a
 than a column of the map; a slot counts when its existence probability is above one half.""",
 )
 def predictions(
-    context: dg.AssetExecutionContext, project: Project, trainer: Trainer, progress: ProgressLog
+    context: dg.AssetExecutionContext,
+    config: PredictionsConfig,
+    project: Project,
+    trainer: Trainer,
+    progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """Lane files of both students."""
     from assets.samples import prediction_sheet
@@ -66,7 +79,7 @@ def predictions(
             "folder": dg.MetadataValue.path(place.predictions),
             "lane files": shown.table(counts),
             "student with LGAD on test frames": shown.picture(
-                prediction_sheet(place, "student_lgad", 6), "white: annotated; coloured: found"
+                prediction_sheet(place, "student_lgad", config.pictures), "white: annotated; coloured: found"
             ),
         },
     )

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ class Report:
     facts: Mapping[str, str]
     links: Mapping[str, str]
     champion: bool = False
-    notes: Sequence[str] = field(default_factory=tuple)
+    note: str = ""
 
     @property
     def total(self) -> ScoreRow:

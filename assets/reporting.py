@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping
 
 import dagster as dg
+from pydantic import Field
 
 from assets import shown
 from assets.charts import NAMES
@@ -20,6 +21,15 @@ from resources.progress import ProgressLog
 from resources.project import STUDENTS, Place, Project
 from resources.provenance import git_commit
 from resources.tracking import MlflowTracking, noted_run
+
+
+class ReportConfig(dg.Config):
+    """What stands in the report."""
+
+    note: str = Field(default="", description="A sentence for the head of the page, such as why it was made.")
+    pictures: int = Field(
+        default=10, ge=2, le=60, description="Test frames that are drawn with annotated and found lanes."
+    )
 
 
 @dg.asset(
@@ -43,7 +53,11 @@ annotated and found lanes, attention of teacher and students side by side, loss 
 registered version, and what it takes to make it again.""",
 )
 def report(
-    context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
+    context: dg.AssetExecutionContext,
+    config: ReportConfig,
+    project: Project,
+    mlflow: MlflowTracking,
+    progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """The HTML report."""
     from hashlib import blake2b
@@ -53,7 +67,7 @@ def report(
     with progress.task(context.log, "writing the report"):
         version = latest(context.instance, registered_model, dataset, recipe)
         assert version is not None  # it is made before
-        content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id)
+        content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id, config)
         html = render(content)
         files.write_text(place.report, html)
     return made(
@@ -77,6 +91,7 @@ def gather(
     recipe: str,
     version: Mapping[str, dg.MetadataValue],
     run_id: str,
+    config: ReportConfig,
 ) -> Report:
     """Everything that the page shows."""
     import pandas as pd
@@ -106,6 +121,7 @@ def gather(
     return Report(
         dataset=dataset,
         recipe=recipe,
+        note=config.note,
         made=datetime.datetime.now().strftime("%-d %B %Y, %H:%M"),
         scores=comparison.rows,
         gain_interval=comparison.gain_interval,
@@ -114,7 +130,8 @@ def gather(
         decision=str(version["decision"].value),
         champion="champion" in str(version["alias"].value),
         samples=[
-            Picture(image, caption) for caption, image in prediction_pictures(place, "student_lgad", 10)
+            Picture(image, caption)
+            for caption, image in prediction_pictures(place, "student_lgad", config.pictures)
         ],
         attention=attention_rows(project, place),
         curves=curves,

@@ -9,10 +9,15 @@ import numpy as np
 
 from assets.report_page import jpeg_uri
 
+SHOWN_AT_ONCE = 1000  # characters of markdown; Dagster's pages hide more behind a link
+
 
 def table(rows: Sequence[Mapping[Any, Any]]) -> dg.MetadataValue:
-    """Rows as a table."""
-    return dg.MetadataValue.md(markdown_table(rows))
+    """Rows as a table that stands on the asset's page, whatever its length."""
+    text = markdown_table(rows)
+    if len(text) < SHOWN_AT_ONCE:
+        return dg.MetadataValue.md(text)
+    return dg.MetadataValue.table([dg.TableRecord({name: _cell(row[name]) for name in row}) for row in rows])
 
 
 def markdown_table(rows: Sequence[Mapping[Any, Any]]) -> str:
