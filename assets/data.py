@@ -74,7 +74,11 @@ def recordings(
     deps=[recordings],
     code_version=code_version(
         "data/ingestion.py",
+        "data/bdd100k.py",
         "data/culane.py",
+        "data/entries.py",
+        "data/llamas.py",
+        "data/markings.py",
         "data/tusimple.py",
         "data/duplicates.py",
         "data/frames.py",

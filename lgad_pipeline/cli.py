@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from lgad_pipeline.data.commands import import_data
+from lgad_pipeline.data.commands import import_data, unpack_archives
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation import commands as geometry
 from lgad_pipeline.inference.commands import predict
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("import")(import_data)
+app.command("unpack")(unpack_archives)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -41,6 +41,9 @@ class Dataset(_Entry):
         max_set_aside: largest share of the listed frames that may be set aside before ingestion fails.
     """
 
+    lane_files: ClassVar[bool] = False
+    """Whether every frame has a `.lines.txt` beside it."""
+
     frame_size: Size = (590, 1640)
     image_size: Size = (288, 800)
     crop_top: int = Field(0, ge=0)
@@ -64,6 +67,8 @@ class Dataset(_Entry):
 
 class SyntheticDataset(Dataset):
     """The embedded procedural road world, rendered on first use."""
+
+    lane_files = True
 
     kind: Literal["synthetic"]
     world: SyntheticConfig = SyntheticConfig()
@@ -91,6 +96,8 @@ class FolderDataset(Dataset):
 class CulaneDataset(FolderDataset):
     """A data set in CULane's layout: frames with `.lines.txt` beside them, and `list/`."""
 
+    lane_files = True
+
     kind: Literal["culane"]
 
 
@@ -105,7 +112,21 @@ class TusimpleDataset(FolderDataset):
     label_rows: int = Field(46, ge=2, le=59)
 
 
-AnyDataset = SyntheticDataset | CulaneDataset | TusimpleDataset
+class Bdd100kDataset(FolderDataset):
+    """BDD100K: `images/100k/`, and lane markings in `labels/lane/polygons/`."""
+
+    kind: Literal["bdd100k"]
+    frame_size: Size = (720, 1280)
+
+
+class LlamasDataset(FolderDataset):
+    """LLAMAS: `color_images/` and `labels/`."""
+
+    kind: Literal["llamas"]
+    frame_size: Size = (717, 1276)
+
+
+AnyDataset = SyntheticDataset | CulaneDataset | TusimpleDataset | Bdd100kDataset | LlamasDataset
 
 
 class NetworkChoice(_Entry):

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings, TusimpleDataset
+from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
 
 STUDENTS = ("student_alone", "student_lgad")
 
@@ -131,7 +131,7 @@ class Project(dg.ConfigurableResource):
         entry = self.dataset(dataset)
         rendered = self.state / "data" / dataset / "recordings"
         root = entry.root if isinstance(entry, FolderDataset) else rendered
-        return Place(self.state, root, dataset, recipe, not isinstance(entry, TusimpleDataset))
+        return Place(self.state, root, dataset, recipe, entry.lane_files)
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""

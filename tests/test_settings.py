@@ -71,7 +71,7 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
         ),
         (
             "datasets: {mine: {kind: kitti, root: .}}" + RECIPES,
-            "lgad.yaml: datasets.mine.kind is 'kitti'; the kinds are 'synthetic', 'culane', 'tusimple'.",
+            "lgad.yaml: datasets.mine.kind is 'kitti'; the kinds are 'synthetic', 'culane', 'tusimple'",
         ),
         ("datasets: {mine: {root: .}}" + RECIPES, "lgad.yaml: datasets.mine.kind is missing; add it."),
         (

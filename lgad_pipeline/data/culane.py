@@ -43,6 +43,8 @@ def _list_of(root: Path, split: str) -> str:
         if (root / name).is_file():
             return name
     with_flags, plain = _LISTS[split]
+    if any(root.glob("*.tar.gz")):
+        raise LgadError(f"{root} holds archives and no list; unpack them with `lgad unpack {root}`.")
     raise LgadError(
         f"{root} has neither {with_flags} nor {plain}; write the {split} list, one frame path a line, "
         "or correct `root` of the data set in lgad.yaml."

@@ -1,7 +1,7 @@
 """What a kind of data set is: a module that lists its frames and reads their annotations."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from lgad_pipeline.data.images import IMAGE_SUFFIXES
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import FARTHEST
 
 SetAside = tuple[str, int | None, str]
 """File below the root, line from 1 or None, reason with remedy."""
@@ -22,8 +23,8 @@ class Entry:
         frame: path of the image below the root, as `frame_path` gives it.
         split: train, val or test.
         annotation: path of its lane file below the root; or the annotation itself, where the list holds it.
-        file: the list, below the root.
-        line: line of the list, from 1.
+        file: the list, below the root; or the annotation's own file, where the folder is the list.
+        line: line of the list, from 1; None where there is no list.
         scenario: category of a test frame, if it has one.
         existence: flags of the four slots, if the list states them.
     """
@@ -32,7 +33,7 @@ class Entry:
     split: str
     annotation: str | bytes
     file: str
-    line: int
+    line: int | None
     scenario: str | None = None
     existence: tuple[bool, ...] | None = None
 
@@ -81,6 +82,31 @@ def frame_path(text: str) -> str:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"names no {', '.join(IMAGE_SUFFIXES)} file; name a frame below the root")
     return str(path)
+
+
+def points(pairs: Iterable) -> np.ndarray:
+    """Coordinates as data files have them: float32 (N, 2) as (x, y), pixels.
+
+    Raises:
+        AnnotationError: they are not pairs of numbers, or too far away to be meant.
+    """
+    try:
+        found = np.array([[float(x), float(y)] for x, y in pairs], np.float64).reshape(-1, 2)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise AnnotationError("has a line that is not made of x y pairs; correct it") from error
+    if not (np.abs(found) <= FARTHEST).all():  # so is NaN
+        raise AnnotationError("has a point that is no place near a frame; correct it")
+    return found.astype(np.float32)
+
+
+def held_out(entries: Sequence[Entry], group: Callable[[Entry], str]) -> list[Entry]:
+    """Training entries with every tenth group of them, by name, as validation entries behind the others.
+
+    Frames of a group look alike, so a group is never divided.
+    """
+    groups = set(sorted({group(entry) for entry in entries})[1::10])
+    train = [entry for entry in entries if group(entry) not in groups]
+    return train + [replace(entry, split="val") for entry in entries if group(entry) in groups]
 
 
 def numbered_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:

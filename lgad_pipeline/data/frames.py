@@ -121,9 +121,15 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 
 def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
     """The table of what was set aside, from (file, line or None, reason)."""
+    # Names of files need not be text, but tables hold nothing else.
+    texts = ((_text(file), line, _text(reason)) for file, line, reason in rows)
     names = SET_ASIDE_SCHEMA.names
-    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], SET_ASIDE_SCHEMA)
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in texts], SET_ASIDE_SCHEMA)
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+def _text(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def lanes_of(value: Iterable) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.data import culane, tusimple
+from lgad_pipeline.data import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.data.duplicates import duplicates, picture_hash
 from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, SetAside
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, FrameRecord, frames_batch, set_aside_table, to_pandas
@@ -23,7 +23,13 @@ from lgad_pipeline.errors import LgadError
 Progress = Callable[[int, int], None]
 
 # The road world is written in CULane's layout.
-KINDS: dict[str, Kind] = {"culane": culane, "synthetic": culane, "tusimple": tusimple}
+KINDS: dict[str, Kind] = {
+    "bdd100k": bdd100k,
+    "culane": culane,
+    "llamas": llamas,
+    "synthetic": culane,
+    "tusimple": tusimple,
+}
 
 _LANE_FILE_LIMIT = 1 << 20  # bytes; CULane's longest lane file has a few thousand
 _CHUNK = 64  # frames checked by one thread at a time
@@ -163,7 +169,7 @@ def _check(
         data = read_inside(root, entry.frame, frame_limit(frame_size))
         claimed = image_size(data)
     except FileNotFoundError:
-        reason = f"names {entry.frame}, which does not exist; restore the frame or take the line out"
+        reason = f"names {entry.frame}, which does not exist; restore the frame or take its entry out"
         return entry.file, entry.line, reason
     except LgadError as error:
         return entry.frame, None, str(error)

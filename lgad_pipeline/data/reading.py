@@ -1,11 +1,16 @@
 """Reading files that a list names, without leaving the data set's root."""
 
+import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import resolve_inside
+
+_PIECE = 1 << 16  # characters
 
 
 def read_inside(root: Path, relative: str, limit: int) -> bytes:
@@ -46,3 +51,52 @@ def frame_limit(frame_size: tuple[int, int]) -> int:
     """The most bytes that a compressed frame of (H, W) pixels may have: what it has uncompressed."""
     height, width = frame_size
     return 4 * height * width + (1 << 16)
+
+
+def json_objects(path: Path, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line and value of each object in a JSON list, one after the other: lists are larger than the memory.
+
+    Args:
+        path: the file, UTF-8.
+        limit: about how many characters one object may have.
+
+    Raises:
+        LgadError: the file is no JSON list of objects, is cut off, or cannot be read.
+    """
+    decoder, line, buffer, wanted = json.JSONDecoder(), 1, "", "["
+    try:
+        with path.open(encoding="utf-8") as stream:
+            while True:
+                rest = buffer.lstrip()
+                line += buffer.count("\n", 0, len(buffer) - len(rest))
+                buffer = rest or stream.read(_PIECE)
+                if not buffer:
+                    raise ValueError
+                if not rest:
+                    continue
+                if buffer[0] not in wanted:
+                    raise ValueError
+                if buffer[0] == "]":
+                    return
+                if buffer[0] != "{":
+                    wanted = "{]" if wanted == "[" else "{"
+                    buffer = buffer[1:]
+                    continue
+                try:
+                    value, end = decoder.raw_decode(buffer)
+                except ValueError:
+                    # As it is cut off so far; doubling keeps the repeated decoding linear.
+                    piece = stream.read(max(_PIECE, len(buffer))) if len(buffer) <= limit else ""
+                    if not piece:
+                        raise
+                    buffer += piece
+                    continue
+                yield line, value
+                line += buffer.count("\n", 0, end)
+                buffer, wanted = buffer[end:], ",]"
+    except (ValueError, RecursionError) as error:
+        raise LgadError(
+            f"{path} is no JSON list of objects in line {line}, or cut off there; download it again."
+        ) from error
+    except OSError as error:
+        raise LgadError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error

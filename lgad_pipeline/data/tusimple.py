@@ -1,8 +1,8 @@
 """TuSimple's lane challenge, as published: JSON lines that hold the frame and its lanes.
 
-The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each.
-`label_data_0531.json` is the customary validation set; the other `label_data_*.json` are for training and
-`test_label.json` for the test. `raw_file` names the frame from the folder of its label file.
+The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each; or
+`test_label.json` in the root beside them. `label_data_0531.json` is the customary validation set; the other
+`label_data_*.json` are for training. `raw_file` names the frame from the folder of its `clips/`.
 """
 
 import json
@@ -31,7 +31,7 @@ def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
     for folder in _FOLDERS:
         for path in sorted((root / folder).glob("label_data_*.json")):
             files["val" if path.name == _VALIDATION else "train"].append(path)
-        if (root / folder / _TEST).is_file():
+        if not files["test"] and (root / folder / _TEST).is_file():
             files["test"].append(root / folder / _TEST)
     if not files["train"]:
         raise LgadError(
@@ -40,9 +40,7 @@ def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
         )
     for split, name in (("val", _VALIDATION), ("test", _TEST)):
         if not files[split]:
-            set_aside.append(
-                (name, None, f"is missing, so there are no {split} frames; put it into the root")
-            )
+            set_aside.append((name, None, f"is missing, so there are no {split} frames; put it there"))
     return [entry for split in SPLITS for entry in _entries_of(root, files[split], split, set_aside)]
 
 
@@ -65,6 +63,9 @@ def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAs
     once, found = Once(), []
     for path in paths:
         name = path.relative_to(root).as_posix()
+        folder = path.parent.relative_to(root)
+        if split == "test" and not (path.parent / "clips").is_dir() and (root / "test_set/clips").is_dir():
+            folder = Path("test_set")
         for number, line in numbered_lines(path, _LINE_LIMIT):
             try:
                 if len(line) > _LINE_LIMIT:
@@ -72,7 +73,7 @@ def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAs
                 raw_file = _parse(line).get("raw_file")
                 if not isinstance(raw_file, str):
                     raise ValueError("has no text `raw_file`; name the frame")
-                frame = frame_path((path.parent.relative_to(root) / raw_file.lstrip("/")).as_posix())
+                frame = frame_path((folder / raw_file.lstrip("/")).as_posix())
                 once.note(frame, f"{name}, line {number}")
             except (ValueError, AnnotationError) as error:
                 set_aside.append((name, number, str(error)))

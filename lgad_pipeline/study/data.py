@@ -9,7 +9,7 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.data.synthetic.write import write_dataset
-from lgad_pipeline.settings import AnyDataset, SyntheticDataset, TusimpleDataset
+from lgad_pipeline.settings import AnyDataset, SyntheticDataset
 
 _PACKED = "packed"
 
@@ -31,7 +31,7 @@ def prepared(
     place = folder / blake2b(dataset.model_dump_json().encode(), digest_size=6).hexdigest()
     shards = place / "shards"
     root = place / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.root
-    annotations = place / "annotations" if isinstance(dataset, TusimpleDataset) else root
+    annotations = root if dataset.lane_files else place / "annotations"
     if (place / _PACKED).is_file():
         return shards, annotations
     if isinstance(dataset, SyntheticDataset):

@@ -96,6 +96,13 @@ def test_without_test_and_validation_files_the_rest_is_read(root):
         ingest(root, SIZE, "tusimple")
 
 
+def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
+    (root / "test_set/test_label.json").rename(root / "test_label.json")
+    found = ingest(root, SIZE, "tusimple")
+    assert found.frames["frame"][2] == "test_set/clips/0530/1/20.jpg"
+    assert found.set_aside["file"].tolist()[2] == "test_label.json"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

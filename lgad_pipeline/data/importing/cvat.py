@@ -60,7 +60,7 @@ class _Reader:
             elif tag == "polyline" and self._open is not None:
                 pairs = [pair.split(",") for pair in values.get("points", "").split(";")]
                 self._open.lanes.append(lane(pairs))
-        except ValueError as error:
+        except (ValueError, LgadError) as error:
             self._set_aside.append((_FILE, self.parser.CurrentLineNumber, str(error)))
             self._open = None
 

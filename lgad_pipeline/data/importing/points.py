@@ -1,10 +1,11 @@
 """What every import yields: an image and its lanes."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.lanes.files import FARTHEST
+from lgad_pipeline.data.entries import AnnotationError, points
 
 
 class Imported(NamedTuple):
@@ -14,16 +15,14 @@ class Imported(NamedTuple):
     lanes: list[np.ndarray]
 
 
-def lane(points: Any) -> np.ndarray:
+def lane(pairs: Iterable) -> np.ndarray:
     """A lane from pairs as annotation tools have them, with the origin at the corner of the first pixel.
 
     Raises:
-        ValueError: not two pairs of finite numbers or more; the text is the reason to report.
+        AnnotationError: not two pairs of finite numbers or more.
     """
-    try:
-        found = np.array([[float(x), float(y)] for x, y in points], np.float64).reshape(-1, 2) - 0.5
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError("has a line that is not made of x y pairs; correct it") from error
-    if len(found) < 2 or not (np.abs(found) <= FARTHEST).all():
-        raise ValueError("has a line of fewer than two points, or far from the frame; correct it")
-    return (found if found[0, 1] >= found[-1, 1] else found[::-1]).astype(np.float32)
+    found = points(pairs)
+    if len(found) < 2:
+        raise AnnotationError("has a line of fewer than two points; correct it")
+    found = found - np.float32(0.5)
+    return found if found[0, 1] >= found[-1, 1] else found[::-1]

@@ -1,0 +1,88 @@
+"""BDD100K's lane markings, as published: a JSON list of frames with polylines for each split.
+
+The root is the folder `bdd100k`, with `images/100k/` and `labels/lane/polygons/`. A painted line is annotated
+along both of its edges; the lane is the centre between them. Crosswalks, road curbs and markings across the
+road are no lanes.
+
+The published test labels are withheld, so the validation frames are for the test, and every tenth drive of
+the training frames is for validation.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path, held_out
+from lgad_pipeline.data.markings import centre_lines, polyline
+from lgad_pipeline.data.reading import json_objects
+from lgad_pipeline.errors import LgadError
+
+_TRAIN, _TEST = "train", "val"  # as the published files are called
+_LIST = "labels/lane/polygons/lane_{}.json"
+_NO_LANES = ("crosswalk", "road curb")
+_OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has some 20,000 at most
+_MOST_EDGES = 100
+_WIDEST = 40.0  # px; a double line in front of the car
+
+
+def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
+    """Read `lane_train.json` and `lane_val.json`; where the latter is missing, that is reported.
+
+    Raises:
+        LgadError: `lane_train.json` is missing, or one of them is no JSON list of objects.
+    """
+    if not (root / _LIST.format(_TRAIN)).is_file():
+        raise LgadError(
+            f"{root} has no {_LIST.format(_TRAIN)}; unpack BDD100K's images and lane labels there or "
+            "correct `root` of the data set in lgad.yaml."
+        )
+    # A frame is called like its video, and a video begins with the name of the drive.
+    train = held_out(_entries_of(root, _TRAIN, set_aside), lambda entry: Path(entry.frame).name.split("-")[0])
+    if not (root / _LIST.format(_TEST)).is_file():
+        set_aside.append((_LIST.format(_TEST), None, "is missing, so there are no test frames; put it there"))
+        return train
+    return [*train, *_entries_of(root, _TEST, set_aside)]
+
+
+def lanes(annotation: bytes) -> list[np.ndarray]:
+    """Lanes of one frame's markings, bottom first."""
+    marks = json.loads(annotation)
+    if len(marks) > _MOST_EDGES:
+        raise AnnotationError(f"has more than {_MOST_EDGES} markings; correct it")
+    return centre_lines([(category, polyline(line, types)) for category, types, line in marks], _WIDEST)
+
+
+def _entries_of(root: Path, published: str, set_aside: list[SetAside]) -> list[Entry]:
+    name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
+    once, found = Once(), []
+    for number, content in json_objects(root / name, _OBJECT_LIMIT):
+        try:
+            frame = frame_path(f"images/100k/{published}/{content.get('name')}")
+            once.note(frame, f"line {number}")
+            annotation = json.dumps(_marks(content)).encode()
+        except ValueError as error:
+            set_aside.append((name, number, str(error)))
+            continue
+        found.append(Entry(frame, split, annotation, name, number))
+    return found
+
+
+def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Category, types and vertices of the markings along the road: a tenth of the published text.
+
+    Raises:
+        ValueError: a label is not made as the published ones are; the text is the reason to report.
+    """
+    try:
+        return [
+            (str(label["category"]), line["types"], line["vertices"])
+            for label in content.get("labels") or []
+            if label["category"] not in _NO_LANES and label["attributes"]["laneDirection"] == "parallel"
+            for line in label["poly2d"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "has a label without category, attributes.laneDirection or poly2d; correct it"
+        ) from error

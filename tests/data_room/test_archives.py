@@ -1,0 +1,177 @@
+import io
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lgad_pipeline.data.archives import unpack
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.errors import LgadError
+
+SIZE = (118, 328)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def member(name: str, content: bytes = b"1 2 3 4 \n", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def write_archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def downloads(write_tree, tmp_path) -> tuple[Path, Path]:
+    """A data set, and a folder with archives of it as CULane's are: old lane files beside the frames."""
+    root, source = write_tree(), tmp_path / "downloads"
+    source.mkdir()
+    with tarfile.open(source / "driver_23_30frame.tar.gz", "w:gz") as tar:
+        for path in sorted((root / "drive").rglob("*.*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix == ".txt":
+                info, content = member(name)
+                tar.addfile(info, io.BytesIO(content))
+            elif path.is_file():
+                tar.add(path, f"./{name}")
+    with tarfile.open(source / "annotations_new.tar.gz", "w:gz") as tar:
+        for path in sorted((root / "drive").rglob("*.txt")):
+            tar.add(path, path.relative_to(root))
+    with tarfile.open(source / "list.tar.gz", "w:gz") as tar:
+        tar.add(root / "list", "list")
+    return root, source
+
+
+def test_archives_become_the_data_set_with_the_corrected_lane_files(downloads, tmp_path):
+    root, source = downloads
+    with pytest.raises(LgadError, match=r"holds archives and no list; unpack them with `lgad unpack"):
+        ingest(source, SIZE)
+    seen = []
+    done = unpack(source, tmp_path / "out", lambda *counts: seen.append(counts))
+    assert done.whole and done.set_aside == [] and done.files == len(tree(root)) + 10  # old lane files
+    assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in source.iterdir())
+    unpacked = tree(tmp_path / "out")
+    notes = {name for name in unpacked if name.startswith(".unpacked/")}
+    assert len(notes) == 3 and {name: unpacked[name] for name in unpacked if name not in notes} == tree(root)
+    assert len(ingest(tmp_path / "out", SIZE).frames) == 10
+
+
+def test_a_second_run_does_nothing_and_a_changed_archive_is_unpacked_again(downloads, tmp_path):
+    source, out = downloads[1], tmp_path / "out"
+    first = unpack(source, out)
+    removed = out / "drive/train.MP4/00000.jpg"
+    removed.rename(tmp_path / "removed.jpg")
+    assert unpack(source, out) == first and not removed.exists()  # nothing was unpacked
+    (tmp_path / "removed.jpg").rename(removed)
+    before = tree(out)
+    write_archive(source / "driver_23_30frame.tar.gz", member("drive/train.MP4/00000.lines.txt", b"old"))
+    unpack(source, out)
+    after = tree(out)
+    # The corrected lane files come last again.
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {".unpacked/driver_23_30frame.tar.gz.json"} and len(before) == len(after)
+
+
+def test_a_cut_off_archive_is_named_and_goes_on_after_a_new_download(downloads, tmp_path):
+    _, source = downloads
+    whole = tmp_path / "whole"
+    unpack(source, whole)
+    path, out = source / "driver_23_30frame.tar.gz", tmp_path / "out"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    done = unpack(source, out)
+    assert not done.whole and [row[0] for row in done.set_aside] == [path.name]
+    assert "cut off or damaged" in done.set_aside[0][2] and "download it again" in done.set_aside[0][2]
+    assert (out / "list/test.txt").is_file() and not (out / ".unpacked" / f"{path.name}.json").exists()
+    left_over = out / "drive/test.MP4/.00000.jpg.12345.part"
+    left_over.parent.mkdir(parents=True, exist_ok=True)
+    left_over.write_bytes(b"half")
+    path.write_bytes(content)
+    assert unpack(source, out).whole
+    expected, found = tree(whole), tree(out)
+    assert {n: b for n, b in found.items() if not n.startswith(".unpacked")} == {
+        n: b for n, b in expected.items() if not n.startswith(".unpacked")
+    }
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        (member("../out.txt"), "leads out"),
+        (member("a/../../out.txt"), "leads out"),
+        (member("/tmp/lgad-out.txt"), "leads out"),
+        (member("linked/out.txt"), "by a link that lies there"),
+        (member("a/link.jpg", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link"),
+        (member("a/hard.jpg", b"", type=tarfile.LNKTYPE, linkname="../../out.txt"), "is a link"),
+        (member("a/null.jpg", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "a device"),
+        (member("a/pipe.jpg", b"", type=tarfile.FIFOTYPE), "a device"),
+        (member("a/run.sh"), "is called like no"),
+        (member("a/.bashrc"), "is called like no"),
+        (member("a/\x1b[31m.jpg"), "control characters"),
+        (member("a/\udcff.jpg"), "control characters"),
+        (member("a/" + "n" * 220 + ".jpg"), "is called like no"),
+        (member("a/" + "n/" * 50 + "x"), "is called like no"),
+        (member("good.txt/inside.txt"), "called like a file"),
+        (member("folder.txt"), "called like a folder"),
+    ],
+)
+def test_a_hostile_member_is_set_aside_alone(tmp_path, info, words):
+    source, out, outside = tmp_path / "source", tmp_path / "deep" / "out", tmp_path / "outside"
+    for folder in (source, out / "folder.txt", outside):
+        folder.mkdir(parents=True)
+    (out / "linked").symlink_to(outside)
+    write_archive(source / "x.tar.gz", member("good.txt", b"first"), info, member("last.txt", b"last"))
+    done = unpack(source, out)
+    assert done.whole and done.files == 2
+    assert [(row[0], row[1]) for row in done.set_aside] == [("x.tar.gz", None)]
+    assert words in done.set_aside[0][2] and done.set_aside[0][2].isprintable()
+    assert set(tree(out)) == {"good.txt", "last.txt", ".unpacked/x.tar.gz.json"}
+    assert tree(outside) == {} and not (tmp_path / "deep/out.txt").exists()
+
+
+def sparse() -> tuple[tarfile.TarInfo, bytes]:
+    info, content = member("sparse.jpg", b"1\n0\n1\n".ljust(512, b"\0"))
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+    return info, content
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([member("zeros.jpg", bytes(20 << 20))], "more than 100 times its size"),
+        ([member("folder", b"", type=tarfile.DIRTYPE)] * 20_000, "more than 100 times"),
+        ([member("n" * (3 << 20) + ".jpg")], "more than 100 times|header or a member larger"),
+    ],
+)
+def test_a_bomb_is_left_at_that_point(tmp_path, members, words):
+    (tmp_path / "source").mkdir()
+    write_archive(tmp_path / "source/bomb.tar.gz", member("first.txt"), *members)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and len(done.set_aside) == 1
+    assert re.search(words, done.set_aside[0][2])
+    assert set(tree(tmp_path / "out")) == {"first.txt"}
+
+
+def test_a_sparse_member_takes_no_room(tmp_path):
+    (tmp_path / "source").mkdir()
+    write_archive(tmp_path / "source/x.tar.gz", sparse(), member("last.txt"))
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert "no plain file" in done.set_aside[0][2] and (tmp_path / "out/last.txt").exists()
+
+
+def test_without_archives_there_is_one_clear_sentence(tmp_path):
+    with pytest.raises(LgadError, match=r"holds no \.tar\.gz"):
+        unpack(tmp_path, tmp_path)
