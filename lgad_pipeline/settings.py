@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
@@ -20,6 +21,7 @@ from lgad_pipeline.training.config import TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 T = TypeVar("T")
+_MOST_ALIASES = 32  # nested ones multiply: thirty-two can make 100,000 values of one, sixty-four 10^10
 Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
 
 
@@ -196,16 +198,7 @@ class Settings(_Entry):
             LgadError: the file is missing, is no YAML, or holds a wrong key or value; every mistake is named
                 with its key and the remedy.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise LgadError(
-                f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
-                "the environment variable LGAD_SETTINGS."
-            ) from error
-        except yaml.YAMLError as error:
-            place = " ".join(str(error).split())
-            raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+        content = _read(path)
         if not isinstance(content, Mapping):
             raise LgadError(f"{path} holds no keys; give it `datasets:` and `recipes:`.")
         content = {**content, "datasets": _with_roots(content.get("datasets"), path.parent)}
@@ -231,6 +224,28 @@ class Settings(_Entry):
 def settings_path() -> Path:
     """The settings file in use: LGAD_SETTINGS, or lgad.yaml in the working directory."""
     return Path(os.environ.get("LGAD_SETTINGS", "lgad.yaml")).resolve()
+
+
+def _read(path: Path) -> object:
+    """The values of a YAML file, with no more aliases in it than can do harm.
+
+    Raises:
+        LgadError: it cannot be read, or is no YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        if aliases > _MOST_ALIASES:
+            raise LgadError(f"{path} has more than {_MOST_ALIASES} aliases (*name); write some of them out.")
+        return yaml.safe_load(text)
+    except OSError as error:
+        raise LgadError(
+            f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
+            "the environment variable LGAD_SETTINGS."
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        place = " ".join(str(error).split())
+        raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
 
 
 def _entry(kind: str, name: str, entries: Mapping[str, T]) -> T:
@@ -277,7 +292,7 @@ def _sentence(file: str, details: Any) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
-    return repr(str(value) if isinstance(value, Path) else value)
+    return reprlib.repr(str(value) if isinstance(value, Path) else value)
 
 
 def _kind(dataset: type[BaseModel]) -> str:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -17,9 +18,12 @@ SIZE = (720, 1280)
 
 
 def mark(
-    *vertices: tuple[float, float], types: str = "", category: str = "single white", **more: str
+    *vertices: tuple[float, float],
+    types: str = "",
+    category: str = "single white",
+    direction: str = "parallel",
 ) -> dict:
-    attributes = {"laneDirection": "parallel", "laneStyle": "solid", "laneTypes": category} | more
+    attributes = {"laneDirection": direction, "laneStyle": "solid", "laneTypes": category}
     line = {"vertices": vertices, "types": types or "L" * len(vertices), "closed": False}
     return {"id": "0", "category": category, "attributes": attributes, "poly2d": [line]}
 
@@ -42,7 +46,7 @@ def write(
     for name, _ in frames:
         image = root / f"images/100k/{split}/{name}"
         image.parent.mkdir(parents=True, exist_ok=True)
-        small = np.random.default_rng(abs(hash(name)) % 1000).integers(0, 255, (9, 16, 3), np.uint8)
+        small = np.random.default_rng(crc32(name.encode())).integers(0, 255, (9, 16, 3), np.uint8)
         assert cv2.imwrite(str(image), cv2.resize(small, SIZE[::-1]))
     return path
 
