@@ -321,7 +321,11 @@ def test_any_bytes_are_data_or_one_clear_error(name, tmp_path):
         database=None,
         derandomize=not SECONDS,
         phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.large_base_example,
+        ],
     )
     @given(data=inputs)
     def run(data: bytes) -> None:
