@@ -94,8 +94,11 @@ def frames(
     context: dg.AssetExecutionContext, config: FramesConfig, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """The frames table."""
+    import pandas as pd
+
     from lgad_pipeline.data import frames as tables
     from lgad_pipeline.data.ingestion import ingest
+    from lgad_pipeline.inference.gallery import data_sheet, lane_positions
 
     place = project.place(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
@@ -119,6 +122,7 @@ def frames(
         for split in tables.SPLITS
     ]
     scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
+    by_lanes = pd.crosstab(lanes, table["split"]).reindex(columns=list(tables.SPLITS), fill_value=0)
     return made(
         context,
         project,
@@ -129,6 +133,16 @@ def frames(
             "splits": shown.table(splits),
             "test scenarios": shown.table(
                 [{"scenario": name, "frames": int(n)} for name, n in scenarios.items()]
+            ),
+            "lanes a frame": shown.table(
+                [{"lanes": str(count), **row.astype(int).to_dict()} for count, row in by_lanes.iterrows()]
+            ),
+            "lane positions": shown.picture(
+                lane_positions(table, entry.frame_size), "where annotated lanes run in the frame"
+            ),
+            "frames": shown.picture(
+                data_sheet(found, entry.frame_size, entry.lane_width, entry.label_rows, 6),
+                "white: annotated; coloured: the label map; below them, what was set aside",
             ),
             "since the last table": shown.table([found.changes._asdict()]),
             "set aside": len(found.set_aside),
@@ -155,6 +169,7 @@ def lane_labels(
     """Lanes in slots."""
     from lgad_pipeline.data import frames as tables
     from lgad_pipeline.data import labels
+    from lgad_pipeline.inference.gallery import slot_positions
 
     place = project.place(context.partition_key)
     table = tables.read_table(place.frames)
@@ -166,7 +181,11 @@ def lane_labels(
     figures = labels.coverage(table, made_labels)
     existence = np.array([list(flags) for flags in made_labels["existence"]], bool)
     slots = [
-        {"slot": name, "frames": int(existence[:, slot].sum())}
+        {
+            "slot": name,
+            "frames": int(existence[:, slot].sum()),
+            "share": float(existence[:, slot].mean()) if len(existence) else None,
+        }
         for slot, name in enumerate(("1 far left", "2 left", "3 right", "4 far right"))
     ]
     return made(
@@ -180,6 +199,10 @@ def lane_labels(
                 [{"figure": name.replace("_", " "), "count": n} for name, n in figures.items()]
             ),
             "slots": shown.table(slots),
+            "slot positions": shown.picture(
+                slot_positions(made_labels, project.dataset(context.partition_key).frame_size),
+                "where the lanes of each slot run in the frame",
+            ),
             "dagster/column_schema": _columns(labels.LABELS_SCHEMA),
         },
     )

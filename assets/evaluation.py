@@ -13,6 +13,8 @@ from assets.networks import student_alone, student_lgad
 from assets.partitions import GRID, parts_of
 from assets.report_page import scenario_bars
 from assets.scores import compare, score_student, scores_digest, write_scores
+from assets.tusimple_scores import tusimple_scores
+from lgad_pipeline.settings import TusimpleDataset
 from resources.progress import ProgressLog
 from resources.project import STUDENTS, Project
 from resources.tracking import MlflowTracking
@@ -96,7 +98,9 @@ def predictions(
 
 A predicted lane is a true positive when its mask (30 px wide on the full frame) overlaps that of its
 annotated lane by an IoU above 0.5, matched one to one. F1 = 2PR / (P + R). Crossroad frames hold no lanes:
-their false positives are counted. The interval of the gain is a paired bootstrap over test frames.""",
+their false positives are counted. The interval of the gain is a paired bootstrap over test frames.
+
+On TuSimple, the benchmark's accuracy, FP and FN stand beside it.""",
 )
 def lane_scores(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
@@ -104,17 +108,18 @@ def lane_scores(
     """F1 per scenario of both students."""
     dataset, recipe = parts_of(context)
     place = project.place(dataset, recipe)
-    frame_size = project.dataset(dataset).frame_size
+    entry = project.dataset(dataset)
     for student in STUDENTS:
         for split in SPLITS:
             with progress.task(context.log, f"scoring {NAMES[student]}, {split}") as task:
                 scores = score_student(
-                    place, place.predictions / student / split, split, frame_size, task.advance
+                    place, place.predictions / student / split, split, entry.frame_size, task.advance
                 )
             write_scores(place, student, split, scores)
     comparison = compare(place)
     for student in STUDENTS:
         mlflow.add_metrics(place.network(student), comparison.metrics(student))
+    own = tusimple_scores(place) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
     low, high = comparison.gain_interval
     return made(
@@ -127,6 +132,7 @@ def lane_scores(
             "distillation gain": total.gain,
             "gain, 95 % interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
             "F1 by scenario": shown.table(comparison.table()),
+            **({"TuSimple's own metric": shown.table(own)} if own else {}),
             "F1 bars": shown.chart(scenario_bars(comparison.rows), "F1 by scenario"),
             "F1 on validation, with LGAD": comparison.validation["student_lgad"].f1,
             "F1 on validation, alone": comparison.validation["student_alone"].f1,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from lgad_pipeline.data.frames import lanes_of
 from lgad_pipeline.data.images import decode_image
@@ -11,9 +12,11 @@ from lgad_pipeline.data.ingestion import Ingestion
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.reading import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.overlays import contact_sheet, draw_label_map
+from lgad_pipeline.inference.overlays import SLOT_COLOURS, contact_sheet, draw_attention, draw_label_map
 from lgad_pipeline.lanes.raster import label_map
 
+_CELL = 10  # px; CULane's rows are so far apart
+_MOST = 5000  # frames that a picture of positions is made from
 _ANNOTATED = (255, 255, 255)
 _MISSING = 90  # grey of a frame that cannot be shown
 
@@ -52,6 +55,47 @@ def data_sheet(
         pictures.append(_picture(found.root, str(row.file).replace(".lines.txt", ".jpg"), frame_size))
         captions.append(f"set aside: {row.file} {row.reason}")
     return contact_sheet(pictures, 2, captions, width=800)
+
+
+def lane_positions(frames: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
+    """Where in the frame annotated lanes run: from dark (none) to bright yellow (most), on black.
+
+    Args:
+        frames: the frames table; of more than 5,000, evenly spread ones are counted.
+        frame_size: (H, W), pixels.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    lanes = [lane for cell in _spread(frames)["lanes"] for lane in lanes_of(cell)]
+    return draw_attention(np.zeros((*frame_size, 3), np.uint8), np.sqrt(_counts(lanes, frame_size)), 1.0)
+
+
+def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
+    """Where in the frame each slot's lanes run, in its colour: uint8 (H, W, 3), RGB; see `lane_positions`."""
+    rows = [slot_lanes_of(row) for row in _spread(labels).itertuples()]
+    cells = np.zeros((*_counts([], frame_size).shape, 3))
+    for slot, colour in enumerate(SLOT_COLOURS):
+        counts = np.sqrt(_counts([row.points(slot) for row in rows], frame_size))
+        cells += counts[..., None] / max(counts.max(), 1.0) * np.array(colour)
+    picture = np.clip(cells, 0, 255).astype(np.uint8)
+    return cv2.resize(picture, frame_size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _spread(table: pd.DataFrame) -> pd.DataFrame:
+    places = np.linspace(0, len(table) - 1, min(_MOST, len(table))).round().astype(int)
+    return table.iloc[places]
+
+
+def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
+    """How many lanes pass through each cell of 10 x 10 px: float32 (H/10, W/10)."""
+    height, width = (-(-side // _CELL) for side in frame_size)
+    counts = np.zeros((height, width), np.float32)
+    for lane in lanes:
+        passed = np.zeros((height, width), np.uint8)
+        cv2.polylines(passed, [(lane / _CELL).astype(np.int32)], False, (1,))
+        counts += passed
+    return counts
 
 
 def _picture(root: Path, name: str, frame_size: tuple[int, int]) -> np.ndarray:
