@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise LgadError(
             f"{path} cannot be written ({os.strerror(error.errno)}); make room or choose another folder."
         ) from error
+
+
+def remove_left_overs(parts: Iterable[Path]) -> None:
+    """Remove half-written files that `atomic_path` could not, because their process was killed."""
+    for part in parts:
+        _, _, process = part.stem.rpartition(".")
+        if process.isdigit() and not Path("/proc", process).exists():
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

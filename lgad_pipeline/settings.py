@@ -234,10 +234,11 @@ def _read(path: Path) -> object:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        # LibYAML bounds the depth of nesting, which takes the other loader quadratic time.
+        aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.CSafeLoader))
         if aliases > _MOST_ALIASES:
             raise LgadError(f"{path} has more than {_MOST_ALIASES} aliases (*name); write some of them out.")
-        return yaml.safe_load(text)
+        return yaml.load(text, yaml.CSafeLoader)
     except OSError as error:
         raise LgadError(
             f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "

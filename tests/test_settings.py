@@ -56,6 +56,12 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lgad.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(LgadError, match="is not valid YAML: 'utf-8' codec can't decode"):
+        Settings.load(tmp_path / "lgad.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -89,6 +95,8 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
         ),
         ("datasets: {}\nrecipe: {}", "did you mean recipes?"),
         ("recipes: [", "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
+        ("a: &a [1]\nb: [" + "*a, " * 33 + "]", "has more than 32 aliases"),
         ("just words", "holds no keys; give it `datasets:` and `recipes:`."),
     ],
 )

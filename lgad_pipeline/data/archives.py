@@ -15,7 +15,7 @@ from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.images import IMAGE_SUFFIXES
 from lgad_pipeline.data.reading import read_inside
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.files import atomic_path, remove_left_overs, write_text
 
 Progress = Callable[[int, int], None]
 
@@ -75,7 +75,7 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
         if noted is None:
             if fresh:
                 fresh = False  # what was unpacked before may correct it: it is unpacked again, too
-                _remove_left_overs(output)
+                remove_left_overs(output.rglob(".*.part"))
             note.unlink(missing_ok=True)
             count, refused, fault = _unpack_one(archive, output, before, total, progress)
             if fault:
@@ -91,12 +91,6 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
         if progress is not None:
             progress(before, total)
     return Unpacked(files, set_aside, whole)
-
-
-def _remove_left_overs(output: Path) -> None:
-    """Half-written files of a run that was killed."""
-    for path in output.rglob(".*.[0-9]*.part"):
-        path.unlink()
 
 
 def _noted(note: Path, stamp: list[int]) -> tuple[int, list[str]] | None:

@@ -14,6 +14,8 @@ from lgad_pipeline.lanes.files import FARTHEST
 SetAside = tuple[str, int | None, str]
 """File below the root, line from 1 or None, reason with remedy."""
 
+_PIECE = 1 << 20  # bytes of a line too long that are passed over at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -110,16 +112,16 @@ def held_out(entries: Sequence[Entry], group: Callable[[Entry], str]) -> list[En
 
 
 def numbered_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Number and text of the lines that are not blank, none with more than `limit` + 1 bytes in memory."""
+    """Number and text of the lines that are not blank; of a longer one, the first `limit` + 1 bytes."""
     with path.open("rb") as stream:
         number = 0
         while line := stream.readline(limit + 1):
             number += 1
-            whole = line
-            while len(line) > limit and not line.endswith(b"\n"):
-                line = stream.readline(limit + 1)
-            if whole.strip():
-                yield number, whole if len(whole) > limit else whole.strip()
+            rest = line if len(line) > limit else b""
+            while rest and not rest.endswith(b"\n"):
+                rest = stream.readline(_PIECE)
+            if line.strip():
+                yield number, line if len(line) > limit else line.strip()
 
 
 class Once:

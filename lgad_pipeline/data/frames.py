@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import atomic_path
+from lgad_pipeline.files import atomic_path, remove_left_overs
 from lgad_pipeline.lanes.files import lane_file, write_lanes
 
 SPLITS = ("train", "val", "test")
@@ -162,6 +162,7 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
         raise LgadError(
             f"The table for {path} does not follow its schema ({error}); make it anew."
         ) from error
+    remove_left_overs(path.parent.glob(f".{path.name}.*.part"))
     with atomic_path(path) as beside:
         # pandas' own metadata names types that pandas cannot read back; the Arrow schema suffices.
         pq.write_table(arrow.replace_schema_metadata(None), beside, compression="zstd")

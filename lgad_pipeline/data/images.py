@@ -7,6 +7,7 @@ from lgad_pipeline.errors import LgadError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
+_MOST_PIXELS = 1 << 27  # 134 megapixels
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _JPEG_END = b"\xff\xd9"
@@ -32,13 +33,17 @@ def image_size(data: bytes) -> tuple[int, int]:
         (H, W) in pixels as the header claims; nothing has been decoded or allocated.
 
     Raises:
-        ImageError: neither JPEG nor PNG, damaged header, or cut off before its end.
+        ImageError: neither JPEG nor PNG, damaged header, cut off before its end, or larger than any camera's.
     """
     if data.startswith(_PNG_SIGNATURE):
-        return _png_size(data)
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg_size(data)
-    raise ImageError("is neither a JPEG nor a PNG image; restore the frame or take it out of the lists")
+        height, width = _png_size(data)
+    elif data.startswith(b"\xff\xd8"):
+        height, width = _jpeg_size(data)
+    else:
+        raise ImageError("is neither a JPEG nor a PNG image; restore the frame or take it out of the lists")
+    if height * width > _MOST_PIXELS:
+        raise ImageError(f"claims to be {width} x {height} px, more than any camera's; restore the frame")
+    return height, width
 
 
 def decode_image(data: bytes) -> np.ndarray:

@@ -17,6 +17,7 @@ from lgad_pipeline.files import write_text
 FARTHEST = 1e6
 """Coordinates beyond this many pixels are no lane's."""
 
+_MOST_BYTES = 256 << 20  # of a list; CULane's longest has 8 MB
 NO_POINTS = np.zeros((0, 2), np.float32)
 
 
@@ -114,9 +115,13 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of `path`.
 
     Raises:
-        LaneFileError: it cannot be read.
+        LaneFileError: it cannot be read, or is larger than any list.
     """
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise LaneFileError(
+                f"{path} has more than {_MOST_BYTES >> 20} MB; give a list of frames or lanes."
+            )
         return path.read_bytes()
     except OSError as error:
         raise LaneFileError(f"{path} cannot be read ({error.strerror}); correct the path.") from error

@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of, split_leakage
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import read_list
 
 SIZE = (118, 328)
 FIRST = "drive/train.MP4/00000.jpg"
@@ -197,6 +199,39 @@ def test_vast_files_are_refused_before_they_are_read(write_tree):
         f"has {1 << 40} bytes",
         f"has {1 << 40} bytes",
     ]
+
+
+def test_a_line_of_a_gigabyte_is_one_line_and_takes_no_memory(write_tree):
+    root = write_tree()
+    path = root / "list/train_gt.txt"
+    last = path.read_bytes()
+    path.write_bytes(b"a")
+    os.truncate(path, 1 << 30)  # sparse: takes no room
+    with path.open("ab") as stream:
+        stream.write(b"\n" + last)
+    tracemalloc.start()
+    found = ingest(root, SIZE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found.frames) == 10 and peak < 50 << 20
+    ((file, line, reason),) = set_aside(found)
+    assert (file, line) == ("list/train_gt.txt", 1) and "longer than 4096 bytes" in reason
+    with pytest.raises(LgadError, match="has more than 256 MB"):
+        read_list(path)
+
+
+def test_lists_whose_names_are_no_text_are_told_of(write_tree):
+    root = write_tree()
+    name = b"test3_\xff.txt".decode(errors="surrogateescape")
+    (root / "list/test_split" / name).write_text("gone.jpg")
+    assert set_aside(ingest(root, SIZE))[0][:2] == ("list/test_split/test3_\\udcff.txt", 1)
+
+
+def test_a_frame_that_claims_to_be_vast_is_set_aside(write_tree):
+    root = write_tree()
+    png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    (root / FIRST).write_bytes(png[:16] + (100_000).to_bytes(4) * 2 + png[24:])
+    assert "claims to be 100000 x 100000 px" in set_aside(ingest(root, SIZE))[0][2]
 
 
 def test_a_flag_list_with_a_broken_line_loses_that_line_alone(write_tree):

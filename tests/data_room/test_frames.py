@@ -1,3 +1,7 @@
+import os
+import subprocess
+
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -49,6 +53,38 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
         assert [[len(lane) for lane in frame] for frame in lanes] == [[3, 2], [], [0, 3]]
         np.testing.assert_array_equal(lanes[0][0], LANE)
         assert dataset_fingerprint(back) == dataset_fingerprint(frames)
+
+
+def test_duckdb_reads_the_table_without_us(tmp_path):
+    path = tmp_path / "frames.parquet"
+    write_table(
+        path,
+        table(
+            record(lanes=[LANE, LANE[:2]], existence=(True, False, True, False)),
+            record("b.jpg", "test", scenario="night", lanes=[]),
+        ),
+        FRAMES_SCHEMA,
+    )
+    database = duckdb.connect()
+    rows = database.execute(
+        f"select frame, scenario, len(lanes), lanes[1][2][1], existence[3] from '{path}'"
+    ).fetchall()
+    assert rows == [("a.jpg", None, 2, 10.25, True), ("b.jpg", "night", 0, None, None)]
+    counts = database.execute(
+        f"select split, count(*) from '{path}' group by split order by split"
+    ).fetchall()
+    assert counts == [("test", 1), ("train", 1)]
+
+
+def test_half_a_table_of_a_killed_process_is_removed(tmp_path):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    dead = tmp_path / f".frames.parquet.{process.pid}.part"
+    living = tmp_path / f".frames.parquet.{os.getppid()}.part"
+    dead.touch()
+    living.touch()
+    write_table(tmp_path / "frames.parquet", table(record()), FRAMES_SCHEMA)
+    assert not dead.exists() and living.exists()
 
 
 def test_the_file_describes_its_columns(tmp_path):

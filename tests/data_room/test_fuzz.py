@@ -316,7 +316,7 @@ def test_any_bytes_are_data_or_one_clear_error(name, tmp_path):
     runs = 0
 
     @settings(
-        max_examples=60 if not SECONDS else 5000,
+        max_examples=200 if SECONDS else 40,
         deadline=None,
         database=None,
         derandomize=not SECONDS,

@@ -46,10 +46,13 @@ def test_the_end_of_an_embedded_thumbnail_is_not_the_end_of_the_image():
         image_size(whole[:-200])
 
 
-def test_a_claim_of_a_vast_image_is_read_without_decoding():
+def test_an_image_that_claims_to_be_vast_is_refused_without_decoding():
     start = JPEG.index(b"\xff\xc0")
-    claimed = JPEG[: start + 5] + (65000).to_bytes(2) * 2 + JPEG[start + 9 :]
-    assert image_size(claimed) == (65000, 65000)
+    jpeg = JPEG[: start + 5] + (65000).to_bytes(2) * 2 + JPEG[start + 9 :]
+    png = PNG[:16] + (100_000).to_bytes(4) * 2 + PNG[24:]
+    for data, claim in ((jpeg, "65000 x 65000"), (png, "100000 x 100000")):
+        with pytest.raises(ImageError, match=f"claims to be {claim} px"):
+            image_size(data)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: JPEG[:200] + tail))

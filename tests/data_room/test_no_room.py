@@ -1,10 +1,13 @@
+import io
 import resource
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pandas as pd
 import pytest
 
+from lgad_pipeline.data.archives import unpack
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
@@ -46,3 +49,17 @@ def test_without_room_the_old_shards_stay(write_tree, tmp_path):
         pack(frames, labels, root, output, view, lane_width=7)
     assert {path.name for path in output.iterdir()} == names
     assert ShardSet.open(output).fingerprint == before.fingerprint
+
+
+def test_without_room_an_archive_goes_on_later(tmp_path):
+    archive, output = tmp_path / "source/x.tar.gz", tmp_path / "out"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, size in (("first.txt", 500), ("second.txt", 2000)):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            tar.addfile(info, io.BytesIO(bytes(size)))
+    with largest_file(1000), pytest.raises(LgadError, match=r"second\.txt cannot be written .*make room"):
+        unpack(archive.parent, output)
+    assert [path.name for path in output.iterdir()] == ["first.txt"]
+    assert unpack(archive.parent, output).whole and (output / "second.txt").stat().st_size == 2000

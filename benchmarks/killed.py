@@ -1,0 +1,82 @@
+"""Ingestion and packing killed at random moments give, byte for byte, what an undisturbed run gives.
+
+python benchmarks/killed.py ROOT [--kills 20]
+
+ROOT is a data set in CULane's layout. Its frames table, lane labels and shards are made once undisturbed, and
+in rounds by a process that is killed again and again (SIGKILL) and started anew until it gets through; then
+the folders are compared file by file, and a new round begins. A difference is an error.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lgad_pipeline.data.frames import FRAMES_SCHEMA, SET_ASIDE_SCHEMA, read_table, write_table
+from lgad_pipeline.data.images import image_size
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.labels import LABELS_SCHEMA, lane_labels
+from lgad_pipeline.data.shards import pack
+from lgad_pipeline.lanes.view import View
+
+
+def make(root: Path, output: Path) -> None:
+    """The chain of the data assets."""
+    size = image_size(next(root.rglob("*.jpg")).read_bytes())
+    table = output / "frames.parquet"
+    found = ingest(root, size, previous=read_table(table) if table.exists() else None)
+    write_table(table, found.frames, FRAMES_SCHEMA)
+    write_table(output / "set_aside.parquet", found.set_aside, SET_ASIDE_SCHEMA)
+    labels = lane_labels(found.frames)
+    write_table(output / "labels.parquet", labels, LABELS_SCHEMA)
+    pack(found.frames, labels, root, output / "shards", View(size, (144, 400)), 16, rows_per_shard=8)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    choice = parser.parse_args()
+    if choice.make:
+        return make(choice.root, choice.make)
+    moments = random.Random(choice.seed)
+    command = [sys.executable, __file__, str(choice.root), "--make"]
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        subprocess.run([*command, f"{scratch}/undisturbed"], check=True)
+        seconds = time.perf_counter() - start
+        expected = contents(Path(scratch, "undisturbed"))
+        kills = rounds = 0
+        while kills < choice.kills:  # a round ends with a run that was quicker than its killer
+            output = Path(scratch, f"round{rounds}")
+            rounds += 1
+            while True:
+                process = subprocess.Popen([*command, str(output)])
+                try:
+                    process.wait(moments.uniform(0, seconds))
+                    break
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    kills += 1
+            found = contents(output)
+            different = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
+            if process.returncode or different:
+                sys.exit(f"round {rounds}, {kills} kills: different: {', '.join(sorted(different)[:5])}")
+    size = sum(map(len, expected.values())) / 1e6
+    print(f"{kills} kills in {rounds} rounds: {len(expected)} files, {size:.1f} MB, always the same bytes")
+    return None
+
+
+if __name__ == "__main__":
+    main()
