@@ -16,13 +16,25 @@ from assets import (
     registry,
     reporting,
 )
-from assets.jobs import JOBS, SCHEDULES
+from assets.jobs import JOBS, schedules
+from assets.sensors import sensors
 from lgad_pipeline.settings import settings_path
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.tracking import default_tracking
 from resources.trainer import Trainer
 
+# Each step runs in a process of its own. They are forked off one that has imported what all of them need.
+_STEPS = dg.multiprocess_executor.configured(
+    {
+        "start_method": {
+            "forkserver": {
+                "preload_modules": ["cv2", "pandas", "pyarrow", "torch", "mlflow", "assets.sensors"]
+            }
+        }
+    },
+    name="steps",
+)
 _MODULES = [
     data,
     data_checks,
@@ -46,8 +58,10 @@ def definitions(progress: ProgressLog) -> dg.Definitions:
     return dg.Definitions(
         assets=all_assets,
         asset_checks=dg.load_asset_checks_from_modules(_MODULES),
+        executor=_STEPS,
         jobs=JOBS,
-        schedules=SCHEDULES,
+        schedules=schedules(),
+        sensors=sensors(),
         resources={
             "project": Project(file=str(settings_path())),
             "trainer": Trainer(),

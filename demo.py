@@ -142,7 +142,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         close_orphans(instance)
         parts = (("data", dataset), ("retrain", grid_key(dataset, recipe)), ("compare", dataset))
         for job, partition in parts:
-            stale = stale_assets(instance, defs, job, dataset, recipe)
+            stale = stale_in(instance, defs, job, dataset, recipe)
             if not stale:
                 continue
             made = True
@@ -161,30 +161,24 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
     return made
 
 
-def stale_assets(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
+def stale_in(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
     """The assets of a job that are not up to date for this partition, or follow from one that is not."""
-    from assets.freshness import is_fresh
+    from assets.freshness import stale_assets
     from resources.project import STUDENTS
 
     project, tracking = defs.resources["project"], defs.resources["mlflow"]
-    graph = defs.resolve_asset_graph()
-    selected = defs.resolve_job_def(job).asset_layer.executable_asset_keys
-    stale: list[Any] = []
-    for key in graph.toposorted_asset_keys:
-        if key not in selected:
-            continue
-        follows = any(parent in stale for parent in graph.get(key).parent_keys)
-        fresh = is_fresh(instance, project, defs.resolve_assets_def(key), dataset, recipe)
-        name = key.to_user_string()
-        if name in ("teacher", *STUDENTS):  # its MLflow store may have been deleted or exchanged
-            fresh = fresh and tracking.knows(project.place(dataset, recipe).network(name))
-        if follows or not fresh:
-            stale.append(key)
-    return stale
+    names = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
+
+    def in_store(name: str) -> bool:  # its MLflow store may have been deleted or exchanged
+        return name not in ("teacher", *STUDENTS) or tracking.knows(
+            project.place(dataset, recipe).network(name)
+        )
+
+    return stale_assets(instance, project, defs.resolve_asset_graph(), names, dataset, recipe, in_store)
 
 
 def close_orphans(instance: Any) -> None:
-    """Close the runs of demos that were killed: they would look busy for ever."""
+    """Close the runs of demos that were killed: they would look busy for ever, and hold the device."""
     import dagster as dg
 
     unfinished = dg.RunsFilter(
@@ -195,6 +189,7 @@ def close_orphans(instance: Any) -> None:
         instance.report_run_canceled(
             orphan, message="The demo's process ended before this run; the next one went on."
         )
+        instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
 
 
 def tell_checks(console: Console, result: Any) -> None:
@@ -211,19 +206,14 @@ def why_failed(result: Any) -> str:
     Raises:
         KeyboardInterrupt: it was stopped by Ctrl-C, which Dagster counts as a failure.
     """
+    from assets.failures import reason, root_error
+
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error
-        while error.cause is not None and error.cls_name != "LgadError":
-            error = error.cause
-        if error.cls_name == "DagsterExecutionInterruptedError":
+        if root_error(error).cls_name == "DagsterExecutionInterruptedError":
             raise KeyboardInterrupt
-        message = (
-            error.message.partition(": ")[2].strip()
-            if error.cls_name == "LgadError"
-            else error.message.strip()
-        )
         story = f"[dim]The whole story: `make ui`, run {result.run_id[:8]}.[/]"
-        return f"{event.step_key} failed: {message}\n{story}"
+        return f"{event.step_key} failed: {reason(error)}\n{story}"
     return f"Run {result.run_id[:8]} did not succeed; `make ui` shows why."
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from assets import shown
-from assets.freshness import code_version, made, tree_digest
+from assets.freshness import code_version, look_at, made
 from assets.partitions import DATASETS
 from lgad_pipeline.settings import SyntheticDataset
 from resources.progress import ProgressLog
@@ -56,7 +56,7 @@ def recordings(
     return made(
         context,
         project,
-        tree_digest(root),
+        look_at(root).digest,
         {
             "folder": dg.MetadataValue.path(root),
             "images": sum(path.suffix == ".jpg" for path in files),

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import shown
+from assets.automation import AFTER_DATA, DEVICE
 from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.freshness import code_version, made
@@ -37,6 +38,8 @@ class PredictionsConfig(dg.Config):
     kinds={"pytorch"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
+    pool=DEVICE,
     deps=[shards, student_alone, student_lgad],
     code_version=PREDICTION_CODE,
     description="""Lanes of both students on every validation and test frame, as `.lines.txt` files in
@@ -92,6 +95,7 @@ def predictions(
     kinds={"pandas", "mlflow"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
     deps=[frames, predictions],
     code_version=code_version("evaluation", "lanes/spline.py"),
     description="""CULane's F1 of both students, per scenario and in total, and what distillation adds.

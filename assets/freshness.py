@@ -1,16 +1,22 @@
 """Which results are up to date: made from the same code, settings and inputs, in a run that succeeded."""
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
 import lgad_pipeline
 from assets.partitions import GRID, grid_key
 from resources.project import Project
+from resources.provenance import git_commit
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 INPUTS_TAG = "lgad/inputs"
 DATA_VERSION_TAG = "dagster/data_version"
@@ -33,6 +39,7 @@ def made(
 ) -> dg.MaterializeResult:
     """The result of an asset, with what it was made from, so that it need not be made again."""
     dataset, recipe = _parts(context.partition_key)
+    tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(data_version), metadata=metadata, tags={INPUTS_TAG: tag}
@@ -47,18 +54,59 @@ def is_fresh(
     if record is None or record[0].tags is None:
         return False
     materialization, run_id = record
-    run = instance.get_run_by_id(run_id)
-    if run is None or run.status != dg.DagsterRunStatus.SUCCESS:
+    if not _succeeded(instance, run_id):
         return False  # stopped on the way, or held back by a check
     place = project.place(dataset, recipe)
     output = getattr(place, asset.key.to_user_string(), None)
     if output is not None and not output.exists():
         return False
-    if output == place.recordings and data_version(materialization) != tree_digest(place.recordings):
+    if output == place.recordings and data_version(materialization) != look_at(place.recordings).digest:
         return False
     return (materialization.tags or {}).get(INPUTS_TAG) == inputs_digest(
         instance, project, asset, dataset, recipe
     )
+
+
+def stale_assets(
+    instance: dg.DagsterInstance,
+    project: Project,
+    graph: "AssetGraph",
+    names: Collection[str],
+    dataset: str,
+    recipe: str = "",
+    known: Callable[[str], bool] = lambda name: True,
+) -> list[dg.AssetKey]:
+    """Those of the named assets that are not up to date for a partition, or follow from one that is not.
+
+    `known` may say of an asset that it is not, for reasons of its own.
+    """
+    stale: list[dg.AssetKey] = []
+    for key in graph.toposorted_asset_keys:
+        name, asset = key.to_user_string(), graph.get(key)
+        if name not in names:
+            continue
+        follows = any(parent in stale for parent in asset.parent_keys)
+        if follows or not is_fresh(instance, project, asset.assets_def, dataset, recipe) or not known(name):
+            stale.append(key)
+    return stale
+
+
+def tag_run(context: dg.AssetExecutionContext, made_data: str = "") -> None:
+    """Write into a run's tags what it works on, so that runs are found by it.
+
+    Args:
+        context: of the asset that is made.
+        made_data: the fingerprint of what it made, where that is data; a training has that of its shards.
+    """
+    dataset, recipe = _parts(context.partition_key)
+    packed = latest_of(context.instance, dg.AssetKey("shards"), dataset) if recipe else None
+    tags = {
+        "lgad/dataset": dataset,
+        "lgad/recipe": recipe,
+        "lgad/data_fingerprint": data_version(packed[0]) if packed else made_data,
+        "lgad/commit": git_commit(),
+    }
+    context.instance.add_run_tags(context.run.run_id, {name: value for name, value in tags.items() if value})
 
 
 def inputs_digest(
@@ -73,8 +121,8 @@ def inputs_digest(
     parts = [spec.code_version or "", project.settings_digest(dataset, recipe if on_grid else "")]
     points = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
     for dep in sorted(spec.deps, key=lambda dep: dep.asset_key):
-        by_recipe = [_latest(instance, dep.asset_key, point) for point in points]
-        records = [record for record in by_recipe if record] or [_latest(instance, dep.asset_key, dataset)]
+        by_recipe = [latest_of(instance, dep.asset_key, point) for point in points]
+        records = [record for record in by_recipe if record] or [latest_of(instance, dep.asset_key, dataset)]
         parts += [data_version(record[0]) if record else "missing" for record in records]
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
@@ -82,9 +130,9 @@ def inputs_digest(
 def latest(
     instance: dg.DagsterInstance, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> tuple[dg.AssetMaterialization, str] | None:
-    """The latest materialization of a partition and its run's id."""
+    """The latest materialization of an asset for a data set, or a recipe on it, and its run's id."""
     on_grid = isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
-    return _latest(instance, asset.key, grid_key(dataset, recipe) if on_grid else dataset)
+    return latest_of(instance, asset.key, grid_key(dataset, recipe) if on_grid else dataset)
 
 
 def data_version(materialization: dg.AssetMaterialization) -> str:
@@ -92,19 +140,49 @@ def data_version(materialization: dg.AssetMaterialization) -> str:
     return (materialization.tags or {}).get(DATA_VERSION_TAG, "")
 
 
-def tree_digest(root: Path) -> str:
-    """A fingerprint of a folder's files by name, size and time of change; contents are not read."""
-    digest = blake2b(digest_size=16)
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            stat = path.stat()
-            digest.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+class FolderState(NamedTuple):
+    """What a look at a folder tells; no file is opened.
+
+    Attributes:
+        digest: fingerprint of the files by name, size and time of change.
+        changed: when a file or folder was last added, changed, renamed or removed, seconds since 1970.
+    """
+
+    digest: str
+    changed: float
 
 
-def _latest(
+def look_at(root: Path) -> FolderState:
+    """Look at the files below a folder; one that is missing looks empty."""
+    lines, changed, here = [], 0.0, len(str(root)) + 1
+    folders = [root] if root.is_dir() else []
+    for folder in folders:  # grows as it goes
+        changed = max(changed, folder.stat().st_ctime)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a link to nowhere
+                    stat = entry.stat()
+                    changed = max(changed, stat.st_ctime)
+                    lines.append(f"{entry.path[here:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
+    content = "".join(sorted(lines)).encode(errors="surrogateescape")
+    return FolderState(blake2b(content, digest_size=16).hexdigest(), changed)
+
+
+def _succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run, or a retry that took up what it had left, succeeded."""
+    if not instance.has_run(run_id):
+        return False
+    group = instance.get_run_group(run_id)
+    return group is not None and any(run.status == dg.DagsterRunStatus.SUCCESS for run in group[1])
+
+
+def latest_of(
     instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
 ) -> tuple[dg.AssetMaterialization, str] | None:
+    """The latest materialization of a partition, and its run's id."""
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=1
     ).records

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import shown
+from assets.automation import DEVICE, TRY_AGAIN
 from assets.data import OWNERS, shards
 from assets.freshness import code_version, made
 from assets.networks import TRAINING_CODE
@@ -31,6 +32,8 @@ class GainConfig(dg.Config):
     kinds={"pytorch", "pandas"},
     owners=OWNERS,
     partitions_def=GRID,
+    pool=DEVICE,
+    retry_policy=TRY_AGAIN,
     deps=[shards],
     code_version=f"{TRAINING_CODE} {code_version('study', 'evaluation', 'inference/predictor.py')}",
     description="""The gain in F1 of each method over the student alone, mean over pairs that share initial

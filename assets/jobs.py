@@ -4,57 +4,125 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.partitions import GRID
+from assets.freshness import stale_assets
+from assets.partitions import SETTINGS
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.retraining import RetrainConfig
+from resources.project import Project
+
+RUN_TAGS = {"dagster/max_retries": "2"}  # for a run whose process or machine died; steps try again themselves
+DATA = ("recordings", "frames", "lane_labels", "shards")
 
 _DATA = dg.AssetSelection.groups("data")
 _EVIDENCE = dg.AssetSelection.groups("evidence")
-_ACROSS_RECIPES = dg.AssetSelection.assets("recipe_comparison")
+ACROSS_RECIPES = dg.AssetSelection.assets("recipe_comparison")
+MODELS = dg.AssetSelection.all() - _DATA - _EVIDENCE - ACROSS_RECIPES
 
 data_job = dg.define_asset_job(
-    "data",
-    selection=_DATA,
-    tags={"dagster/max_retries": "1"},
-    description="Recordings to training shards, of one data set.",
+    "data", selection=_DATA, tags=RUN_TAGS, description="Recordings to training shards, of one data set."
 )
 
 retrain_job = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.all() - _DATA - _EVIDENCE - _ACROSS_RECIPES,
-    tags={"dagster/max_retries": "1"},  # a second try goes on from the checkpoint
+    selection=MODELS,
+    tags=RUN_TAGS,
     description="Teacher, students, scores, registry and report, of one recipe on one data set.",
 )
 
 compare_job = dg.define_asset_job(
     "compare",
-    selection=_ACROSS_RECIPES,
+    selection=ACROSS_RECIPES,
     description="All recipes of a data set side by side, after a backfill of `retrain` over them.",
 )
 
 gain_job = dg.define_asset_job(
     "gain",
     selection=_EVIDENCE,
-    tags={"dagster/max_retries": "1"},
+    tags=RUN_TAGS,
     description="Many paired trainings of one recipe on one data set: what each method gains, and how sure.",
 )
 
 
-@dg.schedule(
-    job=retrain_job,
-    cron_schedule="0 2 * * *",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Every night at two, every recipe on every data set whose shards are there. A training that "
-    "is up to date is recognized by its fingerprint and costs seconds.",
-)
-def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """One run for each point of the grid that has data."""
-    ready = context.instance.get_materialized_partitions(dg.AssetKey("shards"))
-    night = context.scheduled_execution_time.strftime("%Y-%m-%d")
-    points = [key for key in GRID.get_partition_keys() if key.keys_by_dimension["dataset"] in ready]
-    if not points:
-        yield dg.SkipReason("No data set has shards yet; materialize the job `data` first.")
-    for point in points:
-        yield dg.RunRequest(run_key=f"{night} {point}", partition_key=point)
+def refresh(
+    context: dg.ScheduleEvaluationContext | dg.SensorEvaluationContext,
+    project: Project,
+    dataset: str,
+    run_key: str,
+) -> dg.RunRequest | None:
+    """A run of those data assets of a data set that are stale, upon which its stale models follow.
+
+    Where only models are stale, the shards are looked through, which costs seconds. None where nothing is.
+    """
+    assert context.repository_def is not None
+    graph = context.repository_def.asset_graph
+    stale = stale_assets(context.instance, project, graph, DATA, dataset)
+    models = {key.to_user_string() for key in MODELS.resolve(graph)}
+    if not stale and not any(
+        stale_assets(context.instance, project, graph, models, dataset, recipe)
+        for recipe in project.settings.retrained(dataset)
+    ):
+        return None
+    return dg.RunRequest(
+        run_key=run_key,
+        partition_key=dataset,
+        asset_selection=stale or [dg.AssetKey("shards")],
+        tags={"lgad/dataset": dataset},
+    )
+
+
+def in_progress(instance: dg.DagsterInstance, dataset: str) -> bool:
+    """Whether a run of a data set's data has not ended yet."""
+    unfinished = [status for status in dg.DagsterRunStatus if status not in _ENDED]
+    tags = {"dagster/partition": dataset}
+    return bool(instance.get_run_ids(dg.RunsFilter(tags=tags, statuses=unfinished), limit=1))
+
+
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+
+def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
+    """The schedule of a data set.
+
+    Raises:
+        LgadError: its `cron` is none.
+    """
+
+    @dg.schedule(
+        name=f"retrain_{dataset.replace('-', '_')}",
+        job=data_job,
+        cron_schedule=retrain.cron,
+        execution_timezone=retrain.timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Takes up what is new or changed in the data set {dataset}; the models that are stale "
+        "then follow by `models_follow_data`. Nothing is run where everything is up to date.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, project: Project
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        if in_progress(context.instance, dataset):
+            yield dg.SkipReason(f"The data of {dataset} is being made already.")
+            return
+        time = context.scheduled_execution_time.strftime("%Y-%m-%d %H:%M")
+        request = refresh(context, project, dataset, f"{dataset} {time}")
+        yield request or dg.SkipReason(f"Everything of {dataset} is up to date.")
+
+    return schedule
+
+
+def schedules() -> list[dg.ScheduleDefinition]:
+    """One for each data set that lgad.yaml wants retrained."""
+    made = []
+    for dataset, entry in sorted(SETTINGS.datasets.items()):
+        if entry.retrain is None:
+            continue
+        try:
+            made.append(schedule_of(dataset, entry.retrain))
+        except dg.DagsterInvalidDefinitionError as error:
+            raise LgadError(
+                f"lgad.yaml: datasets.{dataset}.retrain.cron is '{entry.retrain.cron}': this is no cron "
+                'schedule; every night at two is "0 2 * * *".'
+            ) from error
+    return made
 
 
 JOBS = [data_job, retrain_job, compare_job, gain_job]
-SCHEDULES = [nightly]

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets import shown
+from assets.automation import AFTER_DATA, DEVICE, TRY_AGAIN
 from assets.charts import NAMES, curves
 from assets.data import OWNERS, shards
-from assets.freshness import code_version, inputs_digest, made
+from assets.freshness import code_version, inputs_digest, made, tag_run
 from assets.partitions import GRID, parts_of
+from lgad_pipeline.errors import LgadError
+from resources.processes import exclusive, orphaned
 from resources.progress import ProgressLog
 from resources.project import Place, Project
 from resources.tracking import MlflowTracking
@@ -27,6 +30,9 @@ TRAINING_CODE = code_version("models", "distillation", "training", "data/loader.
     kinds={"pytorch", "mlflow"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
+    pool=DEVICE,
+    retry_policy=TRY_AGAIN,
     deps=[shards],
     code_version=TRAINING_CODE,
     description="""The teacher: a network that is given the label map as planes (background, four slots) and
@@ -57,6 +63,9 @@ def teacher(
     kinds={"pytorch", "mlflow"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
+    pool=DEVICE,
+    retry_policy=TRY_AGAIN,
     deps=[shards],
     code_version=TRAINING_CODE,
     description="""The student that learns from labels alone. It is what the student with LGAD is measured
@@ -86,6 +95,9 @@ def student_alone(
     kinds={"pytorch", "mlflow"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
+    pool=DEVICE,
+    retry_policy=TRY_AGAIN,
     deps=[shards, teacher],
     code_version=TRAINING_CODE,
     description="""The student that also mimics the teacher's attention.
@@ -129,7 +141,9 @@ def _trained(
     dataset, recipe = parts_of(context)
     place = project.place(dataset, recipe)
     folder = place.network(role)
+    tag_run(context)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(exclusive(folder))
         run = stack.enter_context(
             mlflow.training_run(
                 context,
@@ -149,10 +163,15 @@ def _trained(
         show = task.metrics(steps)
 
         def log(metrics: dict[str, float], step: int) -> None:
+            if orphaned():  # the run was given up: the next one goes on from the checkpoint
+                raise dg.DagsterExecutionInterruptedError
             run.log(metrics, step)
             show(metrics, step)
 
-        result = train(log, place)
+        try:
+            result = train(log, place)
+        except LgadError as error:  # about data and settings: the same again
+            raise dg.Failure(str(error), allow_retries=False) from error
         run.complete(result.history, "train/loss")
         write_predictor(folder, project.dataset(dataset).view, project.recipe(recipe).decode)
         pictures = network_pictures(place, role, project.recipe(recipe))

@@ -6,11 +6,11 @@ from lgad_pipeline.settings import Settings
 
 # The one place where the code location reads lgad.yaml while it loads: decorators need the partitions by
 # then.
-_SETTINGS = Settings.from_environment()
+SETTINGS = Settings.from_environment()
 
-DATASETS = dg.StaticPartitionsDefinition(sorted(_SETTINGS.datasets))
+DATASETS = dg.StaticPartitionsDefinition(sorted(SETTINGS.datasets))
 GRID = dg.MultiPartitionsDefinition(
-    {"dataset": DATASETS, "recipe": dg.StaticPartitionsDefinition(sorted(_SETTINGS.recipes))}
+    {"dataset": DATASETS, "recipe": dg.StaticPartitionsDefinition(sorted(SETTINGS.recipes))}
 )
 
 

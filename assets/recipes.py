@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets import shown
+from assets.automation import AFTER_SCORES
 from assets.charts import Estimate, interval_chart
 from assets.data import OWNERS
 from assets.evaluation import lane_scores
@@ -46,7 +47,7 @@ class RecipeScores:
     partitions_def=DATASETS,
     deps=[lane_scores],
     code_version=code_version("evaluation"),
-    automation_condition=dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing()),
+    automation_condition=AFTER_SCORES,
     description="""All recipes of a data set that have scores, side by side: a backfill over the grid is an
 ablation, and this is its page.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets import shown
+from assets.automation import AFTER_DATA, DEVICE
 from assets.cards import model_card
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
@@ -24,6 +25,8 @@ from resources.trainer import Trainer
     kinds={"mlflow"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
+    pool=DEVICE,
     deps=[shards, student_lgad, lane_scores],
     code_version=code_version("inference/predictor.py", "lanes/decode.py"),
     description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an

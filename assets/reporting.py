@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import shown
+from assets.automation import AFTER_DATA
 from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
@@ -37,6 +38,7 @@ class ReportConfig(dg.Config):
     kinds={"html"},
     owners=OWNERS,
     partitions_def=GRID,
+    automation_condition=AFTER_DATA,
     deps=[
         frames,
         shards,

@@ -17,6 +17,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.retraining import NotifyConfig, RetrainConfig
 from lgad_pipeline.training.config import TrainingConfig
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -41,6 +42,7 @@ class Dataset(_Entry):
         label_rows: rows from the bottom up on which lanes are labelled, every 1/59 of the frame's height;
             CULane labels 35, so nothing in the upper two fifths.
         max_set_aside: largest share of the listed frames that may be set aside before ingestion fails.
+        retrain: when its models are trained anew without being asked; never unless given.
     """
 
     lane_files: ClassVar[bool] = False
@@ -52,6 +54,7 @@ class Dataset(_Entry):
     lane_width: int = Field(16, ge=1, le=128)
     label_rows: int = Field(35, ge=2, le=59)
     max_set_aside: float = Field(0.1, ge=0, le=1)
+    retrain: RetrainConfig | None = None
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
@@ -183,10 +186,17 @@ class Recipe(_Entry):
 
 
 class Settings(_Entry):
-    """The whole of lgad.yaml, validated."""
+    """The whole of lgad.yaml, validated.
+
+    Attributes:
+        datasets: by name; the name is part of paths, partitions and models.
+        recipes: by name.
+        notify: who is told when a run fails.
+    """
 
     datasets: dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]]
     recipes: dict[Name, Recipe] = Field(min_length=1)
+    notify: NotifyConfig | None = None
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -203,9 +213,17 @@ class Settings(_Entry):
             raise LgadError(f"{path} holds no keys; give it `datasets:` and `recipes:`.")
         content = {**content, "datasets": _with_roots(content.get("datasets"), path.parent)}
         try:
-            return cls.model_validate(content)
+            settings = cls.model_validate(content)
         except ValidationError as error:
             raise LgadError("\n".join(_sentence(path.name, details) for details in error.errors())) from error
+        for name in settings.datasets:
+            unknown = set(settings.retrained(name)) - set(settings.recipes)
+            if unknown:
+                raise LgadError(
+                    f"{path.name}: datasets.{name}.retrain.recipes names {', '.join(sorted(unknown))}; "
+                    f"the recipes are {', '.join(sorted(settings.recipes))}."
+                )
+        return settings
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -215,6 +233,11 @@ class Settings(_Entry):
     def dataset(self, name: str) -> AnyDataset:
         """The data set of that name; LgadError names the ones there are."""
         return _entry("data set", name, self.datasets)
+
+    def retrained(self, dataset: str) -> tuple[str, ...]:
+        """The recipes that are trained anew by themselves when a data set has changed."""
+        retrain = self.dataset(dataset).retrain
+        return () if retrain is None else retrain.recipes or tuple(sorted(self.recipes))
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name; LgadError names the ones there are."""

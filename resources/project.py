@@ -135,7 +135,8 @@ class Project(dg.ConfigurableResource):
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""
-        text = self.dataset(dataset).model_dump_json() + (
+        # When it is trained decides nothing about what comes out.
+        text = self.dataset(dataset).model_dump_json(exclude={"retrain"}) + (
             self.recipe(recipe).model_dump_json() if recipe else ""
         )
         return blake2b(text.encode(), digest_size=8).hexdigest()

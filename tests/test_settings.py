@@ -119,3 +119,24 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     settings = Settings.load(written(tmp_path, RECIPES))
     with pytest.raises(LgadError, match="no data set 'culane'; it has synthetic"):
         settings.dataset("culane")
+
+
+def test_retraining_names_recipes_that_exist(tmp_path: Path) -> None:
+    entry = "datasets: {{synthetic: {{kind: synthetic, retrain: {}}}}}"
+    settings = Settings.load(written(tmp_path, entry.format("{recipes: [enet]}") + RECIPES))
+    assert settings.retrained("synthetic") == ("enet",)
+    every = Settings.load(written(tmp_path, entry.format("{cron: '0 2 * * *', timezone: UTC}") + RECIPES))
+    assert every.retrained("synthetic") == ("enet",)
+    for wrong, sentence in {
+        "{recipes: [enett]}": "datasets.synthetic.retrain.recipes names enett; the recipes are enet.",
+        "{cron: nightly}": "datasets.synthetic.retrain.cron is 'nightly': give five fields",
+        "{timezone: Mars/Base}": "datasets.synthetic.retrain.timezone is 'Mars/Base': no such time zone",
+        "{crn: 0}": "datasets.synthetic.retrain.crn is not a known key; did you mean cron?",
+    }.items():
+        assert sentence in message(tmp_path, entry.format(wrong) + RECIPES)
+
+
+def test_command_that_is_told_of_failures(tmp_path: Path) -> None:
+    settings = Settings.load(written(tmp_path, RECIPES + "notify: {command: [mail, -s, failed, me]}"))
+    assert settings.notify is not None and settings.notify.command[0] == "mail"
+    assert "notify.command" in message(tmp_path, RECIPES + "notify: {command: []}")

@@ -1,5 +1,6 @@
 """The whole chain on a tiny road world: a real Dagster instance, a real MLflow store, real training."""
 
+import datetime
 import os
 import re
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ import mlflow
 import pytest
 
 import demo
+from assets.jobs import schedule_of
 from assets.partitions import grid_key
+from assets.sensors import new_frames
 from definitions import definitions
+from lgad_pipeline.retraining import RetrainConfig
 from resources.progress import ProgressLog
 from resources.project import Place, Project
 from resources.tracking import default_tracking, noted_run
@@ -37,6 +41,7 @@ datasets:
     crop_top: 240
     lane_width: 32
     world: {seed: 0, train: 18, val: 9, test: 9}
+    retrain: {quiet_seconds: 0}
 recipes:
   enet:
     teacher: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
@@ -61,6 +66,10 @@ class Chain:
 
     def client(self) -> mlflow.MlflowClient:
         return default_tracking(self.folder).client
+
+
+def nightly() -> dg.ScheduleDefinition:
+    return schedule_of("synthetic", RetrainConfig())
 
 
 def aliased(client: mlflow.MlflowClient, alias: str) -> str:
@@ -197,6 +206,75 @@ def test_second_demo_makes_nothing_and_closes_orphans(chain, capfd):
     assert len(chain.instance.get_runs()) == before + 1
     closed = chain.instance.get_run_by_id(orphan.run_id)
     assert closed is not None and closed.status == dg.DagsterRunStatus.CANCELED
+
+
+def requested(chain: Chain, automation: dg.ScheduleDefinition | dg.SensorDefinition) -> list[dg.RunRequest]:
+    """What one tick of a schedule or sensor of the code location asks for."""
+    defs = definitions(ProgressLog())
+    given = {"instance": chain.instance, "repository_def": defs.get_repository_def()}
+    if isinstance(automation, dg.ScheduleDefinition):
+        night = datetime.datetime(2026, 1, 2, 2, tzinfo=datetime.UTC)
+        context = dg.build_schedule_context(**given, scheduled_execution_time=night)
+    else:
+        context = dg.build_sensor_context(**given)
+    with dg.build_resources(defs.resources or {}, instance=chain.instance) as resources:
+        found = list(automation(context, project=resources.project))  # pyright: ignore
+    return [request for request in found if isinstance(request, dg.RunRequest)]
+
+
+def asked(requests: list[dg.RunRequest]) -> list[tuple[str | None, list[str]]]:
+    return [
+        (request.partition_key, [key.to_user_string() for key in request.asset_selection or []])
+        for request in requests
+    ]
+
+
+def test_nothing_is_asked_for_while_all_is_up_to_date(chain):
+    assert requested(chain, nightly()) == [] and requested(chain, new_frames) == []
+
+
+def test_new_frames_ask_for_their_data(chain):
+    added = chain.place.recordings / "driver_1_30frame" / "added.jpg"
+    added.write_bytes(b"")
+    everything = [("synthetic", ASSETS["data"])]
+    assert asked(requested(chain, nightly())) == everything
+    assert asked(requested(chain, new_frames)) == everything
+    (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10").replace("quiet_seconds: 0", ""))
+    assert requested(chain, new_frames) == []  # the minute of rest is not over
+    (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10"))
+    added.unlink()
+    assert requested(chain, new_frames) == []
+
+
+def test_runs_tell_what_they_worked_on(chain):
+    shards = chain.latest("shards").tags["dagster/data_version"]
+    for job in ASSETS:
+        run = chain.instance.get_runs(dg.RunsFilter(job_name=job))[-1]
+        assert run.tags["lgad/dataset"] == "synthetic" and run.tags["lgad/commit"]
+        assert run.tags["lgad/data_fingerprint"] == shards
+        assert run.tags.get("lgad/recipe") == (None if job == "data" else "enet")
+
+
+def test_models_follow_their_data(chain):
+    """A changed recipe: the schedule has the shards looked through, and upon that the models follow."""
+    defs = definitions(ProgressLog())
+    before = dg.evaluate_automation_conditions(defs, chain.instance)
+    assert before.total_requested == 0
+    (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "12"))
+    assert asked(requested(chain, nightly())) == [("synthetic", ["shards"])]
+    assert dg.evaluate_automation_conditions(defs, chain.instance, cursor=before.cursor).total_requested == 0
+    result = defs.resolve_job_def("data").execute_in_process(
+        instance=chain.instance, partition_key="synthetic", asset_selection=[dg.AssetKey("shards")]
+    )
+    assert result.success
+    after = dg.evaluate_automation_conditions(defs, chain.instance, cursor=before.cursor)
+    key = grid_key("synthetic", "enet")
+    assert {name: after.get_requested_partitions(dg.AssetKey(name)) for name in ASSETS["retrain"]} == {
+        name: {key} for name in ASSETS["retrain"]
+    }
+    assert after.total_requested == len(ASSETS["retrain"])
+    again = dg.evaluate_automation_conditions(defs, chain.instance, cursor=after.cursor)
+    assert again.total_requested == 0
 
 
 def test_changed_recipe_retrains_and_challenges(chain, capfd):

@@ -1,14 +1,25 @@
-from assets.freshness import code_version, tree_digest
+import os
+import time
+
+from assets.freshness import code_version, look_at
 
 
-def test_tree_digest_sees_what_changes(tmp_path):
+def test_look_sees_what_changes(tmp_path):
+    assert look_at(tmp_path / "missing").changed == 0
     (tmp_path / "a.txt").write_text("one")
-    before = tree_digest(tmp_path)
-    assert tree_digest(tmp_path) == before
+    before = look_at(tmp_path)
+    assert look_at(tmp_path) == before and time.time() - before.changed < 5
     (tmp_path / "b.txt").write_text("")
-    added = tree_digest(tmp_path)
+    added = look_at(tmp_path)
     (tmp_path / "b.txt").rename(tmp_path / "c.txt")
-    assert len({before, added, tree_digest(tmp_path)}) == 3
+    assert len({before.digest, added.digest, look_at(tmp_path).digest}) == 3
+
+
+def test_copy_with_old_dates_is_new(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("a name that is no UTF-8")
+    os.utime(tmp_path / os.fsdecode(b"\xff.txt"), (0, 0))
+    os.utime(tmp_path, (0, 0))
+    assert time.time() - look_at(tmp_path).changed < 5
 
 
 def test_code_version_names_what_it_is_asked_for():

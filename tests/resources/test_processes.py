@@ -1,0 +1,63 @@
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from resources.processes import alive, exclusive, orphaned
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from resources.processes import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_process_is_alive_until_it_dies():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    now = time.time()
+    assert alive(process.pid, now)
+    assert not alive(process.pid, now - 3600)  # whatever had this id then, it was not this process
+    process.kill()
+    time.sleep(0.2)
+    assert not alive(process.pid, now)  # a zombie
+    process.wait()
+    assert not alive(process.pid, now)
+
+
+def test_folder_of_a_killed_process_is_free(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        process.kill()
+        with exclusive(tmp_path):
+            pass
+
+
+def grandchild(pipe) -> None:
+    while not orphaned():
+        time.sleep(0.05)
+    pipe.send("nobody listens")
+
+
+def child(pipe) -> None:
+    multiprocessing.get_context("spawn").Process(target=grandchild, args=(pipe,)).start()
+    pipe.send("started")
+    time.sleep(60)
+
+
+def test_step_notices_that_its_run_was_killed():
+    assert not orphaned()
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=child, args=(theirs,))
+    process.start()
+    assert ours.recv() == "started"
+    process.kill()
+    assert ours.poll(60) and ours.recv() == "nobody listens"
