@@ -22,7 +22,7 @@ class RetrainConfig(BaseModel):
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
     recipes: tuple[str, ...] = ()
-    quiet_seconds: float = Field(60, ge=0)
+    quiet_seconds: float = Field(default=60, ge=0)
 
     @field_validator("cron")
     @classmethod
