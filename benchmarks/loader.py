@@ -1,127 +1,143 @@
-"""Frames a second: shards and batch augmentation against original JPEGs, resized and augmented on the CPU.
+"""Frames a second, ready for the network: shards against original JPEGs, with the same kinds of changes.
 
-The plain loader does what the public lane repositories do: a torch DataLoader that reads the frame with
-cv2, draws no label but reads a label PNG of frame size, rotates and resizes both, and normalizes.
+    python benchmarks/loader.py [/data/CULane]
 
-    python benchmarks/loader.py /data/CULane
+Both sides end with a normalized float32 batch and its label map. `plain.py` says what the plain loader does.
+Ours decodes the shards' JPEGs and PNGs at training size and augments whole batches, in as many threads as the
+plain loader has processes. Rounds of both alternate, so that another load on the machine falls on both.
+Without a data set, frames of CULane's size are rendered.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import cv2
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from plain import Plain
+from torch.utils.data import DataLoader
 
-from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
-from lgad_pipeline.data.loader import IMAGENET_MEAN, IMAGENET_STD, Loader, normalize
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.loader import Batch, Loader, normalize
+from lgad_pipeline.data.shards import ShardSplit, pack
+from lgad_pipeline.data.synthetic.config import SyntheticConfig
+from lgad_pipeline.data.synthetic.write import write_dataset
 from lgad_pipeline.lanes.raster import label_map
 from lgad_pipeline.lanes.view import View
+from lgad_pipeline.models.registry import build
+from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.training.tasks import StudentTask
 
 BATCH = 12
-IMAGE_SIZE = (288, 800)
-# What the plain loader does, and nothing else.
-ROTATION = AugmentationConfig(
-    flip=0,
-    scale=0,
-    shift_x=0,
-    shift_y=0,
-    brightness=0,
-    contrast=0,
-    tone=0,
-    saturation=0,
-    colour=0,
-    noise=0,
-    blur=0,
-    erasing=0,
-    shadow=0,
-    glare=0,
-)
+FRAME_SIZE, IMAGE_SIZE = (590, 1640), (288, 800)
+_OFF = {name: 0.0 for name in AugmentationConfig.model_fields if name != "min_lane_pixels"}
+# What RESA and ENet-SAD do to a frame, and all that we can do.
+CHANGES = {
+    "flip and rotation": AugmentationConfig.model_validate({**_OFF, "flip": 0.5, "rotation": 3.0}),
+    "all changes": AugmentationConfig(),
+}
 
 
-class Plain(Dataset):
-    """One frame of the original data set at a time."""
-
-    def __init__(self, root: Path, frames: list[str], labels: Path) -> None:
-        self.root, self.frames, self.labels = root, frames, labels
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        image = cv2.imread(str(self.root / self.frames[index]), cv2.IMREAD_COLOR)
-        label = cv2.imread(str(self.labels / f"{index}.png"), cv2.IMREAD_UNCHANGED)
-        assert image is not None and label is not None
-        angle = float(np.random.uniform(-3, 3))
-        turn = cv2.getRotationMatrix2D((image.shape[1] / 2, image.shape[0] / 2), angle, 1.0)
-        size = image.shape[1::-1]
-        image = cv2.warpAffine(image, turn, size)
-        label = cv2.warpAffine(label, turn, size, flags=cv2.INTER_NEAREST)
-        height, width = IMAGE_SIZE
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
-        scaled = (image[..., ::-1] / np.float32(255) - np.array(IMAGENET_MEAN, np.float32)) / np.array(
-            IMAGENET_STD, np.float32
-        )
-        return torch.from_numpy(scaled.transpose(2, 0, 1).copy()), torch.from_numpy(label)
+def ready(config: AugmentationConfig, batch: Batch, number: int) -> Batch:
+    """The batch as the network takes it."""
+    changed = augment(batch, config, batch_generator(0, number))
+    return Batch(changed.frames, normalize(changed.image), changed.label, changed.existence)
 
 
 def rate(batches: Iterable[object], count: int) -> float:
-    """Frames a second over `count` batches after a first one, which starts the workers."""
+    """Frames a second over `count` batches after two, which start the workers and fill their queue."""
     stream = iter(batches)
-    next(stream)
+    for _ in range(2):
+        next(stream)
     start = time.perf_counter()
     for _ in range(count):
         next(stream)
     return count * BATCH / (time.perf_counter() - start)
 
 
-def augmented(loader: Loader, config: AugmentationConfig, count: int) -> Iterator[torch.Tensor]:
-    """Batches as the network takes them, changed on the CPU."""
-    generator = torch.Generator().manual_seed(0)
-    for batch in loader.batches(0, count):
-        yield normalize(augment(batch, config, generator).image)
+def compare(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None:
+    """Print frames a second of both sides, decoded alone and with each kind of changes."""
+    count = choice.batches
+    # Epochs one after the other, so that both have enough frames.
+    order = [index for _ in range(1 + count * BATCH // len(plain)) for index in range(len(plain))] * 2
+    for name, config in CHANGES.items():
+        plain.config = config
+        rounds = []
+        for _ in range(choice.rounds):
+            reference = DataLoader(plain, BATCH, sampler=order, num_workers=choice.workers)
+            ours = Loader(split, BATCH, 0, choice.workers, partial(ready, config))
+            rounds.append((rate(reference, count), rate(ours.batches(0, count + 2), count)))
+        slow, fast = (median(values) for values in zip(*rounds, strict=True))
+        ratio = median(fast / slow for slow, fast in rounds)
+        print(f"{name}: plain {slow:.0f} frames/s, shards {fast:.0f} frames/s, {ratio:.1f} x")
+    rates = [
+        rate(Loader(split, BATCH, 0, choice.workers).batches(0, count + 2), count)
+        for _ in range(choice.rounds)
+    ]
+    print(f"decoding and batching alone: shards {median(rates):.0f} frames/s")
+
+
+def waiting(split: ShardSplit, workers: int, steps: int) -> None:
+    """Print which share of an ENet training step is spent waiting for its batch."""
+    network = build(NetworkSpec(name="enet", image_size=IMAGE_SIZE))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    task = StudentTask(TrainingConfig(steps=steps))
+
+    def finish(batch: Batch, number: int) -> Batch:
+        return augment(batch, AugmentationConfig(), batch_generator(0, number))
+
+    stream = Loader(split, BATCH, 0, workers, finish).batches(0, steps + 1)
+    waits, wholes = [], []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        batch = next(stream)
+        waits.append(time.perf_counter() - start)
+        loss = torch.stack(list(task.losses(network, batch, 0).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        wholes.append(time.perf_counter() - start)
+    waited, whole = sum(waits[1:]), sum(wholes[1:])
+    print(
+        f"ENet at {IMAGE_SIZE[0]} x {IMAGE_SIZE[1]}, batches of {BATCH}: {steps / whole:.2f} steps/s on the "
+        f"CPU, {waited / whole:.2%} of the time waiting for data ({waited / steps * 1000:.0f} ms a step)"
+    )
 
 
 def main() -> None:
-    """Print both rates and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path, help="a data set in CULane's layout")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batches", type=int, default=16)
+    """Print frames a second of both loaders, their ratios, and the wait of a training."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("root", type=Path, nargs="?", help="a data set in CULane's layout")
+    parser.add_argument("--workers", type=int, default=2, help="threads, or processes of the plain loader")
+    parser.add_argument("--batches", type=int, default=16, help="batches in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5, help="of ENet")
     choice = parser.parse_args()
     cv2.setNumThreads(1)
-    torch.set_num_threads(choice.workers)
-    frames = ingest(choice.root).frames
-    frames = frames[frames["split"] == "train"].head(200).reset_index(drop=True)
-    labels = lane_labels(frames)
-    with tempfile.TemporaryDirectory() as folder:
-        shards = pack(frames, labels, choice.root, Path(folder) / "shards", View((590, 1640), IMAGE_SIZE), 16)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = choice.root or folder / "world"
+        if not choice.root:
+            write_dataset(root, SyntheticConfig(train=96, val=0, test=0))
+        frames = ingest(root).frames
+        frames = frames[frames["split"] == "train"].head(192).reset_index(drop=True)
+        labels = lane_labels(frames)
+        packed = pack(frames, labels, root, folder / "shards", View(FRAME_SIZE, IMAGE_SIZE), 16)
         for index, row in enumerate(labels.itertuples()):
             cv2.imwrite(f"{folder}/{index}.png", label_map(slot_lanes_of(row)))
-        plain = DataLoader(
-            Plain(choice.root, frames["frame"].tolist(), Path(folder)), BATCH, num_workers=choice.workers
-        )
-        loader = Loader(shards["train"], BATCH, seed=0, workers=choice.workers)
-        count = min(choice.batches, len(frames) // BATCH - 1)
-        reference = rate(plain, count)
-        decoded = rate(loader.batches(0, count + 1), count)
-        turned = rate(augmented(loader, ROTATION, count + 1), count)
-        whole = rate(augmented(loader, AugmentationConfig(), count + 1), count)
-    print(f"plain: {reference:.0f} frames/s, rotated, resized and normalized on {choice.workers} workers")
-    print(f"shards: {decoded:.0f} frames/s as uint8 batches, {decoded / reference:.1f} x")
-    print(
-        f"shards, rotated and normalized on the CPU, too: {turned:.0f} frames/s, {turned / reference:.1f} x"
-    )
-    print(f"shards, fully augmented on the CPU, too: {whole:.0f} frames/s, {whole / reference:.1f} x")
+        plain = Plain(root, frames["frame"].tolist(), folder, IMAGE_SIZE, AugmentationConfig())
+        # The loaders' threads are the parallelism; a training has the threads that are left.
+        torch.set_num_threads(1)
+        compare(plain, packed["train"], choice)
+        waiting(packed["train"], choice.workers, choice.steps)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 Geometry moves image and label together (bilinear and nearest); light changes the image alone. Covering part
 of the image (erasing, shadow, glare) leaves the label as it is, because CULane annotates lanes through
 occlusion.
+
+Every amount is drawn on the CPU for the whole batch before the first pixel is touched, so that all devices
+make the same changes. Then a CPU takes a few frames at a time, which stay in its cache, and a GPU all of
+them.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +21,10 @@ from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_CACHED_PIXELS = 1 << 18  # 3 MiB of float32 RGB
+
+# Changes some frames, float32 (b, 3, H, W) on the scale 0..255, in place; the slice tells which of the batch.
+Change = Callable[[torch.Tensor, slice], object]
 
 
 def batch_generator(seed: int, step: int) -> torch.Generator:
@@ -35,30 +43,31 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
         config: what to change and how far.
         generator: on the CPU; the same state gives the same changes on every device.
     """
-    flipped, theta = _transforms(batch, config, generator)
-    label = flip_slots(batch.label, flipped)
-    existence = torch.where(flipped[:, None], batch.existence.flip(1), batch.existence)
-    before = _slot_pixels(label)
-    grid = _grid(theta, batch.label.shape[1], batch.label.shape[2])
-    image = functional.grid_sample(
-        batch.image.float().div_(255), grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    label = functional.grid_sample(label[:, None].float(), grid, mode="nearest", align_corners=False)[
-        :, 0
-    ].byte()
-    after = _slot_pixels(label)
-    existence = existence * ((after >= config.min_lane_pixels) | (after >= before))
-    for probability, change in (
-        (config.shadow, _shadow),
-        (config.glare, _glare),
-        (config.erasing, _erasing),
-        (config.blur, _blur),
-    ):
-        _change_some(image, probability, change, generator)
-    _change_light(image, config, generator)
-    _add_noise(image, config.noise, generator)
-    image = image.clamp_(0, 1).mul_(255).round_().byte()
-    return replace(batch, image=image, label=label, existence=existence, flipped=flipped)
+    draw = _Draw(len(batch.frames), generator, batch.image.device)
+    flipped = draw.chosen(config.flip)
+    theta = _affine(draw, config, *batch.label.shape[1:])
+    changes = list(_light(draw, config, batch.image[0].numel()))
+    image = torch.empty_like(batch.image, memory_format=torch.contiguous_format)
+    label = torch.empty_like(batch.label)
+    mirror = flipped.to(batch.image.device)
+    existence = torch.where(mirror[:, None], batch.existence.flip(1), batch.existence)
+    for part in _parts(batch.label):
+        pixels, slots = batch.image[part], batch.label[part]
+        if flipped[part].any():
+            pixels = torch.where(mirror[part, None, None, None], pixels.flip(3), pixels)
+            slots = flip_slots(torch.where(mirror[part, None, None], slots.flip(2), slots), mirror[part])
+        if theta is None:
+            pixels = pixels.float().contiguous()
+        else:
+            pixels, moved = _warp(pixels, slots, theta[part])
+            before, after = _slot_pixels(slots), _slot_pixels(moved)
+            existence[part] *= (after >= config.min_lane_pixels) | (after >= before)
+            slots = moved
+        for change in changes:
+            change(pixels, part)
+        image[part] = pixels.clamp_(0, 255).round_()
+        label[part] = slots
+    return replace(batch, image=image, label=label, existence=existence, flipped=mirror)
 
 
 def flip_slots(label: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
@@ -69,134 +78,203 @@ def flip_slots(label: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
         flipped: bool (B,), which frames are mirrored.
     """
     # Background 0 stays, slots 1..4 become 4..1.
-    mirrored = torch.where(label > 0, 5 - label, label)
-    return torch.where(flipped[:, None, None], mirrored, label)
+    return torch.where((label > 0) & flipped[:, None, None], 5 - label, label)
+
+
+def _parts(label: torch.Tensor) -> Iterator[slice]:
+    """The frames of a batch that are changed at once."""
+    count, height, width = label.shape
+    step = count if label.is_cuda else max(1, _CACHED_PIXELS // (height * width))
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))
 
 
 def _slot_pixels(label: torch.Tensor) -> torch.Tensor:
-    """Label pixels of every slot, int64 (B, 4)."""
-    return torch.stack([torch.count_nonzero(label == slot, dim=(1, 2)) for slot in range(1, 5)], 1)
+    """Label pixels of every slot, float32 (b, 4): exact below 2^24, and a fifth of count_nonzero's time."""
+    mask = torch.empty(label.shape, device=label.device)
+    return torch.stack([torch.eq(label, slot, out=mask).sum((1, 2)) for slot in range(1, 5)], 1)
 
 
-def _uniform(generator: torch.Generator, low: float, high: float, *shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=generator) * (high - low) + low
+class _Draw:
+    """Amounts for every frame of a batch, uniformly distributed."""
+
+    def __init__(self, size: int, generator: torch.Generator, device: torch.device) -> None:
+        self.size, self.generator, self.device = size, generator, device
+
+    def chosen(self, probability: float) -> torch.Tensor:
+        """Which frames are changed, bool (B,), on the CPU: whether any is, is asked without waiting."""
+        return torch.rand(self.size, generator=self.generator) < probability
+
+    def amount(self, low: float, high: float, channels: int = 1) -> torch.Tensor:
+        """A number for each frame, (B, channels, 1, 1), on the batch's device."""
+        drawn = torch.rand(self.size, channels, 1, 1, generator=self.generator)
+        return (drawn * (high - low) + low).to(self.device)
+
+    def line(self) -> Callable[[torch.Tensor, slice], torch.Tensor]:
+        """A slanted line for each frame: the signed distance of every pixel to it, (b, 1, H, W).
+
+        Distances count in halves of the image's width and height.
+        """
+        angle, x, y = self.amount(0, math.pi), self.amount(-1, 1), self.amount(-0.5, 1)
+        a, b = angle.cos(), angle.sin()
+        c = a * x + b * y
+
+        def distance(image: torch.Tensor, part: slice) -> torch.Tensor:
+            across, down = _coordinates(image)
+            return a[part] * across + (b[part] * down - c[part])
+
+        return distance
 
 
-def _transforms(
-    batch: Batch, config: AugmentationConfig, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which frames are mirrored, bool (B,), and the maps from output to input, (B, 2, 3)."""
-    size, (height, width) = len(batch.frames), batch.image.shape[-2:]
-    flipped = torch.rand(size, generator=generator) < config.flip
-    angle = _uniform(generator, -math.radians(config.rotation), math.radians(config.rotation), size)
-    scale = 1 + _uniform(generator, -config.scale, config.scale, size)
-    # grid_sample counts half widths and half heights, so a shift by a share s is 2 s there.
-    shift_x = _uniform(generator, -2 * config.shift_x, 2 * config.shift_x, size)
-    shift_y = _uniform(generator, -2 * config.shift_y, 2 * config.shift_y, size)
-    cosine, sine, aspect = angle.cos() / scale, angle.sin() / scale, height / width
-    mirror = 1 - 2 * flipped.float()
-    linear = torch.stack([mirror * cosine, mirror * sine * aspect, -sine / aspect, cosine], 1).view(
-        size, 2, 2
-    )
-    offset = -linear @ torch.stack([shift_x, shift_y], 1)[..., None]
-    theta = torch.cat([linear, offset], 2)
-    return flipped.to(batch.image.device), theta.to(batch.image.device)
-
-
-def _grid(theta: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Where each output pixel comes from, (B, H, W, 2): `affine_grid` in a quarter of its time on the CPU."""
-    x = (torch.arange(width, device=theta.device) * 2 + 1) / width - 1
-    y = (torch.arange(height, device=theta.device) * 2 + 1) / height - 1
-    along_x = theta[:, None, :, 0] * x[:, None]  # (B, W, 2)
-    along_y = theta[:, None, :, 1] * y[:, None] + theta[:, None, :, 2]  # (B, H, 2)
-    return along_x[:, None] + along_y[:, :, None]
-
-
-Change = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
-
-
-def _change_some(image: torch.Tensor, probability: float, change: Change, generator: torch.Generator) -> None:
-    """Replace the frames that the dice choose, in place; `change` gets them and pixel coordinates -1..1."""
-    chosen = torch.nonzero(torch.rand(len(image), generator=generator) < probability)[:, 0]
-    if len(chosen) == 0:
-        return
+def _coordinates(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places of the pixel centres, -1 and 1 at the edges: x (W,) and y (H, 1)."""
     height, width = image.shape[-2:]
-    y = torch.linspace(-1, 1, height, device=image.device)[:, None].expand(height, width)
-    x = torch.linspace(-1, 1, width, device=image.device).expand(height, width)
-    chosen = chosen.to(image.device)
-    image[chosen] = change(image[chosen], torch.stack([x, y]), generator)
+    x = (torch.arange(width, device=image.device) * 2 + 1) / width - 1
+    y = (torch.arange(height, device=image.device) * 2 + 1) / height - 1
+    return x, y[:, None]
 
 
-def _distance(xy: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Signed distance of every pixel to a random slanted line for each frame, (count, 1, H, W)."""
-    angle, x, y = (_uniform(generator, low, high, count) for low, high in ((0, math.pi), (-1, 1), (-0.5, 1)))
-    a, b, c = (
-        value.to(xy.device).view(-1, 1, 1)
-        for value in (angle.cos(), angle.sin(), x * angle.cos() + y * angle.sin())
+def _affine(draw: _Draw, config: AugmentationConfig, height: int, width: int) -> torch.Tensor | None:
+    """The maps from output to input, (B, 2, 3), as `grid_sample` counts; None where nothing moves."""
+    if not (config.rotation or config.scale or config.shift_x or config.shift_y):
+        return None
+    turn, aspect = math.radians(config.rotation), height / width
+    angle = draw.amount(-turn, turn).flatten()
+    scale = 1 + draw.amount(-config.scale, config.scale).flatten()
+    # grid_sample counts half widths and half heights, so a shift by a share s is 2 s there.
+    shift_x = draw.amount(-2 * config.shift_x, 2 * config.shift_x).flatten()
+    shift_y = draw.amount(-2 * config.shift_y, 2 * config.shift_y).flatten()
+    cosine, sine = angle.cos() / scale, angle.sin() / scale
+    linear = torch.stack([cosine, sine * aspect, -sine / aspect, cosine], 1).view(-1, 2, 2)
+    return torch.cat([linear, -linear @ torch.stack([shift_x, shift_y], 1)[..., None]], 2)
+
+
+def _warp(image: torch.Tensor, label: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image and label seen through `theta`: float32 (b, 3, H, W), continued by its border, and uint8."""
+    x, y = _coordinates(image)
+    # Planes of x and of y: a third of the time of pairs (x, y), as `affine_grid` makes them.
+    grid = theta[:, :, :1] * x + theta[:, :, 2:]  # (b, 2, W)
+    grid = (grid[:, :, None] + theta[:, :, 1, None, None] * y).permute(0, 2, 3, 1)
+    moved = functional.grid_sample(
+        image.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
-    return (a * xy[0] + b * xy[1] - c)[:, None]
+    slots = functional.grid_sample(label[:, None].float(), grid, mode="nearest", align_corners=False)
+    return moved, slots[:, 0].byte()
 
 
-def _shadow(image: torch.Tensor, xy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    count = len(image)
-    half_width, softness, strength = (
-        _uniform(generator, low, high, count, 1, 1, 1).to(image.device)
-        for low, high in ((0.1, 0.7), (0.02, 0.15), (0.25, 0.7))
-    )
-    inside = ((half_width - _distance(xy, count, generator).abs()) / softness).clamp_(0, 1)
-    return image * (1 - strength * inside)
+def _light(draw: _Draw, config: AugmentationConfig, values: int) -> Iterator[Change]:
+    """The changes of the image alone, in their order; what is off takes no time."""
+    for make, probability in (
+        (_shadow, config.shadow),
+        (_glare, config.glare),
+        (_erasing, config.erasing),
+        (_blur, config.blur),
+    ):
+        if probability:
+            yield _one_by_one(draw.chosen(probability), make(draw))
+    if config.brightness or config.colour or config.contrast or config.saturation:
+        yield _colour(draw, config)
+    if config.tone:
+        yield _tone(draw, config.tone)
+    if config.noise:
+        yield _noise(draw, config.noise, values)
 
 
-def _glare(image: torch.Tensor, xy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    count = len(image)
-    width, strength = (
-        _uniform(generator, low, high, count, 1, 1, 1).to(image.device)
-        for low, high in ((0.05, 0.4), (0.2, 0.7))
-    )
-    return image + strength * torch.exp(-((_distance(xy, count, generator) / width) ** 2))
+def _one_by_one(chosen: torch.Tensor, change: Change) -> Change:
+    """`change` made to the chosen frames, bool (B,), one after the other."""
+
+    def changed(image: torch.Tensor, part: slice) -> None:
+        for index in range(part.start, part.stop):
+            if chosen[index]:
+                change(image[index - part.start, None], slice(index, index + 1))
+
+    return changed
 
 
-def _erasing(image: torch.Tensor, xy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    count = len(image)
-    x, y, half_width, half_height, grey = (
-        _uniform(generator, low, high, count, 1, 1, 1).to(image.device)
-        for low, high in ((-1, 1), (-1, 1), (0.05, 0.25), (0.1, 0.4), (0, 1))
-    )
-    inside = ((xy[0] - x).abs() < half_width) & ((xy[1] - y).abs() < half_height)
-    return torch.where(inside, grey, image)
+def _shadow(draw: _Draw) -> Change:
+    half_width, softness, strength = draw.amount(0.1, 0.7), draw.amount(0.02, 0.15), draw.amount(0.25, 0.7)
+    distance = draw.line()
+
+    def change(image: torch.Tensor, part: slice) -> None:
+        inside = distance(image, part).abs_().neg_().add_(half_width[part]).div_(softness[part])
+        image.mul_(inside.clamp_(0, 1).mul_(-strength[part]).add_(1))
+
+    return change
 
 
-def _blur(image: torch.Tensor, xy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    # Sums of shifted copies: a third of the time of avg_pool2d on the CPU.
-    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
-    rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
-    return (rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]) / 9
+def _glare(draw: _Draw) -> Change:
+    width, strength = draw.amount(0.05, 0.4), draw.amount(0.2 * 255, 0.7 * 255)
+    distance = draw.line()
+
+    def change(image: torch.Tensor, part: slice) -> None:
+        image.add_(
+            distance(image, part).div_(width[part]).square_().neg_().exp_().mul_(strength[part])
+        ).clamp_(max=255)
+
+    return change
 
 
-def _change_light(image: torch.Tensor, config: AugmentationConfig, generator: torch.Generator) -> None:
-    """Gain, contrast, saturation, colour cast and tone curve of every frame, in place."""
-    size, device = len(image), image.device
+def _erasing(draw: _Draw) -> Change:
+    x, y, grey = draw.amount(-1, 1), draw.amount(-1, 1), draw.amount(0, 255)
+    half_width, half_height = draw.amount(0.05, 0.25), draw.amount(0.1, 0.4)
 
-    def amount(largest: float, *shape: int) -> torch.Tensor:
-        return _uniform(generator, -largest, largest, size, *shape).to(device)
+    def change(image: torch.Tensor, part: slice) -> None:
+        across, down = _coordinates(image)
+        inside = ((across - x[part]).abs() < half_width[part]) & ((down - y[part]).abs() < half_height[part])
+        image.copy_(torch.where(inside, grey[part], image))
 
-    weights = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
-    grey = (image * weights).sum(1, keepdim=True)
-    image.sub_(grey).mul_(1 + amount(config.saturation, 1, 1, 1)).add_(grey)
-    gain = (1 + amount(config.brightness, 1, 1, 1)) * (1 + amount(config.colour, 3, 1, 1))
-    contrast = 1 + amount(config.contrast, 1, 1, 1)
-    mean = grey.mean((2, 3), keepdim=True)
-    image.mul_(gain * contrast).add_(gain * mean * (1 - contrast)).clamp_(0, 1)
-    tone = amount(config.tone, 1, 1, 1)
-    image.mul_(1 + tone - tone * image)
+    return change
 
 
-def _add_noise(image: torch.Tensor, largest: float, generator: torch.Generator) -> None:
-    """Gaussian noise, in place: one field for the batch, rolled differently for every frame."""
-    if largest == 0:
-        return
-    deviation = _uniform(generator, 0, largest / 255, len(image))
-    field = torch.randn(image[0].numel(), generator=generator).to(image.device)
-    starts = torch.randint(len(field), (len(image),), generator=generator)
-    for frame, start, sigma in zip(image, starts.tolist(), deviation.tolist(), strict=True):
-        frame.add_(field.roll(start).view(frame.shape), alpha=sigma)
+def _blur(draw: _Draw) -> Change:
+    def change(image: torch.Tensor, part: slice) -> None:
+        # Sums of shifted copies: a fifth of the time of avg_pool2d on the CPU.
+        padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+        rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
+        torch.add(rows[..., :-2, :], rows[..., 1:-1, :], out=image).add_(rows[..., 2:, :]).div_(9)
+
+    return change
+
+
+def _colour(draw: _Draw, config: AugmentationConfig) -> Change:
+    """Saturation, then gain and contrast: one linear map of red, green and blue for each frame."""
+    saturation = 1 + draw.amount(-config.saturation, config.saturation)[:, 0]  # (B, 1, 1)
+    gain = 1 + draw.amount(-config.brightness, config.brightness)
+    gain = gain * (1 + draw.amount(-config.colour, config.colour, channels=3))  # (B, 3, 1, 1)
+    contrast = 1 + draw.amount(-config.contrast, config.contrast)
+    luma = torch.tensor([_LUMA], device=draw.device)  # (1, 3)
+    mixing = saturation * torch.eye(3, device=draw.device) + (1 - saturation) * luma  # (B, 3, 3)
+    mixing = gain[..., 0] * contrast[..., 0] * mixing
+    offset = gain * (1 - contrast)
+
+    def change(image: torch.Tensor, part: slice) -> None:
+        # The mean of a sixteenth of the pixels is near enough.
+        mean = (image[..., ::4, ::4].mean((2, 3)) @ luma.T)[..., None, None]
+        mixed = torch.bmm(mixing[part], image.flatten(2)).view(image.shape)
+        torch.add(mixed, offset[part] * mean, out=image).clamp_(0, 255)
+
+    return change
+
+
+def _tone(draw: _Draw, largest: float) -> Change:
+    """The curve x + t x (1 - x) of x on the scale 0..1."""
+    tone = draw.amount(-largest, largest)
+
+    def change(image: torch.Tensor, part: slice) -> None:
+        image.mul_(torch.addcmul(1 + tone[part], image, -tone[part] / 255))
+
+    return change
+
+
+def _noise(draw: _Draw, largest: float, values: int) -> Change:
+    """Gaussian noise: one field for the batch, rolled differently for every frame."""
+    deviation = draw.amount(0, largest).flatten().tolist()
+    field = torch.randn(values, generator=draw.generator).to(draw.device)
+    field = torch.cat([field, field])  # a view of it is the field rolled
+    starts = torch.randint(values, (draw.size,), generator=draw.generator).tolist()
+
+    def change(image: torch.Tensor, part: slice) -> None:
+        start = starts[part.start]
+        image.add_(field[start : start + values].view(image.shape), alpha=deviation[part.start])
+
+    return _one_by_one(torch.ones(draw.size, dtype=torch.bool), change)

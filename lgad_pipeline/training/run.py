@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 import lgad_pipeline
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
-from lgad_pipeline.data.loader import Loader, in_order
+from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.config import LabelInputConfig
 from lgad_pipeline.distillation.stored import check_geometry
@@ -165,18 +165,13 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     fingerprint = _digest(json.dumps(description, sort_keys=True).encode())
     if (output / TRAINING).is_file() and fingerprint_of(output) == fingerprint:
         return _result(output, reused=True)
-    loader = Loader(shards["train"], config.batch_size, config.seed)
-    data = TrainingData(
-        loader.batches,
-        lambda batch, step: augment(batch, job.augmentation, batch_generator(config.seed, step)),
-        lambda: in_order(shards["val"], config.batch_size),
-    )
     with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
         network = build(spec)
         if job.pretrained:
             load_imagenet(network, job.pretrained)
         fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
+        data = _data(shards, job, fabric)
         learner, task = job.prepare(network, shards, fabric.device)
         state = fit(fabric, task, learner, config, data, output / CHECKPOINT, fingerprint, log)
     learner.load_state_dict(state.final_weights())
@@ -187,6 +182,24 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     write_text(output / TRAINING, json.dumps(summary, indent=2) + "\n")
     (output / CHECKPOINT).unlink(missing_ok=True)
     return _result(output, reused=False)
+
+
+def _data(shards: ShardSet, job: _Job, fabric: Fabric) -> TrainingData:
+    """Batches that are augmented where it disturbs least: in the loader's threads, or on the GPU."""
+    config, ranks = job.config, (fabric.global_rank, fabric.world_size)
+
+    def change(batch: Batch, number: int) -> Batch:
+        return augment(batch, job.augmentation, batch_generator(config.seed, number))
+
+    def validation() -> Iterator[Batch]:
+        return in_order(shards["val"], config.batch_size)
+
+    split, size, seed = shards["train"], config.batch_size, config.seed
+    if fabric.device.type == "cpu":
+        loader = Loader(split, size, seed, finish=change, ranks=ranks)
+        return TrainingData(loader.batches, lambda batch, step: batch, validation)
+    loader = Loader(split, size, seed, finish=lambda batch, number: batch.pinned(), ranks=ranks)
+    return TrainingData(loader.batches, lambda batch, step: change(batch, loader.number(step)), validation)
 
 
 @contextmanager

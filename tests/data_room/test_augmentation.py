@@ -65,6 +65,47 @@ def test_a_flip_twice_is_no_flip():
     assert torch.equal(flip_slots(flip_slots(label, flipped), flipped), label)
 
 
+def test_an_augmented_flip_twice_is_the_batch():
+    batch = road(3)
+    batch.existence[:] = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    batch.label[batch.label == 2] = 0
+    twice = run(run(batch, only(flip=1)), only(flip=1))
+    assert torch.equal(twice.image, batch.image) and torch.equal(twice.label, batch.label)
+    assert torch.equal(twice.existence, batch.existence)
+
+
+def test_labels_lie_where_the_moved_lanes_do():
+    """The image shows each pixel's own place, so the moved image tells where every pixel came from."""
+    batch, (height, width) = road(24), SIZE
+    rows, columns = np.mgrid[:height, :width]
+    batch.image[:, 0], batch.image[:, 1] = torch.from_numpy(columns * 2), torch.from_numpy(rows * 5)
+    moved = run(batch, only(flip=0.5, rotation=10, scale=0.2, shift_x=0.1, shift_y=0.1))
+    places = np.stack([columns, rows, np.ones_like(rows)], -1).reshape(-1, 3)
+    for index in range(24):
+        x, y = moved.image[index, 0].numpy() / 2, moved.image[index, 1].numpy() / 5
+        seen = ((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2)).ravel()
+        affine, *_ = np.linalg.lstsq(places[seen], np.stack([x, y], -1).reshape(-1, 2)[seen], rcond=None)
+        source = (places @ affine).reshape(height, width, 2)
+        assert (np.linalg.det(affine[:2]) < 0) == bool(moved.flipped[index])
+        turned = np.array([0, 4, 3, 2, 1] if moved.flipped[index] else range(5))
+        label = moved.label[index].numpy()
+        for slot, (top, bottom) in enumerate([(45, 5), (55, 40), (65, 80), (75, 115)], 1):
+            beside = np.abs(source[..., 0] - (top + (bottom - top) * source[..., 1] / 47))
+            inside = (source[..., 1] > 11) & (source[..., 1] < 46)
+            drawn = label == turned[slot]
+            assert not (drawn & (beside > 4)).any()  # 2 px and a half, rounded twice
+            assert drawn[inside & (beside < 1)].all()
+
+
+def test_a_batch_in_parts_is_changed_like_the_whole(monkeypatch):
+    batch, config = road(5), AugmentationConfig(shadow=1, glare=1, erasing=1, blur=1)
+    whole = run(batch, config)
+    monkeypatch.setattr("lgad_pipeline.data.augmentation._CACHED_PIXELS", 2 * SIZE[0] * SIZE[1])
+    parts = run(batch, config)
+    assert torch.equal(whole.label, parts.label) and torch.equal(whole.existence, parts.existence)
+    assert torch.equal(whole.image, parts.image)
+
+
 def test_half_of_the_frames_are_flipped():
     batch = road(400)
     flipped = run(batch, only(flip=0.5))

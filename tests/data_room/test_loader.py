@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
-from lgad_pipeline.data.loader import Loader, batch_indices, collate, in_order, normalize
+from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order, normalize
 from lgad_pipeline.data.shards import ShardSet, pack
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.view import View
@@ -59,6 +60,31 @@ def test_batches_ahead_are_those_of_their_steps_also_after_a_restart(shards):
         direct = loader.batch(step)
         assert batch.frames == direct.frames
         assert torch.equal(batch.image, direct.image) and torch.equal(batch.label, direct.label)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_ranks_share_the_batches_of_one_process(shards, start):
+    """Also taken up in the middle of an epoch: 7 frames are an epoch of three and a half batches."""
+    alone = [batch.frames for batch in Loader(shards["train"], 2, seed=4).batches(3 * start, 3 * 7)]
+    ranks = [
+        [batch.frames for batch in Loader(shards["train"], 2, seed=4, ranks=(rank, 3)).batches(start, 7)]
+        for rank in range(3)
+    ]
+    assert {len(batches) for batches in ranks} == {7 - start}
+    assert [ranks[rank][step] for step in range(7 - start) for rank in range(3)] == alone
+    epoch = [frame for batch in alone for frame in batch][:7] if start == 0 else []
+    assert len(set(epoch)) == len(epoch)
+
+
+def test_threads_finish_batches_by_their_number_among_all_processes(shards):
+    def finish(batch: Batch, number: int) -> Batch:
+        assert threading.current_thread().name.startswith("lgad-data")
+        return replace(batch, existence=batch.existence + number)
+
+    loader = Loader(shards["train"], 2, seed=4, finish=finish, ranks=(1, 2))
+    plain = Loader(shards["train"], 2, seed=4, ranks=(1, 2))
+    for step, batch in enumerate(loader.batches(2, 5), 2):
+        assert torch.equal(batch.existence, plain.batch(step).existence + 2 * step + 1)
 
 
 def test_stopping_early_ends_the_threads(shards):
