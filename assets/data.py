@@ -223,8 +223,8 @@ def lane_labels(
         "lanes/view.py",
     ),
     description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for
-random access. Label maps are drawn from the lane labels at frame size and reduced by nearest pixel, centre
-to centre.""",
+random access, and copied to the store that lgad.yaml names, if any. Label maps are drawn from the lane
+labels at frame size and reduced by nearest pixel, centre to centre.""",
 )
 def shards(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
@@ -233,6 +233,7 @@ def shards(
     from assets.samples import label_sheet
     from lgad_pipeline.data import frames as tables
     from lgad_pipeline.data.shards import pack
+    from lgad_pipeline.data.store import upload
 
     place = project.place(context.partition_key)
     entry = project.dataset(context.partition_key)
@@ -241,22 +242,27 @@ def shards(
             tables.read_table(place.frames),
             tables.read_table(place.lane_labels),
             place.recordings,
-            place.shards,
+            place.packed,
             entry.view,
             entry.lane_width,
+            entry.jpeg_quality,
             progress=task.advance,
         )
+        if entry.shards:
+            context.log.info("copying the shards to the store")
+            upload(place.packed, entry.shards)
     return made(
         context,
         project,
         packed.fingerprint,
         {
-            "folder": dg.MetadataValue.path(place.shards),
+            "folder": dg.MetadataValue.path(place.packed),
+            "store": (entry.shards or "this machine alone").split("?")[0],
             "frames": shown.table(
                 [{"split": name, "frames": len(split)} for name, split in packed.splits.items()]
             ),
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
-            "size (MB)": round(sum(path.stat().st_size for path in place.shards.iterdir()) / 1e6, 1),
+            "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
             "set aside": len(packed.set_aside),
             "labels on frames": shown.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"

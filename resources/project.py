@@ -23,6 +23,7 @@ class Place:
     dataset: str
     recipe: str = ""
     lanes_beside_frames: bool = True
+    store: str | None = None  # where the packed frames are kept beside this machine
 
     @property
     def recordings(self) -> Path:
@@ -50,9 +51,18 @@ class Place:
         return self._data / "labels.parquet"
 
     @property
-    def shards(self) -> Path:
-        """Folder of packed frames."""
+    def packed(self) -> Path:
+        """Folder that frames are packed into."""
         return self._data / "shards"
+
+    @property
+    def shards(self) -> Path:
+        """Folder of packed frames to read from; what the store has and this machine lacks is fetched."""
+        if self.store is None:
+            return self.packed
+        from lgad_pipeline.data.store import fetch
+
+        return fetch(self.store, self.packed)
 
     @property
     def teacher(self) -> Path:
@@ -131,7 +141,7 @@ class Project(dg.ConfigurableResource):
         entry = self.dataset(dataset)
         rendered = self.state / "data" / dataset / "recordings"
         root = entry.root if isinstance(entry, FolderDataset) else rendered
-        return Place(self.state, root, dataset, recipe, entry.lane_files)
+        return Place(self.state, root, dataset, recipe, entry.lane_files, entry.shards)
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""

@@ -62,6 +62,16 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         Settings.load(tmp_path / "lgad.yaml")
 
 
+def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) -> None:
+    entry = "datasets: {mine: {kind: culane, root: ., jpeg_quality: 85, shards: 's3://drives/mine'}}"
+    dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
+    assert (dataset.shards, dataset.jpeg_quality) == ("s3://drives/mine", 85)
+    told = message(tmp_path, entry.replace("drives/", "AKIA:hush@drives/") + RECIPES)
+    assert "shards holds credentials; take them out" in told and "hush" not in told
+    told = message(tmp_path, entry.replace("s3://drives", "drives") + RECIPES)
+    assert "datasets.mine.shards is 'drives/mine': write the address of a store" in told
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -136,16 +136,26 @@ def _checksum(batch: pa.RecordBatch) -> str:
     return digest.hexdigest()
 
 
+def is_undamaged(path: Path) -> bool:
+    """Whether a part is there, and its content has the checksum with which it was written."""
+    return _sound_metadata(path) is not None
+
+
 def is_whole(path: Path) -> bool:
     """Whether a part is there, undamaged by its checksum, and holds every frame that it should."""
+    metadata = _sound_metadata(path)
+    # A frame that was set aside may have been restored since: such a part is tried again.
+    return metadata is not None and metadata.get(b"set_aside") == b"[]"
+
+
+def _sound_metadata(path: Path) -> dict[bytes, bytes] | None:
     try:
         with pa.memory_map(str(path)) as source:
             batch = pa.ipc.open_file(source).get_batch(0)
             metadata = batch.schema.metadata
-            # A frame that was set aside may have been restored since: such a part is tried again.
-            return metadata[b"checksum"].decode() == _checksum(batch) and metadata[b"set_aside"] == b"[]"
+            return metadata if metadata[b"checksum"].decode() == _checksum(batch) else None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-        return False
+        return None
 
 
 def read_notes(path: Path) -> tuple[list[tuple[str, None, str]], int]:

@@ -31,7 +31,7 @@ from lgad_pipeline.lanes.view import View
 
 Progress = Callable[[int, int], None]
 
-_INDEX = "index.json"
+INDEX = "index.json"  # names the parts of every split
 _MISLEADING = "has annotated lanes of which none fits a slot; correct them or take the frame out of the list"
 
 
@@ -119,9 +119,9 @@ class ShardSet:
             LgadError: the folder holds no complete data set, or a part is missing or damaged.
         """
         try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError) as error:
-            raise LgadError(f"{folder / _INDEX} is missing or damaged; pack the shards again.") from error
+            raise LgadError(f"{folder / INDEX} is missing or damaged; pack the shards again.") from error
         height_width = {name: tuple(index["view"][name]) for name in ("frame_size", "image_size")}
         view = View(**height_width, crop_top=index["view"]["crop_top"])
         splits = {name: ShardSplit(folder, parts) for name, parts in index["splits"].items()}
@@ -213,9 +213,9 @@ def _write_index(output: Path, parts: dict, view: View, set_aside: list) -> None
     names = [part["file"] for split in parts.values() for part in split]
     fingerprint = blake2b(json.dumps([names, set_aside]).encode(), digest_size=16).hexdigest()
     index = {"fingerprint": fingerprint, "view": asdict(view), "splits": parts, "set_aside": set_aside}
-    write_text(output / _INDEX, json.dumps(index, indent=1) + "\n")
+    write_text(output / INDEX, json.dumps(index, indent=1) + "\n")
     for path in output.iterdir():
-        if path.name not in {*names, _INDEX} and path.is_file():
+        if path.name not in {*names, INDEX} and path.is_file():
             path.unlink()
 
 

@@ -43,6 +43,15 @@ def prepared(
     if annotations != root:
         write_lane_files(found.frames, annotations)
     labels = lane_labels(found.frames, dataset.label_rows)
-    pack(found.frames, labels, root, shards, dataset.view, dataset.lane_width, workers=workers)
+    pack(
+        found.frames,
+        labels,
+        root,
+        shards,
+        dataset.view,
+        dataset.lane_width,
+        dataset.jpeg_quality,
+        workers=workers,
+    )
     (place / _PACKED).touch()
     return shards, annotations

@@ -86,6 +86,7 @@ def test_labels_lie_where_the_moved_lanes_do():
         seen = ((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2)).ravel()
         affine, *_ = np.linalg.lstsq(places[seen], np.stack([x, y], -1).reshape(-1, 2)[seen], rcond=None)
         source = (places @ affine).reshape(height, width, 2)
+        assert moved.flipped is not None
         assert (np.linalg.det(affine[:2]) < 0) == bool(moved.flipped[index])
         turned = np.array([0, 4, 3, 2, 1] if moved.flipped[index] else range(5))
         label = moved.label[index].numpy()

@@ -12,6 +12,7 @@ from lgad_pipeline.data.frames import FRAMES_SCHEMA, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.store import fetch, upload
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.view import View
 
@@ -37,6 +38,16 @@ def test_without_room_the_old_table_stays(write_tree, tmp_path):
         write_table(path, pd.concat([frames] * 20), FRAMES_SCHEMA)
     assert len(read_table(path)) == len(frames)
     assert [file.name for file in path.parent.iterdir()] == ["frames.parquet"]
+
+
+def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
+    root, there = write_tree(), tmp_path / "there"
+    frames = ingest(root, SIZE).frames
+    pack(frames, lane_labels(frames), root, tmp_path / "here", View(SIZE, (40, 128), 40), lane_width=6)
+    upload(tmp_path / "here", (tmp_path / "nas").as_uri())
+    with largest_file(1000), pytest.raises(LgadError, match=r"there/.*\.arrow cannot be written .*make room"):
+        fetch((tmp_path / "nas").as_uri(), there)
+    assert [path.name for path in there.iterdir()] == [".lock"]
 
 
 def test_without_room_the_old_shards_stay(write_tree, tmp_path):

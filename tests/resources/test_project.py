@@ -1,0 +1,22 @@
+from pathlib import Path
+
+import pytest
+
+from lgad_pipeline.errors import LgadError
+from resources.project import Project
+
+
+def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LGAD_STATE", str(tmp_path / "state"))
+    store = (tmp_path / "nas").as_uri()
+    entry = f"datasets: {{mine: {{kind: culane, root: ., shards: '{store}'}}}}\n"
+    (tmp_path / "lgad.yaml").write_text(
+        entry + "recipes: {enet: {teacher: {steps: 200}, student: {steps: 200}}}\n"
+    )
+    project = Project(file=str(tmp_path / "lgad.yaml"))
+    assert project.place("synthetic").shards == project.place("synthetic").packed
+    with pytest.raises(LgadError, match=r"nas/index\.json is missing"):
+        _ = project.place("mine").shards
+    (tmp_path / "nas").mkdir()
+    (tmp_path / "nas/index.json").write_text('{"splits": {}}')
+    assert (project.place("mine").shards / "index.json").read_text() == '{"splits": {}}'
