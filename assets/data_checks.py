@@ -1,12 +1,59 @@
 """What must hold of the data before anything is trained on it."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from assets import shown
 from assets.data import frames, lane_labels
 from resources.project import Project
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 LEAST_LABELLED = 0.95
+
+
+@dg.asset_check(
+    asset=frames,
+    blocking=True,
+    description="The frames table has the columns and types that are documented, every split has frames, "
+    "every frame is there once and has its lanes, size and fingerprints.",
+)
+def frames_table_is_whole(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
+    """Schema and counts."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(project.place(context.partition_key).frames)
+    found = table_faults(table)
+    return dg.AssetCheckResult(
+        passed=not found,
+        description="; ".join(found) or f"{table.num_rows} frames, all as documented.",
+        metadata={"partition": context.partition_key, "frames": table.num_rows},
+    )
+
+
+def table_faults(table: "pa.Table") -> list[str]:
+    """What is wrong with a frames table, a sentence each; nothing as a rule."""
+    import pyarrow.compute as pc
+
+    from lgad_pipeline.data.frames import FRAMES_SCHEMA, SPLITS
+
+    if not table.schema.equals(FRAMES_SCHEMA):
+        columns = {field.name: str(field.type) for field in table.schema}
+        documented = {field.name: str(field.type) for field in FRAMES_SCHEMA}
+        if columns != documented:
+            return [f"the columns are {columns} where {documented} are documented"]
+    found = [
+        f"{table[field.name].null_count} frames have no {field.name}"
+        for field in FRAMES_SCHEMA
+        if not field.nullable and table[field.name].null_count
+    ]
+    counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(table["split"]).to_pylist()}
+    found += [f"no frame is in the split {split}" for split in SPLITS if not counts.get(split)]
+    found += [f"{counts[name]} frames are in the split {name}" for name in counts.keys() - set(SPLITS)]
+    twice = table.num_rows - pc.count_distinct(table["frame"]).as_py()
+    return [*found, *([f"{twice} frames are there twice"] if twice else [])]
 
 
 @dg.asset_check(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WELL_REPRODUCED = 0.9
+STILL_FALLING = 0.1
 
 
 @dg.asset_check(
@@ -68,6 +69,46 @@ def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     return check
 
 
+def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    role = asset.key.to_user_string()
+
+    @dg.asset_check(
+        asset=asset,
+        name="training_has_converged",
+        description="Of the whole fall of the loss, from its first tenth, no more than "
+        f"{STILL_FALLING:.0%} lies between the last fifth of the training and the fifth before. More says "
+        "that further steps would pay.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
+        losses = _history(context, project, role)["train/loss"].dropna().to_numpy()
+        share = late_share(losses)
+        return dg.AssetCheckResult(
+            passed=share <= STILL_FALLING,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{share:.0%} of the fall of the loss came in the last fifth of the steps.",
+            metadata={"partition": str(context.partition_key), "share": share, "wanted": STILL_FALLING},
+        )
+
+    return check
+
+
+def late_share(losses: np.ndarray) -> float:
+    """The share of a loss's fall that came in the last fifth of a training; 1 if it did not fall, 0 at best.
+
+    With m the mean over a part of the log: (m of the 4th fifth - m of the 5th) / (m of the first tenth - m of
+    the 5th).
+    """
+    fifth, tenth = max(1, len(losses) // 5), max(1, len(losses) // 10)
+    last = losses[-fifth:].mean()
+    fall = losses[:tenth].mean() - last
+    if not fall > 0:  # nan, too
+        return 1.0
+    return float(np.clip((losses[-2 * fifth : -fifth].mean() - last) / fall, 0, 1))
+
+
+teacher_has_converged = _convergence_check(teacher)
+student_alone_has_converged = _convergence_check(student_alone)
+student_lgad_has_converged = _convergence_check(student_lgad)
 teacher_is_finite = _training_check(teacher)
 student_alone_is_finite = _training_check(student_alone)
 student_lgad_is_finite = _training_check(student_lgad)
