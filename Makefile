@@ -36,10 +36,16 @@ ui: $(STAMP) ## Dagster's and MLflow's pages: make ui [PORT=3000] [MLFLOW_PORT=5
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
 
+test-ui: $(STAMP) ## Walk through Dagster's and MLflow's pages in a browser (needs Debian's chromium)
+	$(BIN)/pytest tests_ui
+
+tour: $(STAMP) ## Take the pictures of docs/tour.md again; about half an hour the first time
+	$(BIN)/pytest tests_ui --tour .lgad/tour
+
 lint: $(STAMP) ## Lint, check types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-.PHONY: help setup demo ui test lint
+.PHONY: help setup demo ui test test-ui tour lint

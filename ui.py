@@ -56,8 +56,7 @@ def main(
                 if name in servers:
                     wait_for(name, servers[name], where)
         console.print(f"Dagster  [bold]{os.environ['LGAD_DAGSTER_UI']}[/]")
-        # MLflow opens on its pages for language models, unless it is told once.
-        console.print(f"MLflow   [bold]{tracking.ui}/#/experiments?workflowType=machine_learning[/]")
+        console.print(f"MLflow   [bold]{tracking.ui}[/]  [dim](once: choose Model training, top left)[/]")
         console.print("[dim]Ctrl-C stops both.[/]")
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)

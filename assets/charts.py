@@ -181,7 +181,7 @@ def curves(
         f'<text class="strong" x="{left}" y="16">{escape(title)}</text>',
         _legend(list(series), left, 36),
     ]
-    ticks = np.geomspace(low, high, 5) if logarithmic else _round_ticks(low, high)
+    ticks = _log_ticks(low, high) if logarithmic else _round_ticks(low, high)
     for tick in ticks:
         y = place(np.zeros(1), np.array([tick]))[1][0]
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -217,6 +217,13 @@ def _round_ticks(low: float, high: float) -> np.ndarray:
     step = 10 ** np.floor(np.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= 8)
     return np.arange(np.ceil(low / step), np.floor(high / step + 1e-9) + 1) * step
+
+
+def _log_ticks(low: float, high: float) -> np.ndarray:
+    """1, 2 and 5 times the powers of ten within a range; the powers alone where it spans many."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(powers, [1, 2, 5]).ravel() if len(powers) <= 4 else powers
+    return ticks[(ticks >= low) & (ticks <= high)]
 
 
 def _legend(networks: Sequence[str], left: float, y: float = 14) -> str:

@@ -159,9 +159,10 @@ def frames(
     partitions_def=DATASETS,
     deps=[frames],
     code_version=code_version("data/labels.py", "lanes/slots.py", "lanes/fit.py", "lanes/spline.py"),
-    description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as
-CULane's label tool assigns them: natural cubic spline, order by the crossing with the bottom row, double
-lines merged, at most two on either side; x on rows every 10 px, and an existence flag for each slot.""",
+    description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as the label
+tool of [CULane](https://arxiv.org/abs/1712.06080) assigns them: natural cubic spline, order by the crossing
+with the bottom row, double lines merged, at most two on either side; x on rows every 10 px, and an existence
+flag for each slot.""",
 )
 def lane_labels(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog

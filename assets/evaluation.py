@@ -98,7 +98,8 @@ def predictions(
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
     code_version=code_version("evaluation", "lanes/spline.py"),
-    description="""CULane's F1 of both students, per scenario and in total, and what distillation adds.
+    description="""F1 of both students, as [CULane](https://arxiv.org/abs/1712.06080) defines it, per scenario
+and in total, and what distillation adds.
 
 A predicted lane is a true positive when its mask (30 px wide on the full frame) overlaps that of its
 annotated lane by an IoU above 0.5, matched one to one. F1 = 2PR / (P + R). Crossroad frames hold no lanes:

@@ -37,9 +37,11 @@ TRAINING_CODE = code_version("models", "distillation", "training", "data/loader.
     code_version=TRAINING_CODE,
     description="""The teacher: a network that is given the label map as planes (background, four slots) and
 reproduces it. Nothing but the lanes can hold its attention, which is what the student with LGAD mimics
-(Liu and Zhu, *Label-guided attention distillation for lane segmentation*, Neurocomputing 438, 2021).
+([Liu and Zhu, 2021](https://arxiv.org/abs/2304.01636)).
 
-Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
+Loss, as of [ENet-SAD](https://arxiv.org/abs/1908.00821): cross entropy (background weight 0.4)
++ 0.1 × (1 − soft IoU) + 0.1 × binary cross entropy of the existence flags. Settings: `teacher` of the
+recipe.""",
 )
 def teacher(
     context: dg.AssetExecutionContext,
@@ -71,7 +73,9 @@ def teacher(
     description="""The student that learns from labels alone. It is what the student with LGAD is measured
 against: the same network, initial weights, batches, augmentation and dropout.
 
-Loss: cross entropy (background weight 0.4) + 0.1 soft IoU + 0.1 existence.""",
+Loss, as of [ENet-SAD](https://arxiv.org/abs/1908.00821): cross entropy (background weight 0.4)
++ 0.1 × (1 − soft IoU) + 0.1 × binary cross entropy of the existence flags. Settings: `student` of the
+recipe.""",
 )
 def student_alone(
     context: dg.AssetExecutionContext,
@@ -100,11 +104,16 @@ def student_alone(
     retry_policy=TRY_AGAIN,
     deps=[shards, teacher],
     code_version=TRAINING_CODE,
-    description="""The student that also mimics the teacher's attention.
+    description="""The student that also mimics the teacher's attention
+([Liu and Zhu, 2021](https://arxiv.org/abs/2304.01636)).
 
-Attention map of a layer: A = sum over channels of |F|², normalized over the image. Loss: that of the
-student alone + weight x the sum over mimicking paths of D(A of the student, A of the teacher). The teacher
-is frozen, and costs nothing once the student is trained.""",
+    A(F) = Σ_c |F_c|²              attention map of a layer F with channels c
+    Q    = A / Σ A                 normalized over the image
+    L    = L_alone + λ Σ_k w_k D(Q_teacher,k , Q_student,k)      over mimicking paths k
+
+Attention maps are those of [Zagoruyko and Komodakis, 2017](https://arxiv.org/abs/1612.03928). Exponent,
+normalization, divergence D, weights and paths are `distillation` of the recipe; these are its defaults, with
+D the Kullback-Leibler divergence. The teacher is frozen, and costs nothing once the student is trained.""",
 )
 def student_lgad(
     context: dg.AssetExecutionContext,

@@ -40,3 +40,9 @@ def test_curve_leaves_out_what_is_not_finite_and_takes_long_ones():
 
 def test_no_values_yet():
     assert "no values yet" in curves({"teacher": ([], [])}, "loss")
+
+
+def test_logarithmic_axis_has_round_ticks():
+    svg = curves({"teacher": ([0, 100], [1.79, 0.0622])}, "loss")
+    texts = [text.text for text in ET.fromstring(svg).iter(f"{SVG}text")]
+    assert texts[2:6] == ["0.1", "0.2", "0.5", "1"]

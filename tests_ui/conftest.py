@@ -1,0 +1,171 @@
+"""A small project with results, its two servers as `make ui` starts them, and a real browser."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURES = ROOT / "docs" / "pictures" / "tour"
+RECIPES = ("enet", "enet-strong")
+PATIENCE = 120_000  # milliseconds; a busy machine is no failure
+SIZE = ViewportSize(width=1440, height=900)
+
+Shoot = Callable[[str], None]
+
+SETTINGS = """# Made by the tests of the pages.
+datasets:
+  synthetic:
+    kind: synthetic
+    image_size: {image_size}
+    crop_top: 240
+    lane_width: 32
+    world: {{seed: 0, train: {train}, val: {val}, test: {test}}}
+  more-roads:
+    kind: synthetic
+    image_size: {image_size}
+    crop_top: 240
+    lane_width: 32
+    world: {{seed: 1, train: {train}, val: {val}, test: {test}}}
+recipes:
+  enet: &enet
+    network: {{name: enet}}
+    teacher: {{steps: {teacher}, batch_size: {batch}, threads: 1, ema_decay: 0.9, log_every: 4, {schedule}}}
+    student: {{steps: {student}, batch_size: {batch}, threads: 1, log_every: 4, {schedule}}}
+  enet-strong:
+    <<: *enet
+    distillation: {{weight: 1.0}}
+"""
+TINY = {
+    **{"image_size": "[48, 128]", "train": 18, "val": 9, "test": 9},
+    **{"teacher": 8, "student": 8, "batch": 4},
+    "schedule": "validate_every: 4, optimizer: {warmup_steps: 2}",
+}
+TOUR = {
+    **{"image_size": "[80, 256]", "train": 240, "val": 40, "test": 120},
+    **{"teacher": 60, "student": 200, "batch": 8},
+    "schedule": "validate_every: 40, optimizer: {learning_rate: 0.007, warmup_steps: 20}",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--tour",
+        metavar="FOLDER",
+        help="keep a larger project in this folder, and take the pictures of docs/tour.md of it",
+    )
+
+
+@dataclass(frozen=True)
+class Site:
+    """A project's pages: where they are, and the folder that they show."""
+
+    folder: Path
+    dagster: str
+    mlflow: str
+
+
+@pytest.fixture(scope="session")
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """`make demo` for every recipe, then `make ui`; afterwards SIGTERM must stop both servers."""
+    tour = request.config.getoption("--tour")
+    folder = Path(tour).resolve() if tour else tmp_path_factory.mktemp("site")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lgad.yaml").write_text(SETTINGS.format(**(TOUR if tour else TINY)), encoding="utf-8")
+    shutil.copy(ROOT / "dagster.yaml", folder)
+    site = Site(folder, f"http://localhost:{free_port()}", f"http://localhost:{free_port()}")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment |= {
+        "LGAD_SETTINGS": str(folder / "lgad.yaml"),
+        "DAGSTER_HOME": str(folder),
+        "LGAD_DAGSTER_UI": site.dagster,
+        "LGAD_MLFLOW_UI": site.mlflow,
+    }
+    environment.pop("LGAD_STATE", None)
+    for recipe in RECIPES:
+        command = [sys.executable, str(ROOT / "demo.py"), "--recipe", recipe]
+        made = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert made.returncode == 0, made.stdout + made.stderr
+    ports = [address.rpartition(":")[2] for address in (site.dagster, site.mlflow)]
+    command = [sys.executable, str(ROOT / "ui.py"), "--port", ports[0], "--mlflow-port", ports[1]]
+    servers = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    told = "".join(iter(lambda: next_line(servers), ""))
+    assert site.dagster in told and site.mlflow in told, told
+    yield site
+    servers.send_signal(signal.SIGTERM)
+    assert servers.wait(60) == 0
+    assert not [port for port in ports if listens(int(port))]
+
+
+def next_line(servers: subprocess.Popen) -> str:
+    """A line of what `make ui` says, up to its last one."""
+    assert servers.stdout is not None
+    line = servers.stdout.readline()
+    return "" if line.startswith("Ctrl-C") else line
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a screen."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.exit("There is no Chromium; install it: apt-get install chromium", returncode=2)
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A new window; whatever it loads must come from this machine."""
+    context = browser.new_context(viewport=SIZE, timezone_id="UTC")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def shoot(request: pytest.FixtureRequest, page: Page) -> Shoot:
+    """Take a picture for the docs, if that was asked for."""
+
+    def take(name: str) -> None:
+        if request.config.getoption("--tour"):
+            page.wait_for_timeout(1500)  # what slides and fades in has arrived
+            PICTURES.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=78)
+
+    return take
+
+
+def is_drawn(picture: Locator) -> bool:
+    """Whether an <img> is on the page and has loaded."""
+    expect(picture).to_be_visible()
+    return picture.evaluate("image => image.decode().then(() => image.naturalWidth > 100)")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,104 @@
+"""Dagster's pages of a small project, as a user walks through them."""
+
+from playwright.sync_api import Page, expect
+
+import definitions
+from tests_ui.conftest import Shoot, Site, is_drawn
+
+PARTITION = "synthetic|enet"
+
+
+def assets_by_group() -> dict[str, list[str]]:
+    """What the code says: group -> assets."""
+    groups: dict[str, list[str]] = {}
+    for node in definitions.defs.resolve_asset_graph().asset_nodes:
+        groups.setdefault(node.group_name, []).append(node.key.to_user_string())
+    return groups
+
+
+def open_value(page: Page, key: str) -> None:
+    """Open the dialog of a long entry among an asset's metadata."""
+    page.get_by_role("row").filter(has=page.get_by_text(key, exact=True)).get_by_text(
+        "[Show Markdown]"
+    ).click()
+
+
+def test_graph_shows_every_asset_in_its_group(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/asset-groups")
+    expect(page.get_by_text("evaluation").first).to_be_visible()
+    page.keyboard.press("Alt+e")  # expand all groups
+    expect(page.locator("svg").get_by_text("recordings", exact=True)).to_be_visible()
+    shoot("assets")
+    for group, names in assets_by_group().items():
+        page.goto(f"{site.dagster}/locations/lgad/asset-groups/{group}")
+        for name in names:
+            expect(page.locator("svg").get_by_text(name, exact=True).first).to_be_visible()
+
+
+def test_data_pages_show_tables_and_pictures(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/assets/frames")
+    expect(
+        page.get_by_text("BLAKE2b-128 of the image file's bytes")
+    ).to_be_visible()  # a column's description
+    expect(page.get_by_role("cell", name="train", exact=True)).to_be_visible()
+    page.goto(f"{site.dagster}/assets/shards")
+    open_value(page, "labels on frames")
+    assert is_drawn(page.get_by_alt_text("training frames with their labels"))
+    shoot("shards")
+
+
+def test_training_page_shows_its_curve_and_attention(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/assets/student_lgad?partition={PARTITION}")
+    open_value(page, "attention")
+    assert is_drawn(page.get_by_alt_text("where the network looks"))
+    shoot("student")
+    page.get_by_role("button", name="Close").click()
+    open_value(page, "loss")
+    assert is_drawn(page.get_by_alt_text("loss of the student with LGAD"))
+
+
+def test_grid_shows_which_models_are_there(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/assets/lane_scores?view=partitions&partition={PARTITION}")
+    for name in ("more-roads", "enet-strong"):
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.get_by_text("Missing (2)")).to_be_visible()
+    expect(page.get_by_text("F1 student alone").first).to_be_visible()
+    shoot("grid")
+
+
+def test_recipes_are_compared(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/assets/recipe_comparison")
+    expect(page.get_by_role("cell", name="distillation.weight")).to_be_visible()
+    open_value(page, "F1 and gain, 95 %")
+    assert is_drawn(page.get_by_alt_text("recipes on synthetic"))
+    shoot("comparison")
+
+
+def test_partition_is_materialized(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/assets/recipe_comparison")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("All", exact=True).click()
+    dialog.get_by_label("Remove more-roads").or_(dialog.get_by_text("remove these partitions")).first.click()
+    shoot("materialize")
+    dialog.get_by_role("button", name="Launch").click()
+    page.goto(f"{site.dagster}/runs")
+    expect(page.get_by_text("Success").first).to_be_visible(timeout=180_000)
+
+
+def test_schedule_can_be_turned_on(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/automation")
+    expect(page.get_by_text("Scheduled At").first).to_be_visible()
+    switch = page.locator("label[class*=Switch]").first
+    expect(switch.locator("input")).not_to_be_checked()
+    switch.click()
+    expect(switch.locator("input")).to_be_checked()
+    shoot("automation")
+    page.reload()
+    expect(switch.locator("input")).to_be_checked()
+
+
+def test_launchpad_has_defaults_and_help(site: Site, page: Page, shoot: Shoot):
+    page.goto(f"{site.dagster}/locations/lgad/jobs/gain/playground")
+    expect(page.get_by_text("distillation_gain").first).to_be_visible()
+    shoot("launchpad")

@@ -1,0 +1,39 @@
+"""MLflow's pages of the same project."""
+
+from playwright.sync_api import Page, expect
+
+from tests_ui.conftest import Shoot, Site, is_drawn
+
+
+def enter(page: Page, site: Site) -> None:
+    """Choose the pages for trainings, and close the panel of MLflow's assistant, which is open at first."""
+    page.goto(f"{site.mlflow}/#/experiments")
+    page.get_by_text("Model training", exact=True).click()
+    panel = page.get_by_text("MLflow Assistant", exact=True)
+    expect(panel).to_be_visible()
+    page.get_by_label("Close").last.click()
+    expect(panel).not_to_be_visible()
+
+
+def test_run_shows_metrics_and_pictures(site: Site, page: Page, shoot: Shoot):
+    enter(page, site)
+    page.get_by_role("link", name="synthetic", exact=True).click()
+    run = page.get_by_text("student_lgad · enet", exact=True).first
+    expect(run).to_be_visible()
+    shoot("runs")
+    run.click()
+    expect(page.get_by_text("test/f1/total").first).to_be_visible()
+    shoot("run")
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text("attention.png", exact=True).first.click()
+    assert is_drawn(page.get_by_alt_text("attention.png"))
+
+
+def test_registered_model_has_its_alias_and_card(site: Site, page: Page, shoot: Shoot):
+    enter(page, site)
+    page.get_by_text("Model registry", exact=True).click()
+    page.get_by_role("link", name="synthetic-enet", exact=True).click()
+    expect(page.get_by_text("champion").first).to_be_visible()
+    page.get_by_role("link", name="Version 1", exact=True).click()
+    expect(page.get_by_text("Finds up to four lanes").first).to_be_visible()
+    shoot("model")
