@@ -24,36 +24,38 @@ Shoot = Callable[[str], None]
 
 SETTINGS = """# Made by the tests of the pages.
 datasets:
-  synthetic:
+  synthetic: &roads
     kind: synthetic
     image_size: {image_size}
     crop_top: 240
     lane_width: 32
-    world: {{seed: 0, train: {train}, val: {val}, test: {test}}}
+    world: {{seed: 0, {frames}}}
+    retrain: {{cron: "0 2 * * *"}}
   more-roads:
-    kind: synthetic
-    image_size: {image_size}
-    crop_top: 240
-    lane_width: 32
-    world: {{seed: 1, train: {train}, val: {val}, test: {test}}}
+    <<: *roads
+    world: {{seed: 1, {frames}}}
 recipes:
   enet: &enet
     network: {{name: enet}}
-    teacher: {{steps: {teacher}, batch_size: {batch}, threads: 1, ema_decay: 0.9, log_every: 4, {schedule}}}
-    student: {{steps: {student}, batch_size: {batch}, threads: 1, log_every: 4, {schedule}}}
+    teacher: {{{teacher}, threads: 1}}
+    student: {{{student}, threads: 1}}
   enet-strong:
     <<: *enet
     distillation: {{weight: 1.0}}
 """
+QUICK = "steps: 8, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}"
 TINY = {
-    **{"image_size": "[48, 128]", "train": 18, "val": 9, "test": 9},
-    **{"teacher": 8, "student": 8, "batch": 4},
-    "schedule": "validate_every: 4, optimizer: {warmup_steps: 2}",
+    "image_size": "[48, 128]",
+    "frames": "train: 18, val: 9, test: 9",
+    "teacher": QUICK,
+    "student": QUICK,
 }
+LOOKS = "log_every: 5, validate_every: 50"
 TOUR = {
-    **{"image_size": "[80, 256]", "train": 240, "val": 40, "test": 120},
-    **{"teacher": 60, "student": 200, "batch": 8},
-    "schedule": "validate_every: 40, optimizer: {learning_rate: 0.007, warmup_steps: 20}",
+    "image_size": "[80, 256]",
+    "frames": "train: 400, val: 60, test: 180",
+    "teacher": f"steps: 100, ema_decay: 0.95, {LOOKS}, optimizer: {{learning_rate: 0.01, warmup_steps: 20}}",
+    "student": f"steps: 300, {LOOKS}, optimizer: {{learning_rate: 0.005, warmup_steps: 50}}",
 }
 
 
