@@ -89,10 +89,10 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], 
     height = top + len(rows) * pitch + 26
     f1s = [f1 for students, _ in rows.values() for f1 in students.values()]
     gains = [Estimate(100 * g.value, 100 * g.low, 100 * g.high) for _, g in rows.values()]
-    scores = _Axis(name_width, panel, min(f1.low for f1 in f1s), max(f1.high for f1 in f1s))
-    points = _Axis(
-        name_width + panel + gap, panel, min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
-    )
+    low, high = min(f1.low for f1 in f1s), max(f1.high for f1 in f1s)
+    scores = _Axis(name_width, panel, low, max(high, low + 0.1))
+    low, high = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
+    points = _Axis(name_width + panel + gap, panel, low, max(high, low + 1))
     parts = [
         _legend(networks, name_width),
         f'<text class="strong" x="{points.left}" y="14">gain with LGAD, points of F1</text>',
@@ -119,7 +119,7 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A horizontal axis from `low` to `high`, with a little room on both sides."""
+    """A horizontal axis from `low` to a larger `high`, with a little room on both sides."""
 
     left: float
     length: float
@@ -127,7 +127,7 @@ class _Axis:
     high: float
 
     def place(self, value: float) -> float:
-        room = 0.06 * (self.high - self.low) or 0.01
+        room = 0.06 * (self.high - self.low)
         return self.left + (value - self.low + room) / (self.high - self.low + 2 * room) * self.length
 
     def lines(self, top: float, bottom: float, form: str) -> list[str]:

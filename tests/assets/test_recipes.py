@@ -77,3 +77,9 @@ def test_chart_has_a_mark_for_every_estimate():
     svg = interval_chart(rows)
     assert svg.count("<circle") == 6 and "a &lt;b&gt;" in svg and "nan" not in svg
     assert "gain, a &lt;b&gt;: -1.0, 95 % -3.0 to +2.0 points" in svg
+
+
+def test_chart_of_students_that_found_nothing():
+    nothing = Estimate(0.0, 0.0, 0.0)
+    svg = interval_chart({"a": ({"student_alone": nothing, "student_lgad": nothing}, nothing)})
+    assert svg.count("<circle") == 3 and "nan" not in svg
