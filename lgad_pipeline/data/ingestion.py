@@ -60,17 +60,19 @@ class Ingestion:
         Raises:
             LgadError: more was set aside, or not a single frame is left.
         """
-        first = "; ".join(f"{row.file}: {row.reason}" for row in self.set_aside.head(1).itertuples())
+        refused = len(self.set_aside)
+        one = self.set_aside.iloc[refused // 2 : refused // 2 + 1].itertuples()  # the first may be a rare one
+        example = "; ".join(f"{row.file} {row.reason}" for row in one)
         if self.frames.empty:
             raise LgadError(
-                f"Not one frame of {self.root} can be used ({first or 'the lists are empty'}); "
+                f"Not one frame of {self.root} can be used ({example or 'the lists are empty'}); "
                 "mend the data set or its lists."
             )
-        refused, rows = len(self.set_aside), len(self.set_aside) + len(self.frames)
+        rows = refused + len(self.frames)
         if refused > max_set_aside * rows:
             raise LgadError(
                 f"{refused} of {rows} entries of {self.root} were set aside, more than max_set_aside "
-                f"{max_set_aside:g} allows (the first, {first}); mend them or raise it in lgad.yaml."
+                f"{max_set_aside:g} allows (one of them: {example}); mend them or raise it in lgad.yaml."
             )
 
 

@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 
 from lgad_pipeline import cli
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.gallery import lane_positions, slot_positions
+from lgad_pipeline.inference.overlays import SLOT_COLOURS
 
 SETTINGS = """
 datasets: {mine: {kind: culane, root: data, frame_size: [118, 328], image_size: [48, 128]}}
@@ -43,3 +47,15 @@ def test_the_sheet_shows_frames_lanes_labels_and_what_was_set_aside(project, cap
 def test_a_rendered_data_set_has_no_folder_to_show(project):
     with pytest.raises(LgadError, match="is rendered by the pipeline"):
         cli.show("synthetic", project / "sheet.png", count=1)
+
+
+def test_positions_are_bright_where_lanes_run_and_each_slot_has_its_colour(project):
+    frames = ingest(project / "data", (118, 328)).frames
+    heat = lane_positions(frames, (118, 328)).sum(axis=2)
+    assert heat.shape == (118, 328) and heat[97, 120] > 250 and heat[97, 220] > 250
+    assert heat[97, 170] < 30 and heat[10].max() < 30
+    slots = slot_positions(lane_labels(frames), (118, 328))
+    for x, colour in ((120, SLOT_COLOURS[1]), (220, SLOT_COLOURS[2])):
+        seen = slots[90:104, x - 8 : x + 8].reshape(-1, 3).max(axis=0)
+        np.testing.assert_allclose(seen, colour, atol=40)
+    assert slots[:, 165:175].max() < 30

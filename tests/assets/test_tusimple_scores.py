@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from assets.tusimple_scores import tusimple_scores
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.shards import pack
+from lgad_pipeline.lanes.files import write_lanes
+from lgad_pipeline.lanes.view import View
+from resources.project import Place
+
+SIZE = (180, 320)
+ROWS = list(range(60, 180, 6))  # 20 rows
+LEFT = [150 - 2.0 * k for k in range(20)]
+RIGHT = [170 + 2.0 * k for k in range(20)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    root = tmp_path / "tusimple"
+    for seed, (file, clip) in enumerate(
+        (("label_data_0313", "1"), ("label_data_0531", "2"), ("test_label", "3"))
+    ):
+        image = root / f"clips/{clip}/20.jpg"
+        image.parent.mkdir(parents=True)
+        small = np.random.default_rng(seed).integers(0, 255, (9, 16, 3), np.uint8)
+        assert cv2.imwrite(str(image), cv2.resize(small, SIZE[::-1]))
+        line = {"raw_file": f"clips/{clip}/20.jpg", "lanes": [LEFT, RIGHT], "h_samples": ROWS}
+        gone = line | {"raw_file": f"clips/{clip}/gone.jpg"}
+        (root / f"{file}.json").write_text(f"{json.dumps(line)}\n{json.dumps(gone)}\n")
+    place = Place(tmp_path / "state", root, "mine", "enet", lanes_beside_frames=False)
+    frames = ingest(root, SIZE, "tusimple").frames
+    pack(frames, lane_labels(frames, 46), root, place.shards, View(SIZE, (72, 128)), 6)
+    return place
+
+
+def test_the_benchmarks_figures_by_hand(place):
+    found = np.array([LEFT, ROWS], np.float32).T
+    wrong = found + np.float32([60, 0])  # px, more than 20 across the lane
+    half = np.array([RIGHT, ROWS], np.float32).T[10:]
+    frame = "test/clips/3/20.lines.txt"
+    write_lanes(place.predictions / "student_alone" / frame, [found, wrong])
+    write_lanes(place.predictions / "student_lgad" / frame, [found, half])
+    alone, lgad = tusimple_scores(place)
+    # The frame that is gone counts for nobody. Wrong lanes meet RIGHT on those rows where they cross it.
+    crossing = np.mean(np.abs(wrong[:, 0] - RIGHT) < 20 / np.cos(np.arctan(1 / 3)))
+    assert alone == {
+        "student": "student alone",
+        "accuracy": pytest.approx((1 + crossing) / 2),
+        "FP": 0.5,
+        "FN": 0.5,
+    }
+    assert lgad["accuracy"] == pytest.approx((1 + 0.5) / 2) and lgad["FP"] == lgad["FN"] == 0.5
