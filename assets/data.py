@@ -265,6 +265,7 @@ def shards(
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
             "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
             "set aside": len(packed.set_aside),
+            "set aside, first 20": shown.table(packed.set_aside.astype(str).head(20).to_dict("records")),
             "labels on frames": shown.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"
             ),

@@ -163,7 +163,7 @@ def look_at(root: Path) -> FolderState:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(Path(entry.path))
                     continue
-                with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a link to nowhere
+                with contextlib.suppress(OSError):  # removed meanwhile, a link to nowhere or in a circle
                     stat = entry.stat()
                     changed = max(changed, stat.st_ctime)
                     lines.append(f"{entry.path[here:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n")

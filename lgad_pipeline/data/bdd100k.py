@@ -57,7 +57,7 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
 def _entries_of(root: Path, published: str, set_aside: list[SetAside]) -> list[Entry]:
     name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
     once, found = Once(), []
-    for number, content in json_objects(root / name, _OBJECT_LIMIT):
+    for number, content in json_objects(root, name, _OBJECT_LIMIT):
         try:
             frame = frame_path(f"images/100k/{published}/{content.get('name')}")
             once.note(frame, f"line {number}")

@@ -54,7 +54,7 @@ def _list_of(root: Path, split: str) -> str:
 def _entries_of(root: Path, name: str, split: str, set_aside: list[SetAside]) -> list[Entry]:
     """The entries of one list, each frame once; what is refused or repeated is set aside."""
     once, found = Once(), []
-    for number, line in numbered_lines(root / name, _LINE_LIMIT):
+    for number, line in numbered_lines(root, name, _LINE_LIMIT):
         try:
             frame, existence = _parse(line, flags_expected=name.endswith("_gt.txt"))
             once.note(frame, f"line {number}")

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from lgad_pipeline.data.images import IMAGE_SUFFIXES
+from lgad_pipeline.data.reading import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import FARTHEST
 
@@ -111,9 +112,13 @@ def held_out(entries: Sequence[Entry], group: Callable[[Entry], str]) -> list[En
     return train + [replace(entry, split="val") for entry in entries if group(entry) in groups]
 
 
-def numbered_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Number and text of the lines that are not blank; of a longer one, the first `limit` + 1 bytes."""
-    with path.open("rb") as stream:
+def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Number and text of the lines of a list that are not blank; of a longer one the first `limit` + 1 bytes.
+
+    Raises:
+        LgadError: the list lies outside `root` by a link.
+    """
+    with list_inside(root, name).open("rb") as stream:
         number = 0
         while line := stream.readline(limit + 1):
             number += 1

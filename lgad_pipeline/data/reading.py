@@ -26,10 +26,7 @@ def read_inside(root: Path, relative: str, limit: int) -> bytes:
         LgadError: it lies outside `root`, is not a regular file, is larger than `limit`, or cannot be read.
             The sentence leaves the file's name to the caller.
     """
-    # Unlike Path.resolve, realpath leaves a loop of links to `open`, which says so.
-    path = Path(os.path.realpath(resolve_inside(root, relative)))
-    if not path.is_relative_to(os.path.realpath(root)):
-        raise LgadError("leads out of the data root by a link; put the file itself there")
+    path = _followed(root, relative)
     try:
         # Without O_NONBLOCK a named pipe would keep the reader waiting for ever.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
@@ -47,22 +44,44 @@ def read_inside(root: Path, relative: str, limit: int) -> bytes:
         raise LgadError(f"cannot be read ({error.strerror}); check the file and its permissions") from error
 
 
+def list_inside(root: Path, name: str) -> Path:
+    """The list `name` below `root`, to be opened.
+
+    Raises:
+        LgadError: it lies outside `root` by a link.
+    """
+    try:
+        return _followed(root, name)
+    except LgadError as error:
+        raise LgadError(f"{root / name} {error}.") from error
+
+
+def _followed(root: Path, relative: str) -> Path:
+    # Unlike Path.resolve, realpath leaves a loop of links to `open`, which says so.
+    path = Path(os.path.realpath(resolve_inside(root, relative)))
+    if not path.is_relative_to(os.path.realpath(root)):
+        raise LgadError("leads out of the data root by a link; put the file itself there")
+    return path
+
+
 def frame_limit(frame_size: tuple[int, int]) -> int:
     """The most bytes that a compressed frame of (H, W) pixels may have: what it has uncompressed."""
     height, width = frame_size
     return 4 * height * width + (1 << 16)
 
 
-def json_objects(path: Path, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line and value of each object in a JSON list, one after the other: lists are larger than the memory.
 
     Args:
-        path: the file, UTF-8.
+        root: the data set's folder.
+        name: the file below it, UTF-8.
         limit: about how many characters one object may have.
 
     Raises:
-        LgadError: the file is no JSON list of objects, is cut off, or cannot be read.
+        LgadError: the file lies outside `root`, is no JSON list of objects, is cut off, or cannot be read.
     """
+    path = list_inside(root, name)
     decoder, line, buffer, wanted = json.JSONDecoder(), 1, "", "["
     try:
         with path.open(encoding="utf-8") as stream:

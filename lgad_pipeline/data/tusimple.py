@@ -66,7 +66,7 @@ def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAs
         folder = path.parent.relative_to(root)
         if split == "test" and not (path.parent / "clips").is_dir() and (root / "test_set/clips").is_dir():
             folder = Path("test_set")
-        for number, line in numbered_lines(path, _LINE_LIMIT):
+        for number, line in numbered_lines(root, name, _LINE_LIMIT):
             try:
                 if len(line) > _LINE_LIMIT:
                     raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")

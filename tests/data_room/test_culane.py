@@ -220,6 +220,16 @@ def test_a_line_of_a_gigabyte_is_one_line_and_takes_no_memory(write_tree):
         read_list(path)
 
 
+@pytest.mark.parametrize("name", ["list/train_gt.txt", "list/test_split/test0_normal.txt"])
+def test_a_list_that_leads_out_by_a_link_is_refused(write_tree, name):
+    root = write_tree()
+    (root.parent / "outside.txt").write_text("secret.jpg")
+    (root / name).unlink()
+    (root / name).symlink_to(root.parent / "outside.txt")
+    with pytest.raises(LgadError, match=rf"{name} leads out of the data root by a link"):
+        ingest(root, SIZE)
+
+
 def test_lists_whose_names_are_no_text_are_told_of(write_tree):
     root = write_tree()
     name = b"test3_\xff.txt".decode(errors="surrogateescape")

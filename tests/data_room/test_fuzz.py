@@ -1,6 +1,6 @@
 """Every parser against bytes that nobody meant: the answer is data or one clear error, never anything else.
 
-`LGAD_FUZZ=600 pytest tests/data_room/test_fuzz.py` gives each parser so many seconds instead of a moment.
+`LGAD_FUZZ=60 pytest -s tests/data_room/test_fuzz.py` gives each parser so many seconds instead of a moment.
 """
 
 import io
