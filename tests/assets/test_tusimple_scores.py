@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Place:
 
 def test_the_benchmarks_figures_by_hand(place):
     found = np.array([LEFT, ROWS], np.float32).T
-    wrong = found + np.float32([60, 0])  # px, more than 20 across the lane
+    wrong = found + np.array([60, 0], np.float32)  # px, more than 20 across the lane
     half = np.array([RIGHT, ROWS], np.float32).T[10:]
     frame = "test/clips/3/20.lines.txt"
     write_lanes(place.predictions / "student_alone" / frame, [found, wrong])
