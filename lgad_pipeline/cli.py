@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -12,6 +12,10 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation import commands as geometry
 from lgad_pipeline.inference.commands import predict
 from lgad_pipeline.study.commands import gain
+
+if TYPE_CHECKING:
+    from lgad_pipeline.data.ingestion import Ingestion
+    from lgad_pipeline.settings import FolderDataset
 
 app = typer.Typer(
     help="Lane geometry, evaluation, inference and studies.",
@@ -24,29 +28,52 @@ app.command("unpack")(unpack_archives)
 
 @app.command()
 def show(
-    dataset: Annotated[str, typer.Argument(help="A data set of lgad.yaml that lies in a folder.")],
-    output: Annotated[Path, typer.Option(help="The picture, PNG.")] = Path("data.png"),
+    dataset: Annotated[str, typer.Argument(help="A data set of lgad.yaml.")],
+    output: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("data.png"),
     count: Annotated[int, typer.Option(min=1, max=100, help="Frames, and of those set aside.")] = 8,
+    augmented: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="Show one frame as this recipe augments it instead.")
+    ] = None,
 ) -> None:
     """A contact sheet: frames with lanes and labels, and what was set aside with its reason."""
-    from lgad_pipeline.data.ingestion import ingest
-    from lgad_pipeline.inference.gallery import data_sheet
+    from lgad_pipeline.inference.augmented import augmentation_sheet
+    from lgad_pipeline.inference.gallery import data_sheet, first_frame
     from lgad_pipeline.inference.overlays import write_png
     from lgad_pipeline.settings import FolderDataset, Settings
 
-    entry = Settings.from_environment().dataset(dataset)
-    if not isinstance(entry, FolderDataset):
+    settings = Settings.from_environment()
+    entry = settings.dataset(dataset)
+    drawing = (entry.lane_width, entry.label_rows)
+    if isinstance(entry, FolderDataset):
+        found = _ingest(entry)
+        if augmented is None:
+            write_png(output, data_sheet(found, entry.frame_size, *drawing, count))
+            print(f"{len(found.frames)} frames, {len(found.set_aside)} set aside; {output}")
+            return
+        frame, lanes = first_frame(found, entry.frame_size)
+    elif augmented is None:
         raise LgadError(f"The data set {dataset} is rendered by the pipeline; name one with a `root`.")
+    else:
+        from lgad_pipeline.data.synthetic.render import render
+
+        scene = render(entry.world.seed, 0, "normal")
+        frame, lanes = scene.image[..., ::-1], scene.lanes
+    changes = settings.recipe(augmented).augmentation
+    write_png(output, augmentation_sheet(frame, lanes, entry.view, *drawing, changes))
+    print(output)
+
+
+def _ingest(entry: "FolderDataset") -> "Ingestion":
+    from lgad_pipeline.data.ingestion import ingest
+
     with Progress() as bar:
         task = bar.add_task(f"Reading {entry.root}")
-        found = ingest(
+        return ingest(
             entry.root,
             entry.frame_size,
             entry.kind,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    write_png(output, data_sheet(found, entry.frame_size, entry.lane_width, entry.label_rows, count))
-    print(f"{len(found.frames)} frames, {len(found.set_aside)} set aside; {output}")
 
 
 app.command("predict")(predict)

@@ -82,6 +82,19 @@ def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndar
     return cv2.resize(picture, frame_size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
+def first_frame(found: Ingestion, frame_size: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The first frame with lanes, uint8 (H, W, 3), RGB, and its lanes, points (N, 2) in frame pixels.
+
+    Raises:
+        LgadError: no frame of the table has a lane.
+    """
+    for row in found.frames.itertuples():
+        lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
+        if lanes:
+            return _picture(found.root, str(row.frame), frame_size), lanes
+    raise LgadError(f"No frame below {found.root} has a lane to show; name another data set.")
+
+
 def _spread(table: pd.DataFrame) -> pd.DataFrame:
     places = np.linspace(0, len(table) - 1, min(_MOST, len(table))).round().astype(int)
     return table.iloc[places]

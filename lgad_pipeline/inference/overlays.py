@@ -98,10 +98,11 @@ def contact_sheet(
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture as PNG, in one step."""
-    encoded, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    """Write a picture as PNG, or as JPEG where the name says so, in one step."""
+    suffix = ".jpg" if path.suffix in (".jpg", ".jpeg") else ".png"
+    encoded, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
     if not encoded:
-        raise LgadError(f"{path} could not be encoded as PNG; give an uint8 (H, W, 3) picture.")
+        raise LgadError(f"{path} could not be encoded; give an uint8 (H, W, 3) picture.")
     with atomic_path(path) as beside:
         beside.write_bytes(data.tobytes())
 
