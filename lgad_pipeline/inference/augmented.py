@@ -15,7 +15,7 @@ from lgad_pipeline.lanes.view import View
 
 # Fields that are the probability of a change, not its amount.
 _DICE = ("flip", "blur", "erasing", "shadow", "glare")
-_DRAWS = 16
+_DRAWS = 6
 
 
 def augmentation_sheet(
@@ -26,9 +26,9 @@ def augmentation_sheet(
     label_rows: int,
     config: AugmentationConfig,
 ) -> np.ndarray:
-    """Lay a frame and every change that `config` makes out on a sheet, each alone, then all at once.
+    """Lay a frame and every change that `config` makes out on a sheet, each alone, then two of all at once.
 
-    Of 16 draws of each change the one that differs most from the frame is shown. Labels are drawn over the
+    Of six draws of each change the one that differs most from the frame is shown. Labels are drawn over the
     image, slot by slot in its colour.
 
     Args:
@@ -57,10 +57,9 @@ def augmentation_sheet(
     for name, amount in amounts.items():
         alone = off.model_copy(update={name: 1.0 if name in _DICE else amount})
         pictures.append(_picture(_strongest(batch, alone)))
-        captions.append(
-            f"{name}, in {amount:.0%} of frames" if name in _DICE else f"{name}: up to {amount:g}"
-        )
-    for number in range(3):
+        how = f"in {amount:.0%} of the frames" if name in _DICE else f"up to {amount:g}"
+        captions.append(f"{name}: {how}")
+    for number in range(2):
         pictures.append(_picture(augment(batch, config, batch_generator(0, number))))
         captions.append("all together")
     return contact_sheet(pictures, 3, captions, width=400)

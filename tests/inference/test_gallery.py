@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import cv2
@@ -5,11 +6,15 @@ import numpy as np
 import pytest
 
 from lgad_pipeline import cli
+from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.gallery import lane_positions, slot_positions
 from lgad_pipeline.inference.overlays import SLOT_COLOURS
+
+# BGR of the slots 2 and 3 over the road.
+LEFT, RIGHT = (16, 132, 168), (100, 156, 36)
 
 SETTINGS = """
 datasets: {mine: {kind: culane, root: data, frame_size: [118, 328], image_size: [48, 128]}}
@@ -59,3 +64,23 @@ def test_positions_are_bright_where_lanes_run_and_each_slot_has_its_colour(proje
         seen = slots[90:104, x - 8 : x + 8].reshape(-1, 3).max(axis=0)
         np.testing.assert_allclose(seen, colour, atol=40)
     assert slots[:, 165:175].max() < 30
+
+
+def test_the_sheet_of_augmentation_shows_each_change_alone(project):
+    """The frame, its mirror image with the slots' colours exchanged, then two of all changes: two rows."""
+    names = set(AugmentationConfig.model_fields) - {"flip", "min_lane_pixels"}
+    changes = json.dumps(dict.fromkeys(names, 0))
+    text = SETTINGS.replace("student:", f"augmentation: {changes}, student:")
+    (project / "lgad.yaml").write_text(text)
+    cli.show("mine", project / "sheet.png", augmented="enet")
+    sheet = cv2.imread(str(project / "sheet.png"))
+    assert sheet is not None
+    height = 150  # of a tile 400 px wide; 6 px between tiles, 22 px for a caption
+    assert sheet.shape == (2 * (height + 22 + 6) + 6, 3 * 406 + 6, 3)
+    frame, mirrored = sheet[6 : 6 + height, 6:406], sheet[6 : 6 + height, 412:812]
+    slot_2, slot_3 = ((frame == np.array(colour)).all(axis=2) for colour in (LEFT, RIGHT))
+    assert slot_2.any() and slot_3.any()
+    for colour, before in ((RIGHT, slot_2), (LEFT, slot_3)):
+        after = (mirrored == np.array(colour)).all(axis=2)
+        shared = after & before[:, ::-1]  # all but some pixels at the rims, which the enlargement rounds
+        assert shared.sum() > 0.9 * (after | before[:, ::-1]).sum()
