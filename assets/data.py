@@ -79,6 +79,7 @@ def recordings(
         "data/entries.py",
         "data/llamas.py",
         "data/markings.py",
+        "data/reading.py",
         "data/tusimple.py",
         "data/duplicates.py",
         "data/frames.py",

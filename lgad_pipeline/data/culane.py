@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path, numbered_lines
+from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path
 from lgad_pipeline.data.frames import SCENARIOS, SPLITS
+from lgad_pipeline.data.reading import numbered_lines
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import SetAside as SetAsideLine
 from lgad_pipeline.lanes.files import lane_file, parse_lanes

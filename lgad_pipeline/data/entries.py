@@ -1,6 +1,6 @@
 """What a kind of data set is: a module that lists its frames and reads their annotations."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -8,14 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from lgad_pipeline.data.images import IMAGE_SUFFIXES
-from lgad_pipeline.data.reading import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import FARTHEST
 
 SetAside = tuple[str, int | None, str]
 """File below the root, line from 1 or None, reason with remedy."""
-
-_PIECE = 1 << 20  # bytes of a line too long that are passed over at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +107,6 @@ def held_out(entries: Sequence[Entry], group: Callable[[Entry], str]) -> list[En
     groups = set(sorted({group(entry) for entry in entries})[1::10])
     train = [entry for entry in entries if group(entry) not in groups]
     return train + [replace(entry, split="val") for entry in entries if group(entry) in groups]
-
-
-def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Number and text of the lines of a list that are not blank; of a longer one the first `limit` + 1 bytes.
-
-    Raises:
-        LgadError: the list lies outside `root` by a link.
-    """
-    with list_inside(root, name).open("rb") as stream:
-        number = 0
-        while line := stream.readline(limit + 1):
-            number += 1
-            rest = line if len(line) > limit else b""
-            while rest and not rest.endswith(b"\n"):
-                rest = stream.readline(_PIECE)
-            if line.strip():
-                yield number, line if len(line) > limit else line.strip()
 
 
 class Once:

@@ -10,6 +10,7 @@ from typing import Any
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import resolve_inside
 
+_MOST_ENTRIES = 2_000_000  # of a list; the largest published one has 90,000
 _PIECE = 1 << 16  # characters
 
 
@@ -70,6 +71,24 @@ def frame_limit(frame_size: tuple[int, int]) -> int:
     return 4 * height * width + (1 << 16)
 
 
+def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Number and text of the lines of a list that are not blank; of a longer one the first `limit` + 1 bytes.
+
+    Raises:
+        LgadError: the list lies outside `root` by a link, or has too many lines.
+    """
+    with list_inside(root, name).open("rb") as stream:
+        number = 0
+        while line := stream.readline(limit + 1):
+            number += 1
+            _refuse_endless(number, root / name)
+            rest = line if len(line) > limit else b""
+            while rest and not rest.endswith(b"\n"):
+                rest = stream.readline(16 * _PIECE)
+            if line.strip():
+                yield number, line if len(line) > limit else line.strip()
+
+
 def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line and value of each object in a JSON list, one after the other: lists are larger than the memory.
 
@@ -82,7 +101,7 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
         LgadError: the file lies outside `root`, is no JSON list of objects, is cut off, or cannot be read.
     """
     path = list_inside(root, name)
-    decoder, line, buffer, wanted = json.JSONDecoder(), 1, "", "["
+    decoder, line, buffer, wanted, count = json.JSONDecoder(), 1, "", "[", 0
     try:
         with path.open(encoding="utf-8") as stream:
             while True:
@@ -110,6 +129,8 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
                         raise
                     buffer += piece
                     continue
+                count += 1
+                _refuse_endless(count, path)
                 yield line, value
                 line += buffer.count("\n", 0, end)
                 buffer, wanted = buffer[end:], ",]"
@@ -119,3 +140,8 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
         ) from error
     except OSError as error:
         raise LgadError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+
+
+def _refuse_endless(count: int, path: Path) -> None:
+    if count > _MOST_ENTRIES:
+        raise LgadError(f"{path} has more than {_MOST_ENTRIES:,} entries; divide the data set.")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path, numbered_lines
+from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path
 from lgad_pipeline.data.frames import SPLITS
+from lgad_pipeline.data.reading import numbered_lines
 from lgad_pipeline.errors import LgadError
 
 _VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
@@ -35,8 +36,7 @@ def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
             files["test"].append(root / folder / _TEST)
     if not files["train"]:
         raise LgadError(
-            f"{root} has no label_data_*.json for training, nor has its train_set/; put TuSimple's label "
-            "files there or correct `root` of the data set in lgad.yaml."
+            f"{root} has no label_data_*.json, nor has its train_set/; put TuSimple's files there."
         )
     for split, name in (("val", _VALIDATION), ("test", _TEST)):
         if not files[split]:

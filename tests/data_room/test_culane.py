@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lgad_pipeline.data import reading
 from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of, split_leakage
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.errors import LgadError
@@ -227,6 +228,15 @@ def test_a_list_that_leads_out_by_a_link_is_refused(write_tree, name):
     (root / name).unlink()
     (root / name).symlink_to(root.parent / "outside.txt")
     with pytest.raises(LgadError, match=rf"{name} leads out of the data root by a link"):
+        ingest(root, SIZE)
+
+
+def test_a_list_without_end_is_refused(write_tree, monkeypatch):
+    root = write_tree(train=5)
+    monkeypatch.setattr(reading, "_MOST_ENTRIES", 5)
+    assert len(ingest(root, SIZE).frames) == 10
+    monkeypatch.setattr(reading, "_MOST_ENTRIES", 4)
+    with pytest.raises(LgadError, match=r"list/train_gt\.txt has more than 4 entries; divide"):
         ingest(root, SIZE)
 
 
