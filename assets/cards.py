@@ -2,26 +2,65 @@
 
 from collections.abc import Mapping
 
-from assets.scores import Comparison
+from assets.scores import Comparison, ScoreInterval
 from assets.shown import markdown_table
+from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe
+
+_UNSTATED = (
+    "not stated (`licence:` of the data set in lgad.yaml). CULane and TuSimple are published for research "
+    "use, which binds models trained on them, too."
+)
 
 
-def model_card(dataset: str, recipe: str, comparison: Comparison, tags: Mapping[str, str]) -> str:
-    """A version's card: what it is for, what it learnt from, how well it does; markdown."""
-    total = comparison.total
+def model_card(
+    dataset: AnyDataset,
+    recipe: Recipe,
+    comparison: Comparison,
+    intervals: Mapping[str, ScoreInterval],
+    tags: Mapping[str, str],
+    run_id: str,
+) -> str:
+    """A version's card: what it is for, what it learnt from, how well it does; markdown.
+
+    Args:
+        dataset: the entry of lgad.yaml.
+        recipe: the entry of lgad.yaml.
+        comparison: of the student with and without distillation.
+        intervals: of the student's F1, by scenario.
+        tags: of the version.
+        run_id: of the student's MLflow run, which keeps the pictures.
+    """
     low, high = comparison.gain_interval
+    height, width = dataset.image_size
+    licence = (
+        dataset.licence or _UNSTATED if isinstance(dataset, FolderDataset) else "rendered by this project."
+    )
+    rows = [
+        {
+            "scenario": row.scenario,
+            "frames": row.frames,
+            "F1": row.lgad.f1,
+            "95 %": "–" if row.lgad.f1 is None else intervals[row.scenario].text,
+            "F1 without LGAD": row.alone.f1,
+            "false lanes": row.lgad.fp,
+        }
+        for row in comparison.rows
+    ]
     return f"""Finds up to four lanes (far left, left, right, far right) in a camera frame.
 
-**Input** JPEG or PNG bytes of a frame of data set `{dataset}`'s size. **Output** lanes as points (x, y) in
-frame pixels, with slot and confidence.
+**Input** frames of any size, uint8 (H, W, 3) RGB or JPEG and PNG bytes; over HTTP as base64. **Output**
+lanes as points (x, y) in the frame's pixels, with slot, existence and confidence.
 
-**Made by** recipe `{recipe}` with label-guided attention distillation, from data
-`{tags["data_fingerprint"]}`, commit `{tags["git_commit"][:14]}`, Dagster run
-[{tags["dagster.run_id"][:8]}]({tags["dagster.run"]}).
+**Data** `{tags["dataset"]}`, fingerprint `{tags["data_fingerprint"]}`. Licence of the frames: {licence}
 
-**Scores** CULane F1 at IoU 0.5 on {total.frames} test frames: {total.lgad.f1:.3f}, against
-{total.alone.f1:.3f} of the same student without distillation (gain {100 * (total.gain or 0):+.1f} points,
-95 % within {100 * low:+.1f} and {100 * high:+.1f}).
+**Recipe** `{tags["recipe"]}`: {recipe.network.name} at {width} x {height} px, {recipe.student.steps} steps of
+{recipe.student.batch_size} frames, with label-guided attention distillation. Commit
+`{tags["git_commit"][:14]}`, Dagster run [{tags["dagster.run_id"][:8]}]({tags["dagster.run"]}).
 
-{markdown_table(comparison.table())}
+**Scores** CULane's F1 at IoU 0.5 on test frames, with bootstrap intervals over frames. Distillation gained
+{100 * (comparison.total.gain or 0):+.1f} points, 95 % within {100 * low:+.1f} and {100 * high:+.1f}.
+
+{markdown_table(rows)}
+
+![Lanes found on test frames](get-artifact?path=lanes.png&run_uuid={run_id})
 """

@@ -123,7 +123,9 @@ def lane_scores(
             write_scores(place, student, split, scores)
     comparison = compare(place)
     for student in STUDENTS:
-        mlflow.add_metrics(place.network(student), comparison.metrics(student))
+        fault = mlflow.add_metrics(place.network(student), comparison.metrics(student))
+        if fault:
+            context.log.warning(fault)
     own = tusimple_scores(place) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
     low, high = comparison.gain_interval

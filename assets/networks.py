@@ -16,7 +16,7 @@ from lgad_pipeline.errors import LgadError
 from resources.processes import exclusive, orphaned
 from resources.progress import ProgressLog
 from resources.project import Place, Project
-from resources.tracking import MlflowTracking
+from resources.tracking import MlflowTracking, noted_run
 from resources.trainer import Log, Trainer
 
 if TYPE_CHECKING:
@@ -181,12 +181,11 @@ def _trained(
             result = train(log, place)
         except LgadError as error:  # about data and settings: the same again
             raise dg.Failure(str(error), allow_retries=False) from error
-        run.complete(result.history, "train/loss")
+        run.complete(result.history)
         write_predictor(folder, project.dataset(dataset).view, project.recipe(recipe).decode)
         pictures = network_pictures(place, role, project.recipe(recipe))
         for name, picture in pictures.items():
             run.picture(picture, f"{name}.png")
-        run_id, url = run.run_id, run.url
     history = result.history.set_index("step")
     final = history.ffill().iloc[-1]
     title = f"loss of the {NAMES[role]}"
@@ -195,7 +194,7 @@ def _trained(
         project,
         result.fingerprint,
         {
-            "MLflow run": dg.MetadataValue.url(url),
+            "MLflow run": shown.page(mlflow.run_url(folder)),
             "loss": shown.chart(curves({role: loss_curve(history)}, title), title),
             "overlays": shown.picture(pictures["overlays"], "label map, and what the network makes of it"),
             "attention": shown.picture(pictures["attention"], "where the network looks"),
@@ -205,7 +204,7 @@ def _trained(
             "seconds": round(result.seconds, 1),
             "reused": result.reused,
             "folder": dg.MetadataValue.path(folder),
-            "mlflow_run_id": run_id,
+            "mlflow_run_id": noted_run(folder),
         },
     )
 

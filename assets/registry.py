@@ -1,6 +1,8 @@
 """Which student is in use. One partition a recipe on a data set."""
 
+from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -12,12 +14,77 @@ from assets.evaluation import lane_scores
 from assets.freshness import code_version, made
 from assets.networks import student_lgad
 from assets.partitions import GRID, parts_of
-from assets.scores import compare, validation_f1
+from assets.scores import against_champion, compare, f1_intervals, verdict_table
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
 from resources.tracking import MlflowTracking
 from resources.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lgad_pipeline.evaluation.promotion import Verdict
+
+
+@dg.asset(
+    group_name="registry",
+    kinds={"onnx"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    automation_condition=AFTER_DATA,
+    deps=[student_lgad],
+    code_version=code_version("inference/export.py"),
+    description="""The student with LGAD as an ONNX graph, for runtimes without torch. Input `image`: uint8
+(B, 3, h, w) RGB at the network's size, not normalized. Outputs `probabilities`: float32 (B, slots, h, w), and
+`existence`: float32 (B, slots).""",
+)
+def onnx_graph(
+    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+) -> dg.MaterializeResult:
+    """The student for other runtimes."""
+    from lgad_pipeline.inference.export import export_onnx
+
+    place = project.place(*parts_of(context))
+    with progress.task(context.log, "exporting the student to ONNX"):
+        export_onnx(place.student_lgad, place.onnx_graph)
+    return made(
+        context,
+        project,
+        blake2b(place.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
+        {
+            "graph": dg.MetadataValue.path(place.onnx_graph),
+            "size (MB)": round(place.onnx_graph.stat().st_size / 1e6, 2),
+        },
+    )
+
+
+@dg.asset_check(
+    asset=onnx_graph,
+    additional_deps=[shards],
+    blocking=True,
+    description="The ONNX graph says what the network in torch says, on validation frames: no probability "
+    "differs by more than 0.001.",
+)
+def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
+    """ONNX Runtime against torch."""
+    import numpy as np
+
+    from assets.samples import spread
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.inference.export import TOLERANCE, largest_difference
+
+    place = project.place(*parts_of(context))
+    split = ShardSet.open(place.shards)["val"]
+    images = np.stack([split[index].image for index in spread(len(split), 8)])
+    difference = largest_difference(place.student_lgad, place.onnx_graph, images)
+    return dg.AssetCheckResult(
+        passed=difference <= TOLERANCE,
+        description=f"Largest difference of a probability on {len(images)} frames: {difference:.1e}.",
+        metadata={
+            "partition": str(context.partition_key),
+            "largest difference": difference,
+            "tolerance": TOLERANCE,
+        },
+    )
 
 
 @dg.asset(
@@ -27,15 +94,17 @@ from resources.trainer import Trainer
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     pool=DEVICE,
-    deps=[shards, student_lgad, lane_scores],
+    deps=[shards, student_lgad, lane_scores, onnx_graph],
     code_version=code_version("inference/predictor.py", "lanes/decode.py"),
     description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an
-MLflow pyfunc that takes JPEG bytes and returns lanes in image pixels; weights as safetensors, nothing
-pickled.
+MLflow pyfunc that takes frames (uint8 arrays, JPEG or PNG bytes) and returns lanes in image pixels; weights
+as safetensors, nothing pickled, and the ONNX graph beside them.
 
-The new version is the `challenger`. It becomes `champion` when it beats the present champion in F1 on the
-validation frames, on which both are scored now; the first version becomes champion at once. The decision
-and its numbers are written down with the version.""",
+The new version is the `challenger`. It becomes `champion` by the rule `promotion:` of lgad.yaml: both are
+scored now on the same frames; its gain in total F1 on validation frames must be beyond noise (paired
+bootstrap), no scenario of the test frames may lose more than the tolerance, and a frame may not take longer.
+The first version becomes champion at once. The decision and its numbers are written down with the version,
+in its tags and in its run's `promotion/`. `lgad rollback MODEL` puts the champion before back.""",
 )
 def registered_model(
     context: dg.AssetExecutionContext,
@@ -45,7 +114,7 @@ def registered_model(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """A version in the registry, and which one is in use."""
-    from assets.samples import example_jpeg, training_record
+    from assets.samples import example_jpeg, prediction_sheet, training_record
     from resources.registry import decide, register
 
     dataset, recipe = parts_of(context)
@@ -62,22 +131,36 @@ def registered_model(
         "dagster.run": f"{mlflow.dagster_ui}/runs/{context.run.run_id}",
         "test_f1": f"{comparison.total.lgad.f1 or 0.0:.4f}",
     }
-    with progress.task(context.log, "registering the student") as task:
+    mlflow.add_picture(place.student_lgad, prediction_sheet(place, "student_lgad", 6), "lanes.png")
+    with mlflow.needed(), progress.task(context.log, "registering the student") as task:
+        run_id = mlflow.run_of(place.student_lgad)
+        for fault in mlflow.deliver_all(project.state / "models"):
+            context.log.warning(fault)
         version = register(
             mlflow,
             name,
             place.student_lgad,
+            place.onnx_graph,
+            run_id=run_id,
             fingerprint=record["fingerprint"],
             example=example_jpeg(place),
             tags=tags,
-            card=model_card(dataset, recipe, comparison, tags),
+            card=model_card(
+                project.dataset(dataset),
+                project.recipe(recipe),
+                comparison,
+                f1_intervals(place, "student_lgad"),
+                tags,
+                run_id,
+            ),
         )
 
-        def score(network: Path) -> float:
-            task.note("scoring on validation frames")
-            return validation_f1(place, network, trainer.torch_device, task.advance)
+        def against(champion: Path) -> "Verdict":
+            task.note("scoring champion and challenger")
+            rule, size = project.settings.promotion, project.dataset(dataset).frame_size
+            return against_champion(place, champion, rule, trainer.torch_device, size, task.advance)
 
-        decision = decide(mlflow, name, version, place.student_lgad, score)
+        decision = decide(mlflow, name, version, against, project.promotion_lock(name))
         task.note(f"version {version}")
     return made(
         context,
@@ -88,17 +171,24 @@ def registered_model(
             "version": int(version),
             "alias": "champion, challenger" if decision.promoted else "challenger",
             "decision": decision.reason,
-            "validation F1": decision.f1,
-            **(
-                {}
-                if decision.champion_f1 is None
-                else {"validation F1 of the champion before": decision.champion_f1}
-            ),
+            **judged(decision.verdict),
             "F1 by scenario": shown.table(comparison.table()),
             "MLflow version": dg.MetadataValue.url(mlflow.version_url(name, version)),
             "load it with": dg.MetadataValue.md(
                 f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}/{version}")\n'
-                'lanes = model.predict([open("frame.jpg", "rb").read()])\n```'
+                'lanes = model.predict([open("frame.jpg", "rb").read()])[0].lanes\n```'
             ),
         },
     )
+
+
+def judged(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:
+    """The numbers of the comparison with the champion, for the asset's page."""
+    if verdict is None:
+        return {}
+    champion, challenger = (1000 * seconds for seconds in verdict.latency)
+    return {
+        "against the champion": shown.table(verdict_table(verdict)),
+        "gain on validation frames (points)": dg.MetadataValue.float(100 * verdict.total.gain.value),
+        "milliseconds a frame": dg.MetadataValue.text(f"{challenger:.1f}, the champion {champion:.1f}"),
+    }

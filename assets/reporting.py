@@ -22,7 +22,7 @@ from lgad_pipeline import files
 from resources.progress import ProgressLog
 from resources.project import STUDENTS, Place, Project
 from resources.provenance import git_commit
-from resources.tracking import MlflowTracking, noted_run
+from resources.tracking import MlflowTracking
 
 
 class ReportConfig(dg.Config):
@@ -150,7 +150,7 @@ def gather(
         },
         set_aside=len(tables.read_table(place.set_aside)),
         facts={
-            "tracking": mlflow.uri,
+            "tracking": mlflow.address,
             "data fingerprint": records["student_lgad"]["shards"],
             "training fingerprint": records["student_lgad"]["fingerprint"],
             "commit": git_commit(),
@@ -163,7 +163,11 @@ def gather(
         },
         links={
             "Dagster run": f"{mlflow.dagster_ui}/runs/{run_id}",
-            **{f"MLflow, {NAMES[role]}": mlflow.run_url(noted_run(place.network(role))) for role in roles},
+            **{
+                f"MLflow, {NAMES[role]}": url
+                for role in roles
+                if (url := mlflow.run_url(place.network(role)))
+            },
             "MLflow, registered version": mlflow.version_url(
                 str(version["model"].value), str(version["version"].value)
             ),

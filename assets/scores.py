@@ -14,7 +14,9 @@ from resources.project import STUDENTS, Place
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lgad_pipeline.evaluation.config import PromotionConfig
     from lgad_pipeline.evaluation.culane import LaneScores
+    from lgad_pipeline.evaluation.promotion import Verdict
 
 TOTAL = "total"
 IOU = 0.5
@@ -63,6 +65,19 @@ class Comparison:
         found |= {f"test/fp/{name}": float(picked[name].fp) for name in EMPTY_SCENARIOS if name in picked}
         validation = self.validation[student].f1
         return found if validation is None else {**found, "val/f1": validation}
+
+
+@dataclass(frozen=True)
+class ScoreInterval:
+    """95 % of an F1, by bootstrap over frames."""
+
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """For a table."""
+        return f"{self.low:.3f} to {self.high:.3f}"
 
 
 def score_student(
@@ -132,6 +147,16 @@ def frame_counts(place: Place, student: str) -> "pd.DataFrame":
     return pd.read_parquet(place.lane_scores / f"{student}-test.parquet")
 
 
+def f1_intervals(place: Place, student: str) -> dict[str, ScoreInterval]:
+    """How sure a student's F1 on test frames is, by scenario and in total."""
+    from lgad_pipeline.evaluation.comparison import f1_interval
+
+    table = frame_counts(place, student)
+    groups = {TOTAL: table, **{str(name): rows for name, rows in table.groupby("list", observed=True)}}
+    found = {name: f1_interval(rows, IOU) for name, rows in groups.items()}
+    return {name: ScoreInterval(interval.low, interval.high) for name, interval in found.items()}
+
+
 def scores_digest(place: Place) -> str:
     """A fingerprint of the kept scores."""
     digest = blake2b(digest_size=16)
@@ -152,31 +177,50 @@ def _score(counts: Mapping[str, int], name: str) -> Score:
     return Score(None if name in EMPTY_SCENARIOS else f1, precision, recall, tp, fp, fn)
 
 
-def validation_f1(
-    place: Place, network: Path, device: str, progress: Callable[[int, int], None] | None = None
-) -> float:
-    """F1 at IoU 0.5 of the network in a folder on the validation frames, read from the recordings.
+def against_champion(
+    place: Place,
+    champion: Path,
+    rule: "PromotionConfig",
+    device: str,
+    frame_size: tuple[int, int],
+    progress: Callable[[int, int], None] | None = None,
+) -> "Verdict":
+    """Apply the promotion rule to the champion's network in a folder and the student with LGAD.
 
-    Two networks that were trained at different image sizes compare fairly so.
+    Both are scored now, on the frames of today.
     """
     from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data.images import ImageError, decode_image
-    from lgad_pipeline.evaluation.culane import Counts, true_positives
+    from lgad_pipeline.data.images import decode_image
+    from lgad_pipeline.evaluation.promotion import judge
     from lgad_pipeline.inference.predictor import LanePredictor
+    from lgad_pipeline.inference.trial import latencies, score_recordings
 
     table = tables.read_table(place.frames)
-    table = table[table["split"] == "val"]
-    predictor = LanePredictor.load(network, device)
-    pairs = []
-    for done, (frame, lanes) in enumerate(zip(table["frame"], table["lanes"], strict=True), 1):
-        try:
-            picture = decode_image((place.recordings / frame).read_bytes())
-        except ImageError:
-            continue  # packing has set it aside and said so
-        found = [lane.points for lane in predictor.predict([picture])[0]]
-        pairs.append((tables.lanes_of(lanes), found))
-        if progress is not None:
-            progress(done, len(table))
-    hits = int(true_positives(pairs, (IOU,), predictor.view.frame_size).sum())
-    annotated, found = (sum(len(side) for side in sides) for sides in zip(*pairs, strict=True))
-    return Counts(hits, found - hits, annotated - hits).f1
+    predictors = [LanePredictor.load(folder, device) for folder in (champion, place.student_lgad)]
+    sides = {
+        split: score_recordings(
+            predictors, table[table["split"] == split], place.recordings, frame_size, progress
+        )
+        for split in ("val", "test")
+    }
+    frame = decode_image((place.recordings / str(sides["val"][0]["frame"].iloc[0])).read_bytes())
+    first, second = latencies(predictors, frame)
+    return judge(
+        (sides["val"][0], sides["val"][1]), (sides["test"][0], sides["test"][1]), (first, second), rule
+    )
+
+
+def verdict_table(verdict: "Verdict") -> list[dict[str, Any]]:
+    """A verdict's numbers, rows for a page."""
+    return [
+        {
+            "frames of": "validation" if change is verdict.total else f"test, {change.name}",
+            "frames": change.frames,
+            "champion": change.champion,
+            "challenger": change.challenger,
+            "gain": f"{100 * change.gain.value:+.1f}",
+            "95 %": f"{100 * change.gain.low:+.1f} to {100 * change.gain.high:+.1f}",
+            "": "worse" if change.worse else "" if change.judged else "too few frames",
+        }
+        for change in (verdict.total, *verdict.scenarios)
+    ]

@@ -48,6 +48,13 @@ def chart(svg: str, title: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{data})")
 
 
+def page(url: str | None) -> dg.MetadataValue:
+    """A page of MLflow; None where the server has not been told of it yet."""
+    if url is None:
+        return dg.MetadataValue.text("not sent yet: the server was away; `lgad sync` sends what is kept")
+    return dg.MetadataValue.url(url)
+
+
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 

@@ -1,5 +1,6 @@
 """`lgad ...`: the method without the orchestra."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from rich.progress import Progress
 from lgad_pipeline.data.commands import import_data, unpack_archives
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation import commands as geometry
-from lgad_pipeline.inference.commands import predict
+from lgad_pipeline.inference.commands import export, predict
 from lgad_pipeline.study.commands import gain
 
 if TYPE_CHECKING:
@@ -76,7 +77,30 @@ def _ingest(entry: "FolderDataset") -> "Ingestion":
         )
 
 
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(help="Registered model, `<data set>-<recipe>`.")],
+) -> None:
+    """Put the predecessor of a model's champion back in use; in the project's folder."""
+    _of_the_project("rollback", model)
+
+
+@app.command()
+def sync() -> None:
+    """Send to MLflow what trainings kept while it was away; in the project's folder."""
+    _of_the_project("sync")
+
+
+def _of_the_project(*arguments: str) -> None:
+    """Run a command that needs MLflow, which this package does without: the project's script has it."""
+    script = Path("upkeep.py")
+    if not script.is_file():
+        raise LgadError(f"There is no {script} here; run `lgad {arguments[0]}` in the project's folder.")
+    sys.exit(subprocess.run([sys.executable, str(script), *arguments], check=False).returncode)
+
+
 app.command("predict")(predict)
+app.command("export")(export)
 app.command("gain")(gain)
 app.command("evaluate")(geometry.evaluate)
 app.command("rasterize")(geometry.rasterize)

@@ -14,6 +14,7 @@ from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.synthetic.config import SyntheticConfig
 from lgad_pipeline.distillation.config import DistillationConfig, LabelInputConfig, LogitsConfig, SadConfig
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.config import PromotionConfig
 from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.spec import NetworkSpec
@@ -99,10 +100,12 @@ class FolderDataset(Dataset):
     Attributes:
         kind: which module reads its lists and annotations.
         root: its folder; relative paths are relative to lgad.yaml.
+        licence: of its frames, a sentence for the model cards.
     """
 
     kind: str
     root: Path
+    licence: str = ""
 
     @field_validator("root")
     @classmethod
@@ -211,6 +214,7 @@ class Settings(_Entry):
     datasets: dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]]
     recipes: dict[Name, Recipe] = Field(min_length=1)
     notify: NotifyConfig | None = None
+    promotion: PromotionConfig = PromotionConfig()
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -95,6 +95,11 @@ class Place:
         return self.state / "gain" / self.dataset / self.recipe
 
     @property
+    def onnx_graph(self) -> Path:
+        """The student with LGAD as an ONNX graph."""
+        return self.state / "exports" / self.dataset / self.recipe / "student.onnx"
+
+    @property
     def report(self) -> Path:
         """The report, one HTML file."""
         return self.state / "reports" / f"{self.dataset}-{self.recipe}.html"
@@ -142,6 +147,10 @@ class Project(dg.ConfigurableResource):
         rendered = self.state / "data" / dataset / "recordings"
         root = entry.root if isinstance(entry, FolderDataset) else rendered
         return Place(self.state, root, dataset, recipe, entry.lane_files, entry.shards)
+
+    def promotion_lock(self, model: str) -> Path:
+        """Folder that is held while it is decided which version of a registered model is in use."""
+        return self.state / "locks" / model
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""

@@ -1,16 +1,21 @@
 """The model registry: versions of a student, and which of them is in use."""
 
+import datetime
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lgad_pipeline
 from lgad_pipeline.errors import LgadError
-from resources.tracking import MlflowTracking, noted_run
+from lgad_pipeline.evaluation.promotion import Verdict
+from resources.processes import exclusive
+from resources.tracking import MlflowTracking
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -18,6 +23,10 @@ if TYPE_CHECKING:
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 FINGERPRINT_TAG = "training_fingerprint"
+REPLACED_TAG = "replaced"
+ROLLED_BACK_TAG = "rolled_back"
+_ATTEMPTS = 5
+_SETTLE_SECONDS = 2.0
 _CODE = Path(__file__).with_name("lane_model.py")
 _NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
 
@@ -27,25 +36,32 @@ class Decision:
     """Which version is in use after a new one came, and why.
 
     Attributes:
+        version: the new one.
         champion: version that is in use now.
-        promoted: the new version is the one.
-        f1: of the new version on the validation frames.
-        champion_f1: of the version that was in use before, on the same frames; None if there was none.
+        before: version that was in use before; None if there was none.
         reason: one sentence with the numbers.
+        verdict: the numbers; None where there was nothing to compare with.
     """
 
+    version: str
     champion: str
-    promoted: bool
-    f1: float
-    champion_f1: float | None
+    before: str | None
     reason: str
+    verdict: Verdict | None = None
+
+    @property
+    def promoted(self) -> bool:
+        """The new version is in use."""
+        return self.champion == self.version
 
 
 def register(
     tracking: MlflowTracking,
     name: str,
     folder: Path,
+    graph: Path,
     *,
+    run_id: str,
     fingerprint: str,
     example: bytes,
     tags: Mapping[str, str],
@@ -59,7 +75,9 @@ def register(
     Args:
         tracking: the MLflow store.
         name: registered model.
-        folder: weights, network.json and predictor.json; the id of its MLflow run is noted there.
+        folder: weights, network.json and predictor.json.
+        graph: the same network as ONNX, logged beside it.
+        run_id: of the training's MLflow run.
         fingerprint: of the training.
         example: a JPEG, the input example.
         tags: of the version.
@@ -74,8 +92,7 @@ def register(
         (v.version for v in _versions(tracking, name) if v.tags.get(FINGERPRINT_TAG) == fingerprint), None
     )
     if version is None:
-        run_id = noted_run(folder)
-        uri, model_id = _log_model(tracking, run_id, folder, example)
+        uri, model_id = _log_model(tracking, run_id, folder, graph, example)
         if not _exists(tracking, name):
             client.create_registered_model(
                 name, description="Finds lanes in camera frames, four slots a frame."
@@ -93,52 +110,145 @@ def register(
 
 
 def decide(
-    tracking: MlflowTracking, name: str, version: str, folder: Path, score: Callable[[Path], float]
+    tracking: MlflowTracking, name: str, version: str, compare: Callable[[Path], Verdict], lock: Path
 ) -> Decision:
-    """Put the new version in use if it beats the one in use on the same validation frames.
+    """Put the new version in use if it beats the one in use; write the decision down with the version.
+
+    One run of this project decides at a time. Where another machine has put its own version in use meanwhile,
+    which a server's alias shows, the new version is compared with that one.
 
     Args:
         tracking: the MLflow store.
         name: registered model.
         version: the new one.
-        folder: the new version's network.
-        score: F1 of the network in a folder on the validation frames.
+        compare: applies the rule to the champion in a folder and the new version.
+        lock: folder that is held meanwhile.
+
+    Raises:
+        LgadError: other machines kept changing the champion.
+    """
+    with exclusive(lock):
+        for _ in range(_ATTEMPTS):
+            before = champion_of(tracking, name)
+            decision = _judged(tracking, name, version, before, compare)
+            if decision.promoted and before != version:
+                if champion_of(tracking, name) != before:
+                    continue
+                tracking.client.set_registered_model_alias(name, CHAMPION, version)
+                if tracking.is_server:
+                    time.sleep(_SETTLE_SECONDS)  # another machine may have looked before, and set its own now
+                    if champion_of(tracking, name) != version:
+                        continue
+            _write_down(tracking, name, decision)
+            return decision
+    raise LgadError(f"The champion of {name} kept changing; register version {version} again.")
+
+
+def rollback(tracking: MlflowTracking, name: str, lock: Path) -> tuple[str, str]:
+    """Put the champion's predecessor back in use; the champion is not promoted again.
+
+    Returns:
+        The version that was in use, and the one that is now.
+
+    Raises:
+        LgadError: there is no such model, champion or predecessor.
     """
     client = tracking.client
-    champion = _champion(tracking, name)
-    f1, champion_f1 = score(folder), None
+    with exclusive(lock):
+        champion = champion_of(tracking, name)
+        if champion is None:
+            raise LgadError(f"There is no model {name} with a champion at {tracking.address}.")
+        previous = client.get_model_version(name, champion).tags.get(REPLACED_TAG)
+        if previous is None or previous not in {str(v.version) for v in _versions(tracking, name)}:
+            raise LgadError(f"Version {champion} of {name} has no predecessor that could be put back.")
+        client.set_registered_model_alias(name, CHAMPION, previous)
+        today = datetime.datetime.now().isoformat(" ", "minutes")
+        client.set_model_version_tag(name, champion, ROLLED_BACK_TAG, today)
+        reason = f"Rolled back on {today}: version {previous} is champion again."
+        client.set_model_version_tag(name, champion, "decision", reason)
+    return champion, previous
+
+
+def champion_of(tracking: MlflowTracking, name: str) -> str | None:
+    """The version in use; None if there is none."""
+    aliases = tracking.client.get_registered_model(name).aliases if _exists(tracking, name) else {}
+    return None if CHAMPION not in aliases else str(aliases[CHAMPION])
+
+
+@contextmanager
+def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Path]:
+    """The folder of weights of a registered version, while it is needed."""
+    from mlflow.artifacts import download_artifacts
+
+    tracking.point_mlflow_here()
+    with tempfile.TemporaryDirectory() as scratch:
+        address = f"models:/{name}/{version}"
+        local = download_artifacts(address, dst_path=scratch, tracking_uri=tracking.uri)
+        yield Path(local) / "artifacts" / "network"
+
+
+def _judged(
+    tracking: MlflowTracking,
+    name: str,
+    version: str,
+    champion: str | None,
+    compare: Callable[[Path], Verdict],
+) -> Decision:
     if champion is None:
-        promoted, reason = True, f"Version {version} is the first: it becomes champion with F1 {f1:.3f}."
-    elif champion == version:
-        promoted, reason = True, f"Version {version} is champion already, with F1 {f1:.3f}."
-    else:
-        champion_f1, how = _score_champion(tracking, name, champion, score)
-        promoted = f1 > champion_f1
-        verb = "becomes champion" if promoted else "stays challenger"
-        both = f"F1 {f1:.3f} on the validation frames, {champion_f1:.3f} of version {champion}{how}"
-        reason = f"Version {version} {verb}: {both}."
-    if promoted:
-        client.set_registered_model_alias(name, CHAMPION, version)
-    outcome = Decision(version if promoted else str(champion), promoted, f1, champion_f1, reason)
-    client.set_model_version_tag(name, version, "decision", reason)
-    client.set_model_version_tag(name, version, "validation_f1", f"{f1:.4f}")
-    if champion_f1 is not None:
-        client.set_model_version_tag(name, version, "champion_validation_f1", f"{champion_f1:.4f}")
-    return outcome
-
-
-def _score_champion(
-    tracking: MlflowTracking, name: str, version: str, score: Callable[[Path], float]
-) -> tuple[float, str]:
-    """F1 of the version in use, and a word on it where today's code no longer loads it."""
+        return Decision(version, version, None, f"Version {version} is the first: it becomes champion.")
+    if champion == version:
+        return Decision(version, version, version, f"Version {version} is champion already.")
+    rolled_back = tracking.client.get_model_version(name, version).tags.get(ROLLED_BACK_TAG)
+    if rolled_back is not None:
+        reason = f"Version {version} was rolled back on {rolled_back} and stays challenger."
+        return Decision(version, champion, champion, reason)
     try:
-        return score(_network_of(tracking, name, version)), ""
-    except LgadError:
-        tags = tracking.client.get_model_version(name, version).tags
-        return float(tags["validation_f1"]), ", as recorded then: today's code cannot load it"
+        with network_of(tracking, name, champion) as network:
+            verdict = compare(network)
+    except LgadError as error:
+        reason = (
+            f"Version {version} stays challenger: it cannot be compared with version {champion} ({error}) "
+            "Give it the alias champion by hand."
+        )
+        return Decision(version, champion, champion, reason)
+    total = verdict.total
+    numbers = (
+        f"F1 {total.challenger:.3f} against {total.champion:.3f} of version {champion} on {total.frames} "
+        f"validation frames, {100 * total.gain.value:+.1f} points ({100 * total.gain.low:+.1f} to "
+        f"{100 * total.gain.high:+.1f})"
+    )
+    if verdict.promoted:
+        return Decision(
+            version, version, champion, f"Version {version} becomes champion: {numbers}.", verdict
+        )
+    reason = f"Version {version} stays challenger: {numbers}; {'; '.join(verdict.objections)}."
+    return Decision(version, champion, champion, reason, verdict)
 
 
-def _log_model(tracking: MlflowTracking, run_id: str, folder: Path, example: bytes) -> tuple[str, str]:
+def _write_down(tracking: MlflowTracking, name: str, decision: Decision) -> None:
+    """Keep a decision as tags of the version, and with all numbers as JSON in its run."""
+    client, version = tracking.client, decision.version
+    tags = {"decision": decision.reason}
+    if decision.verdict is not None:
+        total = decision.verdict.total
+        tags |= {
+            "validation_f1": f"{total.challenger:.4f}",
+            "champion_validation_f1": f"{total.champion:.4f}",
+            "validation_gain": f"{total.gain.value:+.4f} ({total.gain.low:+.4f} to {total.gain.high:+.4f})",
+        }
+    if decision.promoted and decision.before not in (None, version):
+        tags[REPLACED_TAG] = str(decision.before)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value[:5000])
+    run_id = client.get_model_version(name, version).run_id
+    if run_id:
+        content = {"model": name, "promoted": decision.promoted, "time": time.time(), **asdict(decision)}
+        client.log_dict(run_id, content, f"promotion/version-{version}.json")
+
+
+def _log_model(
+    tracking: MlflowTracking, run_id: str, folder: Path, graph: Path, example: bytes
+) -> tuple[str, str]:
     """Log weights and code of a student in its run; returns the model's address and id."""
     import mlflow
 
@@ -147,7 +257,7 @@ def _log_model(tracking: MlflowTracking, run_id: str, folder: Path, example: byt
         logged = mlflow.pyfunc.log_model(
             name="student",
             python_model=str(_CODE),
-            artifacts={"network": str(_portable(folder, Path(scratch)))},
+            artifacts={"network": str(_portable(folder, graph, Path(scratch)))},
             code_paths=[str(Path(lgad_pipeline.__file__).parent)],
             input_example=[example],
             pip_requirements=_requirements(_NEEDS),
@@ -156,12 +266,12 @@ def _log_model(tracking: MlflowTracking, run_id: str, folder: Path, example: byt
     return logged.model_uri, str(logged.model_id)
 
 
-def _portable(folder: Path, scratch: Path) -> Path:
+def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
     """A folder named `network` with what prediction needs, and nothing of the training."""
     copy = scratch / "network"
     copy.mkdir()
-    for file in ("weights.safetensors", "network.json", "predictor.json"):
-        shutil.copy2(folder / file, copy / file)
+    for file in (folder / "weights.safetensors", folder / "network.json", folder / "predictor.json", graph):
+        shutil.copy2(file, copy / file.name)
     return copy
 
 
@@ -174,24 +284,12 @@ def _exists(tracking: MlflowTracking, name: str) -> bool:
 
     try:
         tracking.client.get_registered_model(name)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return False
     return True
 
 
 def _versions(tracking: MlflowTracking, name: str) -> "list[ModelVersion]":
     return list(tracking.client.search_model_versions(f"name = '{name}'"))
-
-
-def _champion(tracking: MlflowTracking, name: str) -> str | None:
-    aliases = tracking.client.get_registered_model(name).aliases
-    return None if CHAMPION not in aliases else str(aliases[CHAMPION])
-
-
-def _network_of(tracking: MlflowTracking, name: str, version: str) -> Path:
-    """The folder of weights of a registered version."""
-    from mlflow.artifacts import download_artifacts
-
-    tracking.point_mlflow_here()
-    local = download_artifacts(f"models:/{name}/{version}", tracking_uri=tracking.uri)
-    return Path(local) / "artifacts" / "network"

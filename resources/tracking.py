@@ -1,10 +1,7 @@
 """MLflow: where runs, their curves and pictures, and the models are kept."""
 
-import contextlib
-import getpass
 import json
 import logging
-import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,22 +9,24 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from lgad_pipeline import files
+from lgad_pipeline.errors import LgadError
+from resources.mlflow_errors import fault, is_away
+from resources.outbox import Outbox, RunNote, Status, new_key, outboxes
 from resources.provenance import git_commit
+from resources.tracked_run import TrackedRun, flatten, system_tags
 
 if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the definitions should not
-    import pandas as pd
     from mlflow import MlflowClient
 
-RUN_NOTE = "mlflow.json"
-FLUSH_SECONDS = 5.0
-LARGEST_BATCH = 900  # the tracking server takes 1000 metrics at once
+_RETRIES, _RETRY_SECONDS = 3, 30
+# What MLflow's client does about a server that does not answer; its own choice is four minutes a request.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
 class MlflowTracking(dg.ConfigurableResource):
@@ -48,8 +47,21 @@ class MlflowTracking(dg.ConfigurableResource):
 
         return MlflowClient(self.uri, self.uri)
 
+    @property
+    def is_server(self) -> bool:
+        """It is reached over HTTP, perhaps by other machines too."""
+        return self.uri.startswith("http")
+
+    @property
+    def address(self) -> str:
+        """The tracking address without a password, for notes and pages."""
+        parts = urlsplit(self.uri)
+        return self.uri.replace(f":{parts.password}@", "@") if parts.password else self.uri
+
     def point_mlflow_here(self) -> None:
         """Have MLflow's own functions use this store; they know one at a time, and report no usage."""
+        for name, value in _PATIENCE.items():
+            os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         before = dict(os.environ)
@@ -77,37 +89,94 @@ class MlflowTracking(dg.ConfigurableResource):
         }  # MLflow's pages for training, not for chats
         return self.client.create_experiment(name, artifact_location=location, tags=kind)
 
-    def run_url(self, run_id: str) -> str:
-        """The page of a run."""
-        experiment = self.client.get_run(run_id).info.experiment_id
-        return f"{self.ui}/#/experiments/{experiment}/runs/{run_id}"
+    def run_url(self, folder: Path) -> str | None:
+        """The page of the run of the network in `folder`; None while it was not sent."""
+        sent = Outbox(folder).sent(self.address)
+        page = f"{self.ui}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}"
+        return page if sent.run_id else None
 
-    def compare_url(self, folders: Sequence[Path]) -> str:
+    def compare_url(self, folders: Sequence[Path]) -> str | None:
         """The page that compares the runs of the networks in `folders`, which are of one experiment."""
-        runs = [noted_run(folder) for folder in folders]
-        experiment = self.client.get_run(runs[0]).info.experiment_id
-        return f"{self.ui}/#/compare-runs?runs={_in_url(runs)}&experiments={_in_url([experiment])}"
+        sent = [Outbox(folder).sent(self.address) for folder in folders]
+        if not all(one.run_id for one in sent):
+            return None
+        runs, experiment = (
+            _in_url([one.run_id or "" for one in sent]),
+            _in_url([sent[0].experiment_id or ""]),
+        )
+        return f"{self.ui}/#/compare-runs?runs={runs}&experiments={experiment}"
 
     def version_url(self, name: str, version: str) -> str:
         """The page of a registered model's version."""
         return f"{self.ui}/#/models/{name}/versions/{version}"
 
     def knows(self, folder: Path) -> bool:
-        """Whether this store has the run of the network in `folder`."""
+        """Whether this store has the run of the network in `folder`, as far as can be seen."""
         from mlflow.exceptions import MlflowException
 
+        outbox = Outbox(folder)
+        sent = outbox.sent(self.address)
+        if sent.run_id is None:
+            return outbox.note() is not None and bool(outbox.unsent())
         try:
-            return self.client.get_run(noted_run(folder)).info.lifecycle_stage == "active"
-        except (FileNotFoundError, MlflowException):
-            return False
+            return self.client.get_run(sent.run_id).info.lifecycle_stage == "active"
+        except MlflowException as error:
+            return is_away(error)
 
-    def add_metrics(self, folder: Path, metrics: Mapping[str, float]) -> None:
-        """Add metrics to the run of the network in `folder`, at step 0."""
-        from mlflow.entities import Metric
+    def add_metrics(self, folder: Path, metrics: Mapping[str, float]) -> str:
+        """Add metrics to the run of the network in `folder`, at step 0; see `deliver`."""
+        _outbox(folder).add(metrics, 0, replace=True)
+        return self.deliver(folder)
 
-        now = int(time.time() * 1000)
-        entries = [Metric(name, value, now, 0) for name, value in metrics.items()]
-        self.client.log_batch(noted_run(folder), metrics=entries)
+    def run_of(self, folder: Path) -> str:
+        """The id of the run of the network in `folder`, sent first if need be.
+
+        Raises:
+            MlflowException, OSError: the server is away.
+        """
+        outbox = _outbox(folder)
+        outbox.deliver(self)
+        return outbox.run_id
+
+    def add_picture(self, folder: Path, image: np.ndarray, name: str) -> None:
+        """Keep a picture, uint8 (H, W, 3) RGB, for the run of the network in `folder`; `deliver` sends it."""
+        Outbox(folder).picture(image, name)
+
+    def deliver(self, folder: Path) -> str:
+        """Send what is kept of the network in `folder`.
+
+        Returns:
+            Nothing, or a sentence: why the server does not have all of it, what is missing, how to send it.
+        """
+        outbox = Outbox(folder)
+        try:
+            outbox.deliver(self)
+        except Exception as error:  # MLflow's, requests', SQLAlchemy's: no training is given up for its log
+            missing = outbox.unsent()
+            return (
+                f"MLflow at {self.address} {fault(error)}; kept in {outbox.folder}: {missing}. "
+                "`lgad sync` sends it, and so does the next run."
+            )
+        return ""
+
+    def deliver_all(self, root: Path) -> list[str]:
+        """Send everything that is kept below a folder; returns a sentence for each network that failed."""
+        kept = [outbox.network for outbox in outboxes(root) if outbox.unsent()]
+        return [fault for folder in kept if (fault := self.deliver(folder))]
+
+    @contextmanager
+    def needed(self) -> Iterator[None]:
+        """What cannot be done without the server: where it is away, the step waits and is tried again."""
+        try:
+            yield
+        except Exception as error:
+            if not is_away(error):
+                raise
+            sentence = LgadError(
+                f"MLflow at {self.address} does not answer. What was trained is kept: start this step again "
+                "when the server is back, and nothing is trained twice."
+            )
+            raise dg.RetryRequested(_RETRIES, _RETRY_SECONDS) from sentence
 
     @contextmanager
     def training_run(
@@ -122,22 +191,37 @@ class MlflowTracking(dg.ConfigurableResource):
     ) -> Iterator["TrackedRun"]:
         """The MLflow run of the training that writes to `folder`.
 
-        Its id is noted in that folder beside the checkpoint, so that a training that was killed goes on in
-        the same run. Another `fingerprint` (of data, settings and code) is another training: a new run. The
-        run is opened with the first metrics, so that a training that turns out to be there already leaves
-        no empty one.
+        It is kept in that folder beside the checkpoint, so that a training that was killed goes on in the
+        same run, and one whose server is away loses nothing. Another `fingerprint` (of data, settings and
+        code) is another training: a new run.
+
+        Raises:
+            LgadError: the server refuses the user, in the first seconds.
         """
         name = f"{context.asset_key.to_user_string()} · {tags['recipe']}"
-        run = TrackedRun(
-            self, folder, fingerprint, experiment, name, parameters, {**tags, **self._origin(context)}
+        outbox = Outbox(folder)
+        outbox.begin(
+            RunNote(
+                fingerprint=fingerprint,
+                key=new_key(),
+                experiment=experiment,
+                name=name,
+                parameters={name: str(value) for name, value in flatten(parameters).items()},
+                tags={**system_tags(name), **tags, **self._origin(context)},
+                dataset=(tags["dataset"], tags["data_fingerprint"]),
+                started=int(time.time() * 1000),
+            )
         )
+        run = TrackedRun(self, outbox, context.log)
+        status: Status = "KILLED"
         try:
             yield run
-        except BaseException as error:
-            with contextlib.suppress(Exception):  # the training's own error is the one to see
-                run.close("FAILED" if isinstance(error, Exception) else "KILLED")
+            status = "FINISHED"
+        except Exception:
+            status = "FAILED"
             raise
-        run.close("FINISHED")
+        finally:
+            run.close(status)
 
     def _origin(self, context: dg.AssetExecutionContext) -> dict[str, str]:
         """Tags that lead from an MLflow run back to the Dagster run and the commit."""
@@ -157,6 +241,11 @@ def default_tracking(folder: Path) -> MlflowTracking:
     dagster_ui = os.environ.get("LGAD_DAGSTER_UI", "http://localhost:3000")
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith("http"):
+        if urlsplit(address).password:
+            raise LgadError(
+                "MLFLOW_TRACKING_URI holds a password; give it in MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, which are not shown."
+            )
         return MlflowTracking(uri=address, ui=address.rstrip("/"), dagster_ui=dagster_ui)
     return MlflowTracking(
         uri=address or f"sqlite:///{folder / 'mlflow.db'}",
@@ -166,155 +255,20 @@ def default_tracking(folder: Path) -> MlflowTracking:
     )
 
 
-class TrackedRun:
-    """The MLflow run of one training: metrics in batches, pictures."""
-
-    def __init__(
-        self,
-        tracking: MlflowTracking,
-        folder: Path,
-        fingerprint: str,
-        experiment: str,
-        name: str,
-        parameters: Mapping[str, Any],
-        tags: Mapping[str, str],
-    ) -> None:
-        self.tracking = tracking
-        self._note = folder / RUN_NOTE
-        self._fingerprint = fingerprint
-        self._experiment = experiment
-        self._name = name
-        self._parameters = parameters
-        self._tags = tags
-        self._open = False
-        self._pending: list[Any] = []
-        self._flushed = time.monotonic()
-
-    @cached_property
-    def run_id(self) -> str:
-        """The run that this training writes to: the one noted beside its checkpoint, else a new one."""
-        client = self.tracking.client
-        run_id = self._noted()
-        if run_id is None:
-            experiment = self.tracking.experiment(self._experiment)
-            run_id = client.create_run(
-                experiment, tags=_system_tags(self._name), run_name=self._name
-            ).info.run_id
-            note = {"tracking_uri": self.tracking.uri, "run_id": run_id, "fingerprint": self._fingerprint}
-            files.write_text(self._note, json.dumps(note, indent=2) + "\n")
-            _log_parameters(client, run_id, self._parameters)
-            _log_dataset(client, run_id, self._tags)
-            for key, value in self._tags.items():
-                client.set_tag(run_id, key, value)
-        return run_id
-
-    @property
-    def url(self) -> str:
-        """The page of this run."""
-        return self.tracking.run_url(self.run_id)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Note metrics; they are sent every few seconds. This is the library's `log(metrics, step)`."""
-        from mlflow.entities import Metric
-
-        if not self._open:
-            self.tracking.client.update_run(self.run_id, status="RUNNING")
-            self._open = True
-        now = int(time.time() * 1000)
-        self._pending += [
-            Metric(name, float(value), now, step) for name, value in metrics.items() if math.isfinite(value)
-        ]
-        if len(self._pending) >= LARGEST_BATCH or time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self.flush()
-
-    def complete(self, history: "pd.DataFrame", mark: str) -> None:
-        """Send those rows of a training's history (`step`, metrics) whose metric `mark` the run lacks.
-
-        That is nothing as a rule; all of it when the network was trained before and this store knows
-        nothing of it; and the last seconds before a kill when the training went on behind them.
-        """
-        self.flush()
-        known = {metric.step for metric in self.tracking.client.get_metric_history(self.run_id, mark)}
-        for row in history.to_dict("records"):
-            step = int(row.pop("step"))
-            if step not in known:
-                self.log({str(name): value for name, value in row.items()}, step)
-
-    def flush(self) -> None:
-        """Send what is pending."""
-        while self._pending:
-            self.tracking.client.log_batch(self.run_id, metrics=self._pending[:LARGEST_BATCH])
-            del self._pending[:LARGEST_BATCH]
-        self._flushed = time.monotonic()
-
-    def picture(self, image: np.ndarray, path: str) -> None:
-        """Keep a picture, uint8 (H, W, 3) RGB, under `path` in the run's artifacts."""
-        self.tracking.client.log_image(self.run_id, image, path)
-
-    def close(self, status: str) -> None:
-        """Send what is pending and end the run, if it was opened."""
-        self.flush()
-        if self._open:
-            self.tracking.client.set_terminated(self.run_id, status=status)
-
-    def _noted(self) -> str | None:
-        """The run that was noted beside an output of this fingerprint, if this store still has it."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-            if note["tracking_uri"] != self.tracking.uri or note["fingerprint"] != self._fingerprint:
-                return None
-            found = self.tracking.client.get_run(note["run_id"])
-        except (FileNotFoundError, ValueError, KeyError, MlflowException):
-            return None
-        return found.info.run_id if found.info.lifecycle_stage == "active" else None
-
-
 def noted_run(folder: Path) -> str:
-    """The id of the MLflow run of the network in `folder`."""
-    return json.loads((folder / RUN_NOTE).read_text(encoding="utf-8"))["run_id"]
+    """The id of the MLflow run of the network in `folder`; empty while no server has it."""
+    return Outbox(folder).run_id
 
 
-def _system_tags(name: str) -> dict[str, str]:
-    """What MLflow's own pages show as a run's source and user."""
-    commit = git_commit()
-    return {
-        "mlflow.source.name": f"dagster: {name}",
-        "mlflow.source.type": "JOB",
-        "mlflow.user": getpass.getuser(),
-        **({} if commit == "unknown" else {"mlflow.source.git.commit": commit.removesuffix("-dirty")}),
-    }
-
-
-def _log_parameters(client: "MlflowClient", run_id: str, parameters: Mapping[str, Any]) -> None:
-    from mlflow.entities import Param
-
-    flat = [Param(key, str(value)[:6000]) for key, value in sorted(_flatten(parameters).items())]
-    client.log_batch(run_id, params=flat[:100])
-
-
-def _log_dataset(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
-    """Name the data set in the column that MLflow has for it."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    dataset = Dataset(
-        tags["dataset"], tags["data_fingerprint"], "local", json.dumps({"recipe": tags["recipe"]})
-    )
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+def _outbox(folder: Path) -> Outbox:
+    outbox = Outbox(folder)
+    if outbox.note() is None:
+        raise LgadError(
+            f"{folder} has no MLflow run; materialize its asset again, which trains nothing twice."
+        )
+    return outbox
 
 
 def _in_url(values: Sequence[str]) -> str:
     """A list as MLflow's pages read it from an address."""
     return quote(json.dumps(values, separators=(",", ":")))
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level: {"teacher": {"steps": 3}} as {"teacher.steps": 3}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

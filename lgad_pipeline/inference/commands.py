@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cv2
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -46,6 +47,23 @@ def predict(
     console.print(f"{len(names) - len(faults)} lane files below {output}", soft_wrap=True)
     for fault in faults:
         console.print(f"[yellow]set aside:[/] {fault}", soft_wrap=True, highlight=False)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Folder of a trained student, such as student_lgad.")],
+    output: Annotated[Path, typer.Argument(help="The graph, such as student.onnx.")],
+) -> None:
+    """Write a trained student as an ONNX graph, and compare it with torch on noise."""
+    from lgad_pipeline.inference.export import TOLERANCE, export_onnx, largest_difference
+    from lgad_pipeline.models.store import load_network
+
+    export_onnx(model, output)
+    size = load_network(model)[1].image_size
+    noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
+    difference = largest_difference(model, output, noise)
+    print(f"{output}: largest difference of a probability from torch {difference:.1e}")
+    if not difference <= TOLERANCE:
+        raise LgadError(f"{output} does not say what the network says: more than {TOLERANCE:g} apart.")
 
 
 def _images(folder: Path) -> list[str]:

@@ -31,12 +31,14 @@ class Lane:
     Attributes:
         slot: 1 far left, 2 left, 3 right, 4 far right.
         points: float32 (N, 2), (x, y) in frame pixels, bottom first.
-        confidence: 0..1.
+        confidence: 0..1, mean of the map's maxima along the lane.
+        existence: 0..1, what the network's existence head says of the slot.
     """
 
     slot: int
     points: np.ndarray
     confidence: float
+    existence: float = 1.0
 
 
 def write_predictor(folder: Path, view: View, decode_config: DecodeConfig) -> None:
@@ -83,27 +85,33 @@ class LanePredictor:
             ) from error
 
     def predict(self, frames: Sequence[np.ndarray]) -> list[list[Lane]]:
-        """Find the lanes in frames, uint8 (H, W, 3) RGB of the view's frame size; one list a frame.
+        """Find the lanes in frames, uint8 (H, W, 3) RGB; one list a frame, in the frame's own pixels.
 
-        Raises:
-            LgadError: a frame is of another size.
+        Frames may be of any size: one of another size than the network was trained on is seen as if it had
+        been resized to that.
         """
         if not frames:
             return []
-        images = np.stack([self.view.image(frame) for frame in frames])
-        return self.predict_images(torch.from_numpy(images).permute(0, 3, 1, 2))
+        views = [self.view.of_size((frame.shape[0], frame.shape[1])) for frame in frames]
+        images = np.stack([view.image(frame) for view, frame in zip(views, frames, strict=True)])
+        return self._lanes(torch.from_numpy(images).permute(0, 3, 1, 2), views)
 
     def predict_images(self, images: torch.Tensor) -> list[list[Lane]]:
         """Find the lanes in images at the network's size, uint8 (B, 3, h, w) RGB; points in frame pixels."""
+        return self._lanes(images, [self.view] * len(images))
+
+    def _lanes(self, images: torch.Tensor, views: Sequence[View]) -> list[list[Lane]]:
         probabilities, existence = self.probabilities(images)
-        found = decode(probabilities, existence, self.view, self.decode_config)
-        return [
-            [
-                Lane(slot, np.asarray(points, np.float32), float(confidence))
-                for slot, points, confidence in lanes
-            ]
-            for lanes in found
-        ]
+        lanes: list[list[Lane]] = [[] for _ in views]
+        for view in dict.fromkeys(views):
+            at = [index for index, other in enumerate(views) if other == view]
+            found = decode(probabilities[at], existence[at], view, self.decode_config)
+            for index, decoded in zip(at, found, strict=True):
+                lanes[index] = [
+                    Lane(slot, np.asarray(points, np.float32), confidence, float(existence[index, slot - 1]))
+                    for slot, points, confidence in decoded
+                ]
+        return lanes
 
     @torch.inference_mode()
     def probabilities(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """How a camera frame becomes the network's input, and how points find their way back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import cv2
 import numpy as np
@@ -30,6 +31,11 @@ class View:
         """Frame pixels per image pixel, (x, y)."""
         height, width = self.image_size
         return self.frame_size[1] / width, (self.frame_size[0] - self.crop_top) / height
+
+    def of_size(self, frame_size: tuple[int, int]) -> Self:
+        """The same part of a frame of another size (H, W), as if the frame had been resized to this one's."""
+        crop_top = min(round(self.crop_top * frame_size[0] / self.frame_size[0]), frame_size[0] - 1)
+        return replace(self, frame_size=frame_size, crop_top=crop_top)
 
     def image(self, frame: np.ndarray) -> np.ndarray:
         """Cut and resize a frame, uint8 (H, W, 3), by averaging over the pixels that fall together."""

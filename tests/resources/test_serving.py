@@ -1,0 +1,187 @@
+"""The registered model as people load it: in Python, and over HTTP from `mlflow models serve`."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mlflow
+import numpy as np
+import pytest
+
+from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.lanes.config import DecodeConfig
+from lgad_pipeline.lanes.view import View
+from lgad_pipeline.models.registry import build
+from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.models.store import save_network
+from resources.registry import CHAMPION, register
+from resources.tracking import default_tracking
+
+MODEL = f"models:/roads-enet@{CHAMPION}"
+# What the place where a model is loaded need not have; mlflow brings pandas, pyarrow and pydantic.
+ABSENT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("dagster", "lightning_fabric", "matplotlib", "assets", "resources"):
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def jpeg(frame: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes()
+
+
+def bomb() -> bytes:
+    """A PNG of a few hundred bytes that claims 100,000 x 100,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """A store with a champion that finds lanes everywhere: random weights, thresholds at zero."""
+    folder = tmp_path_factory.mktemp("store")
+    tracking = default_tracking(folder)
+    network = folder / "network"
+    spec = NetworkSpec(image_size=(48, 128), width=0.25)
+    save_network(network, build(spec), spec)
+    view = View((590, 1640), spec.image_size, 240)
+    write_predictor(network, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    (folder / "student.onnx").write_bytes(b"")
+    run = tracking.client.create_run(tracking.experiment("roads")).info.run_id
+    version = register(
+        tracking,
+        "roads-enet",
+        network,
+        folder / "student.onnx",
+        run_id=run,
+        fingerprint="one",
+        example=jpeg(np.full((590, 1640, 3), 90, np.uint8)),
+        tags={},
+        card="",
+    )
+    tracking.client.set_registered_model_alias("roads-enet", CHAMPION, version)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [
+        cv2.blur(random.integers(0, 256, (h, w, 3), np.uint8), (9, 9)) for h, w in ((590, 1640), (360, 640))
+    ]
+
+
+def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, frames):
+    default_tracking(store).point_mlflow_here()
+    model = mlflow.pyfunc.load_model(MODEL)
+    found = model.predict(frames)
+    assert [len(frame.lanes) for frame in found] == [4, 4]
+    assert model.predict(frames[0]) == model.predict(frames[:1]) == found[:1]
+    files = [cv2.imencode(".png", frame[..., ::-1])[1].tobytes() for frame in frames]
+    assert model.predict(files) == found
+    assert model.predict([base64.b64encode(data).decode() for data in files]) == found
+    for frame, (height, width) in zip(found, ((590, 1640), (360, 640)), strict=True):
+        points = np.concatenate([lane.points for lane in frame.lanes])
+        assert points.min() >= -0.5 and points[:, 0].max() < width and points[:, 1].max() <= height
+        assert points[:, 1].max() > 0.9 * height
+        assert all(0 <= lane.existence <= 1 and 0 <= lane.confidence <= 1 for lane in frame.lanes)
+    assert model.metadata.signature.inputs is not None
+    local = Path(mlflow.artifacts.download_artifacts(MODEL))  # pyright: ignore
+    assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+
+
+@pytest.fixture(scope="module")
+def address(store, tmp_path_factory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    absent = tmp_path_factory.mktemp("absent")
+    (absent / "sitecustomize.py").write_text(ABSENT)
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": default_tracking(store).uri,
+        "PYTHONPATH": str(absent),
+    }
+    place = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (absent / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "models", "serve", "-m", MODEL, *place],
+            env=environment,
+            cwd=absent,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    for _ in range(6000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert server.poll() is None, (absent / "log").read_text()
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}/invocations"
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def ask(address: str, body: Any, kind: str = "application/json") -> tuple[int, str]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_server_finds_lanes_refuses_what_is_no_frame_and_lives(address, frames):
+    good = {"inputs": [base64.b64encode(jpeg(frame)).decode() for frame in frames]}
+    status, answer = ask(address, good)
+    assert status == 200 and [len(frame["lanes"]) for frame in json.loads(answer)["predictions"]] == [4, 4]
+    whole = jpeg(frames[0])
+
+    def image(data: bytes) -> dict[str, Any]:
+        return {"inputs": [base64.b64encode(data).decode()]}
+
+    bad: list[tuple[Any, str]] = [
+        (b"", "JSON"),
+        (b"{", "JSON"),
+        ([1, 2], "list"),
+        ({"pictures": []}, "inputs"),
+        ({"inputs": "no base64!"}, "Frame 1 is a text, but no base64"),
+        ({"inputs": {"a": 1}}, "no list of frames"),
+        ({"inputs": None}, "no list of frames"),
+        ({"inputs": [7]}, "Frame 1 is of type int"),
+        ({"inputs": [None]}, "Frame 1 is of type NoneType"),
+        ({"inputs": [good["inputs"][0], [[1, 2]]]}, "Frame 2 is of type list"),
+        (image(b""), "Frame 1 is neither a JPEG nor a PNG"),
+        (image(b"GIF89a"), "neither a JPEG nor a PNG"),
+        (image(whole[: len(whole) // 2]), "cut off"),
+        (image(bomb()), "100000 x 100000 px"),
+        (image(jpeg(np.zeros((8, 8, 3), np.uint8))), "8 x 8 px"),
+        (image(whole + bytes(33 * 2**20)), "32 MB are allowed"),
+    ]
+    for body, reason in bad:
+        status, answer = ask(address, body)
+        assert status == 400 and reason in answer, (str(body)[:80], status, answer[:300])
+        assert len(answer) < 3000
+    assert ask(address, good, "image/jpeg")[0] == 415
+    assert ask(address, good) == ask(address, good) and ask(address, good)[0] == 200
