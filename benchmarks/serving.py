@@ -34,7 +34,11 @@ def serve(model: str, port: int) -> subprocess.Popen:
         "--workers",
         "1",
     ]
-    server = subprocess.Popen([sys.executable, "-m", "mlflow", *command], start_new_session=True)
+    # MLflow calls uvicorn by its name.
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", *command], env=environment, start_new_session=True
+    )
     while server.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

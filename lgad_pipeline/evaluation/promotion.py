@@ -100,11 +100,11 @@ def judge(
 
 def scenario_changes(champion: pd.DataFrame, challenger: pd.DataFrame, rule: PromotionConfig) -> list[Change]:
     """The scores of two models by scenario, on the same frames; see `judge`."""
-    names = champion["list"].astype(str).unique()
-    return [
-        _change(name, *(table[table["list"].astype(str) == name] for table in (champion, challenger)), rule)
-        for name in names
-    ]
+    first, second = (
+        {str(name): rows for name, rows in table.groupby("list", observed=True, sort=False)}
+        for table in (champion, challenger)
+    )
+    return [_change(name, rows, second.get(name, rows.iloc[:0]), rule) for name, rows in first.items()]
 
 
 def _change(name: str, champion: pd.DataFrame, challenger: pd.DataFrame, rule: PromotionConfig) -> Change:
