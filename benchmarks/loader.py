@@ -4,14 +4,15 @@
 
 Both sides end with a normalized float32 batch and its label map. `plain.py` says what the plain loader does.
 Ours decodes the shards' JPEGs and PNGs at training size and augments whole batches, in as many threads as the
-plain loader has processes. Rounds of both alternate, so that another load on the machine falls on both.
+plain loader has processes. Rounds of both alternate, so that another load on the machine falls on both; where
+there is much of that, the processor time of a frame tells more than frames a second.
 Without a data set, frames of CULane's size are rendered.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,7 +20,7 @@ from statistics import median
 import cv2
 import torch
 from plain import Plain
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.config import AugmentationConfig
@@ -39,10 +40,12 @@ from lgad_pipeline.training.tasks import StudentTask
 BATCH = 12
 FRAME_SIZE, IMAGE_SIZE = (590, 1640), (288, 800)
 _OFF = {name: 0.0 for name in AugmentationConfig.model_fields if name != "min_lane_pixels"}
-# What RESA and ENet-SAD do to a frame, and all that we can do.
-CHANGES = {
-    "flip and rotation": AugmentationConfig.model_validate({**_OFF, "flip": 0.5, "rotation": 3.0}),
-    "all changes": AugmentationConfig(),
+_GEOMETRY = AugmentationConfig.model_validate({**_OFF, "flip": 0.5, "rotation": 3.0})
+# The changes on both sides, and whether the plain loader takes RESA's way through float images.
+COMPARISONS = {
+    "flip and rotation, plain as RESA has it": (_GEOMETRY, True),
+    "flip and rotation, plain in uint8": (_GEOMETRY, False),
+    "all changes, plain in uint8": (AugmentationConfig(), False),
 }
 
 
@@ -63,13 +66,42 @@ def rate(batches: Iterable[object], count: int) -> float:
     return count * BATCH / (time.perf_counter() - start)
 
 
+def cost(make: Callable[[int], object], count: int) -> float:
+    """Processor time of a frame, milliseconds, over `count` batches made in this thread after a first one."""
+    make(0)
+    start = time.process_time()
+    for number in range(1, count + 1):
+        make(number)
+    return (time.process_time() - start) * 1000 / (count * BATCH)
+
+
+def costs(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None:
+    """Print what a frame costs on both sides."""
+
+    def slowly(number: int) -> object:
+        frames = [(number * BATCH + place) % len(plain) for place in range(BATCH)]
+        return default_collate([plain[index] for index in frames])
+
+    for name, (plain.config, plain.floats) in COMPARISONS.items():
+        config = plain.config
+        ours = Loader(split, BATCH, 0, finish=partial(ready, config))
+        rounds = [
+            (cost(slowly, choice.rounds), cost(ours.batch, choice.rounds)) for _ in range(choice.rounds)
+        ]
+        slow, fast = (median(values) for values in zip(*rounds, strict=True))
+        ratio = median(slow / fast for slow, fast in rounds)
+        print(f"{name}: processor time of a frame {slow:.1f} ms plain, {fast:.1f} ms shards, {ratio:.1f} x")
+    alone = median(cost(Loader(split, BATCH, 0).batch, choice.rounds) for _ in range(choice.rounds))
+    print(f"decoding and batching alone: {alone:.1f} ms shards")
+
+
 def compare(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None:
-    """Print frames a second of both sides, decoded alone and with each kind of changes."""
+    """Print frames a second of both sides with each kind of changes."""
     count = choice.batches
     # Epochs one after the other, so that both have enough frames.
     order = [index for _ in range(1 + count * BATCH // len(plain)) for index in range(len(plain))] * 2
-    for name, config in CHANGES.items():
-        plain.config = config
+    for name, (plain.config, plain.floats) in COMPARISONS.items():
+        config = plain.config
         rounds = []
         for _ in range(choice.rounds):
             reference = DataLoader(plain, BATCH, sampler=order, num_workers=choice.workers)
@@ -78,11 +110,6 @@ def compare(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None
         slow, fast = (median(values) for values in zip(*rounds, strict=True))
         ratio = median(fast / slow for slow, fast in rounds)
         print(f"{name}: plain {slow:.0f} frames/s, shards {fast:.0f} frames/s, {ratio:.1f} x")
-    rates = [
-        rate(Loader(split, BATCH, 0, choice.workers).batches(0, count + 2), count)
-        for _ in range(choice.rounds)
-    ]
-    print(f"decoding and batching alone: shards {median(rates):.0f} frames/s")
 
 
 def waiting(split: ShardSplit, workers: int, steps: int) -> None:
@@ -133,9 +160,10 @@ def main() -> None:
         packed = pack(frames, labels, root, folder / "shards", View(FRAME_SIZE, IMAGE_SIZE), 16)
         for index, row in enumerate(labels.itertuples()):
             cv2.imwrite(f"{folder}/{index}.png", label_map(slot_lanes_of(row)))
-        plain = Plain(root, frames["frame"].tolist(), folder, IMAGE_SIZE, AugmentationConfig())
+        plain = Plain(root, frames["frame"].tolist(), folder, IMAGE_SIZE)
         # The loaders' threads are the parallelism; a training has the threads that are left.
         torch.set_num_threads(1)
+        costs(plain, packed["train"], choice)
         compare(plain, packed["train"], choice)
         waiting(packed["train"], choice.workers, choice.steps)
 

@@ -2,8 +2,8 @@
 
 It goes the way of the public lane repositories (SCNN, ENet-SAD, RESA, CLRNet): a torch DataLoader whose
 workers read frame and label PNG with cv2, move both at frame size, resize them to training size, change the
-light with cv2 and numpy, and normalize. It is spared what some of them do besides: float64, float images from
-the start, cubic resizing, imgaug.
+light with cv2 and numpy, and normalize. With `floats` it takes RESA's way (and ENet-SAD's in PyTorch): float
+images from the start, cubic resizing, normalization in float64. Without, it is spared that.
 """
 
 import math
@@ -21,10 +21,10 @@ _MEAN, _STD = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.flo
 
 
 class Plain(Dataset):
-    """Frames and labels of a data set, changed as `config` says."""
+    """Frames and labels of a data set, changed as its `config` says, in the ways of `augment`."""
 
     def __init__(
-        self, root: Path, frames: list[str], labels: Path, size: tuple[int, int], config: AugmentationConfig
+        self, root: Path, frames: list[str], labels: Path, size: tuple[int, int], floats: bool = False
     ) -> None:
         """Set up.
 
@@ -33,9 +33,10 @@ class Plain(Dataset):
             frames: images below it.
             labels: folder of label maps of frame size, 0.png, 1.png ...
             size: (H, W) of training, pixels.
-            config: how far frames are changed; the same kinds of changes as `augment` makes.
+            floats: images are float32 before they are changed; then only their geometry can be.
         """
-        self.root, self.frames, self.labels, self.size, self.config = root, frames, labels, size, config
+        self.root, self.frames, self.labels, self.size, self.floats = root, frames, labels, size, floats
+        self.config = AugmentationConfig()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -45,8 +46,14 @@ class Plain(Dataset):
         image = cv2.imread(str(self.root / self.frames[index]), cv2.IMREAD_COLOR)
         label = cv2.imread(str(self.labels / f"{index}.png"), cv2.IMREAD_UNCHANGED)
         assert image is not None and label is not None
-        image, label = self._move(image, label, rng)
         width_height = self.size[::-1]
+        if self.floats:
+            image, label = self._move(image.astype(np.float32), label, rng)
+            image = cv2.resize(image, width_height, interpolation=cv2.INTER_CUBIC)
+            label = cv2.resize(label, width_height, interpolation=cv2.INTER_NEAREST)
+            doubles = (image[..., ::-1] - 255 * np.array(IMAGENET_MEAN)) / (255 * np.array(IMAGENET_STD))
+            return torch.from_numpy(doubles).permute(2, 0, 1).contiguous().float(), torch.from_numpy(label)
+        image, label = self._move(image, label, rng)
         image = cv2.resize(image, width_height, interpolation=cv2.INTER_LINEAR)
         label = cv2.resize(label, width_height, interpolation=cv2.INTER_NEAREST)
         image = self._light(image, rng)

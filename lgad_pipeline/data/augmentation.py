@@ -65,7 +65,9 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
             slots = moved
         for change in changes:
             change(pixels, part)
-        image[part] = pixels.clamp_(0, 255).round_()
+        if changes:
+            pixels.clamp_(0, 255)
+        image[part] = pixels.round_()
         label[part] = slots
     return replace(batch, image=image, label=label, existence=existence, flipped=mirror)
 
