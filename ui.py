@@ -33,7 +33,8 @@ def main(
     """Start both servers, say where they are, and stop them together."""
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
     os.environ["LGAD_DAGSTER_UI"] = f"http://localhost:{port}"
-    os.environ["LGAD_MLFLOW_UI"] = f"http://localhost:{mlflow_port}"
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        os.environ["LGAD_MLFLOW_UI"] = f"http://localhost:{mlflow_port}"
     # Its evaluation jobs are for language models; here they would be ten idle processes.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # its pages report their use, too

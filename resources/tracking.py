@@ -246,7 +246,8 @@ def default_tracking(folder: Path) -> MlflowTracking:
                 "MLFLOW_TRACKING_URI holds a password; give it in MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD, which are not shown."
             )
-        return MlflowTracking(uri=address, ui=address.rstrip("/"), dagster_ui=dagster_ui)
+        ui = os.environ.get("LGAD_MLFLOW_UI", address.rstrip("/"))
+        return MlflowTracking(uri=address, ui=ui, dagster_ui=dagster_ui)
     return MlflowTracking(
         uri=address or f"sqlite:///{folder / 'mlflow.db'}",
         artifacts=str(folder / "mlruns"),
