@@ -57,13 +57,13 @@ def main() -> None:
         seconds = time.perf_counter() - start
         expected = contents(Path(scratch, "undisturbed"))
         kills = rounds = 0
-        while kills < choice.kills:  # a round ends with a run that was quicker than its killer
+        while kills < choice.kills:  # a round ends with a run that is quicker than its killer
             output = Path(scratch, f"round{rounds}")
             rounds += 1
             while True:
                 process = subprocess.Popen([*command, str(output)])
                 try:
-                    process.wait(moments.uniform(0, seconds))
+                    process.wait(moments.uniform(0, seconds) if kills < choice.kills else None)
                     break
                 except subprocess.TimeoutExpired:
                     process.kill()
