@@ -73,6 +73,7 @@ def main() -> None:
             different = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
             if process.returncode or different:
                 sys.exit(f"round {rounds}, {kills} kills: different: {', '.join(sorted(different)[:5])}")
+            print(f"round {rounds}: {kills} kills so far, the same bytes", flush=True)
     size = sum(map(len, expected.values())) / 1e6
     print(f"{kills} kills in {rounds} rounds: {len(expected)} files, {size:.1f} MB, always the same bytes")
     return None
