@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lgad_pipeline.errors import LgadError
@@ -45,8 +45,11 @@ def remove_left_overs(parts: Iterable[Path]) -> None:
     """Remove half-written files that `atomic_path` could not, because their process was killed."""
     for part in parts:
         _, _, process = part.stem.rpartition(".")
-        if process.isdigit() and not Path("/proc", process).exists():
-            part.unlink(missing_ok=True)
+        with suppress(ValueError, OverflowError, PermissionError):  # no number, or another user's process
+            try:
+                os.kill(int(process), 0)  # asks whether it lives
+            except ProcessLookupError:
+                part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
