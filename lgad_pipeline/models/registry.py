@@ -30,9 +30,14 @@ def build(spec: NetworkSpec) -> nn.Module:
         LgadError: no network has that name, or the class cannot be imported.
     """
     network_class = NETWORKS.get(spec.name) or _imported(spec.name)
-    return network_class(
+    network = network_class(
         in_channels=spec.in_channels, slots=spec.slots, image_size=spec.image_size, width=spec.width
     )
+    if not spec.zero_init_residual:
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.ones_(layer.weight)
+    return network
 
 
 def attention_layers(spec: NetworkSpec) -> tuple[str, ...]:

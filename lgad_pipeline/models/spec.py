@@ -12,6 +12,8 @@ class NetworkSpec(BaseModel):
         slots: lane slots, without the background.
         image_size: (H, W) of the input, pixels.
         width: multiplies the channels of every layer.
+        zero_init_residual: residual branches start at zero (Goyal et al., 2017); False for PyTorch's customary
+            start, as ENet and ERFNet were published.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,3 +23,4 @@ class NetworkSpec(BaseModel):
     slots: int = Field(default=4, ge=1)
     image_size: tuple[int, int] = (288, 800)
     width: float = Field(default=1.0, gt=0)
+    zero_init_residual: bool = True

@@ -1,0 +1,129 @@
+"""Does a mimicking path pull a student where its labels do? Gradients of both while a student learns alone.
+
+python benchmarks/alignment.py --settings studies/settings.yaml --teacher FOLDER --shards FOLDER
+
+At some steps: the norm of each path's gradient over that of the segmentation loss, and the cosine between the
+path's gradient on training frames and the segmentation loss's on validation frames, over the parameters that
+the path reaches. A path with a cosine below zero unlearns what the labels teach (Du et al., "Adapting
+auxiliary losses using gradient similarity", 2018, arXiv:1812.02224).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.loader import Batch, Loader, in_order
+from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.distillation.attention import divergence
+from lgad_pipeline.distillation.config import DistillationConfig
+from lgad_pipeline.distillation.taps import Taps
+from lgad_pipeline.distillation.teacher import ComputedAttention, taken
+from lgad_pipeline.models.registry import build
+from lgad_pipeline.models.store import load_network
+from lgad_pipeline.settings import Recipe, Settings
+from lgad_pipeline.training.schedule import build_optimizer, learning_rate
+from lgad_pipeline.training.tasks import StudentTask
+
+LAYERS = ("encoder.stage1", "encoder.stage2", "encoder.stage3", "decoder.stage4", "decoder.stage5")
+STEPS = (0.03, 0.1, 0.25, 0.5, 0.75)
+Gradient = dict[str, torch.Tensor]
+
+
+def main(
+    teacher: Annotated[Path, typer.Option(help="Folder of a trained teacher, the student's network.")],
+    shards: Annotated[Path, typer.Option(help="Folder of packed frames.")],
+    settings: Annotated[Path, typer.Option(help="The recipe.")] = Path("lgad.yaml"),
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "enet",
+    batches: Annotated[int, typer.Option(help="Training batches that a gradient is the mean of.")] = 12,
+) -> None:
+    torch.set_num_threads(1)
+    chosen, packed = Settings.load(settings).recipe(recipe), ShardSet.open(shards)
+    network, spec = load_network(teacher)
+    source = ComputedAttention(network, spec, LAYERS, chosen.distillation)
+    validation = list(in_order(packed["val"], chosen.student.batch_size))[: 2 * batches]
+    for step, student, training in learning(chosen, packed, batches):
+        labels = gradients(student, chosen, validation, None)["labels"]
+        lessons = gradients(student, chosen, training, source)
+        table = Table(title=f"step {step}", title_justify="left")
+        for column in ("path", "divergence", "gradient over that of the labels", "cosine"):
+            table.add_column(column, justify="left" if column == "path" else "right")
+        for name, gradient in lessons.items():
+            reached = [key for key in gradient if key != "loss" and gradient[key].any()]
+            ours, seg, held_out = (flat(found, reached) for found in (gradient, lessons["labels"], labels))
+            cosine = torch.cosine_similarity(ours, held_out, dim=0)
+            share = ours.norm() / seg.norm()
+            table.add_row(name, f"{gradient['loss']:.3f}", f"{share:.2f}", f"{cosine:+.2f}")
+        Console().print(table)
+
+
+def learning(recipe: Recipe, packed: ShardSet, batches: int) -> Iterable[tuple[int, nn.Module, list[Batch]]]:
+    """Train a student alone, and stop at some steps with batches that it has not seen in this form."""
+    config = recipe.student
+    torch.manual_seed(config.seed)
+    student = build(recipe.network.spec(packed.view.image_size)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer, task = build_optimizer(config.optimizer, student.parameters()), StudentTask(config)
+    stops = {round(share * config.steps) for share in STEPS}
+    other = Loader(packed["train"], config.batch_size, config.seed + 1).batches(0, batches)
+    fresh = [
+        augment(b, recipe.augmentation, batch_generator(config.seed + 1, n)) for n, b in enumerate(other)
+    ]
+    loader = Loader(packed["train"], config.batch_size, config.seed)
+    for step, batch in enumerate(loader.batches(0, max(stops) + 1)):
+        if step in stops:
+            yield step, student, fresh
+        batch = augment(batch, recipe.augmentation, batch_generator(config.seed, step))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.optimizer, step, config.steps)
+        terms, weights = task.losses(student.train(), batch, step), task.weights(step)
+        optimizer.zero_grad()
+        torch.stack([weights[name] * term for name, term in terms.items()]).sum().backward()
+        optimizer.step()
+
+
+def gradients(
+    student: nn.Module, recipe: Recipe, batches: list[Batch], source: ComputedAttention | None
+) -> dict[str, Gradient]:
+    """Mean gradient and loss over the batches, of the labels and of each layer's path to the same layer."""
+    parameters, task = dict(student.named_parameters()), StudentTask(recipe.student)
+    config: DistillationConfig = recipe.distillation
+    found: dict[str, Gradient] = {}
+    state = {name: value.clone() for name, value in student.state_dict().items()}
+    with Taps(student, LAYERS) as taps:
+        for number, batch in enumerate(batches):
+            torch.manual_seed(number)  # dropout
+            terms, weights = task.losses(student.train(), batch, 0), task.weights(0)
+            losses = {"labels": torch.stack([weights[name] * term for name, term in terms.items()]).sum()}
+            ours = taken(taps, config)
+            for layer, theirs in (source(batch) if source else {}).items():
+                losses[layer] = divergence(
+                    ours[layer], theirs, config.divergence, config.normalization, config.temperature
+                )
+            for name, loss in losses.items():
+                parts = torch.autograd.grad(
+                    loss,
+                    list(parameters.values()),
+                    retain_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+                mean = found.setdefault(name, {"loss": torch.zeros(())})
+                mean["loss"] += loss.detach() / len(batches)
+                for key, part in zip(parameters, parts, strict=True):
+                    mean[key] = mean.get(key, torch.zeros_like(part)) + part / len(batches)
+    student.load_state_dict(state)  # the batch norms have moved
+    return found
+
+
+def flat(gradient: Gradient, keys: list[str]) -> torch.Tensor:
+    return torch.cat([gradient[key].flatten() for key in keys])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,116 @@
+"""How well a teacher gives TuSimple's label maps back: mean lane IoU on validation labels; needs no images.
+
+python benchmarks/teacher.py LABELS [--form merged] [--network erfnet] [--steps 600] [--size 144 256]
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from lightning_fabric import Fabric
+from rich.progress import track
+
+from lgad_pipeline.data import tusimple
+from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.config import AugmentationConfig
+from lgad_pipeline.data.loader import Batch, batch_indices
+from lgad_pipeline.distillation.config import LabelInputConfig
+from lgad_pipeline.distillation.teacher import teacher_spec
+from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.slots import assign_slots
+from lgad_pipeline.lanes.view import View
+from lgad_pipeline.models.registry import build
+from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.settings import TusimpleDataset
+from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
+from lgad_pipeline.training.fit import TrainingData, fit
+from lgad_pipeline.training.tasks import TeacherTask
+
+_LIGHT = (
+    "brightness",
+    "contrast",
+    "tone",
+    "saturation",
+    "colour",
+    "noise",
+    "blur",
+    "erasing",
+    "shadow",
+    "glare",
+)
+GEOMETRY = AugmentationConfig(**dict.fromkeys(_LIGHT, 0.0))
+
+
+def main(
+    labels: Annotated[Path, typer.Argument(help="Folder of TuSimple's label_data_*.json.")],
+    form: Annotated[str, typer.Option(help="What the teacher reads: planes, grey or merged.")] = "planes",
+    network: Annotated[str, typer.Option(help="Name of the network.")] = "enet",
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 8 label maps.")] = 600,
+    size: Annotated[tuple[int, int], typer.Option(help="Height and width, pixels.")] = (144, 256),
+    lane_width: Annotated[int, typer.Option(help="Frame pixels.")] = 20,
+    threads: Annotated[int, typer.Option(help="Of the processor.")] = 1,
+) -> None:
+    torch.set_num_threads(threads)
+    dataset = TusimpleDataset(kind="tusimple", root=labels, image_size=size, lane_width=lane_width)
+    maps = drawn(dataset)
+    spec = teacher_spec(
+        NetworkSpec(name=network, image_size=size), (reads := LabelInputConfig(form=form)).form
+    )  # type: ignore[arg-type]
+    config = TrainingConfig(
+        steps=steps, batch_size=8, validate_every=200, optimizer=OptimizerConfig(learning_rate=0.01)
+    )
+    data = TrainingData(
+        lambda start, stop: batches(maps["train"], config, start, stop),
+        lambda batch, step: augment(batch, GEOMETRY, batch_generator(config.seed, step)),
+        lambda: (batch_of(maps["val"][at : at + 16]) for at in range(0, len(maps["val"]), 16)),
+    )
+    torch.manual_seed(config.seed)
+    task = TeacherTask(config, spec.slots, reads)
+    with tempfile.TemporaryDirectory() as folder:
+        state = fit(
+            Fabric(accelerator="auto", devices=1),
+            task,
+            build(spec),
+            config,
+            data,
+            Path(folder) / "checkpoint.pt",
+            "",
+        )
+    for entry in state.history:
+        if "val/miou" in entry:
+            print(f"step {entry['step']:5.0f}: mean lane IoU {entry['val/miou']:.4f}")
+
+
+def drawn(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
+    """Label maps uint8 (frames, H, W) of training and validation, at training size."""
+    view: View = dataset.view
+    maps: dict[str, list[np.ndarray]] = {"train": [], "val": []}
+    for entry in track(tusimple.entries(dataset.root, []), "drawing label maps"):
+        lanes = assign_slots(
+            tusimple.lanes(entry.annotation),
+            dataset.frame_size,
+            dataset.label_rows,  # type: ignore[arg-type]
+        )
+        if entry.split in maps:
+            maps[entry.split].append(view.label(label_map(lanes, dataset.frame_size, dataset.lane_width)))
+    return {split: np.stack(found) for split, found in maps.items()}
+
+
+def batches(maps: np.ndarray, config: TrainingConfig, start: int, stop: int) -> Iterator[Batch]:
+    for step in range(start, stop):
+        yield batch_of(maps[batch_indices(len(maps), config.batch_size, config.seed, step)])
+
+
+def batch_of(maps: np.ndarray) -> Batch:
+    label = torch.from_numpy(maps)
+    existence = torch.stack([(label == slot).any(dim=2).any(dim=1) for slot in range(1, 5)], dim=1)
+    image = torch.zeros(len(maps), 3, *maps.shape[1:], dtype=torch.uint8)
+    return Batch([str(number) for number in range(len(maps))], image, label, existence.float())
+
+
+if __name__ == "__main__":
+    typer.run(main)
