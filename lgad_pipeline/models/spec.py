@@ -12,8 +12,8 @@ class NetworkSpec(BaseModel):
         slots: lane slots, without the background.
         image_size: (H, W) of the input, pixels.
         width: multiplies the channels of every layer.
-        zero_init_residual: residual branches start at zero (Goyal et al., 2017); False for PyTorch's customary
-            start, as ENet and ERFNet were published.
+        zero_init_residual: residual branches start at zero (Goyal et al., 2017); False for PyTorch's
+            customary start, as ENet and ERFNet were published.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
