@@ -25,6 +25,18 @@ class Plain(torch.nn.Module):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_may_start_as_published(name: str) -> None:
+    states = []
+    for zero in (True, False):
+        torch.manual_seed(0)
+        spec = NetworkSpec(name=name, image_size=(16, 32), width=0.25, zero_init_residual=zero)
+        states.append(build(spec).state_dict())
+    ours, published = states
+    changed = [key for key in ours if not torch.equal(ours[key], published[key])]
+    assert changed and all(not ours[key].any() and bool((published[key] == 1).all()) for key in changed)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_count_is_the_published_one(name: str) -> None:
     with torch.device("meta"):
         network = build(NetworkSpec(name=name))

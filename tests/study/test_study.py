@@ -113,11 +113,13 @@ def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None
         plan(study, {"enet": settings.recipe("enet")}, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gain", "ablation"])
+@pytest.mark.parametrize(
+    "name", ["gain", "ablation-when", "ablation-paths", "ablation-maps", "ablation-teacher"]
+)
 def test_the_projects_own_studies_are_valid(name: str) -> None:
     folder = Path(__file__).parents[2] / "studies"
     study, settings = GainStudy.load(folder / f"{name}.yaml"), Settings.load(folder / "settings.yaml")
     runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, folder)
-    assert settings.dataset(study.dataset).image_size == (64, 176)
+    assert settings.dataset(study.dataset).image_size == (48, 128)
     assert len(runs) == study.seeds * len(study.all_variants)
     assert all(run.work.recipe.sad.start_step < run.work.recipe.student.steps for run in runs)
