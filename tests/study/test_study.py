@@ -114,7 +114,16 @@ def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["gain", "ablation-when", "ablation-paths", "ablation-maps", "ablation-teacher"]
+    "name",
+    [
+        "gain",
+        "gain-zero-init",
+        "gain-networks",
+        "ablation-when",
+        "ablation-paths",
+        "ablation-maps",
+        "ablation-teacher",
+    ],
 )
 def test_the_projects_own_studies_are_valid(name: str) -> None:
     folder = Path(__file__).parents[2] / "studies"
