@@ -1,6 +1,6 @@
 """How well a teacher gives TuSimple's label maps back: mean lane IoU on validation labels; needs no images.
 
-python benchmarks/teacher.py LABELS [--form merged] [--network erfnet] [--steps 600] [--size 144 256]
+python benchmarks/teacher.py LABELS [--form merged] [--network erfnet] [--steps 400] [--size 144 256]
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from lgad_pipeline.data import tusimple
 from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch, batch_indices
-from lgad_pipeline.distillation.config import LabelInputConfig
+from lgad_pipeline.distillation.config import LabelForm, LabelInputConfig
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.lanes.raster import label_map
 from lgad_pipeline.lanes.slots import assign_slots
@@ -47,19 +47,20 @@ GEOMETRY = AugmentationConfig(**dict.fromkeys(_LIGHT, 0.0))
 
 def main(
     labels: Annotated[Path, typer.Argument(help="Folder of TuSimple's label_data_*.json.")],
-    form: Annotated[str, typer.Option(help="What the teacher reads: planes, grey or merged.")] = "planes",
+    form: Annotated[LabelForm, typer.Option(help="planes, grey or merged.")] = "planes",
     network: Annotated[str, typer.Option(help="Name of the network.")] = "enet",
-    steps: Annotated[int, typer.Option(help="Optimizer steps of 8 label maps.")] = 600,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of 8 label maps.")] = 400,
     size: Annotated[tuple[int, int], typer.Option(help="Height and width, pixels.")] = (144, 256),
     lane_width: Annotated[int, typer.Option(help="Frame pixels.")] = 20,
     threads: Annotated[int, typer.Option(help="Of the processor.")] = 1,
 ) -> None:
     torch.set_num_threads(threads)
-    dataset = TusimpleDataset(kind="tusimple", root=labels, image_size=size, lane_width=lane_width)
+    dataset = TusimpleDataset.model_validate(
+        {"kind": "tusimple", "root": labels, "image_size": size, "lane_width": lane_width}
+    )
     maps = drawn(dataset)
-    spec = teacher_spec(
-        NetworkSpec(name=network, image_size=size), (reads := LabelInputConfig(form=form)).form
-    )  # type: ignore[arg-type]
+    reads = LabelInputConfig(form=form)
+    spec = teacher_spec(NetworkSpec(name=network, image_size=size), form)
     config = TrainingConfig(
         steps=steps, batch_size=8, validate_every=200, optimizer=OptimizerConfig(learning_rate=0.01)
     )
@@ -90,11 +91,8 @@ def drawn(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
     view: View = dataset.view
     maps: dict[str, list[np.ndarray]] = {"train": [], "val": []}
     for entry in track(tusimple.entries(dataset.root, []), "drawing label maps"):
-        lanes = assign_slots(
-            tusimple.lanes(entry.annotation),
-            dataset.frame_size,
-            dataset.label_rows,  # type: ignore[arg-type]
-        )
+        assert isinstance(entry.annotation, bytes)  # TuSimple's list holds the annotations
+        lanes = assign_slots(tusimple.lanes(entry.annotation), dataset.frame_size, dataset.label_rows)
         if entry.split in maps:
             maps[entry.split].append(view.label(label_map(lanes, dataset.frame_size, dataset.lane_width)))
     return {split: np.stack(found) for split, found in maps.items()}
