@@ -130,5 +130,5 @@ def test_the_projects_own_studies_are_valid(name: str) -> None:
     study, settings = GainStudy.load(folder / f"{name}.yaml"), Settings.load(folder / "settings.yaml")
     runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, folder)
     assert settings.dataset(study.dataset).image_size == (48, 128)
-    assert len(runs) == study.seeds * len(study.all_variants)
+    assert len(runs) == study.seeds * len(study.all_variants) * len(study.recipes)
     assert all(run.work.recipe.sad.start_step < run.work.recipe.student.steps for run in runs)
