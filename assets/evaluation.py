@@ -53,6 +53,7 @@ def predictions(
     config: PredictionsConfig,
     project: Project,
     trainer: Trainer,
+    mlflow: MlflowTracking,
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """Lane files of both students."""
@@ -76,6 +77,13 @@ def predictions(
                     device=trainer.torch_device,
                 )
             counts.append({"student": student, "split": split, "frames": len(packed[split])})
+    sheet, caption = (
+        prediction_sheet(place, "student_lgad", config.pictures),
+        "white: annotated; coloured: found",
+    )
+    fault = mlflow.add_picture(place.student_lgad, sheet, "lanes.png")
+    if fault:
+        context.log.warning(fault)
     return made(
         context,
         project,
@@ -83,8 +91,8 @@ def predictions(
         {
             "folder": dg.MetadataValue.path(place.predictions),
             "lane files": shown.table(counts),
-            "student with LGAD on test frames": shown.picture(
-                prediction_sheet(place, "student_lgad", config.pictures), "white: annotated; coloured: found"
+            "student with LGAD on test frames": shown.in_mlflow(
+                mlflow, place.student_lgad, "lanes.png", caption, shown.picture(sheet, caption)
             ),
         },
     )
@@ -122,6 +130,8 @@ def lane_scores(
                 )
             write_scores(place, student, split, scores)
     comparison = compare(place)
+    bars = scenario_bars(comparison.rows)
+    mlflow.add_file(place.student_lgad, bars.encode(), "f1.svg")
     for student in STUDENTS:
         fault = mlflow.add_metrics(place.network(student), comparison.metrics(student))
         if fault:
@@ -140,7 +150,9 @@ def lane_scores(
             "gain, 95 % interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
             "F1 by scenario": shown.table(comparison.table()),
             **({"TuSimple's own metric": shown.table(own)} if own else {}),
-            "F1 bars": shown.chart(scenario_bars(comparison.rows), "F1 by scenario"),
+            "F1 bars": shown.in_mlflow(
+                mlflow, place.student_lgad, "f1.svg", "F1 by scenario", shown.chart(bars, "F1 by scenario")
+            ),
             "F1 on validation, with LGAD": comparison.validation["student_lgad"].f1,
             "F1 on validation, alone": comparison.validation["student_alone"].f1,
             "folder": dg.MetadataValue.path(place.lane_scores),

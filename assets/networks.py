@@ -186,18 +186,24 @@ def _trained(
         pictures = network_pictures(place, role, project.recipe(recipe))
         for name, picture in pictures.items():
             run.picture(picture, f"{name}.png")
-    history = result.history.set_index("step")
-    final = history.ffill().iloc[-1]
-    title = f"loss of the {NAMES[role]}"
+        history = result.history.set_index("step")
+        final = history.ffill().iloc[-1]
+        title = f"loss of the {NAMES[role]}"
+        loss = curves({role: loss_curve(history)}, title)
+        run.file(loss.encode(), "loss.svg")
+
+    def shown_picture(name: str, caption: str) -> dg.MetadataValue:
+        return shown.in_mlflow(mlflow, folder, f"{name}.png", caption, shown.picture(pictures[name], caption))
+
     return made(
         context,
         project,
         result.fingerprint,
         {
             "MLflow run": shown.page(mlflow.run_url(folder)),
-            "loss": shown.chart(curves({role: loss_curve(history)}, title), title),
-            "overlays": shown.picture(pictures["overlays"], "label map, and what the network makes of it"),
-            "attention": shown.picture(pictures["attention"], "where the network looks"),
+            "loss": shown.in_mlflow(mlflow, folder, "loss.svg", title, shown.chart(loss, title)),
+            "overlays": shown_picture("overlays", "label map, and what the network makes of it"),
+            "attention": shown_picture("attention", "where the network looks"),
             "at the end": shown.table(
                 [{"metric": str(name), "value": float(value)} for name, value in final.items()]
             ),

@@ -114,7 +114,7 @@ def registered_model(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """A version in the registry, and which one is in use."""
-    from assets.samples import example_jpeg, prediction_sheet, training_record
+    from assets.samples import example_jpeg, training_record
     from resources.registry import decide, register
 
     dataset, recipe = parts_of(context)
@@ -131,7 +131,6 @@ def registered_model(
         "dagster.run": f"{mlflow.dagster_ui}/runs/{context.run.run_id}",
         "test_f1": f"{comparison.total.lgad.f1 or 0.0:.4f}",
     }
-    mlflow.add_picture(place.student_lgad, prediction_sheet(place, "student_lgad", 6), "lanes.png")
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
         run_id = mlflow.run_of(place.student_lgad)
         for fault in mlflow.deliver_all(project.state / "models"):

@@ -16,7 +16,7 @@ from assets.freshness import code_version, latest, made
 from assets.networks import student_alone, student_lgad, teacher
 from assets.partitions import GRID, parts_of
 from assets.registry import registered_model
-from assets.report_page import AttentionRow, Picture, Report, render, scenario_bars
+from assets.report_page import AttentionRow, Picture, Report, render
 from assets.scores import compare
 from lgad_pipeline import files
 from resources.progress import ProgressLog
@@ -73,16 +73,18 @@ def report(
         content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id, config)
         html = render(content)
         files.write_text(place.report, html)
+    fault = mlflow.add_file(place.student_lgad, html.encode(), "report.html")
+    if fault:
+        context.log.warning(fault)
     return made(
         context,
         project,
         blake2b(html.encode(), digest_size=16).hexdigest(),
         {
             "report": dg.MetadataValue.path(place.report),
-            "open": dg.MetadataValue.url(place.report.as_uri()),
+            "open in MLflow": shown.page(mlflow.file_page(place.student_lgad, "report.html")),
             "size (MB)": round(len(html) / 1e6, 2),
             "F1 by scenario": shown.table(compare(place).table()),
-            "F1 bars": shown.chart(scenario_bars(content.scores), "F1 by scenario"),
         },
     )
 

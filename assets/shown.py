@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
 from assets.report_page import jpeg_uri
+from resources.tracking import MlflowTracking
 
 SHOWN_AT_ONCE = 1000  # characters of markdown; Dagster's pages hide more behind a link
 
@@ -40,6 +42,24 @@ def picture(image: np.ndarray, caption: str, width: int = 900) -> dg.MetadataVal
     It is stored with the event in Dagster's database, so it is a small JPEG; the full one is in MLflow.
     """
     return dg.MetadataValue.md(f"![{caption}]({jpeg_uri(image, width, 72)})\n\n{caption}")
+
+
+def in_mlflow(
+    mlflow: MlflowTracking, folder: Path, name: str, caption: str, otherwise: dg.MetadataValue
+) -> dg.MetadataValue:
+    """A picture that MLflow keeps in the run of the network in `folder`: drawn on the asset's page itself.
+
+    Args:
+        mlflow: the store.
+        folder: of the network.
+        name: of the file.
+        caption: below it.
+        otherwise: what is shown where the server does not have it yet.
+    """
+    url = mlflow.file_url(folder, name)
+    if url is None:
+        return otherwise
+    return dg.MetadataValue.md(f"[![{caption}]({url})]({mlflow.file_page(folder, name)})\n\n{caption}")
 
 
 def chart(svg: str, title: str) -> dg.MetadataValue:

@@ -81,7 +81,7 @@ class SentNote(BaseModel):
 class Outbox:
     """The MLflow run of the network in a folder, on disk beside its weights.
 
-    `run.json` says what the run is, `metrics.jsonl` holds its metrics, `pictures/` the pictures not sent yet,
+    `run.json` says what the run is, `metrics.jsonl` holds its metrics, `files/` the files not sent yet,
     `sent.json` how much the server has confirmed. A metric is safe when `add` returns. It is sent with the
     time at which it was measured, and MLflow's database keeps a metric of equal name, step, time and value
     once: sending again what was confirmed too late doubles nothing.
@@ -150,10 +150,14 @@ class Outbox:
             journal.write(json.dumps({"step": step, "time": _now(), "metrics": new}) + "\n")
         known.update({(name, step): value for name, value in new.items()})
 
+    def file(self, data: bytes, name: str) -> None:
+        """Keep a file, such as a picture, until it is sent."""
+        with files.atomic_path(self.folder / "files" / name) as beside:
+            beside.write_bytes(data)
+
     def picture(self, image: np.ndarray, name: str) -> None:
         """Keep a picture, uint8 (H, W, 3) RGB, until it is sent."""
-        with files.atomic_path(self.folder / "pictures" / name) as beside:
-            beside.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
+        self.file(cv2.imencode(".png", image[..., ::-1])[1].tobytes(), name)
 
     def set_status(self, status: Status) -> None:
         """Note how the training goes."""
@@ -170,8 +174,8 @@ class Outbox:
             return ""
         sent = _read(self.folder / "sent.json", SentNote) or SentNote(address="")
         metrics = sum(len(entry["metrics"]) for entry, _ in self._entries(sent.bytes))
-        pictures = len(self._pictures())
-        parts = [f"{metrics} metrics"] * bool(metrics) + [f"{pictures} pictures"] * bool(pictures)
+        kept = len(self._files())
+        parts = [f"{metrics} metrics"] * bool(metrics) + [f"{kept} files"] * bool(kept)
         if not sent.described:
             parts.append("parameters")
         if sent.status != note.status:
@@ -197,9 +201,9 @@ class Outbox:
             for metrics, position in self._batches(sent.bytes):
                 client.log_batch(run_id, metrics=metrics)
                 sent = self._confirm(sent, bytes=position)
-            for picture in self._pictures():
-                client.log_artifact(run_id, str(picture))
-                picture.unlink()
+            for path in self._files():
+                client.log_artifact(run_id, str(path))
+                path.unlink()
             if sent.status != note.status:
                 if note.status == "RUNNING":
                     client.update_run(run_id, status=note.status)
@@ -270,8 +274,12 @@ class Outbox:
             }
         return self._known
 
-    def _pictures(self) -> list[Path]:
-        return sorted((self.folder / "pictures").glob("[!.]*.png"))
+    def has(self, name: str) -> bool:
+        """Whether a file is kept that no server has confirmed."""
+        return (self.folder / "files" / name).exists()
+
+    def _files(self) -> list[Path]:
+        return sorted((self.folder / "files").glob("[!.]*"))
 
     def _write(self, note: RunNote) -> None:
         files.write_text(self.folder / "run.json", note.model_dump_json(indent=2) + "\n")

@@ -62,6 +62,10 @@ class TrackedRun:
         """Keep a picture, uint8 (H, W, 3) RGB, for the run's artifacts."""
         self._outbox.picture(image, name)
 
+    def file(self, data: bytes, name: str) -> None:
+        """Keep a file for the run's artifacts."""
+        self._outbox.file(data, name)
+
     def close(self, status: Status) -> None:
         """End the run, and send what is left."""
         self._stop.set()

@@ -106,6 +106,20 @@ class MlflowTracking(dg.ConfigurableResource):
         )
         return f"{self.ui}/#/compare-runs?runs={runs}&experiments={experiment}"
 
+    def file_url(self, folder: Path, name: str) -> str | None:
+        """Where browsers find a file of the run of the network in `folder`; None while it was not sent."""
+        outbox = Outbox(folder)
+        run_id = outbox.sent(self.address).run_id
+        if run_id is None or outbox.has(name):
+            return None
+        return f"{self.ui}/get-artifact?path={quote(name)}&run_uuid={run_id}"
+
+    def file_page(self, folder: Path, name: str) -> str | None:
+        """MLflow's page of a file of the run of the network in `folder`; None while it was not sent."""
+        if self.file_url(folder, name) is None:
+            return None
+        return f"{self.run_url(folder)}/artifacts/{quote(name)}"
+
     def version_url(self, name: str, version: str) -> str:
         """The page of a registered model's version."""
         return f"{self.ui}/#/models/{name}/versions/{version}"
@@ -138,9 +152,15 @@ class MlflowTracking(dg.ConfigurableResource):
         outbox.deliver(self)
         return outbox.run_id
 
-    def add_picture(self, folder: Path, image: np.ndarray, name: str) -> None:
-        """Keep a picture, uint8 (H, W, 3) RGB, for the run of the network in `folder`; `deliver` sends it."""
-        Outbox(folder).picture(image, name)
+    def add_picture(self, folder: Path, image: np.ndarray, name: str) -> str:
+        """Add a picture, uint8 (H, W, 3) RGB, to the run of the network in `folder`; see `deliver`."""
+        _outbox(folder).picture(image, name)
+        return self.deliver(folder)
+
+    def add_file(self, folder: Path, data: bytes, name: str) -> str:
+        """Add a file to the run of the network in `folder`; see `deliver`."""
+        _outbox(folder).file(data, name)
+        return self.deliver(folder)
 
     def deliver(self, folder: Path) -> str:
         """Send what is kept of the network in `folder`.

@@ -40,7 +40,7 @@ def test_server_that_comes_late_is_killed_and_comes_back(server, tracking, train
         run.log({"train/loss": 2.0}, 3)
         wait_for(lambda: run._fault is not None)
         run.picture(PICTURE, "overlays.png")
-    assert Outbox(tmp_path).unsent() == "1 metrics, 1 pictures, status FINISHED"
+    assert Outbox(tmp_path).unsent() == "1 metrics, 1 files, status FINISHED"
     assert "does not answer" in tracking.deliver(tmp_path) and "lgad sync" in tracking.deliver(tmp_path)
     assert tracking.knows(tmp_path)
     server.start()
