@@ -120,6 +120,7 @@ def address(store, tmp_path_factory):
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": default_tracking(store).uri,
         "PYTHONPATH": str(absent),
+        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600",  # a busy machine may be slow
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # mlflow calls uvicorn by name
     }
     place = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
