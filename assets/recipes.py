@@ -150,14 +150,12 @@ def _row(result: RecipeScores) -> dict[str, Any]:
     return {
         "recipe": result.recipe,
         "F1 alone": total.alone.f1,
-        "F1 LGAD": total.lgad.f1,
-        "95 %": f"{f1.low:.3f} … {f1.high:.3f}",
-        "gain": _points(total.gain or 0.0, gain_low, gain_high),
+        "F1 LGAD, 95 %": f"{f1.value:.3f} ({f1.low:.3f} … {f1.high:.3f})",
+        "gain, points": _points(total.gain or 0.0, gain_low, gain_high),
         "lead over the first": "–"
         if result.lead is None
         else _points(result.lead.value, result.lead.low, result.lead.high),
         "validation F1": result.comparison.validation["student_lgad"].f1,
-        "FP": total.lgad.fp,
     }
 
 
