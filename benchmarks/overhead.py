@@ -1,0 +1,116 @@
+"""What orchestration costs: the chain through Dagster over the same library calls made directly.
+
+    python benchmarks/overhead.py [--train 200] [--teacher-steps 60] [--student-steps 240]
+
+Both sides render, ingest, label, pack, train a teacher and two students, predict and score, on the same
+settings, each in a process of its own. The side of Dagster is the demo's: besides, it checks, draws pictures,
+logs to MLflow, registers the student and writes the report; all of that counts as its cost. That cost hardly
+depends on the number of steps, so it is printed in seconds, too. Processor time is steadier than wall time
+where the machine is shared.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(
+    train: Annotated[int, typer.Option(help="Frames to train on.")] = 200,
+    teacher_steps: Annotated[int, typer.Option(help="Steps of the teacher.")] = 60,
+    student_steps: Annotated[int, typer.Option(help="Steps of each student.")] = 240,
+    side: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:
+    """Time both sides and print their ratio."""
+    if side:
+        started = time.monotonic()
+        {"directly": directly, "through Dagster": through_dagster}[side]()
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        seconds = time.monotonic() - started, sum(usage.ru_utime + usage.ru_stime for usage in used)
+        Path("seconds.json").write_text(json.dumps(seconds))
+        return
+    settings = yaml.safe_load((ROOT / "lgad.yaml").read_text(encoding="utf-8"))
+    settings["datasets"] = {"synthetic": settings["datasets"]["synthetic"]}
+    settings["datasets"]["synthetic"]["world"] |= {"train": train, "val": 30, "test": 60}
+    settings["recipes"] = {"enet": settings["recipes"]["enet"]}
+    settings["recipes"]["enet"]["teacher"]["steps"] = teacher_steps
+    settings["recipes"]["enet"]["student"]["steps"] = student_steps
+    found = {}
+    for name in ("directly", "through Dagster"):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "lgad.yaml").write_text(yaml.safe_dump(settings))
+            (Path(folder) / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": folder}
+            environment |= {"LGAD_SETTINGS": f"{folder}/lgad.yaml", "LGAD_STATE": f"{folder}/state"}
+            environment.pop("MLFLOW_TRACKING_URI", None)
+            subprocess.run(
+                [sys.executable, __file__, "--side", name], cwd=folder, env=environment, check=True
+            )
+            found[name] = json.loads((Path(folder) / "seconds.json").read_text())
+        print(f"{name:16} {found[name][0]:7.1f} s wall {found[name][1]:7.1f} s of processor", flush=True)
+    for index, kind in enumerate(("wall", "processor")):
+        direct, dagster = found["directly"][index], found["through Dagster"][index]
+        print(f"{kind:16} {dagster / direct:7.2f} times, {dagster - direct:.1f} s more")
+
+
+def directly() -> None:
+    """The library calls alone."""
+    from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data import labels
+    from lgad_pipeline.data.ingestion import ingest
+    from lgad_pipeline.data.shards import ShardSet, pack
+    from lgad_pipeline.data.synthetic.write import write_dataset
+    from lgad_pipeline.evaluation.comparison import paired_difference
+    from lgad_pipeline.evaluation.culane import evaluate
+    from lgad_pipeline.inference.predictor import predict_split, write_predictor
+    from lgad_pipeline.settings import Settings, SyntheticDataset
+    from resources.project import STUDENTS, Project
+    from resources.trainer import Trainer
+
+    settings, place = (
+        Settings.from_environment(),
+        Project(file=os.environ["LGAD_SETTINGS"]).place("synthetic", "enet"),
+    )
+    entry, recipe, trainer = settings.dataset("synthetic"), settings.recipe("enet"), Trainer()
+    assert isinstance(entry, SyntheticDataset)
+    write_dataset(place.recordings, entry.world)
+    table = ingest(place.recordings, entry.frame_size, entry.kind).frames
+    tables.write_table(place.frames, table, tables.FRAMES_SCHEMA)
+    made = labels.lane_labels(table, entry.label_rows)
+    tables.write_table(place.lane_labels, made, labels.LABELS_SCHEMA)
+    pack(table, made, place.recordings, place.shards, entry.view, entry.lane_width)
+    packed = ShardSet.open(place.shards)
+    trainer.teacher(entry, recipe, place, lambda metrics, step: None)
+    scored = []
+    for student in STUDENTS:
+        teacher = place.teacher if student == "student_lgad" else None
+        trainer.student(entry, recipe, place, lambda metrics, step: None, teacher=teacher)
+        write_predictor(place.network(student), entry.view, recipe.decode)
+        for split in ("val", "test"):
+            found = place.predictions / student / split
+            predict_split(place.network(student), packed[split], found, device=trainer.torch_device)
+            lists = tables.by_scenario(packed[split].table)
+            scores = evaluate(place.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size)
+        scored.append(scores.frames)
+    paired_difference(scored[0], scored[1], 0.5)
+
+
+def through_dagster() -> None:
+    """The demo."""
+    import demo
+
+    demo.main(dataset="synthetic", recipe="enet", root="")
+
+
+if __name__ == "__main__":
+    typer.run(main)
