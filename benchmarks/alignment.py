@@ -32,7 +32,7 @@ from lgad_pipeline.training.schedule import build_optimizer, learning_rate
 from lgad_pipeline.training.tasks import StudentTask
 
 LAYERS = ("encoder.stage1", "encoder.stage2", "encoder.stage3", "decoder.stage4", "decoder.stage5")
-STEPS = (0.03, 0.1, 0.25, 0.5, 0.75)
+STEPS = (0.03, 0.1, 0.25, 0.5)
 Gradient = dict[str, torch.Tensor]
 
 

@@ -55,7 +55,8 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
     middle = [place * (len(variants) + 1) + (len(variants) - 1) / 2 for place in range(len(scenarios))]
     panels[0].set_yticks(middle, scenarios)
     panels[0].invert_yaxis()
-    panels[0].legend(fontsize="small", loc="best")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=4)
     for kind in ("png", "svg"):
         with atomic_path(output / f"forest.{kind}") as beside:
             figure.savefig(beside, format=kind, dpi=150)
