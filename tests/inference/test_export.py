@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from lgad_pipeline.inference.export import export_onnx, largest_difference
+from lgad_pipeline.inference.export import difference, export_onnx
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import save_network
@@ -26,5 +26,7 @@ def test_graph_says_what_torch_says_for_any_batch_and_another_network_does_not(t
     export_onnx(one, tmp_path / "student.onnx")
     for batch in (1, 3):
         images = np.random.default_rng(batch).integers(0, 256, (batch, 16, 32, 3), np.uint8)
-        assert largest_difference(one, tmp_path / "student.onnx", images) < 1e-5
-        assert largest_difference(other, tmp_path / "student.onnx", images) > 1e-3
+        same = difference(one, tmp_path / "student.onnx", images)
+        assert same.equal and same.largest < 1e-5
+        another = difference(other, tmp_path / "student.onnx", images)
+        assert not another.equal and another.largest > 1e-3
