@@ -36,6 +36,9 @@ ui: $(STAMP) ## Dagster's and MLflow's pages: make ui [PORT=3000] [MLFLOW_PORT=5
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
 
+test-nights: $(STAMP) ## Nights of a small project with real services: new frames, retraining, promotion; minutes
+	$(BIN)/pytest -m nights
+
 test-ui: $(STAMP) ## Walk through Dagster's and MLflow's pages in a browser (needs Debian's chromium)
 	$(BIN)/pytest tests_ui
 
@@ -48,4 +51,4 @@ lint: $(STAMP) ## Lint, check types and import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-.PHONY: help setup demo ui test test-ui tour lint
+.PHONY: help setup demo ui test test-nights test-ui tour lint

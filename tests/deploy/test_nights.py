@@ -26,6 +26,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.nights
 @pytest.mark.filterwarnings("ignore")
 def test_new_frames_retrain_what_is_stale(tmp_path, monkeypatch):
     write_frames(tmp_path / "drives", seed=1, train=8, val=4)
