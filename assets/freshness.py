@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -35,14 +35,21 @@ def code_version(*rooms: str) -> str:
 
 
 def made(
-    context: dg.AssetExecutionContext, project: Project, data_version: str, metadata: Mapping[str, Any]
+    context: dg.AssetExecutionContext,
+    project: Project,
+    data_version: str,
+    metadata: Mapping[str, Any],
+    checks: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
     """The result of an asset, with what it was made from, so that it need not be made again."""
     dataset, recipe = _parts(context.partition_key)
     tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(data_version), metadata=metadata, tags={INPUTS_TAG: tag}
+        data_version=dg.DataVersion(data_version),
+        metadata=metadata,
+        tags={INPUTS_TAG: tag},
+        check_results=checks,
     )
 
 

@@ -89,6 +89,9 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     )
 
 
+NOT_BELOW = "f1_is_not_below_the_champions"
+
+
 @dg.asset(
     group_name="registry",
     kinds={"mlflow"},
@@ -98,6 +101,15 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     pool=DEVICE,
     deps=[shards, student_lgad, lane_scores, onnx_graph],
     code_version=code_version("inference/predictor.py", "lanes/decode.py"),
+    check_specs=[
+        dg.AssetCheckSpec(
+            NOT_BELOW,
+            asset="registered_model",
+            description="Against the champion it was compared with, the new version loses nothing in total "
+            "F1 on validation frames, and in no scenario of the test frames more than "
+            "`promotion.scenario_tolerance`, beyond noise. Where it fails, the champion stays in use.",
+        )
+    ],
     description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an
 MLflow pyfunc that takes frames (uint8 arrays, JPEG or PNG bytes) and returns lanes in image pixels; weights
 as safetensors, nothing pickled, and the ONNX graph beside them.
@@ -180,6 +192,22 @@ def registered_model(
                 'lanes = model.predict([open("frame.jpg", "rb").read()])[0].lanes\n```'
             ),
         },
+        [not_below(str(context.partition_key), decision.verdict, decision.reason)],
+    )
+
+
+def not_below(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
+    """The check of a verdict; passes where there was no champion to compare with."""
+    lost = []
+    if verdict is not None:
+        lost = ["total"] if verdict.total.gain.high < 0 else []
+        lost += [change.name for change in verdict.scenarios if change.worse]
+    return dg.AssetCheckResult(
+        check_name=NOT_BELOW,
+        passed=not lost,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=reason,
+        metadata={"partition": partition, "worse in": lost, **judged(verdict)},
     )
 
 

@@ -134,6 +134,7 @@ def test_checks_have_run(chain):
         "predictions_cover_the_test_list",
         "export_equals_framework",
         "f1_above_chance",
+        "f1_is_not_below_the_champions",
     }
     for key in keys:
         record = chain.instance.get_latest_asset_check_evaluation_record(key)
