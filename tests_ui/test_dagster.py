@@ -66,7 +66,7 @@ def test_grid_shows_which_models_are_there(site: Site, page: Page, shoot: Shoot)
 
 def test_recipes_are_compared(site: Site, page: Page, shoot: Shoot):
     page.goto(f"{site.dagster}/assets/recipe_comparison")
-    expect(page.get_by_role("cell", name="distillation.weight")).to_be_visible()
+    expect(page.get_by_role("cell", name="distillation.weight", exact=True)).to_be_visible()
     open_value(page, "F1 and gain, 95 %")
     assert is_drawn(page.get_by_alt_text("recipes on synthetic"))
     shoot("comparison")
@@ -75,18 +75,23 @@ def test_recipes_are_compared(site: Site, page: Page, shoot: Shoot):
 def test_partition_is_materialized(site: Site, page: Page):
     page.goto(f"{site.dagster}/assets/recipe_comparison")
     page.get_by_role("button", name="Materialize").first.click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_text("All", exact=True).click()
-    dialog.get_by_label("Remove more-roads").or_(dialog.get_by_text("remove these partitions")).first.click()
-    dialog.get_by_role("button", name="Launch").click()
+    page.get_by_role("dialog").get_by_text("Select a partition").click()
+    page.get_by_role("menuitem", name="synthetic").click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Launch 1 run").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.goto(f"{site.dagster}/runs")
-    expect(page.get_by_text("Success").first).to_be_visible(timeout=180_000)
+    expect(page.get_by_text("recipe_comparison", exact=True).first).to_be_visible()
+    page.get_by_role("link", name="View", exact=True).first.click()
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=300_000)
 
 
 def test_schedule_can_be_turned_on(site: Site, page: Page, shoot: Shoot):
     page.goto(f"{site.dagster}/automation")
-    expect(page.get_by_text("Scheduled At").first).to_be_visible()
-    switch = page.locator("label[class*=Switch]").first
+    switches = page.locator("label[class*=Switch]")
+    expect(switches).to_have_count(5)  # of three sensors and two schedules, by name
+    expect(page.get_by_text("retrain_synthetic", exact=True)).to_be_visible()
+    switch = switches.last
     expect(switch.locator("input")).not_to_be_checked()
     switch.click()
     expect(switch.locator("input")).to_be_checked()

@@ -9,10 +9,10 @@ def enter(page: Page, site: Site) -> None:
     """Choose the pages for trainings, and close the panel of MLflow's assistant, which is open at first."""
     page.goto(f"{site.mlflow}/#/experiments")
     page.get_by_text("Model training", exact=True).click()
-    panel = page.get_by_text("MLflow Assistant", exact=True)
-    expect(panel).to_be_visible()
-    page.get_by_label("Close").last.click()
-    expect(panel).not_to_be_visible()
+    new_chat = page.get_by_role("button", name="New Chat")
+    expect(new_chat).to_be_visible()
+    page.get_by_role("button", name="Close", exact=True).last.click()
+    expect(new_chat).not_to_be_visible()
 
 
 def test_run_shows_metrics_and_pictures(site: Site, page: Page, shoot: Shoot):
@@ -32,6 +32,7 @@ def test_run_shows_metrics_and_pictures(site: Site, page: Page, shoot: Shoot):
 def test_registered_model_has_its_alias_and_card(site: Site, page: Page, shoot: Shoot):
     enter(page, site)
     page.get_by_text("Model registry", exact=True).click()
+    page.get_by_role("button", name="Try it now").click()  # of a greeting
     page.get_by_role("link", name="synthetic-enet", exact=True).click()
     expect(page.get_by_text("champion").first).to_be_visible()
     page.get_by_role("link", name="Version 1", exact=True).click()

@@ -77,7 +77,8 @@ def export_onnx(folder: Path, output: Path) -> None:
     try:
         with atomic_path(output) as beside, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is deprecated in the exporter itself
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            for name in ("torch.onnx", "onnx_ir"):
+                logging.getLogger(name).setLevel(logging.ERROR)
             torch.onnx.export(
                 _Graph(network).eval(),
                 (image,),
