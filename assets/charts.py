@@ -97,7 +97,7 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], 
         _legend(networks, name_width),
         f'<text class="strong" x="{points.left}" y="14">gain with LGAD, points of F1</text>',
         *scores.lines(top - 8, height - 22, "{:.2f}"),
-        *points.lines(top - 8, height - 22, "{:+.0f}"),
+        *points.lines(top - 8, height - 22, "{:+g}"),
         f'<line class="axis" x1="{points.place(0):.1f}" x2="{points.place(0):.1f}" y1="{top - 8}" '
         f'y2="{height - 22}" stroke-width="1.6"/>',
     ]

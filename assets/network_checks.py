@@ -124,14 +124,18 @@ def costs_what_the_plain_student_costs(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
     """Nothing of the teacher is left at inference."""
-    from lgad_pipeline.inference.sameness import differences
+    from lgad_pipeline.inference.sameness import differences, forward_seconds
 
     place = project.place(*parts_of(context))
     found = differences(place.student_alone, place.student_lgad)
+    alone, lgad = (1000 * seconds for seconds in forward_seconds(place.student_alone, place.student_lgad))
     return dg.AssetCheckResult(
         passed=not found,
         description="; ".join(found) or "Alike in all but the values of the weights.",
-        metadata={"partition": str(context.partition_key)},
+        metadata={
+            "partition": str(context.partition_key),
+            "milliseconds an image on the CPU": f"{lgad:.1f}, the plain one {alone:.1f}",
+        },
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,7 +205,7 @@ def against_champion(
         for split in ("val", "test")
     }
     frame = decode_image((place.recordings / str(sides["val"][0]["frame"].iloc[0])).read_bytes())
-    first, second = latencies(predictors, frame)
+    first, second = latencies([partial(predictor.predict, [frame]) for predictor in predictors])
     return judge(
         (sides["val"][0], sides["val"][1]), (sides["test"][0], sides["test"][1]), (first, second), rule
     )

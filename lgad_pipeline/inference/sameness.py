@@ -1,10 +1,12 @@
 """Proof that distillation costs nothing at inference: a distilled student is built as a plain one is."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from lgad_pipeline.inference.trial import latencies
 from lgad_pipeline.models.store import load_network
 
 
@@ -36,6 +38,20 @@ def differences(first: Path, second: Path) -> list[str]:
         if _graph(ours, planes) != _graph(theirs, planes):
             found.append("exported graphs differ")
     return found
+
+
+def forward_seconds(first: Path, second: Path) -> tuple[float, float]:
+    """How long both networks take for one image on the CPU, side by side: see `latencies`.
+
+    What they are built of decides, and `differences` compares that; this is what a clock says of it.
+    """
+    calls = []
+    for folder in (first, second):
+        network, spec = load_network(folder)
+        calls.append(partial(network.eval(), torch.zeros(1, spec.in_channels, *spec.image_size)))
+    with torch.inference_mode():
+        ours, theirs = latencies(calls)
+    return ours, theirs
 
 
 def _modules(network: nn.Module) -> set[str]:

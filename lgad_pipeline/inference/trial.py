@@ -61,18 +61,13 @@ def score_recordings(
     return [frame_table(scenarios, names, _counts(found, frame_size)) for found in pairs]
 
 
-def latencies(predictors: Sequence[LanePredictor], frame: np.ndarray) -> list[float]:
-    """Seconds a frame takes each network, one after the other and round about: the median of the rounds.
-
-    Args:
-        predictors: the networks.
-        frame: uint8 (H, W, 3) RGB.
-    """
-    seconds = np.empty((_ROUNDS, len(predictors)))
+def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds that each call takes, one after the other and round about: the median of the rounds."""
+    seconds = np.empty((_ROUNDS, len(calls)))
     for turn in range(-3, _ROUNDS):  # the first turns warm up
-        for index, predictor in enumerate(predictors):
+        for index, call in enumerate(calls):
             started = time.perf_counter()
-            predictor.predict([frame])
+            call()
             seconds[turn, index] = time.perf_counter() - started
     return np.median(seconds, axis=0).tolist()
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lgad_pipeline.inference.sameness import differences
+from lgad_pipeline.inference.sameness import differences, forward_seconds
 from lgad_pipeline.models.layers import LaneOutput
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
@@ -37,3 +37,10 @@ def test_what_inference_would_pay_for_is_found(tmp_path: Path) -> None:
     wide = TINY.model_copy(update={"slots": 6})
     found = differences(plain, saved(tmp_path / "wide", wide))
     assert [sentence.split()[0] for sentence in found] == ["settings", "tensors"]
+
+
+def test_both_networks_run_when_they_are_timed(tmp_path: Path) -> None:
+    wide = TINY.model_copy(update={"image_size": (16, 32)})
+    assert all(
+        seconds > 0 for seconds in forward_seconds(saved(tmp_path / "a", TINY), saved(tmp_path / "b", wide))
+    )
