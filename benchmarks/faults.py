@@ -1,6 +1,6 @@
 """SIGKILL during training: the step's process, the run's, the daemon, the code server, the tracking server.
 
-    python benchmarks/faults.py [--rounds 5] [--victims step,run,daemon,code,mlflow]
+    python -m benchmarks.faults [--rounds 5] [--victims step,run,daemon,code,mlflow]
 
 The services run as in production: code server, daemon and MLflow's server. A teacher is trained that needs
 more steps than there is time. Each round waits until metrics have arrived in MLflow, kills one process,
