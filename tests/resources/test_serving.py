@@ -98,7 +98,12 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     model = mlflow.pyfunc.load_model(MODEL)
     found = model.predict(frames)
     assert [len(frame.lanes) for frame in found] == [4, 4]
-    assert model.predict(frames[0]) == model.predict(frames[:1])  # in a batch of two, sums round otherwise
+    alone = model.predict(frames[:1])
+    assert model.predict(frames[0]) == alone
+    for one, of_two in zip(alone[0].lanes, found[0].lanes, strict=True):  # a batch of two rounds otherwise
+        assert one.slot == of_two.slot and one.existence == pytest.approx(of_two.existence, abs=1e-4)
+        assert one.confidence == pytest.approx(of_two.confidence, abs=1e-3)
+        np.testing.assert_allclose(one.points, of_two.points, atol=0.1)
     files = [cv2.imencode(".png", frame[..., ::-1])[1].tobytes() for frame in frames]
     assert model.predict(files) == found
     assert model.predict([base64.b64encode(data).decode() for data in files]) == found
