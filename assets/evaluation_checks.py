@@ -59,7 +59,7 @@ def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) ->
         description=f"F1 {f1:.3f} against {chance:.3f} without looking.",
         metadata={
             "partition": str(context.partition_key),
-            "F1 student with LGAD": f1,
-            "F1 by chance": chance,
+            "F1 student with LGAD": round(f1, 4),
+            "F1 by chance": round(chance, 4),
         },
     )

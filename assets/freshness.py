@@ -47,7 +47,9 @@ def made(
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(data_version),
-        metadata=metadata,
+        metadata={
+            key: round(value, 4) if isinstance(value, float) else value for key, value in metadata.items()
+        },
         tags={INPUTS_TAG: tag},
         check_results=checks,
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lgad_pipeline.distillation.config import MimickingPath
 
 
+_PAGE = 760  # pixels; as wide as the column of an asset's page on a laptop
+
+
 def spread(count: int, wanted: int) -> list[int]:
     """Up to `wanted` indices, evenly spread over `count`."""
     return (
@@ -62,8 +65,8 @@ def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.nd
         heat += [sample.image, *(draw_attention(sample.image, attention[layer]) for layer in layers)]
         heat_captions += ["frame", *layers]
     return {
-        "overlays": contact_sheet(overlays, 2, captions),
-        "attention": contact_sheet(heat, 1 + len(layers), heat_captions, width=360),
+        "overlays": contact_sheet(overlays, 2, captions, width=_PAGE // 2),
+        "attention": contact_sheet(heat, 1 + len(layers), heat_captions, width=_PAGE // (1 + len(layers))),
     }
 
 

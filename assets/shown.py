@@ -30,7 +30,7 @@ def markdown_table(rows: Sequence[Mapping[Any, Any]]) -> str:
     numbers = [isinstance(rows[0][name], int | float) for name in names]
     lines = [
         _line(names),
-        _line("---:" if number else "---" for number in numbers),
+        "|" + "|".join("---:" if number else "---" for number in numbers) + "|",
         *(_line(_cell(row[name]) for name in names) for row in rows),
     ]
     return "\n".join(lines)
@@ -76,7 +76,8 @@ def page(url: str | None) -> dg.MetadataValue:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    # MLflow's pages leave no space between columns.
+    return "| " + " | ".join(f"{cell}\u2003" for cell in cells) + " |"
 
 
 def _cell(value: Any) -> str:

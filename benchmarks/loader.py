@@ -116,7 +116,7 @@ def waiting(split: ShardSplit, workers: int, steps: int) -> None:
     """Print which share of an ENet training step is spent waiting for its batch."""
     network = build(NetworkSpec(name="enet", image_size=IMAGE_SIZE))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    task = StudentTask(TrainingConfig(steps=steps))
+    task = StudentTask(TrainingConfig())
 
     def finish(batch: Batch, number: int) -> Batch:
         return augment(batch, AugmentationConfig(), batch_generator(0, number))

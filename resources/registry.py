@@ -4,6 +4,7 @@ import datetime
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -253,7 +254,13 @@ def _log_model(
     import mlflow
 
     status = tracking.client.get_run(run_id).info.status
-    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as scratch:
+    with (
+        warnings.catch_warnings(),
+        mlflow.start_run(run_id=run_id),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        # A frame is an array or bytes: Any is meant, and `predict` checks what it is given.
+        warnings.filterwarnings("ignore", ".*type hint", UserWarning)
         logged = mlflow.pyfunc.log_model(
             name="student",
             python_model=str(_CODE),

@@ -19,6 +19,7 @@ PICTURES = ROOT / "docs" / "pictures" / "tour"
 RECIPES = ("enet", "enet-strong")
 PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 SIZE = ViewportSize(width=1440, height=900)
+WIDE = ViewportSize(width=2200, height=1200)
 
 Shoot = Callable[[str], None]
 
