@@ -59,7 +59,7 @@ def test_training_page_shows_its_curve_and_attention(site: Site, page: Page, sho
 
 def test_grid_shows_which_models_are_there(site: Site, page: Page, shoot: Shoot):
     page.goto(f"{site.dagster}/assets/lane_scores?view=partitions&partition={PARTITION}")
-    for name in ("more-roads", "enet-strong"):
+    for name in ("more-roads", "enet-weak"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     expect(page.get_by_text("Missing (2)")).to_be_visible()
     expect(page.get_by_text("F1 student alone").first).to_be_visible()
