@@ -255,12 +255,10 @@ def _log_model(
 
     status = tracking.client.get_run(run_id).info.status
     with (
-        warnings.catch_warnings(),
+        _no_advice_on_types(),
         mlflow.start_run(run_id=run_id),
         tempfile.TemporaryDirectory() as scratch,
     ):
-        # A frame is an array or bytes: Any is meant, and `predict` checks what it is given.
-        warnings.filterwarnings("ignore", ".*type hint", UserWarning)
         logged = mlflow.pyfunc.log_model(
             name="student",
             python_model=str(_CODE),
@@ -271,6 +269,19 @@ def _log_model(
         )
     tracking.client.set_terminated(run_id, status=status)
     return logged.model_uri, str(logged.model_id)
+
+
+@contextmanager
+def _no_advice_on_types() -> Iterator[None]:
+    """Keep MLflow from asking for other type hints: a frame is an array or bytes, and `predict` checks it.
+
+    MLflow sets filters of its own, so what is said is collected.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        yield
+    for warning in said:
+        if "type hint" not in str(warning.message):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
