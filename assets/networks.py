@@ -13,7 +13,7 @@ from assets.data import OWNERS, shards
 from assets.freshness import code_version, inputs_digest, made, tag_run
 from assets.partitions import GRID, parts_of
 from lgad_pipeline.errors import LgadError
-from resources.processes import exclusive, orphaned
+from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Place, Project
 from resources.tracking import MlflowTracking, noted_run
@@ -172,7 +172,9 @@ def _trained(
         show = task.metrics(steps)
 
         def log(metrics: dict[str, float], step: int) -> None:
-            if orphaned():  # the run was given up: the next one goes on from the checkpoint
+            if orphaned() or has_ended(
+                context.instance, context.run_id
+            ):  # the next goes on from the checkpoint
                 raise dg.DagsterExecutionInterruptedError
             run.log(metrics, step)
             show(metrics, step)

@@ -30,7 +30,7 @@ def markdown_table(rows: Sequence[Mapping[Any, Any]]) -> str:
     numbers = [isinstance(rows[0][name], int | float) for name in names]
     lines = [
         _line(names),
-        "|" + "|".join("---:" if number else "---" for number in numbers) + "|",
+        _line("---:" if number else "---" for number in numbers),
         *(_line(_cell(row[name]) for name in names) for row in rows),
     ]
     return "\n".join(lines)
@@ -76,8 +76,7 @@ def page(url: str | None) -> dg.MetadataValue:
 
 
 def _line(cells: Iterable[str]) -> str:
-    # MLflow's pages leave no space between columns.
-    return "| " + " | ".join(f"{cell}\u2003" for cell in cells) + " |"
+    return "| " + " | ".join(cells) + " |"
 
 
 def _cell(value: Any) -> str:

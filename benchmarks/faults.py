@@ -23,6 +23,7 @@ from typing import Annotated
 
 import dagster as dg
 import typer
+from dagster._core.errors import DagsterUserCodeProcessError
 
 from assets.sensors import worker_of
 from benchmarks.services import Services, recipe, wait, write_frames, write_settings
@@ -53,8 +54,8 @@ def main(
                 for number in range(1, rounds + 1):
                     seconds = one_round(services, instance, victim)
                     print(f"{victim:8} {number}: went on after {seconds:.0f} s, nothing lost", flush=True)
-            cancel(instance)
-            print("cancelled: the slot of the device is free")
+            cancel(instance, folder)
+            print("cancelled: the training has stopped, the slot of the device is free")
 
 
 def one_round(services: Services, instance: dg.DagsterInstance, victim: str) -> float:
@@ -119,11 +120,17 @@ def look(folder: Path, instance: dg.DagsterInstance, known: dict[int, float]) ->
     )
 
 
-def cancel(instance: dg.DagsterInstance) -> None:
-    """Cancel the training, and see that the slot becomes free."""
+def cancel(instance: dg.DagsterInstance, folder: Path) -> None:
+    """Cancel the training, and see that it stops and that the slot becomes free."""
     for run in unfinished(instance):
-        instance.run_launcher.terminate(run.run_id)
+        try:
+            instance.run_launcher.terminate(run.run_id)
+        except (
+            DagsterUserCodeProcessError
+        ):  # the code server that launched it was killed: what the UI calls force
+            instance.report_run_canceled(run)
     wait(lambda: not unfinished(instance), "the run does not stop", patience=300)
+    wait(lambda: stands_still(folder), "the training of a cancelled run goes on", patience=120)
     wait(
         lambda: not instance.event_log_storage.get_concurrency_info("device").active_slot_count,
         "the slot of a cancelled run is not free",
@@ -144,6 +151,13 @@ def unfinished(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 def metrics(folder: Path) -> dict[int, float]:
     """The teacher's loss by step, as MLflow's database has it."""
     return dict(query(folder, f"SELECT step, value {_TEACHERS_LOSS}"))
+
+
+def stands_still(folder: Path) -> bool:
+    """Whether no metric arrives for ten seconds."""
+    before = len(metrics(folder))
+    time.sleep(10)
+    return len(metrics(folder)) == before
 
 
 def query(folder: Path, sql: str) -> list[tuple]:

@@ -7,6 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 @contextmanager
@@ -22,6 +26,15 @@ def orphaned() -> bool:
     """Whether the process that started this one for a step of a run has died, and nobody listens any more."""
     parent = multiprocessing.parent_process()
     return parent is not None and not parent.is_alive()
+
+
+def has_ended(instance: "dg.DagsterInstance", run_id: str) -> bool:
+    """Whether a run is over in Dagster's eyes, while a process still works on it.
+
+    So it is with a run that was cancelled by force, because the code server that had launched it is gone.
+    """
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.is_finished
 
 
 def alive(pid: int, seen: float) -> bool:

@@ -5,11 +5,15 @@ import sys
 import time
 from pathlib import Path
 
-from resources.processes import alive, exclusive, orphaned
+import dagster as dg
+
+from resources.processes import alive, exclusive, has_ended, orphaned
 
 HOLD = """
 import sys, time
 from pathlib import Path
+
+import dagster as dg
 from resources.processes import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
@@ -41,6 +45,11 @@ def test_folder_of_a_killed_process_is_free(tmp_path):
             pass
 
 
+@dg.job
+def job() -> None:
+    """A job without work."""
+
+
 def grandchild(pipe) -> None:
     while not orphaned():
         time.sleep(0.05)
@@ -61,3 +70,11 @@ def test_step_notices_that_its_run_was_killed():
     assert ours.recv() == "started"
     process.kill()
     assert ours.poll(60) and ours.recv() == "nobody listens"
+
+
+def test_run_that_was_cancelled_by_force_has_ended(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        assert not has_ended(instance, run.run_id)
+        instance.report_run_canceled(run)
+        assert has_ended(instance, run.run_id)
