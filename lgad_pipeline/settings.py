@@ -336,13 +336,13 @@ def _sentence(file: str, details: Any) -> str:
         kinds = details["ctx"]["expected_tags"]
         return f"{file}: {key}.kind is {details['ctx']['tag']!r}; the kinds are {kinds}."
     reason = details["msg"].removeprefix("Value error, ")
-    return f"{file}: {key} is {_shown(details['input'])}: {reason[:1].lower()}{reason[1:]}."
+    return f"{file}: {key}{_shown(details['input'])}: {reason[:1].lower()}{reason[1:]}."
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    return reprlib.repr(str(value) if isinstance(value, Path) else value)
+    if isinstance(value, Mapping):  # its keys do not agree; the reason names them
+        return ""
+    return " is " + reprlib.repr(str(value) if isinstance(value, Path) else value)
 
 
 def _kind(dataset: type[BaseModel]) -> str:

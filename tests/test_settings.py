@@ -116,7 +116,7 @@ def test_each_mistake_is_one_sentence_with_key_and_remedy(tmp_path: Path, text: 
 
 def test_a_size_off_the_stride_is_refused(tmp_path: Path) -> None:
     text = "datasets: {synthetic: {kind: synthetic, image_size: [81, 256]}}" + RECIPES
-    sentence = "datasets.synthetic is a mapping: image_size [81, 256] must be multiples of 8"
+    sentence = "datasets.synthetic: image_size [81, 256] must be multiples of 8"
     assert sentence in message(tmp_path, text)
 
 
