@@ -120,7 +120,7 @@ class ShardSet:
         """
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, RecursionError) as error:
             raise LgadError(f"{folder / INDEX} is missing or damaged; pack the shards again.") from error
         height_width = {name: tuple(index["view"][name]) for name in ("frame_size", "image_size")}
         view = View(**height_width, crop_top=index["view"]["crop_top"])

@@ -99,7 +99,7 @@ def _part_names(index: bytes, place: str) -> list[str]:
         names = [part["file"] for parts in splits.values() for part in parts]
         if all(_PART.fullmatch(name) for name in names):
             return names
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise LgadError(f"{place} is no index of shards; delete it and materialize the shards again.")
 

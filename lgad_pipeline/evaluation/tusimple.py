@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import write_text
-from lgad_pipeline.lanes.files import LaneFileError, SetAside, lane_file, read_bytes, read_lanes
+from lgad_pipeline.lanes.files import FARTHEST, LaneFileError, SetAside, lane_file, read_bytes, read_lanes
 
 _PIXELS = 20.0  # a point is right within so many px across the lane
 _MATCHED = 0.85  # accuracy from which a lane is found
@@ -136,7 +135,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if line.strip():
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):  # brackets can be nested too deeply
                 entry = {}
             yield number, entry if isinstance(entry, dict) else {}
 
@@ -151,12 +150,12 @@ def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str | None:
         return "`raw_file` is not a text; name the frame"
     rows = entry["lanes"] if isinstance(entry["lanes"], list) else [None]
     if not all(_numbers(row) for row in (*rows, entry.get("h_samples", []))):
-        return "`lanes` and `h_samples` must be lists of finite numbers; correct them"
+        return "`lanes` and `h_samples` must be lists of numbers of at most a million; correct them"
     return None
 
 
 def _numbers(row: object) -> bool:
-    return isinstance(row, list) and all(isinstance(x, int | float) and isfinite(x) for x in row)
+    return isinstance(row, list) and all(isinstance(x, int | float) and abs(x) <= FARTHEST for x in row)
 
 
 def _prediction_fault(

@@ -79,7 +79,7 @@ class LanePredictor:
                 name: tuple(v) if isinstance(v, list) else v for name, v in content["view"].items()
             }
             return cls(network, View(**sizes), DecodeConfig(**content["decode"]), device)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise LgadError(
                 f"{folder / PREDICTOR} is missing or damaged; write it with write_predictor."
             ) from error
