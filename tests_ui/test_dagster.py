@@ -30,6 +30,8 @@ def test_graph_shows_every_asset_in_its_group(site: Site, page: Page, shoot: Sho
     expect(page.get_by_text("evaluation").first).to_be_visible()
     page.keyboard.press("Alt+e")  # expand all groups
     expect(page.locator("svg").get_by_text("recordings", exact=True)).to_be_visible()
+    page.reload()  # fits the graph to the window
+    expect(page.locator("svg").get_by_text("recordings", exact=True)).to_be_visible()
     shoot("assets")
     for group, names in assets_by_group().items():
         page.goto(f"{site.dagster}/locations/lgad/asset-groups/{group}")

@@ -140,6 +140,8 @@ BOMB = (
         (BOMB, "declares a document type"),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd">', "declares a document type"),
         ("<", "is no XML"),
+        ('<?xml version="1.0" encoding="utf-9"?>', "is no XML"),
+        ('<?xml version="1.0" encoding="big5"?>', "is no XML"),
     ],
 )
 def test_hostile_xml_is_refused(tmp_path, before, words):
