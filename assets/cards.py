@@ -6,7 +6,6 @@ from assets.scores import Comparison, ScoreInterval
 from assets.shown import markdown_table
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe
 
-_SPACE = "&emsp;"  # MLflow's pages leave none between columns
 _UNSTATED = (
     "not stated (`licence:` of the data set in lgad.yaml). CULane and TuSimple are published for research "
     "use, which binds models trained on them, too."
@@ -61,7 +60,13 @@ lanes as points (x, y) in the frame's pixels, with slot, existence and confidenc
 **Scores** CULane's F1 at IoU 0.5 on test frames, with bootstrap intervals over frames. Distillation gained
 {100 * (comparison.total.gain or 0):+.1f} points, 95 % within {100 * low:+.1f} and {100 * high:+.1f}.
 
-{markdown_table(rows).replace(" |", _SPACE + "|")}
+{_spaced(markdown_table(rows))}
 
 ![Lanes found on test frames](get-artifact?path=lanes.png&run_uuid={run_id})
 """
+
+
+def _spaced(table: str) -> str:
+    """A markdown table with space between its columns, of which MLflow's pages leave none."""
+    head, rule, *rows = table.split("\n")
+    return "\n".join([head.replace(" |", "&emsp;|"), rule, *(row.replace(" |", "&emsp;|") for row in rows)])

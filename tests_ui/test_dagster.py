@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 import definitions
-from tests_ui.conftest import WIDE, Shoot, Site, is_drawn
+from tests_ui.conftest import LARGE, Shoot, Site, is_drawn
 
 PARTITION = "synthetic|enet"
 
@@ -24,7 +24,7 @@ def open_value(page: Page, key: str) -> None:
 
 
 def test_graph_shows_every_asset_in_its_group(site: Site, page: Page, shoot: Shoot):
-    page.set_viewport_size(WIDE)  # the graph is drawn to fit
+    page.set_viewport_size(LARGE)  # the graph is drawn to fit
     page.goto(f"{site.dagster}/asset-groups")
     page.get_by_text("Hide navigation").click()
     expect(page.get_by_text("evaluation").first).to_be_visible()
