@@ -53,12 +53,12 @@ TINY = {
     "teacher": QUICK,
     "student": QUICK,
 }
-LOOKS = "log_every: 5, validate_every: 50"
+LOOKS = "batch_size: 8, log_every: 10, validate_every: 100"
 TOUR = {
-    "image_size": "[80, 256]",
+    "image_size": "[64, 176]",
     "frames": "train: 240, val: 60, test: 270",
-    "teacher": f"steps: 100, ema_decay: 0.95, {LOOKS}, optimizer: {{learning_rate: 0.01, warmup_steps: 20}}",
-    "student": f"steps: 300, {LOOKS}, optimizer: {{learning_rate: 0.005, warmup_steps: 50}}",
+    "teacher": f"steps: 300, ema_decay: 0.95, {LOOKS}, optimizer: {{learning_rate: 0.01, warmup_steps: 30}}",
+    "student": f"steps: 600, {LOOKS}",
 }
 
 
