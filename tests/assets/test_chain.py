@@ -165,7 +165,7 @@ def test_registered_model_finds_lanes_in_a_jpeg(chain):
     client = chain.client()
     assert aliased(client, "champion") == "1"
     version = client.get_model_version_by_alias("synthetic-enet", "challenger")
-    assert "first" in version.tags["decision"] and "| total |" in (version.description or "")
+    assert "first" in version.tags["decision"] and "| total&emsp;|" in (version.description or "")
     model = mlflow.pyfunc.load_model("models:/synthetic-enet@champion")
     frame = next(chain.place.recordings.rglob("*.jpg")).read_bytes()
     found = model.predict([frame, frame])
