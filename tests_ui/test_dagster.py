@@ -92,10 +92,12 @@ def test_partition_is_materialized(site: Site, page: Page):
 
 def test_schedule_can_be_turned_on(site: Site, page: Page, shoot: Shoot):
     page.goto(f"{site.dagster}/automation")
-    named = page.get_by_text("retrain_synthetic", exact=True)
-    row = page.locator("div").filter(has=named).filter(has=page.locator("label[class*=Switch]")).last
-    switch = row.locator("label[class*=Switch]")  # of that row, wherever rows that come later put it
+    row = page.locator("[class*=ListItem_listItem]").filter(
+        has=page.get_by_text("retrain_synthetic", exact=True)
+    )
+    switch = row.locator("label[class*=Switch]")
     expect(page.locator("label[class*=Switch]")).to_have_count(5)  # of three sensors and two schedules
+    expect(switch.locator("input")).to_be_enabled()  # off and locked until its state is known
     expect(switch.locator("input")).not_to_be_checked()
     switch.click()
     expect(switch.locator("input")).to_be_checked()
