@@ -6,7 +6,6 @@ The label files lie in the root with `clips/`, or in `train_set/` and `test_set/
 """
 
 import json
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, f
 from lgad_pipeline.data.frames import SPLITS
 from lgad_pipeline.data.reading import numbered_lines
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import are_coordinates
 
 _VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
 _FOLDERS = ("", "train_set", "test_set")
@@ -50,7 +50,7 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
     rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
     if not isinstance(rows, list) or not isinstance(xs_of_lanes, list):
         raise AnnotationError("has not both of the lists `lanes` and `h_samples`; correct it")
-    if not all(map(_numbers, (rows, *xs_of_lanes))):
+    if not all(map(are_coordinates, (rows, *xs_of_lanes))):
         raise AnnotationError("`lanes` and `h_samples` are not lists of finite numbers; correct them")
     if any(len(xs) != len(rows) for xs in xs_of_lanes):
         raise AnnotationError("a lane has not one x for each of `h_samples`; correct it")
@@ -90,10 +90,3 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise AnnotationError("is no JSON object; write one with `raw_file`, `lanes`, `h_samples`")
     return content
-
-
-def _numbers(values: Any) -> bool:
-    """Whether it is a list of numbers, none too large for a coordinate."""
-    return isinstance(values, list) and all(
-        isinstance(value, int | float) and abs(value) < 1e6 and isfinite(value) for value in values
-    )

@@ -10,7 +10,14 @@ import numpy as np
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import write_text
-from lgad_pipeline.lanes.files import FARTHEST, LaneFileError, SetAside, lane_file, read_bytes, read_lanes
+from lgad_pipeline.lanes.files import (
+    LaneFileError,
+    SetAside,
+    are_coordinates,
+    lane_file,
+    read_bytes,
+    read_lanes,
+)
 
 _PIXELS = 20.0  # a point is right within so many px across the lane
 _MATCHED = 0.85  # accuracy from which a lane is found
@@ -149,13 +156,9 @@ def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str | None:
     if not isinstance(entry["raw_file"], str):
         return "`raw_file` is not a text; name the frame"
     rows = entry["lanes"] if isinstance(entry["lanes"], list) else [None]
-    if not all(_numbers(row) for row in (*rows, entry.get("h_samples", []))):
-        return "`lanes` and `h_samples` must be lists of numbers of at most a million; correct them"
+    if not all(are_coordinates(row) for row in (*rows, entry.get("h_samples", []))):
+        return "`lanes` and `h_samples` must be lists of numbers below a million; correct them"
     return None
-
-
-def _numbers(row: object) -> bool:
-    return isinstance(row, list) and all(isinstance(x, int | float) and abs(x) <= FARTHEST for x in row)
 
 
 def _prediction_fault(
@@ -164,7 +167,7 @@ def _prediction_fault(
     fault = _fault(entry, ("raw_file", "lanes", "run_time"))
     if fault:
         return fault
-    if not _numbers([entry["run_time"]]):
+    if not are_coordinates([entry["run_time"]]):
         return "`run_time` is not a number; give milliseconds"
     name = entry["raw_file"]
     if name not in annotated:

@@ -102,6 +102,13 @@ def _is_number(word: bytes) -> bool:
     return b"_" not in word
 
 
+def are_coordinates(values: object) -> bool:
+    """Whether a value out of JSON is a list of numbers, each nearer than `FARTHEST`; NaN is not."""
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and abs(value) < FARTHEST for value in values
+    )
+
+
 def read_lanes(path: Path, set_aside: list[SetAside] | None = None) -> list[np.ndarray]:
     """Lanes of the lane file `path`; see `parse_lanes`.
 
