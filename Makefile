@@ -42,7 +42,7 @@ test-nights: $(STAMP) ## Nights of a small project with real services: new frame
 test-ui: $(STAMP) ## Walk through Dagster's and MLflow's pages in a browser (needs Debian's chromium)
 	$(BIN)/pytest tests_ui
 
-tour: $(STAMP) ## Take the pictures of docs/tour.md again; a quarter of an hour the first time
+tour: $(STAMP) ## Take the pictures of docs/tour.md again; about twenty minutes the first time
 	$(BIN)/pytest tests_ui --tour .lgad/tour
 
 lint: $(STAMP) ## Lint, check types and import contracts

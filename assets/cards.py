@@ -68,5 +68,5 @@ lanes as points (x, y) in the frame's pixels, with slot, existence and confidenc
 
 def _spaced(table: str) -> str:
     """A markdown table with space between its columns, of which MLflow's pages leave none."""
-    head, rule, *rows = table.split("\n")
-    return "\n".join([head.replace(" |", "&emsp;|"), rule, *(row.replace(" |", "&emsp;|") for row in rows)])
+    lines = table.split("\n")
+    return "\n".join(line if "---" in line else line.replace(" |", "&emsp;|") for line in lines)

@@ -29,10 +29,10 @@ from assets.sensors import worker_of
 from benchmarks.services import Services, recipe, wait, write_frames, write_settings
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 _TEACHERS_LOSS = (
     "FROM metrics JOIN runs USING (run_uuid) WHERE key = 'train/loss' AND runs.name LIKE 'teacher%'"
 )
-UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 
 
 def main(
@@ -125,9 +125,8 @@ def cancel(instance: dg.DagsterInstance, folder: Path) -> None:
     for run in unfinished(instance):
         try:
             instance.run_launcher.terminate(run.run_id)
-        except (
-            DagsterUserCodeProcessError
-        ):  # the code server that launched it was killed: what the UI calls force
+        except DagsterUserCodeProcessError:
+            # The code server that launched it was killed: what the UI calls force.
             instance.report_run_canceled(run)
     wait(lambda: not unfinished(instance), "the run does not stop", patience=300)
     wait(lambda: stands_still(folder), "the training of a cancelled run goes on", patience=120)

@@ -3,7 +3,7 @@
     python benchmarks/overhead.py [--student-steps 400]
 
 Both sides render, ingest, label, pack, train a teacher and two students, predict and score, on the demo's
-settings, each in a process of its own: twice the demo's ten minutes. The side of Dagster is the demo:
+settings, each in a process of its own: twice the demo's time. The side of Dagster is the demo:
 besides, it checks, draws pictures, logs to MLflow, registers the student and writes the report; all of that
 counts as its cost. That cost hardly depends on the number of steps, so it is printed in seconds, too.
 Processor time is steadier than wall time where the machine is shared.

@@ -12,8 +12,6 @@ from resources.processes import alive, exclusive, has_ended, orphaned
 HOLD = """
 import sys, time
 from pathlib import Path
-
-import dagster as dg
 from resources.processes import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)

@@ -31,7 +31,7 @@ def read(source: Path, set_aside: list[SetAside]) -> Iterator[Imported]:
     reader = _Reader(source, set_aside)
     try:
         reader.parser.Parse(data, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter of encodings it does not know
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an unknown encoding
         raise LgadError(f"{source / _FILE} is no XML ({error}); export it again.") from error
     yield from reader.found
 
