@@ -1,15 +1,18 @@
-"""`lgad ...`: the method without the orchestra."""
+"""`lgad ...`: every step at the command line, without Dagster or MLflow."""
 
+import io
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
 
+from lgad_pipeline.console import fail
 from lgad_pipeline.data.commands import import_data, unpack_archives
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation import commands as geometry
 from lgad_pipeline.inference.commands import export, predict
 from lgad_pipeline.study.commands import gain
@@ -19,10 +22,26 @@ if TYPE_CHECKING:
     from lgad_pipeline.settings import FolderDataset
 
 app = typer.Typer(
-    help="Lane geometry, evaluation, inference and studies.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lgad {version('lgad-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Lane geometry, evaluation, inference and studies."""
+
+
 app.command("import")(import_data)
 app.command("unpack")(unpack_archives)
 
@@ -109,9 +128,14 @@ app.command("export-tusimple")(geometry.export_tusimple)
 
 
 def main() -> None:
-    """Run the command line; a mistake that the user can mend is one sentence and exit code 2."""
+    """Run the command line; what the user can correct is one sentence and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         app()
     except LgadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(error)
+    except OSError as error:
+        fail(os_fault(error))
+    sys.exit(1)

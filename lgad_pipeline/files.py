@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import os_fault
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -29,16 +29,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-    except PermissionError as error:
-        raise LgadError(
-            f"{path} cannot be written ({error.strerror}); give write permission or choose another folder."
-        ) from error
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _UNWRITABLE:
             raise
-        raise LgadError(
-            f"{path} cannot be written ({os.strerror(error.errno)}); make room or choose another folder."
-        ) from error
+        raise os_fault(error, path, "written") from error
 
 
 def remove_left_overs(parts: Iterable[Path]) -> None:
