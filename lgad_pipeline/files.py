@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock
+
 from lgad_pipeline.errors import os_fault
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -33,6 +35,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if error.errno not in _UNWRITABLE:
             raise
         raise os_fault(error, path, "written") from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder (its file `.lock`) among processes and threads; wait for whoever holds it.
+
+    The thread that holds it may take it again. The file `.lock` must never be deleted: two processes that
+    lock different files of one name would not see one another.
+
+    Raises:
+        LgadError: the folder cannot be written.
+    """
+    lock = FileLock(folder / ".lock", is_singleton=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise LgadError(
+            f"{folder} cannot be written ({error.strerror}); give write permission or set LGAD_STATE."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_left_overs(parts: Iterable[Path]) -> None:

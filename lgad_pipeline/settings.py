@@ -217,11 +217,15 @@ class Settings(_Entry):
         datasets: by name; the name is part of paths, partitions and models.
         recipes: by name.
         notify: who is told when a run fails.
+        owner: name that this project's shards and registered models carry in a store or on an MLflow server
+            that others use too. Checkouts of one project that share them need the same name; without one,
+            each state folder has a random name of its own.
     """
 
     datasets: dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]]
     recipes: dict[Name, Recipe] = Field(min_length=1)
     notify: NotifyConfig | None = None
+    owner: Name | None = None
     promotion: PromotionConfig = PromotionConfig()
 
     @classmethod

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 from pydantic import Field
 
+from lgad_pipeline.files import locked, write_text
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
 
 STUDENTS = ("student_alone", "student_lgad")
@@ -148,6 +150,14 @@ class Project(dg.ConfigurableResource):
         root = entry.root if isinstance(entry, FolderDataset) else rendered
         return Place(self.state, root, dataset, recipe, entry.lane_files, entry.shards)
 
+    @property
+    def owner(self) -> str:
+        """Name of this project in stores and registries that it shares with others.
+
+        It is `owner` in lgad.yaml; without that, a random name, kept in the state folder.
+        """
+        return self.settings.owner or _kept_name(self.state / "owner")
+
     def promotion_lock(self, model: str) -> Path:
         """Folder that is held while it is decided which version of a registered model is in use."""
         return self.state / "locks" / model
@@ -159,3 +169,12 @@ class Project(dg.ConfigurableResource):
             self.recipe(recipe).model_dump_json() if recipe else ""
         )
         return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _kept_name(path: Path) -> str:
+    """The name in a file, which gets a random name on first use."""
+    if not path.is_file():
+        with locked(path.parent):
+            if not path.is_file():
+                write_text(path, uuid4().hex + "\n")
+    return path.read_text(encoding="utf-8").strip()
