@@ -52,9 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise LgadError(
-            f"{folder} cannot be written ({error.strerror}); give write permission or set LGAD_STATE."
-        ) from error
+        raise os_fault(error, folder) from error
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 from resources.project import Project
 
-TRAINING = "{steps: 8, batch_size: 4}"
+TRAINING = "{steps: 200}"
 SETTINGS = f"""recipes:
   enet:
     network: {{name: enet}}
