@@ -105,7 +105,7 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
     """Captioned test frames, uint8 RGB at full size: annotated lanes thin and white, found ones coloured."""
     import cv2
 
-    from lgad_pipeline.data.images import decode_image
+    from lgad_pipeline.data.images import read_image
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.overlays import draw_lanes
     from lgad_pipeline.inference.predictor import LanePredictor
@@ -116,7 +116,7 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
     pictures = []
     for index in by_scenario(table["scenario"].tolist(), wanted):
         frame, scenario = table["frame"][index], table["scenario"][index]
-        image = decode_image((place.recordings / frame).read_bytes())
+        image = read_image((place.recordings / frame).read_bytes())
         found = predictor.predict([image])[0]
         drawn = draw_lanes(image, found)
         annotated = read_lanes(lane_file(place.annotations, frame))

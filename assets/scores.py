@@ -191,7 +191,7 @@ def against_champion(
     Both are scored now, on the frames of today.
     """
     from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data.images import decode_image
+    from lgad_pipeline.data.images import read_image
     from lgad_pipeline.evaluation.promotion import judge
     from lgad_pipeline.inference.predictor import LanePredictor
     from lgad_pipeline.inference.trial import latencies, score_recordings
@@ -204,7 +204,7 @@ def against_champion(
         )
         for split in ("val", "test")
     }
-    frame = decode_image((place.recordings / str(sides["val"][0]["frame"].iloc[0])).read_bytes())
+    frame = read_image((place.recordings / str(sides["val"][0]["frame"].iloc[0])).read_bytes())
     first, second = latencies([partial(predictor.predict, [frame]) for predictor in predictors])
     return judge(
         (sides["val"][0], sides["val"][1]), (sides["test"][0], sides["test"][1]), (first, second), rule

@@ -17,7 +17,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
-from lgad_pipeline.data.images import ImageError, decode_image, image_size
+from lgad_pipeline.data.images import ImageError, image_size, read_image
 from lgad_pipeline.inference.predictor import Lane, LanePredictor
 
 LARGEST_FILE = 32 * 2**20
@@ -128,7 +128,7 @@ def _decoded(data: bytes, number: int) -> np.ndarray:
         raise BadFrame(f"Frame {number} has {len(data) / 2**20:.0f} MB; {LARGEST_FILE >> 20} MB are allowed.")
     try:
         _check_size(*image_size(data), number)
-        return decode_image(data)
+        return read_image(data)
     except ImageError as error:
         raise BadFrame(f"Frame {number} {str(error).partition(';')[0]}.") from None
 

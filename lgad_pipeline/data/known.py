@@ -10,7 +10,7 @@ import pyarrow as pa
 from lgad_pipeline.data.entries import Entry
 from lgad_pipeline.data.frames import FRAMES_SCHEMA
 
-_FORMAT = "1"  # raise it when the same files give other rows, so that old rows are made anew
+_FORMAT = "2"  # raise it when the same files give other rows, so that old rows are made anew
 
 
 class Changes(NamedTuple):

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.data.frames import described
-from lgad_pipeline.data.images import ImageError, decode_image, image_size
+from lgad_pipeline.data.images import ImageError, image_size, read_image
 from lgad_pipeline.data.labels import slot_lanes_of
 from lgad_pipeline.data.parallel import ordered_map
 from lgad_pipeline.data.reading import frame_limit, read_inside
@@ -34,7 +34,7 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 
-_FORMAT = 2  # raise it when the same inputs give other shards, so that old parts are made anew
+_FORMAT = 3  # raise it when the same inputs give other shards, so that old parts are made anew
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
             return row.frame, None, "has changed since it was ingested; ingest the data set again"
         if image_size(data) != packing.view.frame_size:
             raise ImageError("is not of the declared size; correct frame_size in lgad.yaml")
-        image = packing.view.image(decode_image(data))
+        image = packing.view.image(read_image(data))
     except FileNotFoundError:
         return row.frame, None, "has gone since it was ingested; restore it or ingest the data set again"
     except LgadError as error:
@@ -182,6 +182,6 @@ def open_part(path: Path, rows: int) -> pa.RecordBatch:
     return batch
 
 
-def read_image(batch: pa.RecordBatch, column: str, row: int, flags: int) -> np.ndarray | None:
+def packed_image(batch: pa.RecordBatch, column: str, row: int, flags: int) -> np.ndarray | None:
     """Decode an image of a part straight from the mapped file; None when it is damaged."""
     return cv2.imdecode(np.frombuffer(batch.column(column)[row].as_buffer(), np.uint8), flags)

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import resolve_inside
@@ -27,22 +27,40 @@ def read_inside(root: Path, relative: str, limit: int) -> bytes:
         LgadError: it lies outside `root`, is not a regular file, is larger than `limit`, or cannot be read.
             The sentence leaves the file's name to the caller.
     """
-    path = _followed(root, relative)
     try:
-        # Without O_NONBLOCK a named pipe would keep the reader waiting for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise LgadError("is not a regular file; put the file itself there")
-            if status.st_size > limit:
-                raise LgadError(
-                    f"has {status.st_size} bytes, more than the {limit} of a sound one; restore the file"
-                )
-            return stream.read(limit)
+        return read_regular(_followed(root, relative), limit)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise LgadError(f"cannot be read ({error.strerror}); check the file and its permissions") from error
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Bytes of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        LgadError: it is not a regular file, or is larger. The sentence leaves the file's name to the caller.
+    """
+    with open_regular(path) as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > limit:
+            raise LgadError(f"has {size} bytes, more than the {limit} of a sound one; restore the file")
+        return stream.read(limit)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: it cannot be read.
+        LgadError: it is not a regular file. The sentence leaves the file's name to the caller.
+    """
+    # Without O_NONBLOCK a named pipe would keep the reader waiting for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LgadError("is not a regular file; put the file itself there")
+    return os.fdopen(descriptor, "rb")
 
 
 def list_inside(root: Path, name: str) -> Path:

@@ -20,8 +20,8 @@ from lgad_pipeline.data.parts import (
     Packing,
     is_whole,
     open_part,
+    packed_image,
     part_fingerprint,
-    read_image,
     read_notes,
     write_part,
 )
@@ -77,8 +77,8 @@ class ShardSplit:
         part = int(np.searchsorted(self._ends, index, side="right"))
         batch = self._batches[part]
         row = index - int(self._ends[part]) + batch.num_rows
-        image = read_image(batch, "image", row, cv2.IMREAD_COLOR_RGB)
-        label = read_image(batch, "label", row, cv2.IMREAD_UNCHANGED)
+        image = packed_image(batch, "image", row, cv2.IMREAD_COLOR_RGB)
+        label = packed_image(batch, "label", row, cv2.IMREAD_UNCHANGED)
         if image is None or label is None:
             raise LgadError(f"{self._paths[part]} is damaged at row {row}; pack the shards again to mend it.")
         existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)

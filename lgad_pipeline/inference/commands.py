@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from lgad_pipeline.data.images import IMAGE_SUFFIXES, decode_image, image_size
+from lgad_pipeline.data.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path
 from lgad_pipeline.lanes.files import lane_file, read_bytes, read_list, resolve_inside, write_lanes
@@ -95,8 +95,7 @@ def _predict_batch(
     for name in names:
         try:
             data = read_bytes(resolve_inside(root, name))
-            image_size(data)  # refuses what is cut off; the decoder would fill the rest with grey
-            image = decode_image(data)
+            image = read_image(data)
             predictor.view.check(image)
         except LgadError as error:
             faults.append(f"{name}: {error}")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.data.frames import lanes_of
-from lgad_pipeline.data.images import decode_image
+from lgad_pipeline.data.images import read_image
 from lgad_pipeline.data.ingestion import Ingestion
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.reading import frame_limit, read_inside
@@ -114,7 +114,7 @@ def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
 def _picture(root: Path, name: str, frame_size: tuple[int, int]) -> np.ndarray:
     """The frame, or grey where there is none to show."""
     try:
-        picture = decode_image(read_inside(root, name, frame_limit(frame_size)))
+        picture = read_image(read_inside(root, name, frame_limit(frame_size)))
     except (FileNotFoundError, LgadError):
         picture = None
     if picture is None or picture.shape[:2] != frame_size:

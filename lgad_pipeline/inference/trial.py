@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.data import frames as tables
-from lgad_pipeline.data.images import decode_image
+from lgad_pipeline.data.images import read_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import true_positives
 from lgad_pipeline.evaluation.promotion import IOU, frame_table
@@ -46,7 +46,7 @@ def score_recordings(
     rows = zip(frames["frame"], frames["scenario"], frames["lanes"], strict=True)
     for done, (frame, scenario, lanes) in enumerate(rows, 1):
         try:
-            picture = decode_image(read_bytes(resolve_inside(root, frame)))
+            picture = read_image(read_bytes(resolve_inside(root, frame)))
         except LgadError:
             continue  # packing has set it aside and said so
         names.append(frame)

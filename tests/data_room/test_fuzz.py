@@ -25,7 +25,7 @@ from lgad_pipeline.data.archives import unpack
 from lgad_pipeline.data.duplicates import picture_hash
 from lgad_pipeline.data.entries import Entry, Kind
 from lgad_pipeline.data.frames import SPLITS, set_aside_table
-from lgad_pipeline.data.images import decode_image, decode_small, image_size
+from lgad_pipeline.data.images import image_size, read_image, read_small
 from lgad_pipeline.data.importing import cvat, labelme
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
@@ -245,8 +245,8 @@ def check_tusimple_metric(data: bytes, folder: Path) -> None:
 def check_image(data: bytes, folder: Path) -> None:
     height, width = image_size(data)
     if height * width <= 1 << 20:  # ingestion compares the size with the declared one before it decodes
-        assert decode_image(data).ndim == 3
-        hashed = picture_hash(decode_small(data))
+        assert read_image(data).ndim == 3
+        hashed = picture_hash(read_small(data))
         assert hashed is None or len(hashed) == 64
 
 

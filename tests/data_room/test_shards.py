@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline.data.images import decode_image
+from lgad_pipeline.data.images import read_image
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.shards import ShardSet, pack
@@ -48,7 +48,7 @@ def test_samples_are_the_frames_and_labels_at_training_size(data, tmp_path):
             sample = shards[split][index]
             assert sample.frame == row.frame
             assert sample.scenario == (row.scenario if isinstance(row.scenario, str) else None)
-            image = VIEW.image(decode_image((root / row.frame).read_bytes()))
+            image = VIEW.image(read_image((root / row.frame).read_bytes()))
             assert sample.image.dtype == np.uint8
             assert np.abs(sample.image.astype(int) - image).mean() < 4  # JPEG at quality 95
             lanes = slot_lanes_of(label)

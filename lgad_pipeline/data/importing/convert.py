@@ -13,7 +13,7 @@ import numpy as np
 
 from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.frames import SPLITS
-from lgad_pipeline.data.images import image_size
+from lgad_pipeline.data.images import whole_image_size
 from lgad_pipeline.data.importing import cvat, labelme
 from lgad_pipeline.data.importing.points import Imported
 from lgad_pipeline.data.reading import read_inside
@@ -89,7 +89,7 @@ def convert(
         try:
             if found.image in kept:
                 raise LgadError("is annotated twice, the first time counts; take one annotation out")
-            sizes[image_size(read_inside(source, found.image, _IMAGE_LIMIT))] += 1
+            sizes[whole_image_size(read_inside(source, found.image, _IMAGE_LIMIT))] += 1
         except FileNotFoundError:
             set_aside.append((found.image, None, "is annotated but missing; put the image there"))
             continue
