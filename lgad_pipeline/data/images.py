@@ -66,8 +66,7 @@ class _Header(NamedTuple):
     @property
     def displayed(self) -> tuple[int, int]:
         """(H, W) after the turn, pixels."""
-        size = self.height, self.width
-        return size[::-1] if self.orientation in _SIDES_SWAPPED else size
+        return (self.width, self.height) if self.orientation in _SIDES_SWAPPED else (self.height, self.width)
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
