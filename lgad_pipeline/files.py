@@ -1,4 +1,4 @@
-"""Files that are either the old or the new, never half."""
+"""Atomic writes: a file holds its old or its new content, also after a power cut."""
 
 import errno
 import os
@@ -14,20 +14,30 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it takes the place of `path`, else it is removed.
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path next to `path`; on success it replaces `path`, otherwise it is removed.
 
     The name carries the process id, so that two processes may write the same file at once: the last one wins.
 
+    Args:
+        path: File to write.
+        durable: Flush the file to the disk before the replacement, and the folder after it, so that a power
+            cut leaves the old or the new content. This costs some milliseconds a file; False suits the many
+            files (one a frame) that a command writes again when asked.
+
     Raises:
-        LgadError: the folder cannot be written to, or there is no room left.
+        LgadError: the folder cannot be written to, or the disk is full.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield beside
+            if durable:
+                _flush(beside)
             beside.replace(path)
+            if durable and os.name == "posix":  # elsewhere a folder cannot be opened
+                _flush(path.parent)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
@@ -70,7 +80,18 @@ def remove_left_overs(parts: Iterable[Path]) -> None:
                 part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text to `path` in one step."""
-    with atomic_path(path) as beside:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
+    """Write UTF-8 text to `path` in one step; see `atomic_path`."""
+    with atomic_path(path, durable) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)

@@ -154,7 +154,7 @@ def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, output: Path) 
         return "leads out of the folder by a link that lies there"
     try:
         if not _is_there(output, str(path), content):
-            with atomic_path(target) as beside:
+            with atomic_path(target, durable=False) as beside:
                 beside.write_bytes(content)
     except OSError as error:
         if error.errno not in _CLASHES:

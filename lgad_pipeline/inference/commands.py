@@ -106,6 +106,6 @@ def _predict_batch(
         path = lane_file(output, name)
         write_lanes(path, [lane.points for lane in lanes])
         if pictures:
-            with atomic_path(path.with_suffix("").with_suffix(".lanes.jpg")) as beside:
+            with atomic_path(path.with_suffix("").with_suffix(".lanes.jpg"), durable=False) as beside:
                 drawn = cv2.imencode(".jpg", draw_lanes(image, lanes)[..., ::-1])[1]
                 beside.write_bytes(drawn.tobytes())

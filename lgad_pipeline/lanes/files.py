@@ -140,7 +140,7 @@ def write_lanes(path: Path, lanes: Sequence[np.ndarray]) -> None:
     Numbers are the shortest that give the same single-precision value when read again.
     """
     lines = ["".join(f"{value!s} " for value in _shortest(lane)) + "\n" for lane in lanes]
-    write_text(path, "".join(lines))
+    write_text(path, "".join(lines), durable=False)
 
 
 def _shortest(lane: np.ndarray) -> list[str]:

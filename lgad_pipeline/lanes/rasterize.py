@@ -109,7 +109,7 @@ def _rasterize_files(
     slots = assign_frames([lanes or [] for lanes in files], frame_size)
     pictures = encode_pngs(label_changes(slots, frame_size, lane_width), len(frames), frame_size)
     for frame, picture in zip(frames, pictures, strict=True):
-        with atomic_path(resolve_inside(output, _png(frame))) as beside:
+        with atomic_path(resolve_inside(output, _png(frame)), durable=False) as beside:
             beside.write_bytes(picture)
     existence = [None if lanes is None else one.existence for lanes, one in zip(files, slots, strict=True)]
     return existence, set_aside

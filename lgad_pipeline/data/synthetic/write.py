@@ -70,7 +70,7 @@ def _write_frame(task: _Task) -> None:
     write_lanes(lane_file(task.root, task.frame), scene.lanes)
     quality = int(np.random.default_rng([task.seed, task.index, 1]).integers(70, 94))
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    with atomic_path(path) as beside:
+    with atomic_path(path, durable=False) as beside:
         beside.write_bytes(jpeg.tobytes())
 
 
