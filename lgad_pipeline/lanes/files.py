@@ -193,6 +193,6 @@ def resolve_inside(root: Path, relative: str) -> Path:
 
 
 def lane_file(root: Path, frame: str) -> Path:
-    """The lane file of `frame` below `root`: its last ending replaced by `.lines.txt`."""
+    """The lane file of `frame` below `root`: its last ending, if it has one, replaced by `.lines.txt`."""
     stem, dot, ending = frame.rpartition(".")
-    return resolve_inside(root, f"{stem if dot else ending}.lines.txt")
+    return resolve_inside(root, f"{stem if dot and '/' not in ending else frame}.lines.txt")

@@ -1,0 +1,159 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lgad_pipeline.lanes.files import LaneFileError, lane_file
+from lgad_pipeline.lanes.frame_list import ListedFrame, read_frame_list
+
+FRAMES = ["d/0.jpg", "d/1.jpg", "d/2.jpg"]
+
+
+@pytest.fixture
+def read(tmp_path):
+    """A function that writes a list's content and reads it, relative to a root beside it."""
+
+    def read(content: str | bytes):
+        path = tmp_path / "list.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_frame_list(path, tmp_path / "root")
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"d/0.jpg\nd/1.jpg\nd/2.jpg\n",
+        b"d/0.jpg\nd/1.jpg\nd/2.jpg",
+        b"/d/0.jpg\r\n//d/1.jpg\r\n./d/2.jpg\r\n",
+        b"\xef\xbb\xbfd/0.jpg\r\nd/1.jpg\r\nd/2.jpg\r\n",
+        b"d/0.jpg\rd/1.jpg\rd/2.jpg\r",
+        b"d/0.jpg\rd/1.jpg\r\nd/2.jpg\n",
+        b"d\\0.jpg\r\n\\d\\1.jpg\r\nd/2.jpg\r\n",
+        b"d/0.jpg\t\r\n\r\n   /d/1.jpg  \r\n\n//d/2.jpg",
+        b"d/0.jpg,d/0.png,1,1,1,1\nd/1.jpg;d/1.png;1;1;1;1\nd/2.jpg, 3.5, night\n",
+        b'"d/0.jpg"\n"d/1.jpg","d/1.png",1,1,0,0\n"d/2.jpg" 7\n',
+        *(
+            "\n".join(FRAMES).encode(encoding)
+            for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-8-sig")
+        ),
+        b"\xfe\xff" + "\r\n".join(FRAMES).encode("utf-16-be"),
+    ],
+)
+def test_a_list_is_read_whatever_program_wrote_it(read, content):
+    found = read(content)
+    assert found.frames == FRAMES
+    assert not found.rejected and not found.repeated
+
+
+def test_columns_behind_the_frame(read):
+    lines = [
+        "/d/0.jpg /l/d/0.png 0 1 1 0",
+        "/d/1.jpg /l/d/1.png 0 1 1 1 1 0",
+        "/d/2.jpg /l/d/2.png",
+        "/d/3.jpg 1 0 1 0",
+        "/d/4.jpg /l/d/4.png 0 1 1 2",
+        "/d/5.jpg 0.93 sunny",
+        "/day one/6.jpg /laneseg_label_w16/day one/6.png 1 1 1 1",
+        "/d/7.png\t/l/d/7.png\t0\t0\t0\t0",
+        "d\\8.JPG l\\8.PNG 0 0 1 1",
+    ]
+    assert read("\n".join(lines)).entries == [
+        ListedFrame("d/0.jpg", 1, (0, 1, 1, 0), "l/d/0.png"),
+        ListedFrame("d/1.jpg", 2, (0, 1, 1, 1, 1, 0), "l/d/1.png"),
+        ListedFrame("d/2.jpg", 3, None, "l/d/2.png"),
+        ListedFrame("d/3.jpg", 4, (1, 0, 1, 0), None),
+        ListedFrame("d/4.jpg", 5, None, "l/d/4.png"),
+        ListedFrame("d/5.jpg", 6, None, None),
+        ListedFrame("day one/6.jpg", 7, (1, 1, 1, 1), "laneseg_label_w16/day one/6.png"),
+        ListedFrame("d/7.png", 8, (0, 0, 0, 0), "l/d/7.png"),
+        ListedFrame("d/8.JPG", 9, (0, 0, 1, 1), "l/8.PNG"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "day one/0.jpg",
+        "Été #3/a b  c.png",
+        "行车 记录/0.jpeg",
+        "a,b;c/0.jpg",
+        "a.mp4/0.1 (2).jpg",
+        "\u3000x/0.jpg",
+    ],
+)
+def test_names_with_spaces_and_of_any_script(read, name):
+    assert read(f"{name}\n{name[:-4]}1.jpg 0 1 1 0").frames[0] == name.strip()
+
+
+def test_two_image_names_in_a_line_are_one_frame_if_there_is_such_a_file(read, tmp_path):
+    lines = "d/a.jpg copy.jpg\nd/b.jpg d/c.jpg\nday.png x/e.jpg\nd/a.jpg\n"
+    assert read(lines).frames == ["d/a.jpg", "d/b.jpg", "day.png"]
+    for name in ("d/a.jpg copy.jpg", "d/a.jpg", "day.png x/e.lines.txt"):
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).touch()
+    assert read(lines).frames == ["d/a.jpg copy.jpg", "d/b.jpg", "day.png x/e.jpg", "d/a.jpg"]
+
+
+def test_frames_named_without_ending_or_by_their_lane_file(read, tmp_path):
+    assert read("drive.MP4/0\nd/1.lines.txt\nd/2 0 1 1 0").frames == ["drive.MP4/0", "d/1", "d/2"]
+    assert lane_file(tmp_path, "drive.MP4/0") == tmp_path / "drive.MP4/0.lines.txt"
+
+
+def test_absolute_paths_below_the_root_are_made_relative(read, tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    assert read(f"{tmp_path}/root/d/0.jpg\n/d/1.jpg").frames == ["d/0.jpg", "d/1.jpg"]
+    path = tmp_path / "list.txt"
+    path.write_text(f"{tmp_path}/link/d/0.jpg\n{tmp_path}/root/d/1.jpg\n")
+    assert read_frame_list(path, tmp_path / "link").frames == ["d/0.jpg", "d/1.jpg"]
+
+
+def test_repeated_frames_count_once_and_are_reported(read):
+    found = read("d/0.jpg\nd/1.jpg\n/d/1.jpg 0 0 0 0\nd\\1.jpg\n")
+    assert found.frames == ["d/0.jpg", "d/1.jpg"]
+    assert found.repeated == 2
+    assert [(line.line, line.reason) for line in found.repeats] == [
+        (3, "repeats d/1.jpg of line 2; take one of the two lines out"),
+        (4, "repeats d/1.jpg of line 2; take one of the two lines out"),
+    ]
+
+
+def test_lines_that_name_no_frame_below_the_root_are_rejected_with_the_reason(read):
+    found = read(
+        b"../a.jpg\nd/../../a.jpg\na\0.jpg\n\x1b[31m.jpg\n\xff.jpg\nC:\\x\\a.jpg\n"
+        + b"n" * 5000
+        + b"\n/\nok.jpg\n"
+    )
+    assert found.frames == ["ok.jpg"]
+    assert [(line.line, line.reason) for line in found.rejected] == [
+        (1, "'../a.jpg' leads out of the data root; name a frame below it"),
+        (2, "'d/../../a.jpg' leads out of the data root; name a frame below it"),
+        (3, "'a\\x00.jpg' holds control characters; write the path as plain text"),
+        (4, "'\\x1b[31m.jpg' holds control characters; write the path as plain text"),
+        (5, "is not UTF-8; rename the frame and write the list as UTF-8"),
+        (6, "'C:\\\\x\\\\a.jpg' is a path of a Windows drive; write it relative to the data root"),
+        (7, "is longer than 4096 bytes; write one frame path a line"),
+        (8, "'/' names no file; name a frame below the data root"),
+    ]
+
+
+def test_an_empty_list_is_allowed_and_a_missing_one_is_an_error(read, tmp_path):
+    for content in (b"", b"\n\r\n  \n", b"\xef\xbb\xbf", b"\xff\xfe"):
+        assert read(content).entries == []
+    with pytest.raises(LaneFileError, match="cannot be read"):
+        read_frame_list(tmp_path / "gone.txt", tmp_path)
+    with pytest.raises(LaneFileError, match="no whole UTF-16 text"):
+        read(b"\xff\xfea")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=80).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_bytes_give_frames_below_the_root(tmp_path_factory, content):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "any.txt").write_bytes(content)
+    try:
+        found = read_frame_list(folder / "any.txt", folder)
+    except LaneFileError:
+        return
+    for frame in found.frames:
+        assert frame and not frame.startswith("/") and ".." not in frame.split("/") and "\0" not in frame
