@@ -9,13 +9,15 @@ import numpy as np
 from pydantic import Field
 
 from assets import shown
-from assets.freshness import code_version, look_at, made
+from assets.freshness import look_at, made
 from assets.partitions import DATASETS
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.settings import SyntheticDataset
 from resources.progress import ProgressLog
 from resources.project import Project
 
 OWNERS = ["team:perception"]
+LABELS_CODE = code_fingerprint("lgad_pipeline.data.labels:lane_labels")
 
 
 class FramesConfig(dg.Config):
@@ -33,7 +35,7 @@ class FramesConfig(dg.Config):
     kinds={"image"},
     owners=OWNERS,
     partitions_def=DATASETS,
-    code_version=code_version("data/synthetic"),
+    code_version=code_fingerprint("lgad_pipeline.data.synthetic.write:write_dataset"),
     description="""Camera frames and their annotated lanes on disk, in CULane's own layout: JPEG frames, a
 `.lines.txt` beside each (one lane a line, `x y x y ...`), and `list/`.
 
@@ -72,19 +74,7 @@ def recordings(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[recordings],
-    code_version=code_version(
-        "data/ingestion.py",
-        "data/bdd100k.py",
-        "data/culane.py",
-        "data/entries.py",
-        "data/llamas.py",
-        "data/markings.py",
-        "data/reading.py",
-        "data/tusimple.py",
-        "data/duplicates.py",
-        "data/frames.py",
-        "lanes/files.py",
-    ),
+    code_version=code_fingerprint("lgad_pipeline.data.ingestion:ingest"),
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
 with a bad lane file) or that shows a test frame's picture again is set aside with file, line and reason, and
@@ -159,7 +149,7 @@ def frames(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[frames],
-    code_version=code_version("data/labels.py", "lanes/slots.py", "lanes/fit.py", "lanes/spline.py"),
+    code_version=LABELS_CODE,
     description="""Every frame's lanes in their slots (1 far left, 2 left, 3 right, 4 far right), as the label
 tool of [CULane](https://arxiv.org/abs/1712.06080) assigns them: natural cubic spline, order by the crossing
 with the bottom row, double lines merged, at most two on either side; x on rows every 10 px, and an existence
@@ -193,7 +183,7 @@ def lane_labels(
     return made(
         context,
         project,
-        code_version("data/labels.py", "lanes/slots.py", "lanes/fit.py") + tables.dataset_fingerprint(table),
+        LABELS_CODE + tables.dataset_fingerprint(table),
         {
             "table": dg.MetadataValue.path(place.lane_labels),
             "dagster/row_count": len(made_labels),
@@ -216,14 +206,7 @@ def lane_labels(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[recordings, frames, lane_labels],
-    code_version=code_version(
-        "data/shards.py",
-        "data/parts.py",
-        "data/images.py",
-        "data/labels.py",
-        "lanes/raster.py",
-        "lanes/view.py",
-    ),
+    code_version=code_fingerprint("lgad_pipeline.data.shards:pack"),
     description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for
 random access, and copied to the store that lgad.yaml names, if any. Label maps are drawn from the lane
 labels at frame size and reduced by nearest pixel, centre to centre.""",

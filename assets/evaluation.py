@@ -9,12 +9,13 @@ from assets import shown
 from assets.automation import AFTER_DATA, DEVICE
 from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
-from assets.freshness import code_version, made
+from assets.freshness import made
 from assets.networks import student_alone, student_lgad
 from assets.partitions import GRID, parts_of
 from assets.report_page import scenario_bars
 from assets.scores import compare, score_student, scores_digest, write_scores
 from assets.tusimple_scores import tusimple_scores
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.settings import TusimpleDataset
 from resources.progress import ProgressLog
 from resources.project import STUDENTS, Project
@@ -22,7 +23,7 @@ from resources.tracking import MlflowTracking
 from resources.trainer import Trainer
 
 SPLITS = ("val", "test")
-PREDICTION_CODE = code_version("inference/predictor.py", "lanes/decode.py", "lanes/files.py")
+PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.predictor:predict_split")
 
 
 class PredictionsConfig(dg.Config):
@@ -105,7 +106,9 @@ def predictions(
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
-    code_version=code_version("evaluation", "lanes/spline.py"),
+    code_version=code_fingerprint(
+        "lgad_pipeline.evaluation.culane:evaluate", "lgad_pipeline.evaluation.comparison:paired_difference"
+    ),
     description="""F1 of both students, as [CULane](https://arxiv.org/abs/1712.06080) defines it, per scenario
 and in total, and what distillation adds.
 

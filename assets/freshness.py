@@ -3,14 +3,12 @@
 import contextlib
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
-import lgad_pipeline
 from assets.partitions import GRID, grid_key
 from resources.project import Project
 from resources.provenance import git_commit
@@ -20,18 +18,6 @@ if TYPE_CHECKING:
 
 INPUTS_TAG = "lgad/inputs"
 DATA_VERSION_TAG = "dagster/data_version"
-_LIBRARY = Path(lgad_pipeline.__file__).parent
-
-
-@cache
-def code_version(*rooms: str) -> str:
-    """A fingerprint of the library's code in these rooms and files; Dagster compares it too."""
-    digest = blake2b(digest_size=6)
-    for room in rooms:
-        path = _LIBRARY / room
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            digest.update(file.relative_to(_LIBRARY).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 def made(

@@ -8,9 +8,9 @@ from pydantic import Field
 from assets import shown
 from assets.automation import DEVICE, TRY_AGAIN
 from assets.data import OWNERS, shards
-from assets.freshness import code_version, made
-from assets.networks import TRAINING_CODE
+from assets.freshness import made
 from assets.partitions import GRID, parts_of
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.project import Project
 from resources.trainer import Trainer
 
@@ -35,7 +35,7 @@ class GainConfig(dg.Config):
     pool=DEVICE,
     retry_policy=TRY_AGAIN,
     deps=[shards],
-    code_version=f"{TRAINING_CODE} {code_version('study', 'evaluation', 'inference/predictor.py')}",
+    code_version=code_fingerprint("lgad_pipeline.study.run:distillation_gain"),
     description="""The gain in F1 of each method over the student alone, mean over pairs that share initial
 weights, batches, augmentation and dropout, per scenario and in total. Its 95 % interval is a bootstrap over
 seeds and test frames.

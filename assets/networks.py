@@ -10,8 +10,9 @@ from assets import shown
 from assets.automation import AFTER_DATA, DEVICE, TRY_AGAIN
 from assets.charts import NAMES, curves
 from assets.data import OWNERS, shards
-from assets.freshness import code_version, inputs_digest, made, tag_run
+from assets.freshness import inputs_digest, made, tag_run
 from assets.partitions import GRID, parts_of
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
@@ -22,7 +23,9 @@ from resources.trainer import Log, Trainer
 if TYPE_CHECKING:
     from lgad_pipeline.training.run import TrainingResult
 
-TRAINING_CODE = code_version("models", "distillation", "training", "data/loader.py", "data/augmentation.py")
+TRAINING_CODE = code_fingerprint(
+    "lgad_pipeline.training.run:train_teacher", "lgad_pipeline.training.run:train_student"
+)
 
 
 @dg.asset(

@@ -12,9 +12,10 @@ from assets.automation import AFTER_SCORES
 from assets.charts import Estimate, interval_chart
 from assets.data import OWNERS
 from assets.evaluation import lane_scores
-from assets.freshness import code_version, made
+from assets.freshness import made
 from assets.partitions import DATASETS
 from assets.scores import IOU, Comparison, compare, frame_counts, scores_digest
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.project import STUDENTS, Project
 from resources.tracking import MlflowTracking
@@ -46,7 +47,7 @@ class RecipeScores:
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[lane_scores],
-    code_version=code_version("evaluation"),
+    code_version=code_fingerprint("assets.recipes:compare_recipes"),
     automation_condition=AFTER_SCORES,
     description="""All recipes of a data set that have scores, side by side: a backfill over the grid is an
 ablation, and this is its page.

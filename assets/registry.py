@@ -11,10 +11,11 @@ from assets.automation import AFTER_DATA, DEVICE
 from assets.cards import model_card
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
-from assets.freshness import code_version, made
+from assets.freshness import made
 from assets.networks import student_lgad
 from assets.partitions import GRID, parts_of
 from assets.scores import against_champion, compare, f1_intervals, verdict_table
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[student_lgad],
-    code_version=code_version("inference/export.py"),
+    code_version=code_fingerprint("lgad_pipeline.inference.export:export_onnx"),
     description="""The student with LGAD as an ONNX graph, for runtimes without torch. Input `image`: uint8
 (B, 3, h, w) RGB at the network's size, not normalized. Outputs `probabilities`: float32 (B, slots, h, w), and
 `existence`: float32 (B, slots).""",
@@ -100,7 +101,7 @@ NOT_BELOW = "f1_is_not_below_the_champions"
     automation_condition=AFTER_DATA,
     pool=DEVICE,
     deps=[shards, student_lgad, lane_scores, onnx_graph],
-    code_version=code_version("inference/predictor.py", "lanes/decode.py"),
+    code_version=code_fingerprint("lgad_pipeline.inference.predictor:LanePredictor"),
     check_specs=[
         dg.AssetCheckSpec(
             NOT_BELOW,

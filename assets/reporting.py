@@ -12,13 +12,14 @@ from assets.automation import AFTER_DATA
 from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
-from assets.freshness import code_version, latest, made
+from assets.freshness import latest, made
 from assets.networks import student_alone, student_lgad, teacher
 from assets.partitions import GRID, parts_of
 from assets.registry import registered_model
 from assets.report_page import AttentionRow, Picture, Report, render
 from assets.scores import compare
 from lgad_pipeline import files
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.progress import ProgressLog
 from resources.project import STUDENTS, Place, Project
 from resources.provenance import git_commit
@@ -50,7 +51,7 @@ class ReportConfig(dg.Config):
         lane_scores,
         registered_model,
     ],
-    code_version=code_version("inference"),
+    code_version=code_fingerprint("assets.reporting:gather", "assets.report_page:render"),
     description="""One self-contained HTML file: scores per scenario of both students, test frames with
 annotated and found lanes, attention of teacher and students side by side, loss curves, data facts, the
 registered version, and what it takes to make it again.""",

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
-import lgad_pipeline
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
@@ -34,8 +34,6 @@ Device = Literal["auto", "cpu", "cuda"]
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.parquet"
-# What decides the weights beside the settings and the data, relative to the package.
-_CODE = ("models", "distillation", "training")
 _GEOMETRY = ("flip", "rotation", "scale", "shift_x", "shift_y", "min_lane_pixels")
 
 
@@ -160,7 +158,7 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
         **job.description,
         "shards": shards.fingerprint,
         "pretrained": file_digest(job.pretrained) if job.pretrained else "",
-        "code": _code_fingerprint(),
+        "code": code_fingerprint(f"{__name__}:train_teacher", f"{__name__}:train_student"),
     }
     fingerprint = _digest(json.dumps(description, sort_keys=True).encode())
     if (output / TRAINING).is_file() and fingerprint_of(output) == fingerprint:
@@ -222,13 +220,6 @@ def _geometry(augmentation: AugmentationConfig) -> AugmentationConfig:
     """Leave out what changes the image alone: a teacher does not see it."""
     light = {name: 0.0 for name in AugmentationConfig.model_fields if name not in _GEOMETRY}
     return augmentation.model_copy(update=light)
-
-
-def _code_fingerprint() -> str:
-    root = Path(lgad_pipeline.__file__).parent
-    files = [file for part in _CODE for file in (root / part).glob("**/*.py")]
-    files += [root / "data" / "loader.py", root / "data" / "augmentation.py"]
-    return _digest(b"".join(file.read_bytes() for file in sorted(files)))
 
 
 def _digest(content: bytes) -> str:

@@ -1,7 +1,7 @@
 import os
 import time
 
-from assets.freshness import code_version, look_at
+from assets.freshness import look_at
 
 
 def test_look_sees_what_changes(tmp_path):
@@ -20,8 +20,3 @@ def test_copy_with_old_dates_is_new(tmp_path):
     os.utime(tmp_path / os.fsdecode(b"\xff.txt"), (0, 0))
     os.utime(tmp_path, (0, 0))
     assert time.time() - look_at(tmp_path).changed < 5
-
-
-def test_code_version_names_what_it_is_asked_for():
-    assert code_version("lanes") == code_version("lanes") != code_version("models")
-    assert code_version("lanes/view.py") != code_version("lanes")

@@ -1,0 +1,326 @@
+"""Tokens of a top-level definition: what decides its behaviour, without names and places.
+
+Part of `code_fingerprint`, which says what counts.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class Reference(NamedTuple):
+    """A definition of the project: module and name; an empty name is the module itself."""
+
+    module: str
+    name: str
+
+
+class Attribute(NamedTuple):
+    """An attribute name that only plain classes of the project define."""
+
+    name: str
+
+
+Token = str | Reference | Attribute
+
+
+@dataclass
+class ParsedModule:
+    """Top-level definitions and imports of a parsed file."""
+
+    name: str
+    is_package: bool
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def collect(self, statements: Iterable[ast.stmt]) -> None:
+        """Sort the module's top-level statements into definitions, imports and other statements."""
+        for node in statements:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self.imports.update(_imported(node, self))
+            elif isinstance(node, ast.If | ast.Try):
+                for block in ("body", "orelse", "finalbody"):
+                    self.collect(getattr(node, block, []))
+                for handler in getattr(node, "handlers", []):
+                    self.collect(handler.body)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                self.definitions.setdefault(node.name, []).append(node)
+            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+                self._assign(node, node.targets if isinstance(node, ast.Assign) else [node.target])
+            elif not _is_text(node):
+                self.definitions[f"<statement {len(self.definitions)}>"] = [node]
+
+    def _assign(self, node: ast.stmt, targets: Iterable[ast.expr]) -> None:
+        for target in targets:
+            for part in ast.walk(target):
+                if isinstance(part, ast.Name) and part.id != "__all__":
+                    self.definitions.setdefault(part.id, []).append(node)
+
+
+class Project(Protocol):
+    """What the tokens of a definition need to know of the rest of the project."""
+
+    def resolve(self, module: str, name: str) -> Reference | None:
+        """Return the definition behind a name of a module, through re-exports."""
+        ...
+
+    def members(self, module: str) -> list[Reference]:
+        """Return all definitions of a module, in order; none for a module that is not the project's."""
+        ...
+
+    def parameters(self, reference: Reference) -> list[str]:
+        """Return the parameter names of a function or of the `__init__` of a class, in order."""
+        ...
+
+
+def _imported(
+    node: ast.Import | ast.ImportFrom, module: ParsedModule
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Names that an import statement binds: module, and name in it or an empty text."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            top = alias.name.partition(".")[0]
+            yield alias.asname or top, (alias.name if alias.asname else top, "")
+        return
+    source = node.module or ""
+    if node.level:
+        package = module.name.split(".")
+        package = package[: len(package) - node.level + (1 if module.is_package else 0)]
+        source = ".".join([*package, *([source] if source else [])])
+    for alias in node.names:
+        yield alias.asname or alias.name, (source, alias.name)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def attribute_names(node: ast.ClassDef) -> Iterator[str]:
+    """Yield the names of a class's fields, methods and attributes of `self`, in order of appearance."""
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            yield statement.target.id
+        elif isinstance(statement, ast.Assign):
+            yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield statement.name
+            for part in ast.walk(statement):
+                if (
+                    isinstance(part, ast.Attribute)
+                    and isinstance(part.ctx, ast.Store)
+                    and isinstance(part.value, ast.Name)
+                    and part.value.id == "self"
+                ):
+                    yield part.attr
+
+
+class DefinitionTokens:
+    """Turns one top-level definition into tokens.
+
+    Attributes:
+        annotated: Definitions that annotations name; their methods may be called on the arguments.
+    """
+
+    def __init__(self, project: Project, module: ParsedModule) -> None:
+        self._project = project
+        self._module = module
+        self._locals: dict[str, int] = {}
+        self._local_names: set[str] = set()
+        self._imports = dict(module.imports)
+        self.annotated: list[Reference] = []
+
+    def of(self, node: ast.stmt) -> Iterator[Token]:
+        """Yield the tokens of the definition."""
+        self._bind(node)
+        yield from self._statement(node, top=True)
+
+    def _bind(self, node: ast.stmt) -> None:
+        """Collect the names that are local to the definition, and the imports inside it."""
+        methods = {
+            method
+            for part in ast.walk(node)
+            if isinstance(part, ast.ClassDef)
+            for method in part.body
+            if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        for part in ast.walk(node):
+            if isinstance(part, ast.Import | ast.ImportFrom):
+                self._imports.update(_imported(part, self._module))
+            elif isinstance(part, ast.arg):
+                self._local_names.add(part.arg)
+            elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
+                self._local_names.add(part.name)
+            elif isinstance(part, ast.MatchMapping) and part.rest:
+                self._local_names.add(part.rest)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store | ast.Del):
+                    self._local_names.add(part.id)
+                elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and part not in (
+                    node,
+                    *methods,
+                ):
+                    self._local_names.add(part.name)
+        for part in ast.walk(node):
+            if isinstance(part, ast.Global):
+                self._local_names -= set(part.names)
+
+    def _statement(self, node: ast.AST, top: bool = False) -> Iterator[Token]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield type(node).__name__
+            if not top:
+                yield self._local(node.name) if node.name in self._local_names else Attribute(node.name)
+            for decorator in node.decorator_list:
+                yield from self._tokens(decorator)
+            yield from self._tokens(node.args)
+            self._note_annotation(node.returns)
+            yield from self._block(node.body)
+        elif isinstance(node, ast.ClassDef):
+            yield "ClassDef"
+            for part in (*node.decorator_list, *node.bases, *node.keywords):
+                yield from self._tokens(part)
+            yield from self._block(node.body)
+        else:
+            yield from self._tokens(node)
+
+    def _block(self, statements: Iterable[ast.stmt]) -> Iterator[Token]:
+        yield "("
+        for node in statements:
+            if not _is_text(node) and not isinstance(node, ast.Import | ast.ImportFrom | ast.Pass):
+                yield from self._statement(node)
+        yield ")"
+
+    def _tokens(self, node: ast.AST) -> Iterator[Token]:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield from self._statement(node)
+            case ast.Raise():  # the text of an error changes no result
+                yield "Raise"
+            case ast.Name():
+                yield from self._name(node.id)
+            case ast.Attribute():
+                yield from self._attribute(node)
+            case ast.arg():
+                self._note_annotation(node.annotation)
+                yield self._local(node.arg)
+            case ast.AnnAssign():
+                yield "Assign"
+                yield from self._tokens(node.target)
+                if node.simple and isinstance(node.target, ast.Name):
+                    yield from self._tokens(node.annotation)  # a field's type is its validation
+                if node.value is not None:
+                    yield from self._tokens(node.value)
+            case ast.Call():
+                yield from self._call(node)
+            case ast.Constant():
+                yield from self._constant(node.value)
+            case _:
+                yield from self._generic(node)
+
+    def _generic(self, node: ast.AST) -> Iterator[Token]:
+        yield type(node).__name__
+        for name, value in ast.iter_fields(node):
+            if name in ("ctx", "type_comment", "kind"):
+                continue
+            if name in ("body", "orelse", "finalbody") and isinstance(value, list):
+                yield from self._block(value)
+            elif isinstance(value, list):
+                yield "["
+                for part in value:
+                    yield from self._value(name, part)
+                yield "]"
+            else:
+                yield from self._value(name, value)
+
+    def _value(self, name: str, value: object) -> Iterator[Token]:
+        if isinstance(value, ast.AST):
+            yield from self._tokens(value)
+        elif isinstance(value, str) and name in ("name", "rest", "names"):
+            yield self._local(value) if value in self._local_names else f"name {value}"
+        elif isinstance(value, str) and name == "kwd_attrs":
+            yield Attribute(value)
+        else:
+            yield repr(value)
+
+    def _constant(self, value: object) -> Iterator[Token]:
+        yield f"{type(value).__name__} {value!r}"
+        if isinstance(value, str) and ":" in value:  # an import path, such as a registry holds
+            module, _, name = value.partition(":")
+            if name.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+                reference = self._project.resolve(module, name)
+                if reference is not None:
+                    yield reference
+
+    def _name(self, name: str) -> Iterator[Token]:
+        if name in self._local_names:
+            yield self._local(name)
+        elif name in self._module.definitions:
+            yield Reference(self._module.name, name)
+        elif name in self._imports:
+            module, attribute = self._imports[name]
+            reference = self._project.resolve(module, attribute) if attribute else None
+            if reference is not None:
+                yield reference
+                return
+            # A module as a value, such as a registry of readers holds: any of its definitions may be used.
+            members = self._project.members(f"{module}.{attribute}" if attribute else module)
+            yield from members or [f"import {module} {attribute}"]
+        else:
+            yield f"name {name}"
+
+    def _local(self, name: str) -> str:
+        return f"local {self._locals.setdefault(name, len(self._locals))}"
+
+    def _call(self, node: ast.Call) -> Iterator[Token]:
+        """Tokens of a call; keywords of a project function are the positions of its parameters."""
+        function = list(self._tokens(node.func))
+        yield "Call"
+        yield from function
+        for argument in node.args:
+            yield from self._tokens(argument)
+        parameters: list[str] = []
+        if len(function) == 1 and isinstance(function[0], Reference):
+            parameters = self._project.parameters(function[0])
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                yield "**"
+            elif keyword.arg in parameters:
+                yield f"parameter {parameters.index(keyword.arg)}"
+            else:
+                yield Attribute(keyword.arg)
+            yield from self._tokens(keyword.value)
+
+    def _attribute(self, node: ast.Attribute) -> Iterator[Token]:
+        module = self._module_of(node.value)
+        if module is not None:
+            reference = self._project.resolve(module, node.attr)
+            if reference is not None:
+                yield reference
+                return
+        yield "Attribute"
+        yield from self._tokens(node.value)
+        yield f"name {node.attr}" if module is not None else Attribute(node.attr)
+
+    def _module_of(self, node: ast.expr) -> str | None:
+        """The module that an expression such as `lanes.view` names, or None."""
+        if isinstance(node, ast.Attribute):
+            parent = self._module_of(node.value)
+            return None if parent is None else f"{parent}.{node.attr}"
+        if not isinstance(node, ast.Name) or node.id in self._local_names or node.id not in self._imports:
+            return None
+        module, attribute = self._imports[node.id]
+        if attribute and self._project.resolve(module, attribute) is not None:
+            return None
+        return f"{module}.{attribute}" if attribute else module
+
+    def _note_annotation(self, annotation: ast.expr | None) -> None:
+        """Reach the classes that annotations name, whose methods may be called, without tokens for them."""
+        for part in ast.walk(annotation) if annotation is not None else ():
+            if isinstance(part, ast.Name | ast.Attribute):
+                token = next(iter(self._tokens(part)), None)
+                if isinstance(token, Reference):
+                    self.annotated.append(token)
