@@ -17,7 +17,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.config import PromotionConfig
 from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.models.spec import NetworkSpec, allow_networks
 from lgad_pipeline.retraining import NotifyConfig, RetrainConfig
 from lgad_pipeline.training.config import TrainingConfig
 
@@ -166,6 +166,12 @@ class NetworkChoice(_Entry):
     width: float = Field(default=1.0, gt=0)
     zero_init_residual: bool = True
     pretrained: Path | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _allowed(cls, name: str) -> str:
+        allow_networks(name)  # folders of trained networks may name the class now, too
+        return name
 
     def spec(self, image_size: tuple[int, int]) -> NetworkSpec:
         """The network at a size (H, W) of its input, pixels."""

@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from lgad_pipeline.data.loader import in_order, normalize
@@ -18,7 +19,8 @@ from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.lanes.decode import decode
 from lgad_pipeline.lanes.files import lane_file, write_lanes
 from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.store import load_network
+from lgad_pipeline.models.spec import Side
+from lgad_pipeline.models.store import DamagedNetwork, load_network, read_model
 
 PREDICTOR = "predictor.json"
 Progress = Callable[[int, int], None]
@@ -41,10 +43,57 @@ class Lane:
     existence: float = 1.0
 
 
+@dataclass(frozen=True)
+class SeenFrame:
+    """A frame as the network sees it.
+
+    Attributes:
+        image: uint8 (h, w, 3) RGB at the network's size.
+        view: how the image was made from the frame.
+    """
+
+    image: np.ndarray
+    view: View
+
+
+class _ViewFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    frame_size: tuple[Side, Side]
+    image_size: tuple[Side, Side]
+    crop_top: int = Field(ge=0)
+
+
 def write_predictor(folder: Path, view: View, decode_config: DecodeConfig) -> None:
     """Add `predictor.json` to a trained network's folder: how frames come in and how lanes come out."""
     content = {"view": asdict(view), "decode": decode_config.model_dump(mode="json")}
     write_text(folder / PREDICTOR, json.dumps(content, indent=2) + "\n")
+
+
+def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
+    """Read what `write_predictor` wrote.
+
+    Raises:
+        DamagedNetwork: the file is missing, damaged, or holds a value out of bounds.
+    """
+    sizes = read_model(folder / PREDICTOR, _ViewFile, ("view",))
+    decode_config = read_model(folder / PREDICTOR, DecodeConfig, ("decode",))
+    return View(sizes.frame_size, sizes.image_size, sizes.crop_top), decode_config
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that this machine lacks.
+
+    Raises:
+        LgadError: it cannot be used.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        reason = (str(error).splitlines() or ["unknown"])[0].rstrip(".")[:100]
+        raise LgadError(
+            f"The device {device!r} cannot be used here ({reason}); give --device cpu."
+        ) from error
 
 
 class LanePredictor:
@@ -70,31 +119,42 @@ class LanePredictor:
         """Read a folder with `weights.safetensors`, `network.json` and `predictor.json`.
 
         Raises:
-            LgadError: one of them is missing or damaged.
+            DamagedNetwork: one of them is missing, damaged or of another version; see `load_network`.
+            LgadError: the device cannot be used.
         """
-        network, _ = load_network(folder)
-        try:
-            content = json.loads((folder / PREDICTOR).read_text(encoding="utf-8"))
-            sizes: dict[str, Any] = {
-                name: tuple(v) if isinstance(v, list) else v for name, v in content["view"].items()
-            }
-            return cls(network, View(**sizes), DecodeConfig(**content["decode"]), device)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise LgadError(
-                f"{folder / PREDICTOR} is missing or damaged; write it with write_predictor."
-            ) from error
+        check_device(device)
+        network, spec = load_network(folder)
+        view, decode_config = read_predictor(folder)
+        if view.image_size != spec.image_size or not 0 <= view.crop_top < view.frame_size[0]:
+            raise DamagedNetwork(
+                f"{folder / PREDICTOR} does not fit the network: image_size {list(view.image_size)} against "
+                f"{list(spec.image_size)}, crop_top {view.crop_top} of {view.frame_size[0]} rows; write it "
+                "with write_predictor."
+            )
+        return cls(network, view, decode_config, device)
 
     def predict(self, frames: Sequence[np.ndarray]) -> list[list[Lane]]:
         """Find the lanes in frames, uint8 (H, W, 3) RGB; one list a frame, in the frame's own pixels.
 
-        Frames may be of any size: one of another size than the network was trained on is seen as if it had
-        been resized to that.
+        Frames may be of any size: see `see`.
         """
+        return self.find([self.see(frame) for frame in frames])
+
+    def see(self, frame: np.ndarray) -> SeenFrame:
+        """Bring a frame of any size, uint8 (H, W, 3) RGB, to the network's size.
+
+        The view is scaled to the frame: a frame of another size than the network was trained on is seen as
+        if it had been resized to that. See `frames.distortion` for what that costs.
+        """
+        view = self.view.of_size((frame.shape[0], frame.shape[1]))
+        return SeenFrame(view.image(frame), view)
+
+    def find(self, frames: Sequence[SeenFrame]) -> list[list[Lane]]:
+        """Find the lanes in frames at the network's size; one list a frame, in the frame's own pixels."""
         if not frames:
             return []
-        views = [self.view.of_size((frame.shape[0], frame.shape[1])) for frame in frames]
-        images = np.stack([view.image(frame) for view, frame in zip(views, frames, strict=True)])
-        return self._lanes(torch.from_numpy(images).permute(0, 3, 1, 2), views)
+        images = np.stack([frame.image for frame in frames])
+        return self._lanes(torch.from_numpy(images).permute(0, 3, 1, 2), [frame.view for frame in frames])
 
     def predict_images(self, images: torch.Tensor) -> list[list[Lane]]:
         """Find the lanes in images at the network's size, uint8 (B, 3, h, w) RGB; points in frame pixels."""
@@ -102,6 +162,10 @@ class LanePredictor:
 
     def _lanes(self, images: torch.Tensor, views: Sequence[View]) -> list[list[Lane]]:
         probabilities, existence = self.probabilities(images)
+        if not (torch.isfinite(probabilities).all() and torch.isfinite(existence).all()):
+            raise LgadError(
+                "The network's output holds values that are no numbers, so no lane can be read; train again."
+            )
         lanes: list[list[Lane]] = [[] for _ in views]
         for view in dict.fromkeys(views):
             at = [index for index, other in enumerate(views) if other == view]

@@ -23,7 +23,7 @@ class DecodeConfig(BaseModel):
     method: Literal["centroid", "official"] = "centroid"
     existence_threshold: float = Field(default=0.5, ge=0, le=1)
     peak_threshold: float = Field(default=0.3, ge=0, le=1)
-    row_step: float = Field(default=10.0, gt=0)
-    least_rows: int = Field(default=4, ge=2)
-    smoothing: float = Field(default=3.0, gt=0)
+    row_step: float = Field(default=10.0, ge=0.5, le=1000, allow_inf_nan=False)
+    least_rows: int = Field(default=4, ge=2, le=8192)
+    smoothing: float = Field(default=3.0, ge=1e-3, le=1000, allow_inf_nan=False)
     to_bottom: bool = True

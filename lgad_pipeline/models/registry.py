@@ -9,7 +9,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.models.enet import ENet
 from lgad_pipeline.models.erfnet import ERFNet
 from lgad_pipeline.models.resnet import ResNet18, ResNet34
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.models.spec import NetworkSpec, allow_networks
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "enet": ENet,
@@ -25,6 +25,9 @@ def build(spec: NetworkSpec) -> nn.Module:
     A network of one's own is a `torch.nn.Module` class named by its import path, `package.module:Class`. It
     is called with the keywords `in_channels`, `slots`, `image_size` and `width`; its forward takes images
     (B, in_channels, H, W) and returns a `LaneOutput`.
+
+    The class is imported because the caller names it. A specification that was read from a folder of a
+    trained network goes through `store.load_network`, which asks if the caller allows it.
 
     Raises:
         LgadError: no network has that name, or the class cannot be imported.
@@ -57,12 +60,16 @@ def attention_layers(spec: NetworkSpec) -> tuple[str, ...]:
 
 def _imported(path: str) -> Callable[..., nn.Module]:
     module, _, name = path.partition(":")
-    if not name:
+    if not name or not module:
         raise LgadError(
             f"Network {path} is not known; choose one of {', '.join(sorted(NETWORKS))}, "
             "or give an import path such as mypackage.nets:MyNet."
         )
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise LgadError(f"Network {path} cannot be imported ({error}); correct the import path.") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise LgadError(f"Network {path} is no torch.nn.Module class; correct the import path.")
+    allow_networks(path)
+    return found

@@ -13,6 +13,7 @@ from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
+from lgad_pipeline.models.spec import allow_networks
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.study.plan import Work
 from lgad_pipeline.training.lessons import Lessons
@@ -43,6 +44,7 @@ class Place:
 def train(work: Work, place: Place) -> TrainingResult:
     """Train a network of a study, or find it trained already."""
     recipe, size = work.recipe, place.dataset.image_size
+    allow_networks(recipe.network.name, recipe.teachers_network.name, work.network.name)
     spec = work.network.spec(size)
     if work.role == "teacher":
         return train_teacher(

@@ -91,7 +91,7 @@ def test_frames_of_another_size_give_lanes_in_their_own_pixels(folder: Path) -> 
 
 def test_a_folder_without_predictor_json_is_one_sentence(folder: Path) -> None:
     (folder / "predictor.json").write_text("{")
-    with pytest.raises(LgadError, match=r"predictor\.json is missing or damaged"):
+    with pytest.raises(LgadError, match=r"predictor\.json is damaged"):
         LanePredictor.load(folder)
 
 
