@@ -1,20 +1,34 @@
-"""What lgad.yaml says of training by itself: when, which recipes, and who is told when it fails."""
+"""Settings of automatic retraining: schedule, recipes, and the command that is run on failure."""
 
+import re
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+_CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_NAMES = (
+    ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+)
+_CRON_NAMES = {
+    **{name: str(number) for number, name in enumerate(_NAMES[0], 1)},
+    **{name: str(number) for number, name in enumerate(_NAMES[1])},
+}
+_VALUE = rf"\d{{1,2}}|{'|'.join(_CRON_NAMES)}"
+_CRON_ITEM = re.compile(rf"(?:\*|(?P<first>{_VALUE})(?:-(?P<last>{_VALUE}))?)(?:/(?P<step>\d{{1,2}}))?")
+
 
 class RetrainConfig(BaseModel):
-    """How the models of one data set follow its data.
+    """Automatic retraining of the models of one data set.
 
     Attributes:
-        cron: when the schedule looks for what is stale: minute, hour, day of the month, month, weekday.
-        timezone: of `cron`, such as Europe/Berlin.
-        recipes: which are trained; every recipe of lgad.yaml unless named.
-        quiet_seconds: how long nothing in the folder may have changed before new frames are taken up, so
-            that a drive that is still being copied waits.
+        cron: time at which the schedule looks for what is stale: minute, hour, day of the month, month,
+            weekday.
+        timezone: time zone of `cron`, such as Europe/Berlin.
+        recipes: recipes that are trained; every recipe of lgad.yaml unless named.
+        quiet_seconds: seconds for which nothing in the folder may have changed before new frames are
+            processed, so that a drive that is still being copied waits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,9 +40,21 @@ class RetrainConfig(BaseModel):
 
     @field_validator("cron")
     @classmethod
-    def _has_five_fields(cls, cron: str) -> str:
-        if len(cron.split()) != 5:
+    def _is_a_schedule(cls, cron: str) -> str:
+        fields = cron.split()
+        if len(fields) != 5:
             raise ValueError("give five fields: minute, hour, day of the month, month, weekday")
+        for field, (name, low, high) in zip(fields, _CRON_FIELDS, strict=True):
+            for item in field.split(","):
+                match = _CRON_ITEM.fullmatch(item.lower())
+                if match is None:
+                    raise ValueError(f'{name} {item!r} cannot be read; every night at two is "0 2 * * *"')
+                values = [_CRON_NAMES.get(value, value) for value in match.groups() if value]
+                for value in values[: 2 if match["first"] else 0]:
+                    if not low <= int(value) <= high:
+                        raise ValueError(f"{name} {value} is not in {low}..{high}")
+                if match["step"] and int(match["step"]) < 1:
+                    raise ValueError(f"{name} {item!r} has a step below 1")
         return cron
 
     @field_validator("timezone")
@@ -43,7 +69,7 @@ class RetrainConfig(BaseModel):
 
 
 class NotifyConfig(BaseModel):
-    """Who is told when a run fails for good.
+    """Notification of runs that failed and are not tried again.
 
     Attributes:
         command: program and arguments; it gets the message as JSON on its standard input. No shell reads it.

@@ -20,8 +20,11 @@ def written(folder: Path, text: str) -> Path:
 
 
 def message(folder: Path, text: str) -> str:
+    """What is told of a file with a mistake: in a data set when that is used, elsewhere at once."""
     with pytest.raises(LgadError) as error:
-        Settings.load(written(folder, text))
+        settings = Settings.load(written(folder, text))
+        for name in settings.broken:
+            settings.dataset(name)
     return str(error.value)
 
 
@@ -81,11 +84,6 @@ def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) 
             "lgad.yaml: datasets.mine.rot is not a known key; did you mean root?",
         ),
         (
-            "datasets: {mine: {kind: culane, root: /no/such/folder}}" + RECIPES,
-            "lgad.yaml: datasets.mine.root is '/no/such/folder': there is no such folder; "
-            "name the one that holds the data set.",
-        ),
-        (
             "datasets: {mine: {kind: kitti, root: .}}" + RECIPES,
             "lgad.yaml: datasets.mine.kind is 'kitti'; the kinds are 'synthetic', 'culane', 'tusimple'",
         ),
@@ -103,6 +101,14 @@ def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) 
             "lgad.yaml: recipes.enet.student.optimizer.learning_rat is not a known key; "
             "did you mean learning_rate?",
         ),
+        (
+            RECIPES.replace("steps: 600", "optimizer: {learning_rate: .inf}"),
+            "lgad.yaml: recipes.enet.student.optimizer.learning_rate is inf; give a finite number.",
+        ),
+        (RECIPES + "promotion: {confidence: .nan}", "promotion.confidence"),
+        (RECIPES.replace("enet:", "ENet:"), "recipes has the name 'ENet'; a name has at most 60 lower-case"),
+        (RECIPES.replace("enet:", f"{'e' * 300}:"), "a name has at most 60 lower-case letters"),
+        (RECIPES + "  enet: {teacher: {}, student: {}}", "the key 'enet' is there twice"),
         ("datasets: {}\nrecipe: {}", "did you mean recipes?"),
         ("recipes: [", "is not valid YAML"),
         ("[" * 5000, "is not valid YAML"),
@@ -141,6 +147,7 @@ def test_retraining_names_recipes_that_exist(tmp_path: Path) -> None:
         "{recipes: [enett]}": "datasets.synthetic.retrain.recipes names enett; the recipes are enet.",
         "{cron: nightly}": "datasets.synthetic.retrain.cron is 'nightly': give five fields",
         "{timezone: Mars/Base}": "datasets.synthetic.retrain.timezone is 'Mars/Base': no such time zone",
+        "{cron: 99 25 * * *}": "datasets.synthetic.retrain.cron is '99 25 * * *': minute 99 is not in 0..59",
         "{crn: 0}": "datasets.synthetic.retrain.crn is not a known key; did you mean cron?",
     }.items():
         assert sentence in message(tmp_path, entry.format(wrong) + RECIPES)
@@ -150,3 +157,108 @@ def test_command_that_is_told_of_failures(tmp_path: Path) -> None:
     settings = Settings.load(written(tmp_path, RECIPES + "notify: {command: [mail, -s, failed, me]}"))
     assert settings.notify is not None and settings.notify.command[0] == "mail"
     assert "notify.command" in message(tmp_path, RECIPES + "notify: {command: []}")
+
+
+def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
+    entries = {
+        "good": "{kind: culane, root: .}",
+        "away": "{kind: culane, root: /mnt/not/mounted}",
+        "typo": "{kind: culane, rot: .}",
+        "wide": "{kind: culane, root: ., max_set_aside: .inf}",
+        "text": "words",
+        "My Set": "{kind: culane, root: .}",
+        "7": "{kind: culane, root: .}",
+    }
+    text = "datasets:\n" + "".join(f"  {name}: {entry}\n" for name, entry in entries.items()) + RECIPES
+    settings = Settings.load(written(tmp_path, text))
+    assert list(settings.datasets) == ["synthetic", "good", "away"]
+    assert settings.dataset_names == ["7", "away", "good", "synthetic", "text", "typo", "wide"]
+    assert settings.recipe("enet")
+    for name, told in {
+        "typo": "datasets.typo.rot is not a known key; did you mean root?",
+        "wide": "datasets.wide.max_set_aside is inf; give a finite number.",
+        "text": "datasets.text is 'words'",
+        "My Set": "datasets has the name 'My Set'; a name has at most 60 lower-case letters",
+        "7": "datasets has the name 7; a name has",
+    }.items():
+        with pytest.raises(LgadError) as error:
+            settings.dataset(name)
+        assert told in str(error.value)
+
+
+def test_root_is_looked_at_when_it_is_used(tmp_path: Path) -> None:
+    entries = "datasets: {away: {kind: culane, root: /mnt/x}, file: {kind: culane, root: lgad.yaml}}"
+    settings = Settings.load(written(tmp_path, entries + RECIPES))
+    for name in ("away", "file"):
+        entry = settings.dataset(name)
+        assert isinstance(entry, CulaneDataset)
+        with pytest.raises(
+            LgadError, match=r"cannot be read \(there is no such folder\); mount its disk, or"
+        ):
+            entry.require_root()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ("s3://b/drives", "s3://b/drives/", ["one", "two"]),
+        ("s3://b/drives", "S3://b//drives/night?region=eu", ["one", "two"]),
+        ("s3://b/drives", "s3://b/drives-night", []),
+        ("s3://b/drives", "gs://b/drives", []),
+    ],
+)
+def test_shards_of_two_data_sets_never_share_an_address(
+    tmp_path: Path, first: str, second: str, refused: list[str]
+) -> None:
+    entries = f"""datasets:
+  one: {{kind: culane, root: ., shards: "{first}"}}
+  two: {{kind: culane, root: ., shards: "{second}"}}
+  three: {{kind: culane, root: ., shards: "s3://b/other"}}"""
+    settings = Settings.load(written(tmp_path, entries + RECIPES))
+    assert sorted(settings.broken) == refused and "three" in settings.datasets
+    if refused:
+        with pytest.raises(
+            LgadError, match="same address as the data set 'two', or inside it; each data set"
+        ):
+            settings.dataset("one")
+
+
+def test_names_that_clash_leave_the_first_alone(tmp_path: Path) -> None:
+    entries = "datasets: {a-b: {kind: culane, root: .}, a_b: {kind: culane, root: .}, a.b: {}}"
+    settings = Settings.load(written(tmp_path, entries + RECIPES))
+    assert "a-b" in settings.datasets
+    assert "datasets.a_b differs from the data set 'a-b' in - and _ only" in settings.broken["a_b"]
+
+
+def test_two_data_sets_never_share_a_registered_model(tmp_path: Path) -> None:
+    entries = "datasets: {drives: {kind: culane, root: .}, drives-night: {kind: culane, root: .}}"
+    settings = Settings.load(written(tmp_path, entries + RECIPES))
+    assert not settings.broken
+    recipes = RECIPES + "  night-enet: {teacher: {}, student: {}}\n"
+    settings = Settings.load(written(tmp_path, entries + recipes))
+    assert list(settings.broken) == ["drives-night"]
+    assert "would share the registered model drives-night-enet" in settings.broken["drives-night"]
+
+
+def test_local_file_is_merged_over_and_named_in_its_mistakes(tmp_path: Path) -> None:
+    shared = "datasets: {mine: {kind: culane, root: /data, crop_top: 240}}" + RECIPES
+    local = tmp_path / "lgad.local.yaml"
+    local.write_text("datasets: {mine: {root: here}, other: {kind: culane, root: .}}\n")
+    settings = Settings.load(written(tmp_path, shared))
+    mine = settings.dataset("mine")
+    assert isinstance(mine, CulaneDataset) and mine.crop_top == 240 and mine.root == tmp_path / "here"
+    assert "other" in settings.datasets
+    local.write_text("datasets: {mine: {rot: here}}\n")
+    assert "lgad.local.yaml: datasets.mine.rot is not a known key" in message(tmp_path, shared)
+    local.write_text("datasets: {other: {kind: culane}}\n")
+    assert "lgad.local.yaml: datasets.other.root is missing; add it." in message(tmp_path, shared)
+    local.write_text("recipes: [")
+    with pytest.raises(LgadError, match=r"lgad\.local\.yaml is not valid YAML"):
+        Settings.load(tmp_path / "lgad.yaml")
+    local.write_text("")
+    assert Settings.load(tmp_path / "lgad.yaml").dataset("mine")
+
+
+def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "lgad.yaml").write_text(RECIPES, encoding="utf-8-sig")
+    assert Settings.load(tmp_path / "lgad.yaml").recipe("enet")

@@ -1,0 +1,245 @@
+"""lgad.yaml: the one file in which a user describes data sets and recipes."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.config import PromotionConfig
+from lgad_pipeline.retraining import NotifyConfig
+from lgad_pipeline.settings.clashes import clashes
+from lgad_pipeline.settings.datasets import (
+    AnyDataset,
+    Bdd100kDataset,
+    CulaneDataset,
+    Dataset,
+    Entry,
+    FolderDataset,
+    LlamasDataset,
+    SyntheticDataset,
+    TusimpleDataset,
+)
+from lgad_pipeline.settings.recipes import NetworkChoice, Recipe
+from lgad_pipeline.settings.sentences import key_path, sentence, shown
+from lgad_pipeline.settings.yaml_files import holds, local_path, merged, not_finite, read_yaml
+
+__all__ = [
+    "AnyDataset",
+    "Bdd100kDataset",
+    "CulaneDataset",
+    "Dataset",
+    "FolderDataset",
+    "LlamasDataset",
+    "NetworkChoice",
+    "Recipe",
+    "Settings",
+    "SyntheticDataset",
+    "TusimpleDataset",
+    "local_path",
+    "settings_path",
+]
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+T = TypeVar("T")
+_DATASETS = TypeAdapter(dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]])
+_NAME = TypeAdapter(Name)
+
+
+class Settings(Entry):
+    """The whole of lgad.yaml, validated.
+
+    Attributes:
+        datasets: usable data sets by name; the name is part of paths, partitions and models.
+        recipes: recipes by name.
+        notify: command that is run when a run fails for good.
+        owner: name that this project's shards and registered models carry in a store or on an MLflow server
+            that others use too. Checkouts of one project that share them need the same name; without one,
+            each state folder has a random name of its own.
+        promotion: rule by which a new version of a model becomes champion.
+    """
+
+    datasets: dict[str, AnyDataset]
+    recipes: dict[Name, Recipe] = Field(min_length=1)
+    notify: NotifyConfig | None = None
+    owner: Name | None = None
+    promotion: PromotionConfig = PromotionConfig()
+    _broken: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read lgad.yaml, and lgad.local.yaml next to it, whose values replace those of the first.
+
+        The embedded data set `synthetic` is there without an entry; an entry of that name replaces it. A data
+        set with a mistake in its entry is kept out of `datasets` and has its sentence in `broken`: it stops
+        nothing but itself.
+
+        Raises:
+            LgadError: a file cannot be read, is no YAML, or holds a wrong key or value outside `datasets`;
+                every mistake is named with its key and the remedy.
+        """
+        return _Source(path).settings(cls)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the file that LGAD_SETTINGS names, or lgad.yaml in the working directory."""
+        return cls.load(settings_path())
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Data sets that cannot be used because of their entry, each with a sentence for every mistake."""
+        return self._broken
+
+    @property
+    def dataset_names(self) -> list[str]:
+        """Names of all data sets, sorted, also of those whose entry is broken; no name that is invalid."""
+        return sorted([*self.datasets, *(name for name in self._broken if _is_name(name))])
+
+    def dataset(self, name: str) -> AnyDataset:
+        """Return the data set of that name.
+
+        Raises:
+            LgadError: its entry is broken, or there is none; the sentence names the ones there are.
+        """
+        if name in self._broken:
+            raise LgadError(self._broken[name])
+        return _entry("data set", name, self.datasets)
+
+    def retrained(self, dataset: str) -> tuple[str, ...]:
+        """Return the recipes that are retrained automatically when a data set has changed."""
+        retrain = self.dataset(dataset).retrain
+        return () if retrain is None else retrain.recipes or tuple(sorted(self.recipes))
+
+    def recipe(self, name: str) -> Recipe:
+        """Return the recipe of that name; LgadError names the ones there are."""
+        return _entry("recipe", name, self.recipes)
+
+
+def settings_path() -> Path:
+    """The settings file in use: LGAD_SETTINGS, or lgad.yaml in the working directory."""
+    return Path(os.environ.get("LGAD_SETTINGS") or "lgad.yaml").resolve()
+
+
+class _Source:
+    """The content of a settings file and of its local one, and the file that each key is from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.local_path = path, local_path(path)
+        content = _mapping(path, read_yaml(path), required=True)
+        self.local = _mapping(self.local_path, read_yaml(self.local_path)) if self.local_path.exists() else {}
+        self.content = merged(content, self.local)
+
+    def settings(self, model: type["Settings"]) -> Any:
+        """Validate; see `Settings.load`."""
+        mistakes: dict[str, list[str]] = {}
+        for place, number in not_finite(self.content):
+            told = f"{self._file(place)}: {'.'.join(map(str, place))} is {number}; give a finite number."
+            mistakes.setdefault(str(place[1]) if self._in_dataset(place) else "", []).append(told)
+        content = self._with_datasets()
+        try:
+            content["datasets"], found = self._datasets(content["datasets"], model)
+            settings = model.model_validate(content)
+        except ValidationError as error:
+            raise LgadError("\n".join(self._sentences(error, model))) from error
+        if "" in mistakes:
+            raise LgadError("\n".join(mistakes[""]))
+        for name, sentences in found.items():
+            mistakes.setdefault(name, []).extend(sentences)
+        for name, told in self._against_others(settings).items():
+            mistakes.setdefault(name, []).append(told)
+        for name, sentences in mistakes.items():
+            settings.datasets.pop(name, None)
+            settings._broken[name] = "\n".join(sentences)
+        return settings
+
+    def _datasets(self, entries: Any, model: type["Settings"]) -> tuple[Any, dict[str, list[str]]]:
+        """Validate each data set on its own: the good ones, and the sentences of the others."""
+        if not isinstance(entries, Mapping):
+            return entries, {}
+        good: dict[str, AnyDataset] = {}
+        bad: dict[str, list[str]] = {}
+        for name, entry in entries.items():
+            try:
+                good |= _DATASETS.validate_python({name: entry})
+            except ValidationError as error:
+                bad[str(name)] = list(self._sentences(error, model, "datasets"))
+        return good, bad
+
+    def _against_others(self, settings: "Settings") -> dict[str, str]:
+        """Mistakes that show only where a data set meets recipes and other data sets."""
+        found = {
+            name: f"{self._file(('datasets', name))}: datasets.{name} {reason}."
+            for name, reason in clashes(settings.datasets, settings.recipes).items()
+        }
+        for name, entry in settings.datasets.items():
+            unknown = set(entry.retrain.recipes) - set(settings.recipes) if entry.retrain else set()
+            if unknown:
+                place = ("datasets", name, "retrain", "recipes")
+                found[name] = (
+                    f"{self._file(place)}: {'.'.join(place)} names {', '.join(sorted(unknown))}; "
+                    f"the recipes are {', '.join(sorted(settings.recipes))}."
+                )
+        return found
+
+    def _with_datasets(self) -> dict[Any, Any]:
+        """The content with the embedded data set, and with absolute roots."""
+        entries = self.content.get("datasets")
+        if entries is None:
+            entries = {}
+        if not isinstance(entries, Mapping):
+            return {**self.content, "datasets": entries}
+        rooted: dict[Any, Any] = {"synthetic": {"kind": "synthetic"}}
+        for name, entry in entries.items():
+            if isinstance(entry, Mapping) and isinstance(entry.get("root"), str):
+                entry = {**entry, "root": self.path.parent / _expanded(entry["root"])}
+            rooted[name] = entry
+        return {**self.content, "datasets": rooted}
+
+    def _sentences(self, error: ValidationError, model: type["Settings"], *above: str) -> list[str]:
+        found = []
+        for details in error.errors():
+            details["loc"] = (*above, *details["loc"])
+            found.append(sentence(self._file(key_path(details["loc"])), details, model))
+        return found
+
+    def _file(self, keys: tuple[Any, ...]) -> str:
+        """The name of the file that has a key; a key that is missing belongs to the entry above it."""
+        if holds(self.local, keys) or (
+            len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
+        ):
+            return self.local_path.name
+        return self.path.name
+
+    @staticmethod
+    def _in_dataset(place: tuple[Any, ...]) -> bool:
+        return len(place) > 1 and place[0] == "datasets"
+
+
+def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[Any, Any]:
+    if content is None and not required:  # an empty file
+        return {}
+    if not isinstance(content, Mapping):
+        raise LgadError(f"{path} holds no keys; give it `datasets:` and `recipes:`.")
+    return content
+
+
+def _expanded(root: str) -> Path:
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:  # ~somebody, who has no home
+        return Path(root)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(_NAME.validate_python(name))
+    except ValidationError:
+        return False
+
+
+def _entry(kind: str, name: str, entries: Mapping[str, T]) -> T:
+    if name not in entries:
+        raise LgadError(f"lgad.yaml has no {kind} {shown(name)}; it has {', '.join(sorted(entries))}.")
+    return entries[name]

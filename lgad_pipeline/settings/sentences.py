@@ -1,0 +1,69 @@
+"""Mistakes in lgad.yaml as sentences: file and key, what is wrong, the remedy."""
+
+import difflib
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from lgad_pipeline.settings.datasets import DATASET_KINDS
+from lgad_pipeline.settings.recipes import Recipe
+
+NAME_RULE = "a name has at most 60 lower-case letters, digits, - and _, and starts with a letter or digit"
+
+
+def sentence(file: str, details: Any, root: type[BaseModel]) -> str:
+    """Return one mistake as one sentence.
+
+    Args:
+        file: Name of the settings file that holds the key.
+        details: An entry of `ValidationError.errors()`; its location starts at the top of the file.
+        root: Model of the whole file.
+    """
+    location = key_path(details["loc"])
+    key = ".".join(str(part) for part in location)
+    if details["loc"][-1] == "[key]":
+        return f"{file}: {'.'.join(map(str, location[:-1]))} has the name {shown(location[-1])}; {NAME_RULE}."
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(details["loc"][:-1], root)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}."
+        return f"{file}: {key} is not a known key; {remedy}"
+    if details["type"] in ("missing", "union_tag_not_found"):
+        missing = f"{key}.kind" if details["type"] == "union_tag_not_found" else key
+        return f"{file}: {missing} is missing; add it."
+    if details["type"] == "union_tag_invalid":
+        kinds = details["ctx"]["expected_tags"]
+        return f"{file}: {key}.kind is {details['ctx']['tag']!r}; the kinds are {kinds}."
+    reason = details["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(details["input"], Mapping) else f" is {shown(details['input'])}"
+    return f"{file}: {key}{value}: {reason[:1].lower()}{reason[1:]}."
+
+
+def key_path(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return the keys of a validation error's location, without the parts that pydantic adds."""
+    parts = list(location)
+    if parts[:1] == ["datasets"] and len(parts) > 2 and parts[2] in DATASET_KINDS:
+        del parts[2]  # the kind, which pydantic names after the data set
+    return tuple(part for part in parts if part != "[key]")
+
+
+def shown(value: object) -> str:
+    """Return a value for a sentence, shortened."""
+    return reprlib.repr(str(value) if isinstance(value, Path) else value)
+
+
+def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
+    """Return the keys of the entry that a validation error's location leads to."""
+    model = root
+    if location[:1] == ("datasets",):
+        model, location = DATASET_KINDS[str(location[2])], location[3:]
+    elif location[:1] == ("recipes",):
+        model, location = Recipe, location[2:]
+    for part in location:
+        if isinstance(part, str):
+            found = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
+            model = next(kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(model.model_fields)

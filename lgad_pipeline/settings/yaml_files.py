@@ -1,0 +1,109 @@
+"""YAML files of settings: safe reading, and lgad.local.yaml merged over lgad.yaml."""
+
+import gc
+import math
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lgad_pipeline.errors import LgadError
+
+# Nested aliases multiply: 32 of them can make 100,000 values of one, 64 can make 10^10.
+_MOST_ALIASES = 32
+_MAYBE_ALIAS = re.compile(r"\*\w")
+
+
+def local_path(path: Path) -> Path:
+    """The settings of this machine alone, next to a settings file: lgad.local.yaml for lgad.yaml."""
+    return path.with_suffix(f".local{path.suffix}")
+
+
+def read_yaml(path: Path) -> object:
+    """Return the values of a YAML file.
+
+    Raises:
+        LgadError: it cannot be read, is no valid YAML, names a key twice, or has too many aliases.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        # LibYAML bounds the depth of nesting, for which the pure Python loader needs quadratic time.
+        if len(_MAYBE_ALIAS.findall(text)) > _MOST_ALIASES:
+            aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.CSafeLoader))
+            if aliases > _MOST_ALIASES:
+                raise LgadError(
+                    f"{path} has more than {_MOST_ALIASES} aliases (*name); write some of them out."
+                )
+        with _without_collector():
+            return yaml.load(text, _Loader)
+    except OSError as error:
+        raise LgadError(
+            f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
+            "the environment variable LGAD_SETTINGS."
+        ) from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        place = " ".join(str(error).split())
+        raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+
+
+def merged(base: Mapping[Any, Any], local: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return `base` with the values of `local`: mappings are merged key by key, all else is replaced."""
+    result = dict(base)
+    for key, value in local.items():
+        before = result.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = merged(before, value)
+        result[key] = value
+    return result
+
+
+def holds(content: object, keys: tuple[Any, ...]) -> bool:
+    """Return True if nested mappings or lists have a value at this path of keys."""
+    for key in keys:
+        indexed = isinstance(content, list | tuple) and isinstance(key, int) and key < len(content)
+        if not indexed and not (isinstance(content, Mapping) and key in content):
+            return False
+        content = content[key]  # type: ignore[index]
+    return True
+
+
+def not_finite(content: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], float]]:
+    """Yield the path of keys of every infinite or undefined number, and the number."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield place, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from not_finite(value, (*place, key))
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from not_finite(value, (*place, index))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector, which would walk the nodes of a large file again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Loader(yaml.CSafeLoader):
+    """Safe loader that refuses a key written twice; PyYAML would use the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
