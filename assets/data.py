@@ -96,7 +96,14 @@ def frames(
         entry = project.dataset(context.partition_key)
         known = place.frames.exists() and not config.read_all
         previous = tables.read_table(place.frames) if known else None
-        found = ingest(place.recordings, entry.frame_size, entry.kind, previous, progress=task.advance)
+        found = ingest(
+            place.recordings,
+            entry.frame_size,
+            entry.kind,
+            previous,
+            progress=task.advance,
+            follow_links=entry.follow_links,
+        )
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
     found.require(entry.max_set_aside)
@@ -136,6 +143,7 @@ def frames(
                 "white: annotated; coloured: the label map; below them, what was set aside",
             ),
             "since the last table": shown.table([found.changes._asdict()]),
+            "notes": shown.table([{"file": note.file, "note": note.text} for note in found.notes]),
             "set aside": len(found.set_aside),
             "set aside, first 20": shown.table(found.set_aside.astype(str).head(20).to_dict("records")),
             "dagster/column_schema": _columns(tables.FRAMES_SCHEMA),
@@ -232,6 +240,7 @@ def shards(
             entry.lane_width,
             entry.jpeg_quality,
             progress=task.advance,
+            follow_links=entry.follow_links,
         )
         if entry.shards:
             context.log.info("copying the shards to the store")

@@ -68,6 +68,8 @@ def show(
         found = _ingest(entry)
         if augmented is None:
             write_png(output, data_sheet(found, entry.frame_size, *drawing, count))
+            for note in found.notes:
+                print(f"{note.file} {note.text}")
             print(f"{len(found.frames)} frames, {len(found.set_aside)} set aside; {output}")
             return
         frame, lanes = first_frame(found, entry.frame_size)
@@ -92,6 +94,7 @@ def _ingest(entry: "FolderDataset") -> "Ingestion":
             entry.root,
             entry.frame_size,
             entry.kind,
+            follow_links=entry.follow_links,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
 

@@ -2,7 +2,8 @@
 
 The root is the folder `bdd100k`, with `images/100k/` and `labels/lane/polygons/`. A painted line is annotated
 along both of its edges; the lane is the centre between them. Crosswalks, road curbs and markings across the
-road are no lanes.
+road are no lanes; nor are the boxes and drivable areas that the labels of 2018 hold as well. Those labels
+state the kind of a marking in `laneType`, later ones in the category.
 
 The published test labels are withheld, so the validation frames are for the test, and every tenth drive of
 the training frames is for validation.
@@ -14,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path, held_out
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, Once, SetAside, frame_path, held_out
 from lgad_pipeline.data.markings import centre_lines, polyline
 from lgad_pipeline.data.reading import json_objects
 from lgad_pipeline.errors import LgadError
 
 _TRAIN, _TEST = "train", "val"  # as the published files are called
 _LIST = "labels/lane/polygons/lane_{}.json"
+_LANES = {f"{count} {colour}" for count in ("single", "double") for colour in ("white", "yellow", "other")}
 _NO_LANES = ("crosswalk", "road curb")
+_OTHER_LABELS = ("area/", "drivable area", "drivable")  # of 2018; polygons like lane labels
 _OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has some 20,000 at most
 _MOST_EDGES = 100
 _WIDEST = 40.0  # px; a double line in front of the car
@@ -41,7 +44,9 @@ def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
     # A frame is called like its video, and a video begins with the name of the drive.
     train = held_out(_entries_of(root, _TRAIN, set_aside), lambda entry: Path(entry.frame).name.split("-")[0])
     if not (root / _LIST.format(_TEST)).is_file():
-        set_aside.append((_LIST.format(_TEST), None, "is missing, so there are no test frames; put it there"))
+        set_aside.append(
+            Note(_LIST.format(_TEST), None, "is missing, so there are no test frames; put it there")
+        )
         return train
     return [*train, *_entries_of(root, _TEST, set_aside)]
 
@@ -58,31 +63,68 @@ def _entries_of(root: Path, published: str, set_aside: list[SetAside]) -> list[E
     name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
     once, found = Once(), []
     for number, content in json_objects(root, name, _OBJECT_LIMIT):
+        called = content.get("name")
         try:
-            frame = frame_path(f"images/100k/{published}/{content.get('name')}")
+            frame = frame_path(f"images/100k/{published}/{called}")
             once.note(frame, f"line {number}")
             annotation = json.dumps(_marks(content)).encode()
         except ValueError as error:
-            set_aside.append((name, number, str(error)))
+            set_aside.append((name, number, f"{called}: {error}"))
             continue
         found.append(Entry(frame, split, annotation, name, number))
     return found
 
 
 def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Category, types and vertices of the markings along the road: a tenth of the published text.
+    """Kind, types and vertices of the markings along the road: a tenth of the published text.
 
     Raises:
         ValueError: a label is not made as the published ones are; the text is the reason to report.
     """
+    found = []
     try:
-        return [
-            (str(label["category"]), line["types"], line["vertices"])
-            for label in content.get("labels") or []
-            if label["category"] not in _NO_LANES and label["attributes"]["laneDirection"] == "parallel"
-            for line in label["poly2d"]
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            "has a label without category, attributes.laneDirection or poly2d; correct it"
-        ) from error
+        for label in content.get("labels") or []:
+            kind = _kind(label)
+            if kind is None or not _is_along(label):
+                continue
+            if not label["poly2d"]:
+                raise KeyError("poly2d")
+            found += [(kind, *_line(line)) for line in _lines_of(label["poly2d"])]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError("has a lane label without category, direction or poly2d; correct it") from error
+    return found
+
+
+def _kind(label: dict[str, Any]) -> str | None:
+    """What sort of painted line a label is; None where it is none.
+
+    Raises:
+        ValueError: the category is unknown.
+    """
+    category, attributes = str(label["category"]), label.get("attributes") or {}
+    if category.startswith(_OTHER_LABELS) or (label.get("box2d") and not label.get("poly2d")):
+        return None
+    kind = str(attributes.get("laneType", "")) if category == "lane" else category.removeprefix("lane/")
+    if kind in _NO_LANES:
+        return None
+    if kind not in _LANES:
+        raise ValueError(f"has a marking of the unknown kind {ascii(kind or category)[:60]}; correct it")
+    return kind
+
+
+def _is_along(label: dict[str, Any]) -> bool:
+    attributes = label["attributes"]
+    direction = attributes["laneDirection"] if "laneDirection" in attributes else attributes["direction"]
+    return direction == "parallel"
+
+
+def _lines_of(poly2d: list) -> list:
+    """The polylines of a label: several, or one as bare vertices (x, y, type)."""
+    return poly2d if isinstance(poly2d[0], dict) else [poly2d]
+
+
+def _line(line: Any) -> tuple[Any, Any]:
+    """Types and vertices."""
+    if isinstance(line, dict):
+        return line["types"], line["vertices"]
+    return "".join(str(vertex[2]) for vertex in line), [vertex[:2] for vertex in line]

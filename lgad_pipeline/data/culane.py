@@ -1,19 +1,22 @@
 """CULane's layout, as published: uneven lists, and a `.lines.txt` beside each frame."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, SetAside, frame_path
 from lgad_pipeline.data.frames import SCENARIOS, SPLITS
-from lgad_pipeline.data.reading import numbered_lines
+from lgad_pipeline.data.reading import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import SetAside as SetAsideLine
 from lgad_pipeline.lanes.files import lane_file, parse_lanes
+from lgad_pipeline.lanes.frame_list import read_frame_list
 
 _LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
-_LINE_LIMIT = 4096  # bytes; the longest path that Linux takes
+_ARCHIVES = ("*.tar.gz", "*.tgz", "*.tar", "*.zip")
+_FLAGS = 4  # existence flags that a line states, one a slot
 
 
 def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
@@ -44,7 +47,7 @@ def _list_of(root: Path, split: str) -> str:
         if (root / name).is_file():
             return name
     with_flags, plain = _LISTS[split]
-    if any(root.glob("*.tar.gz")):
+    if any(any(root.glob(pattern)) for pattern in _ARCHIVES):
         raise LgadError(f"{root} holds archives and no list; unpack them with `lgad unpack {root}`.")
     raise LgadError(
         f"{root} has neither {with_flags} nor {plain}; write the {split} list, one frame path a line, "
@@ -53,40 +56,29 @@ def _list_of(root: Path, split: str) -> str:
 
 
 def _entries_of(root: Path, name: str, split: str, set_aside: list[SetAside]) -> list[Entry]:
-    """The entries of one list, each frame once; what is refused or repeated is set aside."""
-    once, found = Once(), []
-    for number, line in numbered_lines(root, name, _LINE_LIMIT):
+    """The entries of one list, each frame once; rejected and repeated lines are reported."""
+    listed = read_frame_list(list_inside(root, name), root)
+    faults = [(name, fault.line, fault.reason) for fault in (*listed.rejected, *listed.repeats)]
+    found = []
+    for entry in listed.entries:
         try:
-            frame, existence = _parse(line, flags_expected=name.endswith("_gt.txt"))
-            once.note(frame, f"line {number}")
+            frame = frame_path(entry.frame)
         except ValueError as error:
-            set_aside.append((name, number, str(error)))
+            faults.append((name, entry.line, str(error)))
             continue
         annotation = str(lane_file(Path(), frame))
-        found.append(Entry(frame, split, annotation, name, number, existence=existence))
+        flags = entry.flags or ()
+        existence = tuple(map(bool, flags)) if len(flags) == _FLAGS else None
+        found.append(Entry(frame, split, annotation, name, entry.line, existence=existence))
+    set_aside += sorted(faults, key=lambda fault: fault[1])
+    if any(entry.flags for entry in listed.entries):
+        counts = Counter(len(entry.flags or ()) for entry in listed.entries)
+        set_aside += [
+            Note(name, None, f"{lines} lines have {flags} existence flags instead of {_FLAGS}; not used")
+            for flags, lines in sorted(counts.items())
+            if flags != _FLAGS
+        ]
     return found
-
-
-def _parse(line: bytes, flags_expected: bool) -> tuple[str, tuple[bool, ...] | None]:
-    """Frame and existence flags of a list line, `frame` or `frame label_map f f f f`.
-
-    Raises:
-        ValueError: the line names no frame inside the root; the text is the reason to report.
-    """
-    if len(line) > _LINE_LIMIT:
-        raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame path a line")
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError("is not UTF-8; rename the frame and write the list as UTF-8") from error
-    existence = None
-    if flags_expected:
-        columns = text.rsplit(maxsplit=5)
-        if len(columns) != 6 or not set(columns[2:]) <= {"0", "1"}:
-            raise ValueError("is not `frame label_map f f f f` with flags 0 or 1; write the line so")
-        text = columns[0]
-        existence = tuple(flag == "1" for flag in columns[2:])
-    return frame_path(text), existence
 
 
 def _scenarios(root: Path, test_frames: set[str], set_aside: list[SetAside]) -> dict[str, str]:
@@ -96,7 +88,10 @@ def _scenarios(root: Path, test_frames: set[str], set_aside: list[SetAside]) -> 
     for number, scenario in enumerate(SCENARIOS):
         for path in sorted(folder.glob(f"test{number}_*.txt")):
             name = f"list/test_split/{path.name}"
-            for entry in _entries_of(root, name, "test", set_aside):
+            listed = _entries_of(root, name, "test", set_aside)
+            if not listed:
+                set_aside.append(Note(name, None, "names no frame; the category has no figures"))
+            for entry in listed:
                 if entry.frame not in test_frames:
                     reason = (
                         f"names {entry.frame}, which the test list has not; add it there or take the line out"

@@ -3,16 +3,25 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from lgad_pipeline.data.images import IMAGE_SUFFIXES
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import FARTHEST
+from lgad_pipeline.lanes.frame_list import relative_frame
 
 SetAside = tuple[str, int | None, str]
 """File below the root, line from 1 or None, reason with remedy."""
+
+
+class Note(NamedTuple):
+    """What was noticed and rejects no frame; a reader puts it among the rejected items."""
+
+    file: str
+    line: int | None
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,8 @@ class Kind(Protocol):
     def entries(self, root: Path, set_aside: list[SetAside]) -> list[Entry]:
         """Every listed frame, train, val, test, each split in the order of its list, each frame once a split.
 
-        Lines that cannot be used go to `set_aside`. Neither frames nor lane files are read.
+        Lines that cannot be used go to `set_aside`, and what is worth knowing of the others, as a `Note`.
+        Neither frames nor lane files are read.
 
         Raises:
             LgadError: a list without which the data set makes no sense is missing.
@@ -69,19 +79,17 @@ class AnnotationError(LgadError):
 
 
 def frame_path(text: str) -> str:
-    """A listed path in the form of the frames table: below the root, without a leading slash.
+    """A listed path in the form of the frames table: below the root, with slashes, no leading one.
 
     Raises:
         ValueError: it names no image below the root; the text is the reason to report.
     """
-    path = PurePosixPath(text.lstrip("/"))
-    if ".." in path.parts or not text.isprintable():
+    frame = relative_frame(text)
+    if PurePosixPath(frame).suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(
-            "leads out of the data root or holds control characters; name a frame below the root"
+            f"names no {', '.join(IMAGE_SUFFIXES)} file but {frame}; name a frame below the root"
         )
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ValueError(f"names no {', '.join(IMAGE_SUFFIXES)} file; name a frame below the root")
-    return str(path)
+    return frame
 
 
 def points(pairs: Iterable) -> np.ndarray:

@@ -218,7 +218,7 @@ def _jpeg_header(stream: BinaryIO) -> _Header:
     if size == (0, 0):
         raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")
     # Inside a scan every FF is followed by 00 or a restart marker, so FF D9 can only be the end of the image.
-    whole = isinstance(stream, io.BytesIO) and stream.getvalue().rfind(_JPEG_END, stream.tell()) >= 0
+    whole = isinstance(stream, io.BytesIO) and stream.getvalue().rfind(_JPEG_END, stream.tell() - 2) >= 0
     return _Header(*size, orientation or 1, 8, whole)
 
 

@@ -1,6 +1,7 @@
 """A data set's folder becomes the frames table; what cannot be used is set aside and counted."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from lgad_pipeline.data import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.data.duplicates import duplicates, picture_hash
-from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, SetAside
+from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, Note, SetAside
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, FrameRecord, frames_batch, set_aside_table, to_pandas
 from lgad_pipeline.data.images import read_small, whole_image_size
 from lgad_pipeline.data.known import Changes, Known, stamp_of
@@ -44,12 +45,16 @@ class Ingestion:
         set_aside: what could not be used (`SET_ASIDE_SCHEMA`): file, line, reason with remedy.
         changes: against the earlier ingestion.
         root: the folder.
+        follow_links: links may lead out of it.
+        notes: what was noticed and rejects no frame.
     """
 
     frames: pd.DataFrame
     set_aside: pd.DataFrame
     changes: Changes
     root: Path
+    follow_links: bool = False
+    notes: tuple[Note, ...] = ()
 
     def require(self, max_set_aside: float) -> None:
         """Refuse a data set of which too much was set aside.
@@ -66,13 +71,13 @@ class Ingestion:
         if self.frames.empty:
             raise LgadError(
                 f"Not one frame of {self.root} can be used ({example or 'the lists are empty'}); "
-                "mend the data set or its lists."
+                "correct the data set or its lists."
             )
         rows = refused + len(self.frames)
         if refused > max_set_aside * rows:
             raise LgadError(
                 f"{refused} of {rows} entries of {self.root} were set aside, more than max_set_aside "
-                f"{max_set_aside:g} allows (one of them: {example}); mend them or raise it in lgad.yaml."
+                f"{max_set_aside:g} allows (one of them: {example}); correct them or raise it in lgad.yaml."
             )
 
 
@@ -83,21 +88,24 @@ def ingest(
     previous: pd.DataFrame | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    follow_links: bool = False,
 ) -> Ingestion:
     """Read a data set's lists, frames and annotations.
 
     Frame and lane files are read whole, once, to fingerprint them, and frames are decoded at an eighth of
-    their size. Whatever cannot be used is set aside with its reason, and the rest goes on. Nothing outside
-    `root` is read. Frames that show what another split shows are set aside, too: see `duplicates`.
+    their size. Whatever cannot be used is rejected with its reason, and the rest is read. Frames that show
+    what another split shows are rejected, too: see `duplicates`.
 
     Args:
         root: folder of the data set.
-        frame_size: (H, W) that every frame must have, pixels.
+        frame_size: (H, W) that every frame must have as it is displayed, pixels.
         kind: which of `KINDS` reads its lists and annotations.
         previous: the table of an earlier ingestion of the same folder. A frame of it whose image and
             annotation still have the same size and time of change is taken from there and not read.
         workers: threads; default two per core.
         progress: called as progress(frames done, frames in total).
+        follow_links: frames and lane files may be links that lead out of `root`; else nothing outside of it
+            is read.
 
     Raises:
         LgadError: `root` or a list is missing.
@@ -113,11 +121,19 @@ def ingest(
     reader = KINDS[kind]
     entries = reader.entries(root, set_aside)
     known = Known(previous, frame_size)
+    started = time.time_ns()
     chunks = [entries[first : first + _CHUNK] for first in range(0, len(entries), _CHUNK)]
     workers = workers or 2 * (os.cpu_count() or 1)
 
     def check_chunk(chunk: Sequence[Entry]) -> list[int | FrameRecord | SetAside]:
-        return [_check(root, reader, entry, frame_size, known) for entry in chunk]
+        return [_known_or_checked(entry) for entry in chunk]
+
+    def _known_or_checked(entry: Entry) -> int | FrameRecord | SetAside:
+        # The stamp is made before reading: what changes meanwhile is read again next time.
+        stamp = stamp_of(root, entry, started) or ""
+        if stamp and (row := known.row(entry, stamp)) is not None:
+            return row
+        return _check(root, reader, entry, frame_size, stamp, follow_links)
 
     kept: list[Entry] = []
     sources: list[int] = []  # rows of the earlier table, then of the batches
@@ -147,7 +163,11 @@ def ingest(
     twice, copies = duplicates(frames)
     if copies:
         frames = frames[~twice].reset_index(drop=True)
-    return Ingestion(frames, set_aside_table([*set_aside, *copies]), known.changes(frames), root)
+    notes = tuple(item for item in set_aside if isinstance(item, Note))
+    rejected = [item for item in set_aside if not isinstance(item, Note)]
+    return Ingestion(
+        frames, set_aside_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes
+    )
 
 
 def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:
@@ -160,15 +180,12 @@ def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:
 
 
 def _check(
-    root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int], known: Known
-) -> int | FrameRecord | SetAside:
-    """One frame and its annotation: the row where it is known; else read, as a new row, or why not."""
+    root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int], stamp: str, follow_links: bool
+) -> FrameRecord | SetAside:
+    """Read one frame and its annotation: a new row, or why it is rejected."""
     height, width = frame_size
-    stamp = stamp_of(root, entry) or ""  # before reading: what changes meanwhile is read again next time
-    if stamp and (row := known.row(entry, stamp)) is not None:
-        return row
     try:
-        data = read_inside(root, entry.frame, frame_limit(frame_size))
+        data = read_inside(root, entry.frame, frame_limit(frame_size), follow_links)
         claimed = whole_image_size(data)
     except FileNotFoundError:
         reason = f"names {entry.frame}, which does not exist; restore the frame or take its entry out"
@@ -181,17 +198,17 @@ def _check(
             "correct frame_size in lgad.yaml or take the frame out of the lists"
         )
         return entry.frame, None, reason
-    file, line = _place(entry)
+    file, line, whose = _place(entry)
     try:
-        annotation = _annotation(root, entry)
+        annotation = _annotation(root, entry, follow_links)
         lanes = kind.lanes(annotation)
         _refuse_misplaced(lanes, frame_size)
     except FileNotFoundError:
         return file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
     except AnnotationError as error:
-        return file, line or error.line, str(error)
+        return file, line or error.line, f"{whose}{error}"
     except LgadError as error:
-        return file, line, str(error)
+        return file, line, f"{whose}{error}"
     try:
         picture = picture_hash(read_small(data))
     except LgadError as error:
@@ -212,15 +229,17 @@ def _check(
     )
 
 
-def _place(entry: Entry) -> tuple[str, int | None]:
-    """File, and line if it has a meaning, of an entry's annotation."""
-    return (entry.annotation, None) if isinstance(entry.annotation, str) else (entry.file, entry.line)
+def _place(entry: Entry) -> tuple[str, int | None, str]:
+    """File, and line if it has a meaning, of an annotation; and its frame where the file has many."""
+    if isinstance(entry.annotation, str):
+        return entry.annotation, None, ""
+    return entry.file, entry.line, f"{entry.frame}: "
 
 
-def _annotation(root: Path, entry: Entry) -> bytes:
+def _annotation(root: Path, entry: Entry, follow_links: bool) -> bytes:
     if isinstance(entry.annotation, bytes):
         return entry.annotation
-    return read_inside(root, entry.annotation, _LANE_FILE_LIMIT)
+    return read_inside(root, entry.annotation, _LANE_FILE_LIMIT, follow_links)
 
 
 def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:

@@ -43,14 +43,27 @@ class Known:
         """How the new table differs."""
         stamps = {key: self._stamps[row] for key, row in self._rows.items()}
         new = zip(frames["frame"], frames["split"], frames["stamp"], strict=True)
-        found = [stamps.pop((frame, split), None) == stamp for frame, split, stamp in new]
+        found = [bool(stamp) & (stamps.pop((frame, split), None) == stamp) for frame, split, stamp in new]
         unchanged = sum(found)
         added = len(found) - (len(self._rows) - len(stamps))
         return Changes(unchanged, added, len(found) - unchanged - added, len(stamps))
 
 
-def stamp_of(root: Path, entry: Entry) -> str | None:
-    """What tells a changed frame or annotation without reading it; None: one of them is gone."""
+def stamp_of(root: Path, entry: Entry, now: int) -> str | None:
+    """What tells a changed frame or annotation without reading it.
+
+    It holds sizes, times of modification and times of change. The latter cannot be set, so a file that was
+    replaced by one of the same size and time of modification is noticed.
+
+    Args:
+        root: folder of the data set.
+        entry: the frame.
+        now: nanoseconds since the epoch.
+
+    Returns:
+        The stamp; None where a file is gone or its time lies in the future. The latter happens after the
+        clock was set back: a file written since might get the same time again, so it is read every time.
+    """
     parts = [_FORMAT]
     try:
         for item in (entry.frame, entry.annotation):
@@ -58,7 +71,10 @@ def stamp_of(root: Path, entry: Entry) -> str | None:
                 parts.append(blake2b(item, digest_size=16).hexdigest())
             else:
                 status = (root / item).stat()
-                parts.append(f"{status.st_size}-{status.st_mtime_ns}")
+                times = status.st_mtime_ns, status.st_ctime_ns
+                if max(times) > now:
+                    return None
+                parts.append("-".join(map(str, (status.st_size, *times))))
     except (OSError, ValueError):
         return None
     return " ".join(parts)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, SetAside, frame_path, held_out, points
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, SetAside, frame_path, held_out, points
 from lgad_pipeline.errors import LgadError
 
 _HEIGHT, _WIDTH = 717, 1276
@@ -38,7 +38,9 @@ def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
         )
     test = _entries_of(root, "valid", set_aside)
     if not test:
-        set_aside.append(("labels/valid", None, "has no label files, so there are no test frames; unpack it"))
+        set_aside.append(
+            Note("labels/valid", None, "has no label files, so there are no test frames; unpack it")
+        )
     return [*train, *test]
 
 

@@ -1,5 +1,6 @@
 """Painted lines as annotation tools outline them: polylines with curves, one along each edge of the paint."""
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from lgad_pipeline.data.entries import AnnotationError, points
 
+_TYPES = re.compile(r"[LC](?:L|CC[CL])*")
 _STEPS = np.linspace(0, 1, 9)[1:, None]  # a curve becomes eight chords
 
 
@@ -16,7 +18,8 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
 
     Args:
         vertices: pairs (x, y), pixels.
-        types: a character a vertex: `L` is a corner, `CCC` two control points and the end of a cubic curve.
+        types: a character a vertex: `L` is a corner; `C` begins a cubic curve of two control points and its
+            end, which tools mark `C` or `L`. The first one does not matter, as in BDD100K's own script.
 
     Returns:
         float32 (N, 2), bottom first.
@@ -25,9 +28,7 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
         AnnotationError: the vertices are no pairs of numbers, or the types do not fit them.
     """
     corners = points(vertices)
-    if not (isinstance(types, str) and types.startswith("L") and len(types) == len(corners)) or (
-        types.replace("CCC", "L").strip("L")
-    ):
+    if not (isinstance(types, str) and types and len(types) == len(corners) and _TYPES.fullmatch(types)):
         raise AnnotationError("has a polyline whose `types` are not L or CCC for its vertices; correct it")
     path, at = [corners[0]], 1
     while at < len(corners):

@@ -45,6 +45,7 @@ class Packing:
     view: View
     lane_width: int
     quality: int
+    follow_links: bool = False
 
 
 def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing) -> str:
@@ -100,7 +101,9 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
     """The shard's row of one frame, or (file, line, reason) when it cannot be packed."""
     row, label = pair
     try:
-        data = read_inside(packing.root, row.frame, frame_limit(packing.view.frame_size))
+        data = read_inside(
+            packing.root, row.frame, frame_limit(packing.view.frame_size), packing.follow_links
+        )
         if blake2b(data, digest_size=16).hexdigest() != row.fingerprint:
             return row.frame, None, "has changed since it was ingested; ingest the data set again"
         if image_size(data) != packing.view.frame_size:

@@ -5,22 +5,24 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes import lines
 from lgad_pipeline.lanes.files import resolve_inside
 
 _MOST_ENTRIES = 2_000_000  # of a list; the largest published one has 90,000
 _PIECE = 1 << 16  # characters
 
 
-def read_inside(root: Path, relative: str, limit: int) -> bytes:
-    """Bytes of the regular file `relative` below `root`, links followed only as long as they stay below it.
+def read_inside(root: Path, relative: str, limit: int, follow_links: bool = False) -> bytes:
+    """Bytes of the regular file `relative` below `root`.
 
     Args:
         root: the data set's folder.
         relative: path below it.
         limit: the most bytes that such a file may have.
+        follow_links: links may lead out of `root`; else they must stay below it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -28,7 +30,8 @@ def read_inside(root: Path, relative: str, limit: int) -> bytes:
             The sentence leaves the file's name to the caller.
     """
     try:
-        return read_regular(_followed(root, relative), limit)
+        path = resolve_inside(root, relative) if follow_links else _followed(root, relative)
+        return read_regular(path, limit)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -79,7 +82,10 @@ def _followed(root: Path, relative: str) -> Path:
     # Unlike Path.resolve, realpath leaves a loop of links to `open`, which says so.
     path = Path(os.path.realpath(resolve_inside(root, relative)))
     if not path.is_relative_to(os.path.realpath(root)):
-        raise LgadError("leads out of the data root by a link; put the file itself there")
+        raise LgadError(
+            "leads out of the data root by a link; put the file itself there, or set `follow_links: true` of "
+            "the data set in lgad.yaml"
+        )
     return path
 
 
@@ -90,21 +96,19 @@ def frame_limit(frame_size: tuple[int, int]) -> int:
 
 
 def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Number and text of the lines of a list that are not blank; of a longer one the first `limit` + 1 bytes.
+    """Number and content of the lines of a file below `root`, as `lanes.lines.numbered_lines` gives them.
 
     Raises:
-        LgadError: the list lies outside `root` by a link, or has too many lines.
+        LgadError: the file lies outside `root` by a link, cannot be read, or has too many lines.
     """
-    with list_inside(root, name).open("rb") as stream:
-        number = 0
-        while line := stream.readline(limit + 1):
-            number += 1
-            _refuse_endless(number, root / name)
-            rest = line if len(line) > limit else b""
-            while rest and not rest.endswith(b"\n"):
-                rest = stream.readline(16 * _PIECE)
-            if line.strip():
-                yield number, line if len(line) > limit else line.strip()
+    return lines.numbered_lines(list_inside(root, name), limit)
+
+
+def open_text(path: Path, errors: str = "strict") -> TextIO:
+    """Open a UTF-8 or UTF-16 file for reading; a byte order mark is skipped."""
+    with path.open("rb") as stream:
+        encoding = lines.text_encoding(stream.read(_PIECE))
+    return path.open(encoding=encoding, errors=errors)
 
 
 def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -112,7 +116,7 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
 
     Args:
         root: the data set's folder.
-        name: the file below it, UTF-8.
+        name: the file below it, UTF-8 or UTF-16.
         limit: about how many characters one object may have.
 
     Raises:
@@ -121,7 +125,7 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
     path = list_inside(root, name)
     decoder, line, buffer, wanted, count = json.JSONDecoder(), 1, "", "[", 0
     try:
-        with path.open(encoding="utf-8") as stream:
+        with open_text(path) as stream:
             while True:
                 rest = buffer.lstrip()
                 line += buffer.count("\n", 0, len(buffer) - len(rest))

@@ -151,6 +151,7 @@ def pack(
     rows_per_shard: int = 512,
     workers: int | None = None,
     progress: Progress | None = None,
+    follow_links: bool = False,
 ) -> ShardSet:
     """Pack frames and their label maps, at training size, into Arrow IPC files.
 
@@ -172,6 +173,7 @@ def pack(
         rows_per_shard: frames in a part.
         workers: threads; default one per core.
         progress: called as progress(frames done, frames in total).
+        follow_links: frames may be links that lead out of `root`.
 
     Raises:
         LgadError: the labels do not belong to the frames, not one frame can be packed, or `output` cannot be
@@ -179,7 +181,7 @@ def pack(
     """
     if not frames["frame"].reset_index(drop=True).equals(labels["frame"].reset_index(drop=True)):
         raise LgadError("The lane labels do not belong to the frames table; make the lane labels anew.")
-    packing = Packing(Path(root), view, lane_width, quality)
+    packing = Packing(Path(root), view, lane_width, quality, follow_links)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
     done, parts = int(misleading.sum()), {}

@@ -2,18 +2,20 @@
 
 The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each; or
 `test_label.json` in the root beside them. `label_data_0531.json` is the customary validation set; the other
-`label_data_*.json` are for training. `raw_file` names the frame from the folder of its `clips/`.
+`label_data_*.json` are for training. `raw_file` names the frame from the folder of its `clips/`. Of several
+annotations of a frame the last counts.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Once, SetAside, frame_path
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, SetAside, frame_path
 from lgad_pipeline.data.frames import SPLITS
-from lgad_pipeline.data.reading import numbered_lines
+from lgad_pipeline.data.reading import json_objects, list_inside, numbered_lines, open_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import are_coordinates
 
@@ -40,7 +42,7 @@ def entries(root: Path, set_aside: list[SetAside]) -> list[Entry]:
         )
     for split, name in (("val", _VALIDATION), ("test", _TEST)):
         if not files[split]:
-            set_aside.append((name, None, f"is missing, so there are no {split} frames; put it there"))
+            set_aside.append(Note(name, None, f"is missing, so there are no {split} frames; put it there"))
     return [entry for split in SPLITS for entry in _entries_of(root, files[split], split, set_aside)]
 
 
@@ -60,26 +62,46 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
 
 
 def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAside]) -> list[Entry]:
-    once, found = Once(), []
+    found: dict[str, Entry] = {}
     for path in paths:
         name = path.relative_to(root).as_posix()
         folder = path.parent.relative_to(root)
         if split == "test" and not (path.parent / "clips").is_dir() and (root / "test_set/clips").is_dir():
             folder = Path("test_set")
-        for number, line in numbered_lines(root, name, _LINE_LIMIT):
+        for number, line in _lines(root, name):
             try:
-                if len(line) > _LINE_LIMIT:
-                    raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
-                raw_file = _parse(line).get("raw_file")
-                if not isinstance(raw_file, str):
-                    raise ValueError("has no text `raw_file`; name the frame")
-                frame = frame_path((folder / raw_file.lstrip("/")).as_posix())
-                once.note(frame, f"{name}, line {number}")
+                frame = _frame(line, folder)
             except (ValueError, AnnotationError) as error:
                 set_aside.append((name, number, str(error)))
                 continue
-            found.append(Entry(frame, split, line, name, number))
-    return found
+            if before := found.pop(frame, None):  # the benchmark's own script takes the last, too
+                reason = (
+                    f"annotates {frame} as {name}, line {number} does again, which counts; take one line out"
+                )
+                set_aside.append((before.file, before.line, reason))
+            found[frame] = Entry(frame, split, line, name, number)
+    return list(found.values())
+
+
+def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
+    """Line number and text of each frame's JSON object, from JSON lines as published or from a JSON list."""
+    with open_text(list_inside(root, name), errors="replace") as stream:
+        start = stream.read(64).lstrip()
+    if not start.startswith("["):
+        yield from numbered_lines(root, name, _LINE_LIMIT)
+        return
+    for number, content in json_objects(root, name, _LINE_LIMIT):
+        yield number, json.dumps(content).encode()
+
+
+def _frame(line: bytes, folder: Path) -> str:
+    """The frame that a JSON object names, relative to the root."""
+    if len(line) > _LINE_LIMIT:
+        raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
+    raw_file = _parse(line).get("raw_file")
+    if not isinstance(raw_file, str):
+        raise ValueError("has no text `raw_file`; name the frame")
+    return frame_path(f"{folder.as_posix()}/{raw_file}")
 
 
 def _parse(line: bytes) -> dict[str, Any]:
@@ -88,5 +110,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise AnnotationError("is no JSON object; write one with `raw_file`, `lanes`, `h_samples`")
+        raise AnnotationError(
+            "is no JSON object; write one a frame, on one line, with `raw_file`, `lanes`, `h_samples`"
+        )
     return content

@@ -43,7 +43,7 @@ def data_sheet(
     chosen = found.frames.iloc[places.astype(int)]
     pictures, captions = [], []
     for row, label in zip(chosen.itertuples(), lane_labels(chosen, label_rows).itertuples(), strict=True):
-        picture = _picture(found.root, str(row.frame), frame_size)
+        picture = _picture(found, str(row.frame), frame_size)
         drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width))
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
         for lane in lanes:
@@ -52,7 +52,7 @@ def data_sheet(
         scenario = f", {row.scenario}" if isinstance(row.scenario, str) else ""
         captions.append(f"{row.split}{scenario}: {len(lanes)} lanes, {Path(str(row.frame)).name}")
     for row in found.set_aside.head(count).itertuples():
-        pictures.append(_picture(found.root, str(row.file).replace(".lines.txt", ".jpg"), frame_size))
+        pictures.append(_picture(found, str(row.file).replace(".lines.txt", ".jpg"), frame_size))
         captions.append(f"set aside: {row.file} {row.reason}")
     return contact_sheet(pictures, 2, captions, width=800)
 
@@ -91,7 +91,7 @@ def first_frame(found: Ingestion, frame_size: tuple[int, int]) -> tuple[np.ndarr
     for row in found.frames.itertuples():
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
         if lanes:
-            return _picture(found.root, str(row.frame), frame_size), lanes
+            return _picture(found, str(row.frame), frame_size), lanes
     raise LgadError(f"No frame below {found.root} has a lane to show; name another data set.")
 
 
@@ -111,10 +111,10 @@ def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
     return counts
 
 
-def _picture(root: Path, name: str, frame_size: tuple[int, int]) -> np.ndarray:
+def _picture(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray:
     """The frame, or grey where there is none to show."""
     try:
-        picture = read_image(read_inside(root, name, frame_limit(frame_size)))
+        picture = read_image(read_inside(found.root, name, frame_limit(frame_size), found.follow_links))
     except (FileNotFoundError, LgadError):
         picture = None
     if picture is None or picture.shape[:2] != frame_size:

@@ -5,18 +5,16 @@ the frame. Lists come from many programs, so byte order marks, UTF-16, any line 
 in names, tabs, commas and quotes are read as they are meant.
 """
 
-import codecs
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category
 
-from lgad_pipeline.lanes.files import LaneFileError, SetAside, lane_file, read_bytes
+from lgad_pipeline.lanes.files import SetAside, lane_file
+from lgad_pipeline.lanes.lines import numbered_lines
 
-_MOST_ENTRIES = 2_000_000  # the largest published list has 90,000
 _LINE_LIMIT = 4096  # bytes; the longest path that Linux takes
 _SHOWN = 120  # characters of an entry in a reason
 
@@ -82,14 +80,14 @@ def read_frame_list(path: Path, root: Path) -> FrameList:
             absolute paths of files below it are made relative.
 
     Raises:
-        LaneFileError: the list cannot be read, is no text, or has too many lines.
+        LaneFileError: the list cannot be read, is a broken UTF-16 text, or has too many lines.
     """
     roots = _absolute(root)
     first: dict[str, int] = {}
     entries: list[ListedFrame] = []
     rejected: list[SetAside] = []
     repeats: list[SetAside] = []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path, _LINE_LIMIT):
         try:
             entry = _entry(line, number, root, roots)
         except ValueError as error:
@@ -122,9 +120,9 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
         if path.startswith(root):
             path = path[len(root) :]
             break
-    if re.match(r"[A-Za-z]:/", path):
+    if path[1:3] == ":/":
         raise ValueError(f"{shown} is a path of a Windows drive; write it relative to the data root")
-    parts = PurePosixPath(path.strip("/")).parts
+    parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts:
         raise ValueError(f"{shown} names no file; name a frame below the data root")
     if ".." in parts:
@@ -141,52 +139,19 @@ def _absolute(root: Path) -> tuple[str, ...]:
     return tuple(f"{spelling}/" for spelling in spellings if spelling != "/")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | bytes]]:
-    """Number and content of each line that is not blank; bytes where it is no text or too long."""
-    content = read_bytes(path)
-    encoding = _encoding(content)
-    if encoding == "utf-8":
-        content = content.removeprefix(codecs.BOM_UTF8)
-    else:
-        try:
-            content = content.decode(encoding).encode()
-        except UnicodeError as error:
-            raise LaneFileError(f"{path} is no whole UTF-16 text; save the list as UTF-8.") from error
-    # A lone CR ends a line, too, as it did on old Macs. `str.splitlines` knows further ends that are none.
-    lines = re.split(rb"\r\n|\n|\r", content)
-    if len(lines) > _MOST_ENTRIES:
-        raise LaneFileError(f"{path} has more than {_MOST_ENTRIES:,} lines; divide the list.")
-    for number, line in enumerate(lines, 1):
-        if len(line) > _LINE_LIMIT:
-            yield number, line
-        elif stripped := line.strip(b" \t\v\f"):
-            try:
-                yield number, stripped.decode("utf-8").strip()
-            except UnicodeDecodeError:
-                yield number, stripped
-
-
-def _encoding(content: bytes) -> str:
-    """UTF-8, or UTF-16 by its byte order mark or, without one, by the zero bytes of its ASCII characters."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    start = content[:4096]
-    if len(start) >= 4 and not len(content) % 2 and start.count(0) > len(start) // 3:
-        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-    return "utf-8"
-
-
-def _entry(line: str | bytes, number: int, root: Path, roots: tuple[str, ...]) -> ListedFrame:
+def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> ListedFrame:
     """The entry of a line.
 
     Raises:
         ValueError: the line names no frame below the root; the message is the reason to report.
     """
-    if isinstance(line, bytes):
-        if len(line) > _LINE_LIMIT:
-            raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame path a line")
-        raise ValueError("is not UTF-8; rename the frame and write the list as UTF-8")
-    frame, rest = _split(line, root, roots)
+    if len(line) > _LINE_LIMIT:
+        raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame path a line")
+    try:
+        text = line.decode().strip()
+    except UnicodeDecodeError as error:
+        raise ValueError("is not UTF-8; rename the frame and write the list as UTF-8") from error
+    frame, rest = _split(text, root, roots)
     label_map = None
     if found := _LABEL_MAP.match(rest):
         label_map = found[1].replace("\\", "/").strip("/")

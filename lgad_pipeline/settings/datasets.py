@@ -35,6 +35,8 @@ class Dataset(Entry):
         shards: folder of an object store that the packed shards are copied to and read from, such as
             s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
         max_set_aside: largest share of the listed frames that may be rejected before ingestion fails.
+        follow_links: frames and lane files may be links that lead out of the folder, for instance to another
+            disk. Otherwise such frames are rejected, so that a data set from elsewhere reads nothing outside.
         retrain: schedule and recipes of automatic retraining; none unless given.
     """
 
@@ -49,6 +51,7 @@ class Dataset(Entry):
     jpeg_quality: int = Field(95, ge=1, le=100)
     shards: str | None = None
     max_set_aside: float = Field(0.1, ge=0, le=1)
+    follow_links: bool = False
     retrain: RetrainConfig | None = None
 
     @field_validator("shards")

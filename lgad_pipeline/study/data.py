@@ -38,7 +38,7 @@ def prepared(
         tell("rendering the road world")
         write_dataset(root, dataset.world, workers)
     tell("packing training shards")
-    found = ingest(root, dataset.frame_size, dataset.kind)
+    found = ingest(root, dataset.frame_size, dataset.kind, follow_links=dataset.follow_links)
     found.require(dataset.max_set_aside)
     if annotations != root:
         write_lane_files(found.frames, annotations)
@@ -52,6 +52,7 @@ def prepared(
         dataset.lane_width,
         dataset.jpeg_quality,
         workers=workers,
+        follow_links=dataset.follow_links,
     )
     (place / _PACKED).touch()
     return shards, annotations

@@ -100,8 +100,14 @@ def test_the_nearest_edges_of_one_category_are_paired():
         ({"name": "../../../outside.jpg"}, "leads out of the data root"),
         ({"name": 7}, "names no"),
         ({"name": "0000f77c-1.jpg"}, "repeats images/100k/train/0000f77c-1.jpg"),
-        ({"name": "a.jpg", "labels": 7}, "without category"),
-        ({"name": "a.jpg", "labels": [{"category": "single white"}]}, "without category"),
+        ({"name": "a.jpg", "labels": 7}, "without category, direction or poly2d"),
+        (
+            {"name": "a.jpg", "labels": [{"category": "single white"}]},
+            "without category, direction or poly2d",
+        ),
+        ({"name": "a.jpg", "labels": [{**LEFT[0], "poly2d": None}]}, "a.jpg: has a lane label without"),
+        ({"name": "a.jpg", "labels": [mark((1, 2), category="bike lane")]}, "unknown kind 'bike lane'"),
+        ({"name": "0001-1.jpg", "labels": [mark((1, 2), types="LL")]}, "0001-1.jpg: has a polyline whose"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), types="LL")]}, "not L or CCC"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), (3, 4), types="LC")]}, "not L or CCC"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), (float("nan"), 4))]}, "no place near a frame"),
@@ -154,7 +160,8 @@ def test_a_list_longer_than_what_is_read_at_once_and_one_too_long_object(root):
 
 def test_missing_lists(root):
     (root / "labels/lane/polygons/lane_val.json").unlink()
-    assert ingest(root, SIZE, "bdd100k").set_aside["file"].tolist() == ["labels/lane/polygons/lane_val.json"]
+    (note,) = ingest(root, SIZE, "bdd100k").notes
+    assert note.file == "labels/lane/polygons/lane_val.json" and note.text.startswith("is missing")
     (root / "labels/lane/polygons/lane_train.json").unlink()
     with pytest.raises(LgadError, match=r"has no labels/lane/polygons/lane_train\.json"):
         ingest(root, SIZE, "bdd100k")
@@ -164,3 +171,63 @@ def test_an_annotation_without_markings_has_no_lanes():
     assert lanes(b"[]") == []
     with pytest.raises(AnnotationError):
         lanes(b'[["single white", "L", [[1]]]]')
+
+
+def of_2018(label: dict) -> dict:
+    """The label as the files of 2018 have it: the kind is an attribute."""
+    attributes = {"laneDirection": label["attributes"]["laneDirection"], "laneStyle": "solid"}
+    return label | {"category": "lane", "attributes": attributes | {"laneType": label["category"]}}
+
+
+def as_vertices(label: dict) -> dict:
+    """The label with bare vertices, short attribute names and a prefixed category, as later files have it."""
+    (line,) = label["poly2d"]
+    vertices = [[x, y, kind] for (x, y), kind in zip(line["vertices"], line["types"], strict=True)]
+    attributes = {"direction": label["attributes"]["laneDirection"], "style": "solid"}
+    return {"category": f"lane/{label['category']}", "attributes": attributes, "poly2d": vertices}
+
+
+@pytest.mark.parametrize("written", [of_2018, as_vertices])
+def test_the_other_forms_of_the_labels_give_the_same_lanes(root, written):
+    expected = [lanes_of(value) for value in ingest(root, SIZE, "bdd100k").frames["lanes"]]
+    car = {
+        "category": "car",
+        "attributes": {"occluded": False},
+        "box2d": {"x1": 1, "y1": 2, "x2": 3, "y2": 4},
+    }
+    area = {"category": "area/drivable", "attributes": {}, "poly2d": [[0, 700, "L"], [9, 600, "L"]]}
+    marks = [*LEFT, *RIGHT, ACROSS, CROSSWALK, CURB]
+    old = [[written(label) for label in labels] for labels in (marks, LEFT)]
+    write(
+        root,
+        "train",
+        [("0000f77c-1.jpg", [*old[0], car, area]), ("0000f77c-2.jpg", None), ("0001-1.jpg", old[1])],
+    )
+    found = ingest(root, SIZE, "bdd100k")
+    assert found.set_aside.empty
+    for lanes_found, lanes_expected in zip(map(lanes_of, found.frames["lanes"]), expected, strict=True):
+        assert len(lanes_found) == len(lanes_expected)
+        for one, other in zip(lanes_found, lanes_expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_white_and_yellow_edges_of_2018_are_no_pair(root):
+    yellow = mark((320, 719), (572, 400), category="single yellow")
+    write(root, "val", [("b1c66a42-1.jpg", [of_2018(LEFT[0]), of_2018(yellow)])])
+    found = lanes_of(ingest(root, SIZE, "bdd100k").frames["lanes"][3])
+    assert sorted(lane[0, 0] for lane in found) == [300, 320]
+
+
+@pytest.mark.parametrize("types", ["LCCC", "LCCL", "CCCL", "CCCC"])
+def test_a_curve_ends_in_a_vertex_of_either_type(types):
+    line = polyline([(0, 100), (0, 60), (40, 30), (80, 20)], types)
+    np.testing.assert_array_equal(line, polyline([(0, 100), (0, 60), (40, 30), (80, 20)], "LCCC"))
+
+
+def test_a_list_on_one_line_with_a_byte_order_mark_names_the_frame(root):
+    path = root / "labels/lane/polygons/lane_train.json"
+    content = [{"name": "bad-1.jpg", "labels": [{"category": "lane"}]}, *json.loads(path.read_text())]
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    found = ingest(root, SIZE, "bdd100k")
+    assert len(found.frames) == 4
+    assert found.set_aside["reason"][0].startswith("bad-1.jpg: has a marking of the unknown kind 'lane'")

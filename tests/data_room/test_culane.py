@@ -1,4 +1,5 @@
 import os
+import re
 import tracemalloc
 
 import cv2
@@ -8,11 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.data import reading
 from lgad_pipeline.data.frames import dataset_fingerprint, lanes_of, split_leakage
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.files import read_list
+from lgad_pipeline.lanes import lines
 
 SIZE = (118, 328)
 FIRST = "drive/train.MP4/00000.jpg"
@@ -217,8 +217,6 @@ def test_a_line_of_a_gigabyte_is_one_line_and_takes_no_memory(write_tree):
     assert len(found.frames) == 10 and peak < 50 << 20
     ((file, line, reason),) = set_aside(found)
     assert (file, line) == ("list/train_gt.txt", 1) and "longer than 4096 bytes" in reason
-    with pytest.raises(LgadError, match="has more than 256 MB"):
-        read_list(path)
 
 
 @pytest.mark.parametrize("name", ["list/train_gt.txt", "list/test_split/test0_normal.txt"])
@@ -233,9 +231,9 @@ def test_a_list_that_leads_out_by_a_link_is_refused(write_tree, name):
 
 def test_a_list_without_end_is_refused(write_tree, monkeypatch):
     root = write_tree(train=5)
-    monkeypatch.setattr(reading, "_MOST_ENTRIES", 5)
+    monkeypatch.setattr(lines, "_MOST_LINES", 5)
     assert len(ingest(root, SIZE).frames) == 10
-    monkeypatch.setattr(reading, "_MOST_ENTRIES", 4)
+    monkeypatch.setattr(lines, "_MOST_LINES", 4)
     with pytest.raises(LgadError, match=r"list/train_gt\.txt has more than 4 entries; divide"):
         ingest(root, SIZE)
 
@@ -254,13 +252,82 @@ def test_a_frame_that_claims_to_be_vast_is_set_aside(write_tree):
     assert "claims to be 100000 x 100000 px" in set_aside(ingest(root, SIZE))[0][2]
 
 
-def test_a_flag_list_with_a_broken_line_loses_that_line_alone(write_tree):
+@pytest.mark.parametrize("flags", ["", "0 1 1 0", "0 1 1 1 1 0", "0 1 2 0", "0.9 sunny", "1 0"])
+def test_flags_of_any_number_reject_no_frame(write_tree, flags):
     root = write_tree()
     path = root / "list/train_gt.txt"
-    path.write_text(path.read_text() + "/drive/train.MP4/00000.jpg 0 1\n" + "/a.jpg /a.png 0 1 2 0\n")
+    path.write_text(path.read_text().replace("0 1 1 0", flags))
     found = ingest(root, SIZE)
-    assert [row[:2] for row in set_aside(found)] == [("list/train_gt.txt", 6), ("list/train_gt.txt", 7)]
-    assert len(found.frames) == 10
+    assert found.set_aside.empty and len(found.frames) == 10
+    stated = found.frames["existence"][:5].notna().all()
+    assert stated == (flags == "0 1 1 0")
+    wrong = {"0 1 1 1 1 0": 6, "1 0": 2}.get(flags)
+    assert [note.text for note in found.notes] == (
+        [f"5 lines have {wrong} existence flags instead of 4; not used"] if wrong else []
+    )
+
+
+def test_lines_without_flags_among_others_are_counted(write_tree):
+    root = write_tree()
+    path = root / "list/train_gt.txt"
+    path.write_text(path.read_text().replace(" 0 1 1 0", "", 2))
+    found = ingest(root, SIZE)
+    assert found.set_aside.empty and found.frames["existence"].isna().tolist()[:3] == [True, True, False]
+    assert found.notes == (
+        ("list/train_gt.txt", None, "2 lines have 0 existence flags instead of 4; not used"),
+    )
+
+
+def test_an_empty_category_is_noted_and_no_error(write_tree):
+    root = write_tree()
+    (root / "list/test_split/test3_shadow.txt").write_bytes(b"\xef\xbb\xbf\r\n")
+    found = ingest(root, SIZE)
+    assert found.set_aside.empty and len(found.frames) == 10
+    assert found.notes == (
+        ("list/test_split/test3_shadow.txt", None, "names no frame; the category has no figures"),
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ending", ["\r\n", "\r"])
+def test_lists_of_windows_and_names_with_spaces(write_tree, encoding, ending):
+    root = write_tree()
+    (root / "drive").rename(root / "day one é")
+    for path in (root / "list").rglob("*.txt"):
+        text = path.read_text().replace("/drive", "\\day one é").replace("drive", "day one é")
+        path.write_bytes(text.replace("/", "\\").replace("\n", ending).encode(encoding))
+    found = ingest(root, SIZE)
+    assert found.set_aside.empty and not found.notes
+    assert found.frames["frame"][0] == "day one é/train.MP4/00000.jpg"
+    assert found.frames["scenario"].fillna("").tolist()[-3:] == ["normal", "night", ""]
+    assert found.frames["existence"].notna().tolist() == [True] * 7 + [False] * 3
+
+
+def test_links_to_another_disk_are_followed_on_request(write_tree):
+    root = write_tree()
+    (root / "drive").rename(root.parent / "disk")
+    (root / "drive").symlink_to(root.parent / "disk")
+    refused = ingest(root, SIZE)
+    assert len(refused.frames) == 0 and len(refused.set_aside) == 10
+    assert "set `follow_links: true` of the data set in lgad.yaml" in refused.set_aside["reason"][0]
+    found = ingest(root, SIZE, follow_links=True)
+    assert len(found.frames) == 10 and found.set_aside.empty
+
+
+@pytest.mark.parametrize(
+    ("orientation", "stored", "accepted"), [(3, SIZE, True), (6, SIZE[::-1], True), (6, SIZE, False)]
+)
+def test_the_size_of_a_frame_is_that_which_is_displayed(write_tree, orientation, stored, accepted):
+    root = write_tree()
+    image = cv2.resize(np.random.default_rng(9).integers(0, 255, (8, 16, 3), np.uint8), stored[::-1])
+    jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + bytes(7)
+    segment = b"Exif\0\0" + tiff
+    (root / FIRST).write_bytes(jpeg[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + jpeg[2:])
+    found = ingest(root, SIZE)
+    assert (FIRST in found.frames["frame"].tolist()) == accepted
+    if not accepted:
+        assert set_aside(found)[0][2].startswith("is 118 x 328 px where 328 x 118 is declared")
 
 
 def test_progress_ends_at_the_total(write_tree):
@@ -315,7 +382,9 @@ def test_every_line_of_any_list_is_a_frame_or_set_aside(write_tree, tmp_path, li
     found = ingest(root, SIZE, workers=1)
     train = found.frames.loc[found.frames["split"] == "train", "frame"]
     assert set(train) <= {FIRST, "drive/test.MP4/00000.jpg"}
-    assert len(train) + len(found.set_aside) == sum(bool(line.strip()) for line in content.split(b"\n"))
+    if b"\0" not in content:  # else it may be UTF-16
+        lines_of_all = re.split(rb"\r\n|\r|\n", content.removeprefix(b"\xef\xbb\xbf"))
+        assert len(train) + len(found.set_aside) == sum(bool(line.strip()) for line in lines_of_all)
 
 
 def test_a_frame_in_two_splits_stays_in_the_test_split(write_tree):

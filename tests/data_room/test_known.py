@@ -1,12 +1,26 @@
 import os
+import sys
+import time
+from collections.abc import Callable
 
 import pytest
 
-from lgad_pipeline.data.frames import FRAMES_SCHEMA, dataset_fingerprint, read_table, write_table
+from lgad_pipeline.data.frames import FRAMES_SCHEMA, dataset_fingerprint, lanes_of, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
 
 SIZE = (118, 328)
 TRAIN = "drive/train.MP4"
+
+auditing: list[Callable[[str], None]] = []
+"""What is told the path of each file that the process opens; hooks themselves cannot be removed."""
+
+
+def _audit(event: str, arguments: tuple) -> None:
+    if event == "open" and auditing:
+        auditing[0](str(arguments[0]))
+
+
+sys.addaudithook(_audit)
 
 
 @pytest.fixture
@@ -22,14 +36,41 @@ def test_the_first_ingestion_adds_every_frame(write_tree):
 
 def test_unchanged_frames_are_not_read(before):
     root, frames = before
-    for path in root.rglob("*.MP4/*"):  # other bytes of the same size and time: whoever reads them notices
-        status = path.stat()
-        path.write_bytes(b"x" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    opened = []
+    auditing.append(opened.append)
     again = ingest(root, SIZE, previous=frames)
+    auditing.clear()
     assert again.changes == (10, 0, 0, 0) and again.set_aside.empty
     assert again.frames.astype(str).equals(frames.astype(str))
-    assert ingest(root, SIZE).frames.empty
+    assert any(path.endswith("train_gt.txt") for path in opened)
+    assert not any(path.endswith((".jpg", ".lines.txt")) for path in opened)
+
+
+def test_other_bytes_of_the_same_size_and_time_of_modification_are_noticed(before):
+    root, frames = before
+    path = root / TRAIN / "00000.lines.txt"
+    status = path.stat()
+    path.write_text(path.read_text().replace("100 117", "101 117"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = ingest(root, SIZE, previous=frames)
+    assert again.changes == (9, 0, 1, 0)
+    assert again.frames.astype(str).equals(ingest(root, SIZE).frames.astype(str))
+
+
+def test_a_frame_written_in_the_future_is_read_every_time(before):
+    """The clock was set back: a later write could get the same time again."""
+    root, frames = before
+    path = root / TRAIN / "00000.lines.txt"
+    future = time.time_ns() + 3600 * 10**9
+    path.write_text(path.read_text().replace("100 117", "101 117"))
+    os.utime(path, ns=(future, future))
+    once = ingest(root, SIZE, previous=frames)
+    assert once.frames["stamp"][0] == "" and lanes_of(once.frames["lanes"][0])[0][0, 0] == 101
+    path.write_text(path.read_text().replace("101 117", "102 117"))
+    os.utime(path, ns=(future, future))
+    again = ingest(root, SIZE, previous=once.frames)
+    assert lanes_of(again.frames["lanes"][0])[0][0, 0] == 102
+    assert again.changes == (9, 0, 1, 0)
 
 
 def test_added_changed_and_removed_frames_are_found(before):

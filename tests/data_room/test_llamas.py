@@ -117,7 +117,7 @@ def test_names_that_are_no_text_and_missing_frames_are_set_aside(root):
 
 def test_missing_labels(root):
     (root / "labels/valid").rename(root / "moved")
-    assert ingest(root, SIZE, "llamas").set_aside["file"].tolist() == ["labels/valid"]
+    assert [note.file for note in ingest(root, SIZE, "llamas").notes] == ["labels/valid"]
     (root / "labels/train").rename(root / "moved too")
     with pytest.raises(LgadError, match="has no label files"):
         ingest(root, SIZE, "llamas")

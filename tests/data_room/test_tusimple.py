@@ -90,7 +90,7 @@ def test_without_test_and_validation_files_the_rest_is_read(root):
     (root / "train_set/label_data_0531.json").rename(root / "moved.json")
     found = ingest(root, SIZE, "tusimple")
     assert found.frames["split"].tolist() == ["train"]
-    assert found.set_aside["file"].tolist()[:2] == ["label_data_0531.json", "test_label.json"]
+    assert [note.file for note in found.notes] == ["label_data_0531.json", "test_label.json"]
     (root / "train_set/label_data_0313.json").unlink()
     with pytest.raises(LgadError, match=r"has no label_data_\*\.json"):
         ingest(root, SIZE, "tusimple")
@@ -115,7 +115,6 @@ def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
         ("[" * 100_000, "is no JSON object"),
         ("\xff", "is no JSON object"),
         (" " + "x" * (1 << 21), "is longer than"),
-        (line("clips/0313/1/20.jpg", LEFT), "repeats train_set/clips/0313/1/20.jpg"),
         (line("clips/0531/1/20.jpg", LEFT[:-1]), "not one x for each"),
         (line("clips/0531/1/20.jpg", [float("nan")] * 30), "finite numbers"),
         (line("clips/0531/1/20.jpg", [10**400] * 30), "finite numbers"),
@@ -147,3 +146,46 @@ def test_any_annotation_is_lanes_or_one_error(annotation):
     except AnnotationError:
         return
     assert all(lane.ndim == 2 and lane.shape[1] == 2 and np.isfinite(lane).all() for lane in found)
+
+
+def test_of_two_annotations_of_a_frame_the_last_counts_as_in_the_benchmark(root):
+    path = root / "train_set/label_data_0313.json"
+    path.write_text(path.read_text() + line("clips/0313/1/20.jpg", LEFT))
+    found = ingest(root, SIZE, "tusimple")
+    assert [len(lanes_of(value)) for value in found.frames["lanes"]] == [1, 5, 5]
+    (reason,) = [row.reason for row in found.set_aside.itertuples() if row.line == 1]
+    assert reason == (
+        "annotates train_set/clips/0313/1/20.jpg as train_set/label_data_0313.json, line 3 does again, "
+        "which counts; take one line out"
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "./", "\\"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", ["lines", "cr lf", "list", "pretty list"])
+def test_label_files_of_windows_and_as_a_list(root, prefix, encoding, form):
+    content = [json.loads(line(f"{prefix}clips\\0313\\1\\20.jpg", LEFT)), json.loads(line("clips/9/9.jpg"))]
+    text = {
+        "lines": "\n".join(map(json.dumps, content)),
+        "cr lf": "\r\n".join(map(json.dumps, content)) + "\r\n",
+        "list": json.dumps(content),
+        "pretty list": json.dumps(content, indent=2),
+    }[form]
+    (root / "train_set/label_data_0313.json").write_bytes(text.encode(encoding))
+    found = ingest(root, SIZE, "tusimple")
+    assert found.frames["frame"][0] == "train_set/clips/0313/1/20.jpg"
+    assert len(lanes_of(found.frames["lanes"][0])) == 1
+    assert "train_set/clips/9/9.jpg, which does not exist" in found.set_aside["reason"][0]
+
+
+def test_an_object_over_several_lines_is_told_how_to_be_written(root):
+    content = json.loads(line("clips/0313/1/20.jpg", LEFT))
+    (root / "train_set/label_data_0313.json").write_text(json.dumps(content, indent=2))
+    found = ingest(root, SIZE, "tusimple")
+    assert "write one a frame, on one line" in found.set_aside["reason"][0]
+
+
+def test_a_fault_in_an_annotation_names_the_frame(root):
+    (root / "train_set/label_data_0313.json").write_text(line("clips/0313/1/20.jpg", LEFT[:-1]))
+    reason = ingest(root, SIZE, "tusimple").set_aside["reason"][0]
+    assert reason.startswith("train_set/clips/0313/1/20.jpg: a lane has not one x for each")
