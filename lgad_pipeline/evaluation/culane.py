@@ -12,7 +12,7 @@ import pandas as pd
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match, without_spline
 from lgad_pipeline.lanes.chunks import map_chunks
-from lgad_pipeline.lanes.files import LaneFileError, SetAside, lane_file, parse_lanes
+from lgad_pipeline.lanes.files import LaneFileError, SetAside, find_lane_file, lane_file, parse_lanes
 from lgad_pipeline.lanes.spline import ragged
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
@@ -137,7 +137,8 @@ def _evaluate_files(
     set_aside: list[SetAside] = []
     faults = None if strict else set_aside
     sides = [
-        [_read(lane_file(root, frame), faults) for frame in frames] for root in (annotations, predictions)
+        [_read(find_lane_file(root, frame), faults) for frame in frames]
+        for root in (annotations, predictions)
     ]
     for root, side in zip((annotations, predictions), sides, strict=True):
         _note_repeats(root, frames, side, faults)
@@ -170,7 +171,7 @@ def _note_repeats(
     for i in np.flatnonzero(without_spline(ragged([lane for lanes in files for lane in lanes or []]))):
         frame, line = places[i]
         reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
-        fault = SetAside(str(lane_file(root, frame)), line + 1, reason)
+        fault = SetAside(str(find_lane_file(root, frame)), line + 1, reason)
         if set_aside is None:
             raise LaneFileError(str(fault))
         set_aside.append(fault)

@@ -14,7 +14,7 @@ from lgad_pipeline.lanes.files import (
     LaneFileError,
     SetAside,
     are_coordinates,
-    lane_file,
+    find_lane_file,
     read_bytes,
     read_lanes,
 )
@@ -118,7 +118,7 @@ def write_tusimple(annotations: Path, lane_files: Path, output: Path, run_time: 
     for _, entry in _lines(annotations):
         if _fault(entry, ("raw_file", "lanes", "h_samples")):
             continue
-        path = lane_file(lane_files, entry["raw_file"])
+        path = find_lane_file(lane_files, entry["raw_file"])
         lanes = read_lanes(path) if path.is_file() else []
         rows = np.array(entry["h_samples"], np.float64)
         found = [on_rows(lane, rows).round(2).tolist() for lane in lanes]

@@ -139,8 +139,12 @@ def write_lanes(path: Path, lanes: Sequence[np.ndarray]) -> None:
 
     Numbers are the shortest that give the same single-precision value when read again.
     """
-    lines = ["".join(f"{value!s} " for value in _shortest(lane)) + "\n" for lane in lanes]
-    write_text(path, "".join(lines), durable=False)
+    write_text(path, lanes_text(lanes), durable=False)
+
+
+def lanes_text(lanes: Sequence[np.ndarray]) -> str:
+    """The content of a lane file; see `write_lanes`."""
+    return "".join("".join(f"{value!s} " for value in _shortest(lane)) + "\n" for lane in lanes)
 
 
 def _shortest(lane: np.ndarray) -> list[str]:
@@ -196,3 +200,14 @@ def lane_file(root: Path, frame: str) -> Path:
     """The lane file of `frame` below `root`: its last ending, if it has one, replaced by `.lines.txt`."""
     stem, dot, ending = frame.rpartition(".")
     return resolve_inside(root, f"{stem if dot and '/' not in ending else frame}.lines.txt")
+
+
+def full_lane_file(root: Path, frame: str) -> Path:
+    """The lane file of one of several frames that differ in their ending alone: `a.jpg.lines.txt`."""
+    return resolve_inside(root, f"{frame}.lines.txt")
+
+
+def find_lane_file(root: Path, frame: str) -> Path:
+    """The lane file of `frame` that is there: `full_lane_file` if it exists, else `lane_file`."""
+    full = full_lane_file(root, frame)
+    return full if full.is_file() else lane_file(root, frame)

@@ -12,7 +12,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.lanes.changes import label_changes
 from lgad_pipeline.lanes.chunks import map_chunks
-from lgad_pipeline.lanes.files import SetAside, lane_file, parse_lanes, resolve_inside
+from lgad_pipeline.lanes.files import SetAside, find_lane_file, lane_file, parse_lanes, resolve_inside
 from lgad_pipeline.lanes.png import encode_pngs
 from lgad_pipeline.lanes.raster import LABEL_WIDTH
 from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
@@ -105,7 +105,7 @@ def _rasterize_files(
     """Existence flags of the frames, None without a lane file; and the bad lines."""
     cv2.setNumThreads(1)
     set_aside: list[SetAside] = []
-    files = [_read(lane_file(annotations, frame), None if strict else set_aside) for frame in frames]
+    files = [_read(find_lane_file(annotations, frame), None if strict else set_aside) for frame in frames]
     slots = assign_frames([lanes or [] for lanes in files], frame_size)
     pictures = encode_pngs(label_changes(slots, frame_size, lane_width), len(frames), frame_size)
     for frame, picture in zip(frames, pictures, strict=True):

@@ -1,34 +1,250 @@
+"""`lgad predict` with the folders, frames and lists that people have."""
+
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
+from typer.testing import CliRunner
 
+from lgad_pipeline.cli import app
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.culane import evaluate
 from lgad_pipeline.inference.commands import predict
+from lgad_pipeline.inference.frames import distortion
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.lanes.config import DecodeConfig
+from lgad_pipeline.lanes.files import read_lanes
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import save_network
 
+VIEW = View((48, 96), (16, 32), 0)
 
-def test_a_frame_that_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path: Path, capsys) -> None:
-    spec = NetworkSpec(image_size=(16, 32), width=0.25)
-    torch.manual_seed(0)
-    save_network(tmp_path / "model", build(spec), spec)
-    write_predictor(tmp_path / "model", View((48, 96), (16, 32), 0), DecodeConfig())
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    whole = cv2.imencode(".jpg", np.full((48, 96, 3), 90, np.uint8))[1].tobytes()
-    other = cv2.imencode(".jpg", np.full((50, 96, 3), 90, np.uint8))[1].tobytes()
-    for name, data in (("cut", whole[:-60]), ("good", whole), ("size", other), ("text", b"no picture")):
-        (frames / f"{name}.jpg").write_bytes(data)
-    predict(frames, tmp_path / "model", tmp_path / "out", pictures=True)
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["good.lanes.jpg", "good.lines.txt"]
-    told = " ".join(capsys.readouterr().out.split())
-    assert "1 lane files" in told
-    assert "cut.jpg: is cut off before its end" in told
-    assert "size.jpg: A picture is 96 x 50 px where 96 x 48 px are expected" in told
-    assert "text.jpg: is neither a JPEG nor a PNG image" in told
+
+def trained(folder: Path, seed: int) -> Path:
+    """A network that finds lanes everywhere: random weights, thresholds at zero."""
+    spec = NetworkSpec(image_size=VIEW.image_size, width=0.25)
+    torch.manual_seed(seed)
+    save_network(folder, build(spec), spec)
+    write_predictor(folder, VIEW, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("trained") / "one", 0)
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("trained") / "two", 1)
+
+
+def jpeg(height: int = 48, width: int = 96, grey: int = 90) -> bytes:
+    frame = np.full((height, width, 3), grey, np.uint8)
+    frame[:, width // 3 : width // 2] = 250
+    return cv2.imencode(".jpg", frame)[1].tobytes()
+
+
+def put(folder: Path, **files: bytes) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name.replace("__", ".")).write_bytes(data)
+    return folder
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model, capsys) -> None:
+    cut = jpeg()[:-60]
+    frames = put(
+        tmp_path / "in", cut__jpg=cut, cut2__jpg=cut, good__jpg=jpeg(), text__jpg=b"no", b__bmp=b"BM"
+    )
+    predict(frames, model, tmp_path / "out", pictures=True)
+    assert below(tmp_path / "out") == ["good.lanes.jpg", "good.lines.txt", "predictions.jsonl"]
+    told = capsys.readouterr()
+    assert told.out == f"1 lane file below {tmp_path / 'out'}\n"
+    assert "rejected: cut.jpg and 1 more: is cut off before its end" in told.err
+    assert "rejected: text.jpg: is neither a JPEG nor a PNG image" in told.err
+    assert "rejected: b.bmp: is a .bmp image; convert it to JPEG or PNG." in told.err
+
+
+def test_frames_of_any_size_give_lanes_in_their_own_pixels(tmp_path, model, capsys) -> None:
+    frames = put(tmp_path / "in", same__jpg=jpeg(), twice__jpg=jpeg(96, 192), hd__jpg=jpeg(90, 120))
+    predict(frames, model, tmp_path / "out")
+    [same, twice, hd] = [
+        np.concatenate(read_lanes(tmp_path / "out" / f"{name}.lines.txt")) for name in ("same", "twice", "hd")
+    ]
+    assert 40 < same[:, 1].max() <= 48 < 88 < twice[:, 1].max() <= 96
+    assert hd[:, 1].max() == 90 and hd[:, 0].max() < 120
+    told = capsys.readouterr().err
+    assert "1 frame: Frames of 120 x 90 px have another aspect ratio than the training's 96 x 48" in told
+    assert "192" not in told
+
+
+def test_the_aspect_ratio_is_compared() -> None:
+    culane = View((590, 1640), (288, 800), 240)
+    assert distortion((295, 820), culane) is None
+    assert "1280 x 720" in str(distortion((720, 1280), culane))  # 1.78 against 2.78
+    assert "400 x 100" in str(distortion((100, 400), culane))
+
+
+def test_a_single_frame_and_what_is_none(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg(), drive__avi=b"RIFF")
+    predict(frames / "a.jpg", model, tmp_path / "out")
+    assert below(tmp_path / "out") == ["a.lines.txt", "predictions.jsonl"]
+    with pytest.raises(LgadError, match=r"drive\.avi is no JPEG or PNG frame; cut a video"):
+        predict(frames / "drive.avi", model, tmp_path / "out")
+    with pytest.raises(LgadError, match="nowhere does not exist"):
+        predict(tmp_path / "nowhere", model, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LgadError, match="holds no JPEG or PNG frames"):
+        predict(tmp_path / "empty", model, tmp_path / "out")
+
+
+def test_a_frame_is_turned_as_its_exif_orientation_says(tmp_path, model) -> None:
+    plain = jpeg(96, 48)  # stored upright, shown lying: 48 rows of 96
+    tag = b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"
+    exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01" + tag + b"\0\0\0\0"
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + plain[2:]
+    stored = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR)
+    shown = cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE)
+    frames = put(tmp_path / "in", exif__jpg=turned, png__png=cv2.imencode(".png", shown)[1].tobytes())
+    predict(frames, model, tmp_path / "out")
+    assert (tmp_path / "out/exif.lines.txt").read_text() == (tmp_path / "out/png.lines.txt").read_text() != ""
+
+
+def test_annotations_are_not_overwritten_unless_told(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg(), a__lines__txt=b"1 2 3 4 \n")
+    with pytest.raises(
+        LgadError, match=r"1 file that lgad predict did not write .* a\.lines\.txt .*annotations"
+    ):
+        predict(frames, model, frames)
+    assert (frames / "a.lines.txt").read_text() == "1 2 3 4 \n" and len(below(frames)) == 3
+    predict(frames, model, frames, overwrite=True)
+    assert (frames / "a.lines.txt").read_text() != "1 2 3 4 \n"
+    predict(frames, model, frames)
+
+
+def test_files_of_others_in_the_output_are_refused(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg())
+    put(tmp_path / "thesis", chapter__tex=b"x", DS_Store=b"")
+    with pytest.raises(LgadError, match=r"thesis holds .* such as .*; name another output folder"):
+        predict(frames, model, tmp_path / "thesis")
+    put(tmp_path / "journal", predictions__jsonl=b"my own notes\nand more\n")
+    with pytest.raises(LgadError, match=r"predictions\.jsonl is no journal"):
+        predict(frames, model, tmp_path / "journal")
+    put(frames, a__lanes__jpg=jpeg())  # a frame of this name that the command did not draw
+    with pytest.raises(LgadError, match=r"such as a\.lanes\.jpg"):
+        predict(frames / "a.jpg", model, frames, pictures=True)
+    with pytest.raises(LgadError, match="is a file; name a folder"):
+        predict(frames, model, frames / "a.jpg")
+
+
+@pytest.mark.parametrize("output", [".", "found"])
+def test_its_own_pictures_are_no_frames(tmp_path, model, output: str) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg(), b__lanes__jpg=jpeg())
+    predict(frames, model, frames / output, pictures=True)
+    once = below(frames)
+    predict(frames, model, frames / output, pictures=True)
+    assert below(frames) == once
+    predict(frames, model, tmp_path / "elsewhere")
+    assert below(tmp_path / "elsewhere") == ["a.lines.txt", "b.lanes.lines.txt", "predictions.jsonl"]
+
+
+def test_the_same_model_adds_and_another_one_replaces(tmp_path, model, other_model, capsys) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg())
+    out = tmp_path / "out"
+    predict(frames / "a.jpg", model, out)
+    predict(frames / "b.jpg", model, out)
+    first = (out / "b.lines.txt").read_text()
+    assert below(out) == ["a.lines.txt", "b.lines.txt", "predictions.jsonl"]
+    predict(frames / "b.jpg", other_model, out)
+    assert below(out) == ["b.lines.txt", "predictions.jsonl"]
+    assert (out / "b.lines.txt").read_text() != first
+    assert "1 files of another model's earlier run removed" in capsys.readouterr().err
+    (out / "b.lines.txt").write_text("5 6 7 8 \n")  # corrected by hand: an annotation now
+    with pytest.raises(LgadError, match=r"changed since, such as b\.lines\.txt"):
+        predict(frames / "b.jpg", model, out)
+
+
+def test_the_files_of_a_killed_run_are_known(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg())
+    predict(frames, model, tmp_path / "out")
+    journal = tmp_path / "out/predictions.jsonl"
+    journal.write_text(journal.read_text() + '{"file": "c.lines.t')
+    predict(frames, model, tmp_path / "out")
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [entry["file"] for entry in entries] == ["a.lines.txt", "b.lines.txt"]
+
+
+def test_a_journal_from_elsewhere_removes_nothing_outside(tmp_path, model, other_model) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg())
+    predict(frames, model, tmp_path / "out")
+    (tmp_path / "victim.lines.txt").touch()
+    journal = tmp_path / "out/predictions.jsonl"
+    entry = json.loads(journal.read_text())
+    hostile = entry | {"file": "../victim.lines.txt", "stem": "../victim"}
+    journal.write_text(json.dumps(hostile) + "\n" + json.dumps(entry) + "\n")
+    with pytest.raises(LgadError, match="is no journal"):
+        predict(frames, other_model, tmp_path / "out")
+    assert (tmp_path / "victim.lines.txt").exists()
+
+
+def test_frames_that_differ_in_their_ending_alone_both_get_their_result(tmp_path, model) -> None:
+    png = cv2.imencode(".png", np.full((96, 192, 3), 200, np.uint8))[1].tobytes()
+    frames = put(tmp_path / "in", a__jpg=jpeg(), a__png=png, c__jpg=jpeg())
+    out = tmp_path / "out"
+    predict(frames, model, out)
+    assert below(out) == ["a.jpg.lines.txt", "a.png.lines.txt", "c.lines.txt", "predictions.jsonl"]
+    put(tmp_path / "truth")
+    for name in ("a.jpg", "a.png", "c"):  # the annotation is what was found: all lanes match
+        (tmp_path / "truth" / f"{name}.lines.txt").write_bytes((out / f"{name}.lines.txt").read_bytes())
+    scores = evaluate(
+        tmp_path / "truth", out, {"test": ["a.jpg", "a.png", "c.jpg"]}, frame_size=(96, 192), lane_width=5
+    )
+    assert scores.without_prediction == 0
+    assert scores.scores["test"][0.5].tp == 12
+    apart = tmp_path / "apart"
+    predict(frames / "a.jpg", model, apart)
+    predict(frames / "a.png", model, apart)
+    assert below(apart) == ["a.lines.txt", "a.png.lines.txt", "predictions.jsonl"]
+    for name, other in (("a", "a.jpg"), ("a.png", "a.png")):  # a batch of another size rounds otherwise
+        found = (
+            np.concatenate(read_lanes(folder / f"{file}.lines.txt"))
+            for folder, file in ((apart, name), (out, other))
+        )
+        np.testing.assert_allclose(*found, atol=0.1)
+
+
+def test_lists_are_read_as_they_are_meant(tmp_path, model, capsys) -> None:
+    frames = put(tmp_path / "in", **{"day 1__jpg": jpeg(), "b__jpg": jpeg()})
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"\ufeffday 1.jpg\r\n{frames}/b.jpg\r\nb.jpg\r\n../x.jpg\r\nmissing.jpg\r\n")
+    predict(frames, model, tmp_path / "out", listed)
+    assert below(tmp_path / "out") == ["b.lines.txt", "day 1.lines.txt", "predictions.jsonl"]
+    told = capsys.readouterr().err
+    assert "list.txt, line 4: " in told and "rejected: missing.jpg: cannot be read" in told
+    assert "1 lines of" in told
+
+
+def test_no_lane_file_is_no_success(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", a__jpg=b"no picture")
+    with pytest.raises(LgadError, match="No lane file was written: none of the 1 frames can be used"):
+        predict(frames, model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_files_reach_the_terminal_as_text(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", **{"\x1b[31m[bold]x[bold]__jpg": b"no picture", "a__jpg": jpeg()})
+    told = CliRunner().invoke(
+        app, ["predict", str(frames), "--model", str(model), "--output", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 0 and "\x1b" not in told.output
+    assert "rejected: \\x1b[31m[bold]x[bold].jpg: is neither" in told.output
