@@ -227,10 +227,12 @@ def shards(
     from lgad_pipeline.data import frames as tables
     from lgad_pipeline.data.shards import pack
     from lgad_pipeline.data.store import upload
+    from lgad_pipeline.files import locked
 
     place = project.place(context.partition_key)
     entry = project.dataset(context.partition_key)
-    with progress.task(context.log, "packing shards") as task:
+    # One lock over both steps: a fetch between them would put the store's old shards in place of the new.
+    with progress.task(context.log, "packing shards") as task, locked(place.packed):
         packed = pack(
             tables.read_table(place.frames),
             tables.read_table(place.lane_labels),
@@ -241,6 +243,7 @@ def shards(
             entry.jpeg_quality,
             progress=task.advance,
             follow_links=entry.follow_links,
+            origin=place.origin,
         )
         if entry.shards:
             context.log.info("copying the shards to the store")

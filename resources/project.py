@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dagster as dg
@@ -12,6 +13,9 @@ from pydantic import Field
 
 from lgad_pipeline.files import locked, write_text
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
+
+if TYPE_CHECKING:
+    from lgad_pipeline.data.index import Origin
 
 STUDENTS = ("student_alone", "student_lgad")
 
@@ -25,7 +29,8 @@ class Place:
     dataset: str
     recipe: str = ""
     lanes_beside_frames: bool = True
-    store: str | None = None  # where the packed frames are kept beside this machine
+    store: str | None = None  # address of the store that the shards are copied to and read from
+    owner: str = ""  # name of the project in that store
 
     @property
     def recordings(self) -> Path:
@@ -64,7 +69,14 @@ class Place:
             return self.packed
         from lgad_pipeline.data.store import fetch
 
-        return fetch(self.store, self.packed)
+        return fetch(self.store, self.packed, self.origin)
+
+    @property
+    def origin(self) -> "Origin":
+        """Whose frames the shards hold, as their index states it."""
+        from lgad_pipeline.data.index import Origin
+
+        return Origin(self.owner, self.dataset)
 
     @property
     def teacher(self) -> Path:
@@ -148,7 +160,8 @@ class Project(dg.ConfigurableResource):
         entry = self.dataset(dataset)
         rendered = self.state / "data" / dataset / "recordings"
         root = entry.root if isinstance(entry, FolderDataset) else rendered
-        return Place(self.state, root, dataset, recipe, entry.lane_files, entry.shards)
+        owner = self.owner if entry.shards else ""
+        return Place(self.state, root, dataset, recipe, entry.lane_files, entry.shards, owner)
 
     @property
     def owner(self) -> str:

@@ -1,6 +1,5 @@
-"""One part of the training shards: an Arrow IPC file that knows what it was made from and if it is whole."""
+"""One part of the training shards: an Arrow IPC file of images, label maps and flags."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.frames import described
 from lgad_pipeline.data.images import ImageError, image_size, read_image
+from lgad_pipeline.data.index import PartEntry, digest_of, is_undamaged
 from lgad_pipeline.data.labels import slot_lanes_of
 from lgad_pipeline.data.parallel import ordered_map
 from lgad_pipeline.data.reading import frame_limit, read_inside
@@ -34,7 +35,7 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 
-_FORMAT = 3  # raise it when the same inputs give other shards, so that old parts are made anew
+_FORMAT = 3  # raise it when the same inputs give other shards, so that old parts are packed again
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def write_part(
     packing: Packing,
     workers: int,
     progress: Callable[[int], None] | None,
-) -> None:
+) -> tuple[PartEntry | None, list[SetAside]]:
     """Pack the frames of one part, in order, and write the file in one step.
 
     Args:
@@ -77,24 +78,29 @@ def write_part(
         packing: what else the content depends on.
         workers: threads.
         progress: called with the number of frames done.
+
+    Returns:
+        The part's entry for the index, None when not one frame could be packed; and (file, line, reason) of
+        each frame that could not.
     """
     pairs = list(zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True))
-    packed, set_aside = [], []
+    packed: list[dict] = []
+    set_aside: list[SetAside] = []
     for count, result in enumerate(
         ordered_map(partial(_pack_frame, packing), pairs, workers, 4 * workers), 1
     ):
         (packed if isinstance(result, dict) else set_aside).append(result)
         if progress is not None:
             progress(count)
-    batch = pa.RecordBatch.from_pylist(packed, SHARD_SCHEMA)
-    metadata = {"checksum": _checksum(batch), "set_aside": json.dumps(set_aside)}
-    schema = SHARD_SCHEMA.with_metadata(metadata)
+    if not packed:
+        return None, set_aside
     with (
-        atomic_path(path) as beside,
-        pa.OSFile(str(beside), "wb") as sink,
-        pa.ipc.new_file(sink, schema) as writer,
+        atomic_path(path) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as sink,
+        pa.ipc.new_file(sink, SHARD_SCHEMA) as writer,
     ):
-        writer.write_batch(batch.replace_schema_metadata(metadata))
+        writer.write_batch(pa.RecordBatch.from_pylist(packed, SHARD_SCHEMA))
+    return PartEntry(file=path.name, rows=len(packed), digest=digest_of(path)), set_aside
 
 
 def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
@@ -127,64 +133,36 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
     }
 
 
-def _checksum(batch: pa.RecordBatch) -> str:
-    """BLAKE2b-128 of every value; the buffers' padding does not count."""
-    digest = blake2b(digest_size=16)
-    for name in ("image", "label"):
-        for value in batch.column(name):
-            digest.update(value.as_buffer())
-    digest.update(
-        repr([batch.column(name).to_pylist() for name in ("frame", "scenario", "existence")]).encode()
-    )
-    return digest.hexdigest()
+def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
+    """Map a part into memory, once its bytes have the digest that the index states.
 
+    Arrow trusts the offsets in a file and may crash the process on a damaged one, so the digest comes first.
 
-def is_undamaged(path: Path) -> bool:
-    """Whether a part is there, and its content has the checksum with which it was written."""
-    return _sound_metadata(path) is not None
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a part is there, undamaged by its checksum, and holds every frame that it should."""
-    metadata = _sound_metadata(path)
-    # A frame that was set aside may have been restored since: such a part is tried again.
-    return metadata is not None and metadata.get(b"set_aside") == b"[]"
-
-
-def _sound_metadata(path: Path) -> dict[bytes, bytes] | None:
-    try:
-        with pa.memory_map(str(path)) as source:
-            batch = pa.ipc.open_file(source).get_batch(0)
-            metadata = batch.schema.metadata
-            return metadata if metadata[b"checksum"].decode() == _checksum(batch) else None
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-        return None
-
-
-def read_notes(path: Path) -> tuple[list[tuple[str, None, str]], int]:
-    """What was set aside when a part was written, as (file, line, reason), and how many frames it holds."""
-    with pa.memory_map(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        return json.loads(reader.schema.metadata[b"set_aside"]), reader.get_batch(0).num_rows
-
-
-def open_part(path: Path, rows: int) -> pa.RecordBatch:
-    """Map a part of `rows` frames into memory.
+    Args:
+        path: the file.
+        part: its entry in the index.
 
     Raises:
-        LgadError: it is missing, damaged, or of another length.
+        LgadError: it is missing, damaged, or holds something else than the index says.
     """
+    if not is_undamaged(path, part.digest):
+        raise LgadError(f"{path} is missing or damaged; materialize the shards again.")
     try:
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    except (OSError, pa.ArrowException) as error:
-        raise LgadError(f"{path} is missing or damaged; pack the shards again to mend it.") from error
-    if batch.num_rows != rows:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        batch = reader.get_batch(0)
+        batch.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise LgadError(f"{path} is no Arrow file of shards; materialize the shards again.") from error
+    required = [field.name for field in SHARD_SCHEMA if not field.nullable]
+    agrees = batch.schema.equals(SHARD_SCHEMA) and reader.num_record_batches == 1
+    if not agrees or batch.num_rows != part.rows or any(batch.column(name).null_count for name in required):
         raise LgadError(
-            f"{path} holds {batch.num_rows} frames where the index says {rows}; pack the shards again."
+            f"{path} does not hold the {part.rows} frames that the index names; materialize the shards again."
         )
     return batch
 
 
 def packed_image(batch: pa.RecordBatch, column: str, row: int, flags: int) -> np.ndarray | None:
     """Decode an image of a part straight from the mapped file; None when it is damaged."""
-    return cv2.imdecode(np.frombuffer(batch.column(column)[row].as_buffer(), np.uint8), flags)
+    data = np.frombuffer(batch.column(column)[row].as_buffer(), np.uint8)
+    return cv2.imdecode(data, flags) if len(data) else None

@@ -1,11 +1,9 @@
 """Training shards: image, label map and flags of every frame at training size, memory-mapped."""
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 
 import cv2
@@ -15,23 +13,24 @@ import pyarrow as pa
 
 from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.frames import SPLITS, set_aside_table
-from lgad_pipeline.data.labels import unlabelled
-from lgad_pipeline.data.parts import (
-    Packing,
-    is_whole,
-    open_part,
-    packed_image,
-    part_fingerprint,
-    read_notes,
-    write_part,
+from lgad_pipeline.data.index import (
+    LOCAL,
+    Journal,
+    Origin,
+    PartEntry,
+    ShardIndex,
+    new_index,
+    read_index,
+    write_index,
 )
+from lgad_pipeline.data.labels import unlabelled
+from lgad_pipeline.data.parts import Packing, open_part, packed_image, part_fingerprint, write_part
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import write_text
+from lgad_pipeline.files import locked
 from lgad_pipeline.lanes.view import View
 
 Progress = Callable[[int, int], None]
 
-INDEX = "index.json"  # names the parts of every split
 _MISLEADING = "has annotated lanes of which none fits a slot; correct them or take the frame out of the list"
 
 
@@ -57,9 +56,9 @@ class Sample:
 class ShardSplit:
     """The frames of one split, at random access; safe to read from several threads."""
 
-    def __init__(self, folder: Path, parts: Sequence[Mapping]):
-        self._paths = [folder / part["file"] for part in parts]
-        self._batches = [open_part(path, part["rows"]) for path, part in zip(self._paths, parts, strict=True)]
+    def __init__(self, folder: Path, parts: Sequence[PartEntry]):
+        self._paths = [folder / part.file for part in parts]
+        self._batches = [open_part(path, part) for path, part in zip(self._paths, parts, strict=True)]
         self._ends = np.cumsum([batch.num_rows for batch in self._batches])
 
     def __len__(self) -> int:
@@ -80,7 +79,7 @@ class ShardSplit:
         image = packed_image(batch, "image", row, cv2.IMREAD_COLOR_RGB)
         label = packed_image(batch, "label", row, cv2.IMREAD_UNCHANGED)
         if image is None or label is None:
-            raise LgadError(f"{self._paths[part]} is damaged at row {row}; pack the shards again to mend it.")
+            raise LgadError(f"{self._paths[part]} is damaged at row {row}; materialize the shards again.")
         existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)
         frame, scenario = (batch.column(name)[row].as_py() for name in ("frame", "scenario"))
         return Sample(frame, image, label, existence, scenario)
@@ -113,19 +112,26 @@ class ShardSet:
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
-        """Map a packed data set into memory; nothing is decoded.
+        """Map a packed data set into memory; bytes are compared with their digests, nothing is decoded.
 
         Raises:
             LgadError: the folder holds no complete data set, or a part is missing or damaged.
         """
+        index = read_index(folder)
         try:
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError, RecursionError) as error:
-            raise LgadError(f"{folder / INDEX} is missing or damaged; pack the shards again.") from error
-        height_width = {name: tuple(index["view"][name]) for name in ("frame_size", "image_size")}
-        view = View(**height_width, crop_top=index["view"]["crop_top"])
-        splits = {name: ShardSplit(folder, parts) for name, parts in index["splits"].items()}
-        return cls(splits, view, index["fingerprint"], set_aside_table(map(tuple, index["set_aside"])))
+            return cls._of(folder, index)
+        except LgadError:
+            # Another process may have replaced the shards since the index was read.
+            newer = read_index(folder)
+            if newer == index:
+                raise
+            return cls._of(folder, newer)
+
+    @classmethod
+    def _of(cls, folder: Path, index: ShardIndex) -> "ShardSet":
+        view = View(index.view.frame_size, index.view.image_size, index.view.crop_top)
+        splits = {name: ShardSplit(folder, parts) for name, parts in index.splits.items()}
+        return cls(splits, view, index.fingerprint, set_aside_table(index.set_aside))
 
     def __getitem__(self, split: str) -> ShardSplit:
         """The split of that name.
@@ -152,15 +158,17 @@ def pack(
     workers: int | None = None,
     progress: Progress | None = None,
     follow_links: bool = False,
+    origin: Origin = LOCAL,
 ) -> ShardSet:
     """Pack frames and their label maps, at training size, into Arrow IPC files.
 
     The label map is drawn at frame size and then reduced with exact nearest sampling; the existence flags
-    stay those of the frame. A part is named by the fingerprint of its inputs and carries the checksum of
-    its content: a part that is there and whole is kept, so a killed packing goes on where it was and a
-    damaged part alone is made anew. A training frame whose annotated lanes all got no slot would teach that
-    there are none: it is set aside. The index is written last; until then the old shards stay valid. Then
-    files that the index does not name are removed. The bytes depend on the inputs alone, not on `workers`.
+    stay those of the frame. A part is named by the fingerprint of its inputs, and the index states the
+    digest of its bytes: a finished, undamaged part is kept, so a killed packing resumes and of damaged shards
+    only the damaged parts are packed again. A training frame whose annotated lanes all got no slot would
+    teach that there are none: it is rejected. The index is written last; until then the old shards stay
+    valid. Then parts that the index does not name are removed. The bytes depend on the inputs alone, not on
+    `workers`. The lock of the folder is held meanwhile, see `files.locked`.
 
     Args:
         frames: the frames table.
@@ -174,6 +182,7 @@ def pack(
         workers: threads; default one per core.
         progress: called as progress(frames done, frames in total).
         follow_links: frames may be links that lead out of `root`.
+        origin: whose frames they are; a store accepts no others in their place.
 
     Raises:
         LgadError: the labels do not belong to the frames, not one frame can be packed, or `output` cannot be
@@ -184,41 +193,36 @@ def pack(
     packing = Packing(Path(root), view, lane_width, quality, follow_links)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
-    done, parts = int(misleading.sum()), {}
-    set_aside: list[SetAside] = [(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
-    for split in SPLITS:
-        chosen = np.flatnonzero((rows["split"] == split).to_numpy() & ~misleading)
-        for number, first in enumerate(range(0, len(chosen), rows_per_shard)):
-            positions = chosen[first : first + rows_per_shard]
-            part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
-            name = f"{split}-{number:05d}-{part_fingerprint(part_rows, part_labels, packing)}.arrow"
-            if not is_whole(output / name):
-                report = partial(_shifted, progress, done, len(rows)) if progress else None
-                write_part(
-                    output / name, part_rows, part_labels, packing, workers or os.cpu_count() or 1, report
-                )
-            refused, count = read_notes(output / name)
-            set_aside += refused
-            if count:
-                parts.setdefault(split, []).append({"file": name, "rows": count})
-            done += len(positions)
-            if progress is not None:
-                progress(done, len(rows))
-    if not parts:
-        example = "; ".join(f"{file}: {reason}" for file, _, reason in set_aside[:1])
-        raise LgadError(f"Not one frame below {root} could be packed ({example}); mend the data set.")
-    _write_index(output, parts, view, set_aside)
-    return ShardSet.open(output)
-
-
-def _write_index(output: Path, parts: dict, view: View, set_aside: list) -> None:
-    names = [part["file"] for split in parts.values() for part in split]
-    fingerprint = blake2b(json.dumps([names, set_aside]).encode(), digest_size=16).hexdigest()
-    index = {"fingerprint": fingerprint, "view": asdict(view), "splits": parts, "set_aside": set_aside}
-    write_text(output / INDEX, json.dumps(index, indent=1) + "\n")
-    for path in output.iterdir():
-        if path.name not in {*names, INDEX} and path.is_file():
-            path.unlink()
+    rejected: list[SetAside] = [(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
+    done, parts = len(rejected), {}
+    with locked(output):
+        journal = Journal(output)
+        for split in SPLITS:
+            chosen = np.flatnonzero((rows["split"] == split).to_numpy() & ~misleading)
+            for number, first in enumerate(range(0, len(chosen), rows_per_shard)):
+                positions = chosen[first : first + rows_per_shard]
+                part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
+                name = f"{split}-{number:05d}-{part_fingerprint(part_rows, part_labels, packing)}.arrow"
+                part = journal.finished(name, len(positions))
+                if part is None:
+                    report = partial(_shifted, progress, done, len(rows)) if progress else None
+                    threads = workers or os.cpu_count() or 1
+                    part, refused = write_part(
+                        output / name, part_rows, part_labels, packing, threads, report
+                    )
+                    rejected += refused
+                if part is not None:
+                    journal.add(part)
+                    parts.setdefault(split, []).append(part)
+                done += len(positions)
+                if progress is not None:
+                    progress(done, len(rows))
+        if not parts:
+            example = "; ".join(f"{file}: {reason}" for file, _, reason in rejected[:1])
+            raise LgadError(f"Not one frame below {root} could be packed ({example}); correct the data set.")
+        index = new_index(parts, view, rejected, origin)
+        write_index(output, index.to_bytes(), {part.file for part in index.parts})
+        return ShardSet.open(output)
 
 
 def _shifted(progress: Progress, offset: int, total: int, done: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lgad_pipeline.data.archives import unpack
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, read_table, write_table
+from lgad_pipeline.data.index import Origin
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import ShardSet, pack
@@ -43,10 +44,11 @@ def test_without_room_the_old_table_stays(write_tree, tmp_path):
 def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
     root, there = write_tree(), tmp_path / "there"
     frames = ingest(root, SIZE).frames
-    pack(frames, lane_labels(frames), root, tmp_path / "here", View(SIZE, (40, 128), 40), lane_width=6)
-    upload(tmp_path / "here", (tmp_path / "nas").as_uri())
+    here, view, mine = tmp_path / "here", View(SIZE, (40, 128), 40), Origin("team", "drives")
+    pack(frames, lane_labels(frames), root, here, view, lane_width=6, origin=mine)
+    upload(here, (tmp_path / "nas").as_uri())
     with largest_file(1000), pytest.raises(LgadError, match=r"there/.*\.arrow cannot be written .*make room"):
-        fetch((tmp_path / "nas").as_uri(), there)
+        fetch((tmp_path / "nas").as_uri(), there, mine)
     assert [path.name for path in there.iterdir()] == [".lock"]
 
 
