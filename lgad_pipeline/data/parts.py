@@ -89,7 +89,10 @@ def write_part(
     for count, result in enumerate(
         ordered_map(partial(_pack_frame, packing), pairs, workers, 4 * workers), 1
     ):
-        (packed if isinstance(result, dict) else set_aside).append(result)
+        if isinstance(result, dict):
+            packed.append(result)
+        else:
+            set_aside.append(result)
         if progress is not None:
             progress(count)
     if not packed:
