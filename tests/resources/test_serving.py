@@ -57,6 +57,17 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + data
 
 
+def black(height: int, width: int) -> bytes:
+    return cv2.imencode(".png", np.zeros((height, width), np.uint8))[1].tobytes()
+
+
+def turned(data: bytes, orientation: int) -> bytes:
+    """A JPEG with an EXIF orientation."""
+    tag = b"\x01\x12\x00\x03\x00\x00\x00\x01" + orientation.to_bytes(2) + b"\0\0"
+    exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01" + tag + b"\0\0\0\0"
+    return data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + data[2:]
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
     """A store with a champion that finds lanes everywhere: random weights, thresholds at zero."""
@@ -112,6 +123,16 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
         assert points.min() >= -0.5 and points[:, 0].max() < width and points[:, 1].max() <= height
         assert points[:, 1].max() > 0.9 * height
         assert all(0 <= lane.existence <= 1 and 0 <= lane.confidence <= 1 for lane in frame.lanes)
+    path = store / "frame.png"
+    path.write_bytes(files[0])
+    assert model.predict([path]) == model.predict(path) == model.predict([files[0]])
+    with pytest.raises(Exception, match="text, but no base64; give a file as Path"):
+        model.predict([str(path)])
+    with pytest.raises(Exception, match=r"Frame 1 cannot be read .*nowhere\.jpg"):
+        model.predict([store / "nowhere.jpg"])
+    stored = cv2.imdecode(np.frombuffer(jpeg(frames[1]), np.uint8), cv2.IMREAD_COLOR_RGB)
+    shown = np.ascontiguousarray(stored[::-1, ::-1])
+    assert model.predict([turned(jpeg(frames[1]), 3)]) == model.predict([shown])
     assert model.metadata.signature.inputs is not None
     local = Path(mlflow.artifacts.download_artifacts(MODEL))  # pyright: ignore
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
@@ -187,6 +208,9 @@ def test_server_finds_lanes_refuses_what_is_no_frame_and_lives(address, frames):
         (image(bomb()), "100000 x 100000 px"),
         (image(jpeg(np.zeros((8, 8, 3), np.uint8))), "8 x 8 px"),
         (image(whole + bytes(33 * 2**20)), "32 MB are allowed"),
+        ({"inputs": [str(Path(__file__).with_name("frame.jpg"))]}, "give a file as Path"),
+        ({"inputs": ["/etc/passwd/"]}, "neither a JPEG nor a PNG"),  # valid base64, and never opened
+        ({"inputs": [base64.b64encode(black(7000, 7000)).decode()] * 3}, "147 megapixels together; 100 are"),
     ]
     for body, reason in bad:
         status, answer = ask(address, body)
