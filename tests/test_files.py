@@ -13,7 +13,7 @@ def test_content_is_on_the_disk_before_the_name_and_the_folder_after(
     fsync, replace = os.fsync, Path.replace
 
     def flushed(descriptor: int) -> None:
-        order.append("flush " + Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        order.append("flush " + Path(f"/proc/self/fd/{descriptor}").readlink().name)
         fsync(descriptor)
 
     def replaced(path: Path, target: Path) -> Path:

@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,12 +16,14 @@ from torch import nn
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.training.finite import not_finite
 from lgad_pipeline.training.schedule import build_optimizer, learning_rate
 from lgad_pipeline.training.state import Metrics, TrainingState
 from lgad_pipeline.training.tasks import Task
 from lgad_pipeline.training.validation import validate
 
 Log = Callable[[Metrics, int], None]
+_LEAST_GAP = 50  # times what the last checkpoint took
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,14 @@ def fit(
 ) -> TrainingState:
     """Train `network` on `fabric`'s device and return where it ended.
 
-    A checkpoint of the same fingerprint is taken up: the result is, bit for bit, that of an undisturbed run
+    A checkpoint of the same fingerprint is continued: the result is, bit for bit, that of an undisturbed run
     on the same machine. Metrics go to `log` and into the state's history: `train/<term>` (unweighted),
     `train/loss`, `learning_rate`, `steps_per_second`, `data_wait` (share of the time that the loop waited
     for batches), `memory_gb` (the highest so far); at validations `val/miou`, `val/existence_accuracy`.
 
     Raises:
-        LgadError: a loss term is not finite; the step, the frames and the term are named.
+        LgadError: a loss term or a gradient is not finite (the step, the frames, and the term or the layers
+            are named), or a checkpoint cannot be written. The last checkpoint stays valid in both cases.
     """
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(config.optimizer, network.parameters())
@@ -67,7 +70,7 @@ def fit(
     state = TrainingState(network, optimizer, average)
     state.restore(checkpoint, fingerprint)
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
-    clock = _Clock(state)
+    clock, checkpoints = _Clock(state), CheckpointTimer(config.checkpoint_seconds)
     with closing(cast(Generator[Batch], data.batches(state.step, config.steps))) as batches:
         while state.step < config.steps:
             with clock.waiting():
@@ -87,9 +90,10 @@ def fit(
                 state.history.append({"step": state.step, **metrics})
                 if log is not None:
                     log(metrics, state.step)
-            if last or clock.checkpoint_due(config.checkpoint_seconds):
+            if last or checkpoints.due():
                 state.seconds = clock.total()
-                state.save(checkpoint, fingerprint)
+                with checkpoints.saving():
+                    state.save(checkpoint, fingerprint)
     return state
 
 
@@ -103,18 +107,21 @@ def _train_step(
     state: TrainingState,
 ) -> None:
     network.train()
-    # Dropout is the only consumer of the global generator; paired students drop the same channels.
+    # The global generator serves dropout and the corruption of a teacher's input. The student runs first,
+    # so students of one seed get the same dropout masks, whatever else is computed in the step.
     torch.manual_seed(_step_seed(config.seed, state.step))
     with fabric.autocast():
         terms = task.losses(network, batch, state.step)
     weights = task.weights(state.step)
     loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-    if not torch.isfinite(loss.detach()):
-        raise LgadError(_not_finite(terms, batch, state.step))
     optimizer.zero_grad()
     fabric.backward(loss)
+    parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[arg-type]
+    if not torch.isfinite(loss.detach() + norm):  # one transfer from the device for both
+        raise LgadError(_not_finite(terms, loss, state.network, batch, state.step))
     if config.optimizer.gradient_clip is not None:
-        fabric.clip_gradients(network, optimizer, max_norm=config.optimizer.gradient_clip)
+        nn.utils.clip_grads_with_norm_(parameters, config.optimizer.gradient_clip, norm)
     optimizer.step()
     state.step += 1
     state.update_average(config.ema_decay)
@@ -138,12 +145,21 @@ def _means(state: TrainingState) -> Metrics:
     return means
 
 
-def _not_finite(terms: dict[str, torch.Tensor], batch: Batch, step: int) -> str:
+def _not_finite(
+    terms: dict[str, torch.Tensor], loss: torch.Tensor, network: nn.Module, batch: Batch, step: int
+) -> str:
     broken = [name for name, term in terms.items() if not torch.isfinite(term.detach())]
-    return (
-        f"The loss is not finite at step {step} ({', '.join(broken) or 'the sum'}) with the frames "
-        f"{', '.join(batch.frames)}; lower the learning rate or look at these frames."
+    end = f"with the frames {', '.join(batch.frames)}; lower the learning rate or look at these frames."
+    if broken or not torch.isfinite(loss.detach()):
+        return f"The loss is not finite at step {step} ({', '.join(broken) or 'the sum'}) {end}"
+    # Backwards: a bad gradient spreads from the layer where it arises to all layers before it.
+    layers = not_finite(
+        (name, parameter.grad)
+        for name, parameter in reversed(list(network.named_parameters()))
+        if parameter.grad is not None
     )
+    where = f"from the output backwards first in {layers}" if layers else "the sum of their squares"
+    return f"The gradients are not finite at step {step} ({where}) {end}"
 
 
 class _Clock:
@@ -153,7 +169,6 @@ class _Clock:
         self.state = state
         self.before, self.start = state.seconds, time.perf_counter()
         self.logged, self.logged_step, self.waited = self.start, state.step, 0.0
-        self.saved = self.start
 
     def total(self) -> float:
         return self.before + time.perf_counter() - self.start
@@ -172,11 +187,30 @@ class _Clock:
         self.logged, self.logged_step, self.waited = now, self.state.step, 0.0
         return metrics
 
-    def checkpoint_due(self, seconds: float) -> bool:
-        due = time.perf_counter() - self.saved >= seconds
-        if due:
-            self.saved = time.perf_counter()
-        return due
+
+class CheckpointTimer:
+    """Decides when a checkpoint is due: after some time, and never for more than 2 % of the time.
+
+    Args:
+        seconds: Least time between the end of a checkpoint and the start of the next.
+        now: Clock, seconds.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
+        self._seconds, self._now = seconds, now
+        self._ended, self._took = now(), 0.0
+
+    def due(self) -> bool:
+        """Return True when the next checkpoint should be written."""
+        return self._now() - self._ended >= max(self._seconds, _LEAST_GAP * self._took)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Time the writing of a checkpoint."""
+        started = self._now()
+        yield
+        self._ended = self._now()
+        self._took = self._ended - started
 
 
 class _Waiting:

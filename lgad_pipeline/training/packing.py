@@ -1,5 +1,6 @@
-"""Thousands of small tensors as a few large ones: what makes a checkpoint cheap enough for every step."""
+"""Checkpoint format: thousands of small tensors packed into a few large ones, with a checksum."""
 
+import zlib
 from typing import Any
 
 import torch
@@ -9,9 +10,10 @@ Packed = dict[str, Any]
 
 
 def pack(content: Any) -> Packed:
-    """Lay the tensors of nested dicts and lists end to end, one tensor a dtype, on the CPU.
+    """Concatenate the tensors of nested dicts and lists, one tensor a dtype, on the CPU, with a checksum.
 
-    `torch.save` spends some twenty microseconds on each tensor, which is a fifth of a small network's step.
+    `torch.save` spends some twenty microseconds on each tensor, which is a fifth of a small network's step;
+    and `torch.load` does not notice changed bytes.
     """
     parts: dict[str, list[torch.Tensor]] = {}
     lengths: dict[str, int] = {}
@@ -29,12 +31,21 @@ def pack(content: Any) -> Packed:
         parts.setdefault(dtype, []).append(value.detach().flatten().cpu())
         return (_TENSOR, dtype, start, tuple(value.shape), value.stride())
 
-    structure = visit(content)
-    return {"structure": structure, "values": {dtype: torch.cat(flat) for dtype, flat in parts.items()}}
+    packed = {
+        "structure": visit(content),
+        "values": {dtype: torch.cat(flat) for dtype, flat in parts.items()},
+    }
+    return {**packed, "checksum": _checksum(packed)}
 
 
 def unpack(packed: Packed, device: torch.device) -> Any:
-    """What `pack` was given, its tensors on `device` and laid out in memory as they were."""
+    """Return what `pack` was given, its tensors on `device` and with the strides that they had.
+
+    Raises:
+        ValueError: the content differs from what was packed.
+    """
+    if not isinstance(packed, dict) or packed["checksum"] != _checksum(packed):
+        raise ValueError("the checksum does not match")
 
     def visit(value: Any) -> Any:
         if isinstance(value, dict):
@@ -49,3 +60,11 @@ def unpack(packed: Packed, device: torch.device) -> Any:
         return tensor.copy_(flat[start : start + tensor.numel()].view(shape))
 
     return visit(packed["structure"])
+
+
+def _checksum(packed: Packed) -> int:
+    """CRC-32 of structure and values; of the usual digests the fastest by far."""
+    found = zlib.crc32(repr(packed["structure"]).encode())
+    for dtype, values in packed["values"].items():
+        found = zlib.crc32(values.view(torch.uint8).numpy(), zlib.crc32(dtype.encode(), found))
+    return found

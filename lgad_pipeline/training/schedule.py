@@ -34,19 +34,29 @@ def _cosine(start: float, end: float, progress: float) -> float:
 def build_optimizer(
     config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Build the optimizer; its learning rate is set anew at every step."""
+    """Build the optimizer; its learning rate is set at every step.
+
+    The weights of convolutions and linear layers decay. Parameters of one dimension (of normalization layers,
+    slopes of PReLU, biases) do not: they set the scale of a layer's output, which decay would switch off.
+    """
+    by_decay: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        by_decay[parameter.dim() > 1].append(parameter)
+    groups = [
+        {"params": members, "weight_decay": config.weight_decay if decays else 0.0}
+        for decays, members in by_decay.items()
+        if members
+    ]
     if config.name == "sgd":
         return torch.optim.SGD(
-            parameters,
+            groups,
             config.learning_rate,
             momentum=config.momentum,
-            weight_decay=config.weight_decay,
             nesterov=config.momentum > 0,
         )
     return torch.optim.AdamW(
-        parameters,
+        groups,
         config.learning_rate,
         betas=(config.momentum, 0.999),
-        weight_decay=config.weight_decay,
         fused=True,
     )
