@@ -96,7 +96,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(tmp_path: Path) -> None
     state = TrainingState(network, optimizer, None, step=5)
     state.save(tmp_path / "checkpoint.pt", "one")
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    network.body[3].weight.data[0, 0] = float("inf")
+    network.body[3].weight.data[0, 0] = float("inf")  # type: ignore[index]
     with pytest.raises(LgadError, match=r"weights of body\.3 are not finite after step 4"):
         state.save(tmp_path / "checkpoint.pt", "one")
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
