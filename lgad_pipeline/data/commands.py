@@ -41,7 +41,7 @@ def import_data(
 
 
 def unpack_archives(
-    source: Annotated[Path, typer.Argument(help="Folder of the .tar.gz archives, as downloaded.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the archives, as downloaded: .tar.gz, .tgz, .tar, .zip, parts.")],
     output: Annotated[Path | None, typer.Option(help="Folder to unpack into; the same if not given.")] = None,
 ) -> None:
     """CULane's archives as folders: safe against hostile ones, and resumable."""
@@ -56,7 +56,7 @@ def unpack_archives(
         f"{done.files} files below {output or source}; {len(done.set_aside)} set aside.", markup=False
     )
     if not done.whole:
-        raise LgadError("Not every archive is whole; see above, and unpack again after a new download.")
+        raise LgadError("Not every archive is whole; download those named above again, then unpack again.")
 
 
 def _print_set_aside(console: Console, set_aside: list[SetAside]) -> None:

@@ -1,8 +1,12 @@
+import gzip
 import io
 import re
+import stat
 import tarfile
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lgad_pipeline.data.archives import unpack
@@ -113,7 +117,7 @@ def test_a_cut_off_archive_is_named_and_goes_on_after_a_new_download(downloads, 
         (member("../out.txt"), "leads out"),
         (member("a/../../out.txt"), "leads out"),
         (member("/tmp/lgad-out.txt"), "leads out"),
-        (member("linked/out.txt"), "by a link that lies there"),
+        (member("linked/out.txt"), "by a link that is there"),
         (member("a/link.jpg", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link"),
         (member("a/hard.jpg", b"", type=tarfile.LNKTYPE, linkname="../../out.txt"), "is a link"),
         (member("a/null.jpg", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "a device"),
@@ -173,5 +177,164 @@ def test_a_sparse_member_takes_no_room(tmp_path):
 
 
 def test_without_archives_there_is_one_clear_sentence(tmp_path):
-    with pytest.raises(LgadError, match=r"holds no \.tar\.gz"):
+    with pytest.raises(LgadError, match=r"holds no \.tar\.gz, \.tgz, \.tar or \.zip"):
         unpack(tmp_path, tmp_path)
+    with pytest.raises(LgadError, match="There is no folder"):
+        unpack(tmp_path / "gone", tmp_path)
+
+
+def as_tar(root: Path) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path in sorted(root.rglob("*.*")):
+            tar.add(path, path.relative_to(root), recursive=False)
+    return stream.getvalue()
+
+
+def as_zip(root: Path, prefix: str = "") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(root.rglob("*.*")):
+            if path.is_file():
+                archive.write(path, f"{prefix}{path.relative_to(root)}")
+    return stream.getvalue()
+
+
+def in_parts(name: str, content: bytes, endings: list[str]) -> dict[str, bytes]:
+    size = -(-len(content) // len(endings))
+    return {f"{name}{end}": content[i * size : (i + 1) * size] for i, end in enumerate(endings)}
+
+
+FORMS = {
+    "gunzipped by the browser": lambda root: {"driver_1.tar.gz": as_tar(root)},
+    "tar": lambda root: {"driver_1.tar": as_tar(root)},
+    "tgz": lambda root: {"driver_1.tgz": gzip.compress(as_tar(root))},
+    "copy": lambda root: {f"driver_1{copy}.tar.gz": gzip.compress(as_tar(root)) for copy in ("", " (1)")},
+    "zip": lambda root: {"CULane.zip": as_zip(root)},
+    "zip called tar.gz": lambda root: {"CULane.tar.gz": as_zip(root)},
+    "parts by number": lambda root: in_parts("d.tar.gz", gzip.compress(as_tar(root)), [".00", ".01", ".02"]),
+    "parts from 1": lambda root: in_parts("d.zip", as_zip(root), [".001", ".002"]),
+    "parts by letters": lambda root: in_parts("d.tar", as_tar(root), [".partaa", ".partab", ".partac"]),
+    "many parts": lambda root: in_parts(
+        "d.tar.gz", gzip.compress(as_tar(root)), [f".{n}" for n in range(12)]
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_archives_are_unpacked_as_browsers_and_sites_leave_them(write_tree, tmp_path, form):
+    root, source = write_tree(), tmp_path / "source"
+    source.mkdir()
+    files = FORMS[form](root)
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    done = unpack(source, tmp_path / "out")
+    assert done.whole and done.set_aside == []
+    found = {name: content for name, content in tree(tmp_path / "out").items() if ".unpacked" not in name}
+    assert found == tree(root)
+    assert len(ingest(tmp_path / "out", SIZE).frames) == 10
+    (tmp_path / "out/list/test.txt").unlink()
+    assert unpack(source, tmp_path / "out") == done and not (tmp_path / "out/list/test.txt").exists()
+
+
+def test_names_of_windows_and_files_of_macos(tmp_path):
+    (tmp_path / "source").mkdir()
+    names = [".\\driver_1\\05.MP4\\0.txt", "driver_1/05.MP4/._0.txt", "._driver_1", "driver_1/.DS_Store"]
+    write_archive(tmp_path / "source/x.tar.gz", *map(member, [*names, "__MACOSX/driver_1/._x.jpg"]))
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert done.whole and done.files == 1
+    assert done.set_aside == [
+        ("x.tar.gz", None, "holds 4 files that macOS added (._*, __MACOSX, .DS_Store); they are left out")
+    ]
+    assert set(tree(tmp_path / "out")) == {"driver_1/05.MP4/0.txt", ".unpacked/x.tar.gz.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.tar.gz", b"<!DOCTYPE html><title>Sign in</title>", "is a web page and no archive"),
+        ("a.zip", b"", "is no tar, gzip or zip archive"),
+        ("a.tar", b"x" * 600, "is no tar, gzip or zip archive"),
+        ("a.tar.gz.crdownload", b"\x1f\x8b", "is a download that was not finished"),
+        ("a.tar.gz.part", b"\x1f\x8b", "is a download that was not finished"),
+        ("a.7z", b"7z\xbc\xaf", "unpack it with its own program"),
+        ("a.tar.gz.02", b"\x1f\x8b", "lacks part 1"),
+        ("a.tar.gz", gzip.compress(b"no tar"), "is cut off or damaged"),
+    ],
+)
+def test_what_is_no_archive_is_told_in_one_sentence(tmp_path, name, content, words):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / name).write_bytes(content)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and done.files == 0
+    ((file, _, reason),) = done.set_aside
+    assert file.startswith(name[:5]) and words in reason and ";" in reason
+
+
+@pytest.mark.parametrize("form", ["tar", "zip", "tgz", "parts by number"])
+def test_an_archive_cut_off_anywhere_is_never_whole(write_tree, tmp_path, form):
+    root, source = write_tree(), tmp_path / "source"
+    source.mkdir()
+    files = FORMS[form](root)
+    last = sorted(files)[-1]
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    for length in (*range(0, len(files[last]) - 1024, len(files[last]) // 7), 512, 10240):
+        (source / last).write_bytes(files[last][:length])
+        assert not unpack(source, tmp_path / "out").whole
+
+
+def hostile_zip(*infos: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info, content in infos:
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def zip_member(name: str, content: bytes = b"1", mode: int = 0) -> tuple[zipfile.ZipInfo, bytes]:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info, content
+
+
+def test_hostile_members_of_a_zip_are_rejected_alone(tmp_path):
+    (tmp_path / "source").mkdir()
+    members = [
+        zip_member("good.txt"),
+        zip_member("../out.txt"),
+        zip_member("..\\out.txt"),
+        zip_member("/tmp/lgad-out.txt"),
+        zip_member("C:\\out.txt"),
+        zip_member("link.jpg", b"/etc/passwd", stat.S_IFLNK | 0o777),
+        zip_member("run.sh"),
+        zip_member("last.txt", b"1", stat.S_IFREG | 0o644),
+    ]
+    (tmp_path / "source/x.zip").write_bytes(hostile_zip(*members))
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert done.whole and done.files == 2 and len(done.set_aside) == 6
+    assert set(tree(tmp_path / "out")) == {"good.txt", "last.txt", ".unpacked/x.zip.json"}
+    assert not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (hostile_zip(zip_member("zeros.jpg", bytes(20 << 20))), "more than 100 times its size"),
+        (
+            hostile_zip(zip_member("noise.jpg", np.random.default_rng(0).bytes(33 << 20))),
+            "more than any frame",
+        ),
+        (
+            hostile_zip(zip_member("a.txt")).replace(
+                b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\x01"
+            ),
+            "is encrypted",
+        ),
+    ],
+)
+def test_a_zip_that_asks_for_too_much_is_left(tmp_path, content, words):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/x.zip").write_bytes(content)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and words in done.set_aside[0][2] and tree(tmp_path / "out") == {}

@@ -120,12 +120,13 @@ TURNED = {
 def test_an_image_is_read_as_opencv_and_the_annotation_tools_show_it(made, orientation, tmp_path):
     path = tmp_path / "frame"
     path.write_bytes(data := TURNED[made](orientation))
-    shown = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    shown = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
     assert shown.shape[:2] == ((130, 90) if 5 <= orientation <= 8 else (90, 130))
     assert np.array_equal(read_image(data), shown)
     assert np.array_equal(read_image(path), shown)
     assert image_size(data) == image_size(path) == whole_image_size(data) == shown.shape[:2]
-    assert np.array_equal(read_small(data), cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8))
+    small = np.asarray(cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_8))
+    assert np.array_equal(read_small(data), small)
 
 
 def test_the_hand_made_corner_is_where_the_orientation_puts_it():

@@ -1,0 +1,120 @@
+"""Archives in a folder of downloads: what belongs together, and the parts of one read as one file."""
+
+import io
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+_NAME = re.compile(
+    r"(?P<name>.+\.(?:tar\.gz|tgz|tar|zip))(?:\.?(?:part[-_.]?)?(?P<part>[a-z]{2}|\d{1,3}))?", re.I
+)
+_UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".opdownload")
+_FOREIGN = (".7z", ".rar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".z01")
+
+
+class Archive(NamedTuple):
+    """An archive in a folder: its name, its files in order, and why it cannot be read, if so."""
+
+    name: str
+    paths: tuple[Path, ...]
+    fault: str = ""
+
+
+def archives_in(folder: Path) -> list[Archive]:
+    """Archives of a folder by name, the parts of one together; `annotations*` last.
+
+    CULane's `annotations_new.tar.gz` corrects lane files that lie next to the frames.
+    """
+    groups: dict[str, dict[int, Path]] = {}
+    found = []
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if name.endswith(_UNFINISHED):
+            found.append(
+                Archive(path.name, (path,), "is a download that was not finished; download it again")
+            )
+        elif name.endswith(_FOREIGN):
+            found.append(
+                Archive(path.name, (path,), "is no tar, gzip or zip archive; unpack it with its own program")
+            )
+        elif matched := _NAME.fullmatch(path.name):
+            if matched["part"]:
+                groups.setdefault(matched["name"], {})[_place(matched["part"].lower())] = path
+            else:
+                found.append(Archive(path.name, (path,)))
+    found += [_joined(name, parts) for name, parts in groups.items()]
+    return sorted(found, key=lambda archive: (archive.name.startswith("annotations"), archive.name))
+
+
+def _place(part: str) -> int:
+    """Number of a part: `00`, `01`; or `aa`, `ab` as `split` calls them."""
+    return int(part) if part.isdigit() else 26 * (ord(part[0]) - ord("a")) + ord(part[1]) - ord("a")
+
+
+def _joined(name: str, parts: dict[int, Path]) -> Archive:
+    places = sorted(parts)
+    paths = tuple(parts[place] for place in places)
+    gaps = set(range(min(places[0], 1), places[-1])) - set(places) - {0}
+    if gaps or places[0] > 1:
+        missing = min(gaps, default=1)
+        fault = f"lacks part {missing} of its parts; download that into the same folder"
+        return Archive(f"{name}.*", paths, fault)
+    return Archive(f"{name}.*", paths)
+
+
+class Parts(io.RawIOBase):
+    """Files that are parts of one, read one behind the other."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._ends = list(accumulate(path.stat().st_size for path in paths))
+        self._at, self._open, self._stream = 0, -1, io.BytesIO()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return self._ends[-1]
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Position in bytes from the start of the first part."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position, as files do."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if start + offset < 0:
+            raise ValueError("the archive points to a place before its start")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Read into `buffer` from one part; the bytes read, 0 at the end."""
+        number = bisect_right(self._ends, self._at)
+        if number == len(self._ends):
+            return 0
+        at = self._at - (self._ends[number - 1] if number else 0)
+        if number != self._open:
+            self._stream.close()
+            self._stream, self._open = self._paths[number].open("rb"), number
+        self._stream.seek(at)
+        count = self._stream.readinto(buffer)
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        """Close the open part."""
+        self._stream.close()
+        super().close()
