@@ -14,6 +14,7 @@ from lgad_pipeline.console import fail
 from lgad_pipeline.data.commands import import_data, unpack_archives
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation import commands as geometry
+from lgad_pipeline.evaluation.tusimple_commands import evaluate_tusimple, export_tusimple
 from lgad_pipeline.inference.commands import export, predict
 from lgad_pipeline.study.commands import gain
 
@@ -126,8 +127,8 @@ app.command("export")(export)
 app.command("gain")(gain)
 app.command("evaluate")(geometry.evaluate)
 app.command("rasterize")(geometry.rasterize)
-app.command("evaluate-tusimple")(geometry.evaluate_tusimple)
-app.command("export-tusimple")(geometry.export_tusimple)
+app.command("evaluate-tusimple")(evaluate_tusimple)
+app.command("export-tusimple")(export_tusimple)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """CULane's metric: true and false positives by IoU, precision, recall and F1 for each list of frames."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match, without_spline
+from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.evaluation.doubts import Evidence, doubts
+from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
 from lgad_pipeline.lanes.chunks import map_chunks
 from lgad_pipeline.lanes.files import LaneFileError, SetAside, find_lane_file, lane_file, parse_lanes
-from lgad_pipeline.lanes.spline import ragged
+from lgad_pipeline.lanes.spline import Ragged, ragged, without_spline
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
@@ -49,14 +51,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class LaneScores:
-    """What an evaluation found.
+    """Counts of an evaluation, by list and by frame.
 
     Attributes:
         scores: list name -> threshold -> counts; `total` is over the distinct frames of all lists.
         frames: one row per list and frame: list, frame, annotated, predicted (lanes), and for each threshold
             t the columns tp_t, fp_t, fn_t.
         set_aside: bad lines of lane files; each counts as a lane that matches nothing.
-        without_annotation, without_prediction: frames without such a file, taken as frames without lanes.
+        without_annotation, without_prediction: frames without such a file; they count as without lanes.
+        notes: sentences on what makes the scores doubtful, such as lanes in pixels of another frame size.
+        size_note: one sentence on the frame sizes used and where they come from.
+        sizes: number of frames by size, such as {"1640x590": 300}.
     """
 
     scores: dict[str, dict[float, Counts]]
@@ -64,6 +69,9 @@ class LaneScores:
     set_aside: list[SetAside]
     without_annotation: int
     without_prediction: int
+    notes: list[str] = field(default_factory=list)
+    size_note: str = ""
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def mean_f1(self, name: str = TOTAL) -> float:
         """F1 averaged over `MEAN_F1_THRESHOLDS`, all of which must have been evaluated."""
@@ -76,28 +84,33 @@ def evaluate(
     lists: Mapping[str, Sequence[str]],
     *,
     thresholds: Sequence[float] = (0.5,),
-    frame_size: tuple[int, int] = FRAME_SIZE,
+    frame_size: tuple[int, int] | None = None,
     lane_width: int = LANE_WIDTH,
+    image_roots: Sequence[Path] = (),
     strict: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LaneScores:
     """Compare the lane files below two folders, list by list, as CULane's lane_evaluation does.
 
+    Every frame is compared in its own size, which is read from the header of its image where that is.
+
     Args:
-        annotations: folder of the annotated lane files.
-        predictions: folder of the predicted ones, laid out alike.
+        annotations: folder of the annotated lane files, and of the images of the frames if it has them.
+        predictions: folder of the predicted lane files, laid out alike.
         lists: list name -> frames, relative to the folders.
         thresholds: a match counts when its IoU is greater; IoU is computed once for all of them.
-        frame_size: (H, W), pixels.
+        frame_size: (H, W), px, of the frames without an image; None: that of the first image, else CULane's.
         lane_width: width at which lanes are compared, frame pixels.
-        strict: a bad line in a lane file is an error; else it is set aside, and counts as a lane that
+        image_roots: further folders where the images of the frames are looked for.
+        strict: a bad line in a lane file is an error; else it is rejected, and counts as a lane that
             matches nothing.
         workers: processes; None for one a core. Few frames are evaluated in this process.
         progress: called with (frames done, frames in all).
 
     Raises:
-        LgadError: a folder is missing, or has a lane file for none of the frames; or `strict` and a bad line.
+        LgadError: a folder is missing, or has a lane file for none of the frames; an image is not of the
+            size given; or `strict` and a bad line.
     """
     for folder in (annotations, predictions):
         if not folder.is_dir():
@@ -105,13 +118,13 @@ def evaluate(
     frames = list(dict.fromkeys(frame for members in lists.values() for frame in members))
     if not frames:
         raise LgadError("The lists name no frame; give at least one list with a frame.")
-    run = partial(
-        _evaluate_files, annotations, predictions, tuple(thresholds), frame_size, lane_width, strict
-    )
-    tables, set_aside = [], []
+    sizes = FrameSizes.of(frames, (annotations, *image_roots), frame_size, FRAME_SIZE)
+    run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
+    tables, evidence, set_aside = [], [], []
     done = 0
-    for table, faults in map_chunks(run, frames, workers):
+    for table, part, faults in map_chunks(run, frames, workers):
         tables.append(table)
+        evidence.append(part)
         set_aside += faults
         done += len(table)
         if progress:
@@ -120,34 +133,48 @@ def evaluate(
     annotated, predicted = table[:, 0], table[:, 1]
     _check_found(annotations, annotated, frames)
     _check_found(predictions, predicted, frames)
-    return _summarize(lists, frames, table, tuple(thresholds), set_aside)
+    found = Evidence.joined(evidence)
+    return replace(
+        _summarize(lists, frames, table, tuple(thresholds), set_aside),
+        notes=doubts(annotations, predictions, found),
+        size_note=sizes.describe(found.sizes),
+        sizes=sizes.table(found.sizes),
+    )
 
 
 def _evaluate_files(
     annotations: Path,
     predictions: Path,
     thresholds: tuple[float, ...],
-    frame_size: tuple[int, int],
+    frame_sizes: FrameSizes,
     lane_width: int,
     strict: bool,
     frames: Sequence[str],
-) -> tuple[np.ndarray, list[SetAside]]:
+) -> tuple[np.ndarray, Evidence, list[SetAside]]:
     """A row a frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold."""
     cv2.setNumThreads(1)
     set_aside: list[SetAside] = []
     faults = None if strict else set_aside
+    sizes = frame_sizes(frames)
     sides = [
-        [_read(find_lane_file(root, frame), faults) for frame in frames]
-        for root in (annotations, predictions)
+        [_read(find_lane_file(root, frame), faults) for frame in frames] for root in (annotations, predictions)
     ]
-    for root, side in zip((annotations, predictions), sides, strict=True):
-        _note_repeats(root, frames, side, faults)
+    joined = [ragged([lane for lanes in side for lane in lanes or []]) for side in sides]
+    doubled = [
+        _note_repeats(root, frames, side, lanes, faults)
+        for root, side, lanes in zip((annotations, predictions), sides, joined, strict=True)
+    ]
     pairs = [(annotated or [], predicted or []) for annotated, predicted in zip(*sides, strict=True)]
     table = np.empty((len(frames), 2 + len(thresholds)), np.int32)
     for column, side in enumerate(sides):
         table[:, column] = [-1 if lanes is None else len(lanes) for lanes in side]
-    table[:, 2:] = true_positives(pairs, thresholds, frame_size, lane_width)
-    return table, set_aside
+    for size in np.unique(sizes[:, :2], axis=0):
+        chosen = np.flatnonzero((sizes[:, :2] == size).all(axis=1))
+        table[chosen, 2:] = true_positives(
+            [pairs[i] for i in chosen], thresholds, (int(size[0]), int(size[1])), lane_width
+        )
+    counts = [np.maximum(table[:, column], 0).tolist() for column in (0, 1)]
+    return table, Evidence.of(joined, counts, doubled, sizes), set_aside
 
 
 def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | None:
@@ -156,25 +183,31 @@ def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | No
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LgadError(f"{path} cannot be read ({error.strerror}); correct the path.") from error
+        raise os_fault(error, path, "read") from error
 
 
 def _note_repeats(
     root: Path,
     frames: Sequence[str],
     files: Sequence[list[np.ndarray] | None],
+    lanes: Ragged,
     set_aside: list[SetAside] | None,
-) -> None:
+) -> int:
+    """Note the lanes without a spline, and count them."""
+    repeats = np.flatnonzero(without_spline(lanes))
+    if not len(repeats):
+        return 0
     places = [
-        (frame, line) for frame, lanes in zip(frames, files, strict=True) for line in range(len(lanes or []))
+        (frame, line) for frame, found in zip(frames, files, strict=True) for line in range(len(found or []))
     ]
-    for i in np.flatnonzero(without_spline(ragged([lane for lanes in files for lane in lanes or []]))):
+    for i in repeats:
         frame, line = places[i]
         reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
         fault = SetAside(str(find_lane_file(root, frame)), line + 1, reason)
         if set_aside is None:
             raise LaneFileError(str(fault))
         set_aside.append(fault)
+    return len(repeats)
 
 
 def true_positives(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lgad_pipeline.lanes.spans import Spans, lane_spans
-from lgad_pipeline.lanes.spline import Ragged, ragged, sample_times
+from lgad_pipeline.lanes.spline import Ragged, ragged, sample_times, without_spline
 
 FRAME_SIZE = (590, 1640)
 """(H, W) of CULane's frames, px."""
@@ -70,18 +70,6 @@ def frame_ious(
         ious.append(iou)
         begin = end
     return ious
-
-
-def without_spline(lanes: Ragged) -> np.ndarray:
-    """Which lanes, bool (lanes,), have no spline: 3 points or more, and two equal neighbours.
-
-    The official tool divides by their distance; what it draws then depends on the OpenCV under it, and is
-    no lane.
-    """
-    lane = lanes.lane
-    equal = (lanes.points[1:] == lanes.points[:-1]).all(axis=1) & (lane[1:] == lane[:-1])
-    repeats = np.bincount(lane[1:][equal], minlength=len(lanes.offsets) - 1) > 0
-    return repeats & (np.diff(lanes.offsets) >= 3)
 
 
 def _paths(lanes: Ragged, drawable: np.ndarray) -> Ragged:

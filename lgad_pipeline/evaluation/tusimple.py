@@ -1,7 +1,6 @@
 """TuSimple's metric: accuracy, and the shares of false positives and false negatives."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,23 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import write_text
-from lgad_pipeline.lanes.files import (
-    LaneFileError,
-    SetAside,
-    are_coordinates,
-    find_lane_file,
-    read_bytes,
-    read_lanes,
+from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.tusimple_doubts import (
+    FRAME_SIZE,
+    MORE_LANES,
+    SLOWEST,
+    tusimple_doubts,
+    zeroed_note,
 )
+from lgad_pipeline.evaluation.tusimple_files import Line, frame_key, read_objects
+from lgad_pipeline.files import write_text
+from lgad_pipeline.lanes.extents import lane_extents, size_doubts
+from lgad_pipeline.lanes.files import LaneFileError, SetAside, find_lane_file, read_lanes
+from lgad_pipeline.lanes.frame_list import relative_frame
 
 _PIXELS = 20.0  # a point is right within so many px across the lane
 _MATCHED = 0.85  # accuracy from which a lane is found
 _ABSENT = -100.0
-_SLOWEST = 200.0  # ms
 _LANES = 4  # annotated lanes that count in full
 
 
@@ -36,6 +38,10 @@ class TusimpleScores:
         fn: share of the annotated lanes that no predicted one matches.
         set_aside: prediction lines that could not be used; their frames count as without predictions.
         without_prediction: annotated frames without a usable prediction.
+        frames: annotated frames.
+        slow: frames that count as 0 since their `run_time` is above the benchmark's 200 ms.
+        crowded: frames that count as 0 since they have more than two lanes beyond the annotated ones.
+        notes: sentences on what makes the figures doubtful.
     """
 
     accuracy: float
@@ -43,88 +49,223 @@ class TusimpleScores:
     fn: float
     set_aside: list[SetAside]
     without_prediction: int
+    frames: int
+    slow: int
+    crowded: int
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `write_tusimple` wrote.
+
+    Attributes:
+        frames: frames written.
+        without_file: of them, those without a lane file; they are written without lanes.
+        rejected: lines of the annotations and of lane files that could not be used.
+        notes: sentences on what makes the predictions doubtful.
+        size_note: one sentence on the frame sizes that coordinates were compared with.
+    """
+
+    frames: int
+    without_file: int
+    rejected: list[SetAside]
+    notes: list[str]
+    size_note: str
 
 
 def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = False) -> TusimpleScores:
-    """Compare two files of JSON lines as TuSimple's benchmark does.
+    """Compare two JSON files as TuSimple's benchmark does.
 
     Args:
-        annotations: a line a frame: `raw_file`, `lanes` (x on each row, negative where absent), `h_samples`.
-        predictions: a line a frame: `raw_file`, `lanes`, `run_time` (ms).
-        strict: a bad or missing prediction is an error; else it is set aside and its frame counts as one
+        annotations: an object a frame: `raw_file`, `lanes` (x on each row, negative where absent),
+            `h_samples`; of a frame annotated twice the last one counts, as in the benchmark.
+        predictions: an object a frame: `raw_file`, `lanes`, `run_time` (ms).
+        strict: a bad or missing prediction is an error; else it is rejected and its frame counts as one
             without predicted lanes.
 
     Raises:
         LgadError: a file cannot be read, an annotation is bad, the predictions are of other frames; or
             `strict` and a bad or missing prediction.
     """
-    annotated: dict[str, dict[str, Any]] = {}
-    for number, entry in _lines(annotations):
-        fault = _fault(entry, ("raw_file", "lanes", "h_samples"))
-        if not fault and any(len(lane) != len(entry["h_samples"]) for lane in entry["lanes"]):
-            fault = "a lane has not one x for each of h_samples; correct it"
-        if fault:
-            raise LaneFileError(str(SetAside(str(annotations), number, fault)))
-        annotated[entry["raw_file"]] = entry
-    if not annotated:
-        raise LgadError(f"{annotations} annotates no frame; give a file with one JSON object a line.")
+    annotated, notes = _annotated(annotations)
     predicted: dict[str, dict[str, Any]] = {}
-    set_aside = []
-    for number, entry in _lines(predictions):
-        fault = _prediction_fault(entry, annotated, predicted)
+    rejected = []
+    for line in read_objects(predictions, ("raw_file", "lanes", "run_time")):
+        fault = line.fault or _prediction_fault(line, annotated, predicted)
         if fault:
-            set_aside.append(SetAside(str(predictions), number, fault))
-        else:
-            predicted[entry["raw_file"]] = entry
+            rejected.append(SetAside(str(predictions), line.number, fault))
+        elif line.entry:
+            predicted[line.key] = line.entry
     if not predicted:
-        reason = f" ({set_aside[0]})" if set_aside else ""
+        reason = f" ({rejected[0]})" if rejected else ""
         raise LgadError(
             f"{predictions} predicts none of the {len(annotated)} frames of {annotations}{reason}; "
             "give the predictions of the same frames."
         )
     missing = [name for name in annotated if name not in predicted]
-    if strict and set_aside:
-        raise LaneFileError(str(set_aside[0]))
+    if strict and rejected:
+        raise LaneFileError(str(rejected[0]))
     if strict and missing:
         raise LgadError(
             f"{predictions} has no prediction for {missing[0]}; add one, with no lanes if need be."
         )
+    none = {"lanes": [], "run_time": 0.0}
+    pairs = [(entry, predicted.get(name, none)) for name, entry in annotated.items()]
     figures = [
-        score_frame(entry["lanes"], *_prediction(predicted.get(name)), entry["h_samples"])
-        for name, entry in annotated.items()
+        score_frame(truth["lanes"], guess["lanes"], guess["run_time"], truth["h_samples"])
+        for truth, guess in pairs
+    ]
+    slow = sum(guess["run_time"] > SLOWEST for _, guess in pairs)
+    zeroed = sum(_is_zeroed(truth["lanes"], guess["lanes"], guess["run_time"]) for truth, guess in pairs)
+    if annotations.resolve() == predictions.resolve():
+        notes.append(f"{annotations} is given as annotations and as predictions: every lane matches itself.")
+    notes += [
+        *zeroed_note(len(pairs), slow, zeroed - slow),
+        *tusimple_doubts(annotations, annotated, predicted),
     ]
     accuracy, fp, fn = (float(value) for value in np.mean(figures, axis=0))
-    return TusimpleScores(accuracy, fp, fn, set_aside, len(missing))
+    return TusimpleScores(accuracy, fp, fn, rejected, len(missing), len(pairs), slow, zeroed - slow, notes)
 
 
-def write_tusimple(annotations: Path, lane_files: Path, output: Path, run_time: float = 0.0) -> int:
-    """Write predicted lane files as TuSimple's JSON lines, on each annotated frame's own rows.
+def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The annotated frames by key, and a sentence on those annotated twice."""
+    found: dict[str, dict[str, Any]] = {}
+    again = []
+    for line in read_objects(path, ("raw_file", "lanes", "h_samples")):
+        fault = line.fault
+        if line.entry and any(len(lane) != len(line.entry["h_samples"]) for lane in line.entry["lanes"]):
+            fault = "a lane has not one x for each of h_samples; correct it"
+        if fault:
+            raise LaneFileError(str(SetAside(str(path), line.number, fault)))
+        if line.key in found:
+            again.append(line)
+        if line.entry:
+            found[line.key] = line.entry
+    if not found:
+        raise LgadError(f"{path} annotates no frame; give a file with one JSON object on each line.")
+    if not again:
+        return found, []
+    lines = f"{len(again)} line{'s annotate' if len(again) > 1 else ' annotates'}"
+    return found, [
+        f"{path}: {lines} a frame again (the first is line {again[0].number}, {again[0].key}); the last "
+        "annotation of a frame counts, as in the benchmark."
+    ]
+
+
+def _prediction_fault(
+    line: Line, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
+) -> str:
+    if line.key not in annotated:
+        return f"the frame {line.key!r} is not annotated; predict the annotated frames"
+    if line.key in predicted:
+        return f"the frame {line.key!r} is predicted twice; keep one line"
+    rows = len(annotated[line.key]["h_samples"])
+    lengths = [len(lane) for lane in line.entry["lanes"]] if line.entry else []
+    if any(length != rows for length in lengths):
+        return (
+            f"{line.key}: a lane has {next(n for n in lengths if n != rows)} values, not one x for each of "
+            f"the {rows} rows in the annotation's h_samples; predict on those rows"
+        )
+    return ""
+
+
+def write_tusimple(
+    annotations: Path,
+    lane_files: Path,
+    output: Path,
+    run_time: float = 0.0,
+    *,
+    frame_size: tuple[int, int] | None = None,
+    strict: bool = False,
+) -> Exported:
+    """Write predicted lane files as TuSimple's JSON lines, on each frame's own rows.
 
     Between a lane's points x is interpolated; above its first and below its last point it is absent (-2).
 
     Args:
-        annotations: the annotated frames, for `raw_file` and `h_samples`; bad lines are left out.
-        lane_files: folder with a lane file where each `raw_file` lies; a missing one means no lanes.
+        annotations: an object a frame with `raw_file` and `h_samples`, such as `test_label.json`; `lanes` are
+            not needed, so that the benchmark's list of tasks will do.
+        lane_files: folder with a lane file at the place of each `raw_file`; a missing one means no lanes.
         output: the file.
         run_time: milliseconds a frame, as measured by the caller; 0 where it was not.
-
-    Returns:
-        The number of frames written.
+        frame_size: (H, W), px, that coordinates are compared with; None: that of the images next to the
+            annotations, else TuSimple's.
+        strict: a bad line is an error; else it is rejected.
 
     Raises:
-        LgadError: a file cannot be read or written, or a lane file has a bad line.
+        LgadError: a file cannot be read or written; no frame is named, none has a lane file, or no lane
+            reaches a row; an image is not of the size given; or `strict` and a bad line.
     """
-    lines = []
-    for _, entry in _lines(annotations):
-        if _fault(entry, ("raw_file", "lanes", "h_samples")):
-            continue
-        path = find_lane_file(lane_files, entry["raw_file"])
-        lanes = read_lanes(path) if path.is_file() else []
+    if output.resolve() == annotations.resolve():
+        raise LgadError(f"{output} holds the annotations and would be replaced; choose another output.")
+    if not lane_files.is_dir():
+        raise LgadError(
+            f"The folder {lane_files} does not exist; give the folder of the predicted lane files."
+        )
+    tasks, rejected, notes = _tasks(annotations)
+    files = {key: _lane_path(lane_files, entry["raw_file"]) for key, entry in tasks.items()}
+    without = sum(not path.is_file() for path in files.values())
+    if without == len(tasks):
+        raise LgadError(
+            f"{lane_files} holds a lane file for none of the {len(tasks)} frames of {annotations} (the first "
+            f"would be {next(iter(files.values()))}); give the folder that the predictions were written to."
+        )
+    lanes = {key: read_lanes(path, rejected) if path.is_file() else [] for key, path in files.items()}
+    if strict and rejected:
+        raise LaneFileError(str(rejected[0]))
+    lines, some, present = [], 0, 0
+    for key, entry in tasks.items():
         rows = np.array(entry["h_samples"], np.float64)
-        found = [on_rows(lane, rows).round(2).tolist() for lane in lanes]
-        lines.append(json.dumps({"raw_file": entry["raw_file"], "lanes": found, "run_time": run_time}) + "\n")
+        found = [on_rows(lane, rows).round(2) for lane in lanes[key]]
+        some += sum(map(len, lanes[key]))
+        present += sum(int((xs >= 0).sum()) for xs in found)
+        content = {
+            "raw_file": entry["raw_file"],
+            "lanes": [xs.tolist() for xs in found],
+            "run_time": run_time,
+        }
+        lines.append(json.dumps(content) + "\n")
+    if some and not present:
+        raise LgadError(
+            f"No lane in {lane_files} reaches a row of h_samples in {annotations}; write the predictions in "
+            "pixels of the frames."
+        )
+    if not some:
+        notes.append(f"The files in {lane_files} hold no lane for any of the {len(tasks)} frames.")
+    sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, FRAME_SIZE)
+    table = sizes(list(tasks))
+    extents = lane_extents(list(lanes.values()), table[:, :2])
+    notes += size_doubts("predicted", extents, table[:, :2])
     write_text(output, "".join(lines))
-    return len(lines)
+    return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
+
+
+def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[SetAside], list[str]]:
+    """The frames to write by key, each once; the lines rejected; and a sentence on repeated frames."""
+    tasks: dict[str, dict[str, Any]] = {}
+    rejected = []
+    repeated = 0
+    for line in read_objects(path, ("raw_file", "h_samples")):
+        if line.entry is None:
+            rejected.append(SetAside(str(path), line.number, line.fault))
+        elif line.key in tasks:
+            repeated += 1
+        else:
+            tasks[line.key] = line.entry
+    if not tasks:
+        reason = f" ({rejected[0]})" if rejected else ""
+        raise LgadError(
+            f"{path} names no frame{reason}; give objects with `raw_file` and `h_samples`, one on each line."
+        )
+    notes = [f"{path} names frames again in {repeated} lines; each is written once."] if repeated else []
+    return tasks, rejected, notes
+
+
+def _lane_path(folder: Path, raw_file: str) -> Path:
+    """The lane file of a frame: at the place that is stated, else from `clips/` on."""
+    stated, key = find_lane_file(folder, relative_frame(raw_file)), find_lane_file(folder, frame_key(raw_file))
+    return stated if stated.is_file() else key
 
 
 def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -134,53 +275,6 @@ def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
     ordered = lane[np.argsort(lane[:, 1], kind="stable")].astype(np.float64)
     xs = np.interp(rows, ordered[:, 1], ordered[:, 0], left=-2.0, right=-2.0)
     return np.where(xs >= 0, xs, -2.0)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and JSON object of every line that is not blank; an empty object for a bad one."""
-    for number, line in enumerate(read_bytes(path).splitlines(), 1):
-        if line.strip():
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):  # brackets can be nested too deeply
-                entry = {}
-            yield number, entry if isinstance(entry, dict) else {}
-
-
-def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str | None:
-    if not entry:
-        return "the line is no JSON object; write one with " + ", ".join(f"`{key}`" for key in keys)
-    for key in keys:
-        if key not in entry:
-            return f"there is no `{key}`; add it"
-    if not isinstance(entry["raw_file"], str):
-        return "`raw_file` is not a text; name the frame"
-    rows = entry["lanes"] if isinstance(entry["lanes"], list) else [None]
-    if not all(are_coordinates(row) for row in (*rows, entry.get("h_samples", []))):
-        return "`lanes` and `h_samples` must be lists of numbers below a million; correct them"
-    return None
-
-
-def _prediction_fault(
-    entry: dict[str, Any], annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
-) -> str | None:
-    fault = _fault(entry, ("raw_file", "lanes", "run_time"))
-    if fault:
-        return fault
-    if not are_coordinates([entry["run_time"]]):
-        return "`run_time` is not a number; give milliseconds"
-    name = entry["raw_file"]
-    if name not in annotated:
-        return f"the frame {name!r} is not annotated; predict the annotated frames"
-    if name in predicted:
-        return f"the frame {name!r} is predicted twice; keep one line"
-    if any(len(lane) != len(annotated[name]["h_samples"]) for lane in entry["lanes"]):
-        return "a lane has not one x for each of the frame's h_samples; predict on those rows"
-    return None
-
-
-def _prediction(entry: dict[str, Any] | None) -> tuple[list[list[float]], float]:
-    return (entry["lanes"], entry["run_time"]) if entry else ([], 0.0)
 
 
 def score_frame(
@@ -194,7 +288,7 @@ def score_frame(
         run_time: milliseconds that the prediction took.
         rows: y of the rows, px.
     """
-    if run_time > _SLOWEST or len(predicted) > len(annotated) + 2:
+    if _is_zeroed(annotated, predicted, run_time):
         return 0.0, 0.0, 1.0
     truth, guess = (
         np.array(lanes, np.float64).reshape(len(lanes), len(rows)) for lanes in (annotated, predicted)
@@ -209,6 +303,11 @@ def score_frame(
         missed, total = max(missed - 1, 0), total - float(best.min())
     counted = max(min(_LANES, len(truth)), 1)
     return total / counted, (len(guess) - matched) / max(len(guess), 1), missed / counted
+
+
+def _is_zeroed(annotated: list[list[float]], predicted: list[list[float]], run_time: float) -> bool:
+    """True for a frame that the benchmark counts as accuracy 0 and FN 1, whatever the lanes are."""
+    return run_time > SLOWEST or len(predicted) > len(annotated) + MORE_LANES
 
 
 def _angle(lane: np.ndarray, rows: np.ndarray) -> float:

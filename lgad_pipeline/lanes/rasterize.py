@@ -4,18 +4,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.lanes.changes import label_changes
 from lgad_pipeline.lanes.chunks import map_chunks
+from lgad_pipeline.lanes.extents import lane_extents, size_doubts
 from lgad_pipeline.lanes.files import SetAside, find_lane_file, lane_file, parse_lanes, resolve_inside
 from lgad_pipeline.lanes.png import encode_pngs
 from lgad_pipeline.lanes.raster import LABEL_WIDTH
 from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
+from lgad_pipeline.lanes.spline import ragged, without_spline
+
+FrameSizer = Callable[[Sequence[str]], np.ndarray]
+"""Sizes of frames, int (frames, 2 or more) as (H, W, ...), px; can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,34 @@ class Rasterized:
         frames: label maps written.
         set_aside: bad lines of lane files, which are left out of the label maps.
         without_annotation: frames without a lane file, whose label maps are empty.
+        sizes: what the frame sizer returned, of all frames.
+        notes: sentences on what makes the label maps doubtful, such as lanes outside of their frames.
     """
 
     label_list: Path
     frames: int
     set_aside: list[SetAside]
     without_annotation: int
+    sizes: np.ndarray
+    notes: list[str]
+
+
+class _Part(NamedTuple):
+    """Some of the frames.
+
+    Attributes:
+        existence: flags of each frame; None without a lane file.
+        set_aside: bad lines.
+        sizes: of each frame.
+        extents: of each frame's lanes.
+        doubled: lanes with two equal neighbouring points.
+    """
+
+    existence: list[np.ndarray | None]
+    set_aside: list[SetAside]
+    sizes: np.ndarray
+    extents: np.ndarray
+    doubled: int
 
 
 def rasterize(
@@ -42,12 +70,14 @@ def rasterize(
     *,
     list_name: str = "train_gt.txt",
     lane_width: int = LABEL_WIDTH,
-    frame_size: tuple[int, int] = RULE_SIZE,
+    frame_size: tuple[int, int] | FrameSizer = RULE_SIZE,
     strict: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rasterized:
     """Draw the label maps of frames from their lane files, and write the list that names them.
+
+    Files that exist are never replaced: a data set may hold label maps and flags of its own.
 
     Args:
         annotations: folder of the lane files.
@@ -55,64 +85,106 @@ def rasterize(
         output: gets `laneseg_label_w<width>/<frame>.png` and `list/<list_name>`.
         list_name: name of the list: a frame, its label map and four existence flags a line.
         lane_width: thickness of the lanes, frame pixels.
-        frame_size: (H, W), pixels; see `lanes.slots` for sizes other than CULane's.
-        strict: a bad line in a lane file, or a missing lane file, is an error; else it is set aside.
+        frame_size: (H, W), px, of all frames, or a function that gives the size of each; see `lanes.slots`
+            for sizes other than CULane's.
+        strict: a bad line in a lane file, or a missing lane file, is an error; else it is rejected.
         workers: processes; None for one a core.
         progress: called with (frames done, frames in all).
 
     Raises:
-        LgadError: no frame has a lane file; or `strict` and bad input.
+        LgadError: no frame has a lane file; the list or a label map exists; or `strict` and bad input.
     """
-    folder = f"laneseg_label_w{lane_width}"
-    run = partial(_rasterize_files, annotations, output / folder, lane_width, frame_size, strict)
-    lines: list[str] = []
-    set_aside: list[SetAside] = []
-    missing = 0
-    for existence, faults in map_chunks(run, frames, workers):
-        for flags in existence:
-            frame = frames[len(lines)]
-            present = flags if flags is not None else np.zeros(4, bool)
-            missing += flags is None
-            lines.append(
-                " ".join([f"/{frame}", f"/{folder}/{_png(frame)}", *(str(int(flag)) for flag in present)])
-            )
-        set_aside += faults
-        if progress:
-            progress(len(lines), len(frames))
-    if missing == len(frames):
+    if not frames:
+        raise LgadError("The list names no frame; give a list with at least one.")
+    if not any(find_lane_file(annotations, frame).is_file() for frame in frames):
         raise LgadError(
             f"{annotations} holds a lane file for none of the {len(frames)} frames in the list (the first "
             f"would be {lane_file(annotations, frames[0])}); give the folder that they are relative to."
         )
-    label_list = output / "list" / list_name
+    folder, label_list = f"laneseg_label_w{lane_width}", output / "list" / list_name
+    _refuse_existing(label_list, [resolve_inside(output / folder, _png(frame)) for frame in frames])
+    sizer = frame_size if callable(frame_size) else partial(_one_size, frame_size)
+    run = partial(_rasterize_files, annotations, output / folder, lane_width, sizer, strict)
+    lines: list[str] = []
+    parts: list[_Part] = []
+    for part in map_chunks(run, frames, workers):
+        parts.append(part)
+        for flags in part.existence:
+            frame = frames[len(lines)]
+            present = flags if flags is not None else np.zeros(4, bool)
+            lines.append(
+                " ".join([f"/{frame}", f"/{folder}/{_png(frame)}", *(str(int(flag)) for flag in present)])
+            )
+        if progress:
+            progress(len(lines), len(frames))
     write_text(label_list, "\n".join(lines) + "\n")
-    return Rasterized(label_list, len(lines), set_aside, missing)
+    return Rasterized(
+        label_list,
+        len(lines),
+        [fault for part in parts for fault in part.set_aside],
+        sum(flags is None for part in parts for flags in part.existence),
+        np.concatenate([part.sizes for part in parts]),
+        _notes(annotations, parts),
+    )
+
+
+def _refuse_existing(label_list: Path, label_maps: Sequence[Path]) -> None:
+    existing = [path for path in (label_list, *label_maps) if path.exists()]
+    if existing:
+        others = f" and {len(existing) - 1} more of the files to write" if len(existing) > 1 else ""
+        raise LgadError(
+            f"{existing[0]}{others} exist{'' if others else 's'} already and would be replaced; choose "
+            "another output folder, or move them away to draw them again."
+        )
+
+
+def _one_size(size: tuple[int, int], frames: Sequence[str]) -> np.ndarray:
+    return np.tile(np.array(size, np.int32), (len(frames), 1))
+
+
+def _notes(annotations: Path, parts: Sequence[_Part]) -> list[str]:
+    extents = np.concatenate([part.extents for part in parts])
+    found = size_doubts("annotated", extents, np.concatenate([part.sizes for part in parts])[:, :2])
+    if not extents[:, 0].any():
+        found.append(f"The files in {annotations} hold no lane in any of the {len(extents)} frames.")
+    doubled = sum(part.doubled for part in parts)
+    if doubled:
+        found.append(
+            f"{doubled} annotated lane{'s have' if doubled > 1 else ' has'} two equal neighbouring points: "
+            "one of them is left out here, but in an evaluation such a lane matches nothing; remove it."
+        )
+    return found
 
 
 def _png(frame: str) -> str:
-    stem, dot, ending = frame.rpartition(".")
-    return f"{stem if dot else ending}.png"
+    return f"{lane_file(Path(), frame).as_posix().removesuffix('.lines.txt')}.png"
 
 
 def _rasterize_files(
     annotations: Path,
     output: Path,
     lane_width: int,
-    frame_size: tuple[int, int],
+    sizer: FrameSizer,
     strict: bool,
     frames: Sequence[str],
-) -> tuple[list[np.ndarray | None], list[SetAside]]:
-    """Existence flags of the frames, None without a lane file; and the bad lines."""
+) -> _Part:
     cv2.setNumThreads(1)
     set_aside: list[SetAside] = []
     files = [_read(find_lane_file(annotations, frame), None if strict else set_aside) for frame in frames]
-    slots = assign_frames([lanes or [] for lanes in files], frame_size)
-    pictures = encode_pngs(label_changes(slots, frame_size, lane_width), len(frames), frame_size)
-    for frame, picture in zip(frames, pictures, strict=True):
-        with atomic_path(resolve_inside(output, _png(frame)), durable=False) as beside:
-            beside.write_bytes(picture)
-    existence = [None if lanes is None else one.existence for lanes, one in zip(files, slots, strict=True)]
-    return existence, set_aside
+    sizes = sizer(frames)
+    existence: list[np.ndarray | None] = [None] * len(frames)
+    for height, width in np.unique(sizes[:, :2], axis=0).tolist():
+        chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1)).tolist()
+        slots = assign_frames([files[i] or [] for i in chosen], (height, width))
+        pictures = encode_pngs(
+            label_changes(slots, (height, width), lane_width), len(chosen), (height, width)
+        )
+        for i, lanes, picture in zip(chosen, slots, pictures, strict=True):
+            with atomic_path(resolve_inside(output, _png(frames[i])), durable=False) as temporary:
+                temporary.write_bytes(picture)
+            existence[i] = None if files[i] is None else lanes.existence
+    doubled = without_spline(ragged([lane for lanes in files for lane in lanes or []])).sum()
+    return _Part(existence, set_aside, sizes, lane_extents(files, sizes[:, :2]), int(doubled))
 
 
 def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | None:
@@ -122,4 +194,4 @@ def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | No
     except OSError as error:
         if set_aside is not None and isinstance(error, FileNotFoundError):
             return None
-        raise LgadError(f"{path} cannot be read ({error.strerror}); correct the path.") from error
+        raise os_fault(error, path, "read") from error

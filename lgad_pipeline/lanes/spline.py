@@ -44,6 +44,18 @@ def ragged(lanes: Sequence[np.ndarray]) -> Ragged:
     return Ragged(points, offsets)
 
 
+def without_spline(lanes: Ragged) -> np.ndarray:
+    """Which lanes, bool (lanes,), have no spline: 3 points or more, and two equal neighbours.
+
+    The official tool divides by their distance; what it draws then depends on the OpenCV under it, and is
+    no lane.
+    """
+    lane = lanes.lane
+    equal = (lanes.points[1:] == lanes.points[:-1]).all(axis=1) & (lane[1:] == lane[:-1])
+    repeats = np.bincount(lane[1:][equal], minlength=len(lanes.offsets) - 1) > 0
+    return repeats & (np.diff(lanes.offsets) >= 3)
+
+
 def second_derivatives(points: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Chord lengths and second derivatives of natural splines, with respect to chord length.
 

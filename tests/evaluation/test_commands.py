@@ -99,7 +99,7 @@ def test_evaluate_tusimple_writes_its_figures(official: Path, tmp_path: Path):
         "--json",
         tmp_path / "o",
     )
-    assert set(json.loads((tmp_path / "o").read_text())) == {"accuracy", "fp", "fn"}
+    assert set(json.loads((tmp_path / "o").read_text())) >= {"accuracy", "fp", "fn"}
 
 
 def test_mistakes_are_one_sentence(official: Path, tmp_path: Path):

@@ -84,6 +84,6 @@ def test_annotated_lanes_written_as_predictions_score_in_full(tmp_path: Path):
     for name in names:
         points = [np.array([(x, y) for x, y in zip(xs, ROWS, strict=True) if x >= 0]) for xs in lanes]
         write_lanes(lane_file(tmp_path / "found", name), points)
-    assert write_tusimple(truth, tmp_path / "found", tmp_path / "predicted.json") == 2
+    assert write_tusimple(truth, tmp_path / "found", tmp_path / "predicted.json").frames == 2
     scores = evaluate_tusimple(truth, tmp_path / "predicted.json", strict=True)
     assert (scores.accuracy, scores.fp, scores.fn) == (1, 0, 0)

@@ -1,0 +1,87 @@
+"""Signs that two folders of lane files are not what they are thought to be, a sentence each.
+
+The counts stay those of the official tool; a score that may answer another question is pointed out.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lgad_pipeline.lanes.extents import Extents, extents_of, size_doubts
+from lgad_pipeline.lanes.spline import Ragged
+
+
+class Evidence(NamedTuple):
+    """What is kept of the lanes of some frames.
+
+    Attributes:
+        sizes: int32 (frames, 3), as `FrameSizes` gives them.
+        annotated: extents of the annotated lanes.
+        predicted: extents of the predicted lanes.
+        same: bool (frames,): the predicted lanes are the annotated ones, to the last bit.
+        doubled: int (2,): annotated and predicted lanes with two equal neighbouring points.
+    """
+
+    sizes: np.ndarray
+    annotated: Extents
+    predicted: Extents
+    same: np.ndarray
+    doubled: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        sides: Sequence[Ragged],
+        counts: Sequence[Sequence[int]],
+        doubled: Sequence[int],
+        sizes: np.ndarray,
+    ) -> "Evidence":
+        """Evidence from the annotated and the predicted lanes; `counts` are the lanes of each frame."""
+        extents = [extents_of(lanes, count, sizes[:, :2]) for lanes, count in zip(sides, counts, strict=True)]
+        first, second = (np.nan_to_num(one) for one in extents)
+        same = (np.asarray(counts[0]) == np.asarray(counts[1])) & (first == second).all(axis=1)
+        for frame in np.flatnonzero(same).tolist():
+            first, second = (_points(*side, frame) for side in zip(sides, counts, strict=True))
+            same[frame] = np.array_equal(first, second)
+        return cls(sizes, extents[0], extents[1], same, np.array(doubled))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
+        """The evidence of all frames."""
+        sizes, annotated, predicted, same = (
+            np.concatenate([part[field] for part in parts]) for field in range(4)
+        )
+        return cls(sizes, annotated, predicted, same, np.sum([part.doubled for part in parts], axis=0))
+
+
+def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
+    first = int(np.sum(counts[:frame]))
+    return lanes.points[lanes.offsets[first] : lanes.offsets[first + counts[frame]]]
+
+
+def doubts(annotations: Path, predictions: Path, evidence: Evidence) -> list[str]:
+    """The sentences on a comparison of two folders, none if nothing is remarkable."""
+    some = (evidence.annotated[:, 0] > 0) | (evidence.predicted[:, 0] > 0)
+    found = []
+    if annotations.resolve() == predictions.resolve():
+        found.append(f"{annotations} is given as annotations and as predictions: every lane matches itself.")
+    elif some.any() and evidence.same[some].all():
+        found.append(
+            f"The lanes in {predictions} are exactly the annotated ones in all {len(some)} frames; "
+            "give the folder that the predictions were written to."
+        )
+    for folder, extents in ((annotations, evidence.annotated), (predictions, evidence.predicted)):
+        if not extents[:, 0].any():
+            found.append(f"The files in {folder} hold no lane in any of the {len(extents)} frames.")
+    sizes = evidence.sizes[:, :2]
+    found += size_doubts("annotated", evidence.annotated, sizes)
+    found += size_doubts("predicted", evidence.predicted, sizes, evidence.annotated)
+    for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
+        if count:
+            found.append(
+                f"{count} {kind} lane{'s have' if count > 1 else ' has'} two equal neighbouring points, and "
+                "so no spline: each counts as a lane that matches nothing; remove one of the points."
+            )
+    return found

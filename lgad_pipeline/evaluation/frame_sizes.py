@@ -1,0 +1,116 @@
+"""Sizes of frames: read from the headers of their images where these are, stated or assumed where not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from lgad_pipeline.data.images import IMAGE_SUFFIXES, ImageError, image_size
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.extents import size_text
+from lgad_pipeline.lanes.files import resolve_inside
+
+_NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class FrameSizes:
+    """The size of every frame of a list; can be pickled, since other processes read the headers.
+
+    Attributes:
+        roots: folders that frames are relative to, where their images are looked for.
+        stated: (H, W) as the user gave it, px; an image of another size is an error. None: not given.
+        assumed: (H, W) of the frames without an image, px.
+    """
+
+    roots: tuple[Path, ...]
+    stated: tuple[int, int] | None
+    assumed: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        frames: Sequence[str],
+        roots: Sequence[Path],
+        stated: tuple[int, int] | None,
+        default: tuple[int, int],
+    ) -> Self:
+        """The sizes of `frames`; one without an image is assumed to be like the first that has one.
+
+        Raises:
+            LgadError: the first image is not of the size stated.
+        """
+        found = cls(tuple(dict.fromkeys(roots)), stated, stated or default)
+        for frame in frames:
+            height, width, source = found._size(frame)
+            if source == _FROM_IMAGE:
+                return cls(found.roots, stated, (height, width))
+        return found
+
+    def __call__(self, frames: Sequence[str]) -> np.ndarray:
+        """Sizes of some of the frames, int32 (frames, 3) as (H, W, source of the size).
+
+        Raises:
+            LgadError: an image is not of the size stated.
+        """
+        return np.array([self._size(frame) for frame in frames], np.int32).reshape(-1, 3)
+
+    def _size(self, frame: str) -> tuple[int, int, int]:
+        path = _image_file(self.roots, frame)
+        if path is None:
+            return *self.assumed, _NO_IMAGE
+        try:
+            size = image_size(path)
+        except ImageError:
+            return *self.assumed, _UNREADABLE
+        if self.stated and size != self.stated:
+            raise LgadError(
+                f"{path} has {size_text([size])}, but the frame size is given as {size_text([self.stated])}; "
+                "leave the frame size out or correct it."
+            )
+        return *size, _FROM_IMAGE
+
+    def describe(self, sizes: np.ndarray) -> str:
+        """One sentence on where the sizes (frames, 3), as a call returns them, come from."""
+        source = sizes[:, 2]
+        known = sizes[source == _FROM_IMAGE, :2]
+        unknown = len(sizes) - len(known)
+        broken = int((source == _UNREADABLE).sum())
+        if not len(known):
+            why = f"no readable images of the frames are in {' or '.join(map(str, self.roots))}"
+            if self.stated:
+                return f"Frame size: {size_text([self.stated])} as given ({why})."
+            assumed = size_text([self.assumed])
+            return f"Frame size: {assumed} is assumed, since {why}; give the size if it is another."
+        counts = Counter(map(tuple, known.tolist())).most_common()
+        shown = ", ".join(f"{size_text([size])} ({_frames(count)})" for size, count in counts[:5])
+        shown = size_text(known) if len(counts) == 1 else shown + (" and others" if len(counts) > 5 else "")
+        text = f"Frame size{'s' * (len(counts) > 1)}: {shown}, from the images"
+        if unknown:
+            text += (
+                f"; {size_text([self.assumed])} is assumed for {_frames(unknown)} without a readable image"
+            )
+        return text + (f" ({broken} cannot be read)." if broken else ".")
+
+    def table(self, sizes: np.ndarray) -> dict[str, int]:
+        """How many frames have which size, such as {"1640x590": 300}, the most frequent first."""
+        counts = Counter(map(tuple, sizes[:, :2].tolist()))
+        return {f"{width}x{height}": count for (height, width), count in counts.most_common()}
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"
+
+
+def _image_file(roots: Sequence[Path], frame: str) -> Path | None:
+    """The image of a frame; one listed without an ending is looked for under each of them."""
+    named = frame.lower().endswith(IMAGE_SUFFIXES)
+    for root in roots:
+        path = resolve_inside(root, frame)
+        for candidate in [path] if named else [path.with_name(path.name + end) for end in IMAGE_SUFFIXES]:
+            if candidate.is_file():
+                return candidate
+    return None

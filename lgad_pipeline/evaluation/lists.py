@@ -1,0 +1,74 @@
+"""Lists of frames that an evaluation is divided by."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import LaneFileError, SetAside
+from lgad_pipeline.lanes.frame_list import read_frame_list
+
+
+@dataclass(frozen=True)
+class FrameLists:
+    """Lists of frames by name.
+
+    Attributes:
+        frames: name of the list -> frames, relative to the annotations.
+        roots: folders whose `list/` holds the lists, where the images may be.
+        rejected: lines that name no frame.
+        notes: sentences on repeated frames and on lists without any.
+    """
+
+    frames: dict[str, list[str]]
+    roots: tuple[Path, ...]
+    rejected: list[SetAside]
+    notes: list[str]
+
+    @classmethod
+    def read(
+        cls, paths: list[Path], annotations: Path, *, strict: bool = False, scenarios: bool = True
+    ) -> "FrameLists":
+        """Read lists; CULane's scenario lists next to a single one divide its frames.
+
+        Args:
+            paths: lists, or folders of lists.
+            annotations: folder that the frames are relative to.
+            strict: a bad line is an error; else it is rejected.
+            scenarios: read `test_split/` next to a single list.
+
+        Raises:
+            LgadError: there is no list, two have one name, or none names a frame; or `strict` and a bad line.
+        """
+        files = [file for path in paths for file in (sorted(path.glob("*.txt")) if path.is_dir() else [path])]
+        if not files:
+            raise LgadError(f"{paths[0]} holds no list; name a list of frames with --list.")
+        roots = tuple(file.parent.parent for file in files if file.parent.name == "list")
+        found = cls({}, roots, [], [])
+        for file in files:
+            if file.stem in found.frames:
+                raise LgadError(f"Two lists are called {file.stem}; rename one of them.")
+            found.frames[file.stem] = found._read(file, annotations, strict)
+        if not any(found.frames.values()):
+            reason = f" ({found.rejected[0]})" if found.rejected else ""
+            raise LgadError(f"{files[0]} names no frame{reason}; give a list with one frame a line.")
+        members = set(found.frames[files[0].stem])
+        divided = scenarios and len(files) == 1
+        for file in sorted((files[0].parent / "test_split").glob("*.txt")) if divided else []:
+            inside = [frame for frame in found._read(file, annotations, strict) if frame in members]
+            found.frames.setdefault(file.stem, inside)
+        return replace(found, frames={name: frames for name, frames in found.frames.items() if frames})
+
+    def _read(self, file: Path, annotations: Path, strict: bool) -> list[str]:
+        found = read_frame_list(file, annotations)
+        if strict and found.rejected:
+            raise LaneFileError(str(found.rejected[0]))
+        self.rejected.extend(found.rejected)
+        if found.repeats:
+            lines = f"{found.repeated} line{'s' * (found.repeated > 1)}"
+            self.notes.append(
+                f"{file} names frames again in {lines}, the first of them line {found.repeats[0].line}; "
+                "each frame counts once."
+            )
+        if not found.entries:
+            self.notes.append(f"{file} names no frame.")
+        return found.frames

@@ -1,0 +1,77 @@
+"""Signs that TuSimple's benchmark reads predictions otherwise than they are meant, a sentence each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.lanes.extents import lane_extents, size_doubts
+
+FRAME_SIZE = (720, 1280)
+"""(H, W) of TuSimple's frames, px."""
+SLOWEST = 200.0
+"""Greatest `run_time` that counts, ms."""
+MORE_LANES = 2
+"""Predicted lanes beyond the annotated ones that are accepted."""
+
+
+def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
+    """A sentence on the frames that the benchmark's rules count as 0, none if there are none.
+
+    Args:
+        frames: annotated frames.
+        slow: of them, those with a `run_time` above the limit.
+        crowded: of the others, those with too many predicted lanes.
+    """
+    why = [f"{slow} with a run_time above {SLOWEST:g} ms"] if slow else []
+    if crowded:
+        why.append(f"{crowded} with more than {MORE_LANES} lanes beyond the annotated ones")
+    if not why:
+        return []
+    return [
+        f"{slow + crowded} of {frames} frames count as accuracy 0 and FN 1 by the benchmark's rules: "
+        f"{' and '.join(why)}."
+    ]
+
+
+def tusimple_doubts(
+    path: Path, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Sentences on predictions that the benchmark reads otherwise than they may be meant."""
+    notes = []
+    others = sum(
+        "h_samples" in guess and guess["h_samples"] != annotated[name]["h_samples"]
+        for name, guess in predicted.items()
+    )
+    if others:
+        notes.append(
+            f"{others} prediction{'s state' if others > 1 else ' states'} h_samples other than the "
+            "annotation's, which the benchmark ignores: every x counts on the annotation's row."
+        )
+    times = [guess["run_time"] for guess in predicted.values() if guess["run_time"] > 0]
+    if times and max(times) < 1:
+        notes.append(
+            f"Every run_time is below 1 ms (at most {max(times):g}); the benchmark reads milliseconds, and "
+            f"its limit of {SLOWEST:g} ms was applied to them."
+        )
+    names = list(annotated)
+    truth = [_points(annotated[name], annotated[name]) for name in names]
+    guess = [_points(predicted[name], annotated[name]) if name in predicted else [] for name in names]
+    reach = [np.concatenate([[[0, 0]], *lanes]).max(axis=0) for lanes in truth]
+    right, bottom = np.max(reach, axis=0)
+    fits = right <= FRAME_SIZE[1] and bottom <= FRAME_SIZE[0]
+    sizes = FrameSizes.of(names, (path.parent,), None, FRAME_SIZE if fits else (int(bottom), int(right)))
+    found = sizes(names)[:, :2]
+    extents = lane_extents(truth, found)
+    return [
+        *notes,
+        *size_doubts("annotated", extents, found),
+        *size_doubts("predicted", lane_extents(guess, found), found, extents),
+    ]
+
+
+def _points(entry: dict[str, Any], rows: dict[str, Any]) -> list[np.ndarray]:
+    """The present points of an entry's lanes, float32 (N, 2) each, on the rows of the annotation."""
+    lanes = [np.array([xs, rows["h_samples"]], np.float32).T.reshape(-1, 2) for xs in entry["lanes"]]
+    return [lane[lane[:, 0] >= 0] for lane in lanes]

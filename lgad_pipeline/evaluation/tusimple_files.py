@@ -1,0 +1,125 @@
+"""TuSimple's JSON files: one object a frame, one a line as published, in an array, or over several lines."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lgad_pipeline.lanes.files import LaneFileError, are_coordinates, read_bytes
+from lgad_pipeline.lanes.frame_list import relative_frame
+
+_ARRAY = re.compile(r"\s*\[(?=\s*[{\]])")
+_SINGLE_QUOTES = re.compile(r"\{\s*'")
+_BETWEEN = " \t\r\n,"
+_NO_OBJECT = "is no JSON object; write one object on one line"
+_PYTHON = "is Python's notation with single quotes, and no JSON object; write it with json.dumps"
+_NEXT_OBJECT = re.compile(r"\n\s*(?=\{)")
+_DECODER = json.JSONDecoder()
+
+
+class Line(NamedTuple):
+    """One object of a file.
+
+    Attributes:
+        number: line that it begins in, from 1.
+        entry: its content; None where it cannot be used.
+        fault: why not.
+    """
+
+    number: int
+    entry: dict[str, Any] | None
+    fault: str = ""
+
+    @property
+    def key(self) -> str:
+        """The frame, as `frame_key` gives it; empty where it is not named."""
+        return frame_key(self.entry["raw_file"]) if self.entry else ""
+
+
+def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
+    """The objects of a file, bad ones with their fault.
+
+    Args:
+        path: JSON lines, an array of objects, or objects one after the other, in UTF-8 or UTF-16.
+        keys: what every object must have, of `raw_file`, `lanes`, `h_samples` and `run_time`.
+
+    Raises:
+        LaneFileError: the file cannot be read, or is no text.
+    """
+    lines = []
+    for number, value in _values(_text(path)):
+        if isinstance(value, str):
+            lines.append(Line(number, None, value))
+            continue
+        fault = _fault(value, keys)
+        lines.append(Line(number, None if fault else value, fault))
+    return lines
+
+
+def frame_key(raw_file: str) -> str:
+    """A frame's path in one form, however it was written: from `clips/` on, with slashes, not absolute.
+
+    Raises:
+        ValueError: it leads out of the root or holds control characters.
+    """
+    path = relative_frame(raw_file.replace("\\", "/").removeprefix("file://"))
+    _, clips, rest = f"/{path}".rpartition("/clips/")
+    return f"clips/{rest}" if clips else path
+
+
+def _text(path: Path) -> str:
+    content = read_bytes(path)
+    try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return content.decode("utf-16")
+        return content.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise LaneFileError(f"{path} is no text in UTF-8 or UTF-16; save it as UTF-8.") from error
+
+
+def _values(text: str) -> Iterator[tuple[int, Any]]:
+    """Line number and value of every object; a text with the fault where there is none."""
+    at, number, counted = 0, 1, 0
+    if array := _ARRAY.match(text):
+        at, text = array.end(), text.rstrip().removesuffix("]")
+    while True:
+        while at < len(text) and text[at] in _BETWEEN:
+            at += 1
+        if at >= len(text):
+            return
+        number, counted = number + text.count("\n", counted, at), at
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):  # brackets can be nested too deeply
+            yield number, _NO_OBJECT if not _SINGLE_QUOTES.match(text, at) else _PYTHON
+            following = _NEXT_OBJECT.search(text, at)
+            if not following:
+                return
+            at = following.end()
+            continue
+        yield number, value if isinstance(value, dict) else _NO_OBJECT
+        at = end
+
+
+def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:
+    """Why an object cannot be used, as the end of a sentence; empty if it can."""
+    name = entry.get("raw_file")
+    who = f"{name}: " if isinstance(name, str) else ""
+    for key in keys:
+        if key not in entry:
+            return f"{who}there is no `{key}`; add it"
+    if not isinstance(name, str):
+        return "`raw_file` is no text; name the frame"
+    try:
+        frame_key(name)
+    except ValueError as error:
+        return f"`raw_file` {error}"
+    lanes = entry.get("lanes", [])
+    rows = entry.get("h_samples", [])
+    if not isinstance(lanes, list) or not all(map(are_coordinates, (*lanes, rows))):
+        return f"{who}`lanes` and `h_samples` must be lists of numbers below a million; correct them"
+    if "run_time" in keys and not are_coordinates([entry["run_time"]]):
+        return f"{who}`run_time` is no number; give milliseconds"
+    return ""
