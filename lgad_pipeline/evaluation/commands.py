@@ -159,7 +159,7 @@ def rasterize(
             workers=workers,
             progress=progress,
         )
-    say(f"{done.frames} label maps, named in {done.label_list}")
+    say(f"{done.frames} label map{'s' * (done.frames != 1)}, named in {done.label_list}")
     say(sizes.describe(done.sizes))
     say_faults(done.set_aside, {"annotation": done.without_annotation})
     say_notes([*done.notes, *named.notes])

@@ -157,7 +157,8 @@ def _evaluate_files(
     faults = None if strict else set_aside
     sizes = frame_sizes(frames)
     sides = [
-        [_read(find_lane_file(root, frame), faults) for frame in frames] for root in (annotations, predictions)
+        [_read(find_lane_file(root, frame), faults) for frame in frames]
+        for root in (annotations, predictions)
     ]
     joined = [ragged([lane for lanes in side for lane in lanes or []]) for side in sides]
     doubled = [

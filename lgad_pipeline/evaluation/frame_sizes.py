@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -24,11 +24,13 @@ class FrameSizes:
         roots: folders that frames are relative to, where their images are looked for.
         stated: (H, W) as the user gave it, px; an image of another size is an error. None: not given.
         assumed: (H, W) of the frames without an image, px.
+        first: the first frame, for messages.
     """
 
     roots: tuple[Path, ...]
     stated: tuple[int, int] | None
     assumed: tuple[int, int]
+    first: str = ""
 
     @classmethod
     def of(
@@ -43,11 +45,11 @@ class FrameSizes:
         Raises:
             LgadError: the first image is not of the size stated.
         """
-        found = cls(tuple(dict.fromkeys(roots)), stated, stated or default)
+        found = cls(tuple(dict.fromkeys(roots)), stated, stated or default, frames[0])
         for frame in frames:
             height, width, source = found._size(frame)
             if source == _FROM_IMAGE:
-                return cls(found.roots, stated, (height, width))
+                return replace(found, assumed=(height, width))
         return found
 
     def __call__(self, frames: Sequence[str]) -> np.ndarray:
@@ -80,11 +82,11 @@ class FrameSizes:
         unknown = len(sizes) - len(known)
         broken = int((source == _UNREADABLE).sum())
         if not len(known):
-            why = f"no readable images of the frames are in {' or '.join(map(str, self.roots))}"
+            why = f"there are no readable images; the first would be {self.roots[0] / self.first}"
             if self.stated:
                 return f"Frame size: {size_text([self.stated])} as given ({why})."
             assumed = size_text([self.assumed])
-            return f"Frame size: {assumed} is assumed, since {why}; give the size if it is another."
+            return f"Frame size: {assumed} is assumed ({why}); give the size if it is another."
         counts = Counter(map(tuple, known.tolist())).most_common()
         shown = ", ".join(f"{size_text([size])} ({_frames(count)})" for size, count in counts[:5])
         shown = size_text(known) if len(counts) == 1 else shown + (" and others" if len(counts) > 5 else "")

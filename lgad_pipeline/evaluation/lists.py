@@ -49,8 +49,9 @@ class FrameLists:
                 raise LgadError(f"Two lists are called {file.stem}; rename one of them.")
             found.frames[file.stem] = found._read(file, annotations, strict)
         if not any(found.frames.values()):
-            reason = f" ({found.rejected[0]})" if found.rejected else ""
-            raise LgadError(f"{files[0]} names no frame{reason}; give a list with one frame a line.")
+            if found.rejected:
+                raise LgadError(f"{files[0]} names no frame: {found.rejected[0]}")
+            raise LgadError(f"{files[0]} names no frame; give a list with one frame a line.")
         members = set(found.frames[files[0].stem])
         divided = scenarios and len(files) == 1
         for file in sorted((files[0].parent / "test_split").glob("*.txt")) if divided else []:

@@ -98,11 +98,10 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
         elif line.entry:
             predicted[line.key] = line.entry
     if not predicted:
-        reason = f" ({rejected[0]})" if rejected else ""
-        raise LgadError(
-            f"{predictions} predicts none of the {len(annotated)} frames of {annotations}{reason}; "
-            "give the predictions of the same frames."
-        )
+        nothing = f"{predictions} predicts none of the {len(annotated)} frames of {annotations}"
+        if rejected:
+            raise LgadError(f"{nothing}: {rejected[0]}")
+        raise LgadError(f"{nothing}; give the predictions of the same frames.")
     missing = [name for name in annotated if name not in predicted]
     if strict and rejected:
         raise LaneFileError(str(rejected[0]))
@@ -254,17 +253,19 @@ def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[SetAside], list[
         else:
             tasks[line.key] = line.entry
     if not tasks:
-        reason = f" ({rejected[0]})" if rejected else ""
-        raise LgadError(
-            f"{path} names no frame{reason}; give objects with `raw_file` and `h_samples`, one on each line."
-        )
+        if rejected:
+            raise LgadError(f"{path} names no frame: {rejected[0]}")
+        raise LgadError(f"{path} names no frame; give objects with `raw_file` and `h_samples`, one a line.")
     notes = [f"{path} names frames again in {repeated} lines; each is written once."] if repeated else []
     return tasks, rejected, notes
 
 
 def _lane_path(folder: Path, raw_file: str) -> Path:
     """The lane file of a frame: at the place that is stated, else from `clips/` on."""
-    stated, key = find_lane_file(folder, relative_frame(raw_file)), find_lane_file(folder, frame_key(raw_file))
+    stated, key = (
+        find_lane_file(folder, relative_frame(raw_file)),
+        find_lane_file(folder, frame_key(raw_file)),
+    )
     return stated if stated.is_file() else key
 
 

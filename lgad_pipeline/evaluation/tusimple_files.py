@@ -17,6 +17,10 @@ _NO_OBJECT = "is no JSON object; write one object on one line"
 _PYTHON = "is Python's notation with single quotes, and no JSON object; write it with json.dumps"
 _NEXT_OBJECT = re.compile(r"\n\s*(?=\{)")
 _DECODER = json.JSONDecoder()
+_REMEDIES = {
+    "lanes": "give frames with lanes: a list of frames to predict has none",
+    "run_time": "add it, in milliseconds",
+}
 
 
 class Line(NamedTuple):
@@ -109,14 +113,14 @@ def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:
     who = f"{name}: " if isinstance(name, str) else ""
     for key in keys:
         if key not in entry:
-            return f"{who}there is no `{key}`; add it"
+            return f"{who}there is no `{key}`; {_REMEDIES.get(key, 'add it')}"
     if not isinstance(name, str):
         return "`raw_file` is no text; name the frame"
     try:
         frame_key(name)
     except ValueError as error:
         return f"`raw_file` {error}"
-    lanes = entry.get("lanes", [])
+    lanes = entry["lanes"] if "lanes" in keys else []
     rows = entry.get("h_samples", [])
     if not isinstance(lanes, list) or not all(map(are_coordinates, (*lanes, rows))):
         return f"{who}`lanes` and `h_samples` must be lists of numbers below a million; correct them"

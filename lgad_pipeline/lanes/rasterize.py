@@ -1,5 +1,6 @@
 """Label maps for a whole list of frames, in the layout of CULane's published ones."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -102,9 +103,10 @@ def rasterize(
             f"would be {lane_file(annotations, frames[0])}); give the folder that they are relative to."
         )
     folder, label_list = f"laneseg_label_w{lane_width}", output / "list" / list_name
-    _refuse_existing(label_list, [resolve_inside(output / folder, _png(frame)) for frame in frames])
+    alike = _alike(frames)
+    _refuse_existing(label_list, [resolve_inside(output / folder, _png(frame, alike)) for frame in frames])
     sizer = frame_size if callable(frame_size) else partial(_one_size, frame_size)
-    run = partial(_rasterize_files, annotations, output / folder, lane_width, sizer, strict)
+    run = partial(_rasterize_files, annotations, output / folder, alike, lane_width, sizer, strict)
     lines: list[str] = []
     parts: list[_Part] = []
     for part in map_chunks(run, frames, workers):
@@ -113,7 +115,9 @@ def rasterize(
             frame = frames[len(lines)]
             present = flags if flags is not None else np.zeros(4, bool)
             lines.append(
-                " ".join([f"/{frame}", f"/{folder}/{_png(frame)}", *(str(int(flag)) for flag in present)])
+                " ".join(
+                    [f"/{frame}", f"/{folder}/{_png(frame, alike)}", *(str(int(flag)) for flag in present)]
+                )
             )
         if progress:
             progress(len(lines), len(frames))
@@ -131,10 +135,10 @@ def rasterize(
 def _refuse_existing(label_list: Path, label_maps: Sequence[Path]) -> None:
     existing = [path for path in (label_list, *label_maps) if path.exists()]
     if existing:
-        others = f" and {len(existing) - 1} more of the files to write" if len(existing) > 1 else ""
+        others = f", like {len(existing) - 1} more of the files to write" if len(existing) > 1 else ""
         raise LgadError(
-            f"{existing[0]}{others} exist{'' if others else 's'} already and would be replaced; choose "
-            "another output folder, or move them away to draw them again."
+            f"{existing[0]} exists already{others}, and would be replaced; choose another output folder, or "
+            "move what exists away to draw it again."
         )
 
 
@@ -156,13 +160,25 @@ def _notes(annotations: Path, parts: Sequence[_Part]) -> list[str]:
     return found
 
 
-def _png(frame: str) -> str:
-    return f"{lane_file(Path(), frame).as_posix().removesuffix('.lines.txt')}.png"
+def _stem(frame: str) -> str:
+    return lane_file(Path(), frame).as_posix().removesuffix(".lines.txt")
+
+
+def _alike(frames: Sequence[str]) -> frozenset[str]:
+    """The frames that differ from another in their ending alone, such as `a.jpg` and `a.png`."""
+    counts = Counter(map(_stem, frames))
+    return frozenset(frame for frame in frames if counts[_stem(frame)] > 1)
+
+
+def _png(frame: str, alike: frozenset[str]) -> str:
+    """The label map of a frame: its ending replaced by `.png`; added, where `a.png` would be two frames'."""
+    return f"{frame if frame in alike else _stem(frame)}.png"
 
 
 def _rasterize_files(
     annotations: Path,
     output: Path,
+    alike: frozenset[str],
     lane_width: int,
     sizer: FrameSizer,
     strict: bool,
@@ -180,7 +196,7 @@ def _rasterize_files(
             label_changes(slots, (height, width), lane_width), len(chosen), (height, width)
         )
         for i, lanes, picture in zip(chosen, slots, pictures, strict=True):
-            with atomic_path(resolve_inside(output, _png(frames[i])), durable=False) as temporary:
+            with atomic_path(resolve_inside(output, _png(frames[i], alike)), durable=False) as temporary:
                 temporary.write_bytes(picture)
             existence[i] = None if files[i] is None else lanes.existence
     doubled = without_spline(ragged([lane for lanes in files for lane in lanes or []])).sum()
