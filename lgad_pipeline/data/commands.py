@@ -1,15 +1,16 @@
-"""`lgad import`: one's own annotated frames; `lgad unpack`: downloaded archives."""
+"""`lgad import`: annotated frames of other tools; `lgad unpack`: downloaded archives."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
+from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.data.archives import unpack
 from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.importing.convert import Format, convert
+from lgad_pipeline.data.importing.entry import dataset_entry, dataset_keys, dataset_name
+from lgad_pipeline.data.importing.summary import summary
 from lgad_pipeline.errors import LgadError
 
 _SHOWN = 20
@@ -19,25 +20,29 @@ def import_data(
     annotations: Annotated[Format, typer.Argument(help="Tool that the annotations come from.")],
     source: Annotated[Path, typer.Argument(help="Folder of the annotations and images.")],
     output: Annotated[Path, typer.Argument(help="New folder, in CULane's layout.")],
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Labels that mean lanes, separated by commas; else all.")
+    ] = None,
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation frames.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test frames.")] = 0.2,
-    run: Annotated[int, typer.Option(min=1, help="Consecutive frames that share a split.")] = 50,
-    seed: Annotated[int, typer.Option(help="Of the splits.")] = 0,
+    run: Annotated[
+        int | None, typer.Option(min=1, help="Draw runs of so many consecutive frames for the splits.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn for the splits.")] = 0,
 ) -> None:
     """Annotated frames of another tool as a data set in CULane's layout."""
-    done = convert(source, output, annotations, val, test, run, seed)
-    console = Console(soft_wrap=True, highlight=False)
-    _print_set_aside(console, done.set_aside)
-    counts = ", ".join(f"{count} {split}" for split, count in done.frames.items())
-    console.print(f"{counts}; {len(done.set_aside)} set aside. In lgad.yaml:", markup=False)
-    height, width = done.sizes.most_common(1)[0][0]
-    console.print(
-        f"datasets:\n  {output.name.lower()}:\n    kind: culane\n    root: {output.resolve()}\n"
-        f"    frame_size: [{height}, {width}]",
-        markup=False,
+    chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
+    done = convert(source, output, annotations, val, test, run, seed, chosen)
+    _print_rejected(done.rejected)
+    for sentence in summary(done):
+        say(sentence)
+    say("In lgad.yaml:")
+    size = done.sizes.most_common(1)[0][0]
+    entry = dataset_entry(
+        dataset_name(output.resolve().name), output.resolve(), dataset_keys(size, done.lanes)
     )
-    if len(done.sizes) > 1:
-        console.print(f"Frames have {len(done.sizes)} sizes; ingestion sets aside all but this one's.")
+    for line in entry.splitlines():
+        say(line)
 
 
 def unpack_archives(
@@ -45,21 +50,16 @@ def unpack_archives(
     output: Annotated[Path | None, typer.Option(help="Folder to unpack into; the same if not given.")] = None,
 ) -> None:
     """CULane's archives as folders: safe against hostile ones, and resumable."""
-    console = Console(soft_wrap=True, highlight=False)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Unpacking {source}")
-        done = unpack(
-            source, output or source, lambda read, total: bar.update(task, completed=read, total=total)
-        )
-    _print_set_aside(console, done.set_aside)
-    console.print(
-        f"{done.files} files below {output or source}; {len(done.set_aside)} set aside.", markup=False
-    )
+    with progress_bar(f"Unpacking {source}") as progress:
+        done = unpack(source, output or source, progress)
+    _print_rejected(done.set_aside)
+    say(f"{done.files} files below {output or source}; {len(done.set_aside)} rejected.")
     if not done.whole:
         raise LgadError("Not every archive is whole; download those named above again, then unpack again.")
 
 
-def _print_set_aside(console: Console, set_aside: list[SetAside]) -> None:
-    for file, line, reason in set_aside[:_SHOWN]:
-        text = f"set aside: {file}{f', line {line}' if line else ''}: {reason}"
-        console.print(text.encode(errors="backslashreplace").decode(), markup=False)
+def _print_rejected(rejected: list[SetAside]) -> None:
+    for file, line, reason in rejected[:_SHOWN]:
+        say(f"rejected: {file}{f', line {line}' if line else ''}: {reason}")
+    if len(rejected) > _SHOWN:
+        say(f"and {len(rejected) - _SHOWN} more rejected.")

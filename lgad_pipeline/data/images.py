@@ -101,6 +101,15 @@ def whole_image_size(data: bytes) -> tuple[int, int]:
     return _whole_header(data).displayed
 
 
+def image_orientation(data: bytes) -> int:
+    """EXIF orientation of a JPEG or PNG image, 1..8; 1, upright, where none is stated.
+
+    Raises:
+        ImageError: see `image_size`.
+    """
+    return _header(io.BytesIO(data)).orientation
+
+
 def read_image(source: Path | bytes) -> np.ndarray:
     """Decode a JPEG or PNG image, turned as its EXIF orientation says.
 

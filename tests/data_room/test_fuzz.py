@@ -26,7 +26,8 @@ from lgad_pipeline.data.duplicates import picture_hash
 from lgad_pipeline.data.entries import Entry, Kind
 from lgad_pipeline.data.frames import SPLITS, set_aside_table
 from lgad_pipeline.data.images import image_size, read_image, read_small
-from lgad_pipeline.data.importing import cvat, labelme
+from lgad_pipeline.data.importing.convert import Format, convert
+from lgad_pipeline.data.importing.summary import summary
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
 from lgad_pipeline.lanes.files import FARTHEST, read_lanes, read_list
@@ -106,10 +107,23 @@ BDD100K = json.dumps([{"name": "a-1.jpg", "labels": [MARK, MARK]}, {"name": "b-1
 MARKER = {"pixel_start": {"x": "5", "y": "700"}, "pixel_end": {"x": "9", "y": "600"}}
 LLAMAS = json.dumps({"lanes": [{"lane_id": "l0", "markers": [MARKER, MARKER]}]}).encode()
 LABELME = json.dumps(
-    {"imagePath": "a.jpg", "shapes": [{"shape_type": "linestrip", "points": [[1, 2], [3, 4]]}]}
+    {
+        "imagePath": "a.jpg",
+        "imageHeight": 64,
+        "imageWidth": 96,
+        "shapes": [
+            {"shape_type": "linestrip", "points": [[1, 2], [3, 4]]},
+            {"shape_type": "polygon", "label": "b", "points": [[1, 60], [3, 60], [40, 4], [39, 4]]},
+            {"shape_type": "point", "label": "c", "group_id": 1, "points": [[1, 2]]},
+            {"shape_type": "point", "label": "c", "group_id": 1, "points": [[9, 20]]},
+        ],
+    }
 ).encode()
 CVAT = b"""<?xml version="1.0" encoding="utf-8"?>
 <annotations><image id="0" name="a.jpg"><polyline label="lane" points="1,2;3,4"/></image></annotations>"""
+TRACK = b"""<annotations><meta><original_size><width>96</width><height>64</height></original_size></meta>
+<track id="0" label="lane"><polyline frame="0" outside="0" points="1,2;3,4"/>
+<polyline frame="3" outside="1" points="1,2;3,4"/></track></annotations>"""
 BOMB = (
     b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;">]><annotations>&y;</annotations>'
 )
@@ -129,7 +143,7 @@ KEYS = {
     "tusimple": ["raw_file", "lanes", "h_samples"],
     "bdd100k": ["name", "labels", "category", "attributes", "laneDirection", "poly2d", "vertices", "types"],
     "llamas": ["lanes", "markers", "pixel_start", "pixel_end", "x", "y"],
-    "labelme": ["imagePath", "shapes", "shape_type", "points"],
+    "labelme": ["imagePath", "shapes", "shape_type", "points", "label", "imageWidth", "imageData"],
     "yaml": ["datasets", "recipes", "mine", "kind", "root", "image_size", "teacher", "student", "steps"],
 }
 
@@ -200,14 +214,20 @@ def annotation(kind: Kind) -> Callable[[bytes, Path], None]:
     return check
 
 
-def importer(read: Callable, name: str) -> Callable[[bytes, Path], None]:
+def importer(annotations: Format, name: str) -> Callable[[bytes, Path], None]:
     def check(data: bytes, folder: Path) -> None:
-        (folder / name).write_bytes(data)
-        set_aside: list = []
-        for found in read(folder, set_aside):
-            assert (folder / found.image).resolve().is_relative_to(folder.resolve())
-            check_lanes(found.lanes)
-        set_aside_table(set_aside)
+        source, output = folder / "deep/source", folder / "deep/output"
+        source.mkdir(parents=True)
+        (source / name).write_bytes(data)
+        (source / "a.jpg").write_bytes(picture(".jpg"))
+        try:
+            done = convert(source, output, annotations)
+        finally:
+            assert [path.name for path in folder.iterdir()] == ["deep"]
+            assert {path.name for path in (folder / "deep").iterdir()} <= {"source", "output"}
+        check_lanes(done.lanes)
+        assert all(str(sentence) for sentence in summary(done))
+        set_aside_table(done.rejected)
 
     return check
 
@@ -297,8 +317,8 @@ PARSERS: dict[str, tuple[Callable[[bytes, Path], None], st.SearchStrategy[bytes]
         changed([BDD100K]) | as_json(KEYS["bdd100k"]).map(lambda item: b"[" + item + b"]"),
     ),
     "llamas annotation": (annotation(llamas), changed([LLAMAS]) | as_json(KEYS["llamas"])),
-    "labelme": (importer(labelme.read, "a.json"), changed([LABELME]) | as_json(KEYS["labelme"])),
-    "cvat": (importer(cvat.read, "annotations.xml"), changed([CVAT, BOMB])),
+    "labelme": (importer(Format.LABELME, "a.json"), changed([LABELME]) | as_json(KEYS["labelme"])),
+    "cvat": (importer(Format.CVAT, "annotations.xml"), changed([CVAT, TRACK, BOMB])),
     "images": (check_image, changed([picture(".jpg"), picture(".png")])),
     "archives": (check_archive, TARS | st.sampled_from([tar()]).flatmap(lambda one: changed([one]))),
     "damaged archives": (

@@ -57,8 +57,8 @@ def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
     width = _mean_width(first, second)
     if length < _SLIMMEST * width:
         raise AnnotationError(
-            f"is a polygon about {length:.0f} px long and {width:.0f} px wide, which is no band along a lane; "
-            "draw the lane as a line"
+            f"is a polygon about {length:.0f} px long and {width:.0f} px wide, no band along a lane; draw "
+            "the lane as a line"
         )
     if width > _WIDEST * frame_width:
         raise AnnotationError(

@@ -1,24 +1,25 @@
 """Annotations of another tool become a folder in CULane's layout."""
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from lgad_pipeline.data.entries import SetAside
 from lgad_pipeline.data.frames import SPLITS
-from lgad_pipeline.data.images import whole_image_size
+from lgad_pipeline.data.images import image_orientation, whole_image_size
 from lgad_pipeline.data.importing import cvat, labelme
-from lgad_pipeline.data.importing.points import Imported
-from lgad_pipeline.data.reading import read_inside
+from lgad_pipeline.data.importing.layout import Images
+from lgad_pipeline.data.importing.placing import image_of, place_images, place_of, write_frame
+from lgad_pipeline.data.importing.points import Annotation
+from lgad_pipeline.data.importing.shapes import Tally, lanes_of
+from lgad_pipeline.data.importing.sizes import SAME, refuse_outside, scale_to
+from lgad_pipeline.data.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.files import write_text
 from lgad_pipeline.lanes.files import lane_file, write_lanes
 
 
@@ -29,27 +30,64 @@ class Format(StrEnum):
     CVAT = "cvat"
 
 
-_READERS: dict[Format, Callable[[Path, list[SetAside]], Iterator[Imported]]] = {
+_READERS: dict[Format, Callable[[Path, list[SetAside]], Iterator[Annotation]]] = {
     Format.LABELME: labelme.read,
     Format.CVAT: cvat.read,
 }
 
-_IMAGE_LIMIT = 256 << 20  # bytes
+
+@dataclass
+class _Kept:
+    """A frame to be written: its annotation, its path below the source, size (H, W) and lanes."""
+
+    annotation: Annotation
+    image: str
+    size: tuple[int, int]
+    lanes: list[np.ndarray]
+    turned: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Conversion:
-    """What became of an import.
+    """The result of an import.
 
     Attributes:
-        frames: split -> number of frames.
-        sizes: (H, W) -> number of frames; the data set needs one size.
-        set_aside: file below the source, line, reason.
+        splits: split -> frames, paths below the output.
+        followed: the splits are those of folders called train, val or test.
+        sizes: (H, W) -> number of frames; a data set has one size.
+        rejected: file below the source, line, reason, of annotation files and frames that were not imported.
+        shapes: what was done with every shape.
+        count: number of lanes.
+        lanes: those of the frames of the most frequent size, for the entry in lgad.yaml.
+        empty: frames that were annotated without any shape.
+        scaled: frames whose lanes were scaled to the size of the image.
+        turned: frames that were stored with an EXIF orientation and are written upright.
+        embedded: frames whose image was in the annotation file.
+        renamed: path below the source -> another one below the output, where two frames would have shared a
+            lane file.
+        unused: number of images below the source that no annotation names.
+        in_a_corner: every lane is in the upper left quarter of its frame.
     """
 
-    frames: dict[str, int]
-    sizes: Counter[tuple[int, int]]
-    set_aside: list[SetAside]
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    followed: bool = False
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    rejected: list[SetAside] = field(default_factory=list)
+    shapes: Tally = field(default_factory=Tally)
+    count: int = 0
+    lanes: list[np.ndarray] = field(default_factory=list)
+    empty: int = 0
+    scaled: int = 0
+    turned: int = 0
+    embedded: int = 0
+    renamed: dict[str, str] = field(default_factory=dict)
+    unused: int = 0
+    in_a_corner: bool = False
+
+    @property
+    def frames(self) -> dict[str, int]:
+        """Split -> number of frames."""
+        return {split: len(frames) for split, frames in self.splits.items()}
 
 
 def convert(
@@ -58,13 +96,14 @@ def convert(
     annotations: Format,
     val: float = 0.1,
     test: float = 0.2,
-    run: int = 50,
+    run: int | None = None,
     seed: int = 0,
+    labels: Collection[str] | None = None,
 ) -> Conversion:
     """Write frames, lane files and lists in CULane's layout.
 
-    Frames are hard links where the file system allows it, else copies. Neighbouring frames of a recording
-    look alike, so splits are drawn by runs of consecutive frames (by name, within a folder), not by frames.
+    Frames are hard links where the file system allows it, else copies. A frame that is stored with an EXIF
+    orientation is written upright instead, so that tools which ignore the orientation agree with its lanes.
 
     Args:
         source: folder of the annotations and images.
@@ -72,65 +111,108 @@ def convert(
         annotations: tool that they come from.
         val: share of the validation frames.
         test: share of the test frames.
-        run: frames that stay together.
+        run: consecutive frames that stay together in a draw; None: see `draw_splits`.
         seed: of the draw.
+        labels: labels that mean lanes; None: all.
 
     Raises:
-        LgadError: `source` is missing or holds no usable image, or `output` is not empty or not writable.
+        LgadError: `source` is missing or holds no usable image, `output` is not empty or not writable, or a
+            label of `labels` does not occur.
     """
+    _check(source, output)
+    done = Conversion()
+    found = list(_READERS[annotations](source, done.rejected))
+    images = Images(source, {annotation.file for annotation in found})
+    placed = place_images(found, images, done.rejected)
+    kept = [frame for pair in placed if (frame := _frame(source, *pair, labels, done))]
+    _refuse_unknown(labels, done.shapes)
+    if not kept:
+        example = next(
+            (f"{place_of(row[0], row[1])}: {row[2]}" for row in done.rejected), "it names no image"
+        )
+        raise LgadError(f"{source} holds no annotated image of format {annotations} ({example}).")
+    names = _names(kept, done)
+    done.splits = draw_splits(list(names.values()), val, test, run, seed)
+    done.followed = run is None and stated_splits(list(names.values())) is not None
+    done.sizes = Counter(frame.size for frame in kept)
+    size = done.sizes.most_common(1)[0][0]
+    done.lanes = [lane for frame in kept if frame.size == size for lane in frame.lanes]
+    done.count = sum(len(frame.lanes) for frame in kept)
+    done.unused = len(images.paths - {image for _, image in placed})
+    done.embedded = sum(frame.image not in images.paths for frame in kept)
+    done.in_a_corner = _in_a_corner(kept)
+    for frame in kept:
+        write_frame(source, frame.image, frame.annotation, frame.turned, output / names[frame.image])
+        write_lanes(lane_file(output, names[frame.image]), frame.lanes)
+    for split in SPLITS:
+        write_text(output / "list" / f"{split}.txt", "".join(f"{name}\n" for name in done.splits[split]))
+    return done
+
+
+def _check(source: Path, output: Path) -> None:
+    if source.is_file():
+        raise LgadError(f"{source} is a file; name the folder of the annotations.")
     if not source.is_dir():
         raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
-    if output.exists() and any(output.iterdir()):
+    if output.is_file() or (output.exists() and any(output.iterdir())):
         raise LgadError(f"{output} is not empty; name a new folder for the data set.")
-    set_aside: list[SetAside] = []
-    sizes: Counter[tuple[int, int]] = Counter()
-    kept: dict[str, Imported] = {}
-    for found in _READERS[annotations](source, set_aside):
-        try:
-            if found.image in kept:
-                raise LgadError("is annotated twice, the first time counts; take one annotation out")
-            sizes[whole_image_size(read_inside(source, found.image, _IMAGE_LIMIT))] += 1
-        except FileNotFoundError:
-            set_aside.append((found.image, None, "is annotated but missing; put the image there"))
-            continue
-        except LgadError as error:
-            set_aside.append((found.image, None, str(error)))
-            continue
-        kept[found.image] = found
-        _place(source / found.image, output / found.image)
-        write_lanes(lane_file(output, found.image), found.lanes)
-    if not kept:
-        example = "; ".join(f"{file}: {reason}" for file, _, reason in set_aside[:1]) or "nothing was found"
-        raise LgadError(f"{source} holds no annotated image of format {annotations} ({example}); correct it.")
-    splits = draw_splits(sorted(kept), val, test, run, seed)
-    for split in SPLITS:
-        write_text(output / "list" / f"{split}.txt", "".join(f"{frame}\n" for frame in splits[split]))
-    return Conversion({split: len(frames) for split, frames in splits.items()}, sizes, set_aside)
 
 
-def draw_splits(frames: list[str], val: float, test: float, run: int, seed: int) -> dict[str, list[str]]:
-    """Frames, sorted, by split: runs of consecutive ones are drawn until a split has its share."""
-    folders = groupby(frames, key=lambda frame: PurePosixPath(frame).parent)
-    runs = [
-        members[first : first + run]
-        for members in (list(members) for _, members in folders)
-        for first in range(0, len(members), run)
-    ]
-    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for place in np.random.default_rng(seed).permutation(len(runs)):
-        if len(splits["test"]) < test * len(frames):
-            split = "test"
-        elif len(splits["val"]) < val * len(frames):
-            split = "val"
-        else:
-            split = "train"
-        splits[split] += runs[place]
-    return {split: sorted(members) for split, members in splits.items()}
+def _frame(
+    source: Path, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
+) -> _Kept | None:
+    """The lanes of one frame in the pixels of its image; None where it was rejected."""
+    place = place_of(annotation.file, annotation.line)
+    try:
+        data, image = image_of(source, annotation, image)
+        size = whole_image_size(data)
+        scale = scale_to(size, annotation.size)
+        lanes, faults = lanes_of(annotation.shapes, place, size, scale, labels, done.shapes)
+        if faults and not lanes:
+            raise LgadError(
+                f"has shapes, but none of them is a lane ({faults[0]}); correct them, or choose the labels "
+                "of lanes with --labels"
+            )
+        if annotation.size is None:
+            refuse_outside(lanes, size)
+    except FileNotFoundError:
+        done.rejected.append((image, None, "is annotated but missing; put the image there"))
+        return None
+    except LgadError as error:
+        done.rejected.append((image, None, str(error)))
+        return None
+    turned = image_orientation(data) != 1
+    done.empty += not annotation.shapes
+    done.scaled += scale != SAME
+    done.turned += turned
+    return _Kept(annotation, image, size, lanes, turned)
 
 
-def _place(image: Path, target: Path) -> None:
-    with atomic_path(target) as beside:
-        try:
-            os.link(image.resolve(), beside)
-        except OSError:
-            shutil.copyfile(image, beside)
+def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
+    if unknown := sorted(set(labels or ()) - set(shapes.labels)):
+        known = ", ".join(sorted(shapes.labels)) or "none"
+        raise LgadError(f"--labels names {', '.join(unknown)}, which no shape has; the labels are {known}.")
+
+
+def _names(kept: list[_Kept], done: Conversion) -> dict[str, str]:
+    """Path below the source -> path below the output: a.jpg and a.png must not share a.lines.txt."""
+    names: dict[str, str] = {}
+    images = {frame.image for frame in kept}
+    lane_files: set[Path] = set()
+    for image in sorted(images):
+        stem, dot, ending = image.rpartition(".")
+        name, number = image, 1
+        while lane_file(Path(), name) in lane_files or (name != image and name in images):
+            name = f"{stem}_{ending.lower()}{f'_{number}' if number > 1 else ''}{dot}{ending}"
+            number += 1
+        lane_files.add(lane_file(Path(), name))
+        names[image] = name
+        if name != image:
+            done.renamed[image] = name
+    return names
+
+
+def _in_a_corner(kept: list[_Kept]) -> bool:
+    """True if no lane of any frame leaves the upper left quarter, as after enlarging the images."""
+    lanes = [(lane, frame.size) for frame in kept for lane in frame.lanes]
+    return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)

@@ -1,74 +1,161 @@
-"""CVAT: the export "CVAT for images 1.1", one XML file with polylines as lanes."""
+"""CVAT: XML exports "CVAT for images 1.1" (a list of images) and "CVAT for video 1.1" (a list of tracks)."""
 
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
-from lgad_pipeline.data.entries import SetAside, frame_path
-from lgad_pipeline.data.importing.points import Imported, lane
+from lgad_pipeline.data.entries import AnnotationError, SetAside
+from lgad_pipeline.data.importing.layout import files_below, posix
+from lgad_pipeline.data.importing.points import Annotation, Shape, shape, stated_size
+from lgad_pipeline.data.importing.text import xml_as_utf8
+from lgad_pipeline.data.importing.tracks import Tracks
 from lgad_pipeline.data.reading import read_inside
 from lgad_pipeline.errors import LgadError
 
-_FILE = "annotations.xml"
 _LIMIT = 512 << 20  # bytes; 100,000 frames have some 100 MB
+_DEPTH = 64  # nested elements; exports have 5
+_MOST_IMAGES = 2_000_000
+
+_SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", "skeleton", "tag")
+_NAMES = {"box": "rectangle"}
+_OTHER_ROOTS = {
+    "annotation": "Pascal VOC or LabelMe XML",
+    "dataset": "another tool's XML",
+    "tagset": "another tool's XML",
+}
 
 
-def read(source: Path, set_aside: list[SetAside]) -> Iterator[Imported]:
-    """Images and polylines of `annotations.xml`, in its order; images lie below `source` or its `images/`.
+def read(source: Path, rejected: list[SetAside]) -> Iterator[Annotation]:
+    """Annotations of every export below a folder: one file, or several jobs side by side.
 
     Args:
-        source: the unpacked export.
-        set_aside: gets the images that cannot be used.
+        source: folder of the unpacked exports.
+        rejected: gets the files and images that cannot be used.
 
     Raises:
-        LgadError: the file is missing, is no XML, or declares a document type (entities can make a small
-            file fill the memory, and can name other files).
+        LgadError: there is no XML file.
     """
-    try:
-        data = read_inside(source, _FILE, _LIMIT)
-    except FileNotFoundError as error:
-        raise LgadError(f"{source / _FILE} is missing; unpack an export 'CVAT for images 1.1'.") from error
-    reader = _Reader(source, set_aside)
-    try:
-        reader.parser.Parse(data, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an unknown encoding
-        raise LgadError(f"{source / _FILE} is no XML ({error}); export it again.") from error
-    yield from reader.found
+    files = files_below(source, ".xml")
+    if not files:
+        hint = "; it holds JSON files: use `lgad import labelme`" if files_below(source, ".json") else ""
+        raise LgadError(
+            f"{source / 'annotations.xml'} is missing; unpack an export 'CVAT for images 1.1' or "
+            f"'CVAT for video 1.1' there{hint}."
+        )
+    for file in files:
+        try:
+            yield from _Export(source, file, rejected).annotations()
+        except FileNotFoundError:
+            rejected.append((file, None, "has gone while it was read; import again"))
+        except LgadError as error:
+            rejected.append((file, None, str(error)))
 
 
-class _Reader:
-    """What the parser calls; no tree is built."""
+class _Export:
+    """One XML file; the parser calls its methods, no tree is built."""
 
-    def __init__(self, source: Path, set_aside: list[SetAside]) -> None:
-        self.found: list[Imported] = []
-        self._source, self._set_aside = source, set_aside
-        self._open: Imported | None = None
-        self.parser = expat.ParserCreate()
-        self.parser.StartDoctypeDeclHandler = self._refuse
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
+    def __init__(self, source: Path, file: str, rejected: list[SetAside]) -> None:
+        self._source, self._file, self._rejected = source, file, rejected
+        self._folder = posixpath.dirname(file)
+        self._found: list[Annotation] = []
+        self._open: Annotation | None = None
+        self._tracks = Tracks()
+        self._path: list[str] = []
+        self._text = ""
+        self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
+
+    def annotations(self) -> list[Annotation]:
+        """All frames of the file.
+
+        Raises:
+            LgadError: it is no export of CVAT, or declares a document type: entities can make a small file
+                fill the memory, and can name other files.
+        """
+        data, encoding = self._read()
+        parser = expat.ParserCreate(encoding)
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.StartElementHandler = lambda tag, values: self._start(tag, values, parser.CurrentLineNumber)
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        try:
+            parser.Parse(data, True)
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an unknown encoding
+            raise AnnotationError(f"is no XML ({error}); export it again") from error
+        return self._found + self._of_tracks()
+
+    def _read(self) -> tuple[bytes, str | None]:
+        try:
+            return xml_as_utf8(read_inside(self._source, self._file, _LIMIT))
+        except ValueError as error:
+            raise AnnotationError(
+                f"cannot be decoded ({error}); save it as UTF-8 or export it again"
+            ) from error
 
     def _refuse(self, *_: object) -> None:
-        raise LgadError(
-            f"{self._source / _FILE} declares a document type, as no export does; export it again."
-        )
+        raise AnnotationError("declares a document type, as no export does; export it again")
 
-    def _start(self, tag: str, values: dict[str, str]) -> None:
-        try:
-            if tag == "image":
-                self._open = Imported(self._image(values.get("name", "")), [])
-            elif tag == "polyline" and self._open is not None:
-                pairs = [pair.split(",") for pair in values.get("points", "").split(";")]
-                self._open.lanes.append(lane(pairs))
-        except (ValueError, LgadError) as error:
-            self._set_aside.append((_FILE, self.parser.CurrentLineNumber, str(error)))
-            self._open = None
+    def _start(self, tag: str, values: dict[str, str], line: int) -> None:
+        if not self._path and tag != "annotations":
+            tool = _OTHER_ROOTS.get(tag, f"XML with the root <{tag[:40]}>")
+            raise AnnotationError(f"is {tool}, not an export of CVAT; export 'CVAT for images 1.1'")
+        if len(self._path) >= _DEPTH:
+            raise AnnotationError("nests its elements deeper than any export; export it again")
+        self._path.append(tag)
+        self._text = ""
+        if tag == "image":
+            self._open = self._image(values, line)
+        elif tag == "track":
+            self._tracks.open(values.get("label", ""), values.get("id", ""), values.get("subset", ""))
+        elif tag in _SHAPES and self._path[-2] == "image" and self._open is not None:
+            self._open.shapes.append(_shape(tag, values, values.get("label", ""), values.get("group_id")))
+        elif tag in _SHAPES and self._path[-2] == "track":
+            found = _shape(tag, values, self._tracks.label, self._tracks.name)
+            self._tracks.add(values, found, line)
 
     def _end(self, tag: str) -> None:
+        self._path.pop()
         if tag == "image" and self._open is not None:
-            self.found.append(self._open)
+            self._found.append(self._open)
             self._open = None
+        elif tag in self._sides and self._path[-1:] == ["original_size"]:
+            self._sides[tag].add(self._text.strip())
 
-    def _image(self, name: str) -> str:
-        frame = frame_path(name)
-        return frame if (self._source / frame).is_file() else f"images/{frame}"
+    def _characters(self, text: str) -> None:
+        if self._path[-2:-1] == ["original_size"] and len(self._text) < 20:
+            self._text += text
+
+    def _image(self, values: dict[str, str], line: int) -> Annotation:
+        if len(self._found) >= _MOST_IMAGES:
+            raise AnnotationError(f"has more than {_MOST_IMAGES:,} images; divide it")
+        name = posix(values.get("name", "")).lstrip("/")
+        size = stated_size(values.get("height"), values.get("width"))
+        return Annotation(self._file, line, name, self._places(name, values.get("subset", "")), size)
+
+    def _places(self, name: str, subset: str) -> list[str]:
+        below = [f"images/{subset}", "images", subset, ""] if subset else ["images", ""]
+        return [posixpath.join(self._folder, folder, name) for folder in below]
+
+    def _of_tracks(self) -> list[Annotation]:
+        sides = [next(iter(found)) if len(found) == 1 else None for found in self._sides.values()]
+        size = stated_size(sides[1], sides[0])
+        frames = self._tracks.frames()
+        return [
+            Annotation(
+                self._file,
+                frame.line,
+                f"frame_{frame.number:06d}",
+                self._places(f"frame_{frame.number:06d}", frame.subset),
+                size,
+                frame.shapes,
+            )
+            for frame in frames
+        ]
+
+
+def _shape(tag: str, values: dict[str, str], label: str, group: str | None) -> Shape:
+    kind = _NAMES.get(tag, tag)
+    if tag not in ("polyline", "polygon", "points"):
+        return shape(kind, label, [], group)
+    return shape(kind, label, (pair.split(",") for pair in values.get("points", "").split(";")), group)

@@ -69,7 +69,12 @@ def dataset_entry(name: str, root: Path, keys: dict[str, object]) -> str:
         keys: further keys of the entry, see `dataset_keys`.
     """
     entry = {"datasets": {name: {"kind": "culane", "root": str(root), **keys}}}
-    # No line is folded; lists such as frame_size stay on one line.
+    # No line is folded; lists such as frame_size stay on one line. Characters that a terminal does not show
+    # become escapes in quotes.
     return yaml.safe_dump(
-        entry, sort_keys=False, allow_unicode=True, default_flow_style=None, width=float("inf")
+        entry,
+        sort_keys=False,
+        allow_unicode=str(root).isprintable(),
+        default_flow_style=None,
+        width=float("inf"),
     )
