@@ -1,9 +1,10 @@
 """A trained student as an ONNX graph, for runtimes without torch, and the proof that it says the same."""
 
+import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,19 @@ from torch import nn
 from lgad_pipeline.data.loader import normalize
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path
+from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.models.store import load_network
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between the graph and torch that counts as equal."""
 
 _FEW = 1e-3
+_USAGE = (
+    "image: of an RGB frame scaled to lgad.view's frame_size (H, W), cut off the upper crop_top rows, resize "
+    "the rest to image_size (H, W) by area averaging, uint8, planes first; not normalized. probabilities: a "
+    "map for each slot, 1 far left to 4 far right, without the background. existence: probability that a "
+    "slot holds a lane. lgad.decode: thresholds and method that lanes are read with."
+)
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,18 @@ def export_onnx(folder: Path, output: Path) -> None:
     Its input is `image`, uint8 (B, 3, h, w) RGB at the network's size; its outputs are `probabilities`,
     float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free.
 
+    Its metadata say what a runtime needs to prepare a frame and to read lanes: `lgad.view` (frame_size,
+    image_size, crop_top) and `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
+
     Raises:
         LgadError: the network is missing, or the packages onnx and onnxscript are.
     """
     network, spec = load_network(folder)
+    view, decode_config = read_predictor(folder)
     image = torch.zeros(2, spec.in_channels, *spec.image_size, dtype=torch.uint8)
     try:
+        import onnx
+
         with atomic_path(output) as beside, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is deprecated in the exporter itself
             for name in ("torch.onnx", "onnx_ir"):
@@ -90,6 +104,16 @@ def export_onnx(folder: Path, output: Path) -> None:
                 dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
                 external_data=False,
             )
+            graph = onnx.load(beside)
+            onnx.helper.set_model_props(
+                graph,
+                {
+                    "lgad.view": json.dumps(asdict(view)),
+                    "lgad.decode": decode_config.model_dump_json(),
+                    "lgad.usage": _USAGE,
+                },
+            )
+            onnx.save(graph, beside)
     except ImportError as error:
         raise _missing(error) from error
 

@@ -1,7 +1,20 @@
+import json
+import re
+from pathlib import Path
+
+import cv2
 import numpy as np
+import onnxruntime
+import pytest
 import torch
 
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.commands import export
 from lgad_pipeline.inference.export import difference, export_onnx
+from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.lanes.config import DecodeConfig
+from lgad_pipeline.lanes.view import View
+from lgad_pipeline.models.layers import LaneOutput
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import save_network
@@ -18,6 +31,7 @@ def network(folder, seed: int):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.1)
     save_network(folder, made, SPEC)
+    write_predictor(folder, View((48, 96), SPEC.image_size, 8), DecodeConfig())
     return folder
 
 
@@ -30,3 +44,58 @@ def test_graph_says_what_torch_says_for_any_batch_and_another_network_does_not(t
         assert same.equal and same.largest < 1e-5
         another = difference(other, tmp_path / "student.onnx", images)
         assert not another.equal and another.largest > 1e-3
+
+
+class RedIsTheLeftLane(torch.nn.Module):
+    """Redness of a pixel, after normalization, speaks for slot 2."""
+
+    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float) -> None:
+        super().__init__()
+        weight = torch.zeros(slots + 1, in_channels, 1, 1)
+        weight[2, :2, 0, 0] = torch.tensor([10.0, -10.0])
+        self.planes = torch.nn.Conv2d(in_channels, slots + 1, 1)
+        self.planes.weight.data = weight
+        self.planes.bias.data = torch.tensor([0.0, -50.0, -5.0, -50.0, -50.0])
+
+    def forward(self, image: torch.Tensor) -> LaneOutput:
+        return LaneOutput(self.planes(image))
+
+
+def test_the_metadata_and_the_snippet_of_the_docs_find_the_lane_without_torch(tmp_path, monkeypatch):
+    view = View((590, 1640), (64, 176), 240)
+    spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=view.image_size)
+    save_network(tmp_path / "net", build(spec), spec)
+    write_predictor(tmp_path / "net", view, DecodeConfig(row_step=5))
+    export_onnx(tmp_path / "net", tmp_path / "student.onnx")
+    metadata = onnxruntime.InferenceSession(tmp_path / "student.onnx").get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["lgad.view"]) == {
+        "frame_size": [590, 1640],
+        "image_size": [64, 176],
+        "crop_top": 240,
+    }
+    assert DecodeConfig.model_validate_json(metadata["lgad.decode"]) == DecodeConfig(row_step=5)
+    # A frame of half the training's size, its lane at x = 350 + 0.3 (294 - y).
+    frame = np.full((295, 820, 3), 90, np.uint8)
+    line = np.array([[350, 294], [350 + 0.3 * 134, 160]], np.int32)[:, None]
+    cv2.polylines(frame, [line], False, (60, 60, 250), 14)  # red in BGR
+    cv2.imwrite(str(tmp_path / "frame.jpg"), frame)
+    page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text(encoding="utf-8")
+    [snippet] = [
+        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "onnxruntime" in code
+    ]
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(snippet, names)
+    assert "torch" not in snippet and list(names["lanes"]) == [2]
+    x, y = names["lanes"][2].T
+    inside = (y > 165) & (y < 290)
+    assert inside.sum() >= 24
+    assert np.abs(x - (350 + 0.3 * (294 - y)))[inside].max() < 820 / 176  # a column of the map
+
+
+def test_a_graph_replaces_no_other_file(tmp_path):
+    folder = network(tmp_path / "one", 1)
+    before = (folder / "weights.safetensors").read_bytes()
+    with pytest.raises(LgadError, match=r"does not end in \.onnx"):
+        export(folder, folder / "weights.safetensors")
+    assert (folder / "weights.safetensors").read_bytes() == before
