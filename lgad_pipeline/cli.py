@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
-from lgad_pipeline.console import fail
+from lgad_pipeline.console import fail, progress_bar, say
 from lgad_pipeline.data.commands import import_data, unpack_archives
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation import commands as geometry
@@ -21,6 +20,9 @@ from lgad_pipeline.study.commands import gain
 if TYPE_CHECKING:
     from lgad_pipeline.data.ingestion import Ingestion
     from lgad_pipeline.settings import FolderDataset
+
+_REASONS = 10
+"""Reasons of rejected entries that `lgad show` prints."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,28 +52,36 @@ app.command("unpack")(unpack_archives)
 @app.command()
 def show(
     dataset: Annotated[str, typer.Argument(help="A data set of lgad.yaml.")],
-    output: Annotated[Path, typer.Option(help="The picture, PNG or JPEG.")] = Path("data.png"),
-    count: Annotated[int, typer.Option(min=1, max=100, help="Frames, and of those set aside.")] = 8,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="The picture, PNG or JPEG; below .lgad/shown of the project if not given."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=100, help="Frames, and at most as many rejected.")] = 8,
     augmented: Annotated[
         str | None, typer.Option(metavar="RECIPE", help="Show one frame as this recipe augments it instead.")
     ] = None,
 ) -> None:
-    """A contact sheet: frames with lanes and labels, and what was set aside with its reason."""
+    """A contact sheet: frames with lanes and labels, and rejected frames with the reason."""
     from lgad_pipeline.inference.augmented import augmentation_sheet
     from lgad_pipeline.inference.gallery import data_sheet, first_frame
     from lgad_pipeline.inference.overlays import write_png
-    from lgad_pipeline.settings import FolderDataset, Settings
+    from lgad_pipeline.settings import FolderDataset, Settings, settings_path
 
     settings = Settings.from_environment()
     entry = settings.dataset(dataset)
+    name = f"{dataset}-{augmented}.png" if augmented else f"{dataset}.png"
+    output = output or settings_path().parent / ".lgad" / "shown" / name
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise LgadError(f"{output} does not end in .png, .jpg or .jpeg; name the picture so.")
     drawing = (entry.lane_width, entry.label_rows)
     if isinstance(entry, FolderDataset):
+        if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):
+            raise LgadError(f"{output} is a file of the data set; name a picture outside of {entry.root}.")
         found = _ingest(entry)
+        _tell(found)
         if augmented is None:
             write_png(output, data_sheet(found, entry.frame_size, *drawing, count))
-            for note in found.notes:
-                print(f"{note.file} {note.text}")
-            print(f"{len(found.frames)} frames, {len(found.set_aside)} set aside; {output}")
+            say(output)
             return
         frame, lanes = first_frame(found, entry.frame_size)
     elif augmented is None:
@@ -83,21 +93,30 @@ def show(
         frame, lanes = scene.image[..., ::-1], scene.lanes
     changes = settings.recipe(augmented).augmentation
     write_png(output, augmentation_sheet(frame, lanes, entry.view, *drawing, changes))
-    print(output)
+    say(output)
 
 
 def _ingest(entry: "FolderDataset") -> "Ingestion":
     from lgad_pipeline.data.ingestion import ingest
 
-    with Progress() as bar:
-        task = bar.add_task(f"Reading {entry.root}")
+    with progress_bar(f"Reading {entry.root}") as progress:
         return ingest(
-            entry.root,
-            entry.frame_size,
-            entry.kind,
-            follow_links=entry.follow_links,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            entry.root, entry.frame_size, entry.kind, follow_links=entry.follow_links, progress=progress
         )
+
+
+def _tell(found: "Ingestion") -> None:
+    """Print how many frames a data set has, and why entries were rejected."""
+    from lgad_pipeline.inference.gallery import reasons
+
+    for note in found.notes:
+        say(f"{note.file} {note.text}")
+    say(f"{len(found.frames)} frames, {len(found.set_aside)} rejected")
+    told = reasons(found.set_aside)
+    for number, reason in told[:_REASONS]:
+        say(f"  {number} rejected, such as {reason}")
+    if others := told[_REASONS:]:
+        say(f"  {sum(number for number, _ in others)} rejected for {len(others)} further reasons")
 
 
 @app.command()

@@ -1,18 +1,26 @@
-"""A data set at a glance: frames with their lanes and labels, and what was set aside."""
+"""A data set at a glance: frames with their lanes and labels, and what was rejected."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from lgad_pipeline.data.frames import lanes_of
-from lgad_pipeline.data.images import read_image
+from lgad_pipeline.data.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.data.ingestion import Ingestion
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.reading import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.overlays import SLOT_COLOURS, contact_sheet, draw_attention, draw_label_map
+from lgad_pipeline.inference.overlays import (
+    SLOT_COLOURS,
+    contact_sheet,
+    draw_attention,
+    draw_label_map,
+    legend,
+)
 from lgad_pipeline.lanes.raster import label_map
 
 _CELL = 10  # px; CULane's rows are so far apart
@@ -24,17 +32,17 @@ _MISSING = 90  # grey of a frame that cannot be shown
 def data_sheet(
     found: Ingestion, frame_size: tuple[int, int], lane_width: int, label_rows: int, count: int = 8
 ) -> np.ndarray:
-    """Lay frames, evenly spread over the table, and frames that were set aside out on a sheet.
+    """Lay frames, evenly spread over the table, and rejected frames out on a sheet.
 
-    Annotated lanes are thin and white, the label map's slots coloured beneath them. The caption of a frame
-    that was set aside is the reason.
+    Annotated lanes are thin and white, the label map's slots coloured beneath them, as the legend says. A
+    rejected frame is shown as it is, with the reason as its caption; of every reason some are shown.
 
     Args:
         found: an ingestion of the data set.
         frame_size: (H, W), pixels.
         lane_width: of the label map, frame pixels.
         label_rows: rows on which lanes are labelled.
-        count: frames of the table, and at most as many that were set aside.
+        count: frames of the table, and at most as many rejected ones.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -51,10 +59,31 @@ def data_sheet(
         pictures.append(drawn)
         scenario = f", {row.scenario}" if isinstance(row.scenario, str) else ""
         captions.append(f"{row.split}{scenario}: {len(lanes)} lanes, {Path(str(row.frame)).name}")
-    for row in found.set_aside.head(count).itertuples():
-        pictures.append(_picture(found, str(row.file).replace(".lines.txt", ".jpg"), frame_size))
-        captions.append(f"set aside: {row.file} {row.reason}")
-    return contact_sheet(pictures, 2, captions, width=800)
+    for row in _spread_reasons(found.set_aside, count):
+        pictures.append(_rejected_picture(found, str(row.file), frame_size))
+        captions.append(f"rejected: {row.file} {row.reason}")
+    sheet = contact_sheet(pictures, 2, captions, width=800)
+    return np.concatenate([sheet, legend(sheet.shape[1])])
+
+
+def reasons(set_aside: pd.DataFrame) -> list[tuple[int, str]]:
+    """Why entries were rejected: how many for a reason, and the first of them with its text; most first.
+
+    Reasons that differ in a file name or a number alone count as one.
+    """
+    groups = set_aside.groupby(set_aside["reason"].map(_kind_of), sort=False)
+    found = [(len(group), f"{group.iloc[0].file}: {group.iloc[0].reason}") for _, group in groups]
+    return sorted(found, key=lambda each: -each[0])
+
+
+def _kind_of(reason: str) -> str:
+    return re.sub(r"\d+", "0", re.sub(r"\S+\.(jpe?g|png|txt|json)\b", "FILE", reason))
+
+
+def _spread_reasons(set_aside: pd.DataFrame, count: int) -> list[Any]:
+    """Rejected entries: the first of every reason, then the second of every reason, and so on."""
+    turn = set_aside.groupby(set_aside["reason"].map(_kind_of), sort=False).cumcount()
+    return list(set_aside.iloc[np.argsort(turn.to_numpy(), kind="stable")[:count]].itertuples())
 
 
 def lane_positions(frames: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
@@ -112,11 +141,32 @@ def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
 
 
 def _picture(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray:
-    """The frame, or grey where there is none to show."""
-    try:
-        picture = read_image(read_inside(found.root, name, frame_limit(frame_size), found.follow_links))
-    except (FileNotFoundError, LgadError):
-        picture = None
+    """The frame, or grey where there is none of the size to show."""
+    picture = _read(found, name, frame_size)
     if picture is None or picture.shape[:2] != frame_size:
         return np.full((*frame_size, 3), _MISSING, np.uint8)
     return picture
+
+
+def _rejected_picture(found: Ingestion, file: str, frame_size: tuple[int, int]) -> np.ndarray:
+    """The frame of a rejected entry, whole and in its own shape on grey; grey where it cannot be read."""
+    stem = file.removesuffix(".lines.txt")
+    names = [file] if stem == file else [stem + suffix for suffix in IMAGE_SUFFIXES]
+    canvas = np.full((*frame_size, 3), _MISSING, np.uint8)
+    for name in names:
+        picture = _read(found, name, frame_size)
+        if picture is not None:
+            scale = min(frame_size[0] / picture.shape[0], frame_size[1] / picture.shape[1])
+            height, width = (max(1, int(side * scale)) for side in picture.shape[:2])
+            top, left = (frame_size[0] - height) // 2, (frame_size[1] - width) // 2
+            fitted = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            canvas[top : top + height, left : left + width] = fitted
+            break
+    return canvas
+
+
+def _read(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray | None:
+    try:
+        return read_image(read_inside(found.root, name, frame_limit(frame_size), found.follow_links))
+    except (FileNotFoundError, LgadError):
+        return None

@@ -97,6 +97,23 @@ def contact_sheet(
     return sheet
 
 
+def legend(width: int) -> np.ndarray:
+    """A strip of the given width (pixels) that names the slots' colours, uint8 (H, width, 3), RGB."""
+    names = ("slot 1, far left", "slot 2, left", "slot 3, right", "slot 4, far right", "annotated lane")
+    line = max(18, width // 45)
+    strip = np.full((line * 3 // 2, width, 3), _PAPER, np.uint8)
+    cell = width // len(names)
+    for place, (name, colour) in enumerate(zip(names, (*SLOT_COLOURS, None), strict=True)):
+        left = place * cell + line // 3
+        if colour is None:  # drawn as on the sheet: white, on the colour of a road
+            strip[line // 4 : line * 5 // 4, left : left + line] = 120
+            strip[line * 2 // 3 : line * 5 // 6, left : left + line] = 255
+        else:
+            strip[line // 4 : line * 5 // 4, left : left + line] = colour
+        _write(strip, name, (left + line + 4, line // 4), (cell - 2 * line, line))
+    return strip
+
+
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a picture as PNG, or as JPEG where the name says so, in one step."""
     suffix = ".jpg" if path.suffix in (".jpg", ".jpeg") else ".png"

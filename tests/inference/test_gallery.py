@@ -40,13 +40,37 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_sheet_shows_frames_lanes_labels_and_what_was_set_aside(project, capsys):
     cli.show("mine", project / "sheet.png", count=8)
-    assert "set aside;" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "3 frames, 1 rejected" in told and str(project / "sheet.png") in told
     sheet = cv2.imread(str(project / "sheet.png"))
     assert sheet is not None
     bgr = sheet.reshape(-1, 3)
     # The road; a frame that is gone; slot 2, three fifths of (240, 160, 0) RGB over the road.
     for colour in ((40, 90, 60), (90, 90, 90), (16, 132, 168)):
         assert (bgr == np.array(colour)).all(axis=1).any(), colour
+
+
+def test_a_wrong_size_is_told_with_its_count_and_the_rejected_frames_are_drawn(project, capsys):
+    settings = project / "lgad.yaml"
+    settings.write_text(settings.read_text().replace("[118, 328]", "[120, 320]"))
+    cli.show("mine")
+    told = capsys.readouterr().out
+    assert "0 frames, 4 rejected" in told
+    assert "  3 rejected, such as train.png: is 328 x 118 px where 320 x 120 is declared" in told
+    assert "  1 rejected, such as list/train.txt: names gone.png, which does not exist" in told
+    sheet = cv2.imread(str(project / ".lgad/shown/mine.png"))
+    assert sheet is not None and not (project / "data.png").exists()
+    road = (sheet == np.array((40, 90, 60))).all(axis=2).sum()
+    assert road > 3 * 0.8 * 800 * 300  # three frames, drawn whole though their size is not the declared one
+
+
+def test_no_file_of_the_data_set_is_replaced_by_the_sheet(project):
+    before = (project / "data/train.png").read_bytes()
+    with pytest.raises(LgadError, match=r"train\.png is a file of the data set"):
+        cli.show("mine", project / "data/train.png")
+    with pytest.raises(LgadError, match=r"list\.txt does not end in \.png"):
+        cli.show("mine", project / "list.txt")
+    assert (project / "data/train.png").read_bytes() == before
 
 
 def test_a_rendered_data_set_has_no_folder_to_show(project):
