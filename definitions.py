@@ -1,5 +1,6 @@
-"""The roof: everything that Dagster sees. Nothing else builds the code location."""
+"""Entry point of Dagster: the code location with everything that it shows and runs."""
 
+import logging
 import warnings
 
 import dagster as dg
@@ -17,6 +18,7 @@ from assets import (
     reporting,
 )
 from assets.jobs import JOBS, schedules
+from assets.partitions import SETTINGS
 from assets.sensors import sensors
 from lgad_pipeline.settings import settings_path
 from resources.progress import ProgressLog
@@ -50,7 +52,12 @@ _MODULES = [
 
 
 def definitions(progress: ProgressLog) -> dg.Definitions:
-    """The code location; `progress` says how long pieces of work tell how far they are."""
+    """Build the code location; `progress` reports the progress of long steps.
+
+    A data set with a broken entry in lgad.yaml is named in a warning and stops no other.
+    """
+    for told in SETTINGS.broken.values():
+        logging.getLogger("dagster.lgad").warning(told)
     with warnings.catch_warnings():
         # Links from the UI to an asset's source are in beta; Dagster says so once for every asset.
         warnings.simplefilter("ignore", dg.BetaWarning)

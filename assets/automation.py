@@ -1,4 +1,4 @@
-"""How assets are run without being asked: on which device, how often again, and after what."""
+"""Automation of assets: device pool, retries, and the conditions under which they are requested."""
 
 from typing import Any
 

@@ -4,17 +4,25 @@ Imports of the library stand inside the bodies: the code location loads in Dagst
 numerical libraries would make that take seconds.
 """
 
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 import numpy as np
 from pydantic import Field
 
 from assets import shown
+from assets.contents import changed_outputs
 from assets.freshness import look_at, made
 from assets.partitions import DATASETS
 from lgad_pipeline.code_fingerprint import code_fingerprint
-from lgad_pipeline.settings import SyntheticDataset
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import FolderDataset, SyntheticDataset
 from resources.progress import ProgressLog
-from resources.project import Project
+from resources.project import Place, Project
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OWNERS = ["team:perception"]
 LABELS_CODE = code_fingerprint("lgad_pipeline.data.labels:lane_labels")
@@ -48,10 +56,15 @@ def recordings(
 ) -> dg.MaterializeResult:
     """Frames and lane files on disk."""
     entry = project.dataset(context.partition_key)
-    root = project.place(context.partition_key).recordings
-    if isinstance(entry, SyntheticDataset):
+    place = project.place(context.partition_key)
+    root = place.recordings
+    if isinstance(entry, FolderDataset):
+        entry.require_root()
+    elif isinstance(entry, SyntheticDataset):
         from lgad_pipeline.data.synthetic.write import write_dataset
 
+        for damaged in changed_outputs(place, "recordings"):
+            damaged.unlink(missing_ok=True)  # rendered again below
         with progress.task(context.log, "rendering the road world") as task:
             write_dataset(root, entry.world, progress=task.advance)
     files = [path for path in root.rglob("*") if path.is_file()]
@@ -61,6 +74,7 @@ def recordings(
         look_at(root).digest,
         {
             "folder": dg.MetadataValue.path(root),
+            "dagster/uri": root.as_uri(),
             "images": sum(path.suffix == ".jpg" for path in files),
             "lane files": sum(path.name.endswith(".lines.txt") for path in files),
             "size (MB)": round(sum(path.stat().st_size for path in files) / 1e6, 1),
@@ -94,19 +108,18 @@ def frames(
     place = project.place(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
         entry = project.dataset(context.partition_key)
-        known = place.frames.exists() and not config.read_all
-        previous = tables.read_table(place.frames) if known else None
         found = ingest(
             place.recordings,
             entry.frame_size,
             entry.kind,
-            previous,
+            None if config.read_all else _previous(context, place),
             progress=task.advance,
             follow_links=entry.follow_links,
         )
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
     tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
     found.require(entry.max_set_aside)
+    tables.require_splits(found.frames)
     if place.annotations != place.recordings:
         tables.write_lane_files(found.frames, place.annotations)
     table = found.frames
@@ -127,7 +140,8 @@ def frames(
         tables.dataset_fingerprint(table),
         {
             "table": dg.MetadataValue.path(place.frames),
-            "dagster/row_count": len(table),
+            "dagster/uri": place.frames.as_uri(),
+            "dagster/partition_row_count": len(table),
             "splits": shown.table(splits),
             "test scenarios": shown.table(
                 [{"scenario": name, "frames": int(n)} for name, n in scenarios.items()]
@@ -145,7 +159,7 @@ def frames(
             "since the last table": shown.table([found.changes._asdict()]),
             "notes": shown.table([{"file": note.file, "note": note.text} for note in found.notes]),
             "set aside": len(found.set_aside),
-            "set aside, first 20": shown.table(found.set_aside.astype(str).head(20).to_dict("records")),
+            "set aside, first 20": shown.table(_first(found.set_aside)),
             "dagster/column_schema": _columns(tables.FRAMES_SCHEMA),
         },
     )
@@ -194,7 +208,8 @@ def lane_labels(
         LABELS_CODE + tables.dataset_fingerprint(table),
         {
             "table": dg.MetadataValue.path(place.lane_labels),
-            "dagster/row_count": len(made_labels),
+            "dagster/uri": place.lane_labels.as_uri(),
+            "dagster/partition_row_count": len(made_labels),
             "coverage": shown.table(
                 [{"figure": name.replace("_", " "), "count": n} for name, n in figures.items()]
             ),
@@ -254,6 +269,8 @@ def shards(
         packed.fingerprint,
         {
             "folder": dg.MetadataValue.path(place.packed),
+            "dagster/uri": (entry.shards or place.packed.as_uri()).split("?")[0],
+            "dagster/partition_row_count": sum(len(split) for split in packed.splits.values()),
             "store": (entry.shards or "this machine alone").split("?")[0],
             "frames": shown.table(
                 [{"split": name, "frames": len(split)} for name, split in packed.splits.items()]
@@ -261,12 +278,30 @@ def shards(
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
             "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
             "set aside": len(packed.set_aside),
-            "set aside, first 20": shown.table(packed.set_aside.astype(str).head(20).to_dict("records")),
+            "set aside, first 20": shown.table(_first(packed.set_aside)),
             "labels on frames": shown.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"
             ),
         },
     )
+
+
+def _previous(context: dg.AssetExecutionContext, place: Place) -> "pd.DataFrame | None":
+    """The table of the last ingestion, whose unchanged frames are not read again; None: none is usable."""
+    from lgad_pipeline.data.frames import read_table
+
+    if not place.frames.exists():
+        return None
+    try:
+        return read_table(place.frames)
+    except LgadError as error:
+        context.log.warning(f"Every frame is read again: {error}")
+        return None
+
+
+def _first(rejected: "pd.DataFrame") -> list[dict[Hashable, Any]]:
+    """The first 20 rows of a table of rejected files, for a page."""
+    return rejected.head(20).astype(object).where(rejected.head(20).notna(), None).to_dict("records")
 
 
 def _columns(schema) -> dg.TableSchema:

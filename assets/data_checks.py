@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets import shown
+from assets.checking import partitioned_check
 from assets.data import frames, lane_labels
 from resources.project import Project
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 LEAST_LABELLED = 0.95
 
 
-@dg.asset_check(
-    asset=frames,
+@partitioned_check(
+    frames,
     blocking=True,
     description="The frames table has the columns and types that are documented, every split has frames, "
     "every frame is there once and has its lanes, size and fingerprints.",
@@ -54,8 +55,8 @@ def table_faults(table: "pa.Table") -> list[str]:
     return [*found, *([f"{twice} frames are there twice"] if twice else [])]
 
 
-@dg.asset_check(
-    asset=frames,
+@partitioned_check(
+    frames,
     blocking=True,
     description="No test frame is also trained or validated on, by path or by the bytes of its image.",
 )
@@ -77,8 +78,8 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
     )
 
 
-@dg.asset_check(
-    asset=lane_labels,
+@partitioned_check(
+    lane_labels,
     blocking=True,
     description=f"At least {LEAST_LABELLED:.0%} of the frames with annotated lanes have one in a slot. "
     "Less means that the lane files do not fit the frames, for instance another frame size.",
@@ -104,8 +105,8 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
     )
 
 
-@dg.asset_check(
-    asset=lane_labels,
+@partitioned_check(
+    lane_labels,
     description="The slots that got a lane are those that the data set's own list states as existing.",
 )
 def slots_and_existence_agree(

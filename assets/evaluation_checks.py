@@ -2,13 +2,14 @@
 
 import dagster as dg
 
+from assets.checking import partitioned_check
 from assets.evaluation import lane_scores, predictions
 from assets.partitions import parts_of
 from resources.project import STUDENTS, Project
 
 
-@dg.asset_check(
-    asset=predictions,
+@partitioned_check(
+    predictions,
     blocking=True,
     description="Both students have a lane file for every packed test frame. A frame without one would "
     "count as a frame without lanes, and lower the score for no fault of the model.",
@@ -40,8 +41,8 @@ def predictions_cover_the_test_list(
     )
 
 
-@dg.asset_check(
-    asset=lane_scores,
+@partitioned_check(
+    lane_scores,
     description="The student with LGAD scores above chance on the test frames. Chance is what one scores "
     "without looking: the median training lane of every slot that most frames have, in every test frame.",
 )

@@ -1,4 +1,4 @@
-"""Which results are up to date: made from the same code, settings and inputs, in a run that succeeded."""
+"""Staleness: a result is fresh if code, settings, inputs and its files are those of a run that succeeded."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
+from assets.contents import content_faults, note_contents
 from assets.partitions import GRID, grid_key
 from resources.project import Project
 from resources.provenance import git_commit
@@ -27,8 +28,9 @@ def made(
     metadata: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
-    """The result of an asset, with what it was made from, so that it need not be made again."""
+    """The result of an asset, with its files and what it was made from, so that it need not be made again."""
     dataset, recipe = _parts(context.partition_key)
+    note_contents(project.place(dataset, recipe), context.asset_key.to_user_string())
     tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
@@ -44,18 +46,17 @@ def made(
 def is_fresh(
     instance: dg.DagsterInstance, project: Project, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> bool:
-    """Whether a partition is there and was made, in a run that succeeded, from what would be used now."""
+    """Return True if a partition is there, unchanged, and was made from what would be used now."""
     record = latest(instance, asset, dataset, recipe)
     if record is None or record[0].tags is None:
         return False
     materialization, run_id = record
     if not _succeeded(instance, run_id):
         return False  # stopped on the way, or held back by a check
-    place = project.place(dataset, recipe)
-    output = getattr(place, asset.key.to_user_string(), None)
-    if output is not None and not output.exists():
+    place, name = project.place(dataset, recipe), asset.key.to_user_string()
+    if name == "recordings" and data_version(materialization) != look_at(place.recordings).digest:
         return False
-    if output == place.recordings and data_version(materialization) != look_at(place.recordings).digest:
+    if content_faults(place, name):
         return False
     return (materialization.tags or {}).get(INPUTS_TAG) == inputs_digest(
         instance, project, asset, dataset, recipe

@@ -28,7 +28,7 @@ class GainConfig(dg.Config):
 
 
 @dg.asset(
-    group_name="evidence",
+    group_name="studies",
     kinds={"pytorch", "pandas"},
     owners=OWNERS,
     partitions_def=GRID,

@@ -1,12 +1,12 @@
-"""What is run together: the data of a data set, and the models of a recipe on it; and when."""
+"""Jobs: the data of a data set, the models of a recipe on it; and the schedules that start them."""
 
+import warnings
 from collections.abc import Iterator
 
 import dagster as dg
 
 from assets.freshness import stale_assets
 from assets.partitions import SETTINGS
-from lgad_pipeline.errors import LgadError
 from lgad_pipeline.retraining import RetrainConfig
 from resources.project import Project
 
@@ -14,9 +14,9 @@ RUN_TAGS = {"dagster/max_retries": "2"}  # for a run whose process or machine di
 DATA = ("recordings", "frames", "lane_labels", "shards")
 
 _DATA = dg.AssetSelection.groups("data")
-_EVIDENCE = dg.AssetSelection.groups("evidence")
+_STUDIES = dg.AssetSelection.groups("studies")
 ACROSS_RECIPES = dg.AssetSelection.assets("recipe_comparison")
-MODELS = dg.AssetSelection.all() - _DATA - _EVIDENCE - ACROSS_RECIPES
+MODELS = dg.AssetSelection.all() - _DATA - _STUDIES - ACROSS_RECIPES
 
 data_job = dg.define_asset_job(
     "data", selection=_DATA, tags=RUN_TAGS, description="Recordings to training shards, of one data set."
@@ -37,7 +37,7 @@ compare_job = dg.define_asset_job(
 
 gain_job = dg.define_asset_job(
     "gain",
-    selection=_EVIDENCE,
+    selection=_STUDIES,
     tags=RUN_TAGS,
     description="Many paired trainings of one recipe on one data set: what each method gains, and how sure.",
 )
@@ -49,7 +49,7 @@ def refresh(
     dataset: str,
     run_key: str,
 ) -> dg.RunRequest | None:
-    """A run of those data assets of a data set that are stale, upon which its stale models follow.
+    """A run of those data assets of a data set that are stale; its stale models follow when it has succeeded.
 
     Where only models are stale, the shards are looked through, which costs seconds. None where nothing is.
     """
@@ -71,10 +71,12 @@ def refresh(
 
 
 def in_progress(instance: dg.DagsterInstance, dataset: str) -> bool:
-    """Whether a run of a data set's data has not ended yet."""
+    """Return True if a run of the job `data` for a data set has not ended yet."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in _ENDED]
     tags = {"dagster/partition": dataset}
-    return bool(instance.get_run_ids(dg.RunsFilter(tags=tags, statuses=unfinished), limit=1))
+    return bool(
+        instance.get_run_ids(dg.RunsFilter(job_name=data_job.name, tags=tags, statuses=unfinished), limit=1)
+    )
 
 
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -84,7 +86,7 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
     """The schedule of a data set.
 
     Raises:
-        LgadError: its `cron` is none.
+        DagsterInvalidDefinitionError: its `cron` or `timezone` is none in Dagster's view.
     """
 
     @dg.schedule(
@@ -93,8 +95,8 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
         cron_schedule=retrain.cron,
         execution_timezone=retrain.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Takes up what is new or changed in the data set {dataset}; the models that are stale "
-        "then follow by `models_follow_data`. Nothing is run where everything is up to date.",
+        description=f"Processes what is new or changed in the data set {dataset}; the models that are stale "
+        "then follow by `retrain_stale_models`. Nothing is run where everything is up to date.",
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, project: Project
@@ -110,7 +112,7 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
-    """One for each data set that lgad.yaml wants retrained."""
+    """One for each data set of lgad.yaml with `retrain`; a broken entry has none, and stops no other."""
     made = []
     for dataset, entry in sorted(SETTINGS.datasets.items()):
         if entry.retrain is None:
@@ -118,10 +120,11 @@ def schedules() -> list[dg.ScheduleDefinition]:
         try:
             made.append(schedule_of(dataset, entry.retrain))
         except dg.DagsterInvalidDefinitionError as error:
-            raise LgadError(
-                f"lgad.yaml: datasets.{dataset}.retrain.cron is '{entry.retrain.cron}': this is no cron "
-                'schedule; every night at two is "0 2 * * *".'
-            ) from error
+            warnings.warn(
+                f"{dataset} has no schedule: datasets.{dataset}.retrain of lgad.yaml is refused by Dagster "
+                f"({error}); correct it.",
+                stacklevel=2,
+            )
     return made
 
 

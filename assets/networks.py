@@ -44,7 +44,8 @@ reproduces it. Nothing but the lanes can hold its attention, which is what the s
 
 Loss, as of [ENet-SAD](https://arxiv.org/abs/1908.00821): cross entropy (background weight 0.4)
 + 0.1 × (1 − soft IoU) + 0.1 × binary cross entropy of the existence flags. Settings: `teacher` of the
-recipe.""",
+recipe. A recipe with `distillation.teacher: together` has no teacher of its own: nothing is trained
+here.""",
 )
 def teacher(
     context: dg.AssetExecutionContext,
@@ -55,6 +56,9 @@ def teacher(
 ) -> dg.MaterializeResult:
     """The network whose attention is mimicked."""
     dataset, recipe = parts_of(context)
+    if not project.recipe(recipe).trains_teacher_first:
+        text = "together with the student (`distillation.teacher`); no network of its own is kept"
+        return made(context, project, "together", {"trained": text})
     steps = project.recipe(recipe).teacher.steps
 
     def train(log: Log, place: Place) -> "TrainingResult":

@@ -1,14 +1,14 @@
-"""The grid: data sets, and recipes on data sets, as lgad.yaml names them when the code location is loaded."""
+"""Partitions: data sets, and recipes on data sets, as lgad.yaml names them when the code is loaded."""
 
 import dagster as dg
 
 from lgad_pipeline.settings import Settings
 
-# The one place where the code location reads lgad.yaml while it loads: decorators need the partitions by
-# then.
+# The code location reads lgad.yaml here alone while it loads, because decorators need the partitions.
 SETTINGS = Settings.from_environment()
 
-DATASETS = dg.StaticPartitionsDefinition(sorted(SETTINGS.datasets))
+# A data set with a broken entry keeps its partition: its runs fail with the reason, and its history stays.
+DATASETS = dg.StaticPartitionsDefinition(SETTINGS.dataset_names)
 GRID = dg.MultiPartitionsDefinition(
     {"dataset": DATASETS, "recipe": dg.StaticPartitionsDefinition(sorted(SETTINGS.recipes))}
 )

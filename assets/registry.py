@@ -9,6 +9,7 @@ import dagster as dg
 from assets import shown
 from assets.automation import AFTER_DATA, DEVICE
 from assets.cards import model_card
+from assets.checking import partitioned_check, partitioned_spec
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
 from assets.freshness import made
@@ -58,8 +59,8 @@ def onnx_graph(
     )
 
 
-@dg.asset_check(
-    asset=onnx_graph,
+@partitioned_check(
+    onnx_graph,
     additional_deps=[shards],
     blocking=True,
     description="The ONNX graph says what the network in torch says, on validation frames: at most one "
@@ -103,9 +104,10 @@ NOT_BELOW = "f1_is_not_below_the_champions"
     deps=[shards, student_lgad, lane_scores, onnx_graph],
     code_version=code_fingerprint("lgad_pipeline.inference.predictor:LanePredictor"),
     check_specs=[
-        dg.AssetCheckSpec(
+        partitioned_spec(
             NOT_BELOW,
-            asset="registered_model",
+            "registered_model",
+            GRID,
             description="Against the champion it was compared with, the new version loses nothing in total "
             "F1 on validation frames, and in no scenario of the test frames more than "
             "`promotion.scenario_tolerance`, beyond noise. Where it fails, the champion stays in use.",

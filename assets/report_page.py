@@ -51,13 +51,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class AttentionRow:
-    """Attention of the three networks on one frame, for one mimicking path."""
+    """Attention of the networks on one frame, for one mimicking path; the teacher's only if it is kept."""
 
     path: str
     frame: Picture
-    teacher: Picture
+    teacher: Picture | None
     alone: Picture
     lgad: Picture
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The frame and the maps, left to right."""
+        return [picture for picture in (self.frame, self.teacher, self.alone, self.lgad) if picture]
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,8 @@ def gather(
     comparison = compare(place)
     table = tables.read_table(place.frames)
     lanes = table["lanes"].map(len)
-    roles = ("teacher", *STUDENTS)
+    trained_first = project.recipe(recipe).trains_teacher_first
+    roles = (*(("teacher",) if trained_first else ()), *STUDENTS)
     histories = {
         role: pd.read_parquet(place.network(role) / "history.parquet").set_index("step") for role in roles
     }
@@ -122,7 +123,7 @@ def gather(
         "lane IoU of the students, validation": {
             role: loss_curve(histories[role], "val/miou") for role in STUDENTS
         },
-        "loss of the teacher": {"teacher": loss_curve(histories["teacher"])},
+        **({"loss of the teacher": {"teacher": loss_curve(histories["teacher"])}} if trained_first else {}),
     }
     return Report(
         dataset=dataset,
@@ -179,21 +180,24 @@ def gather(
 
 
 def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
-    """Attention of the three networks on two test frames, a row for each mimicking path."""
-    from assets.samples import by_scenario, look, mimicking_paths
+    """Attention of teacher and students on two test frames, a row for each mimicking path.
+
+    A teacher that is trained together with the student is not kept and has no picture.
+    """
+    from assets.samples import by_scenario, compared_layers, look
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.overlays import draw_attention, enlarged
 
-    split = ShardSet.open(place.shards)["test"]
-    paths = mimicking_paths(place.student_lgad, project.recipe(place.recipe))
+    shard_set, recipe = ShardSet.open(place.shards), project.recipe(place.recipe)
+    split = shard_set["test"]
+    paths = compared_layers(recipe, shard_set.view.image_size)
     students = [path.student for path in paths]
     rows = []
     candidates = (split[index] for index in by_scenario(split.table["scenario"].tolist(), 9))
     for sample in itertools.islice((sample for sample in candidates if sample.label.any()), 2):
-        maps = {
-            "teacher": look(place.teacher, sample, [path.teacher for path in paths])[1],
-            **{student: look(place.network(student), sample, students)[1] for student in STUDENTS},
-        }
+        maps = {student: look(place.network(student), sample, students)[1] for student in STUDENTS}
+        if recipe.trains_teacher_first:
+            maps["teacher"] = look(place.teacher, sample, [path.teacher for path in paths])[1]
         image = enlarged(sample.image, 420)
         for path in paths:
             heat = {
@@ -208,7 +212,7 @@ def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
                 AttentionRow(
                     label,
                     Picture(image, sample.scenario or "frame"),
-                    heat["teacher"],
+                    heat.get("teacher"),
                     heat["student_alone"],
                     heat["student_lgad"],
                 )

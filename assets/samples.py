@@ -53,11 +53,14 @@ def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.nd
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.overlays import contact_sheet, draw_attention, draw_label_map
 
-    split = ShardSet.open(place.shards)["val"]
+    shards = ShardSet.open(place.shards)
+    split = shards["val"]
     samples = [split[index] for index in spread(len(split), 4)]
     overlays, captions, heat, heat_captions = [], [], [], []
-    paths = mimicking_paths(place.network(role), recipe)
-    layers = [path.teacher if role == "teacher" else path.student for path in paths]
+    layers = [
+        path.teacher if role == "teacher" else path.student
+        for path in compared_layers(recipe, shards.view.image_size)
+    ]
     for sample in samples:
         predicted, attention = look(place.network(role), sample, layers)
         overlays += [draw_label_map(sample.image, sample.label), draw_label_map(sample.image, predicted)]
@@ -92,13 +95,17 @@ def look(folder: Path, sample: "Sample", layers: Sequence[str]) -> tuple[np.ndar
     return label, network_attention(network, planes, layers)
 
 
-def mimicking_paths(folder: Path, recipe: Recipe) -> "tuple[MimickingPath, ...]":
-    """The layers that LGAD compares: those of the recipe, else the network's own choice."""
-    from lgad_pipeline.distillation.config import default_paths
-    from lgad_pipeline.models.registry import attention_layers
-    from lgad_pipeline.models.store import load_network
+def compared_layers(recipe: Recipe, image_size: tuple[int, int]) -> "tuple[MimickingPath, ...]":
+    """Return the pairs of layers that LGAD compares in a training of the recipe.
 
-    return recipe.distillation.paths or default_paths(attention_layers(load_network(folder)[1]))
+    Args:
+        recipe: The entry of lgad.yaml.
+        image_size: Height and width of the networks' input, pixels.
+    """
+    from lgad_pipeline.training.lessons import mimicking_paths
+
+    student, teacher = recipe.network.spec(image_size), recipe.teachers_network.spec(image_size)
+    return mimicking_paths(recipe.distillation, student, teacher)
 
 
 def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[str, np.ndarray]]:

@@ -1,22 +1,23 @@
-"""What is watched: folders of frames, models behind their data, runs that died, runs that failed."""
+"""Sensors: new frames, models that are older than their data, runs whose process died."""
 
-import json
-import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.failures import reason
 from assets.freshness import data_version, latest_of, look_at
 from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress, refresh
-from assets.partitions import SETTINGS
+from assets.notifications import failure_sensor
+from assets.partitions import DATASETS, SETTINGS
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.retraining import NotifyConfig
+from lgad_pipeline.settings import FolderDataset
 from resources.processes import alive
 from resources.project import Project
-from resources.tracking import MlflowTracking
+
+LOOKED_AT = 50  # data sets in one tick, so that it ends in seconds
+REQUESTED = 4  # runs in one tick, so that many changed data sets do not start at once
 
 
 @dg.sensor(
@@ -24,30 +25,63 @@ from resources.tracking import MlflowTracking
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Looks through the folders of the data sets that have `retrain` in lgad.yaml, by names, "
-    "sizes and times; no file is opened. New or changed frames are taken up once the folder has been "
-    "quiet for `quiet_seconds`; the models that are stale then follow by `models_follow_data`.",
+    "sizes and times; no file is opened. New or changed frames are processed once the folder has been "
+    "quiet for `quiet_seconds`; the models that are stale then follow by `retrain_stale_models`. "
+    f"A tick looks at {LOOKED_AT} data sets and requests {REQUESTED} runs at most; the next one continues "
+    "where it ended.",
 )
 def new_frames(
     context: dg.SensorEvaluationContext, project: Project
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """A run for each data set whose folder is not what its frames were made from."""
-    reasons, requested = [], False
-    for dataset, entry in project.settings.datasets.items():
-        if entry.retrain is None:
-            continue
-        seen = look_at(project.place(dataset).recordings)
-        known = latest_of(context.instance, dg.AssetKey("recordings"), dataset)
-        if known is not None and data_version(known[0]) == seen.digest:
-            reasons.append(f"{dataset} is as it was.")
-        elif time.time() - seen.changed < entry.retrain.quiet_seconds:
-            reasons.append(f"{dataset} has changed just now, and may go on changing.")
-        elif in_progress(context.instance, dataset):
-            reasons.append(f"The data of {dataset} is being made already.")
-        elif request := refresh(context, project, dataset, f"{dataset} {seen.digest}"):
-            requested = True
-            yield request
+    watched = sorted(name for name, entry in project.settings.datasets.items() if entry.retrain)
+    start = bisect_right(watched, context.cursor or "")
+    unchanged, requested, reasons = 0, 0, list(project.settings.broken.values())
+    for dataset in (watched[start:] + watched[:start])[:LOOKED_AT]:
+        context.update_cursor(dataset)
+        try:
+            answer = _look_for_frames(context, project, dataset)
+        except (LgadError, OSError) as error:  # it stops only itself
+            answer = f"{dataset}: {error}"
+        if isinstance(answer, dg.RunRequest):
+            requested += 1
+            yield answer
+        elif answer:
+            reasons.append(answer)
+        else:
+            unchanged += 1
+        if requested == REQUESTED:
+            break
+    for told in reasons:
+        context.log.warning(told)
     if not requested:
-        yield dg.SkipReason(" ".join(reasons) or "No data set of lgad.yaml has `retrain`.")
+        counted = f"{unchanged} of {len(watched)} data sets were looked at and are unchanged."
+        yield dg.SkipReason(" ".join([*reasons, counted]) if watched or reasons else _NONE_WATCHED)
+
+
+_NONE_WATCHED = "No data set of lgad.yaml has `retrain`."
+
+
+def _look_for_frames(
+    context: dg.SensorEvaluationContext, project: Project, dataset: str
+) -> dg.RunRequest | str | None:
+    """A run for a data set that has changed, or why there is none; None for one that has not changed."""
+    if not DATASETS.has_partition_key(dataset):
+        return f"{dataset} is new in lgad.yaml; reload the code location."
+    entry = project.dataset(dataset)
+    assert entry.retrain is not None
+    if isinstance(entry, FolderDataset):
+        entry.require_root()
+    seen = look_at(project.place(dataset).recordings)
+    known = latest_of(context.instance, dg.AssetKey("recordings"), dataset)
+    if known is not None and data_version(known[0]) == seen.digest:
+        return None
+    # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.
+    if 0 <= time.time() - seen.changed < entry.retrain.quiet_seconds:
+        return f"{dataset} has changed just now, and may still be changing."
+    if in_progress(context.instance, dataset):
+        return f"The data of {dataset} is being made already."
+    return refresh(context, project, dataset, f"{dataset} {seen.digest}")
 
 
 @dg.sensor(
@@ -79,66 +113,13 @@ def worker_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | 
     return None
 
 
-def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
-    """The sensor that tells of runs which failed for good, with the command of lgad.yaml."""
-
-    @dg.run_failure_sensor(
-        name="failed_runs",
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs `notify.command` of lgad.yaml for each run that failed and is not tried again; the "
-        "message is JSON on its standard input.",
-    )
-    def sensor(context: dg.RunFailureSensorContext, mlflow: MlflowTracking) -> dg.SkipReason | None:
-        run = context.dagster_run
-        if run.tags.get("dagster/will_retry") == "true":
-            return dg.SkipReason(f"Run {run.run_id[:8]} is tried again.")
-        failures = context.get_step_failure_events()
-        first = failures[0] if failures else None
-        error = first.step_failure_data.error if first else None
-        message = {
-            "run": f"{mlflow.dagster_ui}/runs/{run.run_id}",
-            "job": run.job_name,
-            "partition": run.tags.get("dagster/partition", ""),
-            "step": first.step_key if first else None,
-            "reason": reason(error) if error else context.failure_event.message,
-        }
-        tell(notify, message)
-        return None
-
-    return sensor
-
-
-def tell(notify: NotifyConfig, message: Mapping[str, str | None]) -> None:
-    """Give a message to the user's command.
-
-    Raises:
-        LgadError: it is not there, failed, or took more than a minute.
-    """
-    try:
-        finished = subprocess.run(
-            notify.command,
-            input=json.dumps(message) + "\n",
-            text=True,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LgadError(f"notify.command of lgad.yaml cannot be run ({error}); correct it.") from error
-    if finished.returncode:
-        raise LgadError(
-            f"notify.command of lgad.yaml ended with {finished.returncode} "
-            f"({finished.stderr.strip()[-500:]}); correct it."
-        )
-
-
 def follower() -> dg.SensorDefinition:
-    """The sensor that starts the models which declare that they follow their data."""
+    """The sensor that starts the trainings which declare that they follow their data."""
     with warnings.catch_warnings():
         # A condition of our own is evaluated in the code location, which is in beta.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.AutomationConditionSensorDefinition(
-            "models_follow_data",
+            "retrain_stale_models",
             target=MODELS | ACROSS_RECIPES,
             use_user_code_server=True,
             emit_backfills=False,
@@ -151,6 +132,6 @@ def follower() -> dg.SensorDefinition:
 
 
 def sensors() -> list[dg.SensorDefinition]:
-    """All of them; `failed_runs` where lgad.yaml says whom to tell."""
+    """All of them; `failed_runs` only if lgad.yaml has `notify`."""
     told = [failure_sensor(SETTINGS.notify)] if SETTINGS.notify else []
     return [new_frames, follower(), lost_runs, *told]

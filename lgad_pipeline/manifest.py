@@ -31,19 +31,21 @@ def manifest_of(folder: Path, files: Iterable[Path]) -> Manifest:
 
     Args:
         folder: Directory that the paths in the manifest are relative to.
-        files: Existing files below it; a directory stands for all files below it.
+        files: Existing files below it; a directory stands for all files below it that are not hidden.
     """
     found = {
         path.relative_to(folder).as_posix(): path
         for start in files
         for path in ([start] if not start.is_dir() else start.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.startswith(".")  # locks, files that are being written
     }
     return {name: _entry(path) for name, path in sorted(found.items())}
 
 
-def manifest_faults(folder: Path, manifest: Mapping[str, FileEntry], *, absent_ok: bool = False) -> list[str]:
-    """Return one sentence for each file that is no longer what its manifest says; none if all are.
+def changed_files(
+    folder: Path, manifest: Mapping[str, FileEntry], *, absent_ok: bool = False
+) -> dict[Path, str]:
+    """Return the files that are no longer what their manifest says, each with a sentence; none if all are.
 
     A file of the same size and time of change is not opened. One with another time (restored from a backup,
     copied) is read and compared by its digest.
@@ -53,21 +55,26 @@ def manifest_faults(folder: Path, manifest: Mapping[str, FileEntry], *, absent_o
         manifest: What `manifest_of` returned when the files were written.
         absent_ok: True where a missing file is fetched again when it is needed.
     """
-    faults = []
+    found = {}
     for name, entry in manifest.items():
         path = folder / name
         try:
             status = path.stat()
             if status.st_size != entry["size"]:
-                faults.append(f"{path} has {status.st_size} bytes where {entry['size']} were written.")
+                found[path] = f"{path} has {status.st_size} bytes where {entry['size']} were written."
             elif status.st_mtime_ns != entry["modified"] and _digest(path) != entry["digest"]:
-                faults.append(f"{path} has been changed.")
+                found[path] = f"{path} has been changed."
         except FileNotFoundError:
             if not absent_ok:
-                faults.append(f"{path} is missing.")
+                found[path] = f"{path} is missing."
         except (OSError, KeyError, TypeError) as error:
-            faults.append(f"{path} cannot be compared with its manifest ({error}).")
-    return faults
+            found[path] = f"{path} cannot be compared with its manifest ({error})."
+    return found
+
+
+def manifest_faults(folder: Path, manifest: Mapping[str, FileEntry]) -> list[str]:
+    """Return the sentences of `changed_files`."""
+    return list(changed_files(folder, manifest).values())
 
 
 def _entry(path: Path) -> FileEntry:

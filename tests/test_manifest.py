@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from lgad_pipeline.manifest import manifest_faults, manifest_of
+from lgad_pipeline.manifest import changed_files, manifest_faults, manifest_of
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_what_a_store_has_may_be_absent(folder):
     manifest = written(folder)
     (folder / "weights").unlink()
     (folder / "found" / "a.lines.txt").write_text("1 2 3")
-    (fault,) = manifest_faults(folder, manifest, absent_ok=True)
+    (fault,) = changed_files(folder, manifest, absent_ok=True).values()
     assert "a.lines.txt has 5 bytes" in fault
 
 

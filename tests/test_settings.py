@@ -106,8 +106,8 @@ def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) 
             "lgad.yaml: recipes.enet.student.optimizer.learning_rate is inf; give a finite number.",
         ),
         (RECIPES + "promotion: {confidence: .nan}", "promotion.confidence"),
-        (RECIPES.replace("enet:", "ENet:"), "recipes has the name 'ENet'; a name has at most 60 lower-case"),
-        (RECIPES.replace("enet:", f"{'e' * 300}:"), "a name has at most 60 lower-case letters"),
+        (RECIPES.replace("enet:", "ENet:"), "recipes has the name 'ENet'; a name has at most 64 lower-case"),
+        (RECIPES.replace("enet:", f"{'e' * 300}:"), "a name has at most 64 lower-case letters"),
         (RECIPES + "  enet: {teacher: {}, student: {}}", "the key 'enet' is there twice"),
         ("datasets: {}\nrecipe: {}", "did you mean recipes?"),
         ("recipes: [", "is not valid YAML"),
@@ -178,7 +178,7 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
         "typo": "datasets.typo.rot is not a known key; did you mean root?",
         "wide": "datasets.wide.max_set_aside is inf; give a finite number.",
         "text": "datasets.text is 'words'",
-        "My Set": "datasets has the name 'My Set'; a name has at most 60 lower-case letters",
+        "My Set": "datasets has the name 'My Set'; a name has at most 64 lower-case letters",
         "7": "datasets has the name 7; a name has",
     }.items():
         with pytest.raises(LgadError) as error:

@@ -193,6 +193,23 @@ def dataset_fingerprint(frames: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def require_splits(frames: pd.DataFrame) -> None:
+    """Refuse a frames table in which a split has no frames.
+
+    Raises:
+        LgadError: the splits without frames, the frames of each, and how to get some.
+    """
+    counts = {split: int((frames["split"] == split).sum()) for split in SPLITS}
+    empty = [split for split, count in counts.items() if not count]
+    if empty:
+        told = ", ".join(f"{split} {count}" for split, count in counts.items())
+        raise LgadError(
+            f"No usable frame is in the split {' and '.join(empty)} (frames: {told}), and all three splits "
+            "are needed. A set that was made by `lgad import`: import it again with a smaller `--run` (frames "
+            "in a row that share a split), `--val` or `--test`; another: give the split frames in its lists."
+        )
+
+
 def split_leakage(frames: pd.DataFrame) -> pd.DataFrame:
     """Test frames that train or val has, too: by path, or under another name with the same bytes.
 

@@ -42,7 +42,7 @@ __all__ = [
     "settings_path",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 T = TypeVar("T")
 _DATASETS = TypeAdapter(dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]])
 _NAME = TypeAdapter(Name)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from lgad_pipeline.settings.datasets import DATASET_KINDS
 from lgad_pipeline.settings.recipes import Recipe
 
-NAME_RULE = "a name has at most 60 lower-case letters, digits, - and _, and starts with a letter or digit"
+NAME_RULE = "a name has at most 64 lower-case letters, digits, - and _, and starts with a letter or digit"
 
 
 def sentence(file: str, details: Any, root: type[BaseModel]) -> str:

@@ -4,13 +4,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from assets.sensors import failure_sensor, lost_runs, tell, worker_of
+from assets import sensors
+from assets.jobs import in_progress
+from assets.notifications import ATTEMPTS, failure_sensor, tell
+from assets.sensors import lost_runs, new_frames, worker_of
+from definitions import definitions
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.retraining import NotifyConfig
+from resources.progress import ProgressLog
+from resources.project import Project
 from resources.tracking import default_tracking
 
 SLEEP = """
@@ -65,24 +73,47 @@ def data():
     frames()
 
 
-def test_failure_is_told_once_it_is_final(tmp_path):
-    told = tmp_path / "told.jsonl"
-    sensor = failure_sensor(NotifyConfig(command=("tee", "-a", str(told))))
-    tracking = default_tracking(tmp_path)
+class Failures:
+    """The sensor of failed runs with its cursor, on an instance of its own."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, *command: str) -> None:
+        self.instance, self.cursor = instance, None
+        self.sensor = failure_sensor(NotifyConfig(command=command))
+        (folder / "lgad.yaml").write_text("recipes: {enet: {teacher: {}, student: {}}}\n")
+        self.resources: dict = {
+            "project": Project(file=str(folder / "lgad.yaml")),
+            "mlflow": default_tracking(folder),
+        }
+
+    def fail(self, **tags: str) -> dg.DagsterRun:
+        result = data.execute_in_process(instance=self.instance, raise_on_error=False, tags=tags)
+        return result.dagster_run
+
+    def tick(self) -> str:
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources=self.resources
+        )
+        ticked = self.sensor.evaluate_tick(context)
+        self.cursor = ticked.cursor
+        assert ticked.skip_message is not None
+        return ticked.skip_message
+
+
+@pytest.fixture
+def instance():
     with dg.DagsterInstance.ephemeral() as instance:
-        result = data.execute_in_process(instance=instance, raise_on_error=False)
-        event = next(e for e in result.all_events if e.event_type == dg.DagsterEventType.RUN_FAILURE)
+        yield instance
 
-        def tick(run: dg.DagsterRun) -> None:
-            context = dg.build_run_status_sensor_context(
-                "failed_runs", event, instance, run, resources={"mlflow": tracking}
-            )
-            sensor(context.for_run_failure())
 
-        run = result.dagster_run
-        tick(run.with_tags({**run.tags, "dagster/will_retry": "true"}))
-        assert not told.exists()
-        tick(run)
+def test_failure_is_told_once_it_is_final(tmp_path, instance):
+    told = tmp_path / "told.jsonl"
+    failures = Failures(tmp_path, instance, "tee", "-a", str(told))
+    failures.fail()
+    assert failures.tick() == "0 failed runs were reported."  # it is of the time before the sensor
+    failures.fail(**{"dagster/will_retry": "true"})
+    run = failures.fail()
+    assert failures.tick() == "1 failed runs were reported."
+    assert failures.tick() == "0 failed runs were reported."
     assert [json.loads(line) for line in told.read_text().splitlines()] == [
         {
             "run": f"http://localhost:3000/runs/{run.run_id}",
@@ -94,13 +125,124 @@ def test_failure_is_told_once_it_is_final(tmp_path):
     ]
 
 
+def test_message_that_was_not_delivered_is_sent_again(tmp_path, instance):
+    script = tmp_path / "tell.sh"
+    script.write_text("exit 3\n")
+    failures = Failures(tmp_path, instance, "sh", str(script), "https://hooks.example/secret")
+    failures.tick()
+    failures.fail()
+    skipped = failures.tick()
+    assert "0 failed runs were reported. notify.command of lgad.yaml ended with 3" in skipped
+    assert "Attempt 1 of 20; the next tick tries again." in skipped and "secret" not in skipped
+    script.write_text(f"cat >> {tmp_path}/told\n")
+    failures.fail()
+    assert failures.tick() == "2 failed runs were reported."
+    assert len((tmp_path / "told").read_text().splitlines()) == 2
+
+
+def test_message_is_given_up_after_many_attempts(tmp_path, instance):
+    failures = Failures(tmp_path, instance, "false")
+    failures.tick()
+    failures.fail()
+    skipped = [failures.tick() for _ in range(ATTEMPTS + 1)]
+    assert "Attempt 19 of 20" in skipped[-3] and "tries again" not in skipped[-2]
+    assert skipped[-1] == "0 failed runs were reported."
+
+
+SECRET = "https://hooks.example/T0/secret"
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (("/nowhere/tell",), "cannot be run"),
-        (("sh", "-c", "echo no such channel >&2; exit 3"), r"ended with 3 \(no such channel\)"),
+        (("/nowhere/tell", SECRET), r"cannot be run \(No such file or directory\)"),
+        (("a\0b", SECRET), "cannot be run"),
+        (
+            ("sh", "-c", f"echo no such channel {SECRET} >&2; printf '\\377\\0'; exit 3"),
+            "ended with 3; its output is",
+        ),
     ],
 )
-def test_command_that_does_not_work_is_one_sentence(command, sentence):
-    with pytest.raises(LgadError, match=sentence):
-        tell(NotifyConfig(command=command), {"run": ""})
+def test_command_that_does_not_work_is_one_sentence_without_its_output(tmp_path, command, sentence):
+    output = tmp_path / "logs" / "notify.log"
+    with pytest.raises(LgadError, match=sentence) as error:
+        tell(NotifyConfig(command=command), {"run": "a\0b"}, output)
+    assert "secret" not in str(error.value) and output.stat().st_mode & 0o777 == 0o600
+    assert (b"no such channel" in output.read_bytes()) == (command[0] == "sh")
+
+
+def watched(folder: Path, count: int, **broken: str) -> Project:
+    entries = {
+        f"d{number:03}": f"{{kind: culane, root: d{number:03}, retrain: {{}}}}" for number in range(count)
+    }
+    for name in entries:
+        (folder / name).mkdir()
+        os.utime(folder / name, (0, 0))
+    lines = "".join(f"  {name}: {entry}\n" for name, entry in {**entries, **broken}.items())
+    (folder / "lgad.yaml").write_text(
+        f"datasets:\n{lines}recipes: {{enet: {{teacher: {{}}, student: {{}}}}}}\n"
+    )
+    return Project(file=str(folder / "lgad.yaml"))
+
+
+class Tick:
+    """One tick of `new_frames` in a code location that was loaded with these settings."""
+
+    def __init__(self, instance: dg.DagsterInstance, project: Project, cursor: str | None = None) -> None:
+        context = dg.build_sensor_context(
+            instance=instance,
+            cursor=cursor,
+            repository_def=definitions(ProgressLog()).get_repository_def(),
+            resources={"project": project},
+        )
+        found: list[Any] = list(new_frames(context))  # pyright: ignore
+        self.cursor = context.cursor
+        self.requested = [one.partition_key for one in found if isinstance(one, dg.RunRequest)]
+        self.skipped = " ".join(one.skip_message for one in found if isinstance(one, dg.SkipReason))
+
+
+def test_tick_is_bounded_and_the_next_one_continues(tmp_path, instance, monkeypatch):
+    monkeypatch.setattr(sensors, "LOOKED_AT", 3)
+    project = watched(tmp_path, 5)
+    monkeypatch.setattr(sensors, "DATASETS", dg.StaticPartitionsDefinition(project.settings.dataset_names))
+    tick = Tick(instance, project)
+    assert "changed just now" in tick.skipped and tick.cursor == "d002"
+    monkeypatch.setattr(time, "time", lambda: 4e9)  # the folders have been quiet since
+    tick = Tick(instance, project, tick.cursor)
+    assert tick.requested == ["d003", "d004", "d000"]
+    monkeypatch.setattr(sensors, "REQUESTED", 1)
+    tick = Tick(instance, project, tick.cursor)
+    assert tick.requested == ["d001"] and tick.cursor == "d001"
+
+
+def test_clock_that_was_set_back_silences_nothing(tmp_path, instance, monkeypatch):
+    project = watched(tmp_path, 1)
+    monkeypatch.setattr(sensors, "DATASETS", dg.StaticPartitionsDefinition(project.settings.dataset_names))
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    assert Tick(instance, project).requested == ["d000"]
+
+
+def test_bad_data_sets_are_named_in_the_tick_and_stop_no_other(tmp_path, instance, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    away = "{kind: culane, root: /mnt/not/mounted, retrain: {}}"
+    project = watched(tmp_path, 2, a_way=away, typo="{kind: culane, rot: .}")
+    monkeypatch.setattr(sensors, "DATASETS", dg.StaticPartitionsDefinition(["a_way", "d000", "typo"]))
+    assert Tick(instance, project).requested == ["d000"]
+    monkeypatch.setattr(sensors, "in_progress", lambda *_: True)
+    told = Tick(instance, project).skipped
+    assert "/mnt/not/mounted cannot be read (there is no such folder); mount its disk" in told
+    assert "datasets.typo.rot is not a known key; did you mean root?" in told
+    assert "d001 is new in lgad.yaml; reload the code location." in told
+
+
+def test_only_the_data_job_of_the_partition_counts_as_in_progress(instance):
+    jobs = definitions(ProgressLog())
+
+    def start(job: str, partition: str) -> None:
+        instance.create_run_for_job(jobs.resolve_job_def(job), tags={"dagster/partition": partition})
+
+    start("data", "others")
+    start("compare", "synthetic")
+    assert not in_progress(instance, "synthetic") and in_progress(instance, "others")
+    start("data", "synthetic")
+    assert in_progress(instance, "synthetic")
