@@ -32,7 +32,8 @@ def import_data(
 ) -> None:
     """Annotated frames of another tool as a data set in CULane's layout."""
     chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
-    done = convert(source, output, annotations, val, test, run, seed, chosen)
+    with progress_bar(f"Importing {source}") as progress:
+        done = convert(source, output, annotations, val, test, run, seed, chosen, progress)
     _print_rejected(done.rejected)
     for sentence in summary(done):
         say(sentence)
@@ -46,7 +47,9 @@ def import_data(
 
 
 def unpack_archives(
-    source: Annotated[Path, typer.Argument(help="Folder of the archives, as downloaded: .tar.gz, .tgz, .tar, .zip, parts.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the archives, as downloaded: .tar.gz, .tgz, .tar, .zip, parts.")
+    ],
     output: Annotated[Path | None, typer.Option(help="Folder to unpack into; the same if not given.")] = None,
 ) -> None:
     """CULane's archives as folders: safe against hostile ones, and resumable."""

@@ -271,7 +271,7 @@ def test_the_keys_of_the_entry_fit_frames_and_lanes():
         "lane_width": 12,
         "label_rows": 47,
     }
-    assert dataset_keys((590, 1640), [])["crop_top"] == 0
+    assert dataset_keys((590, 1640), []) == {"frame_size": [590, 1640], "crop_top": 0, "lane_width": 16}
 
 
 def test_the_command_prints_counts_and_a_valid_entry(tmp_path):

@@ -99,6 +99,7 @@ def convert(
     run: int | None = None,
     seed: int = 0,
     labels: Collection[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
     """Write frames, lane files and lists in CULane's layout.
 
@@ -114,6 +115,7 @@ def convert(
         run: consecutive frames that stay together in a draw; None: see `draw_splits`.
         seed: of the draw.
         labels: labels that mean lanes; None: all.
+        progress: called as progress(frames done, frames in total).
 
     Raises:
         LgadError: `source` is missing or holds no usable image, `output` is not empty or not writable, or a
@@ -124,7 +126,12 @@ def convert(
     found = list(_READERS[annotations](source, done.rejected))
     images = Images(source, {annotation.file for annotation in found})
     placed = place_images(found, images, done.rejected)
-    kept = [frame for pair in placed if (frame := _frame(source, *pair, labels, done))]
+    kept = []
+    for number, (annotation, image) in enumerate(placed, 1):
+        if (frame := _frame(source, annotation, image, labels, done)) is not None:
+            kept.append(frame)
+        if progress is not None:
+            progress(number, len(placed))
     _refuse_unknown(labels, done.shapes)
     if not kept:
         example = next(
@@ -151,7 +158,12 @@ def convert(
 
 def _check(source: Path, output: Path) -> None:
     if source.is_file():
-        raise LgadError(f"{source} is a file; name the folder of the annotations.")
+        unpacked = (
+            "unpack it and name its folder"
+            if source.suffix == ".zip"
+            else "name the folder of the annotations"
+        )
+        raise LgadError(f"{source} is a file; {unpacked}.")
     if not source.is_dir():
         raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
     if output.is_file() or (output.exists() and any(output.iterdir())):

@@ -6,16 +6,16 @@ from pathlib import Path
 from xml.parsers import expat
 
 from lgad_pipeline.data.entries import AnnotationError, SetAside
-from lgad_pipeline.data.importing.layout import files_below, posix
-from lgad_pipeline.data.importing.points import Annotation, Shape, shape, stated_size
+from lgad_pipeline.data.importing.layout import files_below, hint_at, posix
+from lgad_pipeline.data.importing.points import MOST_POINTS, Annotation, Shape, shape, stated_size
 from lgad_pipeline.data.importing.text import xml_as_utf8
 from lgad_pipeline.data.importing.tracks import Tracks
 from lgad_pipeline.data.reading import read_inside
 from lgad_pipeline.errors import LgadError
 
-_LIMIT = 512 << 20  # bytes; 100,000 frames have some 100 MB
+_LIMIT = 256 << 20  # bytes; 100,000 frames have some 100 MB
 _DEPTH = 64  # nested elements; exports have 5
-_MOST_IMAGES = 2_000_000
+_MOST_SHAPES = 1_000_000  # and images, of one file
 
 _SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", "skeleton", "tag")
 _NAMES = {"box": "rectangle"}
@@ -38,7 +38,7 @@ def read(source: Path, rejected: list[SetAside]) -> Iterator[Annotation]:
     """
     files = files_below(source, ".xml")
     if not files:
-        hint = "; it holds JSON files: use `lgad import labelme`" if files_below(source, ".json") else ""
+        hint = hint_at(source, {".json": "use `lgad import labelme`", ".zip": "unpack them"})
         raise LgadError(
             f"{source / 'annotations.xml'} is missing; unpack an export 'CVAT for images 1.1' or "
             f"'CVAT for video 1.1' there{hint}."
@@ -61,6 +61,7 @@ class _Export:
         self._found: list[Annotation] = []
         self._open: Annotation | None = None
         self._tracks = Tracks()
+        self._count = 0
         self._path: list[str] = []
         self._text = ""
         self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
@@ -104,6 +105,10 @@ class _Export:
             raise AnnotationError("nests its elements deeper than any export; export it again")
         self._path.append(tag)
         self._text = ""
+        if tag == "image" or tag in _SHAPES:
+            self._count += 1
+            if self._count > _MOST_SHAPES:
+                raise AnnotationError(f"has more than {_MOST_SHAPES:,} shapes; export the jobs one by one")
         if tag == "image":
             self._open = self._image(values, line)
         elif tag == "track":
@@ -127,8 +132,6 @@ class _Export:
             self._text += text
 
     def _image(self, values: dict[str, str], line: int) -> Annotation:
-        if len(self._found) >= _MOST_IMAGES:
-            raise AnnotationError(f"has more than {_MOST_IMAGES:,} images; divide it")
         name = posix(values.get("name", "")).lstrip("/")
         size = stated_size(values.get("height"), values.get("width"))
         return Annotation(self._file, line, name, self._places(name, values.get("subset", "")), size)
@@ -158,4 +161,5 @@ def _shape(tag: str, values: dict[str, str], label: str, group: str | None) -> S
     kind = _NAMES.get(tag, tag)
     if tag not in ("polyline", "polygon", "points"):
         return shape(kind, label, [], group)
-    return shape(kind, label, (pair.split(",") for pair in values.get("points", "").split(";")), group)
+    pairs = values.get("points", "").split(";", MOST_POINTS)
+    return shape(kind, label, [pair.split(",", 2) for pair in pairs], group)

@@ -48,12 +48,15 @@ def dataset_keys(frame_size: tuple[int, int], lanes: Iterable[np.ndarray]) -> di
         higher than CULane's 35 rows.
     """
     height, width = frame_size
-    highest = min((float(lane[:, 1].min()) for lane in lanes if len(lane)), default=0.0)
+    highest = min((float(lane[:, 1].min()) for lane in lanes if len(lane)), default=None)
     keys: dict[str, object] = {
         "frame_size": [height, width],
-        "crop_top": min(max(math.floor((highest - _MARGIN * height) / 10) * 10, 0), height - 10),
+        "crop_top": 0,
         "lane_width": min(max(round(width * _CULANE_LANE / _CULANE_WIDTH), 1), 128),
     }
+    if highest is None:
+        return keys
+    keys["crop_top"] = max(min(math.floor((highest - _MARGIN * height) / 10) * 10, height - 10), 0)
     rows = min(math.ceil(_ROWS * (height - max(highest, 0.0)) / height) + 1, _ROWS)
     if rows > _CULANE_ROWS:
         keys["label_rows"] = rows

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lgad_pipeline.data.entries import AnnotationError, SetAside
-from lgad_pipeline.data.importing.layout import files_below, is_absolute, posix
+from lgad_pipeline.data.importing.layout import files_below, hint_at, is_absolute, posix
 from lgad_pipeline.data.importing.points import Annotation, Shape, shape, stated_size
 from lgad_pipeline.data.importing.text import parse_json
 from lgad_pipeline.data.reading import read_inside
 from lgad_pipeline.errors import LgadError
 
-_LIMIT = 256 << 20  # bytes; a file may carry its image, base64
+_LIMIT = 64 << 20  # bytes; a file may carry its image, base64
 _DEFAULT_KIND = "polygon"  # of labelme before 3.4, which wrote no shape_type
 
 # Keys by which the JSON of other tools is recognized.
@@ -45,7 +45,7 @@ def read(source: Path, rejected: list[SetAside]) -> Iterator[Annotation]:
     """
     files = files_below(source, ".json")
     if not files:
-        hint = "; it holds XML files: use `lgad import cvat`" if files_below(source, ".xml") else ""
+        hint = hint_at(source, {".xml": "use `lgad import cvat`", ".zip": "unpack them"})
         raise LgadError(f"{source} holds no JSON file of labelme; name the folder of the annotations{hint}.")
     for name in files:
         try:

@@ -30,6 +30,7 @@ class Images:
         self.paths = {path for path in files_below(source) if _suffix(path) in IMAGE_SUFFIXES}
         self._source = source
         self._annotated = {posixpath.dirname(path) for path in annotations}
+        self._one_folder = len({posixpath.dirname(path) for path in self.paths}) == 1
         self._by_path: dict[str, list[str]] = defaultdict(list)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for path in sorted(self.paths):
@@ -70,8 +71,7 @@ class Images:
         name = _key(posixpath.basename(image))
         found = [path for path in self._by_name.get(name, []) if path in unused]
         folder = posixpath.dirname(annotation)
-        only = len({posixpath.dirname(path) for path in self.paths}) == 1
-        near = [path for path in found if only or self._is_near(folder, posixpath.dirname(path))]
+        near = [path for path in found if self._one_folder or self._is_near(folder, posixpath.dirname(path))]
         return near[0] if len(near) == 1 else None
 
     def reason(self, image: str, places: list[str]) -> str:
@@ -106,9 +106,16 @@ def files_below(source: Path, *endings: str) -> list[str]:
 
     Returns:
         Paths relative to `source`, sorted.
+
+    Raises:
+        OSError: a folder cannot be read.
     """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found = []
-    for folder, folders, names in os.walk(source):
+    for folder, folders, names in os.walk(source, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         below = Path(folder).relative_to(source).as_posix()
         found += [
@@ -117,6 +124,14 @@ def files_below(source: Path, *endings: str) -> list[str]:
             if not name.startswith(".") and (not endings or _suffix(name) in endings)
         ]
     return sorted(found)
+
+
+def hint_at(source: Path, remedies: dict[str, str]) -> str:
+    """What to do with the files that a folder holds instead; empty where it holds none of them."""
+    for ending, remedy in remedies.items():
+        if files_below(source, ending):
+            return f"; it holds {ending} files: {remedy}"
+    return ""
 
 
 def posix(path: str) -> str:

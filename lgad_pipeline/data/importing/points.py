@@ -1,7 +1,7 @@
 """What the reader of each annotation tool yields: the shapes of a frame, as they were annotated."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from lgad_pipeline.data.entries import AnnotationError, points
 
-_MOST_POINTS = 2000  # of one shape; a lane has one point a frame row at most
+MOST_POINTS = 2000
+"""Most points of one shape; a lane has one a frame row at most."""
 
 
 class Shape(NamedTuple):
@@ -55,13 +56,12 @@ class Annotation:
     embedded: bool = False
 
 
-def shape(kind: str, label: str, pairs: Iterable, group: str | None = None) -> Shape:
+def shape(kind: str, label: str, pairs: Sequence, group: str | None = None) -> Shape:
     """A shape from pairs of numbers or of texts; what is wrong with them is noted in the shape itself."""
     try:
-        found = points(pairs)
-        if len(found) > _MOST_POINTS:
-            raise AnnotationError(f"has more than {_MOST_POINTS} points; simplify it")
-        return Shape(kind, label, found, group)
+        if len(pairs) > MOST_POINTS:
+            raise AnnotationError(f"has more than {MOST_POINTS} points; simplify it")
+        return Shape(kind, label, points(pairs), group)
     except AnnotationError as error:
         return Shape(kind, label, np.zeros((0, 2), np.float32), group, str(error))
 

@@ -7,7 +7,7 @@ from lgad_pipeline.data.entries import AnnotationError
 from lgad_pipeline.data.importing.points import Shape
 
 _MOST_FRAMES = 10_000_000  # of a video
-_MOST_SHAPES = 2_000_000  # of a file; frames that are left out between two shapes count
+_MOST_FILLED = 200_000  # shapes of a file in frames that it leaves out
 
 
 class _Step(NamedTuple):
@@ -47,7 +47,7 @@ class Tracks:
         self.label = self.name = self._subset = ""
         self._frames: dict[tuple[str, int], TrackedFrame] = {}
         self._last: _Step | None = None
-        self._count = 0
+        self._filled = 0
 
     def open(self, label: str, name: str, subset: str) -> None:
         """Begin a track."""
@@ -75,9 +75,6 @@ class Tracks:
         return [self._frames[key] for key in sorted(self._frames)]
 
     def _put(self, step: _Step) -> None:
-        self._count += 1
-        if self._count > _MOST_SHAPES:
-            raise AnnotationError(f"has tracks of more than {_MOST_SHAPES:,} shapes; divide it")
         key = (self._subset, step.frame)
         frame = self._frames.setdefault(key, TrackedFrame(step.frame, self._subset, step.line))
         if not step.outside:
@@ -88,6 +85,11 @@ class Tracks:
         first, last = before.shape, after.shape
         gap = after.frame - before.frame
         for frame in range(before.frame + 1, after.frame):
+            self._filled += 1
+            if self._filled > _MOST_FILLED:
+                raise AnnotationError(
+                    f"leaves out more than {_MOST_FILLED:,} shapes of its tracks; export it again"
+                )
             share = (frame - before.frame) / gap
             if after.outside:
                 shape = first
