@@ -25,7 +25,8 @@ import numpy as np
 
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate
 from lgad_pipeline.evaluation.matching import match
-from lgad_pipeline.lanes.files import lane_file, read_lanes, read_list, write_lanes
+from lgad_pipeline.lanes.files import lane_file, read_lanes, write_lanes
+from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.raster import pixels
 from lgad_pipeline.lanes.rasterize import rasterize
 from lgad_pipeline.lanes.slots import assign_slots
@@ -168,7 +169,7 @@ def main() -> None:
         time_evaluation(root, frames, choice.official)
         time_label_maps(root, frames, choice.official_labels)
         if choice.full_list:
-            time_full_list(root / "full", read_list(choice.full_list))
+            time_full_list(root / "full", read_frame_list(choice.full_list, root).frames)
 
 
 if __name__ == "__main__":

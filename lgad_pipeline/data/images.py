@@ -25,6 +25,15 @@ _APP1, _START_OF_SCAN = 0xE1, 0xDA
 # Start-of-frame markers C0..CF; C4, C8 and CC in the same range mean tables and extensions.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ORIENTATION_TAG = 0x0112
+_OTHER_FORMATS = (  # name, signature, its place
+    ("WebP", b"WEBP", 8),
+    ("BMP", b"BM", 0),
+    ("GIF", b"GIF8", 0),
+    ("TIFF", b"II*\0", 0),
+    ("TIFF", b"MM\0*", 0),
+    ("HEIC or AVIF", b"ftyp", 4),
+    ("JPEG 2000", b"jP  ", 4),
+)
 _LEAST_RANGE = 1 << 14  # of 16-bit images; 10, 12 or 14 bits stored unscaled stay below it
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -183,13 +192,23 @@ def _header(stream: BinaryIO) -> _Header:
     elif start.startswith(b"\xff\xd8"):
         header = _jpeg_header(stream)
     else:
-        raise ImageError("is neither a JPEG nor a PNG image; restore the frame or take it out of the lists")
+        raise ImageError(_other_content(start + stream.read(8)))
     height, width = header.displayed
     if not height * width:
         raise ImageError("has no pixels; restore the frame or take it out of the lists")
     if height * width > _MOST_PIXELS:
         raise ImageError(f"claims to be {width} x {height} px, more than any camera's; restore the frame")
     return header
+
+
+def _other_content(start: bytes) -> str:
+    """Reason to reject a file that begins so, by what it seems to be."""
+    if not start:
+        return "is empty; restore the frame or take it out of the lists"
+    for name, signature, at in _OTHER_FORMATS:
+        if start[at:].startswith(signature):
+            return f"is a {name} image, whatever its name says; convert it to JPEG or PNG"
+    return "is neither a JPEG nor a PNG image; restore the frame or take it out of the lists"
 
 
 def _png_header(stream: BinaryIO) -> _Header:

@@ -152,38 +152,6 @@ def _shortest(lane: np.ndarray) -> list[str]:
     return [np.format_float_positional(value, trim="-") for value in values]
 
 
-def read_list(path: Path, set_aside: list[SetAside] | None = None) -> list[str]:
-    """Frames named by a list file, relative to the data root and without a leading slash.
-
-    Blank lines are skipped.
-
-    Args:
-        path: a list such as `test.txt` or `train_gt.txt`; the first column is the frame.
-        set_aside: where entries that lead out of the root are noted. None: the first one is an error.
-
-    Raises:
-        LaneFileError: the file cannot be read, or names no frame; or an entry leads out of the root and
-            `set_aside` is None.
-    """
-    frames = []
-    for number, line in enumerate(read_bytes(path).decode("utf-8", errors="replace").split("\n"), 1):
-        words = line.split()
-        if not words:
-            continue
-        frame = words[0].lstrip("/")
-        if not frame or ".." in frame.split("/"):
-            reason = f"the entry {words[0]!r} leads out of the data root; name a frame below it"
-            fault = SetAside(str(path), number, reason)
-            if set_aside is None:
-                raise LaneFileError(str(fault))
-            set_aside.append(fault)
-            continue
-        frames.append(frame)
-    if not frames:
-        raise LaneFileError(f"{path} names no frame; give a list with one frame a line.")
-    return frames
-
-
 def resolve_inside(root: Path, relative: str) -> Path:
     """`root / relative`, with a leading slash of `relative` ignored.
 

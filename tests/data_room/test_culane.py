@@ -98,7 +98,7 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
             "1e300",
             "farther outside the frame",
             "missing; restore it, or write an empty one",
-            "neither a JPEG nor a PNG",
+            "is empty; restore the frame",
             "no part of lane 3 in the frame",
         ],
         strict=True,

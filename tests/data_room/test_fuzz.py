@@ -7,8 +7,11 @@ import io
 import json
 import os
 import shutil
+import stat
 import tarfile
 import time
+import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +28,13 @@ from lgad_pipeline.data.archives import unpack
 from lgad_pipeline.data.duplicates import picture_hash
 from lgad_pipeline.data.entries import Entry, Kind
 from lgad_pipeline.data.frames import SPLITS, set_aside_table
-from lgad_pipeline.data.images import image_size, read_image, read_small
+from lgad_pipeline.data.images import image_size, read_image, read_small, whole_image_size
 from lgad_pipeline.data.importing.convert import Format, convert
 from lgad_pipeline.data.importing.summary import summary
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
-from lgad_pipeline.lanes.files import FARTHEST, read_lanes, read_list
+from lgad_pipeline.lanes.files import FARTHEST, read_lanes
+from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.settings import Settings
 
@@ -247,8 +251,12 @@ def check_lane_file(data: bytes, folder: Path) -> None:
 
 def check_frame_list(data: bytes, folder: Path) -> None:
     (folder / "a.txt").write_bytes(data)
-    for frame in read_list(folder / "a.txt", []):
-        assert (folder / frame.replace("\0", "")).resolve().is_relative_to(folder.resolve())
+    found = read_frame_list(folder / "a.txt", folder)
+    assert len(set(found.frames)) == len(found.frames)
+    for entry in found.entries:
+        assert (folder / entry.frame).resolve().is_relative_to(folder.resolve())
+        assert entry.flags is None or set(entry.flags) <= {0, 1}
+    set_aside_table([*found.rejected, *found.repeats])
 
 
 def check_tusimple_metric(data: bytes, folder: Path) -> None:
@@ -270,13 +278,30 @@ def check_image(data: bytes, folder: Path) -> None:
         assert hashed is None or len(hashed) == 64
 
 
+def check_exif(data: bytes, folder: Path) -> None:
+    """Any EXIF, in a JPEG and in a PNG: the header and the decoded image agree on the size."""
+    for image in (jpeg_with(data[:65000]), png_with(data)):
+        (folder / "a").write_bytes(image)
+        size = image_size(image)
+        assert size == image_size(folder / "a") == whole_image_size(image) == read_image(image).shape[:2]
+        assert size in ((32, 48), (48, 32))
+
+
 def check_archive(data: bytes, folder: Path) -> None:
     """Nothing is written but below the output, and that is plain files."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)  # with a gzip header
+    check_any_archive(packer.compress(data) + packer.flush(), folder)
+
+
+def check_any_archive(data: bytes, folder: Path) -> None:
+    """The same of an archive of any form, whole and in two parts."""
     source, output = folder / "source", folder / "deep/output"
     for path in (source, output):
         path.mkdir(parents=True, exist_ok=True)
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)  # with a gzip header
-    (source / "x.tar.gz").write_bytes(packer.compress(data) + packer.flush())
+    (source / "x.tar.gz").write_bytes(data)
+    half = len(data) // 2
+    for number, part in enumerate((data[:half], data[half:])):
+        (source / f"y.zip.00{number}").write_bytes(part)
     set_aside_table(unpack(source, output).set_aside)
     assert all(path.is_dir() or (path.is_file() and not path.is_symlink()) for path in folder.rglob("*"))
     assert [path.name for path in folder.iterdir() if path.name not in ("source", "deep")] == []
@@ -297,12 +322,46 @@ def check_settings(data: bytes, folder: Path) -> None:
         raise
 
 
+def jpeg_with(exif: bytes) -> bytes:
+    start, segment = picture(".jpg"), b"Exif\0\0" + exif
+    return start[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + start[2:]
+
+
+def png_with(exif: bytes) -> bytes:
+    start, chunk = picture(".png"), b"eXIf" + exif
+    return start[:33] + len(exif).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + start[33:]
+
+
+def zipped(*members: tuple[str, int, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        warnings.simplefilter("ignore")  # names that are there twice
+        for name, mode, content in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            archive.writestr(info, content)
+    return stream.getvalue()
+
+
+ZIP_MEMBERS = st.tuples(
+    st.sampled_from(
+        ["a.jpg", "a/b.txt", "../b.txt", "/b.txt", "..\\b.txt", "C:\\b.txt", "a.jpg/b.txt", "ü.jpg"]
+    ),
+    st.sampled_from([0, stat.S_IFREG, stat.S_IFLNK | 0o777, stat.S_IFDIR]),
+    st.binary(max_size=40),
+)
+ZIPS = st.lists(ZIP_MEMBERS, max_size=4).map(lambda members: zipped(*members))
+TIFF = b"MM\0*\0\0\0\x08\0\x02\x01\x0f\0\x02\0\0\0\x02A\0\0\0\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 GZIPPED = zlib.compressobj(9, zlib.DEFLATED, 31)
 PARSERS: dict[str, tuple[Callable[[bytes, Path], None], st.SearchStrategy[bytes]]] = {
     "lane file": (check_lane_file, changed([LANES])),
     "culane annotation": (annotation(culane), changed([LANES])),
     "culane lists": (check_culane_lists, changed([LIST, b"a/b.jpg\n/a/c.jpg"])),
-    "list of frames": (check_frame_list, changed([LIST])),
+    "list of frames": (
+        check_frame_list,
+        changed([LIST, "a b/c.jpg\r\n".encode("utf-16"), b'"a b.jpg",l.png;0\rC:\\x.jpg\n'])
+        | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    ),
     "tusimple list": (
         list_reader(tusimple, "label_data_1.json"),
         changed([TUSIMPLE + b"\n" + TUSIMPLE]) | as_json(KEYS["tusimple"]),
@@ -320,6 +379,9 @@ PARSERS: dict[str, tuple[Callable[[bytes, Path], None], st.SearchStrategy[bytes]
     "labelme": (importer(Format.LABELME, "a.json"), changed([LABELME]) | as_json(KEYS["labelme"])),
     "cvat": (importer(Format.CVAT, "annotations.xml"), changed([CVAT, TRACK, BOMB])),
     "images": (check_image, changed([picture(".jpg"), picture(".png")])),
+    "exif": (check_exif, changed([TIFF, TIFF.replace(b"MM\0*", b"II*\0")])),
+    "zip archives": (check_any_archive, ZIPS | ZIPS.flatmap(lambda one: changed([one]))),
+    "tar archives": (check_any_archive, TARS.flatmap(lambda one: changed([one]))),
     "archives": (check_archive, TARS | st.sampled_from([tar()]).flatmap(lambda one: changed([one]))),
     "damaged archives": (
         check_damaged_archive,

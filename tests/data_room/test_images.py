@@ -192,6 +192,18 @@ def test_a_path_that_is_no_image_is_named(tmp_path):
             assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [(".webp", "WebP"), (".bmp", "BMP"), (".tiff", "TIFF"), (".jp2", "JPEG 2000"), ("", "")],
+)
+def test_other_formats_are_named(suffix, name):
+    data = encode(suffix) if suffix else b""
+    reason = f"is a {name} image, whatever its name says; convert it" if suffix else "is empty; restore"
+    for read in (image_size, whole_image_size, read_image, read_small):
+        with pytest.raises(ImageError, match=reason):
+            read(data)
+
+
 def test_sixteen_bits_are_read_and_twelve_stored_in_sixteen_are_refused():
     grey = np.linspace(0, 4095, 48 * 32).reshape(32, 48).astype(np.uint16)
     full = cv2.imencode(".png", grey * 16)[1].tobytes()

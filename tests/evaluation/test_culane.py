@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, Counts, evaluate, true_positives
-from lgad_pipeline.lanes.files import read_list, write_lanes
+from lgad_pipeline.lanes.files import write_lanes
+from lgad_pipeline.lanes.frame_list import read_frame_list
 
 IN_FRAME = (60, 160)
 
@@ -41,7 +42,8 @@ def test_counts_are_the_official_tools(official: Path, name: str):
     folder = official / name
     expected = json.loads((folder / "expected.json").read_text())
     lists = {
-        "all" if path.stem == "test" else path.stem: read_list(path) for path in folder.rglob("list/**/*.txt")
+        "all" if path.stem == "test" else path.stem: read_frame_list(path, folder).frames
+        for path in folder.rglob("list/**/*.txt")
     }
     thresholds = sorted(
         {float(threshold) for by_threshold in expected.values() for threshold in by_threshold}
