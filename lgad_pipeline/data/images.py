@@ -4,7 +4,9 @@ An image is always read as viewers and annotation tools show it: turned as its E
 """
 
 import io
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -19,6 +21,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MOST_PIXELS = 1 << 27  # 134 megapixels
 _MOST_BYTES = 4 * _MOST_PIXELS
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8"
+_FIRST_READ = 4096  # bytes; holds the header of most JPEG files, so that one read is enough
 _EXIF_SIGNATURE = b"Exif\0\0"
 _JPEG_END = b"\xff\xd9"
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
@@ -94,6 +98,11 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
         return _header(io.BytesIO(source)).displayed
     try:
         with open_regular(source) as stream:
+            start = os.read(stream.fileno(), _FIRST_READ)
+            with suppress(ImageError):  # the header is longer, or damaged
+                if start.startswith(_JPEG_SIGNATURE):
+                    return _header(io.BytesIO(start)).displayed
+            stream.seek(0)
             return _header(stream).displayed
     except (OSError, LgadError) as error:
         raise _named(source, error) from error
@@ -189,7 +198,7 @@ def _header(stream: BinaryIO) -> _Header:
     start = stream.read(8)
     if start == _PNG_SIGNATURE:
         header = _png_header(stream)
-    elif start.startswith(b"\xff\xd8"):
+    elif start.startswith(_JPEG_SIGNATURE):
         header = _jpeg_header(stream)
     else:
         raise ImageError(_other_content(start + stream.read(8)))
