@@ -25,8 +25,10 @@ setup: $(STAMP) ## Create .venv and install
 DATASET ?= synthetic
 RECIPE ?= enet
 ROOT ?=
+# In the environment they reach the command whatever characters they hold.
+export DATASET RECIPE ROOT
 demo: $(STAMP) ## Lane data to an evaluated, registered model: make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]
-	@$(BIN)/python demo.py --dataset '$(DATASET)' --recipe '$(RECIPE)' --root '$(ROOT)'
+	@$(BIN)/python demo.py --dataset "$$DATASET" --recipe "$$RECIPE" --root "$$ROOT"
 
 PORT ?= 3000
 MLFLOW_PORT ?= 5000

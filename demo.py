@@ -1,7 +1,7 @@
 """The whole chain on one data set, in this process and in Dagster's own instance, so that the UI shows it.
 
-`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. What is up to date is not made again;
-what was interrupted goes on where it was.
+`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. What is up to date is not made again; an
+interrupted run resumes.
 """
 
 import fcntl
@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lgad_pipeline.console import plain
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import write_text
-from lgad_pipeline.settings import FolderDataset, Settings, settings_path
+from lgad_pipeline.settings import FolderDataset, Settings, local_path, settings_path
 
 DEMO_TAG = "lgad/demo"
 
@@ -35,16 +35,16 @@ def main(
     console = Console(file=os.fdopen(terminal, "w", encoding="utf-8"))
     started = time.monotonic()
     try:
-        add_dataset(settings_path(), dataset, root, console)
         Settings.from_environment().recipe(recipe)
+        require_dataset(settings_path(), dataset, root, console)
         with only_demo():
             made = run(console, terminal, dataset, recipe)
             show(console, dataset, recipe)
     except LgadError as error:
-        console.print(f"[bold red]{error}[/]", highlight=False)
+        console.print(plain(str(error)), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        console.print("\nStopped. `make demo` goes on from here.")
+        console.print("\nStopped. `make demo` resumes from here.")
         raise SystemExit(130) from None
     seconds = time.monotonic() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -55,64 +55,48 @@ def main(
     console.print(f"[dim]{summary}. `make ui` shows all of it.[/]")
 
 
-def add_dataset(path: Path, dataset: str, root: str, console: Console) -> None:
-    """See that lgad.yaml names the data set; a new one with a folder is added to it, comments kept.
+def require_dataset(path: Path, dataset: str, root: str, console: Console) -> None:
+    """See that the settings name the data set and its folder can be read; a new one is added to them.
 
     Raises:
-        LgadError: the data set is not known and no folder is given, or lgad.yaml names another folder for it.
+        LgadError: the data set is not known and no folder is given, its entry or folder is broken, or the
+            settings name another folder for it.
     """
-    entries = Settings.load(path).datasets
-    if dataset in entries:
-        entry = entries[dataset]
-        if root and (not isinstance(entry, FolderDataset) or entry.root.resolve() != Path(root).resolve()):
+    settings = Settings.load(path)
+    if dataset in settings.datasets or dataset in settings.broken:
+        entry = settings.dataset(dataset)
+        folder = isinstance(entry, FolderDataset)
+        if root and not (folder and entry.root.resolve() == Path(root).expanduser().resolve()):
             raise LgadError(
                 f"{path.name} already describes the data set '{dataset}' otherwise; leave ROOT out, or "
                 "choose another name with DATASET=."
             )
+        if folder:
+            entry.require_root()
         return
     if not root:
         raise LgadError(
-            f"{path.name} has no data set '{dataset}', only {', '.join(sorted(entries))}; name its "
+            f"{path.name} has no data set '{dataset}', only {', '.join(sorted(settings.datasets))}; name its "
             f"folder, in CULane's layout: make demo DATASET={dataset} ROOT=/path/to/it."
         )
-    if not Path(root).is_dir():
-        raise LgadError(
-            f"The folder {root} does not exist; give the folder that holds the data set's `list/`."
-        )
-    before = path.read_text(encoding="utf-8")
-    write_text(path, with_dataset(before, dataset, Path(root).resolve()))
-    try:
-        Settings.load(path)
-    except LgadError:
-        write_text(path, before)
-        raise
-    console.print(f"Added the data set [bold]{dataset}[/] to {path.name}; its sizes can be changed there.")
+    from lgad_pipeline.settings.new_dataset import add_dataset
 
-
-def with_dataset(text: str, dataset: str, root: Path) -> str:
-    """lgad.yaml's text with one more entry at the head of `datasets:`."""
-    entry = [
-        f"  {dataset}:",
-        "    kind: culane",
-        f"    root: {root}",
-        "    image_size: [80, 256]",
-        "    crop_top: 240",
-        "    lane_width: 32",
-        "",
-    ]
-    lines = text.splitlines()
-    places = [number for number, line in enumerate(lines) if line.split("#")[0].rstrip() == "datasets:"]
-    if not places:
-        return "\n".join(["datasets:", *entry, *lines]) + "\n"
-    return "\n".join([*lines[: places[0] + 1], *entry, *lines[places[0] + 1 :]]) + "\n"
+    added = add_dataset(path, dataset, Path(root))
+    height, width = added["frame_size"]
+    console.print(
+        f"Added the data set {dataset} to {local_path(path).name}: frames of {width} x {height} px, used "
+        f"from row {added['crop_top']} down, lanes drawn {added['lane_width']} px wide. Change it there.",
+        markup=False,
+        highlight=False,
+    )
 
 
 @contextmanager
 def only_demo() -> Iterator[None]:
-    """Hold this folder's demo for oneself.
+    """Hold the lock of this folder's demo.
 
     Raises:
-        LgadError: another one is running.
+        LgadError: another demo is running.
     """
     path = settings_path().parent / ".lgad" / "demo.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +154,8 @@ def stale_in(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> l
     names = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
 
     def in_store(name: str) -> bool:  # its MLflow store may have been deleted or exchanged
+        if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
+            return True
         return name not in ("teacher", *STUDENTS) or tracking.knows(
             project.place(dataset, recipe).network(name)
         )
@@ -193,11 +179,12 @@ def close_orphans(instance: Any) -> None:
 
 
 def tell_checks(console: Console, result: Any) -> None:
-    """Say what the checks found amiss."""
+    """Print the checks that did not pass."""
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             name = f"{check.asset_key.to_user_string()}: {check.check_name.replace('_', ' ')}"
-            console.print(f"  [yellow]![/] {name}: {check.description}", highlight=False)
+            text = plain(f"  ! {name}: {check.description}")
+            console.print(text, style="yellow", markup=False, highlight=False)
 
 
 def why_failed(result: Any) -> str:
@@ -208,17 +195,23 @@ def why_failed(result: Any) -> str:
     """
     from assets.failures import reason, root_error
 
+    where = f"Details: `make ui`, run {result.run_id[:8]}."
     for event in result.get_step_failure_events():
         error = event.step_failure_data.error
         if root_error(error).cls_name == "DagsterExecutionInterruptedError":
             raise KeyboardInterrupt
-        story = f"[dim]The whole story: `make ui`, run {result.run_id[:8]}.[/]"
-        return f"{event.step_key} failed: {reason(error)}\n{story}"
-    return f"Run {result.run_id[:8]} did not succeed; `make ui` shows why."
+        if root_error(error).cls_name != "DagsterAssetCheckFailedError":
+            return f"{event.step_key} failed: {reason(error)}\n{where}"
+    blocked = [
+        f"{check.asset_key.to_user_string()} was refused: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.blocking
+    ]
+    return "\n".join([*blocked, where])
 
 
 def show(console: Console, dataset: str, recipe: str) -> None:
-    """Print the scores, the registered model and where the report lies."""
+    """Print the scores, the registered model and the path of the report."""
     import dagster as dg
 
     from assets.freshness import latest
@@ -240,10 +233,12 @@ def show(console: Console, dataset: str, recipe: str) -> None:
         if row is comparison.total:
             table.add_section()
     console.print(table)
-    low, high = comparison.gain_interval
-    console.print(
-        f"Gain of distillation: 95 % within {100 * low:+.1f} and {100 * high:+.1f} points.", highlight=False
-    )
+    if comparison.finds_lanes:
+        low, high = comparison.gain_interval
+        gain = f"Gain of distillation: 95 % within {100 * low:+.1f} and {100 * high:+.1f} points."
+    else:
+        gain = "Neither student finds a lane: train longer, or check sizes and labels with `lgad show`."
+    console.print(gain, highlight=False)
     with dg.DagsterInstance.get() as instance:
         record = latest(instance, registered_model, dataset, recipe)
     if record is not None:

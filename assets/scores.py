@@ -43,6 +43,11 @@ class Comparison:
         """The row over all test frames."""
         return self.rows[0]
 
+    @property
+    def finds_lanes(self) -> bool:
+        """True if one of the students finds at least one annotated lane on the test frames."""
+        return bool(self.total.alone.tp or self.total.lgad.tp)
+
     def table(self) -> list[dict[str, Any]]:
         """Rows for a page."""
         return [
