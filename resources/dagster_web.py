@@ -1,0 +1,46 @@
+"""Dagster's web server behind the guard: python -m resources.dagster_web --port 3000 --workspace FILE.
+
+It takes the place of `dagster-webserver`. LGAD_ALLOWED_HOSTS lists the host names, besides localhost, under which
+the pages are opened; the host of LGAD_DAGSTER_UI is one of them.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+import uvicorn
+from dagster import DagsterInstance, __version__
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+
+from resources.web_guard import WebGuard
+
+# Milliseconds that a statement of the database may take; seconds that a connection is kept; further connections.
+_STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW = 15000, 3600, 20
+
+
+def allowed_hosts() -> list[str]:
+    """Host names from the environment under which people open Dagster's pages."""
+    listed = os.environ.get("LGAD_ALLOWED_HOSTS", "").split(",")
+    return [*listed, urlsplit(os.environ.get("LGAD_DAGSTER_UI", "")).netloc]
+
+
+def main(
+    workspace: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Workspace file.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """Serve Dagster's pages for the instance in DAGSTER_HOME."""
+    with DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW)
+        target = WorkspaceFileTarget(paths=[str(workspace)])
+        with WorkspaceProcessContext(instance, target, version=__version__) as context:
+            app = create_app_from_workspace_process_context(context)
+            uvicorn.run(WebGuard(app, allowed_hosts()), host=host, port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    typer.run(main)

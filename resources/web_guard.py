@@ -1,0 +1,135 @@
+"""Guard before Dagster's pages: a web page of somebody else must not command Dagster through the user's browser.
+
+Dagster's web server has no log-in, runs GraphQL mutations that come by GET, and answers to any host name. A
+page on any other site could therefore launch runs or delete history with an <img>, and by DNS rebinding read
+everything.
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_READING = ("GET", "HEAD")
+# Content types that a browser sends to another site without asking that site first.
+_SIMPLE_TYPES = ("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class WebGuard:
+    """ASGI middleware that lets through only what the server's own pages and command-line clients send.
+
+    It refuses, with status 403 and one sentence:
+    - a Host header that is none of the allowed ones (DNS rebinding);
+    - an Origin header of another host or port, on HTTP requests and websockets;
+    - what a browser marks as sent by another site (Sec-Fetch-Site), other than links that a user follows;
+    - GraphQL in the address of a GET, and GraphQL by a form's content type.
+
+    Answers may not be shown in a frame of another site.
+
+    Args:
+        app: the application to guard.
+        allowed_hosts: values of the Host header, as `name` (any port), `name:port` or a pattern such as
+            `*.example.org`. Names of this machine are always allowed.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
+        self.app = app
+        self.allowed = [host.strip().lower() for host in (*LOCAL_HOSTS, *allowed_hosts) if host.strip()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        fault = self._fault(scope)
+        if fault is None:
+            await self.app(scope, receive, _without_frames(send))
+        elif scope["type"] == "websocket":
+            await receive()  # "websocket.connect"; closing before accepting answers with status 403
+            await send({"type": "websocket.close", "code": 1008, "reason": fault[:120]})
+        else:
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": fault.encode() + b"\n"})
+
+    def _fault(self, scope: Scope) -> str | None:
+        """Why a request is refused; None when it is let through."""
+        headers = _Headers(scope)
+        host = headers.only("host")
+        if host is None or not self._is_allowed(host.lower()):
+            return (
+                f"This server does not answer to the host name {host!r}; add it to LGAD_ALLOWED_HOSTS if you "
+                "open these pages under that name."
+            )
+        origin = headers.get("origin")
+        if origin is not None and not _same_place(origin, host):
+            return f"The page at {origin!r} is not one of this server's; it may not send requests here."
+        method = scope.get("method", "GET")
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            document = headers.get("sec-fetch-dest") == "document"
+            followed = document and headers.get("sec-fetch-mode") == "navigate" and method in _READING
+            if not followed or scope["type"] == "websocket":
+                return "A page of another site may not send requests here."
+        if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/graphql"):
+            return _graphql_fault(scope, headers, method)
+        return None
+
+    def _is_allowed(self, host: str) -> bool:
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        return any(fnmatch(host, allowed) or fnmatch(name, allowed) for allowed in _literal(self.allowed))
+
+
+def _literal(patterns: Sequence[str]) -> list[str]:
+    """Patterns in which brackets, which IPv6 addresses have, stand for themselves."""
+    return [pattern.replace("[", "[[]") for pattern in patterns]
+
+
+def _graphql_fault(scope: Scope, headers: "_Headers", method: str) -> str | None:
+    if method in _READING and parse_qs(scope["query_string"].decode("latin-1")).get("query"):
+        return "GraphQL is not run from the address of a GET; send it by POST as application/json."
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if method not in _READING and kind in _SIMPLE_TYPES:
+        return f"GraphQL is not accepted as {kind or 'an unnamed type'}; send it as application/json."
+    return None
+
+
+def _same_place(origin: str, host: str) -> bool:
+    """Tell if an Origin header names the host and port of the Host header."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
+        return False
+    standard = f":{_DEFAULT_PORTS[parts.scheme]}"
+    return parts.netloc.lower().removesuffix(standard) == host.lower().removesuffix(standard)
+
+
+def _without_frames(send: Send) -> Send:
+    async def framed_by_none(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), (b"x-frame-options", b"SAMEORIGIN")]
+        await send(message)
+
+    return framed_by_none
+
+
+class _Headers:
+    """The headers of a request, by name in small letters."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """All values of a header, joined; several values of one that may come once agree with nothing."""
+        return ", ".join(self._values[name]) if name in self._values else default
+
+    def only(self, name: str) -> str | None:
+        """The value of a header that is there exactly once."""
+        values = self._values.get(name, [])
+        return values[0] if len(values) == 1 else None
