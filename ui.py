@@ -4,13 +4,15 @@
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -22,7 +24,7 @@ from lgad_pipeline.settings import Settings, settings_path
 from resources.tracking import default_tracking
 
 HOST = "127.0.0.1"
-WORKSPACE = Path(__file__).with_name("workspace.yaml")
+ROOT = Path(__file__).resolve().parent
 console = Console(highlight=False)
 
 
@@ -39,6 +41,7 @@ def main(
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # its pages report their use, too
     servers: dict[str, subprocess.Popen] = {}
+    folder = tempfile.TemporaryDirectory(prefix="lgad-ui-")  # only its owner can open it
     try:
         Settings.from_environment()
         check_free(port, f"make ui PORT={port + 1}")
@@ -48,11 +51,8 @@ def main(
             check_free(mlflow_port, f"make ui MLFLOW_PORT={mlflow_port + 1}")
         with console.status("Starting Dagster and MLflow"):
             if own_mlflow:
-                store = ["--backend-store-uri", tracking.uri, "--default-artifact-root", tracking.artifacts]
-                place = ["--host", HOST, "--port", str(mlflow_port), "--workers", "1"]
-                servers["mlflow"] = start("mlflow", ["server", *place, *store])
-            place = ["--workspace", str(WORKSPACE), "--host", HOST, "--port", str(port)]
-            servers["dagster"] = start("dagster", ["dev", *place])
+                servers["mlflow"] = start_mlflow(tracking.uri, tracking.artifacts, mlflow_port)
+            servers |= start_dagster(Path(folder.name), port)
             for name, where in (("mlflow", mlflow_port), ("dagster", port)):
                 if name in servers:
                     wait_for(name, servers[name], where)
@@ -70,6 +70,35 @@ def main(
         console.print("\nStopping.")
     finally:
         stop(list(servers.values()))
+        folder.cleanup()
+
+
+def start_mlflow(store: str, artifacts: str, port: int) -> subprocess.Popen:
+    """Start MLflow's server; the store's address, which may hold a password, is not on the command line."""
+    place = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    environment = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
+    return start("mlflow", ["mlflow", "server", *place], environment)
+
+
+def start_dagster(folder: Path, port: int) -> dict[str, subprocess.Popen]:
+    """Start Dagster's three services: the code, the daemon, and the pages behind their guard.
+
+    Args:
+        folder: gets the socket through which the other two reach the code.
+        port: of the pages.
+    """
+    code, workspace = folder / "code", folder / "workspace.yaml"
+    location = {"grpc_server": {"socket": str(code), "location_name": "lgad"}}
+    workspace.write_text(json.dumps({"load_from": [location]}), encoding="utf-8")  # JSON is YAML, too
+    source = ["-f", str(ROOT / "definitions.py"), "-d", str(ROOT), "-a", "defs", "--location-name", "lgad"]
+    servers = {"code": start("code", ["dagster", "code-server", "start", *source, "--socket", str(code)])}
+    wait_for("code", servers["code"], code)
+    servers["daemon"] = start("daemon", ["dagster._daemon", "run", "--workspace", str(workspace)])
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    place = ["--host", HOST, "--port", str(port), "--workspace", str(workspace)]
+    environment = {"PYTHONPATH": os.pathsep.join(paths)}
+    servers["dagster"] = start("dagster", ["resources.dagster_web", *place], environment)
+    return servers
 
 
 def check_free(port: int, other: str) -> None:
@@ -88,31 +117,41 @@ def check_free(port: int, other: str) -> None:
             ) from error
 
 
-def start(name: str, arguments: Sequence[str]) -> subprocess.Popen:
-    """Start a server whose output goes to a log; in a group of its own, so that Ctrl-C reaches us alone."""
+def start(name: str, module: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """Start a server whose output goes to a log; in a group of its own, so that Ctrl-C reaches us alone.
+
+    Args:
+        name: of the log.
+        module: the Python module and its arguments.
+        environment: what is added to this process's.
+    """
     with log_of(name).open("w") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", name, *arguments],
+            [sys.executable, "-m", *module],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
 
 
-def wait_for(name: str, server: subprocess.Popen, port: int) -> None:
-    """Wait until a server listens.
+def wait_for(name: str, server: subprocess.Popen, place: int | Path) -> None:
+    """Wait until a server listens on a port of this machine, or on a socket.
 
     Raises:
         LgadError: it ended, or does not listen after five minutes.
     """
+    family, address = (
+        (socket.AF_UNIX, str(place)) if isinstance(place, Path) else (socket.AF_INET, (HOST, place))
+    )
     for _ in range(600):
         if server.poll() is not None:
             raise LgadError(why(name))
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
+        with socket.socket(family) as probe:
+            if probe.connect_ex(address) == 0:
                 return
         time.sleep(0.5)
-    raise LgadError(f"{name} does not answer on port {port}; {log_of(name)} may say why.")
+    raise LgadError(f"{name} does not answer at {place}; {log_of(name)} may say why.")
 
 
 def why(name: str) -> str:

@@ -125,9 +125,10 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.exit("There is no Chromium; install it: apt-get install chromium", returncode=2)
     quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    names = "--host-resolver-rules=MAP evil.example 127.0.0.1"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet]
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet, names]
         )
         yield browser
         browser.close()
