@@ -1,7 +1,7 @@
 """Dagster's web server behind the guard: python -m resources.dagster_web --port 3000 --workspace FILE.
 
-It takes the place of `dagster-webserver`. LGAD_ALLOWED_HOSTS lists the host names, besides localhost, under which
-the pages are opened; the host of LGAD_DAGSTER_UI is one of them.
+It takes the place of `dagster-webserver`. LGAD_ALLOWED_HOSTS lists the host names, besides localhost, under
+which the pages are opened; the host of LGAD_DAGSTER_UI is one of them.
 """
 
 import os
@@ -18,7 +18,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 
 from resources.web_guard import WebGuard
 
-# Milliseconds that a statement of the database may take; seconds that a connection is kept; further connections.
+# Milliseconds for a statement of the database, seconds for which a connection is kept, extra connections.
 _STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW = 15000, 3600, 20
 
 

@@ -1,4 +1,4 @@
-"""Guard before Dagster's pages: a web page of somebody else must not command Dagster through the user's browser.
+"""Guard before Dagster's pages: a foreign web page must not command Dagster through the user's browser.
 
 Dagster's web server has no log-in, runs GraphQL mutations that come by GET, and answers to any host name. A
 page on any other site could therefore launch runs or delete history with an <img>, and by DNS rebinding read
@@ -90,7 +90,7 @@ def _literal(patterns: Sequence[str]) -> list[str]:
 def _graphql_fault(scope: Scope, headers: "_Headers", method: str) -> str | None:
     if method in _READING and parse_qs(scope["query_string"].decode("latin-1")).get("query"):
         return "GraphQL is not run from the address of a GET; send it by POST as application/json."
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = (headers.get("content-type") or "").partition(";")[0].strip().lower()
     if method not in _READING and kind in _SIMPLE_TYPES:
         return f"GraphQL is not accepted as {kind or 'an unnamed type'}; send it as application/json."
     return None
@@ -126,7 +126,7 @@ class _Headers:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """All values of a header, joined; several values of one that may come once agree with nothing."""
+        """All values of a header, joined; several values of what may come once never pass a check."""
         return ", ".join(self._values[name]) if name in self._values else default
 
     def only(self, name: str) -> str | None:
