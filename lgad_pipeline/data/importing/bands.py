@@ -7,7 +7,7 @@ import numpy as np
 
 from lgad_pipeline.data.entries import AnnotationError
 
-_SLIMMEST = 4.0  # a band is at least so many times longer than wide
+_SLIMMEST = 3.0  # a band is at least so many times longer than wide
 _WIDEST = 1 / 16  # of the frame's width, mean; CULane's markings are 1/100 wide
 _CORNERS = 48  # more are simplified away before the ends are searched for
 _SAMPLES = 33  # places along the sides where their distance is measured
@@ -45,7 +45,7 @@ def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
         float64 (M, 2), from one end to the other.
 
     Raises:
-        AnnotationError: the polygon is no band: less than 4 times as long as wide, or wider than 1/16 of the
+        AnnotationError: the polygon is no band: less than 3 times as long as wide, or wider than 1/16 of the
             frame.
     """
     corners = _simplified(np.asarray(outline, np.float64))
