@@ -32,6 +32,8 @@ def import_data(
 ) -> None:
     """Annotated frames of another tool as a data set in CULane's layout."""
     chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
+    if chosen == []:
+        raise LgadError("--labels names no label; give labels separated by commas, or leave the option out.")
     with progress_bar(f"Importing {source}") as progress:
         done = convert(source, output, annotations, val, test, run, seed, chosen, progress)
     _print_rejected(done.rejected)

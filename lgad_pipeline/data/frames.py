@@ -205,8 +205,8 @@ def require_splits(frames: pd.DataFrame) -> None:
         told = ", ".join(f"{split} {count}" for split, count in counts.items())
         raise LgadError(
             f"No usable frame is in the split {' and '.join(empty)} (frames: {told}), and all three splits "
-            "are needed. A set that was made by `lgad import`: import it again with a smaller `--run` (frames "
-            "in a row that share a split), `--val` or `--test`; another: give the split frames in its lists."
+            "are needed. A set that was made by `lgad import`: import it again without `--run`, or with "
+            "smaller `--val` or `--test`; another: give the split frames in its lists."
         )
 
 

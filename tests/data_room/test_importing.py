@@ -300,6 +300,17 @@ def test_the_command_prints_counts_and_a_valid_entry(tmp_path):
     }
 
 
+def test_a_set_without_lanes_is_pointed_out(tmp_path):
+    for name in ("a", "b", "c"):
+        image(tmp_path / f"source/{name}.jpg")
+        labelme(tmp_path / f"source/{name}.json", [])
+    arguments = ["import", "labelme", str(tmp_path / "source"), str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and "No frame has a lane" in result.output
+    with pytest.raises(LgadError, match="--labels names no label"):
+        CliRunner().invoke(app, [*arguments, "--labels", " , "], catch_exceptions=False)
+
+
 def test_what_cannot_be_imported_is_one_clear_sentence(tmp_path):
     with pytest.raises(LgadError, match="is missing; name the folder"):
         convert(tmp_path / "none", tmp_path / "out", Format.LABELME)
@@ -316,6 +327,8 @@ def test_what_cannot_be_imported_is_one_clear_sentence(tmp_path):
         convert(source, tmp_path / "out", Format.LABELME)
     with pytest.raises(LgadError, match="is a file; name the folder"):
         convert(source / "a.json", tmp_path / "out", Format.LABELME)
+    with pytest.raises(LgadError, match="is not UTF-8, which lgad.yaml needs"):
+        convert(source, tmp_path / "o\udcff", Format.LABELME)
     with pytest.raises(LgadError, match="is not empty"):
         convert(source, tmp_path, Format.LABELME)
     assert not (tmp_path / "out").exists()

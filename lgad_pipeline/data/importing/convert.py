@@ -166,6 +166,8 @@ def _check(source: Path, output: Path) -> None:
         raise LgadError(f"{source} is a file; {unpacked}.")
     if not source.is_dir():
         raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
+    if any("\udc80" <= character <= "\udcff" for character in str(output.resolve())):
+        raise LgadError(f"The path {output} is not UTF-8, which lgad.yaml needs; name another folder.")
     if output.is_file() or (output.exists() and any(output.iterdir())):
         raise LgadError(f"{output} is not empty; name a new folder for the data set.")
 

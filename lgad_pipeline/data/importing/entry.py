@@ -32,7 +32,7 @@ def dataset_name(text: str) -> str:
     if not name:
         return "my_data"
     readings = (yaml.safe_load(name), YAML(typ="safe", pure=True).load(name))  # YAML 1.1 and 1.2
-    return name if all(isinstance(reading, str) for reading in readings) else f"set_{name}"
+    return name if all(isinstance(reading, str) for reading in readings) else f"set_{name}"[:_LONGEST]
 
 
 def dataset_keys(frame_size: tuple[int, int], lanes: Iterable[np.ndarray]) -> dict[str, object]:

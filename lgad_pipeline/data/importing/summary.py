@@ -40,6 +40,8 @@ def _shapes(done: Conversion) -> Iterator[str]:
 def _frames(done: Conversion) -> Iterator[str]:
     if done.empty:
         yield f"Imported without lanes, since annotated without a shape: {_number(done.empty, 'frame')}."
+    if not done.count:
+        yield "No frame has a lane; nothing can be learned from this data set."
     if done.scaled:
         yield f"Lanes scaled, since annotated at another size: {_number(done.scaled, 'frame')}."
     if done.turned:
