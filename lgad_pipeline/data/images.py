@@ -59,7 +59,7 @@ class ImageError(LgadError):
     """
 
 
-class _Header(NamedTuple):
+class ImageHeader(NamedTuple):
     """What an image's headers state.
 
     Attributes:
@@ -111,12 +111,24 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
 def whole_image_size(data: bytes) -> tuple[int, int]:
     """Size of a JPEG or PNG image as it is displayed; an image cut off before its end is an error.
 
-    A decoder fills the missing part of a cut-off JPEG with grey and reports nothing.
+    Raises:
+        ImageError: see `image_size`; or cut off.
+    """
+    return image_header(data).displayed
+
+
+def image_header(data: bytes) -> ImageHeader:
+    """Headers of a whole JPEG or PNG image.
+
+    A decoder fills the missing part of a cut-off JPEG with grey and reports nothing, so the end is searched.
 
     Raises:
         ImageError: see `image_size`; or cut off.
     """
-    return _whole_header(data).displayed
+    header = _header(io.BytesIO(data))
+    if not header.whole:
+        raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")
+    return header
 
 
 def image_orientation(data: bytes) -> int:
@@ -148,13 +160,17 @@ def read_image(source: Path | bytes) -> np.ndarray:
         raise _named(source, error) from error
 
 
-def read_small(data: bytes) -> np.ndarray:
+def read_small(data: bytes, header: ImageHeader | None = None) -> np.ndarray:
     """Decode a JPEG or PNG image to uint8 (H/8, W/8), grey: of a JPEG, no more than that is computed.
+
+    Args:
+        data: bytes of the file.
+        header: what `image_header` gave for them, if it was asked for already.
 
     Raises:
         ImageError: see `read_image`.
     """
-    return _decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    return _decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8, header)
 
 
 def _named(path: Path, error: Exception) -> ImageError:
@@ -163,8 +179,8 @@ def _named(path: Path, error: Exception) -> ImageError:
     return ImageError(f"{path} {error}.")
 
 
-def _decode(data: bytes, flags: int) -> np.ndarray:
-    header = _whole_header(data)
+def _decode(data: bytes, flags: int, header: ImageHeader | None = None) -> np.ndarray:
+    header = header or image_header(data)
     pixels = np.frombuffer(data, np.uint8)
     try:
         if header.bits == 16:
@@ -187,14 +203,7 @@ def _refuse_unscaled(image: np.ndarray | None) -> None:
         )
 
 
-def _whole_header(data: bytes) -> _Header:
-    header = _header(io.BytesIO(data))
-    if not header.whole:
-        raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")
-    return header
-
-
-def _header(stream: BinaryIO) -> _Header:
+def _header(stream: BinaryIO) -> ImageHeader:
     start = stream.read(8)
     if start == _PNG_SIGNATURE:
         header = _png_header(stream)
@@ -220,7 +229,7 @@ def _other_content(start: bytes) -> str:
     return "is neither a JPEG nor a PNG image; restore the frame or take it out of the lists"
 
 
-def _png_header(stream: BinaryIO) -> _Header:
+def _png_header(stream: BinaryIO) -> ImageHeader:
     """Walk the chunks (length, name, content, checksum) from the signature to IEND."""
     start = stream.read(25)
     if len(start) < 25 or start[4:8] != b"IHDR":
@@ -235,10 +244,12 @@ def _png_header(stream: BinaryIO) -> _Header:
             orientation = _orientation(stream.read(length)) or 1
             length = 0
         stream.seek(length + 4, io.SEEK_CUR)
-    return _Header(int.from_bytes(start[12:16]), int.from_bytes(start[8:12]), orientation, start[16], whole)
+    return ImageHeader(
+        int.from_bytes(start[12:16]), int.from_bytes(start[8:12]), orientation, start[16], whole
+    )
 
 
-def _jpeg_header(stream: BinaryIO) -> _Header:
+def _jpeg_header(stream: BinaryIO) -> ImageHeader:
     """Walk the segments (marker, length, payload) of ITU T.81 annex B up to the first scan."""
     size, orientation = (0, 0), None
     stream.seek(2)
@@ -256,7 +267,7 @@ def _jpeg_header(stream: BinaryIO) -> _Header:
         raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")
     # Inside a scan every FF is followed by 00 or a restart marker, so FF D9 can only be the end of the image.
     whole = isinstance(stream, io.BytesIO) and stream.getvalue().rfind(_JPEG_END, stream.tell() - 2) >= 0
-    return _Header(*size, orientation or 1, 8, whole)
+    return ImageHeader(*size, orientation or 1, 8, whole)
 
 
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:

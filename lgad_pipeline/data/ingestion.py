@@ -15,7 +15,7 @@ from lgad_pipeline.data import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.data.duplicates import duplicates, picture_hash
 from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, Note, SetAside
 from lgad_pipeline.data.frames import FRAMES_SCHEMA, FrameRecord, frames_batch, set_aside_table, to_pandas
-from lgad_pipeline.data.images import read_small, whole_image_size
+from lgad_pipeline.data.images import image_header, read_small
 from lgad_pipeline.data.known import Changes, Known, stamp_of
 from lgad_pipeline.data.parallel import ordered_map
 from lgad_pipeline.data.reading import frame_limit, read_inside
@@ -186,7 +186,8 @@ def _check(
     height, width = frame_size
     try:
         data = read_inside(root, entry.frame, frame_limit(frame_size), follow_links)
-        claimed = whole_image_size(data)
+        header = image_header(data)
+        claimed = header.displayed
     except FileNotFoundError:
         reason = f"names {entry.frame}, which does not exist; restore the frame or take its entry out"
         return entry.file, entry.line, reason
@@ -210,7 +211,7 @@ def _check(
     except LgadError as error:
         return file, line, f"{whose}{error}"
     try:
-        picture = picture_hash(read_small(data))
+        picture = picture_hash(read_small(data, header))
     except LgadError as error:
         return entry.frame, None, str(error)
     image_print, lane_print = (blake2b(content, digest_size=16).hexdigest() for content in (data, annotation))
