@@ -41,7 +41,8 @@ def main(
             made = run(console, terminal, dataset, recipe)
             show(console, dataset, recipe)
     except LgadError as error:
-        console.print(plain(str(error)), style="bold red", markup=False, highlight=False, soft_wrap=True)
+        told = "\n".join(map(plain, str(error).splitlines()))
+        console.print(told, style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("\nStopped. `make demo` resumes from here.")

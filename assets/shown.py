@@ -1,6 +1,8 @@
-"""How results show themselves in Dagster's pages: tables, pictures and curves as metadata."""
+"""Results as metadata of Dagster's pages: tables, pictures and curves."""
 
 import base64
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ import dagster as dg
 import numpy as np
 
 from assets.report_page import jpeg_uri
+from lgad_pipeline.console import plain
 from resources.tracking import MlflowTracking
 
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>!|~#&]")
 SHOWN_AT_ONCE = 1000  # characters of markdown; Dagster's pages hide more behind a link
 
 
@@ -23,15 +27,15 @@ def table(rows: Sequence[Mapping[Any, Any]]) -> dg.MetadataValue:
 
 
 def markdown_table(rows: Sequence[Mapping[Any, Any]]) -> str:
-    """Rows as a markdown table; numbers to the right, three decimals."""
+    """Rows as a markdown table; numbers to the right, three decimals; texts are shown as they are."""
     if not rows:
         return "*none*"
     names = list(rows[0])
     numbers = [isinstance(rows[0][name], int | float) for name in names]
     lines = [
-        _line(names),
+        _line(map(_escaped, map(str, names))),
         _line("---:" if number else "---" for number in numbers),
-        *(_line(_cell(row[name]) for name in names) for row in rows),
+        *(_line(_escaped(_cell(row[name])) for name in names) for row in rows),
     ]
     return "\n".join(lines)
 
@@ -80,6 +84,12 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    """A value as plain text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.3f}" if isinstance(value, float) else " ".join(str(value).split())
+
+
+def _escaped(text: str) -> str:
+    """Text that markdown shows as it is: names of files must not become pictures, links or HTML."""
+    return _MARKDOWN.sub(r"\\\g<0>", plain(text))

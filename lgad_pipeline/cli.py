@@ -101,7 +101,7 @@ def _ingest(entry: "FolderDataset") -> "Ingestion":
 
     with progress_bar(f"Reading {entry.root}") as progress:
         return ingest(
-            entry.root, entry.frame_size, entry.kind, follow_links=entry.follow_links, progress=progress
+            entry.require_root(), entry.frame_size, entry.kind, follow_links=entry.follow_links, progress=progress
         )
 
 

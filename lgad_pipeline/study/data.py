@@ -30,7 +30,7 @@ def prepared(
     """
     place = folder / blake2b(dataset.model_dump_json().encode(), digest_size=6).hexdigest()
     shards = place / "shards"
-    root = place / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.root
+    root = place / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.require_root()
     annotations = root if dataset.lane_files else place / "annotations"
     if (place / _PACKED).is_file():
         return shards, annotations

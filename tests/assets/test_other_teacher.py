@@ -1,0 +1,86 @@
+"""A student and a teacher of different architecture, in the pictures of the asset pages and of the report."""
+
+import pytest
+import torch
+
+from assets.reporting import attention_rows
+from assets.samples import compared_layers, network_pictures
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.synthetic.config import SyntheticConfig
+from lgad_pipeline.data.synthetic.write import write_dataset
+from lgad_pipeline.distillation.teacher import teacher_spec
+from lgad_pipeline.models.registry import build
+from lgad_pipeline.models.store import save_network
+from resources.project import STUDENTS, Project
+
+SETTINGS = """
+datasets:
+  synthetic:
+    kind: synthetic
+    image_size: [48, 128]
+    crop_top: 240
+    lane_width: 32
+    world: {seed: 0, train: 2, val: 2, test: 2}
+recipes:
+  mixed: {network: {name: enet}, teacher_network: {name: resnet18}, teacher: {}, student: {}}
+  together:
+    network: {name: enet}
+    teacher_network: {name: resnet18}
+    teacher: {}
+    student: {}
+    distillation: {teacher: together}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "lgad.yaml").write_text(SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LGAD_STATE", raising=False)
+        project = Project(file=str(folder / "lgad.yaml"))
+        place, entry = project.place("synthetic"), project.dataset("synthetic")
+        write_dataset(place.recordings, SyntheticConfig(seed=0, train=2, val=2, test=2))
+        frames = ingest(place.recordings, entry.frame_size, "culane").frames
+        labels = lane_labels(frames, entry.label_rows)
+        pack(frames, labels, place.recordings, place.packed, entry.view, entry.lane_width)
+        torch.manual_seed(0)
+        for name in ("mixed", "together"):
+            recipe, here = project.recipe(name), project.place("synthetic", name)
+            student = recipe.network.spec(entry.image_size)
+            for role in STUDENTS:
+                save_network(here.network(role), build(student), student)
+            if recipe.trains_teacher_first:
+                teacher = teacher_spec(recipe.teachers_network.spec(entry.image_size))
+                save_network(here.teacher, build(teacher), teacher)
+        yield project
+
+
+def test_layers_are_paired_as_training_pairs_them(project):
+    paths = compared_layers(project.recipe("mixed"), (48, 128))
+    students, teachers = [path.student for path in paths], [path.teacher for path in paths]
+    # The deepest with the deepest, and so on up: ENet has two layers, the teacher three.
+    assert students == ["encoder.stage2", "encoder.stage3"], students
+    assert teachers == ["encoder.stage3", "encoder.stage4"], teachers
+
+
+def test_report_draws_each_network_at_its_own_layers(project):
+    rows = attention_rows(project, project.place("synthetic", "mixed"))
+    assert {row.path for row in rows} == {
+        "encoder.stage3 → encoder.stage2",
+        "encoder.stage4 → encoder.stage3",
+    }
+    assert all(len(row.pictures) == 4 for row in rows)
+
+
+@pytest.mark.parametrize("role", ["teacher", *STUDENTS])
+def test_page_of_each_network_draws_its_own_layers(project, role):
+    pictures = network_pictures(project.place("synthetic", "mixed"), role, project.recipe("mixed"))
+    assert set(pictures) == {"overlays", "attention"}
+
+
+def test_teacher_that_is_not_kept_is_not_drawn(project):
+    rows = attention_rows(project, project.place("synthetic", "together"))
+    assert rows and all(row.teacher is None and len(row.pictures) == 3 for row in rows)
