@@ -14,9 +14,9 @@ class MimickingPath(BaseModel):
     """One layer of the student that mimics the attention of one layer of the teacher.
 
     Attributes:
-        student: dotted name of the student's layer, as in `network.named_modules()`.
-        teacher: dotted name of the teacher's layer.
-        weight: of this path among the others.
+        student: Dotted name of the student's layer, as in `network.named_modules()`.
+        teacher: Dotted name of the teacher's layer.
+        weight: Share of this path among all paths; the shares are divided by their sum.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,15 +90,18 @@ class AttentionConfig(LessonConfig):
 
 
 class DistillationConfig(AttentionConfig):
-    """The LGAD loss: weight x sum over paths of path weight x divergence of the attention maps.
+    """The LGAD loss: weight x mean over paths of the divergence of the attention maps.
 
     Attributes:
+        weight: Factor of the whole loss, whatever the number of paths. The default is SAD's 0.1 for each of
+            two paths.
         paths: mimicking paths; empty for the network's default layers, each with the teacher's of that name.
         teacher: trained `before` the student, or `together` with it in one loop.
         maps: of the teacher: `computed` at every step, or `stored` once for every label map and its mirror
             image, which needs an augmentation without rotation, scale and shift.
     """
 
+    weight: float = Field(default=0.2, ge=0)
     paths: tuple[MimickingPath, ...] = ()
     teacher: Literal["before", "together"] = "before"
     maps: Literal["computed", "stored"] = "computed"

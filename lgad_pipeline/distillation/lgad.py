@@ -10,7 +10,7 @@ from lgad_pipeline.distillation.attention import divergence
 from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import taken
+from lgad_pipeline.distillation.teacher import check_gradient, taken
 
 AttentionSource = Callable[[Batch], dict[str, torch.Tensor]]
 """Gives the teacher's attention maps (B, h, w) by layer for the label maps of a batch."""
@@ -40,12 +40,19 @@ class LgadLoss:
         self.paths = tuple(paths)
         self.config = config
         self.taps = Taps(student, [path.student for path in self.paths])
+        self.total = sum(path.weight for path in self.paths)
 
     def __call__(self, seen: Seen) -> torch.Tensor:
-        """Return sum over paths of path weight x divergence, one number."""
+        """Return the mean over paths of the divergence, weighted by the paths' weights, one number.
+
+        Raises:
+            LgadError: a layer of the student passes no gradient, because it is frozen.
+        """
         teacher, student = self.source(seen.batch), taken(self.taps, self.config)
+        check_gradient({path.student: student[path.student] for path in self.paths})
         terms = [
             path.weight
+            / self.total
             * divergence(
                 student[path.student],
                 teacher[path.teacher],

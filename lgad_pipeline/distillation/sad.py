@@ -10,7 +10,7 @@ from lgad_pipeline.distillation.attention import divergence
 from lgad_pipeline.distillation.config import SadConfig
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import taken
+from lgad_pipeline.distillation.teacher import check_gradient, taken
 from lgad_pipeline.errors import LgadError
 
 
@@ -39,8 +39,13 @@ class SadLoss:
         self.taps = Taps(student, layers)
 
     def __call__(self, seen: Seen) -> torch.Tensor:
-        """Return the sum over neighbouring layers of their divergence, one number."""
+        """Return the sum over neighbouring layers of their divergence, one number.
+
+        Raises:
+            LgadError: a layer passes no gradient, because it is frozen.
+        """
         maps = taken(self.taps, self.config)
+        check_gradient({layer: maps[layer] for layer in self.taps.layers[:-1]})  # the deepest is a target
         terms = [
             divergence(
                 maps[layer],

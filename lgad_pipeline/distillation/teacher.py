@@ -1,6 +1,6 @@
 """The teacher: a lane network that reads label maps, what it reads of them, and how it is held still."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -167,3 +167,20 @@ def taken(taps: Taps, config: AttentionConfig) -> dict[str, torch.Tensor]:
         layer: attention_map(features, config.reduction, config.power)
         for layer, features in taps.take().items()
     }
+
+
+def check_gradient(maps: Mapping[str, torch.Tensor]) -> None:
+    """Refuse attention maps of a student that pass no gradient: the loss would be a constant.
+
+    Args:
+        maps: (B, h, w) by layer of the student.
+
+    Raises:
+        LgadError: gradients are on, and a map requires none.
+    """
+    frozen = [layer for layer, attention in maps.items() if not attention.requires_grad]
+    if frozen and torch.is_grad_enabled():
+        raise LgadError(
+            f"The student learns nothing from the attention of {', '.join(frozen)}: no parameter that leads there "
+            "is trained; train them (requires_grad) or name other layers."
+        )

@@ -1,4 +1,5 @@
 import copy
+import io
 
 import pytest
 import torch
@@ -7,9 +8,10 @@ from torch import nn
 
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.attention import attention_map
-from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, default_paths
+from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, SadConfig, default_paths
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.lgad import LgadLoss
+from lgad_pipeline.distillation.sad import SadLoss
 from lgad_pipeline.distillation.taps import Taps
 from lgad_pipeline.distillation.teacher import ComputedAttention, FrozenTeacher, label_planes, teacher_spec
 from lgad_pipeline.errors import LgadError
@@ -92,6 +94,107 @@ def test_taps_survive_compilation() -> None:
         assert torch.equal(taps.take()["early"], network.early(image))
 
 
+def in_place() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 5, 1))
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
+def test_a_layer_whose_output_is_overwritten_is_an_error(mode) -> None:
+    network, image = in_place(), torch.randn(2, 3, 6, 6)
+    with mode(), Taps(network, ["2"]) as taps:
+        network(image)
+        assert taps.take()["2"].min() == 0
+    with mode(), Taps(network, ["1"]) as taps:
+        network(image)
+        with pytest.raises(LgadError, match=r"layer 1 is changed in place.*name the layer after it"):
+            taps.take()
+
+
+@pytest.mark.parametrize(
+    ("mode", "backend"),
+    [
+        (torch.inference_mode, None),
+        (torch.inference_mode, "eager"),
+        (torch.no_grad, "eager"),
+        (torch.enable_grad, "eager"),
+        (torch.enable_grad, "aot_eager"),
+    ],
+)
+def test_where_changes_are_not_counted_the_output_is_exact(mode, backend: str | None) -> None:
+    network, image = in_place().eval(), torch.randn(2, 3, 6, 6)
+    forward = torch.compile(network, backend=backend) if backend else network
+    with mode(), Taps(network, ["1"]) as taps:
+        forward(image)
+        torch.testing.assert_close(taps.take()["1"], network[1](network[0](image)))
+
+
+def test_taps_do_not_break_the_graph_of_a_compiled_network() -> None:
+    network, image = Branching(), torch.rand(1, 1, 4, 4)
+    with Taps(network, ["early"]) as taps:
+        torch.compile(network, backend="aot_eager", fullgraph=True)(image)
+        taps.take()["early"].square().sum().backward()
+        gradient = network.early.weight.grad
+    network.zero_grad()
+    network.early(image).square().sum().backward()
+    torch.testing.assert_close(gradient, network.early.weight.grad)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickled(network)])
+def test_a_copy_of_a_tapped_network_leaves_the_taps_alone(copied) -> None:
+    network, image = Branching(), torch.rand(2, 1, 4, 4)
+    with Taps(network, ["early"]) as taps:
+        twin = copied(network)
+        network(image)
+        with torch.no_grad():
+            twin(image + 1)
+            copy.copy(network.early)(image + 1)  # shares the hooks of the original
+        kept = taps.take()["early"]
+        assert kept.requires_grad and torch.equal(kept, network.early(image))
+        taps.take()
+        with Taps(twin, ["early"]) as theirs:  # and it can be tapped itself
+            twin.early(image)
+            assert torch.equal(theirs.take()["early"], network.early(image))
+
+
+def pickled(network: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def test_an_averaged_copy_of_a_tapped_student_changes_nothing() -> None:
+    torch.manual_seed(0)
+    student, teacher = build(SPEC), build(teacher_spec(SPEC))
+    loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), DistillationConfig())
+    averaged = torch.optim.swa_utils.AveragedModel(student)
+    image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
+    looked = seen(student, image, label)
+    with torch.no_grad():
+        averaged(image)
+    value = loss(looked)
+    value.backward()
+    assert value > 0 and student.get_parameter("encoder.stage1.0.residual.0.weight").grad is not None
+
+
+def test_frozen_layers_of_the_student_are_an_error() -> None:
+    student, teacher = build(SPEC), build(teacher_spec(SPEC))
+    loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), DistillationConfig())
+    sad = SadLoss(student, ["encoder.stage2", "encoder.stage3"], SadConfig())
+    student.get_submodule("encoder").requires_grad_(False)
+    image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
+    sentence = r"learns nothing from the attention of encoder\.stage2.*requires_grad"
+    for lesson in (loss, sad):
+        with pytest.raises(LgadError, match=sentence):
+            lesson(seen(student, image, label))
+        with torch.no_grad():
+            assert lesson(seen(student, image, label)).isfinite()  # to look at, without learning
+    student.get_submodule("encoder.stage3").requires_grad_(True)
+    with pytest.raises(LgadError, match=r"attention of encoder\.stage2,"):
+        loss(seen(student, image, label))
+
+
 def test_label_planes() -> None:
     planes = label_planes(torch.tensor([[[0, 2]]], dtype=torch.uint8), slots=2)
     assert planes.tolist() == [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
@@ -151,7 +254,7 @@ def test_teacher_is_the_same_after_a_hundred_steps() -> None:
     assert torch.equal(loss.source(seen(student, torch.rand(2, 3, 8, 8), labels).batch)["body.2"], first)
 
 
-def test_loss_is_the_weighted_sum_over_paths_of_unequal_layers() -> None:
+def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
     torch.manual_seed(0)
     student, teacher = build(SPEC).eval(), build(teacher_spec(SPEC)).eval()
     paths = [
@@ -173,7 +276,7 @@ def test_loss_is_the_weighted_sum_over_paths_of_unequal_layers() -> None:
 
     target = unit(teacher, "encoder.stage3", label_planes(label, 4))
     expected = sum(
-        weight * (unit(student, layer, image) - target).square().sum()
+        weight / 2.5 * (unit(student, layer, image) - target).square().sum()
         for layer, weight in [("encoder.stage1", 2.0), ("encoder.stage3", 0.5)]
     )
     torch.testing.assert_close(value, expected)
