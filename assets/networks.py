@@ -116,7 +116,7 @@ def student_alone(
 
     A(F) = Σ_c |F_c|²              attention map of a layer F with channels c
     Q    = A / Σ A                 normalized over the image
-    L    = L_alone + λ Σ_k w_k D(Q_teacher,k , Q_student,k)      over mimicking paths k
+    L    = L_alone + λ Σ_k w_k D(Q_teacher,k , Q_student,k)      over mimicking paths k, Σ_k w_k = 1
 
 Attention maps are those of [Zagoruyko and Komodakis, 2017](https://arxiv.org/abs/1612.03928). Exponent,
 normalization, divergence D, weights and paths are `distillation` of the recipe; these are its defaults, with

@@ -41,10 +41,10 @@ recipes:
     teacher_network: {{name: enet}}
     teacher: {{{teacher}, threads: 1}}
     student: {{{student}, threads: 1}}
-    distillation: {{weight: 1.0}}
+    distillation: {{weight: 2.0}}
   enet-weak:
     <<: *enet
-    distillation: {{weight: 0.1}}
+    distillation: {{weight: 0.2}}
 """
 QUICK = "steps: 8, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}"
 TINY = {

@@ -181,6 +181,6 @@ def check_gradient(maps: Mapping[str, torch.Tensor]) -> None:
     frozen = [layer for layer, attention in maps.items() if not attention.requires_grad]
     if frozen and torch.is_grad_enabled():
         raise LgadError(
-            f"The student learns nothing from the attention of {', '.join(frozen)}: no parameter that leads there "
-            "is trained; train them (requires_grad) or name other layers."
+            f"The student learns nothing from the attention of {', '.join(frozen)}: no parameter that leads "
+            "there is trained; train them (requires_grad) or name other layers."
         )

@@ -191,7 +191,7 @@ def test_frozen_layers_of_the_student_are_an_error() -> None:
         with torch.no_grad():
             assert lesson(seen(student, image, label)).isfinite()  # to look at, without learning
     student.get_submodule("encoder.stage3").requires_grad_(True)
-    with pytest.raises(LgadError, match=r"attention of encoder\.stage2,"):
+    with pytest.raises(LgadError, match=r"attention of encoder\.stage2:"):
         loss(seen(student, image, label))
 
 
