@@ -148,7 +148,7 @@ def _is_of_macos(name: str) -> bool:
 def _unpack_member(member: Member, output: Path) -> str:
     """Write one member below `output`; the reason if it was rejected."""
     if member.folder:
-        return ""  # made when a file lies in it
+        return ""  # made with its first file
     if not member.regular:
         return "is a link, a device or no plain file"
     try:
@@ -176,7 +176,7 @@ def _unpack_member(member: Member, output: Path) -> str:
     except OSError as error:
         if error.errno not in _CLASHES:
             raise
-        return "is called like a folder that is there, or lies in one called like a file"
+        return "has the name of a folder that is there, or is in a folder with the name of a file"
     return ""
 
 

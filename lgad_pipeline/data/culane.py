@@ -1,4 +1,4 @@
-"""CULane's layout, as published: uneven lists, and a `.lines.txt` beside each frame."""
+"""CULane's layout, as published: uneven lists, and a `.lines.txt` next to each frame."""
 
 from collections import Counter
 from dataclasses import replace

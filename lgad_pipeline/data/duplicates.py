@@ -35,7 +35,7 @@ def picture_hash(grey: np.ndarray) -> str | None:
 
 
 def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[SetAside]]:
-    """Rows to set aside because another row shows the same.
+    """Rows to reject because another row shows the same.
 
     The test split stays whole: published scores count all its frames. A frame of train or val gives way to
     a test frame with the same path, the same bytes or nearly the same picture (`NEAR`), one of train to one
@@ -45,7 +45,7 @@ def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[SetAside]]:
         frames: the frames table.
 
     Returns:
-        bool (rows,), True where the row is set aside; and for each such row file, line, reason.
+        bool (rows,), True where the row is rejected; and for each such row file, line, reason.
     """
     test = frames["split"].to_numpy() == "test"
     keeper: dict[int, tuple[int, str]] = {}

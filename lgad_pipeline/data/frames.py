@@ -120,7 +120,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
-    """The table of what was set aside, from (file, line or None, reason)."""
+    """The table of rejected items, from (file, line or None, reason)."""
     # Names of files need not be text, but tables hold nothing else.
     texts = ((_text(file), line, _text(reason)) for file, line, reason in rows)
     names = SET_ASIDE_SCHEMA.names
@@ -145,7 +145,7 @@ def by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
-    """Write every frame's lanes as CULane has them: a `.lines.txt` below `folder` where the frame lies."""
+    """Write every frame's lanes as CULane has them: a `.lines.txt` below `folder` where the frame is."""
     for frame, lanes in zip(frames["frame"], frames["lanes"], strict=True):
         write_lanes(lane_file(folder, frame), lanes_of(lanes))
 
@@ -160,12 +160,12 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
         arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
     except (KeyError, pa.ArrowException) as error:
         raise LgadError(
-            f"The table for {path} does not follow its schema ({error}); make it anew."
+            f"The table for {path} does not follow its schema ({error}); write it again."
         ) from error
     remove_left_overs(path.parent.glob(f".{path.name}.*.part"))
-    with atomic_path(path) as beside:
+    with atomic_path(path) as temporary:
         # pandas' own metadata names types that pandas cannot read back; the Arrow schema suffices.
-        pq.write_table(arrow.replace_schema_metadata(None), beside, compression="zstd")
+        pq.write_table(arrow.replace_schema_metadata(None), temporary, compression="zstd")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -177,9 +177,9 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         return to_pandas(pq.read_table(path))
     except FileNotFoundError as error:
-        raise LgadError(f"{path} is missing; make it anew by materializing its asset.") from error
+        raise LgadError(f"{path} is missing; materialize its asset again.") from error
     except pa.ArrowException as error:
-        raise LgadError(f"{path} is damaged ({error}); delete it and make it anew.") from error
+        raise LgadError(f"{path} is damaged ({error}); delete it and materialize its asset again.") from error
 
 
 def dataset_fingerprint(frames: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""A data set's folder becomes the frames table; what cannot be used is set aside and counted."""
+"""A data set's folder becomes the frames table; what cannot be used is rejected and counted."""
 
 import os
 import time
@@ -57,13 +57,13 @@ class Ingestion:
     notes: tuple[Note, ...] = ()
 
     def require(self, max_set_aside: float) -> None:
-        """Refuse a data set of which too much was set aside.
+        """Refuse a data set of which too much was rejected.
 
         Args:
             max_set_aside: the largest tolerated share of `set_aside` in all rows of both tables.
 
         Raises:
-            LgadError: more was set aside, or not a single frame is left.
+            LgadError: more was rejected, or not a single frame is left.
         """
         refused = len(self.set_aside)
         one = self.set_aside.iloc[refused // 2 : refused // 2 + 1].itertuples()  # the first may be a rare one
@@ -76,7 +76,7 @@ class Ingestion:
         rows = refused + len(self.frames)
         if refused > max_set_aside * rows:
             raise LgadError(
-                f"{refused} of {rows} entries of {self.root} were set aside, more than max_set_aside "
+                f"{refused} of {rows} entries of {self.root} were rejected, more than max_set_aside "
                 f"{max_set_aside:g} allows (one of them: {example}); correct them or raise it in lgad.yaml."
             )
 
@@ -244,7 +244,7 @@ def _annotation(root: Path, entry: Entry, follow_links: bool) -> bytes:
 
 
 def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
-    """Refuse a lane beside the frame, or with a point too far away to be meant; it may leave it."""
+    """Refuse a lane outside the frame, or with a point too far away to be meant; it may leave it."""
     size = np.array(frame_size[::-1], np.float32)
     for number, lane in enumerate(lanes, 1):
         if not ((lane >= -size) & (lane <= 2 * size)).all():

@@ -10,7 +10,7 @@ import pyarrow as pa
 from lgad_pipeline.data.entries import Entry
 from lgad_pipeline.data.frames import FRAMES_SCHEMA
 
-_FORMAT = "2"  # raise it when the same files give other rows, so that old rows are made anew
+_FORMAT = "2"  # raise it when the same files give other rows, so that old rows are replaced
 
 
 class Changes(NamedTuple):
@@ -61,7 +61,7 @@ def stamp_of(root: Path, entry: Entry, now: int) -> str | None:
         now: nanoseconds since the epoch.
 
     Returns:
-        The stamp; None where a file is gone or its time lies in the future. The latter happens after the
+        The stamp; None where a file is gone or its time is in the future. The latter happens after the
         clock was set back: a file written since might get the same time again, so it is read every time.
     """
     parts = [_FORMAT]

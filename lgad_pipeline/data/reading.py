@@ -26,7 +26,7 @@ def read_inside(root: Path, relative: str, limit: int, follow_links: bool = Fals
 
     Raises:
         FileNotFoundError: there is no such file.
-        LgadError: it lies outside `root`, is not a regular file, is larger than `limit`, or cannot be read.
+        LgadError: it is outside `root`, is not a regular file, is larger than `limit`, or cannot be read.
             The sentence leaves the file's name to the caller.
     """
     try:
@@ -70,7 +70,7 @@ def list_inside(root: Path, name: str) -> Path:
     """The list `name` below `root`, to be opened.
 
     Raises:
-        LgadError: it lies outside `root` by a link.
+        LgadError: it is outside `root` by a link.
     """
     try:
         return _followed(root, name)
@@ -99,7 +99,7 @@ def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, byt
     """Number and content of the lines of a file below `root`, as `lanes.lines.numbered_lines` gives them.
 
     Raises:
-        LgadError: the file lies outside `root` by a link, cannot be read, or has too many lines.
+        LgadError: the file is outside `root` by a link, cannot be read, or has too many lines.
     """
     return lines.numbered_lines(list_inside(root, name), limit)
 
@@ -120,7 +120,7 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
         limit: about how many characters one object may have.
 
     Raises:
-        LgadError: the file lies outside `root`, is no JSON list of objects, is cut off, or cannot be read.
+        LgadError: the file is outside `root`, is no JSON list of objects, is cut off, or cannot be read.
     """
     path = list_inside(root, name)
     decoder, line, buffer, wanted, count = json.JSONDecoder(), 1, "", "[", 0

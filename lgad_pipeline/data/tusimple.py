@@ -1,7 +1,7 @@
 """TuSimple's lane challenge, as published: JSON lines that hold the frame and its lanes.
 
 The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each; or
-`test_label.json` in the root beside them. `label_data_0531.json` is the customary validation set; the other
+`test_label.json` in the root next to them. `label_data_0531.json` is the customary validation set; the other
 `label_data_*.json` are for training. `raw_file` names the frame from the folder of its `clips/`. Of several
 annotations of a frame the last counts.
 """

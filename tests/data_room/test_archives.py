@@ -128,8 +128,8 @@ def test_a_cut_off_archive_is_named_and_goes_on_after_a_new_download(downloads, 
         (member("a/\udcff.jpg"), "control characters"),
         (member("a/" + "n" * 220 + ".jpg"), "is called like no"),
         (member("a/" + "n/" * 50 + "x"), "is called like no"),
-        (member("good.txt/inside.txt"), "called like a file"),
-        (member("folder.txt"), "called like a folder"),
+        (member("good.txt/inside.txt"), "with the name of a file"),
+        (member("folder.txt"), "has the name of a folder"),
     ],
 )
 def test_a_hostile_member_is_set_aside_alone(tmp_path, info, words):

@@ -358,7 +358,7 @@ def test_too_much_set_aside_is_one_clear_sentence(write_tree):
     found = ingest(root, SIZE)
     found.require(0.1)  # one of ten
     with pytest.raises(
-        LgadError, match=r"1 of 10 entries of .* set aside, more than max_set_aside 0.05 allows"
+        LgadError, match=r"1 of 10 entries of .* rejected, more than max_set_aside 0.05 allows"
     ):
         found.require(0.05)
     (root / "drive").rename(root / "moved")
