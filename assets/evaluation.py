@@ -125,13 +125,17 @@ def lane_scores(
     dataset, recipe = parts_of(context)
     place = project.place(dataset, recipe)
     entry = project.dataset(dataset)
+    notes: list[str] = []
     for student in STUDENTS:
         for split in SPLITS:
             with progress.task(context.log, f"scoring {NAMES[student]}, {split}") as task:
                 scores = score_student(
                     place, place.predictions / student / split, split, entry.frame_size, task.advance
                 )
+            notes += [f"{NAMES[student]}, {split}: {note}" for note in scores.notes]
             write_scores(place, student, split, scores)
+    for note in notes:
+        context.log.warning(note)
     comparison = compare(place)
     bars = scenario_bars(comparison.rows)
     mlflow.add_file(place.student_lgad, bars.encode(), "f1.svg")
@@ -153,6 +157,7 @@ def lane_scores(
             "gain, 95 % interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
             "F1 by scenario": shown.table(comparison.table()),
             **({"TuSimple's own metric": shown.table(own)} if own else {}),
+            **({"notes": "\n".join(notes)} if notes else {}),
             "F1 bars": shown.in_mlflow(
                 mlflow, place.student_lgad, "f1.svg", "F1 by scenario", shown.chart(bars, "F1 by scenario")
             ),

@@ -100,7 +100,7 @@ def say_faults(rejected: Sequence[SetAside], missing: Mapping[str, int]) -> None
         say(f"{_count(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
     for kind, count in missing.items():
         if count:
-            say(f"{_count(count, 'frame')} without a {kind} file, counted as without lanes.", error=True)
+            say(f"{_count(count, 'frame')} without a file of {kind}s, counted as without lanes.", error=True)
 
 
 def say_notes(notes: Iterable[str]) -> None:

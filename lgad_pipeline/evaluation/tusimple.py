@@ -256,7 +256,11 @@ def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[SetAside], list[
         if rejected:
             raise LgadError(f"{path} names no frame: {rejected[0]}")
         raise LgadError(f"{path} names no frame; give objects with `raw_file` and `h_samples`, one a line.")
-    notes = [f"{path} names frames again in {repeated} lines; each is written once."] if repeated else []
+    notes = (
+        [f"{path} names frames again in {repeated} line{'s' * (repeated > 1)}; each is written once."]
+        if repeated
+        else []
+    )
     return tasks, rejected, notes
 
 

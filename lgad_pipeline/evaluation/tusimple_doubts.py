@@ -1,5 +1,6 @@
 """Signs that TuSimple's benchmark reads predictions otherwise than they are meant, a sentence each."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ def tusimple_doubts(
     names = list(annotated)
     truth = [_points(annotated[name], annotated[name]) for name in names]
     guess = [_points(predicted[name], annotated[name]) if name in predicted else [] for name in names]
-    reach = [np.concatenate([[[0, 0]], *lanes]).max(axis=0) for lanes in truth]
-    right, bottom = np.max(reach, axis=0)
-    fits = right <= FRAME_SIZE[1] and bottom <= FRAME_SIZE[0]
-    sizes = FrameSizes.of(names, (path.parent,), None, FRAME_SIZE if fits else (int(bottom), int(right)))
+    right, bottom = np.concatenate([[[1, 1]], *(lane for lanes in truth for lane in lanes)]).max(axis=0)
+    # Without images: TuSimple's size, unless the annotations are plainly of frames of another size.
+    like_tusimple = right <= FRAME_SIZE[1] and 0.75 * FRAME_SIZE[0] <= bottom <= FRAME_SIZE[0]
+    default = FRAME_SIZE if like_tusimple else (math.ceil(bottom), math.ceil(right))
+    sizes = FrameSizes.of(names, (path.parent,), None, default)
     found = sizes(names)[:, :2]
     extents = lane_extents(truth, found)
     return [

@@ -18,8 +18,8 @@ _ASIDE = 0.1
 """Distance from the left or right border, in frame widths, from which a point is far outside."""
 _MOST_ASIDE = 0.05
 """Share of points far outside that is accepted."""
-_CORNER = 0.75
-"""Lanes within this share of the frame's width and height are all in one corner."""
+_UPPER = 0.75
+"""Share of the frame's height that lanes reach in more than a few frames; else they are in smaller pixels."""
 _SMALLER = 0.9
 """Likewise for predicted lanes, in shares of the annotated lanes' extent."""
 _MOST = 0.95
@@ -65,7 +65,7 @@ def extents_of(lanes: Ragged, counts: Sequence[int], sizes: np.ndarray) -> Exten
 def size_doubts(
     kind: str, extents: Extents, sizes: np.ndarray, reference: Extents | None = None
 ) -> list[str]:
-    """Sentences on lanes that do not fit the sizes of their frames, or are all in one corner of them.
+    """Sentences on lanes that do not fit the sizes of their frames, or are all in their upper part.
 
     Args:
         kind: of lanes, such as "predicted", for the sentences.
@@ -92,12 +92,12 @@ def size_doubts(
             f"{100 * outside.sum() / points.sum():.0f} % of the points of {kind} lanes are far to the left "
             f"or right of {frame} (x from {left.min():.0f} to {right.max():.0f}); {remedy}."
         ]
-    inside = (right < _CORNER * width) & (bottom < _CORNER * height)
-    if inside.mean() >= _MOST:
+    above = bottom < _UPPER * height
+    if above.mean() >= _MOST:
+        place = "upper left corner" if right.max() < _UPPER * width.max() else "upper part"
         return [
-            f"{_all(inside)} {kind} lanes are in the upper left corner of {frame} (x up to "
-            f"{right.max():.0f}, y up to {bottom.max():.0f}), as coordinates in pixels of a "
-            f"smaller size are; {remedy}."
+            f"{_all(above)} {kind} lanes are in the {place} of {frame} (x up to {right.max():.0f}, y up to "
+            f"{bottom.max():.0f}), as coordinates in pixels of a smaller size are; {remedy}."
         ]
     if reference is not None:
         return _smaller(kind, extents, reference[some], remedy)

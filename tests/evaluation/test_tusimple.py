@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -87,3 +88,170 @@ def test_annotated_lanes_written_as_predictions_score_in_full(tmp_path: Path):
     assert write_tusimple(truth, tmp_path / "found", tmp_path / "predicted.json").frames == 2
     scores = evaluate_tusimple(truth, tmp_path / "predicted.json", strict=True)
     assert (scores.accuracy, scores.fp, scores.fn) == (1, 0, 0)
+
+
+CLIP, OTHER = "clips/1/20.jpg", "clips/2/20.jpg"
+LANES = [[50.0, 60.0, 70.0, 80.0], [300.0, 290.0, 280.0, 270.0]]
+
+
+def predicted(path: Path, *changes: dict, text=json.dumps) -> Path:
+    """Predictions of two frames that equal the annotations, as changed."""
+    frames = [{"raw_file": name, "lanes": LANES, "run_time": 10} for name in (CLIP, OTHER)]
+    return write(
+        path, *(text(frame | change) for frame, change in zip(frames, changes or ({}, {}), strict=True))
+    )
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    frames = [{"raw_file": name, "lanes": LANES, "h_samples": ROWS} for name in (CLIP, OTHER)]
+    return write(tmp_path / "gt.json", *frames)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        json.dumps,
+        lambda entries: json.dumps(entries, indent=1),
+        lambda entries: "\n".join(json.dumps(entry, indent=1) for entry in entries),
+        lambda entries: "".join(json.dumps(entry) + ",\r\n" for entry in entries),
+        lambda entries: "[\n" + "".join(json.dumps(entry) + ",\n" for entry in entries) + "]\n",
+        lambda entries: "\ufeff" + "\n\n".join(map(json.dumps, entries)),
+        lambda entries: "\n".join(map(json.dumps, entries)).encode("utf-16"),
+    ],
+)
+def test_files_are_read_in_every_form_that_people_write(tmp_path: Path, truth: Path, form):
+    entries = [json.loads(line) | {"run_time": 5} for line in truth.read_text().splitlines()]
+    content = form(entries)
+    (tmp_path / "p.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    scores = evaluate_tusimple(truth, tmp_path / "p.json", strict=True)
+    assert (scores.accuracy, scores.fp, scores.fn, scores.frames) == (1, 0, 0, 2)
+    assert evaluate_tusimple(tmp_path / "p.json", tmp_path / "p.json", strict=True).frames == 2
+
+
+@pytest.mark.parametrize(
+    "raw_file", [f"/{CLIP}", CLIP.replace("/", "\\"), f"/data/TUSimple/test_set/{CLIP}", f"./{CLIP}"]
+)
+def test_a_frame_is_found_however_its_path_is_written(tmp_path: Path, truth: Path, raw_file: str):
+    predictions = predicted(tmp_path / "p.json", {"raw_file": raw_file}, {})
+    assert evaluate_tusimple(truth, predictions, strict=True).accuracy == 1
+    write_lanes(lane_file(tmp_path / "found", CLIP), [np.array([[50, 100], [80, 130]])])
+    tasks = write(tmp_path / "tasks.json", {"raw_file": raw_file, "h_samples": ROWS})
+    write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json")
+    written = json.loads((tmp_path / "o.json").read_text())
+    assert written == {"raw_file": raw_file, "lanes": [LANES[0]], "run_time": 0.0}
+
+
+def test_pythons_notation_is_named(tmp_path: Path, truth: Path):
+    with pytest.raises(LgadError, match=r"line 1: is Python's notation .* json\.dumps"):
+        evaluate_tusimple(truth, predicted(tmp_path / "p.json", text=str))
+
+
+def test_one_bad_object_over_several_lines_is_one_fault(tmp_path: Path, truth: Path):
+    good = json.dumps({"raw_file": CLIP, "lanes": LANES, "run_time": 1}, indent=1)
+    bad = json.dumps({"raw_file": OTHER, "lanes": LANES, "run_time": 1}, indent=1).replace("50.0", "5O")
+    for text in (f"{bad}\n{good}", f"[{bad},\n{good}]"):
+        (tmp_path / "p.json").write_text(text)
+        scores = evaluate_tusimple(truth, tmp_path / "p.json")
+        assert (scores.accuracy, [fault.line for fault in scores.set_aside]) == (0.5, [1])
+
+
+def test_frames_that_the_benchmark_counts_as_zero_are_told_with_the_reason(tmp_path: Path, truth: Path):
+    slow = evaluate_tusimple(truth, predicted(tmp_path / "p.json", {"run_time": 350}, {"lanes": LANES * 3}))
+    assert (slow.accuracy, slow.fp, slow.fn, slow.slow, slow.crowded) == (0, 0, 1, 1, 1)
+    assert slow.notes == [
+        "2 of 2 frames count as accuracy 0 and FN 1 by the benchmark's rules: 1 with a run_time above 200 ms "
+        "and 1 with more than 2 lanes beyond the annotated ones."
+    ]
+    limit = evaluate_tusimple(truth, predicted(tmp_path / "q.json", {"run_time": 200}, {"lanes": LANES * 2}))
+    assert (limit.slow, limit.crowded, limit.notes) == (0, 0, [])
+
+
+def test_other_rows_seconds_and_frames_annotated_twice_are_told(tmp_path: Path, truth: Path):
+    rows = {"h_samples": [row + 5 for row in ROWS]}
+    found = evaluate_tusimple(truth, predicted(tmp_path / "p.json", rows, {"h_samples": ROWS}))
+    assert found.accuracy == 1 and len(found.notes) == 1
+    assert found.notes[0].startswith("1 prediction states h_samples other than the annotation's")
+    seconds = evaluate_tusimple(truth, predicted(tmp_path / "p.json", {"run_time": 0.3}, {"run_time": 0.2}))
+    assert seconds.notes[0].startswith("Every run_time is below 1 ms (at most 0.3)")
+    again = {"raw_file": f"/{CLIP}", "lanes": [LANES[0]], "h_samples": ROWS}
+    truth.write_text(truth.read_text() + "\n" + json.dumps(again) + "\n")
+    found = evaluate_tusimple(truth, predicted(tmp_path / "p.json"))
+    assert (found.frames, found.accuracy, found.fp) == (2, 1, 0.25)  # the last annotation counts
+    assert "1 line annotates a frame again (the first is line 3, clips/1/20.jpg)" in found.notes[0]
+
+
+def test_annotations_as_predictions_and_tasks_as_annotations(tmp_path: Path):
+    both = {"lanes": LANES, "h_samples": ROWS, "run_time": 1}
+    path = write(tmp_path / "a.json", {"raw_file": CLIP, **both})
+    assert "is given as annotations and as predictions" in evaluate_tusimple(path, path).notes[0]
+    tasks = write(tmp_path / "tasks.json", {"raw_file": CLIP, "h_samples": ROWS})
+    with pytest.raises(
+        LgadError, match=r"tasks\.json, line 1: .* there is no `lanes`; give frames with lanes"
+    ):
+        evaluate_tusimple(tasks, path)
+
+
+def full_frame(scale: float) -> dict:
+    rows = list(range(240, 720, 10))
+    return {
+        "lanes": [[scale * (640 + side * row) for row in rows] for side in (-0.5, 0.8)],
+        "h_samples": rows,
+    }
+
+
+def test_predictions_in_pixels_of_another_size_are_pointed_out(tmp_path: Path):
+    truth = write(tmp_path / "gt.json", {"raw_file": CLIP, **full_frame(1)})
+    network = [np.array([[400, 288], [380, 150]]), np.array([[500, 288], [420, 150]])]
+    write_lanes(lane_file(tmp_path / "found", CLIP), network)
+    done = write_tusimple(truth, tmp_path / "found", tmp_path / "o.json")
+    assert done.notes[0].startswith("All predicted lanes are in the upper left corner of 1280 x 720 px")
+    assert "1280 x 720 px is assumed" in done.size_note
+    scores = evaluate_tusimple(truth, tmp_path / "o.json")
+    assert scores.notes[0].startswith("All predicted lanes are in the upper left corner of 1280 x 720 px")
+    write_lanes(lane_file(tmp_path / "found", CLIP), [lane * [1, 0.4] for lane in network])
+    with pytest.raises(LgadError, match=r"No lane in .* reaches a row of h_samples"):
+        write_tusimple(truth, tmp_path / "found", tmp_path / "none.json")
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_an_image_of_another_size_than_given_stops_the_export(tmp_path: Path, truth: Path):
+    (tmp_path / "clips" / "1").mkdir(parents=True)
+    assert cv2.imwrite(str(tmp_path / CLIP), np.zeros((72, 128, 3), np.uint8))
+    write_lanes(lane_file(tmp_path / "found", CLIP), [np.array([[50, 100], [80, 130]])])
+    with pytest.raises(
+        LgadError, match=r"20\.jpg has 128 x 72 px, but the frame size is given as 1280 x 720"
+    ):
+        write_tusimple(truth, tmp_path / "found", tmp_path / "o.json", frame_size=(720, 1280))
+
+
+def test_an_export_never_writes_an_answer_without_lane_files(tmp_path: Path, truth: Path):
+    (tmp_path / "other").mkdir()
+    output = tmp_path / "o.json"
+    for folder, says in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "other", "for none of the 2")):
+        with pytest.raises(LgadError, match=says):
+            write_tusimple(truth, folder, output)
+    write_lanes(lane_file(tmp_path / "found", CLIP), [np.array([[50, 100], [80, 130]])])
+    with pytest.raises(LgadError, match="would be replaced"):
+        write_tusimple(truth, tmp_path / "found", truth)
+    empty = write(tmp_path / "empty.json", "[]")
+    with pytest.raises(LgadError, match="names no frame"):
+        write_tusimple(empty, tmp_path / "found", output)
+    assert not output.exists()
+    assert write_tusimple(truth, tmp_path / "found", output).without_file == 1
+
+
+def test_bad_lines_of_tasks_and_lane_files_are_rejected_with_their_reason(tmp_path: Path):
+    task = {"raw_file": CLIP, "h_samples": ROWS}
+    tasks = write(
+        tmp_path / "t.json", task, {"raw_file": "../a"} | {"h_samples": []}, {"raw_file": OTHER}, task
+    )
+    path = lane_file(tmp_path / "found", CLIP)
+    path.parent.mkdir(parents=True)
+    path.write_text("50 100 80 130\n1 2 x\n")
+    done = write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json")
+    assert (done.frames, [fault.line for fault in done.rejected]) == (1, [2, 3, 2])
+    assert "leads out" in done.rejected[0].reason and "no `h_samples`" in done.rejected[1].reason
+    assert "names frames again in 1 line" in done.notes[0]
+    with pytest.raises(LgadError, match=r"t\.json, line 2"):
+        write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json", strict=True)

@@ -1,0 +1,139 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from lgad_pipeline.cli import app
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.files import full_lane_file, write_lanes
+from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.rasterize import rasterize
+from lgad_pipeline.lanes.slots import assign_slots
+
+CULANE, HD = (590, 1640), (720, 1280)
+
+
+def lane(size: tuple[int, int], side: float = 1) -> np.ndarray:
+    height, width = size
+    ys = np.linspace(height, height / 2, 12)
+    return np.stack([width * (0.5 + side * (0.05 + 0.3 * (2 * ys / height - 1))), ys], axis=1).astype(
+        np.float32
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for frame, size in (("a", CULANE), ("b", HD)):
+        write_lanes(tmp_path / "set" / "d" / f"{frame}.lines.txt", [lane(size, -1), lane(size)])
+        assert cv2.imwrite(str(tmp_path / "set" / "d" / f"{frame}.jpg"), np.zeros((*size, 3), np.uint8))
+    (tmp_path / "train.txt").write_text("/d/a.jpg\n/d/b.jpg\n")
+    return tmp_path
+
+
+def command(root: Path, *words: object, output: Path | None = None):
+    where = ["--annotations", root / "set", "--list", root / "train.txt", "--output", output or root / "out"]
+    return CliRunner().invoke(app, ["rasterize", *(str(word) for word in (*where, *words))])
+
+
+def drawn(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return picture
+
+
+def test_every_label_map_has_the_size_of_its_frame(root: Path):
+    result = command(root)
+    assert (
+        result.exit_code == 0
+        and "Frame sizes: 1640 x 590 px (1 frame), 1280 x 720 px (1 frame)" in result.output
+    )
+    for frame, size in (("a", CULANE), ("b", HD)):
+        expected = label_map(assign_slots([lane(size, -1), lane(size)], size), size)
+        assert np.array_equal(drawn(root / f"out/laneseg_label_w16/d/{frame}.png"), expected)
+    lines = (root / "out/list/train_gt.txt").read_text().splitlines()
+    assert lines == [f"/d/{frame}.jpg /laneseg_label_w16/d/{frame}.png 0 1 1 0" for frame in "ab"]
+
+
+def test_a_size_that_disagrees_with_an_image_draws_nothing(root: Path):
+    result = command(root, "--frame-height", 1080, "--frame-width", 1920)
+    assert result.exit_code == 1 and "a.jpg has 1640 x 590 px" in str(result.exception)
+    assert not (root / "out").exists()
+
+
+def test_without_images_the_size_is_stated_and_lanes_that_do_not_fit_are_pointed_out(root: Path):
+    for frame in "ab":
+        (root / "set" / "d" / f"{frame}.jpg").unlink()
+    result = command(root)
+    assert result.exit_code == 0 and "1640 x 590 px is assumed" in result.output
+    assert "1 of 2 frames have annotated lanes that reach below 1640 x 590 px" in result.output
+
+
+def test_the_lists_and_label_maps_of_a_data_set_are_never_replaced(root: Path):
+    (root / "set" / "list").mkdir()
+    own = root / "set" / "list" / "train_gt.txt"
+    own.write_text(
+        "/d/a.jpg /laneseg_label_w16/d/a.png 1 1 1 1\n/d/b.jpg /laneseg_label_w16/d/b.png 0 1 1 0\n"
+    )
+    (root / "set" / "d" / "b.lines.txt").unlink()
+    before = own.read_text()
+    result = command(root, output=root / "set")
+    assert result.exit_code == 1 and "train_gt.txt exists already" in str(result.exception)
+    assert own.read_text() == before and not (root / "set" / "laneseg_label_w16").exists()
+    own.unlink()
+    label = root / "set" / "laneseg_label_w16" / "d" / "b.png"
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"drawn by hand")
+    result = command(root, output=root / "set")
+    assert result.exit_code == 1 and "d/b.png exists already" in str(result.exception)
+    assert label.read_bytes() == b"drawn by hand" and not own.exists()
+    label.unlink()
+    result = command(root, output=root / "set")
+    assert result.exit_code == 0 and "1 frame without a file of annotations, counted as without lanes" in result.output
+    assert own.read_text().splitlines()[1].endswith("0 0 0 0")
+
+
+def test_a_wrong_folder_of_annotations_writes_nothing(root: Path):
+    with pytest.raises(LgadError, match="holds a lane file for none of the 1 frames"):
+        rasterize(root, ["d/a.jpg"], root / "out")
+    with pytest.raises(LgadError, match="names no frame"):
+        rasterize(root / "set", [], root / "out")
+    assert not (root / "out").exists()
+
+
+def test_frames_that_differ_in_their_ending_alone_get_a_label_map_each(root: Path):
+    for frame, side in (("d/c.jpg", 1), ("d/c.png", -1)):
+        write_lanes(full_lane_file(root / "set", frame), [lane(CULANE, side)])
+    done = rasterize(root / "set", ["d/c.jpg", "d/c.png", "d/a.jpg"], root / "out")
+    maps = [line.split()[1] for line in done.label_list.read_text().splitlines()]
+    assert [path.rpartition("/")[2] for path in maps] == ["c.jpg.png", "c.png.png", "a.png"]
+    assert [sorted(set(np.unique(drawn(root / "out" / path.strip("/"))))) for path in maps[:2]] == [
+        [0, 3],
+        [0, 2],
+    ]
+
+
+def test_doubled_points_are_left_out_and_pointed_out(root: Path):
+    double = lane(CULANE)[[*range(12), 11]]
+    write_lanes(root / "set" / "d" / "a.lines.txt", [lane(CULANE, -1), double])
+    done = rasterize(root / "set", ["d/a.jpg"], root / "out")
+    expected = label_map(assign_slots([lane(CULANE, -1), lane(CULANE)]))
+    assert np.array_equal(drawn(root / "out/laneseg_label_w16/d/a.png"), expected)
+    assert done.notes[0].startswith("1 annotated lane has two equal neighbouring points")
+
+
+def test_names_with_spaces_survive_the_list_that_is_written(root: Path):
+    write_lanes(root / "set" / "day one" / "0.lines.txt", [lane(CULANE)])
+    (root / "train.txt").write_text("day one/0.jpg\n")
+    assert command(root).exit_code == 0
+    again = CliRunner().invoke(
+        app,
+        [
+            *("rasterize", "--annotations", str(root / "set"), "--output", str(root / "again")),
+            *("--list", str(root / "out" / "list" / "train_gt.txt")),
+        ],
+    )
+    assert again.exit_code == 0, again.output
+    written = [(root / name / "list" / "train_gt.txt").read_text() for name in ("out", "again")]
+    assert written[0] == written[1]
