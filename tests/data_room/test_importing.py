@@ -7,10 +7,8 @@ from lgad_pipeline.cli import app
 from lgad_pipeline.data.frames import lanes_of
 from lgad_pipeline.data.images import image_orientation, read_image
 from lgad_pipeline.data.importing.convert import Format, convert
-from lgad_pipeline.data.importing.entry import dataset_entry, dataset_keys, dataset_name
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.settings import Settings
 from tests.data_room.importing_files import (
     BOTTOM_FIRST,
     LANES,
@@ -230,50 +228,6 @@ def test_an_imported_set_is_ingested_and_agrees_with_itself(tmp_path):
     assert [lane.tolist() for lane in lanes_of(found.frames["lanes"][0])][:2] == BOTTOM_FIRST
 
 
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("My Set", "my_set"),
-        ("Été 2024: A9 #3", "ete_2024_a9_3"),
-        ("drives-night", "drives-night"),
-        ("2024", "set_2024"),
-        ("2024-01-02", "set_2024-01-02"),
-        ("1e5", "set_1e5"),
-        ("No", "set_no"),
-        ("车道", "my_data"),
-        ("--", "my_data"),
-    ],
-)
-def test_the_entry_is_valid_for_any_folder(tmp_path, text, name):
-    assert dataset_name(text) == name
-    for folder in (text, f"{text} 'q' \"r\" \\ \x1b[31m\u200b&*!|>%@`"):
-        root = tmp_path / "roots" / folder
-        root.mkdir(parents=True, exist_ok=True)
-        entry = dataset_entry(name, root, dataset_keys((590, 1640), []))
-        recipes = "recipes: {enet: {teacher: {steps: 10, optimizer: {warmup_steps: 2}}, "
-        recipes += "student: {steps: 10, optimizer: {warmup_steps: 2}}}}\n"
-        (tmp_path / "lgad.yaml").write_text(entry + recipes, encoding="utf-8")
-        assert Settings.load(tmp_path / "lgad.yaml").datasets[name].root == root  # type: ignore[union-attr]
-
-
-def test_the_keys_of_the_entry_fit_frames_and_lanes():
-    lane = np.array([[1, 1079], [2, 570]], np.float32)
-    assert dataset_keys((1080, 1920), [lane]) == {
-        "frame_size": [1080, 1920],
-        "crop_top": 510,
-        "lane_width": 19,
-    }
-    # TuSimple's lanes begin at row 160 of 720: 59 * 560 / 720 = 45.9 rows above the lowest.
-    lane = np.array([[1, 719], [2, 160]], np.float32)
-    assert dataset_keys((720, 1280), [lane]) == {
-        "frame_size": [720, 1280],
-        "crop_top": 120,
-        "lane_width": 12,
-        "label_rows": 47,
-    }
-    assert dataset_keys((590, 1640), []) == {"frame_size": [590, 1640], "crop_top": 0, "lane_width": 16}
-
-
 def test_the_command_prints_counts_and_a_valid_entry(tmp_path):
     for name in ("a", "b", "c"):
         image(tmp_path / f"source/{name}.jpg", size=WIDE)
@@ -327,7 +281,7 @@ def test_what_cannot_be_imported_is_one_clear_sentence(tmp_path):
         convert(source, tmp_path / "out", Format.LABELME)
     with pytest.raises(LgadError, match="is a file; name the folder"):
         convert(source / "a.json", tmp_path / "out", Format.LABELME)
-    with pytest.raises(LgadError, match="is not UTF-8, which lgad.yaml needs"):
+    with pytest.raises(LgadError, match=r"is not UTF-8, which lgad\.yaml needs"):
         convert(source, tmp_path / "o\udcff", Format.LABELME)
     with pytest.raises(LgadError, match="is not empty"):
         convert(source, tmp_path, Format.LABELME)

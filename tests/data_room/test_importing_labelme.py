@@ -126,7 +126,7 @@ def test_shapes_of_old_versions_without_a_type_are_polygons(tmp_path, without):
         ('["lane"]', "is no labelme file"),
         ("{}", "is no labelme file"),
         ('{"imagePath": 3, "shapes": []}', "names no image in imagePath"),
-        ('{"imagePath": "../../etc/passwd", "shapes": []}', "is not found near it"),
+        ('{"imagePath": "../../etc/passwd", "shapes": []}', "is outside the source folder"),
         ('{"imagePath": "gone.jpg", "shapes": []}', "is not found near it"),
         ('{"imagePath": "000.bmp", "shapes": []}', "is a .bmp file; convert it"),
         ('{"imagePath": "000.jpg", "shapes": []}', "annotates drive/000.jpg, which drive/000.json annotates"),
@@ -164,4 +164,4 @@ def test_images_outside_the_source_are_not_read(tmp_path):
     assert sum(done.frames.values()) == 1
     reasons = {file: reason for file, _, reason in done.rejected}
     assert "leads out of the data root by a link" in reasons["f.jpg"]
-    assert "is not found near it below the source folder" in reasons["g.json"]
+    assert "is outside the source folder; name a folder that holds both" in reasons["g.json"]

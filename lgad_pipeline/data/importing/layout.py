@@ -78,15 +78,16 @@ class Images:
         """Why no image was found, with the remedy."""
         for place in places:
             path = posixpath.normpath(place)
-            if (
-                not path.startswith("../")
-                and _suffix(path) in _OTHER_SUFFIXES
-                and (self._source / path).exists()
-            ):
+            if path.startswith("../"):
+                return (
+                    f"names the image {image}, which is outside the source folder; name a folder that holds "
+                    "both the annotations and the images"
+                )
+            if _suffix(path) in _OTHER_SUFFIXES and (self._source / path).exists():
                 return f"{path} is a {_suffix(path)} file; convert it to JPEG or PNG under the same name"
         return (
-            f"names the image {image}, which is not found near it below the source folder; "
-            "put the image next to the annotation file (in CVAT, export it again with 'Save images')"
+            f"names the image {image}, which is not found near it below the source folder; put the image "
+            "next to the annotation file (in CVAT, export 'CVAT for images 1.1' with 'Save images')"
         )
 
     def _is_near(self, annotation: str, image: str) -> bool:

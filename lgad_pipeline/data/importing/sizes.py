@@ -17,7 +17,7 @@ def scale_to(frame: tuple[int, int], stated: tuple[int, int] | None) -> tuple[fl
 
     Args:
         frame: (H, W) of the image as it is displayed, pixels.
-        stated: (H, W) of the annotation; None where it states none, which is taken for the image's.
+        stated: (H, W) of the annotation; None, the image's own, where it states none.
 
     Raises:
         AnnotationError: the proportions differ.
