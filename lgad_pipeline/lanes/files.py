@@ -13,6 +13,7 @@ import numpy as np
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import write_text
+from lgad_pipeline.lanes.text import plain_text
 
 FARTHEST = 1e6
 """Coordinates beyond this many pixels are no lane's."""
@@ -53,7 +54,10 @@ def parse_lanes(
     Raises:
         LaneFileError: a bad line, and `set_aside` is None.
     """
-    lines = content.split(b"\n")
+    try:
+        lines = plain_text(content).split(b"\n")
+    except UnicodeError:
+        lines = content.split(b"\n")  # its lines are rejected
     if not lines[-1]:
         lines.pop()
     lanes = []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lgad_pipeline.lanes.files import LaneFileError
+from lgad_pipeline.lanes.text import text_encoding
 
 _MOST_LINES = 2_000_000  # the largest published list has 90,000
 _PIECE = 1 << 16  # bytes read at once
@@ -72,17 +73,3 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield decoder.decode(start).encode()
             start = stream.read(_PIECE)
         decoder.decode(b"", final=True)
-
-
-def text_encoding(start: bytes) -> str:
-    """Encoding of a text that starts so, by its name in Python: UTF-16, or else UTF-8 with or without a mark.
-
-    UTF-16 without a byte order mark is recognized by the zero bytes of its ASCII characters.
-    """
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    start = start[: 1 << 12]
-    even, odd = start[::2].count(0), start[1::2].count(0)
-    if even + odd > len(start) // 3 and min(even, odd) <= max(even, odd) // 8:
-        return "utf-16-le" if odd > even else "utf-16-be"
-    return "utf-8-sig"

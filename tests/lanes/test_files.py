@@ -62,3 +62,18 @@ def test_a_path_that_leads_out_of_the_root_and_a_missing_file_are_one_sentence(t
 def test_the_lane_file_takes_the_place_of_the_last_ending():
     assert lane_file(Path("r"), "/d.MP4/00.1.jpg") == Path("r/d.MP4/00.1.lines.txt")
     assert lane_file(Path("r"), "00001") == Path("r/00001.lines.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_lane_files_of_any_editor(encoding, ending):
+    """With CR alone, two lanes would become one that jumps across the road."""
+    text = ending.join(["100 117 110 107 ", "", "240 117 230 107", ""])
+    found = parse_lanes(text.encode(encoding), "f")
+    assert [lane.tolist() for lane in found] == [[[100, 117], [110, 107]], [], [[240, 117], [230, 107]]]
+
+
+def test_a_broken_utf_16_lane_file_is_named():
+    set_aside = []
+    parse_lanes("1 2 3 4".encode("utf-16") + b"\0", "f", set_aside)
+    assert "is not a number" in set_aside[0].reason
