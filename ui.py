@@ -46,12 +46,13 @@ def main(
         Settings.from_environment()
         check_free(port, f"make ui PORT={port + 1}")
         tracking = default_tracking(settings_path().parent)
+        tracking.relocate()
         own_mlflow = not tracking.uri.startswith("http")
         if own_mlflow:
             check_free(mlflow_port, f"make ui MLFLOW_PORT={mlflow_port + 1}")
         with console.status("Starting Dagster and MLflow"):
             if own_mlflow:
-                servers["mlflow"] = start_mlflow(tracking.uri, tracking.artifacts, mlflow_port)
+                servers["mlflow"] = start_mlflow(tracking.target, tracking.artifacts, mlflow_port)
             servers |= start_dagster(Path(folder.name), port)
             for name, where in (("mlflow", mlflow_port), ("dagster", port)):
                 if name in servers:

@@ -1,6 +1,6 @@
-"""What is done by hand with MLflow: put the previous champion back, send what was kept while it was away.
+"""Commands that work with the project's MLflow store: roll back a model, send journals, repair moved paths.
 
-`lgad rollback MODEL` and `lgad sync` call it in the project's folder.
+`lgad rollback`, `lgad sync` and `lgad relocate` call it in the project's folder.
 """
 
 import sys
@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.console import fail, say
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.settings import settings_path
-from resources.mlflow_errors import is_away
+from resources.mlflow_errors import diagnose, is_store_error
 from resources.project import Project
-from resources.tracking import default_tracking
+from resources.tracking import MlflowTracking, default_tracking
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -20,36 +21,65 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def rollback(
     model: Annotated[str, typer.Argument(help="Registered model, `<data set>-<recipe>`.")],
+    to: Annotated[str | None, typer.Option(help="Version to use instead of the predecessor.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the versions and change nothing.")] = False,
 ) -> None:
-    """Put the predecessor of a model's champion back in use."""
-    from resources.registry import rollback
+    """Put the predecessor of a model's champion, or any other version, in use."""
+    from resources.versions import rollback, version_rows
 
-    project, tracking = Project(file=str(settings_path())), default_tracking(settings_path().parent)
-    champion, previous = rollback(tracking, model, project.promotion_lock(model))
-    print(f"{model}: version {previous} is champion again, version {champion} is not promoted any more.")
-    print(tracking.version_url(model, previous))
+    project, tracking = _project()
+    if show:
+        for row in version_rows(tracking, model):
+            score = f"F1 {row.test_f1}" if row.test_f1 else "F1 unknown"
+            say(f"{row.version:>4}  {', '.join(row.aliases) or '-':<22}  {score}  {row.decision}".rstrip())
+        return
+    before, now = rollback(tracking, model, project.promotion_lock(model), to, project.owner)
+    replaced = f"; version {before} is not promoted again" if before and int(before) > int(now) else ""
+    say(f"{model}: version {now} is champion{replaced}.")
+    say(tracking.version_url(model, now))
 
 
 @app.command()
 def sync() -> None:
-    """Send what trainings kept while MLflow was away."""
-    project, tracking = Project(file=str(settings_path())), default_tracking(settings_path().parent)
+    """Send to MLflow what trainings kept while it was away."""
+    project, tracking = _project()
     faults = tracking.deliver_all(project.state / "models")
     if faults:
         raise LgadError("\n".join(faults))
-    print(f"{tracking.address} has everything.")
+    say(f"{tracking.address} has everything.")
+
+
+@app.command()
+def relocate() -> None:
+    """Repair the artifact paths in mlflow.db after the project's folder was moved or copied."""
+    _, tracking = _project()
+    if tracking.own_database is None:
+        raise LgadError(f"{tracking.address} is not in this folder; nothing in it has to be repaired here.")
+    if not tracking.own_database.is_file():
+        raise LgadError(f"{tracking.own_database} does not exist; nothing was trained here yet.")
+    changed = tracking.relocate()
+    say(f"{changed} paths of {tracking.own_database} were changed; they lead to {tracking.artifacts}.")
+
+
+def _project() -> tuple[Project, MlflowTracking]:
+    return Project(file=str(settings_path())), default_tracking(settings_path().parent)
 
 
 def main() -> None:
-    """Run a command; what the user can mend is one sentence and exit code 2."""
+    """Run a command; what the user can correct is one sentence and exit code 1."""
     try:
         app()
+    except LgadError as error:
+        fail(error)
     except Exception as error:
-        if not isinstance(error, LgadError) and not is_away(error):
+        if is_store_error(error):
+            address = default_tracking(settings_path().parent).address
+            fail(diagnose(error, address).sentence(address))
+        elif isinstance(error, OSError):
+            fail(os_fault(error))
+        else:
             raise
-        away = "MLflow does not answer; start it, or correct MLFLOW_TRACKING_URI."
-        print(f"error: {error if isinstance(error, LgadError) else away}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What one scores without looking: the floor that a student must clear."""
+"""F1 of a blind guess: the same lanes in every frame. A student must score above it."""
 
 import numpy as np
 
+from assets.scores import Comparison
 from resources.project import Place
 
 
@@ -35,3 +36,11 @@ def blind_f1(place: Place, frame_size: tuple[int, int]) -> float:
     hits = int(true_positives([(lanes, guess) for lanes in annotated], frame_size=frame_size).sum())
     guesses, lanes = len(guess) * len(annotated), sum(len(lanes) for lanes in annotated)
     return Counts(hits, guesses - hits, lanes - hits).f1
+
+
+def chance_objection(place: Place, comparison: Comparison, frame_size: tuple[int, int]) -> str:
+    """Why a student that does no better than a blind guess must not be used, as a clause; else empty."""
+    chance, f1 = blind_f1(place, frame_size), comparison.total.lgad.f1 or 0.0
+    if f1 > chance:
+        return ""
+    return f"its F1 on test frames, {f1:.3f}, is not above the {chance:.3f} of a blind guess"

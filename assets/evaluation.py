@@ -10,7 +10,7 @@ from assets.automation import AFTER_DATA, DEVICE
 from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.freshness import made
-from assets.networks import student_alone, student_lgad
+from assets.networks import input_note, student_alone, student_lgad
 from assets.partitions import GRID, parts_of
 from assets.report_page import scenario_bars
 from assets.scores import compare, score_student, scores_digest, write_scores
@@ -82,9 +82,7 @@ def predictions(
         prediction_sheet(place, "student_lgad", config.pictures),
         "white: annotated; coloured: found",
     )
-    fault = mlflow.add_picture(place.student_lgad, sheet, "lanes.png")
-    if fault:
-        context.log.warning(fault)
+    mlflow.add_picture(place.student_lgad, sheet, "lanes.png")
     return made(
         context,
         project,
@@ -140,9 +138,8 @@ def lane_scores(
     bars = scenario_bars(comparison.rows)
     mlflow.add_file(place.student_lgad, bars.encode(), "f1.svg")
     for student in STUDENTS:
-        fault = mlflow.add_metrics(place.network(student), comparison.metrics(student))
-        if fault:
-            context.log.warning(fault)
+        mlflow.add_metrics(place.network(student), comparison.metrics(student))
+        mlflow.add_input(place.network(student), input_note(project, dataset, recipe, "test"))
     own = tusimple_scores(place) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
     low, high = comparison.gain_interval

@@ -14,6 +14,7 @@ from assets.freshness import inputs_digest, made, tag_run
 from assets.partitions import GRID, parts_of
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
+from resources.journal import InputNote
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Place, Project
@@ -173,6 +174,7 @@ def _trained(
                     "role": role,
                     "data_fingerprint": _fingerprint(place),
                 },
+                inputs=[input_note(project, dataset, recipe, split) for split in ("train", "val")],
             )
         )
         task = stack.enter_context(progress.task(context.log, f"training the {NAMES[role]}"))
@@ -229,18 +231,43 @@ def loss_curve(history: Any, metric: str = "train/loss") -> tuple[list[float], l
     return [float(step) for step in losses.index], [float(value) for value in losses]
 
 
+def input_note(project: Project, dataset: str, recipe: str, split: str) -> InputNote:
+    """A split of the shards as an input of an MLflow run: address, columns, number of frames."""
+    from lgad_pipeline.data.parts import SHARD_SCHEMA
+    from lgad_pipeline.data.shards import ShardSet
+
+    place = project.place(dataset, recipe)
+    packed = ShardSet.open(place.shards)
+    address = place.store or place.packed.as_uri()
+    if place.store is None and place.packed.is_relative_to(project.folder):
+        address = place.packed.relative_to(project.folder).as_posix()
+    return InputNote(
+        name=dataset if split == "train" else f"{dataset} {split}",
+        digest=packed.fingerprint,
+        source=address,
+        fields=tuple((field.name, str(field.type)) for field in SHARD_SCHEMA),
+        rows=len(packed.splits[split]) if split in packed.splits else None,
+        context={"train": "training", "val": "validation"}.get(split, split),
+    )
+
+
 def _parameters(project: Project, dataset: str, recipe: str, role: str) -> Mapping[str, Any]:
+    """Settings of a training for MLflow; `network` is that of the network which is trained."""
     entry, settings = project.dataset(dataset), project.recipe(recipe)
+    network = settings.teachers_network if role == "teacher" else settings.network
     parameters: dict[str, Any] = {
         "dataset": dataset,
         "recipe": recipe,
-        "network": settings.network.model_dump(mode="json"),
+        "network": network.model_dump(mode="json"),
         "image_size": list(entry.image_size),
         "lane_width": entry.lane_width,
         "training": (settings.teacher if role == "teacher" else settings.student).model_dump(mode="json"),
         "augmentation": settings.augmentation.model_dump(mode="json"),
     }
+    if role != "student_alone":
+        parameters["teacher_input"] = settings.teacher_input.model_dump(mode="json")
     if role == "student_lgad":
+        parameters["teacher_network"] = settings.teachers_network.model_dump(mode="json")
         parameters["distillation"] = settings.distillation.model_dump(mode="json")
     return parameters
 

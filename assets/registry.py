@@ -17,6 +17,7 @@ from assets.networks import student_lgad
 from assets.partitions import GRID, parts_of
 from assets.scores import against_champion, compare, f1_intervals, verdict_table
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.errors import LgadError
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
@@ -115,13 +116,14 @@ NOT_BELOW = "f1_is_not_below_the_champions"
     ],
     description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an
 MLflow pyfunc that takes frames (uint8 arrays, JPEG or PNG bytes) and returns lanes in image pixels; weights
-as safetensors, nothing pickled, and the ONNX graph beside them.
+as safetensors, nothing pickled, with the ONNX graph.
 
 The new version is the `challenger`. It becomes `champion` by the rule `promotion:` of lgad.yaml: both are
 scored now on the same frames; its gain in total F1 on validation frames must be beyond noise (paired
 bootstrap), no scenario of the test frames may lose more than the tolerance, and a frame may not take longer.
-The first version becomes champion at once. The decision and its numbers are written down with the version,
-in its tags and in its run's `promotion/`. `lgad rollback MODEL` puts the champion before back.""",
+The first version becomes champion if it scores above chance (`f1_above_chance`). The decision and its numbers
+are kept with the version, in its tags and in its run's `promotion/`. `lgad rollback MODEL` puts the
+champion's predecessor back in use, `--to VERSION` any other.""",
 )
 def registered_model(
     context: dg.AssetExecutionContext,
@@ -131,6 +133,7 @@ def registered_model(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """A version in the registry, and which one is in use."""
+    from assets.chance import chance_objection
     from assets.samples import example_jpeg, training_record
     from resources.registry import decide, register
 
@@ -150,8 +153,7 @@ def registered_model(
     }
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
         run_id = mlflow.run_of(place.student_lgad)
-        for fault in mlflow.deliver_all(project.state / "models"):
-            context.log.warning(fault)
+        mlflow.send_all(project.state / "models")
         version = register(
             mlflow,
             name,
@@ -161,6 +163,7 @@ def registered_model(
             fingerprint=record["fingerprint"],
             example=example_jpeg(place),
             tags=tags,
+            owner=project.owner,
             card=model_card(
                 project.dataset(dataset),
                 project.recipe(recipe),
@@ -176,12 +179,20 @@ def registered_model(
             rule, size = project.settings.promotion, project.dataset(dataset).frame_size
             return against_champion(place, champion, rule, trainer.torch_device, size, task.advance)
 
-        decision = decide(mlflow, name, version, against, project.promotion_lock(name))
+        decision = decide(
+            mlflow,
+            name,
+            version,
+            against,
+            project.promotion_lock(name),
+            objection=chance_objection(place, comparison, project.dataset(dataset).frame_size),
+            load_fault=load_fault,
+        )
         task.note(f"version {version}")
     return made(
         context,
         project,
-        f"{record['fingerprint']}-{version}-{decision.champion}",
+        f"{record['fingerprint']}-{version}-{decision.champion or 'none'}",
         {
             "model": name,
             "version": int(version),
@@ -199,8 +210,19 @@ def registered_model(
     )
 
 
+def load_fault(folder: Path) -> str:
+    """Why the network in a folder cannot be loaded, in words; empty if it can."""
+    from lgad_pipeline.inference.predictor import LanePredictor
+
+    try:
+        LanePredictor.load(folder)
+    except LgadError as error:
+        return str(error).rstrip(".")
+    return ""
+
+
 def not_below(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
-    """The check of a verdict; passes where there was no champion to compare with."""
+    """The check of a verdict; it passes where there was no champion to compare with."""
     lost = []
     if verdict is not None:
         lost = ["total"] if verdict.total.gain.high < 0 else []

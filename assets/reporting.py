@@ -74,9 +74,7 @@ def report(
         content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id, config)
         html = render(content)
         files.write_text(place.report, html)
-    fault = mlflow.add_file(place.student_lgad, html.encode(), "report.html")
-    if fault:
-        context.log.warning(fault)
+    mlflow.add_file(place.student_lgad, html.encode(), "report.html")
     return made(
         context,
         project,

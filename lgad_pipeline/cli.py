@@ -122,15 +122,24 @@ def _tell(found: "Ingestion") -> None:
 @app.command()
 def rollback(
     model: Annotated[str, typer.Argument(help="Registered model, `<data set>-<recipe>`.")],
+    to: Annotated[str | None, typer.Option(help="Version to use instead of the predecessor.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the versions and change nothing.")] = False,
 ) -> None:
-    """Put the predecessor of a model's champion back in use; in the project's folder."""
-    _of_the_project("rollback", model)
+    """Put the predecessor of a model's champion, or any other version, in use; in the project's folder."""
+    options = [*([] if to is None else ["--to", to]), *(["--list"] if show else [])]
+    _of_the_project("rollback", *options, "--", model)
 
 
 @app.command()
 def sync() -> None:
     """Send to MLflow what trainings kept while it was away; in the project's folder."""
     _of_the_project("sync")
+
+
+@app.command()
+def relocate() -> None:
+    """Repair the artifact paths in mlflow.db after the project's folder was moved; in that folder."""
+    _of_the_project("relocate")
 
 
 def _of_the_project(*arguments: str) -> None:

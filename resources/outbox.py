@@ -1,109 +1,60 @@
-"""What a training tells MLflow: kept on disk first, then sent; a server that is away costs nothing."""
+"""Run journal: reports of a training to MLflow, kept on disk first and then sent; an outage loses nothing."""
 
-import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from lgad_pipeline import files
+from lgad_pipeline.errors import LgadError
+from resources.delivery import batches, dataset_input, describe, missing_sample
+from resources.journal import DESCRIPTION, InputNote, Journal, RunNote, SentNote, Status
 from resources.processes import exclusive
 
 if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the definitions should not
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
     from resources.tracking import MlflowTracking
 
 OUTBOX = "mlflow"
 KEY_TAG = "lgad.run_key"
-LARGEST_BATCH = 900  # the tracking server takes 1000 metrics at once
-Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-
-
-class RunNote(BaseModel):
-    """What a run is, and how it goes; written by the training.
-
-    Attributes:
-        fingerprint: of the training; another one is another run.
-        key: names the run on the server before the server has given it an id.
-        experiment: MLflow experiment, by name.
-        name: of the run.
-        parameters: settings, one level.
-        tags: of the run.
-        dataset: name and fingerprint of the data set.
-        status: of the training.
-        started, ended: milliseconds since 1970.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    fingerprint: str
-    key: str
-    experiment: str
-    name: str
-    parameters: dict[str, str]
-    tags: dict[str, str]
-    dataset: tuple[str, str]
-    status: Status = "RUNNING"
-    started: int
-    ended: int | None = None
-
-
-class SentNote(BaseModel):
-    """How much of a run a server has confirmed; written by whoever sends.
-
-    Attributes:
-        address: of the server.
-        run_id: that it gave the run.
-        experiment_id: that it gave the experiment.
-        described: it has parameters and data set.
-        bytes: of the metrics that it has.
-        status: that it was told.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    address: str
-    run_id: str | None = None
-    experiment_id: str | None = None
-    described: bool = False
-    bytes: int = 0
-    status: str = ""
+OWN_STORE = "sqlite:///mlflow.db"
+"""Name of the store in the project's folder, the same wherever the project is."""
 
 
 class Outbox:
-    """The MLflow run of the network in a folder, on disk beside its weights.
+    """Journal of the MLflow run of a network, on disk next to its weights.
 
-    `run.json` says what the run is, `metrics.jsonl` holds its metrics, `files/` the files not sent yet,
-    `sent.json` how much the server has confirmed. A metric is safe when `add` returns. It is sent with the
-    time at which it was measured, and MLflow's database keeps a metric of equal name, step, time and value
-    once: sending again what was confirmed too late doubles nothing.
+    `run.json` describes the run, `metrics.jsonl` holds a copy of the description and the metrics, `files/`
+    the files not sent yet, `sent.json` how much the server has confirmed. A metric is safe when `add`
+    returns. Metrics keep their original timestamps. If the server stored a batch but its reply got lost, the
+    batch is recognized and not stored twice.
 
     Args:
-        folder: of the network.
+        folder: Directory of the network.
     """
 
     def __init__(self, folder: Path) -> None:
         self.network = folder
         self.folder = folder / OUTBOX
-        self._metrics = self.folder / "metrics.jsonl"
+        self._journal = Journal(self.folder / "metrics.jsonl")
         self._known: dict[tuple[str, int], float] | None = None
 
     def note(self) -> RunNote | None:
-        """What the run is; None if there is none, or its note is damaged."""
-        return _read(self.folder / "run.json", RunNote)
+        """Description of the run; that of the journal where run.json is damaged, None if neither is there."""
+        return _read(self.folder / "run.json", RunNote) or self._journal.description()
 
     def sent(self, address: str) -> SentNote:
         """How much the server at `address` has."""
         found = _read(self.folder / "sent.json", SentNote)
-        return found if found is not None and found.address == address else SentNote(address=address)
+        if found is None or not _same_store(found.address, address):
+            return SentNote(address=address)
+        return found.model_copy(update={"address": address})
 
     @property
     def run_id(self) -> str:
@@ -112,31 +63,36 @@ class Outbox:
         return (sent and sent.run_id) or ""
 
     def begin(self, note: RunNote) -> None:
-        """Go on with the run if it is of the same fingerprint, else begin another.
+        """Continue the run if it is of the same fingerprint, else begin another.
 
-        What an earlier run has not sent yet is moved aside, where `sync` finds it.
+        What an earlier run has not sent yet is moved to `.unsent`, where `lgad sync` finds it.
         """
         before = self.note()
         if before is not None and before.fingerprint == note.fingerprint:
             return
         with exclusive(self.folder):
-            if before is not None and self.unsent():
-                aside = self.network.parent / ".unsent" / f"{self.network.name}-{before.key}"
-                aside.mkdir(parents=True, exist_ok=True)
-                self.folder.rename(aside / OUTBOX)
+            if self.unsent():
+                key = before.key if before is not None else new_key()
+                unsent = self.network.parent / ".unsent" / f"{self.network.name}-{key}"
+                unsent.mkdir(parents=True, exist_ok=True)
+                self.folder.rename(unsent / OUTBOX)
             shutil.rmtree(self.folder, ignore_errors=True)
             self._known = None
             self._write(note)
+            self._journal.append({DESCRIPTION: note.model_dump(mode="json")})
 
     def add(self, metrics: Mapping[str, float], step: int, *, replace: bool = False) -> None:
         """Keep metrics.
 
-        A training that goes on from a checkpoint repeats some steps: what is there of a step stays.
+        A training that resumes from a checkpoint repeats some steps: the first value of a step is kept.
 
         Args:
-            metrics: finite values by name.
-            step: of the training.
-            replace: keep a value that differs from the one that is there.
+            metrics: Finite values by name.
+            step: Step of the training.
+            replace: True to keep a value that differs from the first one as well.
+
+        Raises:
+            LgadError: the disk is full or the folder cannot be written; nothing of `metrics` was kept.
         """
         known = self._read_known()
         new = {
@@ -146,9 +102,14 @@ class Outbox:
         }
         if not new:
             return
-        with self._metrics.open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps({"step": step, "time": _now(), "metrics": new}) + "\n")
+        self._journal.append({"step": step, "time": _now(), "metrics": new})
         known.update({(name, step): value for name, value in new.items()})
+
+    def add_input(self, note: InputNote) -> None:
+        """Keep a data set that the run read; one that is there is not kept twice."""
+        run = self.note()
+        if run is not None and note not in run.inputs:
+            self._write(run.model_copy(update={"inputs": (*run.inputs, note)}))
 
     def file(self, data: bytes, name: str) -> None:
         """Keep a file, such as a picture, until it is sent."""
@@ -170,16 +131,18 @@ class Outbox:
     def unsent(self) -> str:
         """What no server has confirmed, in words; empty if nothing."""
         note = self.note()
-        if note is None:
-            return ""
         sent = _read(self.folder / "sent.json", SentNote) or SentNote(address="")
-        metrics = sum(len(entry["metrics"]) for entry, _ in self._entries(sent.bytes))
+        metrics = sum(len(entry.metrics) for entry, _ in self._journal.entries(sent.bytes))
         kept = len(self._files())
         parts = [f"{metrics} metrics"] * bool(metrics) + [f"{kept} files"] * bool(kept)
+        if note is None:
+            return ", ".join(parts)
         if not sent.described:
             parts.append("parameters")
         if sent.status != note.status:
             parts.append(f"status {note.status}")
+        if sent.described and sent.inputs < len(note.inputs):
+            parts.append(f"{len(note.inputs) - sent.inputs} data sets")
         return ", ".join(parts)
 
     def deliver(self, server: "MlflowTracking") -> None:
@@ -187,20 +150,31 @@ class Outbox:
 
         Raises:
             MlflowException, OSError: the server is away or refuses; what it has not confirmed stays kept.
+            LgadError: the journal is damaged, or the server does not have what it confirmed.
         """
         with exclusive(self.folder):
             note = self.note()
             if note is None:
+                if self.unsent():
+                    raise LgadError(
+                        f"{self.folder / 'run.json'} and the description in metrics.jsonl are damaged; put a "
+                        "copy of one of them back to send the metrics."
+                    )
                 return
             client = server.client
-            sent = self._open(server, note, self.sent(server.address))
-            run_id = str(sent.run_id)
+            sent = self._open(server, note, self.sent(server.store))
+            run_id, before = str(sent.run_id), sent
             if not sent.described:
-                _describe(client, run_id, note)
+                describe(client, run_id, note)
                 sent = self._confirm(sent, described=True)
-            for metrics, position in self._batches(sent.bytes):
+            if sent.inputs < len(note.inputs):
+                client.log_inputs(run_id, [dataset_input(one) for one in note.inputs[sent.inputs :]])
+                sent = self._confirm(sent, inputs=len(note.inputs))
+            for metrics, position in batches(self._journal, sent.bytes):
                 client.log_batch(run_id, metrics=metrics)
                 sent = self._confirm(sent, bytes=position)
+            if note.status != "RUNNING" and (sent.bytes, sent.status) != (before.bytes, note.status):
+                self._read_back(client, sent)
             for path in self._files():
                 client.log_artifact(run_id, str(path))
                 path.unlink()
@@ -210,6 +184,20 @@ class Outbox:
                 else:
                     client.set_terminated(run_id, note.status, note.ended)
                 self._confirm(sent, status=note.status)
+
+    def _read_back(self, client: "MlflowClient", sent: SentNote) -> None:
+        """Compare a sample of what the server has confirmed with what it returns.
+
+        Raises:
+            LgadError: the server does not have it; all metrics are sent again next time.
+        """
+        missing = missing_sample(client, str(sent.run_id), self._journal)
+        if missing:
+            self._confirm(sent, described=False, inputs=0, bytes=0)
+            raise LgadError(
+                f"The MLflow server at {sent.address} confirmed metrics that it does not return ({missing}); "
+                "correct the server, all of them are sent again."
+            )
 
     def _open(self, server: "MlflowTracking", note: RunNote, sent: SentNote) -> SentNote:
         """Find the run on the server, or make it there."""
@@ -223,7 +211,7 @@ class Outbox:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-            sent = SentNote(address=sent.address)  # deleted there: all of it is sent again
+            sent = SentNote(address=sent.address)  # it was deleted there: all of it is sent again
         experiment = server.experiment(note.experiment)
         # It may be there already: the answer to the request that made it can have been lost.
         made = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{note.key}'", max_results=1)
@@ -231,48 +219,19 @@ class Outbox:
         run = made[0] if made else client.create_run(experiment, note.started, tags, note.name)
         return self._confirm(sent, run_id=run.info.run_id, experiment_id=experiment)
 
-    def _entries(self, start: int) -> Iterator[tuple[dict[str, Any], int]]:
-        """The metrics kept from a position on, each with the position behind it; a torn last line is none."""
-        if not self._metrics.is_file():
-            return
-        with self._metrics.open("rb") as journal:
-            journal.seek(start)
-            for line in journal:
-                start += len(line)
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    entry = json.loads(line)
-                except ValueError:  # torn by a kill, and written behind since
-                    continue
-                yield entry, start
-
-    def _batches(self, start: int) -> "Iterator[tuple[list[Metric], int]]":
-        from mlflow.entities import Metric
-
-        batch, position = [], start
-        for entry, behind in self._entries(start):
-            metrics = [
-                Metric(name, value, entry["time"], entry["step"]) for name, value in entry["metrics"].items()
-            ]
-            if batch and len(batch) + len(metrics) > LARGEST_BATCH:
-                yield batch, position
-                batch = []
-            batch, position = batch + metrics, behind
-        if batch:
-            yield batch, position
-
     def _read_known(self) -> dict[tuple[str, int], float]:
         if self._known is None:
-            if self._metrics.is_file() and not self._metrics.read_bytes().endswith(b"\n"):
-                with self._metrics.open("ab") as journal:
-                    journal.write(b"\n")  # so that what comes does not end up in a torn line
+            self._journal.close_torn_line()
             self._known = {
-                (name, entry["step"]): value
-                for entry, _ in self._entries(0)
-                for name, value in entry["metrics"].items()
+                (name, entry.step): value
+                for entry, _ in self._journal.entries()
+                for name, value in entry.metrics.items()
             }
         return self._known
+
+    def damaged(self) -> int:
+        """Number of lines of the journal that cannot be read."""
+        return self._journal.damaged()
 
     def has(self, name: str) -> bool:
         """Whether a file is kept that no server has confirmed."""
@@ -291,27 +250,25 @@ class Outbox:
 
 
 def new_key() -> str:
-    """A name for a run that nobody else gives."""
+    """A random name for a run."""
     return uuid.uuid4().hex
 
 
 def outboxes(root: Path) -> list[Outbox]:
-    """Every outbox below a folder."""
-    return [Outbox(path.parent.parent) for path in sorted(root.rglob(f"{OUTBOX}/run.json"))]
+    """Every journal below a folder, also one whose run.json is gone."""
+    found = {path.parent for name in ("run.json", "metrics.jsonl") for path in root.rglob(f"{OUTBOX}/{name}")}
+    return [Outbox(folder.parent) for folder in sorted(found)]
 
 
-def _describe(client: "MlflowClient", run_id: str, note: RunNote) -> None:
-    """Parameters, and the data set in the column that MLflow has for it."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-
-    parameters = [Param(key, value[:6000]) for key, value in sorted(note.parameters.items())]
-    client.log_batch(run_id, params=parameters[:100])
-    name, digest = note.dataset
-    dataset = Dataset(name, digest, "local", json.dumps({"run": note.name}))
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+def _same_store(kept: str, address: str) -> bool:
+    """True if a kept address is that of the store; a moved project keeps its own store."""
+    if address == OWN_STORE and kept.startswith("sqlite:///"):
+        return kept.endswith(f"/{OWN_STORE.rpartition('/')[2]}")
+    return kept == address
 
 
 def _read(path: Path, kind: type[Any]) -> Any:
+    """A note, validated; None if it is missing or damaged."""
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -1,58 +1,54 @@
-"""The model registry: versions of a student, and which of them is in use."""
+"""Model registry: versions of a student, their owner, and the rule that makes one of them champion."""
 
-import datetime
-import shutil
-import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lgad_pipeline
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.promotion import Verdict
+from resources.logged_model import files_digest, log_model
 from resources.processes import exclusive
 from resources.tracking import MlflowTracking
+from resources.versions import (
+    CHALLENGER,
+    CHAMPION,
+    DIGEST_TAG,
+    FINGERPRINT_TAG,
+    REPLACED_TAG,
+    ROLLED_BACK_TAG,
+    VersionLostError,
+    champion_of,
+    claim,
+    network_of,
+    versions_of,
+)
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
-CHALLENGER = "challenger"
-CHAMPION = "champion"
-FINGERPRINT_TAG = "training_fingerprint"
-REPLACED_TAG = "replaced"
-ROLLED_BACK_TAG = "rolled_back"
 _ATTEMPTS = 5
 _SETTLE_SECONDS = 2.0
-_CODE = Path(__file__).with_name("lane_model.py")
-_NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Which version is in use after a new one came, and why.
+    """Outcome of the champion/challenger rule for a new version.
 
     Attributes:
-        version: the new one.
-        champion: version that is in use now.
-        before: version that was in use before; None if there was none.
-        reason: one sentence with the numbers.
-        verdict: the numbers; None where there was nothing to compare with.
+        version: The new version.
+        champion: Version that is in use now; None if there is none that can be loaded.
+        before: Version that had the alias champion before; None if there was none.
+        reason: One sentence with the numbers.
+        verdict: The numbers; None where there was nothing to compare with.
     """
 
     version: str
-    champion: str
+    champion: str | None
     before: str | None
     reason: str
     verdict: Verdict | None = None
 
     @property
     def promoted(self) -> bool:
-        """The new version is in use."""
+        """True if the new version is in use."""
         return self.champion == self.version
 
 
@@ -67,40 +63,39 @@ def register(
     example: bytes,
     tags: Mapping[str, str],
     card: str,
+    owner: str,
 ) -> str:
     """Register the student in `folder` as a new version with the alias challenger.
 
-    The same training (`fingerprint`) is registered once: the version that holds it is returned, and its
-    card and tags are renewed.
+    A training (`fingerprint`) is registered once: the version that holds it is returned, and its card and
+    tags are renewed. If that version's files are gone, the training is registered again.
 
     Args:
-        tracking: the MLflow store.
-        name: registered model.
-        folder: weights, network.json and predictor.json.
-        graph: the same network as ONNX, logged beside it.
-        run_id: of the training's MLflow run.
-        fingerprint: of the training.
-        example: a JPEG, the input example.
-        tags: of the version.
-        card: the version's description, markdown.
+        tracking: The MLflow store.
+        name: Name of the registered model.
+        folder: Directory of weights.safetensors, network.json and predictor.json.
+        graph: The same network as ONNX, logged with it.
+        run_id: Id of the training's MLflow run.
+        fingerprint: Fingerprint of the training.
+        example: A JPEG file, the input example.
+        tags: Tags of the version; `dataset` and `recipe` are those of the registered model as well.
+        card: Description of the version, markdown.
+        owner: Name of this project.
 
     Returns:
         The version.
+
+    Raises:
+        LgadError: the registered model belongs to another project, data set or recipe.
     """
     client = tracking.client
     tracking.point_mlflow_here()
-    version = next(
-        (v.version for v in _versions(tracking, name) if v.tags.get(FINGERPRINT_TAG) == fingerprint), None
-    )
+    claim(tracking, name, owner, tags)
+    version = _intact_version(tracking, name, fingerprint)
     if version is None:
-        uri, model_id = _log_model(tracking, run_id, folder, graph, example)
-        if not _exists(tracking, name):
-            client.create_registered_model(
-                name, description="Finds lanes in camera frames, four slots a frame."
-            )
-        made = client.create_model_version(
-            name, uri, run_id, tags={FINGERPRINT_TAG: fingerprint, **tags}, model_id=model_id
-        )
+        uri, model_id = log_model(tracking, run_id, folder, graph, example)
+        own = {FINGERPRINT_TAG: fingerprint, DIGEST_TAG: files_digest(folder)}
+        made = client.create_model_version(name, uri, run_id, tags={**own, **tags}, model_id=model_id)
         version = made.version
     version = str(version)
     client.update_model_version(name, version, description=card)
@@ -110,28 +105,52 @@ def register(
     return version
 
 
+def _intact_version(tracking: MlflowTracking, name: str, fingerprint: str) -> str | None:
+    """The newest version that holds a training and whose files are there."""
+    for version in versions_of(tracking, name):
+        if version.tags.get(FINGERPRINT_TAG) != fingerprint:
+            continue
+        try:
+            with network_of(tracking, name, str(version.version)):
+                return str(version.version)
+        except VersionLostError:
+            continue
+    return None
+
+
 def decide(
-    tracking: MlflowTracking, name: str, version: str, compare: Callable[[Path], Verdict], lock: Path
+    tracking: MlflowTracking,
+    name: str,
+    version: str,
+    compare: Callable[[Path], Verdict],
+    lock: Path,
+    *,
+    objection: str = "",
+    load_fault: Callable[[Path], str] = lambda folder: "",
 ) -> Decision:
-    """Put the new version in use if it beats the one in use; write the decision down with the version.
+    """Put the new version in use if it beats the champion; write the decision down with the version.
 
     One run of this project decides at a time. Where another machine has put its own version in use meanwhile,
     which a server's alias shows, the new version is compared with that one.
 
     Args:
-        tracking: the MLflow store.
-        name: registered model.
-        version: the new one.
-        compare: applies the rule to the champion in a folder and the new version.
-        lock: folder that is held meanwhile.
+        tracking: The MLflow store.
+        name: Name of the registered model.
+        version: The new version.
+        compare: Applies the rule to the champion in a folder and the new version.
+        lock: Folder that is locked meanwhile.
+        objection: Why the new version must not be used where there is no champion to compare it with, as a
+            clause, such as a score no better than chance; empty if nothing speaks against it.
+        load_fault: Returns why the network in a folder cannot be loaded; empty if it can.
 
     Raises:
         LgadError: other machines kept changing the champion.
     """
+    judge = _Judge(tracking, name, version, compare, objection, load_fault)
     with exclusive(lock):
         for _ in range(_ATTEMPTS):
             before = champion_of(tracking, name)
-            decision = _judged(tracking, name, version, before, compare)
+            decision = judge.decision(before)
             if decision.promoted and before != version:
                 if champion_of(tracking, name) != before:
                     continue
@@ -145,85 +164,69 @@ def decide(
     raise LgadError(f"The champion of {name} kept changing; register version {version} again.")
 
 
-def rollback(tracking: MlflowTracking, name: str, lock: Path) -> tuple[str, str]:
-    """Put the champion's predecessor back in use; the champion is not promoted again.
+@dataclass(frozen=True)
+class _Judge:
+    """The rule for one new version, against whichever version is champion."""
 
-    Returns:
-        The version that was in use, and the one that is now.
+    tracking: MlflowTracking
+    name: str
+    version: str
+    compare: Callable[[Path], Verdict]
+    objection: str
+    load_fault: Callable[[Path], str]
 
-    Raises:
-        LgadError: there is no such model, champion or predecessor.
-    """
-    client = tracking.client
-    with exclusive(lock):
-        champion = champion_of(tracking, name)
+    def decision(self, champion: str | None) -> Decision:
+        """Apply the rule."""
+        version = self.version
+        tags = self.tracking.client.get_model_version(self.name, version).tags
+        if champion != version and (day := tags.get(ROLLED_BACK_TAG)) is not None:
+            reason = f"Version {version} was rolled back on {day} and stays challenger."
+            return Decision(version, champion, champion, reason)
         if champion is None:
-            raise LgadError(f"There is no model {name} with a champion at {tracking.address}.")
-        previous = client.get_model_version(name, champion).tags.get(REPLACED_TAG)
-        if previous is None or previous not in {str(v.version) for v in _versions(tracking, name)}:
-            raise LgadError(f"Version {champion} of {name} has no predecessor that could be put back.")
-        client.set_registered_model_alias(name, CHAMPION, previous)
-        today = datetime.datetime.now().isoformat(" ", "minutes")
-        client.set_model_version_tag(name, champion, ROLLED_BACK_TAG, today)
-        reason = f"Rolled back on {today}: version {previous} is champion again."
-        client.set_model_version_tag(name, champion, "decision", reason)
-    return champion, previous
+            return self._without_comparison(None, "is the first", "")
+        try:
+            with network_of(self.tracking, self.name, champion) as network:
+                return self._against(champion, network)
+        except VersionLostError as error:
+            return self._without_comparison(champion, "could not be compared", str(error))
 
+    def _without_comparison(self, champion: str | None, why: str, lost: str) -> Decision:
+        """The decision where no champion can be loaded: the version must be better than chance."""
+        version, behind = self.version, f" {lost}" if lost else ""
+        if self.objection:
+            reason = f"Version {version} stays challenger: {self.objection}.{behind}"
+            return Decision(version, None, champion, reason)
+        return Decision(version, version, champion, f"Version {version} {why}: it becomes champion.{behind}")
 
-def champion_of(tracking: MlflowTracking, name: str) -> str | None:
-    """The version in use; None if there is none."""
-    aliases = tracking.client.get_registered_model(name).aliases if _exists(tracking, name) else {}
-    return None if CHAMPION not in aliases else str(aliases[CHAMPION])
-
-
-@contextmanager
-def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Path]:
-    """The folder of weights of a registered version, while it is needed."""
-    from mlflow.artifacts import download_artifacts
-
-    tracking.point_mlflow_here()
-    with tempfile.TemporaryDirectory() as scratch:
-        address = f"models:/{name}/{version}"
-        local = download_artifacts(address, dst_path=scratch, tracking_uri=tracking.uri)
-        yield Path(local) / "artifacts" / "network"
-
-
-def _judged(
-    tracking: MlflowTracking,
-    name: str,
-    version: str,
-    champion: str | None,
-    compare: Callable[[Path], Verdict],
-) -> Decision:
-    if champion is None:
-        return Decision(version, version, None, f"Version {version} is the first: it becomes champion.")
-    if champion == version:
-        return Decision(version, version, version, f"Version {version} is champion already.")
-    rolled_back = tracking.client.get_model_version(name, version).tags.get(ROLLED_BACK_TAG)
-    if rolled_back is not None:
-        reason = f"Version {version} was rolled back on {rolled_back} and stays challenger."
-        return Decision(version, champion, champion, reason)
-    try:
-        with network_of(tracking, name, champion) as network:
-            verdict = compare(network)
-    except LgadError as error:
-        reason = (
-            f"Version {version} stays challenger: it cannot be compared with version {champion} ({error}) "
-            "Give it the alias champion by hand."
+    def _against(self, champion: str, network: Path) -> Decision:
+        """The decision against the champion's network in a folder."""
+        version = self.version
+        remedy = f"`lgad rollback {self.name} --to VERSION` puts a version in use."
+        fault = self.load_fault(network)
+        if champion == version:
+            if not fault:
+                return Decision(version, version, version, f"Version {version} is champion already.")
+            reason = f"Version {version} has the alias champion but cannot be loaded ({fault}); {remedy}"
+            return Decision(version, None, version, reason)
+        try:
+            if fault:
+                raise LgadError(fault)
+            verdict = self.compare(network)
+        except LgadError as error:
+            reason = f"Version {version} stays challenger: it cannot be compared with version {champion}"
+            usable = None if fault else champion
+            return Decision(version, usable, champion, f"{reason} ({str(error).rstrip('.')}); {remedy}")
+        total = verdict.total
+        numbers = (
+            f"F1 {total.challenger:.3f} against {total.champion:.3f} of version {champion} on {total.frames} "
+            f"validation frames, {100 * total.gain.value:+.1f} points ({100 * total.gain.low:+.1f} to "
+            f"{100 * total.gain.high:+.1f})"
         )
-        return Decision(version, champion, champion, reason)
-    total = verdict.total
-    numbers = (
-        f"F1 {total.challenger:.3f} against {total.champion:.3f} of version {champion} on {total.frames} "
-        f"validation frames, {100 * total.gain.value:+.1f} points ({100 * total.gain.low:+.1f} to "
-        f"{100 * total.gain.high:+.1f})"
-    )
-    if verdict.promoted:
-        return Decision(
-            version, version, champion, f"Version {version} becomes champion: {numbers}.", verdict
-        )
-    reason = f"Version {version} stays challenger: {numbers}; {'; '.join(verdict.objections)}."
-    return Decision(version, champion, champion, reason, verdict)
+        if verdict.promoted:
+            reason = f"Version {version} becomes champion: {numbers}."
+            return Decision(version, version, champion, reason, verdict)
+        reason = f"Version {version} stays challenger: {numbers}; {'; '.join(verdict.objections)}."
+        return Decision(version, champion, champion, reason, verdict)
 
 
 def _write_down(tracking: MlflowTracking, name: str, decision: Decision) -> None:
@@ -245,69 +248,3 @@ def _write_down(tracking: MlflowTracking, name: str, decision: Decision) -> None
     if run_id:
         content = {"model": name, "promoted": decision.promoted, "time": time.time(), **asdict(decision)}
         client.log_dict(run_id, content, f"promotion/version-{version}.json")
-
-
-def _log_model(
-    tracking: MlflowTracking, run_id: str, folder: Path, graph: Path, example: bytes
-) -> tuple[str, str]:
-    """Log weights and code of a student in its run; returns the model's address and id."""
-    import mlflow
-
-    status = tracking.client.get_run(run_id).info.status
-    with (
-        _no_advice_on_types(),
-        mlflow.start_run(run_id=run_id),
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        logged = mlflow.pyfunc.log_model(
-            name="student",
-            python_model=str(_CODE),
-            artifacts={"network": str(_portable(folder, graph, Path(scratch)))},
-            code_paths=[str(Path(lgad_pipeline.__file__).parent)],
-            input_example=[example],
-            pip_requirements=_requirements(_NEEDS),
-        )
-    tracking.client.set_terminated(run_id, status=status)
-    return logged.model_uri, str(logged.model_id)
-
-
-@contextmanager
-def _no_advice_on_types() -> Iterator[None]:
-    """Keep MLflow from asking for other type hints: a frame is an array or bytes, and `predict` checks it.
-
-    MLflow sets filters of its own, so what is said is collected.
-    """
-    with warnings.catch_warnings(record=True) as said:
-        yield
-    for warning in said:
-        if "type hint" not in str(warning.message):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
-    """A folder named `network` with what prediction needs, and nothing of the training."""
-    copy = scratch / "network"
-    copy.mkdir()
-    for file in (folder / "weights.safetensors", folder / "network.json", folder / "predictor.json", graph):
-        shutil.copy2(file, copy / file.name)
-    return copy
-
-
-def _requirements(packages: Sequence[str]) -> list[str]:
-    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
-
-
-def _exists(tracking: MlflowTracking, name: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tracking.client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return True
-
-
-def _versions(tracking: MlflowTracking, name: str) -> "list[ModelVersion]":
-    return list(tracking.client.search_model_versions(f"name = '{name}'"))

@@ -1,4 +1,4 @@
-"""The MLflow run of one training, as the training sees it."""
+"""The MLflow run of one training: metrics go to its journal at once, a thread sends them."""
 
 import getpass
 import math
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lgad_pipeline.errors import LgadError
-from resources.mlflow_errors import fault, is_refused
-from resources.outbox import Outbox, Status
+from resources.journal import Status
+from resources.mlflow_errors import diagnose
+from resources.outbox import Outbox
 from resources.provenance import git_commit
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from resources.tracking import MlflowTracking
 
 SEND_SECONDS = 5.0
+# MLflow's pages otherwise choose a run's colour by chance, often the same for several.
+_COLOURS = {"teacher": "#8b6cd9", "student_alone": "#d98a2b", "student_lgad": "#1f8fa8"}
 
 
 class TrackedRun:
-    """The MLflow run of one training: what it is given is kept at once, and sent by a thread."""
+    """The MLflow run of one training."""
 
     def __init__(self, tracking: "MlflowTracking", outbox: Outbox, log: Any) -> None:
         self._tracking = tracking
@@ -30,24 +33,48 @@ class TrackedRun:
         self._log = log
         self._fault: Exception | None = None  # why the last attempt to send failed
         self._told = False
+        self._waiting: list[tuple[dict[str, float], int]] = []  # metrics that the full disk did not hold
         self._stop = threading.Event()
         self._sender = threading.Thread(target=self._send, name="mlflow", daemon=True)
         self._sender.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Keep metrics. This is the library's `log(metrics, step)`.
+        """Keep metrics; this is the library's `log(metrics, step)`.
+
+        Where the disk is full, they are held in memory and written as soon as there is space.
 
         Raises:
             LgadError: the server refuses the user.
         """
-        self._outbox.set_status("RUNNING")
-        self._outbox.add({name: float(v) for name, v in metrics.items() if math.isfinite(v)}, step)
+        self._waiting.append(({name: float(v) for name, v in metrics.items() if math.isfinite(v)}, step))
+        try:
+            self._outbox.set_status("RUNNING")
+            self._write()
+        except LgadError as error:
+            if len(self._waiting) == 1:
+                self._log.warning(
+                    f"{error} The training continues and keeps its metrics in memory until then."
+                )
         if self._fault is not None and not self._told:
             self._told = True
-            sentence = f"MLflow at {self._tracking.address} {fault(self._fault)}"
-            if is_refused(self._fault):
-                raise LgadError(f"{sentence}.")
-            self._log.warning(f"{sentence}; the training goes on and keeps its metrics.")
+            if isinstance(self._fault, LgadError):
+                self._log.warning(str(self._fault))
+                return
+            fault = diagnose(self._fault, self._tracking.address)
+            sentence = fault.sentence(self._tracking.address)
+            if fault.kind == "refused":
+                raise LgadError(sentence)
+            self._log.warning(f"{sentence} The training continues and keeps its metrics.")
+
+    def _write(self) -> None:
+        """Move the metrics in memory to the journal.
+
+        Raises:
+            LgadError: the disk is full; what was not written stays in memory.
+        """
+        while self._waiting:
+            self._outbox.add(*self._waiting[0])
+            del self._waiting[0]
 
     def complete(self, history: "pd.DataFrame") -> None:
         """Keep those metrics of a training's history (`step`, metrics) that are not there.
@@ -67,10 +94,17 @@ class TrackedRun:
         self._outbox.file(data, name)
 
     def close(self, status: Status) -> None:
-        """End the run, and send what is left."""
+        """End the run, and send what is left.
+
+        Raises:
+            LgadError: the disk is full, so that metrics of the training could not be kept.
+        """
         self._stop.set()
         self._sender.join()
+        self._write()
         self._outbox.set_status(status)
+        if damaged := self._outbox.damaged():
+            self._log.warning(f"{damaged} damaged lines of {self._outbox.folder} were skipped.")
         kept = self._tracking.deliver(self._outbox.network)
         if kept:
             self._log.warning(kept)
@@ -84,10 +118,16 @@ class TrackedRun:
                 self._fault = error
 
 
-def system_tags(name: str) -> dict[str, str]:
-    """What MLflow's own pages show as a run's source and user."""
+def run_name(asset: str, recipe: str, fingerprint: str) -> str:
+    """A run's name; trainings of one recipe differ in the start of their fingerprint."""
+    return f"{asset} · {recipe} · {fingerprint[:6]}"
+
+
+def system_tags(asset: str, name: str) -> dict[str, str]:
+    """Tags that MLflow's own pages show: source, user and colour of a run."""
     commit = git_commit()
     return {
+        **({"mlflow.runColor": _COLOURS[asset]} if asset in _COLOURS else {}),
         "mlflow.source.name": f"dagster: {name}",
         "mlflow.source.type": "JOB",
         "mlflow.user": getpass.getuser(),

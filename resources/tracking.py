@@ -1,6 +1,5 @@
-"""MLflow: where runs, their curves and pictures, and the models are kept."""
+"""The MLflow store of a project: runs with curves and pictures, and registered models."""
 
-import json
 import logging
 import os
 import time
@@ -9,17 +8,21 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
 import dagster as dg
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lgad_pipeline.errors import LgadError
-from resources.mlflow_errors import fault, is_away
-from resources.outbox import Outbox, RunNote, Status, new_key, outboxes
+from resources.addresses import BY_VARIABLE, VARIABLE, holds_secret, page_address, tracking_address
+from resources.addresses import without_secret as shown_address
+from resources.journal import InputNote, RunNote, Status
+from resources.mlflow_errors import diagnose, is_store_error
+from resources.mlflow_pages import MlflowPages
+from resources.outbox import OWN_STORE, Outbox, new_key, outboxes
 from resources.provenance import git_commit
-from resources.tracked_run import TrackedRun, flatten, system_tags
+from resources.relocation import KIND_TAG, TRAINING_KIND, relocate
+from resources.tracked_run import TrackedRun, flatten, run_name, system_tags
 
 if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the definitions should not
     from mlflow import MlflowClient
@@ -29,23 +32,38 @@ _RETRIES, _RETRY_SECONDS = 3, 30
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
-class MlflowTracking(dg.ConfigurableResource):
+class MlflowTracking(MlflowPages):
     """An MLflow tracking server, or the sqlite database that takes its place on one machine."""
 
-    uri: str = Field(description="Tracking address: http(s)://..., or sqlite:////absolute/path/mlflow.db.")
+    uri: str = Field(
+        description="Tracking address: http(s)://..., or sqlite:////absolute/path/mlflow.db. "
+        f"{BY_VARIABLE} stands for the address in that environment variable, which may hold a password."
+    )
     artifacts: str = Field(
         default="", description="Folder for pictures and models of a sqlite store; a server has its own."
     )
-    ui: str = Field(default="http://localhost:5000", description="Where people open MLflow's pages.")
     dagster_ui: str = Field(default="http://localhost:3000", description="Where people open Dagster's pages.")
+
+    @field_validator("uri", "ui", "dagster_ui")
+    @classmethod
+    def _holds_no_password(cls, address: str) -> str:
+        if holds_secret(address):  # Dagster shows and stores the settings of resources
+            raise ValueError(f"addresses with a password belong into the environment variable {VARIABLE}")
+        return address
 
     @cached_property
     def client(self) -> "MlflowClient":
         """The client of this store, made on first use."""
+        self.relocate()
         self.point_mlflow_here()
         from mlflow import MlflowClient
 
-        return MlflowClient(self.uri, self.uri)
+        return MlflowClient(self.target, self.target)
+
+    @property
+    def target(self) -> str:
+        """The tracking address itself, perhaps with a password: never to be shown or stored."""
+        return tracking_address() if self.uri == BY_VARIABLE else self.uri
 
     @property
     def is_server(self) -> bool:
@@ -54,9 +72,25 @@ class MlflowTracking(dg.ConfigurableResource):
 
     @property
     def address(self) -> str:
-        """The tracking address without a password, for notes and pages."""
-        parts = urlsplit(self.uri)
-        return self.uri.replace(f":{parts.password}@", "@") if parts.password else self.uri
+        """The tracking address without a password, for messages and pages."""
+        return shown_address(self.target)
+
+    @property
+    def own_database(self) -> Path | None:
+        """The sqlite file in the project's folder; None where the store is elsewhere."""
+        if not self.artifacts or not self.uri.startswith("sqlite:///"):
+            return None
+        database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0])
+        return database if database.parent == Path(self.artifacts).parent else None
+
+    @property
+    def store(self) -> str:
+        """The store's name in the journals of networks; it stays the same when the project is moved."""
+        return OWN_STORE if self.own_database else self.address
+
+    def relocate(self) -> int:
+        """Repair the artifact paths in the project's own database; returns how many were changed."""
+        return relocate(self.own_database, Path(self.artifacts)) if self.own_database else 0
 
     def point_mlflow_here(self) -> None:
         """Have MLflow's own functions use this store; they know one at a time, and report no usage."""
@@ -67,10 +101,12 @@ class MlflowTracking(dg.ConfigurableResource):
         before = dict(os.environ)
         import mlflow
 
-        for name in ("alembic", "mlflow"):  # they narrate what they do
+        for name in ("alembic", "mlflow"):  # they report each step
             logging.getLogger(name).setLevel(logging.WARNING)
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
+        # It logs a traceback for each error that it raises as well.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        mlflow.set_tracking_uri(self.target)
+        mlflow.set_registry_uri(self.target)
         # MLflow hands the address to the environment, from where another project would take it for its own.
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             if name in before:
@@ -84,63 +120,40 @@ class MlflowTracking(dg.ConfigurableResource):
         if found:
             return found.experiment_id
         location = (Path(self.artifacts) / name).as_uri() if self.artifacts else None
-        kind = {
-            "mlflow.experimentKind": "custom_model_development"
-        }  # MLflow's pages for training, not for chats
+        kind = {KIND_TAG: TRAINING_KIND}  # MLflow's pages for training, not for chats
         return self.client.create_experiment(name, artifact_location=location, tags=kind)
 
-    def run_url(self, folder: Path) -> str | None:
-        """The page of the run of the network in `folder`; None while it was not sent."""
-        sent = Outbox(folder).sent(self.address)
-        page = f"{self.ui}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}"
-        return page if sent.run_id else None
-
-    def compare_url(self, folders: Sequence[Path]) -> str | None:
-        """The page that compares the runs of the networks in `folders`, which are of one experiment."""
-        sent = [Outbox(folder).sent(self.address) for folder in folders]
-        if not all(one.run_id for one in sent):
-            return None
-        runs, experiment = (
-            _in_url([one.run_id or "" for one in sent]),
-            _in_url([sent[0].experiment_id or ""]),
-        )
-        return f"{self.ui}/#/compare-runs?runs={runs}&experiments={experiment}"
-
-    def file_url(self, folder: Path, name: str) -> str | None:
-        """Where browsers find a file of the run of the network in `folder`; None while it was not sent."""
-        outbox = Outbox(folder)
-        run_id = outbox.sent(self.address).run_id
-        if run_id is None or outbox.has(name):
-            return None
-        return f"{self.ui}/get-artifact?path={quote(name)}&run_uuid={run_id}"
-
-    def file_page(self, folder: Path, name: str) -> str | None:
-        """MLflow's page of a file of the run of the network in `folder`; None while it was not sent."""
-        if self.file_url(folder, name) is None:
-            return None
-        return f"{self.run_url(folder)}/artifacts/{quote(name)}"
-
-    def version_url(self, name: str, version: str) -> str:
-        """The page of a registered model's version."""
-        return f"{self.ui}/#/models/{name}/versions/{version}"
-
     def knows(self, folder: Path) -> bool:
-        """Whether this store has the run of the network in `folder`, as far as can be seen."""
-        from mlflow.exceptions import MlflowException
+        """True if this store has the run of the network in `folder`, or if that cannot be seen now.
 
+        Raises:
+            LgadError: the store cannot be used, for a reason that does not pass by itself.
+        """
         outbox = Outbox(folder)
-        sent = outbox.sent(self.address)
+        sent = outbox.sent(self.store)
         if sent.run_id is None:
             return outbox.note() is not None and bool(outbox.unsent())
         try:
             return self.client.get_run(sent.run_id).info.lifecycle_stage == "active"
-        except MlflowException as error:
-            return is_away(error)
+        except Exception as error:
+            if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            if not is_store_error(error):
+                raise
+            fault = diagnose(error, self.address)
+            if fault.may_pass:
+                return True
+            raise LgadError(fault.sentence(self.address)) from error
 
-    def add_metrics(self, folder: Path, metrics: Mapping[str, float]) -> str:
-        """Add metrics to the run of the network in `folder`, at step 0; see `deliver`."""
+    def add_metrics(self, folder: Path, metrics: Mapping[str, float]) -> None:
+        """Add metrics to the run of the network in `folder`, at step 0; see `send`."""
         _outbox(folder).add(metrics, 0, replace=True)
-        return self.deliver(folder)
+        self.send(folder)
+
+    def add_input(self, folder: Path, note: InputNote) -> None:
+        """Add a data set to the inputs of the run of the network in `folder`; see `send`."""
+        _outbox(folder).add_input(note)
+        self.send(folder)
 
     def run_of(self, folder: Path) -> str:
         """The id of the run of the network in `folder`, sent first if need be.
@@ -152,18 +165,28 @@ class MlflowTracking(dg.ConfigurableResource):
         outbox.deliver(self)
         return outbox.run_id
 
-    def add_picture(self, folder: Path, image: np.ndarray, name: str) -> str:
-        """Add a picture, uint8 (H, W, 3) RGB, to the run of the network in `folder`; see `deliver`."""
+    def add_picture(self, folder: Path, image: np.ndarray, name: str) -> None:
+        """Add a picture, uint8 (H, W, 3) RGB, to the run of the network in `folder`; see `send`."""
         _outbox(folder).picture(image, name)
-        return self.deliver(folder)
+        self.send(folder)
 
-    def add_file(self, folder: Path, data: bytes, name: str) -> str:
-        """Add a file to the run of the network in `folder`; see `deliver`."""
+    def add_file(self, folder: Path, data: bytes, name: str) -> None:
+        """Add a file to the run of the network in `folder`; see `send`."""
         _outbox(folder).file(data, name)
-        return self.deliver(folder)
+        self.send(folder)
+
+    def send(self, folder: Path) -> None:
+        """Send the journal of the network in `folder`; a fault becomes a warning in the Dagster run's log."""
+        if sentence := self.deliver(folder):
+            dg.get_dagster_logger("mlflow").warning(sentence)
+
+    def send_all(self, root: Path) -> None:
+        """Send every journal below a folder; faults become warnings in the Dagster run's log."""
+        for sentence in self.deliver_all(root):
+            dg.get_dagster_logger("mlflow").warning(sentence)
 
     def deliver(self, folder: Path) -> str:
-        """Send what is kept of the network in `folder`.
+        """Send the journal of the network in `folder`.
 
         Returns:
             Nothing, or a sentence: why the server does not have all of it, what is missing, how to send it.
@@ -171,32 +194,41 @@ class MlflowTracking(dg.ConfigurableResource):
         outbox = Outbox(folder)
         try:
             outbox.deliver(self)
+        except LgadError as error:  # the journal or the disk
+            return f"{error} Kept in {outbox.folder}: {outbox.unsent() or 'nothing'}."
         except Exception as error:  # MLflow's, requests', SQLAlchemy's: no training is given up for its log
-            missing = outbox.unsent()
+            fault, missing = diagnose(error, self.address), outbox.unsent()
+            remedy = f"{fault.remedy}; " if fault.remedy else ""
             return (
-                f"MLflow at {self.address} {fault(error)}; kept in {outbox.folder}: {missing}. "
-                "`lgad sync` sends it, and so does the next run."
+                f"MLflow at {self.address} {fault.clause}; kept in {outbox.folder}: {missing}. "
+                f"{remedy[:1].upper()}{remedy[1:]}`lgad sync` sends it, and so does the next run."
             )
         return ""
 
     def deliver_all(self, root: Path) -> list[str]:
-        """Send everything that is kept below a folder; returns a sentence for each network that failed."""
+        """Send every journal below a folder; returns a sentence for each network that failed."""
         kept = [outbox.network for outbox in outboxes(root) if outbox.unsent()]
-        return [fault for folder in kept if (fault := self.deliver(folder))]
+        return [sentence for folder in kept if (sentence := self.deliver(folder))]
 
     @contextmanager
     def needed(self) -> Iterator[None]:
-        """What cannot be done without the server: where it is away, the step waits and is tried again."""
+        """Guard of what cannot be done without the store: its faults end the step with one sentence.
+
+        A step whose store is away or locked waits and is tried again a few times.
+        """
         try:
             yield
         except Exception as error:
-            if not is_away(error):
+            if isinstance(error, LgadError) or not is_store_error(error):
                 raise
-            sentence = LgadError(
-                f"MLflow at {self.address} does not answer. What was trained is kept: start this step again "
-                "when the server is back, and nothing is trained twice."
-            )
-            raise dg.RetryRequested(_RETRIES, _RETRY_SECONDS) from sentence
+            fault = diagnose(error, self.address)
+            if fault.kind == "other":
+                raise
+            kept = "What was trained is kept: start this step again then, and nothing is trained twice."
+            sentence = LgadError(f"{fault.sentence(self.address)} {kept}")
+            if fault.may_pass:
+                raise dg.RetryRequested(_RETRIES, _RETRY_SECONDS) from sentence
+            raise dg.Failure(str(sentence), allow_retries=False) from sentence
 
     @contextmanager
     def training_run(
@@ -208,6 +240,7 @@ class MlflowTracking(dg.ConfigurableResource):
         experiment: str,
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
+        inputs: Sequence[InputNote] = (),
     ) -> Iterator["TrackedRun"]:
         """The MLflow run of the training that writes to `folder`.
 
@@ -218,7 +251,8 @@ class MlflowTracking(dg.ConfigurableResource):
         Raises:
             LgadError: the server refuses the user, in the first seconds.
         """
-        name = f"{context.asset_key.to_user_string()} · {tags['recipe']}"
+        asset = context.asset_key.to_user_string()
+        name = run_name(asset, tags["recipe"], fingerprint)
         outbox = Outbox(folder)
         outbox.begin(
             RunNote(
@@ -227,8 +261,8 @@ class MlflowTracking(dg.ConfigurableResource):
                 experiment=experiment,
                 name=name,
                 parameters={name: str(value) for name, value in flatten(parameters).items()},
-                tags={**system_tags(name), **tags, **self._origin(context)},
-                dataset=(tags["dataset"], tags["data_fingerprint"]),
+                tags={**system_tags(asset, name), **tags, **self._origin(context)},
+                inputs=tuple(inputs),
                 started=int(time.time() * 1000),
             )
         )
@@ -258,20 +292,14 @@ class MlflowTracking(dg.ConfigurableResource):
 
 def default_tracking(folder: Path) -> MlflowTracking:
     """MLflow at MLFLOW_TRACKING_URI, else a sqlite store in `folder`."""
-    dagster_ui = os.environ.get("LGAD_DAGSTER_UI", "http://localhost:3000")
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    dagster_ui = page_address("LGAD_DAGSTER_UI", "http://localhost:3000")
+    address = tracking_address()
     if address.startswith("http"):
-        if urlsplit(address).password:
-            raise LgadError(
-                "MLFLOW_TRACKING_URI holds a password; give it in MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, which are not shown."
-            )
-        ui = os.environ.get("LGAD_MLFLOW_UI", address.rstrip("/"))
-        return MlflowTracking(uri=address, ui=ui, dagster_ui=dagster_ui)
+        return MlflowTracking(uri=address, ui=page_address("LGAD_MLFLOW_UI", address), dagster_ui=dagster_ui)
     return MlflowTracking(
-        uri=address or f"sqlite:///{folder / 'mlflow.db'}",
+        uri=BY_VARIABLE if holds_secret(address) else address or f"sqlite:///{folder / 'mlflow.db'}",
         artifacts=str(folder / "mlruns"),
-        ui=os.environ.get("LGAD_MLFLOW_UI", "http://localhost:5000"),
+        ui=page_address("LGAD_MLFLOW_UI", "http://localhost:5000"),
         dagster_ui=dagster_ui,
     )
 
@@ -288,8 +316,3 @@ def _outbox(folder: Path) -> Outbox:
             f"{folder} has no MLflow run; materialize its asset again, which trains nothing twice."
         )
     return outbox
-
-
-def _in_url(values: Sequence[str]) -> str:
-    """A list as MLflow's pages read it from an address."""
-    return quote(json.dumps(values, separators=(",", ":")))

@@ -1,6 +1,7 @@
 """The whole chain on a tiny road world: a real Dagster instance, a real MLflow store, real training."""
 
 import datetime
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lgad_pipeline.retraining import RetrainConfig
 from resources.progress import ProgressLog
 from resources.project import Place, Project
 from resources.tracking import default_tracking, noted_run
+from resources.versions import champion_of, rollback
 
 ASSETS = {
     "data": ["recordings", "frames", "lane_labels", "shards"],
@@ -47,6 +49,7 @@ datasets:
     retrain: {quiet_seconds: 0}
 recipes:
   enet:
+    teacher_network: {name: enet, width: 0.5}
     teacher: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
     student: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
 """
@@ -168,18 +171,50 @@ def test_mlflow_has_every_training(chain):
 
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
     client = chain.client()
-    assert aliased(client, "champion") == "1"
     version = client.get_model_version_by_alias("synthetic-enet", "challenger")
-    assert "first" in version.tags["decision"] and "| total&emsp;|" in (version.description or "")
-    model = mlflow.pyfunc.load_model("models:/synthetic-enet@champion")
+    assert "| total&emsp;|" in (version.description or "")
+    model = mlflow.pyfunc.load_model("models:/synthetic-enet@challenger")
     frame = next(chain.place.recordings.rglob("*.jpg")).read_bytes()
     found = model.predict([frame, frame])
     assert len(found) == 2 and found[0] == found[1]
     assert model.metadata.signature.inputs is not None
     assert all(1 <= lane.slot <= 4 and len(lane.points[0]) == 2 for lane in found[0].lanes)
-    local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@champion"))  # pyright: ignore
+    local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@challenger"))  # pyright: ignore
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pt", ".pickle")]
     assert (local / "artifacts" / "network" / "student.onnx").is_file()
+
+
+def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
+    shown = chain.latest("registered_model").metadata
+    assert shown["alias"].value == "challenger"
+    assert re.search(r"stays challenger: its F1 on test frames, 0\.\d+, is not above the", shown["decision"].value)
+    assert champion_of(default_tracking(chain.folder), "synthetic-enet") is None
+    assert "neither student finds a lane" in chain.place.report.read_text(encoding="utf-8")
+
+
+def test_mlflow_names_the_network_that_was_trained(chain):
+    widths = {
+        role: chain.client().get_run(noted_run(chain.place.network(role))).data.params
+        for role in ("teacher", "student_alone", "student_lgad")
+    }
+    assert widths["teacher"]["network.width"] == widths["student_lgad"]["teacher_network.width"] == "0.5"
+    assert widths["student_lgad"]["network.width"] == widths["student_alone"]["network.width"] == "1.0"
+    assert "teacher_input.blind" not in widths["student_alone"]
+    assert {name.split(".")[0] for name in widths["teacher"]} >= {"teacher_input", "augmentation", "training"}
+
+
+def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
+    inputs = chain.client().get_run(noted_run(chain.place.student_lgad)).inputs.dataset_inputs
+    found = {one.tags[0].value: one.dataset for one in inputs}
+    assert {context: one.name for context, one in found.items()} == {
+        "training": "synthetic",
+        "validation": "synthetic val",
+        "test": "synthetic test",
+    }
+    assert json.loads(found["training"].source) == {"uri": ".lgad/data/synthetic/shards"}
+    columns = json.loads(found["test"].schema)["mlflow_colspec"]
+    assert [column["name"] for column in columns] == ["frame", "scenario", "existence", "image", "label"]
+    assert json.loads(found["test"].profile) == {"num_rows": 9}
 
 
 def test_report_stands_alone(chain):
@@ -291,6 +326,8 @@ def test_models_follow_their_data(chain):
 
 def test_changed_recipe_retrains_and_challenges(chain, capfd):
     data_run = chain.latest("shards").tags
+    tracking = default_tracking(chain.folder)
+    assert rollback(tracking, "synthetic-enet", chain.folder / "lock", to="1") == (None, "1")
     (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "12"))
     demo.main(dataset="synthetic", recipe="enet", root="")
     told = capfd.readouterr().err

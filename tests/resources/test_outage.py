@@ -93,7 +93,7 @@ def test_wrong_password_stops_early_and_says_so(mlflow_server, training, wait_fo
     monkeypatch.setattr(tracked_run, "SEND_SECONDS", 0.05)
     tracking = default_tracking(tmp_path)
     with (
-        pytest.raises(LgadError, match=r"refuses the user .*MLFLOW_TRACKING_PASSWORD"),
+        pytest.raises(LgadError, match=r"refuses the user; correct .*MLFLOW_TRACKING_PASSWORD"),
         training(tracking, tmp_path) as run,
     ):
         run.log({"train/loss": 3.0}, 1)

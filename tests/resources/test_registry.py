@@ -8,8 +8,9 @@ import pytest
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.config import PromotionConfig
 from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge
-from resources.registry import Decision, champion_of, decide, rollback
+from resources.registry import Decision, decide
 from resources.tracking import MlflowTracking, default_tracking
+from resources.versions import champion_of, rollback
 
 NAME = "roads-enet"
 Store = tuple[MlflowTracking, Path]
@@ -95,13 +96,13 @@ def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store)
     add_versions(store, [50, 80])
     tracking, folder = store
     decision(store, 1, 50)
-    with pytest.raises(LgadError, match="no predecessor"):
+    with pytest.raises(LgadError, match=r"no predecessor on record; choose one: .*, of 2, 1 \(champion\)"):
         rollback(tracking, NAME, folder / "lock")
     decision(store, 2, 80)
     assert rollback(tracking, NAME, folder / "lock") == ("2", "1")
     assert champion_of(tracking, NAME) == "1" and "Rolled back" in tags(tracking, 2)["decision"]
     assert not decision(store, 2, 80).promoted and champion_of(tracking, NAME) == "1"
-    with pytest.raises(LgadError, match="no model nobody-enet"):
+    with pytest.raises(LgadError, match="no registered model nobody-enet"):
         rollback(tracking, "nobody-enet", folder / "lock")
 
 
@@ -113,7 +114,7 @@ def test_champion_that_cannot_be_loaded_stays(store):
         raise LgadError("the weights do not fit the network.")
 
     found = decide(store[0], NAME, "2", compare, store[1] / "lock")
-    assert not found.promoted and "do not fit" in found.reason and "by hand" in found.reason
+    assert not found.promoted and "do not fit" in found.reason and "lgad rollback" in found.reason
 
 
 def test_champion_that_another_machine_puts_in_use_meanwhile_is_the_one_to_beat(store):

@@ -1,0 +1,195 @@
+"""Lines of a run's journal: the description of the run first, then its metrics in order of time."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError, model_validator
+
+from lgad_pipeline.errors import os_fault
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+DESCRIPTION = "run"
+
+
+class InputNote(BaseModel):
+    """A data set that a run read, in the terms of MLflow's inputs.
+
+    Attributes:
+        name: Name of the data set, and of the split where it is not the training's.
+        digest: Fingerprint of its content.
+        source: Address of its shards; relative to the project's folder where they are below it.
+        fields: Columns as (name, type of Arrow).
+        rows: Number of frames; None if unknown.
+        context: `training`, `validation` or `test`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    digest: str
+    source: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+    rows: int | None = None
+    context: str = "training"
+
+
+class RunNote(BaseModel):
+    """Description and state of a run; written by the training.
+
+    Attributes:
+        fingerprint: Fingerprint of the training; another one is another run.
+        key: Random name of the run on the server, known before the server has given it an id.
+        experiment: Name of the MLflow experiment.
+        name: Name of the run.
+        parameters: Settings on one level.
+        tags: Tags of the run.
+        inputs: Data sets that the run read.
+        status: State of the training.
+        started, ended: Milliseconds since 1970.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str
+    key: str
+    experiment: str
+    name: str
+    parameters: dict[str, str]
+    tags: dict[str, str]
+    inputs: tuple[InputNote, ...] = ()
+    status: Status = "RUNNING"
+    started: int
+    ended: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        """Accept `dataset: [name, digest]`, which journals had before `inputs`."""
+        if isinstance(values, Mapping) and "dataset" in values and "inputs" not in values:
+            name, digest = values["dataset"]
+            return {**values, "inputs": [{"name": name, "digest": digest}]}
+        return values
+
+
+class SentNote(BaseModel):
+    """How much of a run a server has confirmed; written by the process that sends.
+
+    Attributes:
+        address: The server.
+        run_id: Id that it gave the run.
+        experiment_id: Id that it gave the experiment.
+        described: True once it has the parameters.
+        inputs: Number of data sets that it has.
+        bytes: Position in the journal up to which it has the metrics.
+        status: Status that it was told.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    address: str
+    run_id: str | None = None
+    experiment_id: str | None = None
+    described: bool = False
+    inputs: NonNegativeInt = 0
+    bytes: NonNegativeInt = 0
+    status: str = ""
+
+
+class Entry(BaseModel):
+    """Metrics of one step; `time` in milliseconds since 1970."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    time: int
+    metrics: dict[str, FiniteFloat]
+
+
+class Journal:
+    """A file of JSON lines that is only appended to.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, content: Mapping[str, Any]) -> None:
+        """Add a line; either all of it is written or nothing.
+
+        Raises:
+            LgadError: the disk is full or the file cannot be written.
+        """
+        line = json.dumps(content).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as file:
+                end = file.tell()
+                try:
+                    written = file.write(line)
+                    if written != len(line):  # the disk is full from here on: the next write says so
+                        file.write(line[written:])
+                except OSError:
+                    os.ftruncate(file.fileno(), end)
+                    raise
+        except OSError as error:
+            raise os_fault(error, self.path) from error
+
+    def close_torn_line(self) -> None:
+        """End a last line that a killed process left half written, so that the next one is read."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        if content and not content.endswith(b"\n"):
+            with self.path.open("ab") as file:
+                file.write(b"\n")
+
+    def lines(self, start: int = 0) -> Iterator[tuple[Any, int]]:
+        """Whole lines from a position on as JSON values, None for a damaged line; each with its end.
+
+        A position behind the end of the file, which was cut since, stands for its start.
+        """
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            start = 0 if start > self.path.stat().st_size else start
+            file.seek(start)
+            for line in file:
+                start += len(line)
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield json.loads(line), start
+                except (ValueError, RecursionError):
+                    yield None, start
+
+    def entries(self, start: int = 0) -> Iterator[tuple[Entry, int]]:
+        """Metrics from a position on, each with the position behind it; damaged lines are left out."""
+        for content, end in self.lines(start):
+            if _is_description(content):
+                continue
+            try:
+                yield Entry.model_validate(content), end
+            except ValidationError:
+                continue
+
+    def damaged(self, start: int = 0) -> int:
+        """Number of lines from a position on that are neither metrics nor a description."""
+        lines = sum(not _is_description(content) for content, _ in self.lines(start))
+        return lines - sum(1 for _ in self.entries(start))
+
+    def description(self) -> RunNote | None:
+        """The description that the journal begins with, as it was then."""
+        for content, _ in self.lines():
+            if _is_description(content):
+                try:
+                    return RunNote.model_validate(content[DESCRIPTION])
+                except ValidationError:
+                    return None
+        return None
+
+
+def _is_description(content: Any) -> bool:
+    return isinstance(content, dict) and DESCRIPTION in content
