@@ -7,6 +7,7 @@ interrupted run resumes.
 import fcntl
 import os
 import resource
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
 
         from assets.partitions import grid_key
         from definitions import definitions
+        from resources.processes import HOST_TAG
         from resources.progress import ProgressBars
 
         defs = definitions(ProgressBars(descriptor=terminal))
@@ -136,7 +138,11 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
                 instance=instance,
                 partition_key=partition,
                 asset_selection=stale,
-                tags={DEMO_TAG: "true", "dagster/max_retries": "0"},  # the next demo is the retry
+                tags={
+                    DEMO_TAG: "true",
+                    HOST_TAG: socket.gethostname(),
+                    "dagster/max_retries": "0",  # the next demo is the retry
+                },
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
@@ -155,6 +161,8 @@ def stale_in(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> l
     names = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
 
     def in_store(name: str) -> bool:  # its MLflow store may have been deleted or exchanged
+        if name == "registered_model":
+            return is_registered(instance, tracking, dataset, recipe)
         if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
             return True
         return name not in ("teacher", *STUDENTS) or tracking.knows(
@@ -162,6 +170,20 @@ def stale_in(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> l
         )
 
     return stale_assets(instance, project, defs.resolve_asset_graph(), names, dataset, recipe, in_store)
+
+
+def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bool:
+    """True if the registered version of a recipe is still in MLflow, with its files."""
+    from assets.freshness import latest
+    from assets.registry import registered_model
+    from resources.versions import is_intact
+
+    record = latest(instance, registered_model, dataset, recipe)
+    if record is None:
+        return False
+    metadata: Any = record[0].metadata
+    with tracking.explained():
+        return is_intact(tracking, str(metadata["model"].value), str(metadata["version"].value))
 
 
 def close_orphans(instance: Any) -> None:
@@ -219,6 +241,8 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     from assets.registry import registered_model
     from assets.scores import compare
     from resources.project import Project
+    from resources.tracking import default_tracking
+    from resources.versions import standing
 
     place = Project(file=str(settings_path())).place(dataset, recipe)
     comparison = compare(place)
@@ -244,8 +268,12 @@ def show(console: Console, dataset: str, recipe: str) -> None:
         record = latest(instance, registered_model, dataset, recipe)
     if record is not None:
         metadata: Any = record[0].metadata
-        model = f"{metadata['model'].value} version {metadata['version'].value}"
-        console.print(f"Model:  [bold]{model}[/] ({metadata['alias'].value}). {metadata['decision'].value}")
+        name, version = str(metadata["model"].value), str(metadata["version"].value)
+        tracking = default_tracking(settings_path().parent)
+        with tracking.explained():
+            used, decision = standing(tracking, name, version)
+        decision = decision or str(metadata["decision"].value)
+        console.print(f"Model:  [bold]{name} version {version}[/] ({used}). {decision}")
     console.print(f"Report: [bold]{place.report}[/]", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The text that stands with a registered version."""
+"""Model card of a registered version."""
 
 from collections.abc import Mapping
 
@@ -20,17 +20,18 @@ def model_card(
     tags: Mapping[str, str],
     run_id: str,
 ) -> str:
-    """A version's card: what it is for, what it learnt from, how well it does; markdown.
+    """Model card of a version: purpose, data, recipe, scores; markdown.
 
     Args:
-        dataset: the entry of lgad.yaml.
-        recipe: the entry of lgad.yaml.
-        comparison: of the student with and without distillation.
-        intervals: of the student's F1, by scenario.
-        tags: of the version.
-        run_id: of the student's MLflow run, which keeps the pictures.
+        dataset: Entry of lgad.yaml.
+        recipe: Entry of lgad.yaml.
+        comparison: Scores of the student with and without distillation.
+        intervals: Bootstrap interval of the student's F1, by scenario.
+        tags: Tags of the version.
+        run_id: Id of the student's MLflow run, which keeps the pictures.
     """
-    low, high = comparison.gain_interval
+    gain = comparison.gain_text
+    gain = "Neither student finds a lane" if comparison.total.nothing_found else f"Distillation gained {gain}"
     height, width = dataset.image_size
     licence = (
         dataset.licence or _UNSTATED if isinstance(dataset, FolderDataset) else "rendered by this project."
@@ -57,8 +58,7 @@ lanes as points (x, y) in the frame's pixels, with slot, existence and confidenc
 {recipe.student.batch_size} frames, with label-guided attention distillation. Commit
 `{tags["git_commit"][:14]}`, Dagster run [{tags["dagster.run_id"][:8]}]({tags["dagster.run"]}).
 
-**Scores** CULane's F1 at IoU 0.5 on test frames, with bootstrap intervals over frames. Distillation gained
-{100 * (comparison.total.gain or 0):+.1f} points, 95 % within {100 * low:+.1f} and {100 * high:+.1f}.
+**Scores** CULane's F1 at IoU 0.5 on test frames, with bootstrap intervals over frames. {gain}.
 
 {_spaced(markdown_table(rows))}
 

@@ -34,6 +34,11 @@ class ScoreRow:
     lgad: Score
 
     @property
+    def nothing_found(self) -> bool:
+        """True if no predicted lane of either student is right: then their difference says nothing."""
+        return self.alone.tp == self.lgad.tp == 0
+
+    @property
     def gain(self) -> float | None:
         """What distillation adds to F1."""
         if self.alone.f1 is None or self.lgad.f1 is None:

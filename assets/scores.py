@@ -46,7 +46,15 @@ class Comparison:
     @property
     def finds_lanes(self) -> bool:
         """True if one of the students finds at least one annotated lane on the test frames."""
-        return bool(self.total.alone.tp or self.total.lgad.tp)
+        return not self.total.nothing_found
+
+    @property
+    def gain_text(self) -> str:
+        """The gain in total F1 and its interval, in words."""
+        if not self.finds_lanes:
+            return "neither student finds a lane"
+        gain, (low, high) = self.total.gain or 0.0, self.gain_interval
+        return f"{100 * gain:+.1f} points, 95 % within {100 * low:+.1f} and {100 * high:+.1f}"
 
     def table(self) -> list[dict[str, Any]]:
         """Rows for a page."""

@@ -1,5 +1,7 @@
 """Sensors: new frames, models that are older than their data, runs whose process died."""
 
+import json
+import socket
 import time
 import warnings
 from bisect import bisect_right
@@ -13,11 +15,14 @@ from assets.notifications import failure_sensor
 from assets.partitions import DATASETS, SETTINGS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset
-from resources.processes import alive
+from resources.processes import HOST_TAG, ProcessId, alive, process_id
 from resources.project import Project
 
 LOOKED_AT = 50  # data sets in one tick, so that it ends in seconds
 REQUESTED = 4  # runs in one tick, so that many changed data sets do not start at once
+
+# Tag of runs that the default launcher started through the code server, which evaluates the sensors as well.
+_LAUNCHED_TAG = ".dagster/grpc_info"
 
 
 @dg.sensor(
@@ -88,20 +93,32 @@ def _look_for_frames(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="A run whose process is gone without a word (the machine was switched off, or everything was "
-    "killed) is marked failed, so that it is tried again and its slot in the pool becomes free. It looks at "
-    "the processes of this machine: switch it off where runs are launched on others.",
+    "killed) is marked failed, so that it is tried again and its slot in the pool becomes free. It judges "
+    "runs of this machine alone: those of the default launcher, and those of `make demo` here.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Mark runs failed whose process has died."""
-    instance = context.instance
-    lost = [
-        run
-        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        if (worker := worker_of(instance, run.run_id)) is not None and not alive(*worker)
-    ]
-    for run in lost:
-        instance.report_run_failed(run, "The process of this run has died; what follows goes on from there.")
-    return dg.SkipReason(f"{len(lost)} runs had lost their process.")
+    """Mark runs failed whose process has died; the cursor holds the identities of the processes seen."""
+    instance, lost = context.instance, 0
+    known = {run: ProcessId(*values) for run, values in json.loads(context.cursor or "{}").items()}
+    seen: dict[str, ProcessId] = {}
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        worker = worker_of(instance, run.run_id) if runs_here(instance, run) else None
+        if worker is None:
+            continue
+        found = process_id(worker[0])
+        if found is not None and alive(*worker, known.get(run.run_id)):
+            seen[run.run_id] = found
+            continue
+        lost += 1
+        instance.report_run_failed(run, "The process of this run has died; a retry continues where it was.")
+    context.update_cursor(json.dumps(seen))
+    return dg.SkipReason(f"{lost} runs had lost their process.")
+
+
+def runs_here(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """True if a run's process is one of this machine: its code server or a demo here started it."""
+    launched = _LAUNCHED_TAG in run.tags and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
+    return launched or run.tags.get(HOST_TAG) == socket.gethostname()
 
 
 def worker_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:

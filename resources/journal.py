@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,7 +135,8 @@ class Journal:
                     if written != len(line):  # the disk is full from here on: the next write says so
                         file.write(line[written:])
                 except OSError:
-                    os.ftruncate(file.fileno(), end)
+                    with suppress(OSError):
+                        os.ftruncate(file.fileno(), end)
                     raise
         except OSError as error:
             raise os_fault(error, self.path) from error

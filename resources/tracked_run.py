@@ -52,9 +52,7 @@ class TrackedRun:
             self._write()
         except LgadError as error:
             if len(self._waiting) == 1:
-                self._log.warning(
-                    f"{error} The training continues and keeps its metrics in memory until then."
-                )
+                self._log.warning(f"{error} The training continues; its metrics are in memory until then.")
         if self._fault is not None and not self._told:
             self._told = True
             if isinstance(self._fault, LgadError):

@@ -231,6 +231,16 @@ class MlflowTracking(MlflowPages):
             raise dg.Failure(str(sentence), allow_retries=False) from sentence
 
     @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn faults of the store into one sentence, outside of Dagster's steps."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, LgadError) or not is_store_error(error):
+                raise
+            raise LgadError(diagnose(error, self.address).sentence(self.address)) from error
+
+    @contextmanager
     def training_run(
         self,
         context: dg.AssetExecutionContext,

@@ -187,7 +187,9 @@ def test_registered_model_finds_lanes_in_a_jpeg(chain):
 def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
     shown = chain.latest("registered_model").metadata
     assert shown["alias"].value == "challenger"
-    assert re.search(r"stays challenger: its F1 on test frames, 0\.\d+, is not above the", shown["decision"].value)
+    assert re.search(
+        r"stays challenger: its F1 on test frames, 0\.\d+, is not above the", shown["decision"].value
+    )
     assert champion_of(default_tracking(chain.folder), "synthetic-enet") is None
     assert "neither student finds a lane" in chain.place.report.read_text(encoding="utf-8")
 

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from assets.sensors import lost_runs, new_frames, worker_of
 from definitions import definitions
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.retraining import NotifyConfig
+from resources.processes import HOST_TAG
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.tracking import default_tracking
@@ -35,13 +37,14 @@ def night():
 
 if __name__ == "__main__":
     with dg.DagsterInstance.get() as instance:
-        night.execute_in_process(instance=instance)
+        night.execute_in_process(instance=instance, tags=TAGS)
 """
 
 
 def test_run_whose_process_was_killed_is_marked_failed(tmp_path, monkeypatch):
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    (tmp_path / "night.py").write_text(SLEEP)
+    here = {HOST_TAG: socket.gethostname()}
+    (tmp_path / "night.py").write_text(SLEEP.replace("TAGS", str(here)))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with (
         dg.DagsterInstance.get() as instance,
@@ -53,11 +56,19 @@ def test_run_whose_process_was_killed_is_marked_failed(tmp_path, monkeypatch):
         run_id = runs[0].run_id
         while worker_of(instance, run_id) is None:
             time.sleep(0.1)
-        lost_runs(dg.build_sensor_context(instance))
+        context = dg.build_sensor_context(instance)
+        lost_runs(context)
         started = instance.get_run_by_id(run_id)
         assert started is not None and started.status == dg.DagsterRunStatus.STARTED
+        cursor = json.loads(context.cursor or "")
+        assert cursor[run_id][0] == process.pid
+        instance.add_run_tags(run_id, {HOST_TAG: "another-machine"})
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        lost_runs(dg.build_sensor_context(instance))
+        elsewhere = instance.get_run_by_id(run_id)
+        assert elsewhere is not None and elsewhere.status == dg.DagsterRunStatus.STARTED
+        instance.add_run_tags(run_id, here)
         lost_runs(dg.build_sensor_context(instance))
         lost = instance.get_run_by_id(run_id)
         assert lost is not None and lost.status == dg.DagsterRunStatus.FAILURE

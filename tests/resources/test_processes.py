@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.processes import alive, exclusive, has_ended, orphaned
+from resources.processes import alive, exclusive, has_ended, orphaned, process_id
 
 HOLD = """
 import sys, time
@@ -24,11 +24,23 @@ def test_process_is_alive_until_it_dies():
     now = time.time()
     assert alive(process.pid, now)
     assert not alive(process.pid, now - 3600)  # whatever had this id then, it was not this process
+    known = process_id(process.pid)
+    assert known is not None and alive(process.pid, now - 3600, known)
+    assert not alive(process.pid, now, known._replace(started=known.started - 60))  # the id is used again
+    assert not alive(process.pid, now, known._replace(boot="before the restart"))
     process.kill()
     time.sleep(0.2)
     assert not alive(process.pid, now)  # a zombie
     process.wait()
     assert not alive(process.pid, now)
+
+
+def test_clock_that_steps_does_not_make_a_live_process_look_dead():
+    """The clock was set forward by two seconds after Dagster had noted the process."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    noted = time.time() - 2
+    assert alive(process.pid, noted)
+    process.communicate(b"\n")
 
 
 def test_folder_of_a_killed_process_is_free(tmp_path):
