@@ -54,7 +54,7 @@ def project(tmp_path_factory, request):
     run = client.create_run(tracking.experiment("roads")).info.run_id
     client.log_text(run, "kept", "network/weights.txt")
     client.create_registered_model("roads-enet")
-    client.create_model_version("roads-enet", client.get_run(run).info.artifact_uri, run)
+    client.create_model_version("roads-enet", str(client.get_run(run).info.artifact_uri), run)
     client.set_registered_model_alias("roads-enet", "champion", "1")
     return folder, run
 

@@ -27,8 +27,9 @@ from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import save_network
-from resources.registry import CHAMPION, register
+from resources.registry import register
 from resources.tracking import default_tracking
+from resources.versions import CHAMPION
 
 MODEL = f"models:/roads-enet@{CHAMPION}"
 # What the place where a model is loaded need not have; mlflow brings pandas, pyarrow and pydantic.
@@ -91,6 +92,7 @@ def store(tmp_path_factory) -> Path:
         example=jpeg(np.full((590, 1640, 3), 90, np.uint8)),
         tags={},
         card="",
+        owner="me",
     )
     tracking.client.set_registered_model_alias("roads-enet", CHAMPION, version)
     return folder
