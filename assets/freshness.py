@@ -53,7 +53,7 @@ def is_fresh(
     materialization, run_id = record
     if not _succeeded(instance, run_id):
         return False  # stopped on the way, or held back by a check
-    place, name = project.place(dataset, recipe), asset.key.to_user_string()
+    place, name = project.place(dataset, recipe if _on_grid(asset) else ""), asset.key.to_user_string()
     if name == "recordings" and data_version(materialization) != look_at(place.recordings).digest:
         return False
     if content_faults(place, name):
@@ -112,7 +112,7 @@ def inputs_digest(
 
     An asset of the data set whose parent is made by recipe is made from all recipes.
     """
-    on_grid = isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
+    on_grid = _on_grid(asset)
     spec = asset.get_asset_spec(asset.key)
     parts = [spec.code_version or "", project.settings_digest(dataset, recipe if on_grid else "")]
     points = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
@@ -127,8 +127,7 @@ def latest(
     instance: dg.DagsterInstance, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> tuple[dg.AssetMaterialization, str] | None:
     """The latest materialization of an asset for a data set, or a recipe on it, and its run's id."""
-    on_grid = isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
-    return latest_of(instance, asset.key, grid_key(dataset, recipe) if on_grid else dataset)
+    return latest_of(instance, asset.key, grid_key(dataset, recipe) if _on_grid(asset) else dataset)
 
 
 def data_version(materialization: dg.AssetMaterialization) -> str:
@@ -167,8 +166,13 @@ def look_at(root: Path) -> FolderState:
     return FolderState(blake2b(content, digest_size=16).hexdigest(), changed)
 
 
+def _on_grid(asset: dg.AssetsDefinition) -> bool:
+    """True for an asset of a recipe on a data set, False for one of a data set."""
+    return isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
+
+
 def _succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Whether a run, or a retry that took up what it had left, succeeded."""
+    """True if a run, or a retry that continued it, succeeded."""
     if not instance.has_run(run_id):
         return False
     group = instance.get_run_group(run_id)

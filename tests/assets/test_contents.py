@@ -3,7 +3,6 @@ import pytest
 from assets.contents import content_faults, note_contents
 from resources.project import Place
 
-
 NETWORK = ("weights.safetensors", "network.json", "predictor.json", "history.parquet", "training.json")
 
 
