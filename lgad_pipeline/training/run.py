@@ -21,13 +21,14 @@ from lgad_pipeline.distillation.stored import check_geometry
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.manifest import manifest_faults, manifest_of
 from lgad_pipeline.models.pretrained import file_digest, load_imagenet
 from lgad_pipeline.models.registry import build
 from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
+from lgad_pipeline.models.store import NETWORK, WEIGHTS, save_network
 from lgad_pipeline.training.config import TrainingConfig
 from lgad_pipeline.training.fit import Log, TrainingData, fit
-from lgad_pipeline.training.lessons import TRAINING, Lessons, Prepared, describe, fingerprint_of, set_lessons
+from lgad_pipeline.training.lessons import TRAINING, Lessons, Prepared, describe, set_lessons
 from lgad_pipeline.training.tasks import TeacherTask
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -161,7 +162,7 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
         "code": code_fingerprint(f"{__name__}:train_teacher", f"{__name__}:train_student"),
     }
     fingerprint = _digest(json.dumps(description, sort_keys=True).encode())
-    if (output / TRAINING).is_file() and fingerprint_of(output) == fingerprint:
+    if _is_finished(output, fingerprint):
         return _result(output, reused=True)
     with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
@@ -176,10 +177,21 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     save_network(output, network, spec)  # of a pair the student alone
     with atomic_path(output / HISTORY) as beside:
         pd.DataFrame(state.history).astype({"step": "int64"}).to_parquet(beside, index=False)
-    summary = {"fingerprint": fingerprint, "seconds": state.seconds, **description}
+    files = manifest_of(output, [output / name for name in (WEIGHTS, NETWORK, HISTORY)])
+    summary = {"fingerprint": fingerprint, "seconds": state.seconds, "files": files, **description}
     write_text(output / TRAINING, json.dumps(summary, indent=2) + "\n")
     (output / CHECKPOINT).unlink(missing_ok=True)
     return _result(output, reused=False)
+
+
+def _is_finished(output: Path, fingerprint: str) -> bool:
+    """True if a folder holds this training's result, and all its files as they were written."""
+    try:
+        summary = json.loads((output / TRAINING).read_text(encoding="utf-8"))
+        whole = not manifest_faults(output, summary["files"])
+        return whole and summary["fingerprint"] == fingerprint
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _data(shards: ShardSet, job: _Job, fabric: Fabric) -> TrainingData:

@@ -114,6 +114,20 @@ def test_a_teacher_trained_together_leaves_a_plain_student(shards: Path, tmp_pat
     assert together.history[["train/teacher/cross_entropy", "train/attention"]].notna().all(axis=None)
 
 
+@pytest.mark.parametrize("file", ["weights.safetensors", "network.json", "history.parquet", "training.json"])
+def test_training_whose_files_are_gone_or_emptied_is_done_again(
+    shards: Path, tmp_path: Path, file: str
+) -> None:
+    train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    before = (tmp_path / file).read_bytes() if file == "weights.safetensors" else None
+    (tmp_path / file).write_bytes(b"")
+    assert not train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    (tmp_path / file).unlink()
+    assert not train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert before is None or (tmp_path / file).read_bytes() == before
+    assert train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+
+
 def test_a_finished_training_is_reused_until_its_inputs_change(shards: Path, tmp_path: Path) -> None:
     first = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
     assert not first.reused
