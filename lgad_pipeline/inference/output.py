@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -84,7 +85,8 @@ class PredictionFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._journal.close()
+        with suppress(OSError):  # what could not be flushed has been reported
+            self._journal.close()
 
     @property
     def foreign(self) -> list[str]:
@@ -118,8 +120,7 @@ class PredictionFolder:
             digest = blake2b(content, digest_size=16).hexdigest()
             entry = {"file": name, "frame": frame, "stem": stem, "digest": digest, "model": self.model}
             self._known[name] = entry
-            self._journal.write(json.dumps(entry) + "\n")
-            self._journal.flush()
+            self._note(entry)
             with atomic_path(self.folder / name, durable=False) as beside:
                 beside.write_bytes(content)
             self._written.add(name)
@@ -145,6 +146,13 @@ class PredictionFolder:
         if self._made and not any(self.folder.iterdir()):
             self.folder.rmdir()
         return 0
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        try:
+            self._journal.write(json.dumps(entry) + "\n")
+            self._journal.flush()
+        except OSError as error:
+            raise os_fault(error, self.folder / JOURNAL, "written") from error
 
     def _write_journal(self) -> None:
         lines = (json.dumps(entry) + "\n" for entry in self._known.values())
@@ -209,7 +217,9 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise os_fault(error, path) from error
+    except UnicodeDecodeError as error:
         raise _no_journal(path) from error
     entries: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
