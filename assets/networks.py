@@ -210,7 +210,7 @@ def _trained(
         project,
         result.fingerprint,
         {
-            "MLflow run": shown.page(mlflow.run_url(folder)),
+            "MLflow run": shown.page(mlflow, mlflow.run_url(folder)),
             "loss": shown.in_mlflow(mlflow, folder, "loss.svg", title, shown.chart(loss, title)),
             "overlays": shown_picture("overlays", "label map, and what the network makes of it"),
             "attention": shown_picture("attention", "where the network looks"),

@@ -81,7 +81,9 @@ def recipe_comparison(
             "F1 with LGAD by scenario": shown.table(by_scenario(results)),
             "where the recipes differ": shown.table(differing_settings(project, list(places))),
             "left out": shown.table(left_out),
-            "in MLflow": shown.page(mlflow.compare_url([place.student_lgad for place in places.values()])),
+            "in MLflow": shown.page(
+                mlflow, mlflow.compare_url([place.student_lgad for place in places.values()])
+            ),
             **{f"F1 with LGAD, {result.recipe}": result.comparison.total.lgad.f1 for result in results},
         },
     )

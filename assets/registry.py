@@ -200,7 +200,7 @@ def registered_model(
             "decision": decision.reason,
             **judged(decision.verdict),
             "F1 by scenario": shown.table(comparison.table()),
-            "MLflow version": dg.MetadataValue.url(mlflow.version_url(name, version)),
+            "MLflow version": shown.page(mlflow, mlflow.version_url(name, version)),
             "load it with": dg.MetadataValue.md(
                 f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}/{version}")\n'
                 'lanes = model.predict([open("frame.jpg", "rb").read()])[0].lanes\n```'

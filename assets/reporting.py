@@ -81,7 +81,7 @@ def report(
         blake2b(html.encode(), digest_size=16).hexdigest(),
         {
             "report": dg.MetadataValue.path(place.report),
-            "open in MLflow": shown.page(mlflow.file_page(place.student_lgad, "report.html")),
+            "open in MLflow": shown.page(mlflow, mlflow.file_page(place.student_lgad, "report.html")),
             "size (MB)": round(len(html) / 1e6, 2),
             "F1 by scenario": shown.table(compare(place).table()),
         },

@@ -12,6 +12,7 @@ import numpy as np
 
 from assets.report_page import jpeg_uri
 from lgad_pipeline.console import plain
+from resources.links import MLFLOW_PATH
 from resources.tracking import MlflowTracking
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>!|~#&]")
@@ -60,10 +61,20 @@ def in_mlflow(
         caption: below it.
         otherwise: what is shown where the server does not have it yet.
     """
-    url = mlflow.file_url(folder, name)
-    if url is None:
+    url, page_of_file = mlflow.file_url(folder, name), mlflow.file_page(folder, name)
+    if url is None or page_of_file is None:
         return otherwise
-    return dg.MetadataValue.md(f"[![{caption}]({url})]({mlflow.file_page(folder, name)})\n\n{caption}")
+    picture_address, link = mlflow_link(mlflow, url), mlflow_link(mlflow, page_of_file)
+    return dg.MetadataValue.md(f"[![{caption}]({picture_address})]({link})\n\n{caption}")
+
+
+def mlflow_link(mlflow: MlflowTracking, url: str) -> str:
+    """An address of MLflow as Dagster's pages store it: relative to them.
+
+    The web server (resources/links.py) leads it to where MLflow's pages are when it is opened, so that it
+    survives a move of either server.
+    """
+    return MLFLOW_PATH + url.removeprefix(mlflow.ui)
 
 
 def chart(svg: str, title: str) -> dg.MetadataValue:
@@ -72,11 +83,11 @@ def chart(svg: str, title: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{data})")
 
 
-def page(url: str | None) -> dg.MetadataValue:
+def page(mlflow: MlflowTracking, url: str | None) -> dg.MetadataValue:
     """A page of MLflow; None where the server has not been told of it yet."""
     if url is None:
         return dg.MetadataValue.text("not sent yet: the server was away; `lgad sync` sends what is kept")
-    return dg.MetadataValue.url(url)
+    return dg.MetadataValue.url(mlflow_link(mlflow, url))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
+from resources.links import MlflowLinks, mlflow_address
 from resources.web_guard import WebGuard
 
 # Milliseconds for a statement of the database, seconds for which a connection is kept, extra connections.
@@ -38,7 +39,7 @@ def main(
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW)
         target = WorkspaceFileTarget(paths=[str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
-            app = create_app_from_workspace_process_context(context)
+            app = MlflowLinks(create_app_from_workspace_process_context(context), mlflow_address())
             uvicorn.run(WebGuard(app, allowed_hosts()), host=host, port=port, log_level="warning")
 
 

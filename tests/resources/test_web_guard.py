@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPConnection
 
 import dagster as dg
 import pytest
@@ -29,6 +30,7 @@ def port() -> int:
 @pytest.fixture(scope="module")
 def instance(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
     names = {"LGAD_ALLOWED_HOSTS": "pipeline:3000, *.example.org", "LGAD_DAGSTER_UI": "https://lanes.example"}
+    names["LGAD_MLFLOW_UI"] = "https://mlflow.example/"
     with guarded_dagster(tmp_path_factory.mktemp("guarded"), port, **names) as instance:
         yield instance
 
@@ -103,6 +105,17 @@ def test_websocket_opens_for_own_pages_alone(instance, port):
     assert request(port, "GET", "/graphql", HANDSHAKE)[0] == 101  # a command-line client
     for foreign in ({"Origin": "http://evil.example"}, {"Origin": "null"}, own | {"Host": "evil.example"}):
         assert request(port, "GET", "/graphql", HANDSHAKE | foreign)[0] == 403
+
+
+def test_links_to_mlflow_lead_to_its_present_address(instance, port):
+    artifact = "/mlflow/get-artifact?path=loss.svg&run_uuid=12"
+    for path in ("/mlflow", "/mlflow/", artifact, "/mlflow//evil.example"):
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            expected = "https://mlflow.example" + (path.removeprefix("/mlflow") or "/")
+            assert (answer.status, answer.getheader("Location")) == (307, expected)
+    assert request(port, "GET", "/mlflow-of-others")[0] == 200  # one of Dagster's own pages
 
 
 def test_scripts_may_command(instance, port):
