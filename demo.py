@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lgad_pipeline.console import plain
+from lgad_pipeline.console import marked, plain
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset, Settings, local_path, settings_path
 
@@ -254,7 +254,7 @@ def show(console: Console, dataset: str, recipe: str) -> None:
         gain = "–" if row.gain is None else f"[{'green' if row.gain >= 0 else 'red'}]{100 * row.gain:+.1f}[/]"
         cells = ["–" if score.f1 is None else f"{score.f1:.3f}" for score in (row.alone, row.lgad)]
         style = "bold" if row is comparison.total else None
-        table.add_row(row.scenario, str(row.frames), *cells, gain, str(row.lgad.fp), style=style)
+        table.add_row(marked(row.scenario), str(row.frames), *cells, gain, str(row.lgad.fp), style=style)
         if row is comparison.total:
             table.add_section()
     console.print(table)
@@ -273,8 +273,8 @@ def show(console: Console, dataset: str, recipe: str) -> None:
         with tracking.explained():
             used, decision = standing(tracking, name, version)
         decision = decision or str(metadata["decision"].value)
-        console.print(f"Model:  [bold]{name} version {version}[/] ({used}). {decision}")
-    console.print(f"Report: [bold]{place.report}[/]", soft_wrap=True)
+        console.print(f"Model:  [bold]{name} version {version}[/] ({used}). {marked(decision)}")
+    console.print(f"Report: [bold]{marked(place.report)}[/]", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from lgad_pipeline.console import plain
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings, settings_path
 from resources.tracking import default_tracking
@@ -65,7 +66,8 @@ def main(
         stopped = next(name for name, server in servers.items() if server.poll() is not None)
         raise LgadError(why(stopped))
     except LgadError as error:
-        console.print(str(error), style="bold red", markup=False)
+        told = "\n".join(map(plain, str(error).splitlines()))
+        console.print(told, style="bold red", markup=False)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("\nStopping.")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from lgad_pipeline.console import say
 from lgad_pipeline.settings import Settings, settings_path
 
 
@@ -25,23 +26,21 @@ def gain(
     ] = None,
 ) -> None:
     """Train teachers and paired students, score them on the test split, and say what distillation gains."""
+    from lgad_pipeline.inference.predictor import check_device
     from lgad_pipeline.study.config import GainStudy
     from lgad_pipeline.study.data import prepared
     from lgad_pipeline.study.findings import markdown
     from lgad_pipeline.study.run import distillation_gain
 
+    if device != "auto":
+        check_device(device)
     chosen = GainStudy.load(study)
     known = Settings.load(settings or settings_path())
     dataset = known.dataset(chosen.dataset)
     recipes = {name: known.recipe(name) for name in chosen.recipes}
-    console = Console()
-
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    shards, recordings = prepared(dataset, output / "data", workers, tell)
+    shards, recordings = prepared(dataset, output / "data", workers, say)
     found = distillation_gain(
-        chosen, dataset, recipes, shards, recordings, output, workers=workers, device=device, tell=tell
+        chosen, dataset, recipes, shards, recordings, output, workers=workers, device=device, tell=say
     )
-    console.print(Markdown(markdown(found)))
-    tell(f"tables and pictures: {output}")
+    Console().print(Markdown(markdown(found)))
+    say(f"tables and pictures: {output}")
