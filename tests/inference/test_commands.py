@@ -114,6 +114,7 @@ def test_a_frame_is_turned_as_its_exif_orientation_says(tmp_path, model) -> None
     exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01" + tag + b"\0\0\0\0"
     turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + plain[2:]
     stored = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR)
+    assert stored is not None
     shown = cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE)
     frames = put(tmp_path / "in", exif__jpg=turned, png__png=cv2.imencode(".png", shown)[1].tobytes())
     predict(frames, model, tmp_path / "out")
@@ -216,11 +217,8 @@ def test_frames_that_differ_in_their_ending_alone_both_get_their_result(tmp_path
     predict(frames / "a.png", model, apart)
     assert below(apart) == ["a.lines.txt", "a.png.lines.txt", "predictions.jsonl"]
     for name, other in (("a", "a.jpg"), ("a.png", "a.png")):  # a batch of another size rounds otherwise
-        found = (
-            np.concatenate(read_lanes(folder / f"{file}.lines.txt"))
-            for folder, file in ((apart, name), (out, other))
-        )
-        np.testing.assert_allclose(*found, atol=0.1)
+        found = np.concatenate(read_lanes(apart / f"{name}.lines.txt"))
+        np.testing.assert_allclose(found, np.concatenate(read_lanes(out / f"{other}.lines.txt")), atol=0.1)
 
 
 def test_lists_are_read_as_they_are_meant(tmp_path, model, capsys) -> None:

@@ -55,7 +55,7 @@ class RedIsTheLeftLane(torch.nn.Module):
         weight[2, :2, 0, 0] = torch.tensor([10.0, -10.0])
         self.planes = torch.nn.Conv2d(in_channels, slots + 1, 1)
         self.planes.weight.data = weight
-        self.planes.bias.data = torch.tensor([0.0, -50.0, -5.0, -50.0, -50.0])
+        self.planes.bias = torch.nn.Parameter(torch.tensor([0.0, -50.0, -5.0, -50.0, -50.0]))
 
     def forward(self, image: torch.Tensor) -> LaneOutput:
         return LaneOutput(self.planes(image))

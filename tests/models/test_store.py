@@ -42,8 +42,8 @@ def changed(name: str, *keys: str, value: object) -> Callable[[Path], None]:
     return change
 
 
-def written(name: str, data: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(data) and None
+def written(name: str, data: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(data)
 
 
 def cut(name: str, share: float) -> Callable[[Path], None]:

@@ -133,6 +133,7 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     with pytest.raises(Exception, match=r"Frame 1 cannot be read .*nowhere\.jpg"):
         model.predict([store / "nowhere.jpg"])
     stored = cv2.imdecode(np.frombuffer(jpeg(frames[1]), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert stored is not None
     shown = np.ascontiguousarray(stored[::-1, ::-1])
     assert model.predict([turned(jpeg(frames[1]), 3)]) == model.predict([shown])
     assert model.metadata.signature.inputs is not None
