@@ -48,7 +48,7 @@ def parse_lanes(
     Args:
         content: the bytes of the file.
         path: where they come from, for messages.
-        set_aside: where bad lines are noted; such a line becomes a lane without points. None: the first
+        set_aside: where rejected lines are noted; such a line becomes a lane without points. None: the first
             bad line is an error.
 
     Raises:
@@ -107,7 +107,7 @@ def _is_number(word: bytes) -> bool:
 
 
 def are_coordinates(values: object) -> bool:
-    """Whether a value out of JSON is a list of numbers, each nearer than `FARTHEST`; NaN is not."""
+    """True for a list of numbers from JSON, each nearer than `FARTHEST`; NaN is not."""
     return isinstance(values, list) and all(
         isinstance(value, int | float) and abs(value) < FARTHEST for value in values
     )

@@ -143,7 +143,7 @@ def _without_repeats(lane: np.ndarray) -> np.ndarray:
 
 
 def _repeats(delta: np.ndarray) -> np.ndarray:
-    """Whether steps (..., 2) are shorter than 2 px or climb less than 1 px, in single precision."""
+    """True for steps (..., 2) that are shorter than 2 px or climb less than 1 px, in single precision."""
     square = delta * delta
     return (np.sqrt(square[..., 0] + square[..., 1]) < 2) | (np.abs(delta[..., 1]) < 1)
 

@@ -54,7 +54,7 @@ def write(path: Path, *entries: object) -> Path:
         ({"raw_file": "a", "lanes": [], "run_time": 1}, "predicted twice"),
     ],
 )
-def test_bad_predictions_are_set_aside_or_named(tmp_path: Path, bad: object, says: str):
+def test_bad_predictions_are_rejected_or_named(tmp_path: Path, bad: object, says: str):
     truth = [{"raw_file": name, "lanes": [[5, 5]], "h_samples": [10, 20]} for name in "ab"]
     annotations = write(tmp_path / "gt.json", *truth)
     predictions = write(tmp_path / "p.json", {"raw_file": "a", "lanes": [[5, 5]], "run_time": 1}, bad)

@@ -93,7 +93,7 @@ def test_a_decoded_label_map_lies_within_the_maps_resolution_of_the_lane(bottom,
     planes = torch.tensor(np.stack([label == slot for slot in range(1, 5)])).float()[None]
     column = view.scale[0]
     for config, within in (
-        (DecodeConfig(method="centroid"), 0.5 * column + 1),
+        (DecodeConfig(method="centroid"), 0.6 * column + 1),
         (DecodeConfig(method="official"), 5 * column + width),
     ):
         ((_, points, confidence),) = decode(
