@@ -1,4 +1,4 @@
-"""Whether a new model takes over from the one in use: better beyond noise, and worse in nothing."""
+"""Champion/challenger rule: paired bootstrap on F1, a veto for each scenario, a latency limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

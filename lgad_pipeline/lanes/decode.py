@@ -90,7 +90,7 @@ def decode_centroid(
 
     Each row's position is the centroid of the blob of probabilities around its maximum. A cubic x(y) is
     fitted through the rows that pass the threshold, outliers losing their weight; what the rows deviate from
-    it is averaged locally and added. Below the lowest row seen the lane goes on straight.
+    it is averaged locally and added. Below the lowest row seen the lane continues straight.
 
     Args:
         probabilities: float (B, slots, h, w).
