@@ -257,6 +257,33 @@ def test_second_demo_makes_nothing_and_closes_orphans(chain, capfd):
     assert closed is not None and closed.status == dg.DagsterRunStatus.CANCELED
 
 
+@pytest.mark.parametrize(
+    ("job", "name", "path"),
+    [
+        ("data", "frames", "data/synthetic/frames.parquet"),
+        ("data", "shards", "data/synthetic/shards/train-*.arrow"),
+        ("retrain", "student_alone", "models/synthetic/enet/student_alone/weights.safetensors"),
+        ("retrain", "predictions", "predictions/synthetic/enet/student_lgad/test/**/*.lines.txt"),
+        ("retrain", "report", "reports/synthetic-enet.html"),
+    ],
+)
+def test_deleted_or_emptied_file_is_not_up_to_date(chain, job, name, path):
+    defs = definitions(ProgressLog())
+
+    def stale() -> list[str]:
+        found = demo.stale_in(chain.instance, defs, job, "synthetic", "enet")
+        return [key.to_user_string() for key in found]
+
+    assert stale() == []
+    file = next(file for file in chain.place.state.glob(path) if file.stat().st_size)
+    content = file.read_bytes()
+    for damage in (file.unlink, lambda: file.write_bytes(b"")):
+        damage()
+        assert stale()[0] == name
+    file.write_bytes(content)  # restored, with another time of change
+    assert stale() == []
+
+
 def requested(chain: Chain, automation: dg.ScheduleDefinition | dg.SensorDefinition) -> list[dg.RunRequest]:
     """What one tick of a schedule or sensor of the code location asks for."""
     defs = definitions(ProgressLog())
@@ -344,3 +371,18 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
     assert "| validation | 9 |" in chain.latest("registered_model").metadata["against the champion"].value
     run_id = client.get_model_version("synthetic-enet", "2").run_id
     assert "promotion/version-2.json" in [file.path for file in client.list_artifacts(run_id, "promotion")]
+
+
+def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd):
+    before = (chain.place.teacher / "training.json").read_bytes()
+    recipe = SETTINGS.replace("STEPS", "10") + "    distillation: {teacher: together}\n"
+    (chain.folder / "lgad.yaml").write_text(recipe)
+    demo.main(dataset="synthetic", recipe="enet", root="")
+    told = capfd.readouterr().err
+    assert "training the teacher" not in told and "training the student with LGAD" in told
+    assert (chain.place.teacher / "training.json").read_bytes() == before
+    assert "together with the student" in chain.latest("teacher").metadata["trained"].value
+    page = chain.place.report.read_text(encoding="utf-8")
+    assert "<figcaption>teacher</figcaption>" not in page and "loss of the teacher" not in page
+    demo.main(dataset="synthetic", recipe="enet", root="")
+    assert "Everything was up to date" in capfd.readouterr().err
