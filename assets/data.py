@@ -4,8 +4,7 @@ Imports of the library stand inside the bodies: the code location loads in Dagst
 numerical libraries would make that take seconds.
 """
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
@@ -159,8 +158,8 @@ def frames(
             "since the last table": shown.table([found.changes._asdict()]),
             "notes": shown.table([{"file": note.file, "note": note.text} for note in found.notes]),
             "set aside": len(found.set_aside),
-            "set aside, first 20": shown.table(_first(found.set_aside)),
-            "dagster/column_schema": _columns(tables.FRAMES_SCHEMA),
+            "set aside, first 20": shown.first_rows(found.set_aside),
+            "dagster/column_schema": shown.columns(tables.FRAMES_SCHEMA),
         },
     )
 
@@ -218,7 +217,7 @@ def lane_labels(
                 slot_positions(made_labels, project.dataset(context.partition_key).frame_size),
                 "where the lanes of each slot run in the frame",
             ),
-            "dagster/column_schema": _columns(labels.LABELS_SCHEMA),
+            "dagster/column_schema": shown.columns(labels.LABELS_SCHEMA),
         },
     )
 
@@ -278,7 +277,7 @@ def shards(
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
             "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
             "set aside": len(packed.set_aside),
-            "set aside, first 20": shown.table(_first(packed.set_aside)),
+            "set aside, first 20": shown.first_rows(packed.set_aside),
             "labels on frames": shown.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"
             ),
@@ -297,20 +296,3 @@ def _previous(context: dg.AssetExecutionContext, place: Place) -> "pd.DataFrame 
     except LgadError as error:
         context.log.warning(f"Every frame is read again: {error}")
         return None
-
-
-def _first(rejected: "pd.DataFrame") -> list[dict[Hashable, Any]]:
-    """The first 20 rows of a table of rejected files, for a page."""
-    return rejected.head(20).astype(object).where(rejected.head(20).notna(), None).to_dict("records")
-
-
-def _columns(schema) -> dg.TableSchema:
-    """An Arrow schema with its field descriptions as Dagster shows tables."""
-    return dg.TableSchema(
-        [
-            dg.TableColumn(
-                field.name, str(field.type), (field.metadata or {}).get(b"description", b"").decode()
-            )
-            for field in schema
-        ]
-    )

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
@@ -14,6 +14,10 @@ from assets.report_page import jpeg_uri
 from lgad_pipeline.console import plain
 from resources.links import MLFLOW_PATH
 from resources.tracking import MlflowTracking
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>!|~#&]")
 SHOWN_AT_ONCE = 1000  # characters of markdown; Dagster's pages hide more behind a link
@@ -39,6 +43,24 @@ def markdown_table(rows: Sequence[Mapping[Any, Any]]) -> str:
         *(_line(_escaped(_cell(row[name])) for name in names) for row in rows),
     ]
     return "\n".join(lines)
+
+
+def first_rows(frame: "pd.DataFrame", most: int = 20) -> dg.MetadataValue:
+    """The first rows of a table, such as that of the rejected files."""
+    head = frame.head(most)
+    return table(head.astype(object).where(head.notna(), None).to_dict("records"))
+
+
+def columns(schema: "pa.Schema") -> dg.TableSchema:
+    """An Arrow schema with its field descriptions as Dagster shows tables."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                field.name, str(field.type), (field.metadata or {}).get(b"description", b"").decode()
+            )
+            for field in schema
+        ]
+    )
 
 
 def picture(image: np.ndarray, caption: str, width: int = 900) -> dg.MetadataValue:

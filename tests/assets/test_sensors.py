@@ -209,7 +209,7 @@ class Tick:
         found: list[Any] = list(new_frames(context))  # pyright: ignore
         self.cursor = context.cursor
         self.requested = [one.partition_key for one in found if isinstance(one, dg.RunRequest)]
-        self.skipped = " ".join(one.skip_message for one in found if isinstance(one, dg.SkipReason))
+        self.skipped = " ".join(str(one.skip_message) for one in found if isinstance(one, dg.SkipReason))
 
 
 def test_tick_is_bounded_and_the_next_one_continues(tmp_path, instance, monkeypatch):
