@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Note, Once, SetAside, frame_path, held_out
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, Repeats, SetAside, frame_path, held_out
 from lgad_pipeline.data.markings import centre_lines, polyline
 from lgad_pipeline.data.reading import json_objects
 from lgad_pipeline.errors import LgadError
@@ -61,17 +61,22 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
 
 def _entries_of(root: Path, published: str, set_aside: list[SetAside]) -> list[Entry]:
     name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
-    once, found = Once(), []
+    seen: set[str] = set()
+    repeats, found = Repeats(), []
     for number, content in json_objects(root, name, _OBJECT_LIMIT):
         called = content.get("name")
         try:
             frame = frame_path(f"images/100k/{published}/{called}")
-            once.note(frame, f"line {number}")
             annotation = json.dumps(_marks(content)).encode()
         except ValueError as error:
             set_aside.append((name, number, f"{called}: {error}"))
             continue
+        if frame in seen:
+            repeats.add(name, number, frame)
+            continue
+        seen.add(frame)
         found.append(Entry(frame, split, annotation, name, number))
+    set_aside += repeats.notes("the first annotation of a frame counts")
     return found
 
 

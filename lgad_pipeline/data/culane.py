@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Note, SetAside, frame_path
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, SetAside, counted, frame_path
 from lgad_pipeline.data.frames import SCENARIOS, SPLITS
 from lgad_pipeline.data.reading import list_inside
 from lgad_pipeline.errors import LgadError
@@ -58,7 +58,7 @@ def _list_of(root: Path, split: str) -> str:
 def _entries_of(root: Path, name: str, split: str, set_aside: list[SetAside]) -> list[Entry]:
     """The entries of one list, each frame once; rejected and repeated lines are reported."""
     listed = read_frame_list(list_inside(root, name), root)
-    faults = [(name, fault.line, fault.reason) for fault in (*listed.rejected, *listed.repeats)]
+    faults = [(name, fault.line, fault.reason) for fault in listed.rejected]
     found = []
     for entry in listed.entries:
         try:
@@ -71,10 +71,20 @@ def _entries_of(root: Path, name: str, split: str, set_aside: list[SetAside]) ->
         existence = tuple(map(bool, flags)) if len(flags) == _FLAGS else None
         found.append(Entry(frame, split, annotation, name, entry.line, existence=existence))
     set_aside += sorted(faults, key=lambda fault: fault[1])
+    if listed.repeats:
+        again, first = listed.repeated, listed.repeats[0].line
+        text = (
+            f"names frames again in {counted(again, 'line')}, the first line {first}; each frame counts once"
+        )
+        set_aside.append(Note(name, None, text))
     if any(entry.flags for entry in listed.entries):
         counts = Counter(len(entry.flags or ()) for entry in listed.entries)
         set_aside += [
-            Note(name, None, f"{lines} lines have {flags} existence flags instead of {_FLAGS}; not used")
+            Note(
+                name,
+                None,
+                f"has {counted(lines, 'line')} with {flags} existence flags instead of {_FLAGS}; they are not used",
+            )
             for flags, lines in sorted(counts.items())
             if flags != _FLAGS
         ]
@@ -82,7 +92,7 @@ def _entries_of(root: Path, name: str, split: str, set_aside: list[SetAside]) ->
 
 
 def _scenarios(root: Path, test_frames: set[str], set_aside: list[SetAside]) -> dict[str, str]:
-    """Category of each test frame that has one; of several, the first counts and the others are reported."""
+    """Category of each test frame that has one; of several, the first counts and the others are noted."""
     scenarios: dict[str, str] = {}
     folder = root / "list" / "test_split"
     for number, scenario in enumerate(SCENARIOS):
@@ -91,18 +101,21 @@ def _scenarios(root: Path, test_frames: set[str], set_aside: list[SetAside]) -> 
             listed = _entries_of(root, name, "test", set_aside)
             if not listed:
                 set_aside.append(Note(name, None, "names no frame; the category has no figures"))
+            elsewhere = [entry for entry in listed if entry.frame not in test_frames]
+            if elsewhere:
+                text = (
+                    f"names {counted(len(elsewhere), 'frame')} that the test list has not, the first "
+                    f"{elsewhere[0].frame} in line {elsewhere[0].line}; they are left out"
+                )
+                set_aside.append(Note(name, None, text))
+            twice = [entry for entry in listed if entry.frame in scenarios]
+            if twice:
+                text = (
+                    f"names {counted(len(twice), 'frame')} of other categories, the first {twice[0].frame} of "
+                    f"{scenarios[twice[0].frame]} in line {twice[0].line}; the first category counts"
+                )
+                set_aside.append(Note(name, None, text))
             for entry in listed:
-                if entry.frame not in test_frames:
-                    reason = (
-                        f"names {entry.frame}, which the test list has not; add it there or take the line out"
-                    )
-                    set_aside.append((name, entry.line, reason))
-                elif entry.frame in scenarios:
-                    reason = (
-                        f"puts {entry.frame} into {scenario} as well as {scenarios[entry.frame]}, "
-                        "which counts; take one of the two lines out"
-                    )
-                    set_aside.append((name, entry.line, reason))
-                else:
-                    scenarios[entry.frame] = scenario
+                if entry.frame in test_frames:
+                    scenarios.setdefault(entry.frame, scenario)
     return scenarios

@@ -117,18 +117,26 @@ def held_out(entries: Sequence[Entry], group: Callable[[Entry], str]) -> list[En
     return train + [replace(entry, split="val") for entry in entries if group(entry) in groups]
 
 
-class Once:
-    """Refuses a frame that the same list has named before."""
+def counted(number: int, thing: str) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+class Repeats:
+    """Counts the lines of lists that name a frame again."""
 
     def __init__(self) -> None:
-        self._first: dict[str, str] = {}
+        self._lists: dict[str, list[str]] = {}
 
-    def note(self, frame: str, place: str) -> None:
-        """Remember that `frame` stands at `place`.
+    def add(self, file: str, line: int, frame: str) -> None:
+        """Count a line of the list `file`."""
+        self._lists.setdefault(file, []).append(f"{frame} in line {line}")
 
-        Raises:
-            ValueError: it has been noted before; the text is the reason to report.
-        """
-        if frame in self._first:
-            raise ValueError(f"repeats {frame} of {self._first[frame]}; take one of the two lines out")
-        self._first[frame] = place
+    def notes(self, consequence: str) -> list[Note]:
+        """A note for each list that has such lines, with what becomes of them."""
+        return [
+            Note(
+                file, None, f"names {counted(len(found), 'frame')} again, the first {found[0]}; {consequence}"
+            )
+            for file, found in self._lists.items()
+        ]

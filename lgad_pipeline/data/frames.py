@@ -122,13 +122,14 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
     """The table of rejected items, from (file, line or None, reason)."""
     # Names of files need not be text, but tables hold nothing else.
-    texts = ((_text(file), line, _text(reason)) for file, line, reason in rows)
+    texts = ((encodable(file), line, encodable(reason)) for file, line, reason in rows)
     names = SET_ASIDE_SCHEMA.names
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in texts], SET_ASIDE_SCHEMA)
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
-def _text(name: str) -> str:
+def encodable(name: str) -> str:
+    """A file name as text that can be stored: bytes that are not UTF-8 become escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 

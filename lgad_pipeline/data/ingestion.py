@@ -14,7 +14,14 @@ import pyarrow as pa
 from lgad_pipeline.data import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.data.duplicates import duplicates, picture_hash
 from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, Note, SetAside
-from lgad_pipeline.data.frames import FRAMES_SCHEMA, FrameRecord, frames_batch, set_aside_table, to_pandas
+from lgad_pipeline.data.frames import (
+    FRAMES_SCHEMA,
+    FrameRecord,
+    encodable,
+    frames_batch,
+    set_aside_table,
+    to_pandas,
+)
 from lgad_pipeline.data.images import image_header, read_small
 from lgad_pipeline.data.known import Changes, Known, stamp_of
 from lgad_pipeline.data.parallel import ordered_map
@@ -163,7 +170,11 @@ def ingest(
     twice, copies = duplicates(frames)
     if copies:
         frames = frames[~twice].reset_index(drop=True)
-    notes = tuple(item for item in set_aside if isinstance(item, Note))
+    notes = tuple(
+        Note(encodable(item.file), item.line, encodable(item.text))
+        for item in set_aside
+        if isinstance(item, Note)
+    )
     rejected = [item for item in set_aside if not isinstance(item, Note)]
     return Ingestion(
         frames, set_aside_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.data.entries import AnnotationError, Entry, Note, SetAside, frame_path
+from lgad_pipeline.data.entries import AnnotationError, Entry, Note, Repeats, SetAside, frame_path
 from lgad_pipeline.data.frames import SPLITS
 from lgad_pipeline.data.reading import json_objects, list_inside, numbered_lines, open_text
 from lgad_pipeline.errors import LgadError
@@ -63,6 +63,7 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
 
 def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAside]) -> list[Entry]:
     found: dict[str, Entry] = {}
+    repeats = Repeats()
     for path in paths:
         name = path.relative_to(root).as_posix()
         folder = path.parent.relative_to(root)
@@ -74,12 +75,10 @@ def _entries_of(root: Path, paths: list[Path], split: str, set_aside: list[SetAs
             except (ValueError, AnnotationError) as error:
                 set_aside.append((name, number, str(error)))
                 continue
-            if before := found.pop(frame, None):  # the benchmark's own script takes the last, too
-                reason = (
-                    f"annotates {frame} as {name}, line {number} does again, which counts; take one line out"
-                )
-                set_aside.append((before.file, before.line, reason))
+            if found.pop(frame, None):  # the benchmark's own script takes the last, too
+                repeats.add(name, number, frame)
             found[frame] = Entry(frame, split, line, name, number)
+    set_aside += repeats.notes("the last annotation of a frame counts, as in the benchmark")
     return list(found.values())
 
 

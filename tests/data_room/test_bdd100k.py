@@ -99,7 +99,6 @@ def test_the_nearest_edges_of_one_category_are_paired():
     [
         ({"name": "../../../outside.jpg"}, "leads out of the data root"),
         ({"name": 7}, "names no"),
-        ({"name": "0000f77c-1.jpg"}, "repeats images/100k/train/0000f77c-1.jpg"),
         ({"name": "a.jpg", "labels": 7}, "without category, direction or poly2d"),
         (
             {"name": "a.jpg", "labels": [{"category": "single white"}]},

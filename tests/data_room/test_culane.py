@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_set_aside_and_the_rest_goes_on(write_tree):
         assert words in reason and ";" in reason
 
 
-def test_repeated_and_contradicting_entries_are_reported(write_tree):
+def test_repeated_and_contradicting_entries_reject_no_frame_and_are_noted(write_tree):
     root = write_tree()
     test = [f"drive/test.MP4/{number:05d}.jpg" for number in range(3)]
     (root / "list/test.txt").write_text("\n".join([test[0], f"/{test[0]}", test[1], test[2]]))
@@ -116,16 +116,23 @@ def test_repeated_and_contradicting_entries_are_reported(write_tree):
     frames = found.frames[found.frames["split"] == "test"]
     assert frames["frame"].tolist() == test
     assert frames["scenario"].fillna("").tolist() == ["normal", "night", ""]
-    aside = set_aside(found)
-    assert [row[:2] for row in aside] == [
-        ("list/test.txt", 2),
-        ("list/test_split/test0_normal.txt", 2),
-        ("list/test_split/test8_night.txt", 1),
-        ("list/test_split/test8_night.txt", 3),
+    assert found.set_aside.empty
+    assert [(note.file, note.text) for note in found.notes] == [
+        ("list/test.txt", "names frames again in 1 line, the first line 2; each frame counts once"),
+        (
+            "list/test_split/test0_normal.txt",
+            "names frames again in 1 line, the first line 2; each frame counts once",
+        ),
+        (
+            "list/test_split/test8_night.txt",
+            f"names 1 frame that the test list has not, the first {FIRST} in line 3; they are left out",
+        ),
+        (
+            "list/test_split/test8_night.txt",
+            f"names 1 frame of other categories, the first {test[0]} of normal in line 1; the first "
+            "category counts",
+        ),
     ]
-    assert "repeats" in aside[0][2] and "line 1" in aside[0][2]
-    assert "normal, which counts" in aside[2][2]
-    assert "which the test list has not" in aside[3][2]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +249,9 @@ def test_lists_whose_names_are_no_text_are_told_of(write_tree):
     root = write_tree()
     name = b"test3_\xff.txt".decode(errors="surrogateescape")
     (root / "list/test_split" / name).write_text("gone.jpg")
-    assert set_aside(ingest(root, SIZE))[0][:2] == ("list/test_split/test3_\\udcff.txt", 1)
+    (note,) = ingest(root, SIZE).notes
+    assert note.file == "list/test_split/test3_\\udcff.txt"
+    assert note.text.startswith("names 1 frame that the test list has not, the first gone.jpg in line 1")
 
 
 def test_a_frame_that_claims_to_be_vast_is_set_aside(write_tree):
@@ -263,7 +272,7 @@ def test_flags_of_any_number_reject_no_frame(write_tree, flags):
     assert stated == (flags == "0 1 1 0")
     wrong = {"0 1 1 1 1 0": 6, "1 0": 2}.get(flags)
     assert [note.text for note in found.notes] == (
-        [f"5 lines have {wrong} existence flags instead of 4; not used"] if wrong else []
+        [f"has 5 lines with {wrong} existence flags instead of 4; they are not used"] if wrong else []
     )
 
 
@@ -274,7 +283,7 @@ def test_lines_without_flags_among_others_are_counted(write_tree):
     found = ingest(root, SIZE)
     assert found.set_aside.empty and found.frames["existence"].isna().tolist()[:3] == [True, True, False]
     assert found.notes == (
-        ("list/train_gt.txt", None, "2 lines have 0 existence flags instead of 4; not used"),
+        ("list/train_gt.txt", None, "has 2 lines with 0 existence flags instead of 4; they are not used"),
     )
 
 
@@ -384,7 +393,10 @@ def test_every_line_of_any_list_is_a_frame_or_set_aside(write_tree, tmp_path, li
     assert set(train) <= {FIRST, "drive/test.MP4/00000.jpg"}
     if b"\0" not in content:  # else it may be UTF-16
         lines_of_all = re.split(rb"\r\n|\r|\n", content.removeprefix(b"\xef\xbb\xbf"))
-        assert len(train) + len(found.set_aside) == sum(bool(line.strip()) for line in lines_of_all)
+        repeated = sum(int(note.text.split()[4]) for note in found.notes if "frames again in" in note.text)
+        assert len(train) + len(found.set_aside) + repeated == sum(
+            bool(line.strip()) for line in lines_of_all
+        )
 
 
 def test_a_frame_in_two_splits_stays_in_the_test_split(write_tree):
@@ -396,3 +408,14 @@ def test_a_frame_in_two_splits_stays_in_the_test_split(write_tree):
     assert set_aside(found)[0][:2] == (FIRST, None)
     assert "is a train frame and has the same bytes as the test frame" in set_aside(found)[0][2]
     assert split_leakage(found.frames).empty
+
+
+def test_category_lists_of_the_whole_set_do_for_a_subset(write_tree):
+    """Frames that a subset lacks must not count as rejected: ingestion would fail by their number."""
+    root = write_tree()
+    path = root / "list/test_split/test1_crowd.txt"
+    path.write_text("".join(f"drive/test.MP4/{number:05d}.jpg\n" for number in range(2, 1000)))
+    found = ingest(root, SIZE)
+    found.require(0)
+    assert found.frames["scenario"].fillna("").tolist()[-3:] == ["normal", "night", "crowd"]
+    assert "names 997 frames that the test list has not" in found.notes[0].text

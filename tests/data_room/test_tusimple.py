@@ -153,11 +153,13 @@ def test_of_two_annotations_of_a_frame_the_last_counts_as_in_the_benchmark(root)
     path.write_text(path.read_text() + line("clips/0313/1/20.jpg", LEFT))
     found = ingest(root, SIZE, "tusimple")
     assert [len(lanes_of(value)) for value in found.frames["lanes"]] == [1, 5, 5]
-    (reason,) = [row.reason for row in found.set_aside.itertuples() if row.line == 1]
-    assert reason == (
-        "annotates train_set/clips/0313/1/20.jpg as train_set/label_data_0313.json, line 3 does again, "
-        "which counts; take one line out"
-    )
+    assert [(note.file, note.text) for note in found.notes] == [
+        (
+            "train_set/label_data_0313.json",
+            "names 1 frame again, the first train_set/clips/0313/1/20.jpg in line 3; the last "
+            "annotation of a frame counts, as in the benchmark",
+        )
+    ]
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "./", "\\"])
