@@ -262,3 +262,19 @@ def test_local_file_is_merged_over_and_named_in_its_mistakes(tmp_path: Path) -> 
 def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "lgad.yaml").write_text(RECIPES, encoding="utf-8-sig")
     assert Settings.load(tmp_path / "lgad.yaml").recipe("enet")
+
+
+@pytest.mark.parametrize(
+    "text", ["recipes: &r\n  enet: *r\n", "datasets: &d [1, *d]\n", "recipes: {a: &a {b: {c: *a}}}\n"]
+)
+def test_an_alias_within_its_own_anchor_is_one_clear_sentence(tmp_path, text):
+    (tmp_path / "lgad.yaml").write_text(text)
+    with pytest.raises(LgadError, match=r"has an alias \(\*name\) within its own anchor"):
+        Settings.load(tmp_path / "lgad.yaml")
+
+
+@pytest.mark.parametrize("depth", [50, 500, 990, 5000])
+def test_values_nested_deeply_are_one_clear_sentence(tmp_path, depth):
+    (tmp_path / "lgad.yaml").write_text("recipes: " + "[" * depth + "]" * depth)
+    with pytest.raises(LgadError):
+        Settings.load(tmp_path / "lgad.yaml")

@@ -79,15 +79,10 @@ def _entries_of(root: Path, name: str, split: str, set_aside: list[SetAside]) ->
         set_aside.append(Note(name, None, text))
     if any(entry.flags for entry in listed.entries):
         counts = Counter(len(entry.flags or ()) for entry in listed.entries)
-        set_aside += [
-            Note(
-                name,
-                None,
-                f"has {counted(lines, 'line')} with {flags} existence flags instead of {_FLAGS}; they are not used",
-            )
-            for flags, lines in sorted(counts.items())
-            if flags != _FLAGS
-        ]
+        del counts[_FLAGS]
+        for flags, lines in sorted(counts.items()):
+            text = f"has {counted(lines, 'line')} with {flags} existence flags instead of {_FLAGS}"
+            set_aside.append(Note(name, None, f"{text}; they are not used"))
     return found
 
 
@@ -111,8 +106,8 @@ def _scenarios(root: Path, test_frames: set[str], set_aside: list[SetAside]) -> 
             twice = [entry for entry in listed if entry.frame in scenarios]
             if twice:
                 text = (
-                    f"names {counted(len(twice), 'frame')} of other categories, the first {twice[0].frame} of "
-                    f"{scenarios[twice[0].frame]} in line {twice[0].line}; the first category counts"
+                    f"names {counted(len(twice), 'frame')} of other categories, the first {twice[0].frame} "
+                    f"of {scenarios[twice[0].frame]} in line {twice[0].line}; the first category counts"
                 )
                 set_aside.append(Note(name, None, text))
             for entry in listed:

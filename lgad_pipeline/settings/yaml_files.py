@@ -38,7 +38,12 @@ def read_yaml(path: Path) -> object:
                     f"{path} has more than {_MOST_ALIASES} aliases (*name); write some of them out."
                 )
         with _without_collector():
-            return yaml.load(text, _Loader)
+            content = yaml.load(text, _Loader)
+        if _holds_itself(content, set(), set()):
+            raise LgadError(
+                f"{path} has an alias (*name) within its own anchor (&name); write the value out."
+            )
+        return content
     except OSError as error:
         raise LgadError(
             f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
@@ -47,6 +52,25 @@ def read_yaml(path: Path) -> object:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         place = " ".join(str(error).split())
         raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+
+
+def _holds_itself(content: object, above: set[int], seen: set[int]) -> bool:
+    """True if a mapping or list is among its own values, at any depth.
+
+    Args:
+        content: values of a YAML file.
+        above: identities of the mappings and lists that hold `content`.
+        seen: identities of those that were looked through.
+    """
+    if not isinstance(content, dict | list):
+        return False
+    if id(content) in above:
+        return True
+    if id(content) in seen:
+        return False
+    seen.add(id(content))
+    values = content.values() if isinstance(content, dict) else content
+    return any(_holds_itself(value, above | {id(content)}, seen) for value in values)
 
 
 def merged(base: Mapping[Any, Any], local: Mapping[Any, Any]) -> dict[Any, Any]:
