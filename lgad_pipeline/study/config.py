@@ -87,9 +87,14 @@ class GainStudy(BaseModel):
             LgadError: the file cannot be read, or holds a wrong key or value; all are named.
         """
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if not isinstance(content, dict):
+                raise LgadError(f"{path} holds no keys; name a study's YAML file.")
+            return cls.model_validate(content)
         except OSError as error:
             raise LgadError(f"{path} cannot be read ({error.strerror}); name a study's YAML file.") from error
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise LgadError(f"{path} is no YAML text; name a study's YAML file.") from error
         except yaml.YAMLError as error:
             place = " ".join(str(error).split())
             raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
