@@ -13,6 +13,7 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.shards import ShardSet, pack
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.gallery import first_frame
 from lgad_pipeline.lanes.raster import label_map
 from lgad_pipeline.lanes.view import View
 
@@ -217,3 +218,33 @@ def test_colour_survives(write_tree, tmp_path):
     frames = ingest(root, SIZE).frames
     shards = pack_small((frames, lane_labels(frames), root), tmp_path / "shards")
     assert (np.abs(shards["train"][0].image[20, 64].astype(int) - [255, 0, 0]) < 6).all()
+
+
+def test_a_frame_stored_turned_is_packed_and_shown_as_it_is_displayed(write_tree, tmp_path):
+    """The annotation tool showed it upright: its lanes must meet the same pixels."""
+    root = write_tree()
+    path = root / "drive/train.MP4/00000.jpg"
+    jpeg = path.read_bytes()
+    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03" + bytes(6)
+    segment = b"Exif\0\0" + tiff
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + jpeg[2:])
+    displayed = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+    assert np.array_equal(displayed, read_image(jpeg)[::-1, ::-1])
+    found = ingest(root, SIZE)
+    shards = pack_small((found.frames, lane_labels(found.frames), root), tmp_path / "shards")
+    sample = shards["train"][0]
+    assert sample.frame == "drive/train.MP4/00000.jpg"
+    assert np.abs(sample.image.astype(int) - VIEW.image(displayed)).mean() < 4
+    shown, _ = first_frame(found, SIZE)
+    assert np.array_equal(shown, displayed)
+
+
+def test_frames_behind_links_to_another_disk_are_packed_on_request(write_tree, tmp_path):
+    root = write_tree()
+    (root / "drive").rename(tmp_path / "disk")
+    (root / "drive").symlink_to(tmp_path / "disk")
+    frames = ingest(root, SIZE, follow_links=True).frames
+    data = (frames, lane_labels(frames), root)
+    with pytest.raises(LgadError, match="follow_links"):
+        pack_small(data, tmp_path / "refused")
+    assert len(pack_small(data, tmp_path / "shards", follow_links=True)["train"]) == 5
