@@ -17,6 +17,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 
 from resources.links import MlflowLinks, mlflow_address
+from resources.page_style import PageStyle
 from resources.web_guard import WebGuard
 
 # Milliseconds for a statement of the database, seconds for which a connection is kept, extra connections.
@@ -39,7 +40,8 @@ def main(
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW)
         target = WorkspaceFileTarget(paths=[str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
-            app = MlflowLinks(create_app_from_workspace_process_context(context), mlflow_address())
+            pages = PageStyle(create_app_from_workspace_process_context(context))
+            app = MlflowLinks(pages, mlflow_address())
             uvicorn.run(WebGuard(app, allowed_hosts()), host=host, port=port, log_level="warning")
 
 

@@ -59,6 +59,19 @@ def test_training_page_shows_its_curve_and_attention(site: Site, page: Page, sho
     shoot("student")
 
 
+def test_pictures_and_tables_fit_the_page(site: Site, page: Page):
+    for width in (1280, 1600, 1920):
+        page.set_viewport_size({"width": width, "height": 1200})
+        page.goto(f"{site.dagster}/assets/student_lgad")
+        table = page.locator("[class*=assetEventMetadataScroll]")
+        for caption in ("loss of the student with LGAD", "where the network looks"):
+            picture = page.get_by_alt_text(caption)
+            assert is_drawn(picture)
+            drawn, space = picture.bounding_box(), table.bounding_box()
+            assert drawn is not None and space is not None
+            assert drawn["x"] + drawn["width"] <= space["x"] + space["width"], (caption, width)
+
+
 def test_grid_shows_which_models_are_there(site: Site, page: Page, shoot: Shoot):
     page.goto(f"{site.dagster}/assets/lane_scores?view=partitions&partition={PARTITION}")
     for name in ("more-roads", "enet-weak"):
