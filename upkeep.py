@@ -43,6 +43,7 @@ def rollback(
 def sync() -> None:
     """Send to MLflow what trainings kept while it was away."""
     project, tracking = _project()
+    tracking.check()
     faults = tracking.deliver_all(project.state / "models")
     if faults:
         raise LgadError("\n".join(faults))

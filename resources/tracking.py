@@ -230,6 +230,21 @@ class MlflowTracking(MlflowPages):
                 raise dg.RetryRequested(_RETRIES, _RETRY_SECONDS) from sentence
             raise dg.Failure(str(sentence), allow_retries=False) from sentence
 
+    def check(self) -> None:
+        """See that the store can be used; one that is away or locked now may be usable later.
+
+        Raises:
+            LgadError: it cannot be used, for a reason that does not pass by itself.
+        """
+        try:
+            self.client.search_experiments(max_results=1)
+        except Exception as error:
+            if not is_store_error(error):
+                raise
+            fault = diagnose(error, self.address)
+            if not fault.may_pass:
+                raise LgadError(fault.sentence(self.address)) from error
+
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Turn faults of the store into one sentence, outside of Dagster's steps."""

@@ -7,6 +7,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -151,12 +152,15 @@ class Forgetful(BaseHTTPRequestHandler):
         self.answer(None)
 
     def answer(self, body: bytes | None) -> None:
-        content = b"{}"
+        content, status = b"{}", 200
         if not (self.forgets and "log-batch" in self.path and b'"metrics"' in (body or b"")):
             header = {"Content-Type": "application/json"}
-            with urlopen(Request(self.behind + self.path, body, header, method=self.command)) as reply:
-                content = reply.read()
-        self.send_response(200)
+            try:
+                with urlopen(Request(self.behind + self.path, body, header, method=self.command)) as reply:
+                    content = reply.read()
+            except HTTPError as error:
+                content, status = error.read(), error.code
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

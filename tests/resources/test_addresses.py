@@ -1,0 +1,110 @@
+"""Passwords in addresses: neither shown nor stored by Dagster, also not compressed."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from lgad_pipeline.errors import LgadError
+from resources.addresses import holds_secret, tracking_address, without_secret
+from resources.tracking import MlflowTracking, default_tracking
+
+ROOT = Path(__file__).parents[2]
+SECRET = "s3cretWord"
+ADDRESS = f"postgresql+psycopg2://lgad:{SECRET}@127.0.0.1:1/mlflow"
+RECORD = """
+import dagster as dg
+from definitions import defs
+from dagster._core.workspace.context import WorkspaceProcessContext
+with dg.DagsterInstance.get() as instance:
+    repository = defs.get_repository_def()
+    from dagster._core.remote_representation.external_data import RepositorySnap
+    shown = dg.serialize_value(RepositorySnap.from_def(repository))
+    open("pages.txt", "w").write(shown)
+    instance.create_run_for_job(defs.resolve_job_def("retrain"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (ADDRESS, "postgresql+psycopg2://lgad:***@127.0.0.1:1/mlflow"),
+        (f"postgresql://host/db?user=me&password={SECRET}", "postgresql://host/db?***"),
+        (f"mysql://host/db?sslkey=/k&PWD={SECRET}", "mysql://host/db?***"),
+        (f"postgresql://me:p%40{SECRET}@host/db", "postgresql://me:***@host/db"),
+    ],
+)
+def test_passwords_are_found_and_hidden(address, shown):
+    assert holds_secret(address) and without_secret(address) == shown
+
+
+@pytest.mark.parametrize(
+    "address", ["http://host:5000", "sqlite:////my drives/mlflow.db", "postgresql://me@host/db"]
+)
+def test_addresses_without_password_are_shown_as_they_are(address):
+    assert not holds_secret(address) and without_secret(address) == address
+
+
+def test_password_of_the_database_is_in_no_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESS)
+    tracking = default_tracking(tmp_path)
+    assert SECRET not in repr(tracking) and SECRET not in tracking.model_dump_json()
+    assert tracking.target == ADDRESS and SECRET not in tracking.address
+    for variable in ("LGAD_MLFLOW_UI", "LGAD_DAGSTER_UI"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, f"https://me:{SECRET}@pages.example.com")
+            with pytest.raises(LgadError, match=f"{variable} holds a password") as caught:
+                default_tracking(tmp_path)
+            assert SECRET not in str(caught.value)
+    with pytest.raises(ValueError, match="environment variable MLFLOW_TRACKING_URI") as refused:
+        MlflowTracking(uri=ADDRESS)
+    assert "addresses with a password" in str(refused.value)
+
+
+def test_server_with_a_password_is_refused_however_it_is_written(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f" HTTPS://me:{SECRET}@mlflow.example.com/ ")
+    with pytest.raises(LgadError, match="MLFLOW_TRACKING_PASSWORD"):
+        tracking_address()
+
+
+def test_relative_sqlite_address_does_not_depend_on_the_folder_of_later_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert default_tracking(tmp_path).uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert default_tracking(tmp_path).own_database == tmp_path / "mlflow.db"
+
+
+def test_dagster_stores_no_password(tmp_path):
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    environment = os.environ | {
+        "DAGSTER_HOME": str(tmp_path),
+        "MLFLOW_TRACKING_URI": ADDRESS,
+        "PYTHONPATH": str(ROOT),
+        "LGAD_SETTINGS": str(ROOT / "lgad.yaml"),
+        "LGAD_STATE": str(tmp_path / "state"),
+    }
+    command = [sys.executable, "-c", RECORD]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "$MLFLOW_TRACKING_URI" in (tmp_path / "pages.txt").read_text()
+    stored = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "runs.db" for path in tmp_path.rglob("*"))
+    everything = b"".join(stored) + b"".join(part for content in stored for part in unpacked(content))
+    assert b"lane_scores" in everything and SECRET.encode() not in everything
+
+
+def unpacked(content: bytes) -> list[bytes]:
+    """What lies compressed in a file, wherever a zlib stream may begin."""
+    found = []
+    for header in (b"\x78\x9c", b"\x78\x01", b"\x78\xda"):
+        start = content.find(header)
+        while start >= 0:
+            stream = zlib.decompressobj()
+            with contextlib.suppress(zlib.error):
+                found.append(stream.decompress(content[start:]))
+            start = content.find(header, start + 1)
+    return found
