@@ -177,8 +177,9 @@ class Project(dg.ConfigurableResource):
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""
-        # When it is trained decides nothing about what comes out.
-        text = self.dataset(dataset).model_dump_json(exclude={"retrain"}) + (
+        # When it is trained decides nothing about what comes out, nor does the place of the frames: their
+        # content is compared, and both may move.
+        text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root"}) + (
             self.recipe(recipe).model_dump_json() if recipe else ""
         )
         return blake2b(text.encode(), digest_size=8).hexdigest()

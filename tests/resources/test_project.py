@@ -20,3 +20,15 @@ def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch:
     (tmp_path / "nas").mkdir()
     (tmp_path / "nas/index.json").write_text('{"splits": {}}')
     assert (project.place("mine").shards / "index.json").read_text() == '{"splits": {}}'
+
+
+def test_results_stay_up_to_date_when_project_and_frames_are_moved(tmp_path: Path) -> None:
+    digests = []
+    for name in ("before", "after"):
+        (tmp_path / name / "frames").mkdir(parents=True)
+        (tmp_path / name / "lgad.yaml").write_text(
+            "datasets: {mine: {kind: culane, root: frames}}\n"
+            "recipes: {enet: {teacher: {steps: 200}, student: {steps: 200}}}\n"
+        )
+        digests.append(Project(file=str(tmp_path / name / "lgad.yaml")).settings_digest("mine", "enet"))
+    assert digests[0] == digests[1]
