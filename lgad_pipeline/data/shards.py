@@ -24,6 +24,7 @@ from lgad_pipeline.data.index import (
     write_index,
 )
 from lgad_pipeline.data.labels import unlabelled
+from lgad_pipeline.data.parallel import ordered_map
 from lgad_pipeline.data.parts import Packing, open_part, packed_image, part_fingerprint, write_part
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.files import locked
@@ -31,6 +32,7 @@ from lgad_pipeline.lanes.view import View
 
 Progress = Callable[[int, int], None]
 
+_WORKERS = 4
 _MISLEADING = "has annotated lanes of which none fits a slot; correct them or take the frame out of the list"
 
 
@@ -58,7 +60,9 @@ class ShardSplit:
 
     def __init__(self, folder: Path, parts: Sequence[PartEntry]):
         self._paths = [folder / part.file for part in parts]
-        self._batches = [open_part(path, part) for path, part in zip(self._paths, parts, strict=True)]
+        # Most of the time goes into digests, which threads compute at once.
+        opened = ordered_map(partial(_open, folder), parts, _WORKERS, 2 * _WORKERS)
+        self._batches = list(opened)
         self._ends = np.cumsum([batch.num_rows for batch in self._batches])
 
     def __len__(self) -> int:
@@ -92,6 +96,10 @@ class ShardSplit:
             for batch in self._batches
         ]
         return pa.concat_tables(columns).to_pandas()
+
+
+def _open(folder: Path, part: PartEntry) -> pa.RecordBatch:
+    return open_part(folder / part.file, part)
 
 
 @dataclass(frozen=True)
