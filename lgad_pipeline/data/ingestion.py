@@ -118,12 +118,7 @@ def ingest(
         LgadError: `root` or a list is missing.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise LgadError(f"The data root {root} is missing; correct `root` of the data set in lgad.yaml.")
-    if not any(root.iterdir()):
-        raise LgadError(
-            f"The data root {root} is empty; put the data set there or correct `root` in lgad.yaml."
-        )
+    _require_content(root)
     set_aside: list[SetAside] = []
     reader = KINDS[kind]
     entries = reader.entries(root, set_aside)
@@ -179,6 +174,25 @@ def ingest(
     return Ingestion(
         frames, set_aside_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes
     )
+
+
+def _require_content(root: Path) -> None:
+    """Refuse a root that is missing, empty or cannot be looked into.
+
+    Raises:
+        LgadError: it is.
+    """
+    remedy = "correct `root` of the data set in lgad.yaml"
+    try:
+        if not root.is_dir():
+            raise LgadError(f"The data root {root} is missing; mount its disk or {remedy}.")
+        if not any(root.iterdir()):
+            raise LgadError(f"The data root {root} is empty; put the data set there or {remedy}.")
+    except OSError as error:
+        raise LgadError(
+            f"The data root {root} cannot be read ({error.strerror}); check its permissions and its disk, or "
+            f"{remedy}."
+        ) from error
 
 
 def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:

@@ -348,7 +348,7 @@ def test_progress_ends_at_the_total(write_tree):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda root: root.rename(root.parent / "moved"), "is missing; correct `root`"),
+        (lambda root: root.rename(root.parent / "moved"), "is missing; mount its disk or correct `root`"),
         (lambda root: [root.rename(root.parent / "moved"), root.mkdir()], "is empty; put the data set"),
         (lambda root: (root / "list/val_gt.txt").unlink(), "neither list/val_gt.txt nor list/val.txt"),
     ],
@@ -419,3 +419,9 @@ def test_category_lists_of_the_whole_set_do_for_a_subset(write_tree):
     found.require(0)
     assert found.frames["scenario"].fillna("").tolist()[-3:] == ["normal", "night", "crowd"]
     assert "names 997 frames that the test list has not" in found.notes[0].text
+
+
+def test_a_root_that_cannot_be_looked_into_is_one_sentence(tmp_path):
+    """A name too long stands for permissions and broken mounts, which do not stop the administrator."""
+    with pytest.raises(LgadError, match=r"cannot be read \(File name too long\); check its permissions"):
+        ingest(tmp_path / ("n" * 300), SIZE)
