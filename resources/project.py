@@ -12,7 +12,9 @@ import dagster as dg
 from pydantic import Field
 
 from lgad_pipeline.files import locked, write_text
+from lgad_pipeline.models.source import source_digest
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
+from lgad_pipeline.training.config import WITHOUT_EFFECT
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.index import Origin
@@ -176,12 +178,17 @@ class Project(dg.ConfigurableResource):
         return self.state / "locks" / model
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
-        """A short fingerprint of what lgad.yaml says about a data set, and about a recipe."""
-        # When it is trained decides nothing about what comes out, nor does the place of the frames: their
-        # content is compared, and both may move.
-        text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root"}) + (
-            self.recipe(recipe).model_dump_json() if recipe else ""
-        )
+        """Fingerprint of what lgad.yaml says about a data set and a recipe, without what changes no result.
+
+        Of a recipe it covers the source code of networks of one's own, too.
+        """
+        # The place of the frames changes no result, either: their content is compared, and both may move.
+        text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root"})
+        if recipe:
+            entry = self.recipe(recipe)
+            keys = set(WITHOUT_EFFECT)
+            text += entry.model_dump_json(exclude={"teacher": keys, "student": keys})
+            text += source_digest(entry.network.name) + source_digest(entry.teachers_network.name)
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -4,6 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+WITHOUT_EFFECT = frozenset({"log_every", "validate_every", "checkpoint_seconds"})
+"""Keys of `TrainingConfig` that cannot change the trained weights, and so are in no fingerprint."""
+
 
 class OptimizerConfig(BaseModel):
     """Optimizer and learning-rate schedule.
@@ -11,7 +14,8 @@ class OptimizerConfig(BaseModel):
     Attributes:
         name: `adamw`, or `sgd` with Nesterov momentum (the published CULane recipes).
         learning_rate: the highest one.
-        weight_decay: decoupled for adamw, an L2 penalty for sgd.
+        weight_decay: decoupled for adamw, an L2 penalty for sgd; not of parameters of one dimension
+            (normalization layers, slopes of PReLU, biases).
         momentum: of sgd; beta 1 of adamw.
         schedule: `one_cycle`, half a cosine up and half a cosine down, or `poly`, linear up and down by
             (1 - progress)^0.9.
@@ -46,7 +50,8 @@ class TrainingConfig(BaseModel):
         precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
         log_every: steps between two log entries; each holds the means since the one before.
         validate_every: steps between two validations; the last step always validates.
-        checkpoint_seconds: at least this long between two checkpoints; what a killed run may lose.
+        checkpoint_seconds: least time between two checkpoints, which a killed run may lose; longer where
+            writing one would take more than 2 % of the time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

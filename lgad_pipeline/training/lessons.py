@@ -26,8 +26,9 @@ from lgad_pipeline.distillation.stored import StoredAttention, store_attention
 from lgad_pipeline.distillation.teacher import ComputedAttention, JointAttention, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.models.registry import attention_layers, build
+from lgad_pipeline.models.source import source_digest
 from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import load_network
+from lgad_pipeline.models.store import NETWORK, load_network, read_model
 from lgad_pipeline.training.config import TrainingConfig
 from lgad_pipeline.training.tasks import Pair, StudentTask, Task
 
@@ -66,16 +67,22 @@ def describe(lessons: Lessons) -> dict[str, Any]:
     if lessons.teacher is not None:
         found["distillation"] = lessons.lgad.model_dump(mode="json")
         if isinstance(lessons.teacher, Path):
-            found["teacher"] = fingerprint_of(lessons.teacher)
+            found["teacher"] = _trained_fingerprint(lessons.teacher)
         else:
+            found["teacher_source"] = source_digest(lessons.teacher.name)
             found["teacher"] = lessons.teacher.model_dump(mode="json")
             found["label_input"] = lessons.label_input.model_dump(mode="json")
     if lessons.sad is not None:
         found["sad"] = lessons.sad.model_dump(mode="json")
     if lessons.model is not None:
         found["logits"] = lessons.logits.model_dump(mode="json")
-        found["model"] = fingerprint_of(lessons.model)
+        found["model"] = _trained_fingerprint(lessons.model)
     return found
+
+
+def _trained_fingerprint(folder: Path) -> list[str]:
+    """The fingerprint of a training, and that of its network's code as it is now, which reads the weights."""
+    return [fingerprint_of(folder), source_digest(read_model(folder / NETWORK, NetworkSpec).name)]
 
 
 def set_lessons(

@@ -1,6 +1,7 @@
 """From shards to a trained network in a folder."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,17 +25,21 @@ from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.manifest import manifest_faults, manifest_of
 from lgad_pipeline.models.pretrained import file_digest, load_imagenet
 from lgad_pipeline.models.registry import build
+from lgad_pipeline.models.source import check_source_is_imported, source_digest
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.models.store import NETWORK, WEIGHTS, save_network
-from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.training.config import WITHOUT_EFFECT, TrainingConfig
 from lgad_pipeline.training.fit import Log, TrainingData, fit
 from lgad_pipeline.training.lessons import TRAINING, Lessons, Prepared, describe, set_lessons
+from lgad_pipeline.training.state import damaged_name
 from lgad_pipeline.training.tasks import TeacherTask
 
 Device = Literal["auto", "cpu", "cuda"]
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.parquet"
+_RESULT = (WEIGHTS, NETWORK, HISTORY)
+_LOG = logging.getLogger(__name__)
 _GEOMETRY = ("flip", "rotation", "scale", "shift_x", "shift_y", "min_lane_pixels")
 
 
@@ -153,9 +158,11 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
             f"{job.shards} holds images of {list(shards.view.image_size)} px but image_size of the "
             f"network is {list(spec.image_size)}; pack the shards again or correct the recipe."
         )
-    settings = {"training": config, "network": spec, "augmentation": job.augmentation}
     description = {
-        **{name: model.model_dump(mode="json") for name, model in settings.items()},
+        "training": config.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
+        "network": spec.model_dump(mode="json"),
+        "network_source": source_digest(spec.name),
+        "augmentation": job.augmentation.model_dump(mode="json"),
         **job.description,
         "shards": shards.fingerprint,
         "pretrained": file_digest(job.pretrained) if job.pretrained else "",
@@ -167,6 +174,7 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
         network = build(spec)
+        check_source_is_imported(spec.name)
         if job.pretrained:
             load_imagenet(network, job.pretrained)
         fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
@@ -177,34 +185,44 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
     save_network(output, network, spec)  # of a pair the student alone
     with atomic_path(output / HISTORY) as beside:
         pd.DataFrame(state.history).astype({"step": "int64"}).to_parquet(beside, index=False)
-    files = manifest_of(output, [output / name for name in (WEIGHTS, NETWORK, HISTORY)])
-    summary = {"fingerprint": fingerprint, "seconds": state.seconds, "files": files, **description}
+    files = manifest_of(output, [output / name for name in _RESULT])
+    summary = {"fingerprint": fingerprint, "seconds": state.seconds, **description, "files": files}
     write_text(output / TRAINING, json.dumps(summary, indent=2) + "\n")
-    (output / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, damaged_name(CHECKPOINT)):
+        (output / name).unlink(missing_ok=True)
     return _result(output, reused=False)
 
 
 def _is_finished(output: Path, fingerprint: str) -> bool:
-    """True if a folder holds this training's result, and all its files as they were written."""
+    """Return True if the folder holds this very training, and its files are those that were written."""
     try:
         summary = json.loads((output / TRAINING).read_text(encoding="utf-8"))
-        whole = not manifest_faults(output, summary["files"])
-        return whole and summary["fingerprint"] == fingerprint
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if summary["fingerprint"] != fingerprint:
+            return False
+        faults = manifest_faults(output, summary["files"])
+        if not set(_RESULT) <= set(summary["files"]):
+            faults.append(f"{output / TRAINING} does not list them.")
+    except FileNotFoundError:
         return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        faults = [f"{output / TRAINING} is damaged ({error})."]
+    if faults:
+        _LOG.warning("A finished training is not whole, and is done again: %s", " ".join(faults))
+    return not faults
 
 
 def _data(shards: ShardSet, job: _Job, fabric: Fabric) -> TrainingData:
     """Batches that are augmented where it disturbs least: in the loader's threads, or on the GPU."""
     config, ranks = job.config, (fabric.global_rank, fabric.world_size)
+    split, held_out = shards["train"], shards["val"]  # a missing one is noticed before the first step
 
     def change(batch: Batch, number: int) -> Batch:
         return augment(batch, job.augmentation, batch_generator(config.seed, number))
 
     def validation() -> Iterator[Batch]:
-        return in_order(shards["val"], config.batch_size)
+        return in_order(held_out, config.batch_size)
 
-    split, size, seed = shards["train"], config.batch_size, config.seed
+    size, seed = config.batch_size, config.seed
     if fabric.device.type == "cpu":
         loader = Loader(split, size, seed, finish=change, ranks=ranks)
         return TrainingData(loader.batches, lambda batch, step: batch, validation)

@@ -19,6 +19,11 @@ Metrics = dict[str, float]
 _LOG = logging.getLogger(__name__)
 
 
+def damaged_name(checkpoint: str) -> str:
+    """Return the file name that a damaged checkpoint gets."""
+    return f"{checkpoint}.damaged"
+
+
 @dataclass
 class TrainingState:
     """What changes while a network trains.
@@ -88,7 +93,7 @@ class TrainingState:
     def restore(self, path: Path, fingerprint: str) -> bool:
         """Continue from a checkpoint; False if there is none, or if it belongs to other inputs.
 
-        A checkpoint that is damaged or does not fit the network is renamed to `<name>.damaged`, with a
+        A checkpoint that is damaged or does not fit the network gets its `damaged_name`, with a
         warning; the state stays as it was, so that the training starts again.
 
         Raises:
@@ -106,7 +111,7 @@ class TrainingState:
         except PermissionError as error:
             raise os_fault(error, path, "read") from error
         except Exception as error:  # torch.load lets through whatever damaged bytes cause
-            damaged = path.with_name(f"{path.name}.damaged")
+            damaged = path.with_name(damaged_name(path.name))
             path.replace(damaged)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             _LOG.warning(

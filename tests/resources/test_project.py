@@ -32,3 +32,22 @@ def test_results_stay_up_to_date_when_project_and_frames_are_moved(tmp_path: Pat
         )
         digests.append(Project(file=str(tmp_path / name / "lgad.yaml")).settings_digest("mine", "enet"))
     assert digests[0] == digests[1]
+
+
+def test_the_settings_digest_follows_what_changes_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest(source: str, student: str) -> str:
+        (tmp_path / "ownnet.py").write_text(source)
+        (tmp_path / "lgad.yaml").write_text(
+            "recipes: {own: {network: {name: 'ownnet:Net'}, teacher: {steps: 200}, "
+            f"student: {{steps: 200{student}}}}}}}\n"
+        )
+        return Project(file=str(tmp_path / "lgad.yaml")).settings_digest("synthetic", "own")
+
+    first = digest("class Net: slope = 1\n", "")
+    assert digest("class Net: slope = 1  # the same\n", ", log_every: 3, checkpoint_seconds: 9") == first
+    assert digest("class Net: slope = 1\n", ", batch_size: 3") != first
+    assert digest("class Net: slope = 22\n", "") != first

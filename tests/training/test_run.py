@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -37,10 +38,16 @@ CONFIG = TrainingConfig(
 AUGMENTATION = AugmentationConfig.model_validate({})
 
 
+SPLITS = {"train": range(6), "val": [6], "test": [7]}
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight frames with two lanes each, packed."""
-    root = tmp_path_factory.mktemp("road")
+    return packed(tmp_path_factory.mktemp("road"), SPLITS)
+
+
+def packed(root: Path, splits: Mapping[str, Iterable[int]]) -> Path:
     generator = np.random.default_rng(0)
     for number in range(8):
         frame = generator.integers(0, 90, (590, 1640, 3), dtype=np.uint8)
@@ -51,7 +58,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(root / f"{number}.jpg"), frame)
         write_lanes(root / f"{number}.lines.txt", lanes)
     (root / "list").mkdir()
-    for name, chosen in (("train", range(6)), ("val", [6]), ("test", [7])):
+    for name, chosen in splits.items():
         (root / "list" / f"{name}.txt").write_text("".join(f"{number}.jpg\n" for number in chosen))
     frames = ingest(root).frames
     pack(frames, lane_labels(frames), root, root / "shards", View((590, 1640), SPEC.image_size, 240), 40)
@@ -179,3 +186,150 @@ def test_a_killed_training_goes_on_where_it_was(shards: Path, tmp_path: Path) ->
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
     train_student(config, SPEC, shards, tmp_path / "cut", AUGMENTATION, device="cpu")
     assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+NETWORK = """
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lgad_pipeline.models.layers import LaneOutput
+from myblocks import Middle
+
+
+class Net(nn.Module):
+    def __init__(self, in_channels, slots, image_size, width):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(in_channels, 4, 3, 4, 1), nn.{activation}(), Middle())
+        self.planes = nn.Conv2d(4, slots + 1, 1)
+
+    def forward(self, image):
+        return LaneOutput(functional.interpolate(self.planes(self.body(image)), size=image.shape[-2:]))
+"""
+BLOCKS = """
+from torch import nn
+
+
+class Middle(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(4, 4, 1), nn.{activation}())
+"""
+
+
+@pytest.fixture
+def write_network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """Write the modules of a network of one's own, as an editor does between two processes."""
+    folder = tmp_path_factory.mktemp("own")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(net: str = "ReLU", block: str = "ReLU", comment: str = "", forget: bool = True) -> str:
+        (folder / "mynet.py").write_text(NETWORK.replace("{activation}", net) + comment)
+        (folder / "myblocks.py").write_text(BLOCKS.replace("{activation}", block) + comment)
+        os.utime(folder / "mynet.py", ns=(write.calls, write.calls))  # pyright: ignore
+        os.utime(folder / "myblocks.py", ns=(write.calls, write.calls))  # pyright: ignore
+        write.calls += 10**9  # pyright: ignore
+        if forget:
+            for name in ("mynet", "myblocks"):
+                monkeypatch.delitem(sys.modules, name, raising=False)
+        return "mynet:Net"
+
+    write.calls = 10**18  # pyright: ignore
+    yield write
+    for name in ("mynet", "myblocks"):
+        sys.modules.pop(name, None)
+
+
+def test_the_source_of_a_network_of_ones_own_is_part_of_the_training(
+    shards: Path, tmp_path: Path, write_network
+) -> None:
+    spec = NetworkSpec(name=write_network(), image_size=SPEC.image_size)
+
+    def reused() -> bool:
+        return train_student(CONFIG, spec, shards, tmp_path, AUGMENTATION).reused
+
+    assert not reused()
+    assert reused()
+    write_network(comment="\n# a comment\n")
+    assert reused()
+    write_network(net="Tanh")
+    assert not reused()
+    write_network(net="Tanh", block="Tanh")  # in a module that the network's module imports
+    assert not reused()
+    write_network(net="GELU", block="Tanh", forget=False)
+    with pytest.raises(LgadError, match=r"mynet:Net was changed after this process had imported it"):
+        reused()
+
+
+def test_the_source_of_a_teachers_network_is_part_of_the_students_training(
+    shards: Path, tmp_path: Path, write_network
+) -> None:
+    own = NetworkSpec(name=write_network(), image_size=SPEC.image_size)
+    train_teacher(CONFIG, own, shards, tmp_path / "teacher", AUGMENTATION)
+    paths = (MimickingPath(student="encoder.stage3", teacher="body"),)
+    for teacher in (tmp_path / "teacher", own):  # trained before, and together
+        lgad = DistillationConfig(paths=paths, teacher="together" if teacher is own else "before")
+
+        def reused(lessons: Lessons) -> bool:
+            return train_student(CONFIG, SPEC, shards, tmp_path / "student", AUGMENTATION, lessons).reused
+
+        write_network()
+        assert not reused(Lessons(teacher, lgad)) and reused(Lessons(teacher, lgad))
+        write_network(block="Tanh")
+        assert not reused(Lessons(teacher, lgad))
+
+
+def test_what_cannot_change_the_weights_does_not_train_again(shards: Path, tmp_path: Path) -> None:
+    train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    before = weights(tmp_path)
+    other = CONFIG.model_copy(update={"log_every": 1, "validate_every": 2, "checkpoint_seconds": 60})
+    assert train_student(other, SPEC, shards, tmp_path, AUGMENTATION).reused
+    train_student(other, SPEC, shards, tmp_path / "other", AUGMENTATION)
+    after = weights(tmp_path / "other")
+    assert all(np.array_equal(value, after[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "network.json", "history.parquet", "training.json"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "changed"])
+def test_a_finished_training_that_is_not_whole_is_done_again(
+    shards: Path, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    good = weights(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    if damage == "gone":
+        (tmp_path / name).unlink()
+    elif damage == "empty":
+        (tmp_path / name).write_bytes(b"")
+    else:
+        middle = len(content) // 2
+        (tmp_path / name).write_bytes(content[:middle] + b"\xff" + content[middle + 1 :])
+    again = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    assert not again.reused and again.fingerprint == first.fingerprint
+    assert all(np.array_equal(value, weights(tmp_path)[key]) for key, value in good.items())
+    assert name in caplog.text or (name, damage) == ("training.json", "gone")
+    assert train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_missing_split_is_noticed_before_the_first_step(tmp_path: Path, split: str) -> None:
+    shards = packed(tmp_path, {**SPLITS, split: []})
+    seen: list[int] = []
+    with pytest.raises(LgadError, match=f"no split '{split}'"):
+        train_student(
+            CONFIG,
+            SPEC,
+            shards,
+            tmp_path / "student",
+            AUGMENTATION,
+            log=lambda metrics, step: seen.append(step),
+        )
+    assert not seen and not (tmp_path / "student" / "checkpoint.pt").exists()
+
+
+def test_a_checkpoint_that_was_damaged_is_gone_when_the_training_is_finished(
+    shards: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    assert not list(tmp_path.glob("checkpoint*"))

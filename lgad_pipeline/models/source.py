@@ -1,0 +1,118 @@
+"""Fingerprint of the source code of a network of one's own, found without importing it."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from weakref import WeakKeyDictionary
+
+from lgad_pipeline.errors import LgadError
+
+_INSTALLED = {"site-packages", "dist-packages"}
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_OWN = __name__.partition(".")[0]
+_imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+
+
+def source_digest(network: str) -> str:
+    """Return a fingerprint of the code that a network named by import path consists of.
+
+    It covers the module's file, or all files of its top-level package, and likewise the modules that these
+    import, except installed packages. Comments, docstrings and formatting have no influence.
+
+    Args:
+        network: `package.module:Class`, or the name of a network of this package.
+
+    Returns:
+        BLAKE2b-128, hexadecimal; empty for a network of this package, whose code is part of every training's
+        fingerprint, and for one that cannot be found.
+    """
+    module, separator, _ = network.partition(":")
+    found: dict[str, list[Path]] = {}
+    if separator:
+        _collect(module.partition(".")[0], found, named=True)
+    digest = blake2b(digest_size=16)
+    for name in sorted(found):
+        digest.update(name.encode())
+        for path in found[name]:
+            digest.update(_parsed(path, path.stat().st_mtime_ns)[0])
+    return digest.hexdigest() if found else ""
+
+
+def check_source_is_imported(network: str) -> None:
+    """Refuse to train a network whose file was changed after this process imported it.
+
+    Python keeps the old code until the process ends, while the fingerprint tells of the new one.
+
+    Args:
+        network: as for `source_digest`; already imported.
+
+    Raises:
+        LgadError: the code differs from that of the first call in this process.
+    """
+    module = sys.modules.get(network.partition(":")[0]) if ":" in network else None
+    if module is None:
+        return
+    digest = source_digest(network)
+    if _imported.setdefault(module, digest) != digest:
+        raise LgadError(
+            f"The code of network {network} was changed after this process had imported it; "
+            "start the process again, so that the new code is trained."
+        )
+
+
+def _collect(name: str, found: dict[str, list[Path]], named: bool = False) -> None:
+    """Add the files of a top-level module and of those that it imports."""
+    if name in found or name in sys.stdlib_module_names or name == _OWN:
+        return
+    files = sorted(_files(name))
+    installed = any(_INSTALLED.intersection(file.parts) for file in files)
+    if not files or (installed and not named):
+        return
+    found[name] = files
+    if not installed:
+        for file in files:
+            for imported in _parsed(file, file.stat().st_mtime_ns)[1]:
+                _collect(imported, found)
+
+
+def _files(name: str) -> Iterator[Path]:
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):  # a module without a spec, such as __main__
+        return
+    if spec is None:
+        return
+    if spec.submodule_search_locations:
+        for folder in spec.submodule_search_locations:
+            yield from Path(folder).rglob("*.py")
+    elif spec.origin and spec.origin.endswith(".py"):
+        yield Path(spec.origin)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, modified: int) -> tuple[bytes, frozenset[str]]:
+    """Return a digest of a file's code and the top-level modules that it imports.
+
+    Args:
+        path: Python file.
+        modified: Its time of change, so that the cache does not answer for an older content.
+    """
+    content = path.read_bytes()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # the import will say what is wrong
+        return content, frozenset()
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported.add(node.module.partition(".")[0])
+        elif isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return blake2b(ast.dump(tree).encode(), digest_size=16).digest(), frozenset(imported)
