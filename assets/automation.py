@@ -13,11 +13,11 @@ DEVICE = "device"
 """The pool of everything that computes on the accelerator; its limit stands in dagster.yaml."""
 
 TRY_AGAIN = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
-"""Of trainings: a step that breaks or is killed goes on from its checkpoint, in the same MLflow run."""
+"""Of trainings: a step that breaks or is killed resumes at its checkpoint, in the same MLflow run."""
 
 
 class ToBeRetrained(dg.AutomationCondition):
-    """Partitions that lgad.yaml wants retrained (`retrain` of the data set) and that are not up to date."""
+    """Partitions that lgad.yaml wants retrained (`retrain` of the data set) and that are stale."""
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         """The stale ones among the candidates."""

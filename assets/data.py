@@ -28,7 +28,7 @@ LABELS_CODE = code_fingerprint("lgad_pipeline.data.labels:lane_labels")
 
 
 class FramesConfig(dg.Config):
-    """How frames are read."""
+    """Options of reading frames."""
 
     read_all: bool = Field(
         default=False,
@@ -44,7 +44,7 @@ class FramesConfig(dg.Config):
     partitions_def=DATASETS,
     code_version=code_fingerprint("lgad_pipeline.data.synthetic.write:write_dataset"),
     description="""Camera frames and their annotated lanes on disk, in CULane's own layout: JPEG frames, a
-`.lines.txt` beside each (one lane a line, `x y x y ...`), and `list/`.
+`.lines.txt` next to each (one lane a line, `x y x y ...`), and `list/`.
 
 The data set `synthetic` is a procedural road world and is rendered here, frame by frame from its seed;
 whatever is missing is completed. Any other data set is the user's own folder (`root` in lgad.yaml), which
@@ -90,8 +90,8 @@ def recordings(
     code_version=code_fingerprint("lgad_pipeline.data.ingestion:ingest"),
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
-with a bad lane file) or that shows a test frame's picture again is set aside with file, line and reason, and
-the rest goes on; more than `max_set_aside` of lgad.yaml is an error. What is unchanged since the last table
+with a bad lane file) or that shows a test frame's picture again is rejected with file, line and reason, and
+the others are used; more than `max_set_aside` of lgad.yaml is an error. What is unchanged since the last table
 is not read again.""",
 )
 def frames(
@@ -153,12 +153,12 @@ def frames(
             ),
             "frames": shown.picture(
                 data_sheet(found, entry.frame_size, entry.lane_width, entry.label_rows, 6),
-                "white: annotated; coloured: the label map; below them, what was set aside",
+                "white: annotated; coloured: the label map; below them, rejected ones",
             ),
             "since the last table": shown.table([found.changes._asdict()]),
             "notes": shown.table([{"file": note.file, "note": note.text} for note in found.notes]),
-            "set aside": len(found.set_aside),
-            "set aside, first 20": shown.first_rows(found.set_aside),
+            "rejected": len(found.set_aside),
+            "rejected, first 20": shown.first_rows(found.set_aside),
             "dagster/column_schema": shown.columns(tables.FRAMES_SCHEMA),
         },
     )
@@ -276,8 +276,8 @@ def shards(
             ),
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
             "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
-            "set aside": len(packed.set_aside),
-            "set aside, first 20": shown.first_rows(packed.set_aside),
+            "rejected": len(packed.set_aside),
+            "rejected, first 20": shown.first_rows(packed.set_aside),
             "labels on frames": shown.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"
             ),
