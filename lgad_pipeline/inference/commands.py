@@ -100,7 +100,8 @@ def predict(
     done = sum(sizes.values())
     if not done:
         raise LgadError(f"No lane file was written: none of the {len(names)} frames can be used.")
-    say(f"{done} lane file{'s' * (done > 1)} below {output}")
+    lanes = f"{place.lanes} lane{'s' * (place.lanes != 1)}"
+    say(f"{done} lane file{'s' * (done > 1)} below {output}, {lanes} in {'them' if done > 1 else 'it'}")
 
 
 def export(

@@ -58,6 +58,9 @@ class PredictionFolder:
         frames: folder of the frames.
         overwrite: replace files of others.
 
+    Attributes:
+        lanes: number of lanes written.
+
     Raises:
         LgadError: the folder is a file, cannot be written, or holds files of others.
     """
@@ -69,6 +72,7 @@ class PredictionFolder:
         self._known = _read_journal(folder / JOURNAL)
         self._names = {e["frame"]: e["stem"] for e in self._known.values() if e["model"] == model}
         self._written: set[str] = set()
+        self.lanes = 0
         self._foreign = sorted(self._files_of_others(frames))
         if self._foreign and not overwrite:
             raise self._refusal(self._foreign)
@@ -113,6 +117,7 @@ class PredictionFolder:
     def write(self, frame: str, lanes: bytes, picture: bytes | None = None) -> None:
         """Write the result of a frame; `choose_names` has been called with it."""
         stem = self._names[frame]
+        self.lanes += lanes.count(b"\n")
         for ending, content in ((_LANES, lanes), (_PICTURE, picture)):
             if content is None:
                 continue
@@ -185,10 +190,11 @@ class PredictionFolder:
 
     def _refusal(self, names: Sequence[str]) -> LgadError:
         count = f"{len(names)} file{'s' * (len(names) > 1)}"
-        lanes = " (lane files may be annotations)" if any(name.endswith(_LANES) for name in names) else ""
+        example = next((name for name in names if name.endswith(_LANES)), names[0])
+        lanes = " (lane files may be annotations)" if example.endswith(_LANES) else ""
         return LgadError(
             f"{self.folder} holds {count} that lgad predict did not write or that changed since, such as "
-            f"{names[0]}{lanes}; name another output folder, or give --overwrite."
+            f"{example}{lanes}; name another output folder, or give --overwrite."
         )
 
 

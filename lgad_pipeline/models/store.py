@@ -44,6 +44,11 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
             no finite number.
     """
     if not folder.is_dir():
+        if str(folder).startswith(("models:", "runs:", "mlflow-artifacts:")):
+            raise DamagedNetwork(
+                f"{folder} is an address of MLflow, not a folder; fetch the model by `mlflow artifacts "
+                "download --artifact-uri ADDRESS --dst-path FOLDER` and name FOLDER/artifacts/network."
+            )
         what = "is a file" if folder.exists() else "does not exist"
         raise DamagedNetwork(f"{folder} {what}; train the network first, or name another folder.")
     for name in (NETWORK, WEIGHTS):

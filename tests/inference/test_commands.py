@@ -69,7 +69,7 @@ def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model
     predict(frames, model, tmp_path / "out", pictures=True)
     assert below(tmp_path / "out") == ["good.lanes.jpg", "good.lines.txt", "predictions.jsonl"]
     told = capsys.readouterr()
-    assert told.out == f"1 lane file below {tmp_path / 'out'}\n"
+    assert told.out == f"1 lane file below {tmp_path / 'out'}, 4 lanes in it\n"
     assert "rejected: cut.jpg and 1 more: is cut off before its end" in told.err
     assert "rejected: text.jpg: is neither a JPEG nor a PNG image" in told.err
     assert "rejected: b.bmp: is a .bmp image; convert it to JPEG or PNG." in told.err

@@ -132,6 +132,8 @@ def test_a_missing_folder_and_a_file_are_told_apart(tmp_path: Path) -> None:
         load_network(tmp_path / "file")
     with pytest.raises(DamagedNetwork, match="nowhere does not exist; train the network first"):
         load_network(tmp_path / "nowhere")
+    with pytest.raises(DamagedNetwork, match="is an address of MLflow, not a folder; fetch the model by"):
+        load_network(Path("models:/roads-enet@champion"))
 
 
 def test_a_strangers_folder_imports_no_module_unless_allowed(
