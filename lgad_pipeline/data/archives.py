@@ -60,6 +60,8 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
     Raises:
         LgadError: there is no archive, or `output` cannot be written to.
     """
+    if source.is_file():
+        raise LgadError(f"{source} is a file; name the folder of the downloaded archives, {source.parent}.")
     if not source.is_dir():
         raise LgadError(f"There is no folder {source}; name the folder of the downloaded archives.")
     archives = archives_in(source)

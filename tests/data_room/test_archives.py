@@ -181,6 +181,9 @@ def test_without_archives_there_is_one_clear_sentence(tmp_path):
         unpack(tmp_path, tmp_path)
     with pytest.raises(LgadError, match="There is no folder"):
         unpack(tmp_path / "gone", tmp_path)
+    (tmp_path / "CULane.zip").write_bytes(hostile_zip())
+    with pytest.raises(LgadError, match=r"CULane\.zip is a file; name the folder"):
+        unpack(tmp_path / "CULane.zip", tmp_path)
 
 
 def as_tar(root: Path) -> bytes:
