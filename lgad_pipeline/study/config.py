@@ -50,7 +50,8 @@ class GainStudy(BaseModel):
         methods: to compare with `alone`, as the recipe says.
         variants: further named methods with changes to the recipe: the ablation.
         seeds: pairs, seeds 0, 1, ...; a pair shares initial weights, batches, augmentation and dropout.
-        steps: optimizer steps of the students; None for the recipe's.
+        steps: optimizer steps of the students; None for the recipe's. `start_step`, `warmup_steps` and
+            `stop_step` of `distillation`, `sad` and `logits`, which count the recipe's steps, are scaled.
         teachers: `shared` by all seeds, or one `per_seed`, which counts a teacher's luck into the interval.
         model: the network whose logits are mimicked, trained with the student's settings.
     """

@@ -4,12 +4,16 @@ import json
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lgad_pipeline.distillation.config import LessonConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import NetworkChoice, Recipe
 from lgad_pipeline.study.config import GainStudy, Variant, mistakes
+
+Schedule = TypeVar("Schedule", bound=LessonConfig)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,9 @@ def _student(study: GainStudy, recipe: Recipe, name: str, variant: Variant, seed
         changed = variant.applied(recipe)
     except ValidationError as error:
         raise LgadError(mistakes(f"variant {name}", error)) from error
-    student = changed.student.model_copy(update={"seed": seed})
     if study.steps is not None:
-        student = student.model_validate({**student.model_dump(), "steps": study.steps})
+        changed = _of_length(changed, study.steps)
+    student = changed.student.model_copy(update={"seed": seed})
     network_seed = seed if study.teachers == "per_seed" else 0
     teacher = changed.teacher.model_copy(update={"seed": network_seed})
     changed = changed.model_copy(update={"student": student, "teacher": teacher})
@@ -100,6 +104,28 @@ def _student(study: GainStudy, recipe: Recipe, name: str, variant: Variant, seed
         model_folder = _shared(folder / "models", study.model, theirs)
     place = folder / name / f"seed{seed}"
     return Work("student", changed, changed.network, place, variant.method, teacher_folder, model_folder)
+
+
+def _of_length(recipe: Recipe, steps: int) -> Recipe:
+    """Return the recipe with another number of student steps, and its loss schedules scaled with it."""
+    factor = steps / recipe.student.steps
+
+    def scaled(config: Schedule) -> Schedule:
+        start, stop = min(round(config.start_step * factor), steps - 1), config.stop_step
+        update = {"start_step": start, "warmup_steps": round(config.warmup_steps * factor)}
+        if stop is not None:
+            update["stop_step"] = max(round(stop * factor), start + 1)
+        return config.model_copy(update=update)
+
+    student = recipe.student.model_validate({**recipe.student.model_dump(), "steps": steps})
+    return recipe.model_copy(
+        update={
+            "student": student,
+            "distillation": scaled(recipe.distillation),
+            "sad": scaled(recipe.sad),
+            "logits": scaled(recipe.logits),
+        }
+    )
 
 
 def _shared(folder: Path, *settings: BaseModel) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Dataset, Recipe
 from lgad_pipeline.study.config import GainStudy
@@ -51,8 +52,12 @@ def distillation_gain(
         tell: called with a line about each training that ends.
 
     Raises:
-        LgadError: trainings failed; the others are finished first, and all failures are named.
+        LgadError: a split is missing; or trainings failed: the others are finished first, and all failures
+            are named.
     """
+    packed = ShardSet.open(shards)
+    for split in ("train", "val", "test"):
+        _ = packed[split]  # a missing one is noticed before the first training
     runs = plan(study, recipes, output)
     place = Place(dataset, shards, recordings, device)
     before = lesson_works(study, runs)

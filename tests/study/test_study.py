@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.shards import pack
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings
 from lgad_pipeline.study.config import GainStudy
@@ -36,8 +39,8 @@ seeds: 2
 """
 
 
-def loaded(folder: Path, study: str = STUDY) -> tuple[GainStudy, Settings]:
-    (folder / "lgad.yaml").write_text(SETTINGS)
+def loaded(folder: Path, study: str = STUDY, lessons: str = "") -> tuple[GainStudy, Settings]:
+    (folder / "lgad.yaml").write_text(SETTINGS + lessons)
     (folder / "study.yaml").write_text(study)
     return GainStudy.load(folder / "study.yaml"), Settings.load(folder / "lgad.yaml")
 
@@ -91,6 +94,41 @@ def test_students_of_a_seed_differ_in_nothing_but_their_lessons(tmp_path: Path) 
     assert sorted(work.role for work in lesson_works(study, runs)) == ["model", "teacher", "teacher"]
     each = study.model_copy(update={"teachers": "per_seed"})
     assert len(lesson_works(each, plan(each, {"enet": settings.recipe("enet")}, tmp_path))) == 6
+
+
+def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
+    lessons = """
+    distillation: {start_step: 1, warmup_steps: 1, stop_step: 4, decay: true}
+    sad: {start_step: 2}
+    logits: {start_step: 3, stop_step: 4}
+"""
+    study, settings = loaded(
+        tmp_path, STUDY.replace("[lgad]", "[lgad, sad, logits]") + "steps: 10\n", lessons
+    )
+    recipe = plan(study, {"enet": settings.recipe("enet")}, tmp_path)[0].work.recipe
+    assert recipe.student.steps == 10 and recipe.teacher.steps == 4
+    lgad = recipe.distillation
+    assert (lgad.start_step, lgad.warmup_steps, lgad.stop_step) == (2, 2, 10)  # 2.5 to the even number
+    assert recipe.sad.start_step == 5 and recipe.sad.stop_step is None
+    assert (recipe.logits.start_step, recipe.logits.stop_step) == (8, 10)
+    short = study.model_copy(update={"steps": 2})
+    logits = plan(short, {"enet": settings.recipe("enet")}, tmp_path)[0].work.recipe.logits
+    assert (logits.start_step, logits.stop_step) == (2, 3)  # the stop comes after the start
+
+
+def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path)
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    _, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    list_file = recordings / "list" / "test.txt"
+    lines = [line.split()[0].lstrip("/") for line in list_file.read_text().splitlines()]
+    frames = ingest(recordings, dataset.frame_size).frames
+    frames = frames[~frames["frame"].isin(lines)].reset_index(drop=True)
+    view = dataset.view
+    pack(frames, lane_labels(frames), recordings, tmp_path / "no-test", view, dataset.lane_width)
+    with pytest.raises(LgadError, match="no split 'test'"):
+        distillation_gain(study, dataset, recipes, tmp_path / "no-test", recordings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
