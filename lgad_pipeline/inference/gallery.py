@@ -61,7 +61,7 @@ def data_sheet(
         captions.append(f"{row.split}{scenario}: {len(lanes)} lanes, {Path(str(row.frame)).name}")
     for row in _spread_reasons(found.set_aside, count):
         pictures.append(_rejected_picture(found, str(row.file), frame_size))
-        captions.append(f"rejected: {row.file} {row.reason}")
+        captions.append(f"rejected: {Path(str(row.file)).name} {str(row.reason).partition(';')[0]}")
     sheet = contact_sheet(pictures, 2, captions, width=800)
     return np.concatenate([sheet, legend(sheet.shape[1])])
 
