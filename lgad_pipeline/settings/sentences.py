@@ -37,6 +37,8 @@ def sentence(file: str, details: Any, root: type[BaseModel]) -> str:
     if details["type"] == "union_tag_invalid":
         kinds = details["ctx"]["expected_tags"]
         return f"{file}: {key}.kind is {details['ctx']['tag']!r}; the kinds are {kinds}."
+    if details["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{file}: {key} is {shown(details['input'])}; write its keys below it, each as `key: value`."
     reason = details["msg"].removeprefix("Value error, ")
     value = "" if isinstance(details["input"], Mapping) else f" is {shown(details['input'])}"
     return f"{file}: {key}{value}: {reason[:1].lower()}{reason[1:]}."
