@@ -123,7 +123,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         from resources.processes import HOST_TAG
         from resources.progress import ProgressBars
 
-        defs = definitions(ProgressBars(descriptor=terminal))
+        defs: Any = definitions(ProgressBars(descriptor=terminal))
     made = False
     with dg.DagsterInstance.get() as instance:
         defs.resources["mlflow"].check()
