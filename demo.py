@@ -126,7 +126,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         defs: Any = definitions(ProgressBars(descriptor=terminal))
     made = False
     with dg.DagsterInstance.get() as instance:
-        defs.resources["mlflow"].check()
+        (defs.resources or {})["mlflow"].check()
         close_orphans(instance)
         parts = (("data", dataset), ("retrain", grid_key(dataset, recipe)), ("compare", dataset))
         for job, partition in parts:

@@ -181,7 +181,7 @@ def _trained(
         show = task.metrics(steps)
 
         def log(metrics: dict[str, float], step: int) -> None:
-            # Its run's process or the run itself has ended: the next one goes on from the checkpoint.
+            # Its run's process or the run itself has ended: the next one continues from the checkpoint.
             if orphaned() or has_ended(context.instance, context.run_id):
                 raise dg.DagsterExecutionInterruptedError
             run.log(metrics, step)

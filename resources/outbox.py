@@ -113,8 +113,8 @@ class Outbox:
 
     def file(self, data: bytes, name: str) -> None:
         """Keep a file, such as a picture, until it is sent."""
-        with files.atomic_path(self.folder / "files" / name) as beside:
-            beside.write_bytes(data)
+        with files.atomic_path(self.folder / "files" / name) as part:
+            part.write_bytes(data)
 
     def picture(self, image: np.ndarray, name: str) -> None:
         """Keep a picture, uint8 (H, W, 3) RGB, until it is sent."""
@@ -234,7 +234,7 @@ class Outbox:
         return self._journal.damaged()
 
     def has(self, name: str) -> bool:
-        """Whether a file is kept that no server has confirmed."""
+        """True if a file is kept that no server has confirmed."""
         return (self.folder / "files" / name).exists()
 
     def _files(self) -> list[Path]:

@@ -141,12 +141,12 @@ class Project(dg.ConfigurableResource):
 
     @property
     def folder(self) -> Path:
-        """The folder of lgad.yaml; what is made lies beside it."""
+        """The folder of lgad.yaml; results are next to it."""
         return Path(self.file).parent
 
     @property
     def state(self) -> Path:
-        """Folder of everything that is made: LGAD_STATE, or `.lgad` beside lgad.yaml."""
+        """Folder of all results: LGAD_STATE, or `.lgad` next to lgad.yaml."""
         return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").resolve()
 
     def dataset(self, name: str) -> AnyDataset:

@@ -112,7 +112,7 @@ class TrackedRun:
             try:
                 self._outbox.deliver(self._tracking)
                 self._fault, self._told = None, False
-            except Exception as error:  # whatever it is, it is told, and the training goes on
+            except Exception as error:  # it is logged, and the training continues
                 self._fault = error
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from lgad_pipeline.data.index import ShardIndex, ViewEntry
 from lgad_pipeline.errors import LgadError
 from resources.project import Project
 
@@ -18,8 +19,12 @@ def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch:
     with pytest.raises(LgadError, match=r"nas/index\.json is missing"):
         _ = project.place("mine").shards
     (tmp_path / "nas").mkdir()
-    (tmp_path / "nas/index.json").write_text('{"splits": {}}')
-    assert (project.place("mine").shards / "index.json").read_text() == '{"splits": {}}'
+    view = ViewEntry(frame_size=(590, 1640), image_size=(288, 800), crop_top=0)
+    index = ShardIndex(
+        fingerprint="0" * 32, owner=project.owner, dataset="mine", view=view, splits={}, set_aside=[]
+    ).to_bytes()
+    (tmp_path / "nas/index.json").write_bytes(index)
+    assert (project.place("mine").shards / "index.json").read_bytes() == index
 
 
 def test_results_stay_up_to_date_when_project_and_frames_are_moved(tmp_path: Path) -> None:

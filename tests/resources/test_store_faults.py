@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources import tracking as tracking_module
+from resources import mlflow_store
 from resources.journal import InputNote
 from resources.tracking import MlflowTracking, default_tracking
 
@@ -77,7 +77,7 @@ def test_damaged_database_is_one_sentence(folder):
 
 @pytest.mark.parametrize("what", ["metrics", "input", "picture", "file"])
 def test_fault_of_a_delivery_is_in_the_log_of_the_run(training, tmp_path, monkeypatch, what):
-    monkeypatch.setitem(tracking_module._PATIENCE, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setitem(mlflow_store._PATIENCE, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     nobody = MlflowTracking(uri="http://127.0.0.1:9")
     with training(nobody, tmp_path) as run:
