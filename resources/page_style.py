@@ -6,6 +6,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _STYLE = b"""<style>
 .dagster-markdown img { max-width: 100%; height: auto }
 [class*=assetEventMetadataScroll] > table > tbody > tr > td:first-child { min-width: 9em }
+[class*=assetEventMetadataScroll] > table > tbody > tr > td:last-child { overflow-wrap: anywhere }
+.dagster-markdown table { overflow-wrap: normal }
 </style>"""
 
 
