@@ -20,7 +20,8 @@ class GainConfig(dg.Config):
 
     methods: list[str] = Field(
         default=["lgad", "sad", "lgad+sad", "logits"],
-        description="Any of lgad, sad, lgad+sad and logits; each against the student alone.",
+        description="Any of lgad, sad, lgad+sad, logits, blurred, label-head and equal-compute; "
+        "each against the student alone.",
     )
     seeds: int = Field(default=5, ge=1, description="Pairs; the interval narrows with their number.")
     steps: int | None = Field(default=None, description="Steps of the students; the recipe's if not given.")

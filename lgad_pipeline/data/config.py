@@ -50,3 +50,16 @@ class AugmentationConfig(BaseModel):
         ge=1,
         description="label pixels that a slot must keep in the changed image to count as existing",
     )
+
+
+class LabelNoiseConfig(BaseModel):
+    """Noise in training labels, as hurried annotators make it. It follows from seed and frame alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    drop: float = Field(default=0.0, ge=0, le=1, description="probability that a lane is missing")
+    shift: float = Field(
+        default=0.0, ge=0, le=0.5, description="largest sideways shift of a lane, share of the width"
+    )
+    shifted: float = Field(default=1.0, ge=0, le=1, description="probability that a lane is shifted")
+    seed: int = Field(default=0, ge=0, description="seed of the noise, the same for all networks of a study")

@@ -141,6 +141,20 @@ class LogitsConfig(LessonConfig):
     temperature: float = Field(default=2.0, gt=0)
 
 
+class LabelHeadConfig(LessonConfig):
+    """Auxiliary label heads: 1 x 1 convolutions at layers of the student, trained on the pooled labels.
+
+    Attributes:
+        weight: Factor of the loss; PSPNet (Zhao et al., CVPR 2017) has 0.4 for its auxiliary head.
+        layers: Dotted names of the student's layers; empty for those of the mimicking paths.
+        background_weight: Weight of the background class, as in the segmentation loss.
+    """
+
+    weight: float = Field(default=0.4, ge=0)
+    layers: tuple[str, ...] = ()
+    background_weight: float = Field(default=0.4, gt=0)
+
+
 class LabelInputConfig(BaseModel):
     """What a teacher reads of a label map, and how that is spoiled while it trains; its target stays whole.
 

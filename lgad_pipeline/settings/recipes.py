@@ -5,7 +5,13 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from lgad_pipeline.data.config import AugmentationConfig
-from lgad_pipeline.distillation.config import DistillationConfig, LabelInputConfig, LogitsConfig, SadConfig
+from lgad_pipeline.distillation.config import (
+    DistillationConfig,
+    LabelHeadConfig,
+    LabelInputConfig,
+    LogitsConfig,
+    SadConfig,
+)
 from lgad_pipeline.lanes.config import DecodeConfig
 from lgad_pipeline.models.spec import NetworkSpec, allow_networks
 from lgad_pipeline.settings.datasets import Entry
@@ -56,6 +62,7 @@ class Recipe(Entry):
         distillation: LGAD: attention maps, mimicking paths and the weight of their loss.
         sad: self attention distillation, for comparison.
         logits: logits distillation, for comparison.
+        label_head: auxiliary label heads, a control of studies.
         augmentation: augmentation of the students' batches.
         decode: conversion of probability maps to lanes.
     """
@@ -68,6 +75,7 @@ class Recipe(Entry):
     distillation: DistillationConfig = DistillationConfig()
     sad: SadConfig = SadConfig()
     logits: LogitsConfig = LogitsConfig()
+    label_head: LabelHeadConfig = LabelHeadConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     decode: DecodeConfig = DecodeConfig()
 

@@ -7,10 +7,11 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lgad_pipeline.data.config import LabelNoiseConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 
-Method = Literal["alone", "lgad", "sad", "lgad+sad", "logits"]
+Method = Literal["alone", "lgad", "sad", "lgad+sad", "logits", "blurred", "label-head", "equal-compute"]
 BASELINE = "alone"
 
 
@@ -18,7 +19,9 @@ class Variant(BaseModel):
     """A method, and what its recipe does otherwise than the study's.
 
     Attributes:
-        method: what the student learns from: labels `alone`, or also `lgad`, `sad`, both, or `logits`.
+        method: What the student learns from: labels `alone`, or also `lgad`, `sad`, both, or `logits`; or a
+            control: `blurred` label maps in the place of LGAD's teacher, an auxiliary `label-head` at LGAD's
+            layers, or labels alone with `equal-compute`, as many steps as LGAD and its teacher cost.
         recipe: keys of the recipe to change, such as `{distillation: {weight: 0.3}}`; nested keys that are
             not named keep the recipe's values. Only what concerns lessons and teacher: the pairs must differ
             in nothing else.
@@ -28,7 +31,7 @@ class Variant(BaseModel):
 
     method: Method = "lgad"
     recipe: dict[
-        Literal["distillation", "sad", "logits", "teacher", "teacher_network", "teacher_input"],
+        Literal["distillation", "sad", "logits", "label_head", "teacher", "teacher_network", "teacher_input"],
         dict[str, Any],
     ] = {}
 
@@ -39,6 +42,44 @@ class Variant(BaseModel):
             pydantic.ValidationError: a key or value is wrong.
         """
         return Recipe.model_validate(_merged(recipe.model_dump(), self.recipe))
+
+
+class ComputeCost(BaseModel):
+    """Cost of training steps, in steps of the student alone with as many frames.
+
+    The defaults are measured: docs/method.md, `python benchmarks/distillation.py`.
+
+    Attributes:
+        distilled_step: Step of the student while LGAD's loss is on; its teacher's forward is part of it.
+        teacher_step: Step of the teacher.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distilled_step: float = Field(default=1.3, ge=1)
+    teacher_step: float = Field(default=1.0, ge=0)
+
+    def equal_steps(self, recipe: Recipe) -> int:
+        """Return how many steps of the student alone cost as much as a teacher and a distilled student."""
+        student, teacher, lgad = recipe.student, recipe.teacher, recipe.distillation
+        distilled = sum(lgad.weight_at(step) > 0 for step in range(student.steps))
+        frames = teacher.steps * teacher.batch_size / student.batch_size
+        taught = frames if lgad.teacher == "before" else student.steps
+        extra = (self.distilled_step - 1) * distilled + self.teacher_step * taught
+        return round(student.steps + extra)
+
+
+class StudyData(BaseModel):
+    """Changes of a study to its data.
+
+    Attributes:
+        label_noise: Noise in the labels that teachers and students are trained on; validation and test
+            labels are never changed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_noise: LabelNoiseConfig | None = None
 
 
 class GainStudy(BaseModel):
@@ -54,6 +95,8 @@ class GainStudy(BaseModel):
             `stop_step` of `distillation`, `sad` and `logits`, which count the recipe's steps, are scaled.
         teachers: `shared` by all seeds, or one `per_seed`, which counts a teacher's luck into the interval.
         model: the network whose logits are mimicked, trained with the student's settings.
+        compute: Cost of steps, for the method `equal-compute`.
+        data: Changes to the data, for all trainings of the study.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +109,8 @@ class GainStudy(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     teachers: Literal["shared", "per_seed"] = "shared"
     model: NetworkChoice = NetworkChoice(name="erfnet")
+    compute: ComputeCost = ComputeCost()
+    data: StudyData = StudyData()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

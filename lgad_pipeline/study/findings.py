@@ -31,10 +31,12 @@ class Findings:
     Attributes:
         students: a row per student and scenario: recipe, variant, seed, scenario, tp, fp, fn, f1.
         gains: a row per recipe, variant and scenario: those three and the fields of `Gain`, over `alone`.
+        notes: sentences on what the variants have in common, for the report.
     """
 
     students: pd.DataFrame
     gains: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def total(self, recipe: str, variant: str) -> pd.Series:
         """The row of `gains` over all test frames."""
@@ -64,7 +66,21 @@ def find(runs: Sequence[Run]) -> Findings:
                 [rows[scenario] for rows in first], [rows[scenario] for rows in second], THRESHOLD
             )
             gains.append({"recipe": recipe, "variant": variant, "scenario": scenario, **asdict(gain)})
-    return Findings(pd.DataFrame(students), pd.DataFrame(gains))
+    return Findings(pd.DataFrame(students), pd.DataFrame(gains), _notes(runs))
+
+
+def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """State the number of steps of students that are trained longer than the students alone."""
+    alone = {run.recipe: run.work.recipe.student.steps for run in runs if run.variant == BASELINE}
+    found = {}
+    for run in runs:
+        steps, usual = run.work.recipe.student.steps, alone[run.recipe]
+        if steps != usual:
+            found[run.recipe, run.variant] = (
+                f"{run.recipe}, {run.variant}: {steps} steps where the others have {usual}, "
+                f"{steps / usual:.2f} times as many."
+            )
+    return tuple(found.values())
 
 
 def write_findings(found: Findings, runs: Sequence[Run], shards: Path, output: Path) -> None:
@@ -93,6 +109,7 @@ def markdown(found: Findings) -> str:
     parts += [
         "F1 at IoU 0.5 in points. First interval: bootstrap over seeds and frames; second: t over seeds."
     ]
+    parts += [f"\n{note}" for note in found.notes]
     for recipe, gains in found.gains.groupby("recipe", sort=False):
         total = gains[gains["scenario"] == TOTAL]
         parts += ["", f"## {recipe}", ""]

@@ -91,17 +91,19 @@ def _student(study: GainStudy, recipe: Recipe, name: str, variant: Variant, seed
     if study.steps is not None:
         changed = _of_length(changed, study.steps)
     student = changed.student.model_copy(update={"seed": seed})
+    if variant.method == "equal-compute":
+        student = student.model_copy(update={"steps": study.compute.equal_steps(changed)})
     network_seed = seed if study.teachers == "per_seed" else 0
     teacher = changed.teacher.model_copy(update={"seed": network_seed})
     changed = changed.model_copy(update={"student": student, "teacher": teacher})
     teacher_folder, model_folder = None, None
     if "lgad" in variant.method and changed.distillation.teacher == "before":
         teacher_folder = _shared(
-            folder / "teachers", changed.teachers_network, teacher, changed.teacher_input
+            folder / "teachers", changed.teachers_network, teacher, changed.teacher_input, study.data
         )
     if variant.method == "logits":
         theirs = student.model_copy(update={"seed": network_seed})
-        model_folder = _shared(folder / "models", study.model, theirs)
+        model_folder = _shared(folder / "models", study.model, theirs, study.data)
     place = folder / name / f"seed{seed}"
     return Work("student", changed, changed.network, place, variant.method, teacher_folder, model_folder)
 
@@ -124,6 +126,7 @@ def _of_length(recipe: Recipe, steps: int) -> Recipe:
             "distillation": scaled(recipe.distillation),
             "sad": scaled(recipe.sad),
             "logits": scaled(recipe.logits),
+            "label_head": scaled(recipe.label_head),
         }
     )
 

@@ -59,7 +59,7 @@ def distillation_gain(
     for split in ("train", "val", "test"):
         _ = packed[split]  # a missing one is noticed before the first training
     runs = plan(study, recipes, output)
-    place = Place(dataset, shards, recordings, device)
+    place = Place(dataset, shards, recordings, device, study.data.label_noise)
     before = lesson_works(study, runs)
     _each(train, before, place, workers, [f"{work.role} {work.folder.name}" for work in before], tell)
     names = [f"{run.recipe} {run.variant} seed {run.seed}" for run in runs]

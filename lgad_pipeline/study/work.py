@@ -5,18 +5,20 @@ import shutil
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
+from lgad_pipeline.data.config import LabelNoiseConfig
 from lgad_pipeline.data.frames import by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate
 from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
-from lgad_pipeline.models.spec import allow_networks
+from lgad_pipeline.models.spec import NetworkSpec, allow_networks
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.study.plan import Work
-from lgad_pipeline.training.lessons import Lessons
+from lgad_pipeline.training.lessons import LABELS, Lessons
 from lgad_pipeline.training.run import Device, TrainingResult, train_student, train_teacher
 
 THRESHOLD = 0.5
@@ -33,12 +35,14 @@ class Place:
         shards: packed frames.
         recordings: folder of the annotated lane files.
         device: where networks are trained.
+        label_noise: noise in the training labels, or None.
     """
 
     dataset: Dataset
     shards: Path
     recordings: Path
     device: Device = "auto"
+    label_noise: LabelNoiseConfig | None = None
 
 
 def train(work: Work, place: Place) -> TrainingResult:
@@ -55,10 +59,13 @@ def train(work: Work, place: Place) -> TrainingResult:
             recipe.augmentation,
             recipe.teacher_input,
             device=place.device,
+            label_noise=place.label_noise,
         )
-    teacher = work.teacher
+    teacher: Path | NetworkSpec | Literal["labels"] | None = work.teacher
     if "lgad" in work.method and recipe.distillation.teacher == "together":
         teacher = recipe.teachers_network.spec(size)
+    if work.method == "blurred":
+        teacher = LABELS
     lessons = Lessons(
         teacher,
         recipe.distillation,
@@ -66,6 +73,7 @@ def train(work: Work, place: Place) -> TrainingResult:
         recipe.sad if "sad" in work.method else None,
         work.model,
         recipe.logits,
+        recipe.label_head if work.method == "label-head" else None,
     )
     return train_student(
         recipe.student,
@@ -76,6 +84,7 @@ def train(work: Work, place: Place) -> TrainingResult:
         lessons,
         work.network.pretrained,
         device=place.device,
+        label_noise=place.label_noise,
     )
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,12 +12,14 @@ from lgad_pipeline.data.loader import in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.config import (
     DistillationConfig,
+    LabelHeadConfig,
     LabelInputConfig,
     LogitsConfig,
     MimickingPath,
     SadConfig,
     default_paths,
 )
+from lgad_pipeline.distillation.controls import BlurredLabels, LabelHead, layer_shapes
 from lgad_pipeline.distillation.lessons import Lesson
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.logits import LogitsLoss
@@ -33,6 +35,7 @@ from lgad_pipeline.training.config import TrainingConfig
 from lgad_pipeline.training.tasks import Pair, StudentTask, Task
 
 TRAINING = "training.json"
+LABELS: Literal["labels"] = "labels"
 ATTENTION = "attention"
 
 Prepared = tuple[nn.Module, Task]
@@ -45,20 +48,22 @@ class Lessons:
 
     Attributes:
         teacher: for LGAD, the folder of a trained teacher, or the network of one that is trained together
-            with the student.
+            with the student, or `LABELS` for blurred label maps in a teacher's place.
         lgad: how the teacher's attention is mimicked; read only with a teacher.
         label_input: what a teacher that is trained together reads.
         sad: self attention distillation, or None for none.
         model: for logits distillation, the folder of a trained network that reads the same frames.
         logits: how its probabilities are mimicked; read only with a model.
+        label_head: auxiliary label heads at the student's layers, or None for none.
     """
 
-    teacher: Path | NetworkSpec | None = None
+    teacher: Path | NetworkSpec | Literal["labels"] | None = None
     lgad: DistillationConfig = field(default_factory=DistillationConfig)
     label_input: LabelInputConfig = field(default_factory=LabelInputConfig)
     sad: SadConfig | None = None
     model: Path | None = None
     logits: LogitsConfig = field(default_factory=LogitsConfig)
+    label_head: LabelHeadConfig | None = None
 
 
 def describe(lessons: Lessons) -> dict[str, Any]:
@@ -68,6 +73,8 @@ def describe(lessons: Lessons) -> dict[str, Any]:
         found["distillation"] = lessons.lgad.model_dump(mode="json")
         if isinstance(lessons.teacher, Path):
             found["teacher"] = _trained_fingerprint(lessons.teacher)
+        elif lessons.teacher == LABELS:
+            found["teacher"] = LABELS
         else:
             found["teacher_source"] = source_digest(lessons.teacher.name)
             found["teacher"] = lessons.teacher.model_dump(mode="json")
@@ -77,6 +84,9 @@ def describe(lessons: Lessons) -> dict[str, Any]:
     if lessons.model is not None:
         found["logits"] = lessons.logits.model_dump(mode="json")
         found["model"] = _trained_fingerprint(lessons.model)
+    if lessons.label_head is not None:
+        found["label_head"] = lessons.label_head.model_dump(mode="json")
+        found["label_head_layers"] = [path.student for path in lessons.lgad.paths]
     return found
 
 
@@ -105,7 +115,13 @@ def set_lessons(
     """
     terms: dict[str, Lesson] = {}
     learner, joint = student, None
-    if lessons.teacher is not None:
+    if lessons.teacher == LABELS:
+        layers = _student_layers(lessons.lgad, spec)
+        shapes = layer_shapes(student, layers, spec)
+        source = BlurredLabels({layer: (shape[1], shape[2]) for layer, shape in shapes.items()})
+        paths = [MimickingPath(student=layer, teacher=layer) for layer in layers]
+        terms["attention"] = LgadLoss(student, source, paths, lessons.lgad)
+    elif lessons.teacher is not None:
         trained = None
         if isinstance(lessons.teacher, Path):
             trained = load_network(lessons.teacher)
@@ -120,6 +136,11 @@ def set_lessons(
             source = joint = JointAttention(_placed(build(theirs), place), theirs, layers, lessons.lgad)
             learner = Pair(student, joint.teacher)
         terms["attention"] = LgadLoss(student, source, paths, lessons.lgad)
+    if lessons.label_head is not None:
+        layers = lessons.label_head.layers or _student_layers(lessons.lgad, spec)
+        head = LabelHead(student, spec, layers, lessons.label_head)
+        learner = Pair(learner, head.heads)
+        terms["label_head"] = head
     if lessons.sad is not None:
         layers = lessons.sad.layers or attention_layers(spec)
         terms["self_attention"] = SadLoss(student, layers, lessons.sad)
@@ -151,6 +172,11 @@ def mimicking_paths(
 ) -> tuple[MimickingPath, ...]:
     """Return the paths that the settings name, else those between the networks' own choices of layers."""
     return config.paths or default_paths(attention_layers(student), attention_layers(teacher))
+
+
+def _student_layers(config: DistillationConfig, student: NetworkSpec) -> tuple[str, ...]:
+    """The student's layers of the mimicking paths, without a look at any teacher."""
+    return tuple(path.student for path in config.paths) or attention_layers(student)
 
 
 def _trained_teacher(

@@ -15,6 +15,8 @@ from lightning_fabric import Fabric
 
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
+from lgad_pipeline.data.config import LabelNoiseConfig
+from lgad_pipeline.data.label_noise import with_label_noise
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.config import LabelInputConfig
@@ -72,6 +74,7 @@ class _Job:
     description: Mapping[str, Any]
     prepare: Callable[[torch.nn.Module, ShardSet, torch.device], Prepared]
     pretrained: Path | None = None
+    label_noise: LabelNoiseConfig | None = None
 
 
 def train_teacher(
@@ -83,6 +86,7 @@ def train_teacher(
     label_input: LabelInputConfig | None = None,
     log: Log | None = None,
     device: Device = "auto",
+    label_noise: LabelNoiseConfig | None = None,
 ) -> TrainingResult:
     """Train a network to reproduce label maps.
 
@@ -95,6 +99,7 @@ def train_teacher(
         label_input: what the teacher reads of a label map; None for `LabelInputConfig()`.
         log: called with the metrics and the step.
         device: `auto` takes a GPU if there is one.
+        label_noise: noise to add to the labels of the training split, for studies.
 
     Raises:
         LgadError: shards are missing or do not fit the network, or a loss is not finite.
@@ -106,7 +111,16 @@ def train_teacher(
     def prepare(network: torch.nn.Module, shards: ShardSet, place: torch.device) -> Prepared:
         return network, TeacherTask(config, spec.slots, reads)
 
-    job = _Job(config, spec, shards_folder, output, _geometry(augmentation), description, prepare)
+    job = _Job(
+        config,
+        spec,
+        shards_folder,
+        output,
+        _geometry(augmentation),
+        description,
+        prepare,
+        label_noise=label_noise,
+    )
     return _train(job, log, device)
 
 
@@ -120,6 +134,7 @@ def train_student(
     pretrained: Path | None = None,
     log: Log | None = None,
     device: Device = "auto",
+    label_noise: LabelNoiseConfig | None = None,
 ) -> TrainingResult:
     """Train a student, alone or with lessons.
 
@@ -135,19 +150,30 @@ def train_student(
         pretrained: ImageNet weights to begin with, see `load_imagenet`; None for random ones.
         log: called with the metrics and the step.
         device: `auto` takes a GPU if there is one.
+        label_noise: noise to add to the labels of the training split, for studies.
 
     Raises:
         LgadError: as `train_teacher`; a layer of a mimicking path does not exist; or stored attention does
             not fit the augmentation.
     """
     chosen = lessons or Lessons()
-    if chosen.teacher is not None and chosen.lgad.maps == "stored":
+    if isinstance(chosen.teacher, Path) and chosen.lgad.maps == "stored":
         check_geometry(augmentation)
 
     def prepare(network: torch.nn.Module, shards: ShardSet, place: torch.device) -> Prepared:
         return set_lessons(network, spec, config, chosen, shards, place)
 
-    job = _Job(config, spec, shards_folder, output, augmentation, describe(chosen), prepare, pretrained)
+    job = _Job(
+        config,
+        spec,
+        shards_folder,
+        output,
+        augmentation,
+        describe(chosen),
+        prepare,
+        pretrained,
+        label_noise,
+    )
     return _train(job, log, device)
 
 
@@ -158,6 +184,8 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
             f"{job.shards} holds images of {list(shards.view.image_size)} px but image_size of the "
             f"network is {list(spec.image_size)}; pack the shards again or correct the recipe."
         )
+    if job.label_noise is not None:
+        shards = with_label_noise(shards, job.label_noise)
     description = {
         "training": config.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
         "network": spec.model_dump(mode="json"),

@@ -102,11 +102,11 @@ class StudentTask:
 
 
 class Pair(nn.Module):
-    """A student and the teacher that is trained together with it; reads frames as the student does."""
+    """A student and its companion in training, a teacher or label heads; reads what the student reads."""
 
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+    def __init__(self, student: nn.Module, companion: nn.Module) -> None:
         super().__init__()
-        self.student, self.teacher = student, teacher
+        self.student, self.companion = student, companion
 
     def forward(self, planes: torch.Tensor) -> LaneOutput:
         """Run the student."""

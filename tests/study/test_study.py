@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from lgad_pipeline.data.config import LabelNoiseConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings
-from lgad_pipeline.study.config import GainStudy
+from lgad_pipeline.study.config import ComputeCost, GainStudy, StudyData
 from lgad_pipeline.study.data import prepared
 from lgad_pipeline.study.plan import lesson_works, plan
 from lgad_pipeline.study.run import distillation_gain
@@ -116,6 +117,56 @@ def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
     assert (logits.start_step, logits.stop_step) == (1, 2)  # within the steps, and one step at least
 
 
+def test_equal_compute_counts_the_teacher_and_the_distilled_steps(tmp_path: Path) -> None:
+    cost = ComputeCost(distilled_step=1.25, teacher_step=0.5)
+    study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[equal-compute]"))
+    recipe = settings.recipe("enet")
+    student = recipe.student.model_copy(update={"steps": 600, "batch_size": 16})
+    teacher = recipe.teacher.model_copy(update={"steps": 400, "batch_size": 8})
+
+    def steps(**distillation: object) -> int:
+        lgad = recipe.distillation.model_copy(update=distillation)
+        update = {"student": student, "teacher": teacher, "distillation": lgad}
+        return cost.equal_steps(recipe.model_copy(update=update))
+
+    assert steps() == 600 + 0.25 * 600 + 0.5 * 400 * 8 / 16
+    assert steps(start_step=200, stop_step=400) == 600 + 0.25 * 200 + 0.5 * 400 * 8 / 16
+    assert steps(teacher="together") == 600 + 0.25 * 600 + 0.5 * 600
+    runs = plan(study, {"enet": recipe}, tmp_path)
+    longer = [run.work.recipe.student.steps for run in runs if run.variant == "equal-compute"]
+    assert longer == [round(4 + 0.3 * 4 + 4)] * 2
+    assert {run.work.recipe.student.steps for run in runs if run.variant != "equal-compute"} == {4}
+
+
+def test_the_controls_run_in_the_harness_on_noisy_labels(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    study, settings = loaded(
+        tmp_path,
+        "dataset: tiny\nmethods: [blurred, label-head, equal-compute]\nseeds: 1\n"
+        "data: {label_noise: {drop: 0.3, shift: 0.02}}\n",
+    )
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    shards, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    out = tmp_path / "out"
+    found = distillation_gain(study, dataset, recipes, shards, recordings, out, device="cpu")
+    assert not (out / "enet" / "teachers").exists()  # no control has a teacher network
+    assert set(found.gains["variant"]) == {"blurred", "label-head", "equal-compute"}
+    assert found.notes == ("enet, equal-compute: 9 steps where the others have 4, 2.25 times as many.",)
+    assert found.notes[0] in (out / "gain.md").read_text()
+    files = {
+        name: {path.name for path in (out / "enet" / name / "seed0").iterdir()}
+        for name in ("alone", "blurred", "label-head", "equal-compute")
+    }
+    assert all(names == files["alone"] for names in files.values())
+
+
+def test_teachers_of_noisy_labels_are_others(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path)
+    noisy = study.model_copy(update={"data": StudyData(label_noise=LabelNoiseConfig(drop=0.3))})
+    recipes = {"enet": settings.recipe("enet")}
+    assert not set(_teachers(study, recipes, tmp_path)) & set(_teachers(noisy, recipes, tmp_path))
+
+
 def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path)
     dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
@@ -161,6 +212,7 @@ def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None
         "ablation-paths",
         "ablation-maps",
         "ablation-teacher",
+        "controls",
     ],
 )
 def test_the_projects_own_studies_are_valid(name: str) -> None:

@@ -14,16 +14,22 @@ import pytest
 from safetensors.numpy import load_file
 
 from lgad_pipeline.data.augmentation import AugmentationConfig
+from lgad_pipeline.data.config import LabelNoiseConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.labels import lane_labels
 from lgad_pipeline.data.shards import pack
-from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, SadConfig
+from lgad_pipeline.distillation.config import (
+    DistillationConfig,
+    LabelHeadConfig,
+    MimickingPath,
+    SadConfig,
+)
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.files import write_lanes
 from lgad_pipeline.lanes.view import View
 from lgad_pipeline.models.spec import NetworkSpec
 from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
-from lgad_pipeline.training.lessons import Lessons
+from lgad_pipeline.training.lessons import LABELS, Lessons
 from lgad_pipeline.training.run import train_student, train_teacher
 
 SPEC = NetworkSpec(image_size=(32, 88), width=0.25)
@@ -333,3 +339,38 @@ def test_a_checkpoint_that_was_damaged_is_gone_when_the_training_is_finished(
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
     assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_controls_without_a_teacher_leave_a_plain_student(shards: Path, tmp_path: Path) -> None:
+    alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
+    nothing = DistillationConfig(weight=1e-30)
+    controls = {
+        "blurred": Lessons(LABELS, nothing),
+        "head": Lessons(label_head=LabelHeadConfig(weight=1e-30)),
+        "both": Lessons(LABELS, nothing, label_head=LabelHeadConfig(weight=1e-30)),
+    }
+    for name, lessons in controls.items():
+        trained = train_student(CONFIG, SPEC, shards, tmp_path / name, AUGMENTATION, lessons)
+        assert same(trained.folder, alone.folder)
+        assert weights(trained.folder).keys() == weights(alone.folder).keys()
+        terms = {column for column in trained.history.columns if column.startswith("train/")}
+        assert ("train/attention" in terms) == (name != "head")
+        assert ("train/label_head" in terms) == (name != "blurred")
+    strong = Lessons(label_head=LabelHeadConfig(weight=1.0))
+    assert not same(
+        train_student(CONFIG, SPEC, shards, tmp_path / "strong", AUGMENTATION, strong).folder, alone.folder
+    )
+
+
+def test_label_noise_is_part_of_a_training(shards: Path, tmp_path: Path) -> None:
+    noise = LabelNoiseConfig(drop=0.5, shift=0.02)
+
+    def reused(noise: LabelNoiseConfig | None) -> bool:
+        return train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION, label_noise=noise).reused
+
+    assert not reused(None)
+    clean = weights(tmp_path)
+    assert not reused(noise)
+    assert any(not np.array_equal(value, clean[name]) for name, value in weights(tmp_path).items())
+    assert reused(noise)
+    assert not reused(noise.model_copy(update={"seed": 1}))
