@@ -5,25 +5,17 @@ import warnings
 
 import dagster as dg
 
-from assets import (
-    data,
-    data_checks,
-    evaluation,
-    evaluation_checks,
-    gain,
-    network_checks,
-    networks,
-    recipes,
-    registry,
-    reporting,
-)
+from assets import data, data_checks, evaluation, evaluation_checks, network_checks, networks, registry
+from assets import distillation_gain as gain
+from assets import recipe_comparison as recipes
+from assets import report as reporting
 from assets.jobs import JOBS, schedules
 from assets.partitions import SETTINGS
 from assets.sensors import sensors
 from lgad_pipeline.settings import settings_path
+from resources.mlflow.resource import default_tracking
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.tracking import default_tracking
 from resources.trainer import Trainer
 
 # Each step runs in a process of its own. They are forked off one that has imported what all of them need.

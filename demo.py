@@ -177,7 +177,7 @@ def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bo
     """True if the registered version of a recipe is still in MLflow, with its files."""
     from assets.freshness import latest
     from assets.registry import registered_model
-    from resources.versions import is_intact
+    from resources.mlflow.versions import is_intact
 
     record = latest(instance, registered_model, dataset, recipe)
     if record is None:
@@ -241,9 +241,9 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     from assets.freshness import latest
     from assets.registry import registered_model
     from assets.scores import compare
+    from resources.mlflow.resource import default_tracking
+    from resources.mlflow.versions import standing
     from resources.project import Project
-    from resources.tracking import default_tracking
-    from resources.versions import standing
 
     place = Project(file=str(settings_path())).place(dataset, recipe)
     comparison = compare(place)

@@ -22,7 +22,7 @@ from rich.console import Console
 from lgad_pipeline.console import plain
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings, settings_path
-from resources.tracking import default_tracking
+from resources.mlflow.resource import default_tracking
 
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent

@@ -11,9 +11,9 @@ import typer
 from lgad_pipeline.console import fail, say
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.settings import settings_path
-from resources.mlflow_errors import diagnose, is_store_error
+from resources.mlflow.errors import diagnose, is_store_error
+from resources.mlflow.resource import MlflowTracking, default_tracking
 from resources.project import Project
-from resources.tracking import MlflowTracking, default_tracking
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -25,7 +25,7 @@ def rollback(
     show: Annotated[bool, typer.Option("--list", help="List the versions and change nothing.")] = False,
 ) -> None:
     """Put the predecessor of a model's champion, or any other version, in use."""
-    from resources.versions import rollback, version_rows
+    from resources.mlflow.versions import rollback, version_rows
 
     project, tracking = _project()
     if show:

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import write_text
 from lgad_pipeline.manifest import Manifest, changed_files, manifest_of
 from resources.project import STUDENTS, Place
 
@@ -20,7 +20,7 @@ def written_files(place: Place, asset: str) -> list[Path]:
         return [place.network(asset) / name for name in _NETWORK]
     if asset == "frames":
         own = [] if place.lanes_beside_frames else [place.annotations]
-        return [place.frames, place.set_aside, *own]
+        return [place.frames, place.rejected, *own]
     if asset == "recordings":  # a user's own folder is watched by `look_at`
         rendered = place.state / "data" / place.dataset / "recordings"
         return [rendered] if place.recordings == rendered else []

@@ -10,11 +10,12 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from assets import shown
 from assets.contents import changed_outputs
 from assets.freshness import look_at, made
 from assets.partitions import DATASETS
+from assets.presentation import metadata as shown
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset, SyntheticDataset
 from resources.progress import ProgressLog
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWNERS = ["team:perception"]
-LABELS_CODE = code_fingerprint("lgad_pipeline.data.labels:lane_labels")
+LABELS_CODE = code_fingerprint("lgad_pipeline.data.lane_labels:lane_labels")
 
 
 class FramesConfig(dg.Config):
@@ -42,7 +43,7 @@ class FramesConfig(dg.Config):
     kinds={"image"},
     owners=OWNERS,
     partitions_def=DATASETS,
-    code_version=code_fingerprint("lgad_pipeline.data.synthetic.write:write_dataset"),
+    code_version=code_fingerprint("lgad_pipeline.synthetic.write:write_dataset"),
     description="""Camera frames and their annotated lanes on disk, in CULane's own layout: JPEG frames, a
 `.lines.txt` next to each (one lane a line, `x y x y ...`), and `list/`.
 
@@ -60,7 +61,7 @@ def recordings(
     if isinstance(entry, FolderDataset):
         entry.require_root()
     elif isinstance(entry, SyntheticDataset):
-        from lgad_pipeline.data.synthetic.write import write_dataset
+        from lgad_pipeline.synthetic.write import write_dataset
 
         for damaged in changed_outputs(place, "recordings"):
             damaged.unlink(missing_ok=True)  # rendered again below
@@ -91,7 +92,7 @@ def recordings(
     description="""The frames table: one row a frame, with split, scenario, annotated lanes (points in frame
 pixels) and the fingerprint of its bytes. A frame that cannot be used (missing, truncated, of another size,
 with a bad lane file) or that shows a test frame's picture again is rejected with file, line and reason, and
-the others are used; more than `max_set_aside` of lgad.yaml is an error. What is unchanged since the last table
+the others are used; more than `max_rejected` of lgad.yaml is an error. What is unchanged since the last table
 is not read again.""",
 )
 def frames(
@@ -100,9 +101,9 @@ def frames(
     """The frames table."""
     import pandas as pd
 
-    from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data.ingestion import ingest
-    from lgad_pipeline.inference.gallery import data_sheet, lane_positions
+    from lgad_pipeline.visualization.dataset_sheet import data_sheet, lane_positions
 
     place = project.place(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
@@ -116,8 +117,8 @@ def frames(
             follow_links=entry.follow_links,
         )
     tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
-    tables.write_table(place.set_aside, found.set_aside, tables.SET_ASIDE_SCHEMA)
-    found.require(entry.max_set_aside)
+    tables.write_table(place.rejected, found.rejected, tables.SET_ASIDE_SCHEMA)
+    found.require(entry.max_rejected)
     tables.require_splits(found.frames)
     if place.annotations != place.recordings:
         tables.write_lane_files(found.frames, place.annotations)
@@ -129,10 +130,10 @@ def frames(
             "frames": int((table["split"] == split).sum()),
             "lanes": int(lanes[table["split"] == split].sum()),
         }
-        for split in tables.SPLITS
+        for split in SPLITS
     ]
     scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
-    by_lanes = pd.crosstab(lanes, table["split"]).reindex(columns=list(tables.SPLITS), fill_value=0)
+    by_lanes = pd.crosstab(lanes, table["split"]).reindex(columns=list(SPLITS), fill_value=0)
     return made(
         context,
         project,
@@ -157,8 +158,8 @@ def frames(
             ),
             "since the last table": shown.table([found.changes._asdict()]),
             "notes": shown.table([{"file": note.file, "note": note.text} for note in found.notes]),
-            "rejected": len(found.set_aside),
-            "rejected, first 20": shown.first_rows(found.set_aside),
+            "rejected": len(found.rejected),
+            "rejected, first 20": shown.first_rows(found.rejected),
             "dagster/column_schema": shown.columns(tables.FRAMES_SCHEMA),
         },
     )
@@ -180,9 +181,9 @@ def lane_labels(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """Lanes in slots."""
-    from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data import labels
-    from lgad_pipeline.inference.gallery import slot_positions
+    from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data import lane_labels as labels
+    from lgad_pipeline.visualization.dataset_sheet import slot_positions
 
     place = project.place(context.partition_key)
     table = tables.read_table(place.frames)
@@ -237,11 +238,11 @@ def shards(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """Packed frames and label maps."""
-    from assets.samples import label_sheet
-    from lgad_pipeline.data import frames as tables
+    from assets.presentation.pictures import label_sheet
+    from lgad_pipeline.atomic_files import locked
+    from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data.remote_shards import upload
     from lgad_pipeline.data.shards import pack
-    from lgad_pipeline.data.store import upload
-    from lgad_pipeline.files import locked
 
     place = project.place(context.partition_key)
     entry = project.dataset(context.partition_key)
@@ -276,8 +277,8 @@ def shards(
             ),
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
             "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
-            "rejected": len(packed.set_aside),
-            "rejected, first 20": shown.first_rows(packed.set_aside),
+            "rejected": len(packed.rejected),
+            "rejected, first 20": shown.first_rows(packed.rejected),
             "labels on frames": shown.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"
             ),
@@ -287,7 +288,7 @@ def shards(
 
 def _previous(context: dg.AssetExecutionContext, place: Place) -> "pd.DataFrame | None":
     """The table of the last ingestion, whose unchanged frames are not read again; None: none is usable."""
-    from lgad_pipeline.data.frames import read_table
+    from lgad_pipeline.data.frame_table import read_table
 
     if not place.frames.exists():
         return None

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets import shown
 from assets.checking import partitioned_check
 from assets.data import frames, lane_labels
+from assets.presentation import metadata as shown
 from resources.project import Project
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def frames_table_is_whole(context: dg.AssetCheckExecutionContext, project: Proje
 
 def table_faults(table: "pa.Table") -> list[str]:
     """What is wrong with a frames table, a sentence each; nothing as a rule."""
-    from lgad_pipeline.data.frames import FRAMES_SCHEMA, SPLITS
+    from lgad_pipeline.config.splits import SPLITS
+    from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
 
     if not table.schema.equals(FRAMES_SCHEMA):
         columns = {field.name: str(field.type) for field in table.schema}
@@ -62,7 +63,7 @@ def table_faults(table: "pa.Table") -> list[str]:
 )
 def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Split leakage."""
-    from lgad_pipeline.data import frames as tables
+    from lgad_pipeline.data import frame_table as tables
 
     shared = tables.split_leakage(tables.read_table(project.place(context.partition_key).frames))
     return dg.AssetCheckResult(
@@ -86,8 +87,8 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
 )
 def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Label coverage."""
-    from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data import labels
+    from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data import lane_labels as labels
 
     place = project.place(context.partition_key)
     figures = labels.coverage(tables.read_table(place.frames), tables.read_table(place.lane_labels))
@@ -113,8 +114,8 @@ def slots_and_existence_agree(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
     """Existence flags against the published ones."""
-    from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data import labels
+    from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data import lane_labels as labels
 
     place = project.place(context.partition_key)
     figures = labels.coverage(tables.read_table(place.frames), tables.read_table(place.lane_labels))

@@ -5,21 +5,21 @@ from hashlib import blake2b
 import dagster as dg
 from pydantic import Field
 
-from assets import shown
 from assets.automation import AFTER_DATA, DEVICE
-from assets.charts import NAMES
 from assets.data import OWNERS, frames, shards
 from assets.freshness import made
 from assets.networks import input_note, student_alone, student_lgad
 from assets.partitions import GRID, parts_of
-from assets.report_page import scenario_bars
+from assets.presentation import metadata as shown
+from assets.presentation.report_page import scenario_bars
+from assets.presentation.svg_charts import NAMES
 from assets.scores import compare, score_student, scores_digest, write_scores
 from assets.tusimple_scores import tusimple_scores
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.settings import TusimpleDataset
+from resources.mlflow.resource import MlflowTracking
 from resources.progress import ProgressLog
 from resources.project import STUDENTS, Project
-from resources.tracking import MlflowTracking
 from resources.trainer import Trainer
 
 SPLITS = ("val", "test")
@@ -58,7 +58,7 @@ def predictions(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """Lane files of both students."""
-    from assets.samples import prediction_sheet
+    from assets.presentation.pictures import prediction_sheet
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.predictor import predict_split
 
@@ -105,7 +105,7 @@ def predictions(
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
     code_version=code_fingerprint(
-        "lgad_pipeline.evaluation.culane:evaluate", "lgad_pipeline.evaluation.comparison:paired_difference"
+        "lgad_pipeline.evaluation.culane:evaluate", "lgad_pipeline.evaluation.bootstrap:paired_f1_difference"
     ),
     description="""F1 of both students, as [CULane](https://arxiv.org/abs/1712.06080) defines it, per scenario
 and in total, and what distillation adds.
@@ -167,7 +167,7 @@ def lane_scores(
 
 def _digest_of_students(project: Project, dataset: str, recipe: str) -> str:
     """The fingerprints of both students' trainings: with settings and code they decide the predictions."""
-    from assets.samples import training_record
+    from assets.presentation.pictures import training_record
 
     place = project.place(dataset, recipe)
     parts = [training_record(place.network(student))["fingerprint"] for student in STUDENTS]

@@ -19,7 +19,7 @@ def predictions_cover_the_test_list(
 ) -> dg.AssetCheckResult:
     """No test frame without a lane file."""
     from lgad_pipeline.data.shards import ShardSet
-    from lgad_pipeline.lanes.files import lane_file
+    from lgad_pipeline.lanes.lane_files import lane_file
 
     place = project.place(*parts_of(context))
     frames = ShardSet.open(place.shards)["test"].table["frame"]
@@ -48,7 +48,7 @@ def predictions_cover_the_test_list(
 )
 def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """F1 against a blind guess."""
-    from assets.chance import blind_f1
+    from assets.blind_baseline import blind_f1
     from assets.scores import compare
 
     dataset, recipe = parts_of(context)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.freshness import stale_assets
 from assets.partitions import SETTINGS
-from lgad_pipeline.retraining import RetrainConfig
+from lgad_pipeline.config.schedule import RetrainConfig
 from resources.project import Project
 
 RUN_TAGS = {"dagster/max_retries": "2"}  # for a run whose process or machine died; steps try again themselves

@@ -131,7 +131,7 @@ def inference_cost_is_unchanged(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
     """Nothing of the teacher is left at inference."""
-    from lgad_pipeline.inference.sameness import differences, forward_seconds
+    from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
     place = project.place(*parts_of(context))
     found = differences(place.student_alone, place.student_lgad)

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets import shown
 from assets.automation import AFTER_DATA, DEVICE, TRY_AGAIN
-from assets.charts import NAMES, curves
 from assets.data import OWNERS, shards
 from assets.freshness import inputs_digest, made, tag_run
 from assets.partitions import GRID, parts_of
+from assets.presentation import metadata as shown
+from assets.presentation.svg_charts import NAMES, curves
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
-from resources.journal import InputNote
+from resources.mlflow.journal_lines import InputNote
+from resources.mlflow.resource import MlflowTracking, noted_run
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Place, Project
-from resources.tracking import MlflowTracking, noted_run
 from resources.trainer import Log, Trainer
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _trained(
     train: Callable[[Log, Place], "TrainingResult"],
 ) -> dg.MaterializeResult:
     """Train under an MLflow run and a progress bar, and show the result."""
-    from assets.samples import network_pictures
+    from assets.presentation.pictures import network_pictures
     from lgad_pipeline.inference.predictor import write_predictor
 
     dataset, recipe = parts_of(context)
@@ -233,7 +233,7 @@ def loss_curve(history: Any, metric: str = "train/loss") -> tuple[list[float], l
 
 def input_note(project: Project, dataset: str, recipe: str, split: str) -> InputNote:
     """A split of the shards as an input of an MLflow run: address, columns, number of frames."""
-    from lgad_pipeline.data.parts import SHARD_SCHEMA
+    from lgad_pipeline.data.shard_file import SHARD_SCHEMA
     from lgad_pipeline.data.shards import ShardSet
 
     place = project.place(dataset, recipe)

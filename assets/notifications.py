@@ -10,11 +10,11 @@ from typing import Any
 import dagster as dg
 
 from assets.failures import reason
+from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import atomic_path
-from lgad_pipeline.retraining import NotifyConfig
+from resources.mlflow.resource import MlflowTracking
 from resources.project import Project
-from resources.tracking import MlflowTracking
 
 ATTEMPTS = 20  # of one message, one a tick
 _AT_ONCE = 20  # failed runs that one tick looks at
@@ -97,9 +97,9 @@ def tell(notify: NotifyConfig, message: Mapping[str, str | None], output: Path) 
     except ValueError:  # a NUL in it
         ended = "cannot be run (it holds a character that no command can have)"
     stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ended or 'ended with 0'}\n".encode()
-    with atomic_path(output, durable=False) as beside:
-        beside.touch(mode=0o600)
-        beside.write_bytes(stamp + text[-100_000:])
+    with atomic_path(output, durable=False) as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(stamp + text[-100_000:])
     if ended:
         raise LgadError(f"notify.command of lgad.yaml {ended}; its output is in {output}.")
 

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets import shown
 from assets.automation import AFTER_DATA, DEVICE
-from assets.cards import model_card
 from assets.checking import partitioned_check, partitioned_spec
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
 from assets.freshness import made
 from assets.networks import student_lgad
 from assets.partitions import GRID, parts_of
+from assets.presentation import metadata as shown
+from assets.presentation.model_card import model_card
 from assets.scores import against_champion, compare, f1_intervals, verdict_table
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
+from resources.mlflow.resource import MlflowTracking
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
-from resources.tracking import MlflowTracking
 from resources.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[student_lgad],
-    code_version=code_fingerprint("lgad_pipeline.inference.export:export_onnx"),
+    code_version=code_fingerprint("lgad_pipeline.inference.onnx_export:export_onnx"),
     description="""The student with LGAD as an ONNX graph, for runtimes without torch. Input `image`: uint8
 (B, 3, h, w) RGB at the network's size, not normalized. Outputs `probabilities`: float32 (B, slots, h, w), and
 `existence`: float32 (B, slots).""",
@@ -44,7 +44,7 @@ def onnx_graph(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """The student for other runtimes."""
-    from lgad_pipeline.inference.export import export_onnx
+    from lgad_pipeline.inference.onnx_export import export_onnx
 
     place = project.place(*parts_of(context))
     with progress.task(context.log, "exporting the student to ONNX"):
@@ -71,9 +71,9 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     """ONNX Runtime against torch."""
     import numpy as np
 
-    from assets.samples import spread
+    from assets.presentation.pictures import spread
     from lgad_pipeline.data.shards import ShardSet
-    from lgad_pipeline.inference.export import TOLERANCE, difference
+    from lgad_pipeline.inference.onnx_export import TOLERANCE, difference
 
     place = project.place(*parts_of(context))
     split = ShardSet.open(place.shards)["val"]
@@ -133,9 +133,9 @@ def registered_model(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """A version in the registry, and which one is in use."""
-    from assets.chance import chance_objection
-    from assets.samples import example_jpeg, training_record
-    from resources.registry import decide, register
+    from assets.blind_baseline import chance_objection
+    from assets.presentation.pictures import example_jpeg, training_record
+    from resources.mlflow.registry import decide, register
 
     dataset, recipe = parts_of(context)
     place = project.place(dataset, recipe)

@@ -8,14 +8,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.report_page import Score, ScoreRow
-from lgad_pipeline import files
+from assets.presentation.report_page import Score, ScoreRow
+from lgad_pipeline import atomic_files as files
 from resources.project import STUDENTS, Place
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lgad_pipeline.evaluation.config import PromotionConfig
+    from lgad_pipeline.config.promotion import PromotionConfig
     from lgad_pipeline.evaluation.culane import LaneScores
     from lgad_pipeline.evaluation.promotion import Verdict
 
@@ -102,7 +102,7 @@ def score_student(
     progress: Callable[[int, int], None] | None = None,
 ) -> "LaneScores":
     """Score the lane files below `predicted` against the annotations of a split, by scenario."""
-    from lgad_pipeline.data.frames import by_scenario
+    from lgad_pipeline.data.frame_table import by_scenario
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.culane import evaluate
 
@@ -125,15 +125,15 @@ def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -
     frames = scores.frames.groupby("list", observed=True).size().to_dict()
     frames[TOTAL] = len(scores.frames)
     content = {name: {**values, "frames": int(frames.get(name, 0))} for name, values in counts.items()}
-    with files.atomic_path(place.lane_scores / f"{student}-{split}.parquet") as beside:
-        scores.frames.to_parquet(beside, index=False)
+    with files.atomic_path(place.lane_scores / f"{student}-{split}.parquet") as temporary:
+        scores.frames.to_parquet(temporary, index=False)
     files.write_text(place.lane_scores / f"{student}-{split}.json", json.dumps(content, indent=2) + "\n")
 
 
 def compare(place: Place) -> Comparison:
     """Both students side by side, from what `write_scores` kept."""
-    from lgad_pipeline.data.frames import UNLISTED
-    from lgad_pipeline.evaluation.comparison import paired_difference
+    from lgad_pipeline.data.frame_table import UNLISTED
+    from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
 
     counts = {student: _read(place, student, "test") for student in STUDENTS}
     names = [TOTAL, *(name for name in counts["student_lgad"] if name not in (TOTAL, UNLISTED))]
@@ -149,7 +149,7 @@ def compare(place: Place) -> Comparison:
         for name in names
     ]
     alone, lgad = (frame_counts(place, student) for student in STUDENTS)
-    difference = paired_difference(alone, lgad, IOU)
+    difference = paired_f1_difference(alone, lgad, IOU)
     validation = {student: _score(_read(place, student, "val")[TOTAL], TOTAL) for student in STUDENTS}
     return Comparison(rows, validation, (difference.low, difference.high))
 
@@ -163,7 +163,7 @@ def frame_counts(place: Place, student: str) -> "pd.DataFrame":
 
 def f1_intervals(place: Place, student: str) -> dict[str, ScoreInterval]:
     """How sure a student's F1 on test frames is, by scenario and in total."""
-    from lgad_pipeline.evaluation.comparison import f1_interval
+    from lgad_pipeline.evaluation.bootstrap import f1_interval
 
     table = frame_counts(place, student)
     groups = {TOTAL: table, **{str(name): rows for name, rows in table.groupby("list", observed=True)}}
@@ -203,11 +203,11 @@ def against_champion(
 
     Both are scored now, on the frames of today.
     """
-    from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data.images import read_image
+    from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.datasets.images import read_image
+    from lgad_pipeline.evaluation.model_comparison import latencies, score_recordings
     from lgad_pipeline.evaluation.promotion import judge
     from lgad_pipeline.inference.predictor import LanePredictor
-    from lgad_pipeline.inference.trial import latencies, score_recordings
 
     table = tables.read_table(place.frames)
     predictors = [LanePredictor.load(folder, device) for folder in (champion, place.student_lgad)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.charts import NAMES
+from assets.presentation.svg_charts import NAMES
 from resources.project import STUDENTS, Place
 
 
@@ -14,10 +14,10 @@ def tusimple_scores(place: Place) -> list[dict[str, Any]]:
 
     The time that a prediction took is not counted: the benchmark's limit of 200 ms is for the device in use.
     """
-    from lgad_pipeline.data import tusimple
     from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.datasets import tusimple
     from lgad_pipeline.evaluation.tusimple import on_rows, score_frame
-    from lgad_pipeline.lanes.files import lane_file, read_lanes
+    from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
 
     packed = set(ShardSet.open(place.shards)["test"].table["frame"])
     annotated = {

@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.attention import divergence
-from lgad_pipeline.distillation.config import DistillationConfig
-from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import ComputedAttention, taken
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.store import load_network
+from lgad_pipeline.distillation.taps import FeatureTaps
+from lgad_pipeline.distillation.teacher import TeacherAttention, taken
+from lgad_pipeline.networks.checkpoint import load_network
+from lgad_pipeline.networks.registry import build
 from lgad_pipeline.settings import Recipe, Settings
 from lgad_pipeline.training.schedule import build_optimizer, learning_rate
 from lgad_pipeline.training.tasks import StudentTask
@@ -46,7 +46,7 @@ def main(
     torch.set_num_threads(1)
     chosen, packed = Settings.load(settings).recipe(recipe), ShardSet.open(shards)
     network, spec = load_network(teacher)
-    source = ComputedAttention(network, spec, LAYERS, chosen.distillation)
+    source = TeacherAttention(network, spec, LAYERS, chosen.distillation)
     validation = list(in_order(packed["val"], chosen.student.batch_size))[: 2 * batches]
     for step, student, training in learning(chosen, packed, batches):
         labels = gradients(student, chosen, validation, None)["labels"]
@@ -88,14 +88,14 @@ def learning(recipe: Recipe, packed: ShardSet, batches: int) -> Iterable[tuple[i
 
 
 def gradients(
-    student: nn.Module, recipe: Recipe, batches: list[Batch], source: ComputedAttention | None
+    student: nn.Module, recipe: Recipe, batches: list[Batch], source: TeacherAttention | None
 ) -> dict[str, Gradient]:
     """Mean gradient and loss over the batches, of the labels and of each layer's path to the same layer."""
     parameters, task = dict(student.named_parameters()), StudentTask(recipe.student)
     config: DistillationConfig = recipe.distillation
     found: dict[str, Gradient] = {}
     state = {name: value.clone() for name, value in student.state_dict().items()}
-    with Taps(student, LAYERS) as taps:
+    with FeatureTaps(student, LAYERS) as taps:
         for number, batch in enumerate(batches):
             torch.manual_seed(number)  # dropout
             terms, weights = task.losses(student.train(), batch, 0), task.weights(0)

@@ -12,18 +12,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.distillation import DistillationConfig, SadConfig, default_paths
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
-from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import DistillationConfig, SadConfig, default_paths
 from lgad_pipeline.distillation.lessons import Lesson
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.sad import SadLoss
-from lgad_pipeline.distillation.stored import StoredAttention, store_attention
-from lgad_pipeline.distillation.teacher import ComputedAttention, teacher_spec
-from lgad_pipeline.models.registry import attention_layers, build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.distillation.stored import CachedAttention, store_attention
+from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
+from lgad_pipeline.networks.registry import attention_layers, build
 from lgad_pipeline.training.tasks import StudentTask
 
 SIZE, FRAMES, STEPS, WARMUP = (64, 176), 8, 13, 3
@@ -69,10 +69,10 @@ def learner(
     lessons: dict[str, Lesson] = {}
     if kind.startswith("LGAD"):
         teacher = build(theirs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        source = ComputedAttention(teacher, theirs, layers, config)
+        source = TeacherAttention(teacher, theirs, layers, config)
         if kind.endswith("stored"):
             folder = Path(tempfile.mkdtemp())
-            source = StoredAttention(
+            source = CachedAttention(
                 store_attention(teacher, theirs, layers, config, lambda: [batch], folder, "")
             )
         lessons["attention"] = LgadLoss(network, source, default_paths(layers), config)

@@ -24,11 +24,11 @@ import cv2
 import numpy as np
 
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate
-from lgad_pipeline.evaluation.matching import match
-from lgad_pipeline.lanes.files import lane_file, read_lanes, write_lanes
+from lgad_pipeline.evaluation.lane_matching import match
 from lgad_pipeline.lanes.frame_list import read_frame_list
-from lgad_pipeline.lanes.raster import pixels
-from lgad_pipeline.lanes.rasterize import rasterize
+from lgad_pipeline.lanes.lane_files import lane_file, read_lanes, write_lanes
+from lgad_pipeline.lanes.rendering.label_map import pixels
+from lgad_pipeline.lanes.rendering.label_tool import rasterize
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.lanes.spline import ragged, sample_steps, sample_times
 

@@ -18,7 +18,7 @@ from resource import RUSAGE_SELF, getrusage
 import cv2
 import numpy as np
 
-from lgad_pipeline.data.frames import FRAMES_SCHEMA, read_table, write_table
+from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
 
 SIZE = (118, 328)
@@ -72,7 +72,7 @@ def measure(root: Path, table: Path) -> None:
     seconds = time.perf_counter() - start
     peak = getrusage(RUSAGE_SELF).ru_maxrss / 1024  # it works in threads and starts no process
     print(
-        f"{len(found.frames)} frames, {len(found.set_aside)} set aside, {found.changes.unchanged} unchanged: "
+        f"{len(found.frames)} frames, {len(found.rejected)} set aside, {found.changes.unchanged} unchanged: "
         f"{seconds:.1f} s ({time.process_time():.1f} s of processor time), "
         f"{len(found.frames) / seconds:.0f} frames/s, {peak:.0f} MB at most"
     )

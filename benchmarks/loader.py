@@ -22,20 +22,20 @@ import torch
 from plain import Plain
 from torch.utils.data import DataLoader, default_collate
 
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.synthetic import SyntheticConfig
+from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
-from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.labels import lane_labels, slot_lanes_of
+from lgad_pipeline.data.lane_labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.loader import Batch, Loader, normalize
 from lgad_pipeline.data.shards import ShardSplit, pack
-from lgad_pipeline.data.synthetic.config import SyntheticConfig
-from lgad_pipeline.data.synthetic.write import write_dataset
-from lgad_pipeline.lanes.raster import label_map
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.synthetic.write import write_dataset
 from lgad_pipeline.training.tasks import StudentTask
+from lgad_pipeline.view import View
 
 BATCH = 12
 FRAME_SIZE, IMAGE_SIZE = (590, 1640), (288, 800)

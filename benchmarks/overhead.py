@@ -64,15 +64,15 @@ def main(
 
 def directly() -> None:
     """The library calls alone."""
-    from lgad_pipeline.data import frames as tables
-    from lgad_pipeline.data import labels
+    from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data import lane_labels as labels
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.shards import ShardSet, pack
-    from lgad_pipeline.data.synthetic.write import write_dataset
-    from lgad_pipeline.evaluation.comparison import paired_difference
+    from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
     from lgad_pipeline.evaluation.culane import evaluate
     from lgad_pipeline.inference.predictor import predict_split, write_predictor
     from lgad_pipeline.settings import Settings, SyntheticDataset
+    from lgad_pipeline.synthetic.write import write_dataset
     from resources.project import STUDENTS, Project
     from resources.trainer import Trainer
 
@@ -101,7 +101,7 @@ def directly() -> None:
             lists = tables.by_scenario(packed[split].table)
             scores = evaluate(place.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size)
         scored.append(scores.frames)
-    paired_difference(scored[0], scored[1], 0.5)
+    paired_f1_difference(scored[0], scored[1], 0.5)
 
 
 def through_dagster() -> None:

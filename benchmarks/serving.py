@@ -18,7 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from lgad_pipeline.data.images import IMAGE_SUFFIXES
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 
 
 def serve(model: str, port: int) -> subprocess.Popen:

@@ -14,21 +14,21 @@ import typer
 from lightning_fabric import Fabric
 from rich.progress import track
 
-from lgad_pipeline.data import tusimple
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.distillation import LabelForm, TeacherInputConfig
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
-from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch, batch_indices
-from lgad_pipeline.distillation.config import LabelForm, LabelInputConfig
+from lgad_pipeline.datasets import tusimple
 from lgad_pipeline.distillation.teacher import teacher_spec
-from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import assign_slots
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.networks.registry import build
 from lgad_pipeline.settings import TusimpleDataset
-from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
-from lgad_pipeline.training.fit import TrainingData, fit
 from lgad_pipeline.training.tasks import TeacherTask
+from lgad_pipeline.training.trainer import TrainingData, fit
+from lgad_pipeline.view import View
 
 _LIGHT = (
     "brightness",
@@ -59,7 +59,7 @@ def main(
         {"kind": "tusimple", "root": labels, "image_size": size, "lane_width": lane_width}
     )
     maps = drawn(dataset)
-    reads = LabelInputConfig(form=form)
+    reads = TeacherInputConfig(form=form)
     spec = teacher_spec(NetworkSpec(name=network, image_size=size), form)
     config = TrainingConfig(
         steps=steps, batch_size=8, validate_every=200, optimizer=OptimizerConfig(learning_rate=0.01)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 
-from lgad_pipeline.data.synthetic.config import SyntheticConfig
-from lgad_pipeline.data.synthetic.write import write_dataset
+from lgad_pipeline.config.synthetic import SyntheticConfig
+from lgad_pipeline.synthetic.write import write_dataset
 
 
 def main() -> None:

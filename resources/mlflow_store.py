@@ -12,12 +12,12 @@ import dagster as dg
 from pydantic import Field, field_validator
 
 from lgad_pipeline.errors import LgadError
-from resources.addresses import BY_VARIABLE, VARIABLE, holds_secret, tracking_address
-from resources.addresses import without_secret as shown_address
-from resources.mlflow_errors import diagnose, is_store_error
-from resources.mlflow_pages import MlflowPages
-from resources.outbox import OWN_STORE
-from resources.relocation import KIND_TAG, TRAINING_KIND, relocate
+from resources.mlflow.addresses import BY_VARIABLE, VARIABLE, holds_secret, tracking_address
+from resources.mlflow.addresses import without_secret as shown_address
+from resources.mlflow.errors import diagnose, is_store_error
+from resources.mlflow.journal import OWN_STORE
+from resources.mlflow.pages import MlflowPages
+from resources.mlflow.relocation import KIND_TAG, TRAINING_KIND, relocate
 
 if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the definitions should not
     from mlflow import MlflowClient

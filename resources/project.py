@@ -11,13 +11,13 @@ from uuid import uuid4
 import dagster as dg
 from pydantic import Field
 
-from lgad_pipeline.files import locked, write_text
-from lgad_pipeline.models.source import source_digest
+from lgad_pipeline.atomic_files import locked, write_text
+from lgad_pipeline.config.training import WITHOUT_EFFECT
+from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
-from lgad_pipeline.training.config import WITHOUT_EFFECT
 
 if TYPE_CHECKING:
-    from lgad_pipeline.data.index import Origin
+    from lgad_pipeline.data.shard_index import Origin
 
 STUDENTS = ("student_alone", "student_lgad")
 
@@ -50,9 +50,9 @@ class Place:
         return self._data / "frames.parquet"
 
     @property
-    def set_aside(self) -> Path:
+    def rejected(self) -> Path:
         """What ingestion could not use, and why."""
-        return self._data / "set_aside.parquet"
+        return self._data / "rejected.parquet"
 
     @property
     def lane_labels(self) -> Path:
@@ -69,14 +69,14 @@ class Place:
         """Folder of packed frames to read from; what the store has and this machine lacks is fetched."""
         if self.store is None:
             return self.packed
-        from lgad_pipeline.data.store import fetch
+        from lgad_pipeline.data.remote_shards import fetch
 
         return fetch(self.store, self.packed, self.origin)
 
     @property
     def origin(self) -> "Origin":
         """Whose frames the shards hold, as their index states it."""
-        from lgad_pipeline.data.index import Origin
+        from lgad_pipeline.data.shard_index import Origin
 
         return Origin(self.owner, self.dataset)
 

@@ -170,7 +170,7 @@ def test_a_decorated_registration_in_a_reached_module_counts(digest):
 
 def test_entry_points_that_do_not_exist_are_named():
     for entry in (
-        "lgad_pipeline.files:missing",
+        "lgad_pipeline.atomic_files:missing",
         "lgad_pipeline.missing:f",
         "no_such_package:f",
         "lgad_pipeline",

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lgad_pipeline import cli
+from lgad_pipeline.cli import main as cli
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.inference.predictor import write_predictor
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.view import View
 
 SETTINGS = """
 datasets: {mine: {kind: culane, root: set, frame_size: [118, 328], image_size: [48, 128]}}

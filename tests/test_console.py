@@ -12,7 +12,7 @@ from lgad_pipeline.errors import os_fault
 
 
 def lgad(*arguments: object, **more) -> subprocess.CompletedProcess[str]:
-    code = "from lgad_pipeline.cli import main; main()"
+    code = "from lgad_pipeline.cli.main import main; main()"
     call = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(call, capture_output=True, text=True, check=False, **more)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lgad_pipeline.files import atomic_path, write_text
+from lgad_pipeline.atomic_files import atomic_path, write_text
 
 
 def test_content_is_on_the_disk_before_the_name_and_the_folder_after(
@@ -31,8 +31,8 @@ def test_content_is_on_the_disk_before_the_name_and_the_folder_after(
 
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(KeyError), atomic_path(tmp_path / "a.txt") as beside:
-        beside.write_text("half")
+    with pytest.raises(KeyError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"

@@ -164,7 +164,7 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
         "good": "{kind: culane, root: .}",
         "away": "{kind: culane, root: /mnt/not/mounted}",
         "typo": "{kind: culane, rot: .}",
-        "wide": "{kind: culane, root: ., max_set_aside: .inf}",
+        "wide": "{kind: culane, root: ., max_rejected: .inf}",
         "text": "words",
         "My Set": "{kind: culane, root: .}",
         "7": "{kind: culane, root: .}",
@@ -176,7 +176,7 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
     assert settings.recipe("enet")
     for name, told in {
         "typo": "datasets.typo.rot is not a known key; did you mean root?",
-        "wide": "datasets.wide.max_set_aside is inf; give a finite number.",
+        "wide": "datasets.wide.max_rejected is inf; give a finite number.",
         "text": "datasets.text is 'words'",
         "My Set": "datasets has the name 'My Set'; a name has at most 64 lower-case letters",
         "7": "datasets has the name 7; a name has",

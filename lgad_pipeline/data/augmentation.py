@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lgad_pipeline.data.config import AugmentationConfig
+from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.data.entries import SetAside
+from lgad_pipeline.datasets.reader import Rejected
 
 NEAR = 10
 """Bits of 256 in which two hashes of the same picture may differ.
@@ -34,7 +34,7 @@ def picture_hash(grey: np.ndarray) -> str | None:
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 
-def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[SetAside]]:
+def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:
     """Rows to reject because another row shows the same.
 
     The test split stays whole: published scores count all its frames. A frame of train or val gives way to

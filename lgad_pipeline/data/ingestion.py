@@ -11,10 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.data import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.data.duplicates import duplicates, picture_hash
-from lgad_pipeline.data.entries import AnnotationError, Entry, Kind, Note, SetAside
-from lgad_pipeline.data.frames import (
+from lgad_pipeline.data.frame_table import (
     FRAMES_SCHEMA,
     FrameRecord,
     encodable,
@@ -22,11 +20,13 @@ from lgad_pipeline.data.frames import (
     set_aside_table,
     to_pandas,
 )
-from lgad_pipeline.data.images import image_header, read_small
-from lgad_pipeline.data.known import Changes, Known, stamp_of
-from lgad_pipeline.data.parallel import ordered_map
-from lgad_pipeline.data.reading import frame_limit, read_inside
+from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache, file_stamp
+from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
+from lgad_pipeline.datasets.images import image_header, read_small
+from lgad_pipeline.datasets.reader import AnnotationError, Entry, Kind, Note, Rejected
+from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.thread_pool import ordered_map
 
 Progress = Callable[[int, int], None]
 
@@ -49,7 +49,7 @@ class Ingestion:
 
     Attributes:
         frames: the frames table (`FRAMES_SCHEMA`), train, val, test, each in the order of its list.
-        set_aside: what could not be used (`SET_ASIDE_SCHEMA`): file, line, reason with remedy.
+        rejected: what could not be used (`SET_ASIDE_SCHEMA`): file, line, reason with remedy.
         changes: against the earlier ingestion.
         root: the folder.
         follow_links: links may lead out of it.
@@ -57,23 +57,23 @@ class Ingestion:
     """
 
     frames: pd.DataFrame
-    set_aside: pd.DataFrame
+    rejected: pd.DataFrame
     changes: Changes
     root: Path
     follow_links: bool = False
     notes: tuple[Note, ...] = ()
 
-    def require(self, max_set_aside: float) -> None:
+    def require(self, max_rejected: float) -> None:
         """Refuse a data set of which too much was rejected.
 
         Args:
-            max_set_aside: the largest tolerated share of `set_aside` in all rows of both tables.
+            max_rejected: the largest tolerated share of `rejected` in all rows of both tables.
 
         Raises:
             LgadError: more was rejected, or not a single frame is left.
         """
-        refused = len(self.set_aside)
-        one = self.set_aside.iloc[refused // 2 : refused // 2 + 1].itertuples()  # the first may be a rare one
+        refused = len(self.rejected)
+        one = self.rejected.iloc[refused // 2 : refused // 2 + 1].itertuples()  # the first may be a rare one
         example = "; ".join(f"{row.file} {row.reason}" for row in one)
         if self.frames.empty:
             raise LgadError(
@@ -81,10 +81,10 @@ class Ingestion:
                 "correct the data set or its lists."
             )
         rows = refused + len(self.frames)
-        if refused > max_set_aside * rows:
+        if refused > max_rejected * rows:
             raise LgadError(
-                f"{refused} of {rows} entries of {self.root} were rejected, more than max_set_aside "
-                f"{max_set_aside:g} allows (one of them: {example}); correct them or raise it in lgad.yaml."
+                f"{refused} of {rows} entries of {self.root} were rejected, more than max_rejected "
+                f"{max_rejected:g} allows (one of them: {example}); correct them or raise it in lgad.yaml."
             )
 
 
@@ -119,20 +119,20 @@ def ingest(
     """
     root = Path(root)
     _require_content(root)
-    set_aside: list[SetAside] = []
+    rejected: list[Rejected] = []
     reader = KINDS[kind]
-    entries = reader.entries(root, set_aside)
-    known = Known(previous, frame_size)
+    entries = reader.entries(root, rejected)
+    known = IngestionCache(previous, frame_size)
     started = time.time_ns()
     chunks = [entries[first : first + _CHUNK] for first in range(0, len(entries), _CHUNK)]
     workers = workers or 2 * (os.cpu_count() or 1)
 
-    def check_chunk(chunk: Sequence[Entry]) -> list[int | FrameRecord | SetAside]:
+    def check_chunk(chunk: Sequence[Entry]) -> list[int | FrameRecord | Rejected]:
         return [_known_or_checked(entry) for entry in chunk]
 
-    def _known_or_checked(entry: Entry) -> int | FrameRecord | SetAside:
+    def _known_or_checked(entry: Entry) -> int | FrameRecord | Rejected:
         # The stamp is made before reading: what changes meanwhile is read again next time.
-        stamp = stamp_of(root, entry, started) or ""
+        stamp = file_stamp(root, entry, started) or ""
         if stamp and (row := known.row(entry, stamp)) is not None:
             return row
         return _check(root, reader, entry, frame_size, stamp, follow_links)
@@ -146,7 +146,7 @@ def ingest(
         records: list[FrameRecord] = []
         for entry, result in zip(chunk, results, strict=True):
             if isinstance(result, tuple):
-                set_aside.append(result)
+                rejected.append(result)
                 continue
             kept.append(entry)
             if isinstance(result, FrameRecord):
@@ -167,10 +167,10 @@ def ingest(
         frames = frames[~twice].reset_index(drop=True)
     notes = tuple(
         Note(encodable(item.file), item.line, encodable(item.text))
-        for item in set_aside
+        for item in rejected
         if isinstance(item, Note)
     )
-    rejected = [item for item in set_aside if not isinstance(item, Note)]
+    rejected = [item for item in rejected if not isinstance(item, Note)]
     return Ingestion(
         frames, set_aside_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes
     )
@@ -206,7 +206,7 @@ def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:
 
 def _check(
     root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int], stamp: str, follow_links: bool
-) -> FrameRecord | SetAside:
+) -> FrameRecord | Rejected:
     """Read one frame and its annotation: a new row, or why it is rejected."""
     height, width = frame_size
     try:

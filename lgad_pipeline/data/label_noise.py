@@ -6,7 +6,7 @@ from hashlib import blake2b
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.data.config import LabelNoiseConfig
+from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.data.shards import Sample, ShardSet, ShardSplit
 
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from lgad_pipeline.data.parallel import ordered_map
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.thread_pool import ordered_map
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

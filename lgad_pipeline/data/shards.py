@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.data.entries import SetAside
-from lgad_pipeline.data.frames import SPLITS, set_aside_table
-from lgad_pipeline.data.index import (
+from lgad_pipeline.atomic_files import locked
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.data.frame_table import set_aside_table
+from lgad_pipeline.data.lane_labels import unlabelled
+from lgad_pipeline.data.shard_file import Packing, open_part, packed_image, part_fingerprint, write_part
+from lgad_pipeline.data.shard_index import (
     LOCAL,
     Journal,
     Origin,
@@ -23,12 +26,10 @@ from lgad_pipeline.data.index import (
     read_index,
     write_index,
 )
-from lgad_pipeline.data.labels import unlabelled
-from lgad_pipeline.data.parallel import ordered_map
-from lgad_pipeline.data.parts import Packing, open_part, packed_image, part_fingerprint, write_part
+from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import locked
-from lgad_pipeline.lanes.view import View
+from lgad_pipeline.thread_pool import ordered_map
+from lgad_pipeline.view import View
 
 Progress = Callable[[int, int], None]
 
@@ -110,13 +111,13 @@ class ShardSet:
         splits: the splits that hold frames, by name.
         view: how a frame became an image.
         fingerprint: BLAKE2b-128, hexadecimal, of everything that the shards were made from.
-        set_aside: frames that could not be packed (`SET_ASIDE_SCHEMA`).
+        rejected: frames that could not be packed (`SET_ASIDE_SCHEMA`).
     """
 
     splits: dict[str, ShardSplit]
     view: View
     fingerprint: str
-    set_aside: pd.DataFrame
+    rejected: pd.DataFrame
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
@@ -139,7 +140,7 @@ class ShardSet:
     def _of(cls, folder: Path, index: ShardIndex) -> "ShardSet":
         view = View(index.view.frame_size, index.view.image_size, index.view.crop_top)
         splits = {name: ShardSplit(folder, parts) for name, parts in index.splits.items()}
-        return cls(splits, view, index.fingerprint, set_aside_table(index.set_aside))
+        return cls(splits, view, index.fingerprint, set_aside_table(index.rejected))
 
     def __getitem__(self, split: str) -> ShardSplit:
         """The split of that name.
@@ -201,7 +202,7 @@ def pack(
     packing = Packing(Path(root), view, lane_width, quality, follow_links)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
-    rejected: list[SetAside] = [(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
+    rejected: list[Rejected] = [(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
     done, parts = len(rejected), {}
     with locked(output):
         journal = Journal(output)

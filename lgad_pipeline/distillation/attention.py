@@ -12,7 +12,7 @@ Sources:
 import torch
 from torch.nn import functional
 
-from lgad_pipeline.distillation.config import Divergence, Normalization, Reduction
+from lgad_pipeline.config.distillation import Divergence, Normalization, Reduction
 
 
 def attention_map(features: torch.Tensor, reduction: Reduction = "sum", power: float = 2.0) -> torch.Tensor:

@@ -11,19 +11,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lgad_pipeline.config.distillation import LabelHeadConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import LabelHeadConfig
 from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.taps import Taps
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import check_gradient
-from lgad_pipeline.models.spec import NetworkSpec
 
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], spec: NetworkSpec) -> dict[str, torch.Size]:
     """Return the shape (C, h, w) of the output of named layers; the network is left as it is."""
     twin = copy.deepcopy(network).eval()
     planes = torch.zeros(1, spec.in_channels, *spec.image_size, device=next(twin.parameters()).device)
-    with Taps(twin, layers) as taps, torch.no_grad():
+    with FeatureTaps(twin, layers) as taps, torch.no_grad():
         twin(planes)
         return {layer: features.shape[1:] for layer, features in taps.take().items()}
 
@@ -75,7 +75,7 @@ class LabelHead:
         self.config, self.classes = config, spec.slots + 1
         shapes = layer_shapes(student, layers, spec)
         self.heads = nn.ModuleList(nn.Conv2d(shape[0], self.classes, 1) for shape in shapes.values())
-        self.taps = Taps(student, layers)
+        self.taps = FeatureTaps(student, layers)
 
     def __call__(self, seen: Seen) -> torch.Tensor:
         """Return the mean over layers of the pooled cross entropy, one number.

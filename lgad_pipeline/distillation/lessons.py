@@ -4,9 +4,9 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from lgad_pipeline.config.distillation import LessonConfig
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import LessonConfig
-from lgad_pipeline.models.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput
 
 
 class Seen(NamedTuple):

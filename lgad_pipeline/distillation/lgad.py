@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.attention import divergence
-from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
 from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.taps import Taps
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import check_gradient, taken
 
 AttentionSource = Callable[[Batch], dict[str, torch.Tensor]]
@@ -39,7 +39,7 @@ class LgadLoss:
         self.source = source
         self.paths = tuple(paths)
         self.config = config
-        self.taps = Taps(student, [path.student for path in self.paths])
+        self.taps = FeatureTaps(student, [path.student for path in self.paths])
         self.total = sum(path.weight for path in self.paths)
 
     def __call__(self, seen: Seen) -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lgad_pipeline.distillation.config import LogitsConfig
+from lgad_pipeline.config.distillation import LogitsConfig
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.teacher import FrozenTeacher
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from lgad_pipeline.config.distillation import SadConfig
 from lgad_pipeline.distillation.attention import divergence
-from lgad_pipeline.distillation.config import SadConfig
 from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.taps import Taps
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import check_gradient, taken
 from lgad_pipeline.errors import LgadError
 
@@ -36,7 +36,7 @@ class SadLoss:
                 "name them under sad.layers."
             )
         self.config = config
-        self.taps = Taps(student, layers)
+        self.taps = FeatureTaps(student, layers)
 
     def __call__(self, seen: Seen) -> torch.Tensor:
         """Return the sum over neighbouring layers of their divergence, one number.

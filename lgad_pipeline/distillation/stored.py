@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.distillation import DistillationConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import swap_slots
-from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import DistillationConfig
-from lgad_pipeline.distillation.teacher import ComputedAttention
+from lgad_pipeline.distillation.teacher import TeacherAttention
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import atomic_path, write_text
-from lgad_pipeline.models.spec import NetworkSpec
 
 _INDEX = "index.json"
 
 
-class StoredAttention:
+class CachedAttention:
     """The stored maps of a teacher, memory-mapped.
 
     Each layer has a file `<layer>.npy`, float16 (frames, 2, h, w): the map of the label map and of its mirror
@@ -99,7 +99,7 @@ def store_attention(
     folder = root / blake2b(json.dumps(named).encode(), digest_size=8).hexdigest()
     if (folder / _INDEX).is_file():
         return folder
-    source = ComputedAttention(teacher, spec, layers, config)
+    source = TeacherAttention(teacher, spec, layers, config)
     frames: list[str] = []
     maps: dict[str, list[np.ndarray]] = {layer: [] for layer in source.taps.layers}
     scales: dict[str, list[np.ndarray]] = {layer: [] for layer in source.taps.layers}
@@ -125,5 +125,5 @@ def store_attention(
 
 
 def _save(path: Path, values: np.ndarray) -> None:
-    with atomic_path(path) as beside, beside.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, values)

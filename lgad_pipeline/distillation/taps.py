@@ -24,7 +24,7 @@ class Kept(NamedTuple):
     version: int | None
 
 
-class Taps:
+class FeatureTaps:
     """Keeps the output of named layers of a network at its latest forward.
 
     The hooks sit on the layers themselves: set them before the network is compiled or wrapped for

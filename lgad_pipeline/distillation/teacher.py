@@ -6,13 +6,13 @@ from typing import Self
 import torch
 from torch import nn
 
+from lgad_pipeline.config.distillation import AttentionConfig, LabelForm, TeacherInputConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.attention import attention_map
-from lgad_pipeline.distillation.config import AttentionConfig, LabelForm, LabelInputConfig
-from lgad_pipeline.distillation.taps import Taps
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.networks.layers import LaneOutput
 
 _BAND = 8
 
@@ -26,7 +26,7 @@ def label_planes(label: torch.Tensor, slots: int, form: LabelForm = "planes") ->
     Args:
         label: (B, H, W), integers 0..slots.
         slots: lane slots.
-        form: see `LabelInputConfig`.
+        form: see `TeacherInputConfig`.
 
     Returns:
         float32 in 0..1: (B, slots + 1, H, W) for planes, plane 0 the background; (B, 1, H, W) for grey;
@@ -61,7 +61,7 @@ def label_form(spec: NetworkSpec) -> LabelForm:
     )
 
 
-def spoiled(planes: torch.Tensor, config: LabelInputConfig) -> torch.Tensor:
+def spoiled(planes: torch.Tensor, config: TeacherInputConfig) -> torch.Tensor:
     """Spoil a teacher's input as `config` says; random numbers come from torch's global generator.
 
     Args:
@@ -107,7 +107,7 @@ class FrozenTeacher(nn.Module):
         return self.network(planes)
 
 
-class ComputedAttention:
+class TeacherAttention:
     """The attention of a trained teacher, computed for each batch of label maps.
 
     Args:
@@ -123,7 +123,7 @@ class ComputedAttention:
         self.teacher = FrozenTeacher(teacher)
         self.spec, self.config = spec, config
         self.form: LabelForm = label_form(spec)
-        self.taps = Taps(teacher, layers)
+        self.taps = FeatureTaps(teacher, layers)
 
     def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the maps (B, h, w) by layer."""
@@ -132,7 +132,7 @@ class ComputedAttention:
         return taken(self.taps, self.config)
 
 
-class JointAttention:
+class JointTeacherAttention:
     """The attention of a teacher that is still learning, in the same loop as its student.
 
     The maps are targets: no gradient reaches the teacher through them, or it would learn to be easy to mimic.
@@ -149,7 +149,7 @@ class JointAttention:
     ) -> None:
         self.teacher, self.spec, self.config = teacher, spec, config
         self.form: LabelForm = label_form(spec)
-        self.taps = Taps(teacher, layers)
+        self.taps = FeatureTaps(teacher, layers)
 
     def learn(self, batch: Batch) -> LaneOutput:
         """Run the teacher on the batch's label maps, with gradients for its own losses."""
@@ -161,7 +161,7 @@ class JointAttention:
         return {layer: attention.detach() for layer, attention in taken(self.taps, self.config).items()}
 
 
-def taken(taps: Taps, config: AttentionConfig) -> dict[str, torch.Tensor]:
+def taken(taps: FeatureTaps, config: AttentionConfig) -> dict[str, torch.Tensor]:
     """Return the attention maps (B, h, w) of what the taps hold, by layer."""
     return {
         layer: attention_map(features, config.reduction, config.power)

@@ -12,10 +12,10 @@ import pandas as pd
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation.doubts import Evidence, doubts
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
-from lgad_pipeline.lanes.chunks import map_chunks
-from lgad_pipeline.lanes.files import LaneFileError, SetAside, find_lane_file, lane_file, parse_lanes
+from lgad_pipeline.evaluation.lane_matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
+from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, lane_file, parse_lanes
 from lgad_pipeline.lanes.spline import Ragged, ragged, without_spline
+from lgad_pipeline.process_pool import map_chunks
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
@@ -57,7 +57,7 @@ class LaneScores:
         scores: list name -> threshold -> counts; `total` is over the distinct frames of all lists.
         frames: one row per list and frame: list, frame, annotated, predicted (lanes), and for each threshold
             t the columns tp_t, fp_t, fn_t.
-        set_aside: bad lines of lane files; each counts as a lane that matches nothing.
+        rejected: bad lines of lane files; each counts as a lane that matches nothing.
         without_annotation, without_prediction: frames without such a file; they count as without lanes.
         notes: sentences on what makes the scores doubtful, such as lanes in pixels of another frame size.
         size_note: one sentence on the frame sizes used and where they come from.
@@ -66,7 +66,7 @@ class LaneScores:
 
     scores: dict[str, dict[float, Counts]]
     frames: pd.DataFrame
-    set_aside: list[SetAside]
+    rejected: list[Rejected]
     without_annotation: int
     without_prediction: int
     notes: list[str] = field(default_factory=list)
@@ -120,12 +120,12 @@ def evaluate(
         raise LgadError("The lists name no frame; give at least one list with a frame.")
     sizes = FrameSizes.of(frames, (annotations, *image_roots), frame_size, FRAME_SIZE)
     run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
-    tables, evidence, set_aside = [], [], []
+    tables, evidence, rejected = [], [], []
     done = 0
     for table, part, faults in map_chunks(run, frames, workers):
         tables.append(table)
         evidence.append(part)
-        set_aside += faults
+        rejected += faults
         done += len(table)
         if progress:
             progress(done, len(frames))
@@ -135,7 +135,7 @@ def evaluate(
     _check_found(predictions, predicted, frames)
     found = Evidence.joined(evidence)
     return replace(
-        _summarize(lists, frames, table, tuple(thresholds), set_aside),
+        _summarize(lists, frames, table, tuple(thresholds), rejected),
         notes=doubts(annotations, predictions, found),
         size_note=sizes.describe(found.sizes),
         sizes=sizes.table(found.sizes),
@@ -150,11 +150,11 @@ def _evaluate_files(
     lane_width: int,
     strict: bool,
     frames: Sequence[str],
-) -> tuple[np.ndarray, Evidence, list[SetAside]]:
+) -> tuple[np.ndarray, Evidence, list[Rejected]]:
     """A row a frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold."""
     cv2.setNumThreads(1)
-    set_aside: list[SetAside] = []
-    faults = None if strict else set_aside
+    rejected: list[Rejected] = []
+    faults = None if strict else rejected
     sizes = frame_sizes(frames)
     sides = [
         [_read(find_lane_file(root, frame), faults) for frame in frames]
@@ -175,12 +175,12 @@ def _evaluate_files(
             [pairs[i] for i in chosen], thresholds, (int(size[0]), int(size[1])), lane_width
         )
     counts = [np.maximum(table[:, column], 0).tolist() for column in (0, 1)]
-    return table, Evidence.of(joined, counts, doubled, sizes), set_aside
+    return table, Evidence.of(joined, counts, doubled, sizes), rejected
 
 
-def _read(path: Path, set_aside: list[SetAside] | None) -> list[np.ndarray] | None:
+def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
     try:
-        return parse_lanes(path.read_bytes(), path, set_aside)
+        return parse_lanes(path.read_bytes(), path, rejected)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -192,7 +192,7 @@ def _note_repeats(
     frames: Sequence[str],
     files: Sequence[list[np.ndarray] | None],
     lanes: Ragged,
-    set_aside: list[SetAside] | None,
+    rejected: list[Rejected] | None,
 ) -> int:
     """Note the lanes without a spline, and count them."""
     repeats = np.flatnonzero(without_spline(lanes))
@@ -204,10 +204,10 @@ def _note_repeats(
     for i in repeats:
         frame, line = places[i]
         reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
-        fault = SetAside(str(find_lane_file(root, frame)), line + 1, reason)
-        if set_aside is None:
+        fault = Rejected(str(find_lane_file(root, frame)), line + 1, reason)
+        if rejected is None:
             raise LaneFileError(str(fault))
-        set_aside.append(fault)
+        rejected.append(fault)
     return len(repeats)
 
 
@@ -246,7 +246,7 @@ def _summarize(
     frames: Sequence[str],
     table: np.ndarray,
     thresholds: tuple[float, ...],
-    set_aside: list[SetAside],
+    rejected: list[Rejected],
 ) -> LaneScores:
     place = {frame: i for i, frame in enumerate(frames)}
     lanes = np.maximum(table[:, :2], 0)
@@ -271,7 +271,7 @@ def _summarize(
         for name, index in (*members.items(), (TOTAL, np.arange(len(frames))))
     }
     missing = (table[:, :2] < 0).sum(axis=0)
-    return LaneScores(scores, pd.DataFrame(columns), set_aside, int(missing[0]), int(missing[1]))
+    return LaneScores(scores, pd.DataFrame(columns), rejected, int(missing[0]), int(missing[1]))
 
 
 def column(kind: str, threshold: float) -> str:

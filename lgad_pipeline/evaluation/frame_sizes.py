@@ -8,10 +8,10 @@ from typing import Self
 
 import numpy as np
 
-from lgad_pipeline.data.images import IMAGE_SUFFIXES, ImageError, image_size
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, ImageError, image_size
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import size_text
-from lgad_pipeline.lanes.files import resolve_inside
+from lgad_pipeline.lanes.lane_files import resolve_inside
 
 _NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
 

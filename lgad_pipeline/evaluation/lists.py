@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.files import LaneFileError, SetAside
 from lgad_pipeline.lanes.frame_list import read_frame_list
+from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class FrameLists:
 
     frames: dict[str, list[str]]
     roots: tuple[Path, ...]
-    rejected: list[SetAside]
+    rejected: list[Rejected]
     notes: list[str]
 
     @classmethod

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.evaluation.comparison import Interval, paired_difference
-from lgad_pipeline.evaluation.config import PromotionConfig
+from lgad_pipeline.config.promotion import PromotionConfig
+from lgad_pipeline.evaluation.bootstrap import Interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import Counts, column
 
 IOU = 0.5
@@ -111,7 +111,7 @@ def _change(name: str, champion: pd.DataFrame, challenger: pd.DataFrame, rule: P
     tables = [frames.drop_duplicates("frame") for frames in (champion, challenger)]
     if not _lanes(tables[0]):
         tables = [_clean_frames(frames) for frames in tables]
-    gain = paired_difference(tables[0], tables[1], IOU, confidence=rule.confidence)
+    gain = paired_f1_difference(tables[0], tables[1], IOU, confidence=rule.confidence)
     judged = len(tables[0]) >= rule.least_frames
     worse = judged and gain.value < -rule.scenario_tolerance and gain.high < 0
     first, second = (_f1(frames) for frames in tables)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.tusimple_doubts import (
@@ -17,10 +18,9 @@ from lgad_pipeline.evaluation.tusimple_doubts import (
     zeroed_note,
 )
 from lgad_pipeline.evaluation.tusimple_files import Line, frame_key, read_objects
-from lgad_pipeline.files import write_text
 from lgad_pipeline.lanes.extents import lane_extents, size_doubts
-from lgad_pipeline.lanes.files import LaneFileError, SetAside, find_lane_file, read_lanes
 from lgad_pipeline.lanes.frame_list import relative_frame
+from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
 
 _PIXELS = 20.0  # a point is right within so many px across the lane
 _MATCHED = 0.85  # accuracy from which a lane is found
@@ -36,7 +36,7 @@ class TusimpleScores:
         accuracy: share of right points on the annotated lanes.
         fp: share of the predicted lanes that match no annotated one.
         fn: share of the annotated lanes that no predicted one matches.
-        set_aside: prediction lines that could not be used; their frames count as without predictions.
+        rejected: prediction lines that could not be used; their frames count as without predictions.
         without_prediction: annotated frames without a usable prediction.
         frames: annotated frames.
         slow: frames that count as 0 since their `run_time` is above the benchmark's 200 ms.
@@ -47,7 +47,7 @@ class TusimpleScores:
     accuracy: float
     fp: float
     fn: float
-    set_aside: list[SetAside]
+    rejected: list[Rejected]
     without_prediction: int
     frames: int
     slow: int
@@ -69,7 +69,7 @@ class Exported:
 
     frames: int
     without_file: int
-    rejected: list[SetAside]
+    rejected: list[Rejected]
     notes: list[str]
     size_note: str
 
@@ -94,7 +94,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     for line in read_objects(predictions, ("raw_file", "lanes", "run_time")):
         fault = line.fault or _prediction_fault(line, annotated, predicted)
         if fault:
-            rejected.append(SetAside(str(predictions), line.number, fault))
+            rejected.append(Rejected(str(predictions), line.number, fault))
         elif line.entry:
             predicted[line.key] = line.entry
     if not predicted:
@@ -136,7 +136,7 @@ def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
         if line.entry and any(len(lane) != len(line.entry["h_samples"]) for lane in line.entry["lanes"]):
             fault = "a lane has not one x for each of h_samples; correct it"
         if fault:
-            raise LaneFileError(str(SetAside(str(path), line.number, fault)))
+            raise LaneFileError(str(Rejected(str(path), line.number, fault)))
         if line.key in found:
             again.append(line)
         if line.entry:
@@ -240,14 +240,14 @@ def write_tusimple(
     return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
 
 
-def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[SetAside], list[str]]:
+def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[str]]:
     """The frames to write by key, each once; the lines rejected; and a sentence on repeated frames."""
     tasks: dict[str, dict[str, Any]] = {}
     rejected = []
     repeated = 0
     for line in read_objects(path, ("raw_file", "h_samples")):
         if line.entry is None:
-            rejected.append(SetAside(str(path), line.number, line.fault))
+            rejected.append(Rejected(str(path), line.number, line.fault))
         elif line.key in tasks:
             repeated += 1
         else:

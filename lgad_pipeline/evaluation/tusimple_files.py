@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lgad_pipeline.lanes.files import LaneFileError, are_coordinates, read_bytes
 from lgad_pipeline.lanes.frame_list import relative_frame
+from lgad_pipeline.lanes.lane_files import LaneFileError, are_coordinates, read_bytes
 
 _ARRAY = re.compile(r"\s*\[(?=\s*[{\]])")
 _SINGLE_QUOTES = re.compile(r"\{\s*'")

@@ -11,16 +11,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.network import Side
 from lgad_pipeline.data.loader import in_order, normalize
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import write_text
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.decode import decode
-from lgad_pipeline.lanes.files import lane_file, write_lanes
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.spec import Side
-from lgad_pipeline.models.store import DamagedNetwork, load_network, read_model
+from lgad_pipeline.lanes.decoding import decode
+from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
+from lgad_pipeline.view import View
 
 PREDICTOR = "predictor.json"
 Progress = Callable[[int, int], None]

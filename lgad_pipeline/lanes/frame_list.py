@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category
 
-from lgad_pipeline.lanes.files import SetAside, lane_file
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file
 from lgad_pipeline.lanes.lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path that Linux takes
@@ -57,8 +57,8 @@ class FrameList:
     """
 
     entries: list[ListedFrame]
-    rejected: list[SetAside]
-    repeats: list[SetAside]
+    rejected: list[Rejected]
+    repeats: list[Rejected]
 
     @property
     def frames(self) -> list[str]:
@@ -85,18 +85,18 @@ def read_frame_list(path: Path, root: Path) -> FrameList:
     roots = _absolute(root)
     first: dict[str, int] = {}
     entries: list[ListedFrame] = []
-    rejected: list[SetAside] = []
-    repeats: list[SetAside] = []
+    rejected: list[Rejected] = []
+    repeats: list[Rejected] = []
     for number, line in numbered_lines(path, _LINE_LIMIT):
         try:
             entry = _entry(line, number, root, roots)
         except ValueError as error:
-            rejected.append(SetAside(str(path), number, str(error)))
+            rejected.append(Rejected(str(path), number, str(error)))
             continue
         before = first.setdefault(entry.frame, number)
         if before != number:
             reason = f"repeats {entry.frame} of line {before}; take one of the two lines out"
-            repeats.append(SetAside(str(path), number, reason))
+            repeats.append(Rejected(str(path), number, reason))
             continue
         entries.append(entry)
     return FrameList(entries, rejected, repeats)

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from lgad_pipeline.lanes.files import LaneFileError
+from lgad_pipeline.lanes.lane_files import LaneFileError
 from lgad_pipeline.lanes.text import text_encoding
 
 _MOST_LINES = 2_000_000  # the largest published list has 90,000

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lgad_pipeline.lanes.fit import evaluate, fit_polynomials, in_order
+from lgad_pipeline.lanes.polyfit import evaluate, fit_polynomials, in_order
 from lgad_pipeline.lanes.spline import Ragged, ragged, sample_steps
 
 SLOTS = 4

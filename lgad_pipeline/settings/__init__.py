@@ -7,11 +7,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
-from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.config import PromotionConfig
-from lgad_pipeline.retraining import NotifyConfig
-from lgad_pipeline.settings.clashes import clashes
-from lgad_pipeline.settings.datasets import (
+from lgad_pipeline.config.datasets import (
     AnyDataset,
     Bdd100kDataset,
     CulaneDataset,
@@ -22,7 +18,11 @@ from lgad_pipeline.settings.datasets import (
     SyntheticDataset,
     TusimpleDataset,
 )
-from lgad_pipeline.settings.recipes import NetworkChoice, Recipe
+from lgad_pipeline.config.promotion import PromotionConfig
+from lgad_pipeline.config.recipe import NetworkChoice, Recipe
+from lgad_pipeline.config.schedule import NotifyConfig
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings.clashes import clashes
 from lgad_pipeline.settings.sentences import key_path, sentence, shown
 from lgad_pipeline.settings.yaml_files import holds, local_path, merged, not_finite, read_yaml
 

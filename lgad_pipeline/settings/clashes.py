@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from lgad_pipeline.settings.datasets import Dataset
+from lgad_pipeline.config.datasets import Dataset
 
 
 def clashes(datasets: Mapping[str, Dataset], recipes: Collection[str]) -> dict[str, str]:

@@ -13,14 +13,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from lgad_pipeline.data import culane
-from lgad_pipeline.data.entries import Entry
-from lgad_pipeline.data.frames import require_splits
-from lgad_pipeline.data.images import image_size
-from lgad_pipeline.data.importing.entry import dataset_keys, dataset_name
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.data.frame_table import require_splits
+from lgad_pipeline.datasets import culane
+from lgad_pipeline.datasets.images import image_size
+from lgad_pipeline.datasets.importing.entry import dataset_keys, dataset_name
+from lgad_pipeline.datasets.reader import Entry
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import write_text
-from lgad_pipeline.lanes.files import find_lane_file, read_lanes
+from lgad_pipeline.lanes.lane_files import find_lane_file, read_lanes
 from lgad_pipeline.settings import Settings, local_path
 from lgad_pipeline.settings.yaml_files import read_yaml
 

@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from lgad_pipeline.settings.datasets import DATASET_KINDS
-from lgad_pipeline.settings.recipes import Recipe
+from lgad_pipeline.config.datasets import DATASET_KINDS
+from lgad_pipeline.config.recipe import Recipe
 
 NAME_RULE = "a name has at most 64 lower-case letters, digits, - and _, and starts with a letter or digit"
 

@@ -8,30 +8,30 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lgad_pipeline.data.loader import in_order
-from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.config import (
+from lgad_pipeline.config.distillation import (
     DistillationConfig,
     LabelHeadConfig,
-    LabelInputConfig,
     LogitsConfig,
     MimickingPath,
     SadConfig,
+    TeacherInputConfig,
     default_paths,
 )
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import TrainingConfig
+from lgad_pipeline.data.loader import in_order
+from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.controls import BlurredLabels, LabelHead, layer_shapes
 from lgad_pipeline.distillation.lessons import Lesson
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.logits import LogitsLoss
 from lgad_pipeline.distillation.sad import SadLoss
-from lgad_pipeline.distillation.stored import StoredAttention, store_attention
-from lgad_pipeline.distillation.teacher import ComputedAttention, JointAttention, teacher_spec
+from lgad_pipeline.distillation.stored import CachedAttention, store_attention
+from lgad_pipeline.distillation.teacher import JointTeacherAttention, TeacherAttention, teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.registry import attention_layers, build
-from lgad_pipeline.models.source import source_digest
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import NETWORK, load_network, read_model
-from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.networks.checkpoint import NETWORK, load_network, read_model
+from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.training.tasks import Pair, StudentTask, Task
 
 TRAINING = "training.json"
@@ -59,7 +59,7 @@ class Lessons:
 
     teacher: Path | NetworkSpec | Literal["labels"] | None = None
     lgad: DistillationConfig = field(default_factory=DistillationConfig)
-    label_input: LabelInputConfig = field(default_factory=LabelInputConfig)
+    label_input: TeacherInputConfig = field(default_factory=TeacherInputConfig)
     sad: SadConfig | None = None
     model: Path | None = None
     logits: LogitsConfig = field(default_factory=LogitsConfig)
@@ -133,7 +133,9 @@ def set_lessons(
         if trained is not None:
             source = _trained_teacher(trained, layers, lessons, shards, config.batch_size, place)
         else:
-            source = joint = JointAttention(_placed(build(theirs), place), theirs, layers, lessons.lgad)
+            source = joint = JointTeacherAttention(
+                _placed(build(theirs), place), theirs, layers, lessons.lgad
+            )
             learner = Pair(student, joint.teacher)
         terms["attention"] = LgadLoss(student, source, paths, lessons.lgad)
     if lessons.label_head is not None:
@@ -186,11 +188,11 @@ def _trained_teacher(
     shards: ShardSet,
     batch_size: int,
     place: torch.device,
-) -> ComputedAttention | StoredAttention:
+) -> TeacherAttention | CachedAttention:
     network, spec = _placed(trained[0], place), trained[1]
     config, folder = lessons.lgad, lessons.teacher
     if config.maps == "computed":
-        return ComputedAttention(network, spec, layers, config)
+        return TeacherAttention(network, spec, layers, config)
     assert isinstance(folder, Path)
     stored = store_attention(
         network,
@@ -202,7 +204,7 @@ def _trained_teacher(
         fingerprint_of(folder) + shards.fingerprint,
         place,
     )
-    return StoredAttention(stored, place)
+    return CachedAttention(stored, place)
 
 
 def _model(folder: Path, spec: NetworkSpec, place: torch.device) -> nn.Module:

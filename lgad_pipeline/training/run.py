@@ -13,28 +13,28 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
+from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.augmentation import LabelNoiseConfig
+from lgad_pipeline.config.distillation import TeacherInputConfig
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import WITHOUT_EFFECT, TrainingConfig
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
-from lgad_pipeline.data.config import LabelNoiseConfig
 from lgad_pipeline.data.label_noise import with_label_noise
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.config import LabelInputConfig
 from lgad_pipeline.distillation.stored import check_geometry
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.files import atomic_path, write_text
 from lgad_pipeline.manifest import manifest_faults, manifest_of
-from lgad_pipeline.models.pretrained import file_digest, load_imagenet
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.source import check_source_is_imported, source_digest
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import NETWORK, WEIGHTS, save_network
-from lgad_pipeline.training.config import WITHOUT_EFFECT, TrainingConfig
-from lgad_pipeline.training.fit import Log, TrainingData, fit
+from lgad_pipeline.networks.checkpoint import NETWORK, WEIGHTS, save_network
+from lgad_pipeline.networks.pretrained import file_digest, load_imagenet
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.source import check_source_is_imported, source_digest
+from lgad_pipeline.training.checkpoint import damaged_name
 from lgad_pipeline.training.lessons import TRAINING, Lessons, Prepared, describe, set_lessons
-from lgad_pipeline.training.state import damaged_name
 from lgad_pipeline.training.tasks import TeacherTask
+from lgad_pipeline.training.trainer import Log, TrainingData, fit
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -83,7 +83,7 @@ def train_teacher(
     shards_folder: Path,
     output: Path,
     augmentation: AugmentationConfig,
-    label_input: LabelInputConfig | None = None,
+    label_input: TeacherInputConfig | None = None,
     log: Log | None = None,
     device: Device = "auto",
     label_noise: LabelNoiseConfig | None = None,
@@ -96,7 +96,7 @@ def train_teacher(
         shards_folder: packed data set.
         output: folder of the result.
         augmentation: of the batches; only its geometry matters here.
-        label_input: what the teacher reads of a label map; None for `LabelInputConfig()`.
+        label_input: what the teacher reads of a label map; None for `TeacherInputConfig()`.
         log: called with the metrics and the step.
         device: `auto` takes a GPU if there is one.
         label_noise: noise to add to the labels of the training split, for studies.
@@ -104,7 +104,7 @@ def train_teacher(
     Raises:
         LgadError: shards are missing or do not fit the network, or a loss is not finite.
     """
-    reads = label_input or LabelInputConfig()
+    reads = label_input or TeacherInputConfig()
     spec = teacher_spec(spec, reads.form)
     description = {"label_input": reads.model_dump(mode="json")}
 
@@ -211,8 +211,8 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
         state = fit(fabric, task, learner, config, data, output / CHECKPOINT, fingerprint, log)
     learner.load_state_dict(state.final_weights())
     save_network(output, network, spec)  # of a pair the student alone
-    with atomic_path(output / HISTORY) as beside:
-        pd.DataFrame(state.history).astype({"step": "int64"}).to_parquet(beside, index=False)
+    with atomic_path(output / HISTORY) as temporary:
+        pd.DataFrame(state.history).astype({"step": "int64"}).to_parquet(temporary, index=False)
     files = manifest_of(output, [output / name for name in _RESULT])
     summary = {"fingerprint": fingerprint, "seconds": state.seconds, **description, "files": files}
     write_text(output / TRAINING, json.dumps(summary, indent=2) + "\n")

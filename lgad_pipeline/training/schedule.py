@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import torch
 
-from lgad_pipeline.training.config import OptimizerConfig
+from lgad_pipeline.config.training import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

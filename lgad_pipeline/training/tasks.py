@@ -9,13 +9,13 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from lgad_pipeline.config.distillation import TeacherInputConfig
+from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.loader import Batch, normalize
-from lgad_pipeline.distillation.config import LabelInputConfig
 from lgad_pipeline.distillation.lessons import Lesson, Seen
-from lgad_pipeline.distillation.teacher import JointAttention, label_planes, spoiled
-from lgad_pipeline.models.layers import LaneOutput
+from lgad_pipeline.distillation.teacher import JointTeacherAttention, label_planes, spoiled
+from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training import losses
-from lgad_pipeline.training.config import TrainingConfig
 
 
 class Task(Protocol):
@@ -38,11 +38,11 @@ class TeacherTask:
     """Label map in, label map out : the teacher attends to nothing but the lanes."""
 
     def __init__(
-        self, config: TrainingConfig, slots: int, label_input: LabelInputConfig | None = None
+        self, config: TrainingConfig, slots: int, label_input: TeacherInputConfig | None = None
     ) -> None:
         self.config = config
         self.slots = slots
-        self.label_input = label_input or LabelInputConfig()
+        self.label_input = label_input or TeacherInputConfig()
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """Return what the teacher reads of the label map, unspoiled."""
@@ -70,7 +70,7 @@ class StudentTask:
         self,
         config: TrainingConfig,
         lessons: Mapping[str, Lesson] | None = None,
-        teacher: JointAttention | None = None,
+        teacher: JointTeacherAttention | None = None,
     ) -> None:
         self.config = config
         self.lessons = dict(lessons or {})

@@ -6,7 +6,7 @@ import torch
 from lightning_fabric import Fabric
 
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.training.state import Metrics, TrainingState
+from lgad_pipeline.training.checkpoint import Metrics, TrainingState
 from lgad_pipeline.training.tasks import Task
 
 

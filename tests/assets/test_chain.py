@@ -17,11 +17,11 @@ from assets.jobs import schedule_of
 from assets.partitions import grid_key
 from assets.sensors import new_frames
 from definitions import definitions
-from lgad_pipeline.retraining import RetrainConfig
+from lgad_pipeline.config.schedule import RetrainConfig
+from resources.mlflow.resource import default_tracking, noted_run
+from resources.mlflow.versions import champion_of, rollback
 from resources.progress import ProgressLog
 from resources.project import Place, Project
-from resources.tracking import default_tracking, noted_run
-from resources.versions import champion_of, rollback
 
 ASSETS = {
     "data": ["recordings", "frames", "lane_labels", "shards"],

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from assets.charts import BarGroup, curves, grouped_bars
+from assets.presentation.svg_charts import BarGroup, curves, grouped_bars
 
 SVG = "{http://www.w3.org/2000/svg}"
 

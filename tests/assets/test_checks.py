@@ -4,7 +4,8 @@ import pytest
 
 from assets.data_checks import table_faults
 from assets.network_checks import late_share
-from lgad_pipeline.data.frames import FRAMES_SCHEMA, SPLITS
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
 
 
 def frames_table(**columns: list) -> pa.Table:

@@ -11,7 +11,7 @@ def place(tmp_path):
     place = Place(tmp_path / ".lgad", tmp_path / "drives", "mine", "enet")
     for path, text in {
         place.frames: "table",
-        place.set_aside: "rejected",
+        place.rejected: "rejected",
         place.packed / "index.json": "{}",
         place.packed / "train-00000.arrow": "part",
         place.predictions / "student_lgad" / "test" / "a.lines.txt": "1 2",

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from assets.reporting import attention_rows
-from assets.samples import compared_layers, network_pictures
+from assets.presentation.pictures import compared_layers, network_pictures
+from assets.report import attention_rows
+from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.lane_labels import lane_labels
 from lgad_pipeline.data.shards import pack
-from lgad_pipeline.data.synthetic.config import SyntheticConfig
-from lgad_pipeline.data.synthetic.write import write_dataset
 from lgad_pipeline.distillation.teacher import teacher_spec
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.store import save_network
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.synthetic.write import write_dataset
 from resources.project import STUDENTS, Project
 
 SETTINGS = """

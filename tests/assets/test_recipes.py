@@ -3,8 +3,8 @@ import json
 import pandas as pd
 import pytest
 
-from assets.charts import Estimate, interval_chart
-from assets.recipes import by_scenario, compare_recipes, differing_settings
+from assets.presentation.svg_charts import Estimate, interval_chart
+from assets.recipe_comparison import by_scenario, compare_recipes, differing_settings
 from resources.project import STUDENTS, Place, Project
 
 SETTINGS = """

@@ -3,7 +3,7 @@
 import pytest
 
 from assets.registry import not_below
-from lgad_pipeline.evaluation.config import PromotionConfig
+from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.evaluation.promotion import judge
 from tests.evaluation.test_promotion import scored
 

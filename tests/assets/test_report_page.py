@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from assets.report_page import AttentionRow, Picture, Report, Score, ScoreRow, render
+from assets.presentation.report_page import AttentionRow, Picture, Report, Score, ScoreRow, render
 
 PICTURE = Picture(np.full((40, 100, 3), 90, np.uint8), "frame <1>")
 ROWS = [
@@ -26,7 +26,7 @@ def page(**changes) -> str:
         "curves": {"loss": {"teacher": ([1, 2], [2.0, 1.0])}},
         "data_counts": {"train": {"frames": 10, "lanes": 25}},
         "scenario_counts": {},
-        "set_aside": 0,
+        "rejected": 0,
         "facts": {"tracking": "sqlite:///x.db"},
         "links": {"run": "http://localhost:3000/runs/1"},
         "champion": True,

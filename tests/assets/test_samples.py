@@ -1,4 +1,4 @@
-from assets.samples import by_scenario, spread
+from assets.presentation.pictures import by_scenario, spread
 
 
 def test_spread_reaches_both_ends():

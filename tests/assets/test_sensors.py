@@ -16,12 +16,12 @@ from assets.jobs import in_progress
 from assets.notifications import ATTEMPTS, failure_sensor, tell
 from assets.sensors import lost_runs, new_frames, worker_of
 from definitions import definitions
+from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.retraining import NotifyConfig
+from resources.mlflow.resource import default_tracking
 from resources.processes import HOST_TAG
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.tracking import default_tracking
 
 SLEEP = """
 import time

@@ -1,6 +1,6 @@
 import numpy as np
 
-from assets.shown import markdown_table, table
+from assets.presentation.metadata import markdown_table, table
 
 
 def test_names_of_files_become_no_pictures_links_or_html():

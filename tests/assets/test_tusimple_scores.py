@@ -7,10 +7,10 @@ import pytest
 
 from assets.tusimple_scores import tusimple_scores
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.lane_labels import lane_labels
 from lgad_pipeline.data.shards import pack
-from lgad_pipeline.lanes.files import write_lanes
-from lgad_pipeline.lanes.view import View
+from lgad_pipeline.lanes.lane_files import write_lanes
+from lgad_pipeline.view import View
 from resources.project import Place
 
 SIZE = (180, 320)

@@ -15,10 +15,10 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath
+from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.models.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput
 
 rank, ranks, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.manual_seed(0)

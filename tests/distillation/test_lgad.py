@@ -6,25 +6,25 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, SadConfig, default_paths
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.attention import attention_map
-from lgad_pipeline.distillation.config import DistillationConfig, MimickingPath, SadConfig, default_paths
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.sad import SadLoss
-from lgad_pipeline.distillation.taps import Taps
-from lgad_pipeline.distillation.teacher import ComputedAttention, FrozenTeacher, label_planes, teacher_spec
+from lgad_pipeline.distillation.taps import FeatureTaps
+from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention, label_planes, teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.registry import attention_layers, build
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.registry import attention_layers, build
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 
 
 def lgad(student: nn.Module, teacher: nn.Module, paths, config: DistillationConfig) -> LgadLoss:
     layers = [path.teacher for path in paths]
-    return LgadLoss(student, ComputedAttention(teacher, teacher_spec(SPEC), layers, config), paths, config)
+    return LgadLoss(student, TeacherAttention(teacher, teacher_spec(SPEC), layers, config), paths, config)
 
 
 def seen(network: nn.Module, planes: torch.Tensor, label: torch.Tensor) -> Seen:
@@ -52,7 +52,7 @@ class Pair(nn.Module):
 
 def test_taps_give_the_layers_output() -> None:
     network, image = Branching(), torch.rand(2, 1, 4, 4)
-    with Taps(network, ["early"]) as taps:
+    with FeatureTaps(network, ["early"]) as taps:
         network(image)
         assert torch.equal(taps.take()["early"], network.early(image))
         taps.take()
@@ -68,7 +68,7 @@ def test_taps_give_the_layers_output() -> None:
 )
 def test_a_layer_that_cannot_be_mimicked_is_an_error(layer: str, sentence: str) -> None:
     network = Branching()
-    with Taps(network, [layer]) as taps:
+    with FeatureTaps(network, [layer]) as taps:
         network(torch.rand(1, 1, 4, 4))
         with pytest.raises(LgadError, match=sentence):
             taps.take()
@@ -76,12 +76,12 @@ def test_a_layer_that_cannot_be_mimicked_is_an_error(layer: str, sentence: str) 
 
 def test_unknown_layer_lists_the_nearest() -> None:
     with pytest.raises(LgadError, match=r"no layer 'encoder\.stage9'; the nearest are:.*encoder\.stage"):
-        Taps(build(SPEC), ["encoder.stage9"])
+        FeatureTaps(build(SPEC), ["encoder.stage9"])
 
 
 def test_values_that_are_not_finite_are_an_error() -> None:
     network = Branching()
-    with Taps(network, ["early"]) as taps:
+    with FeatureTaps(network, ["early"]) as taps:
         network(torch.full((1, 1, 4, 4), float("nan")))
         with pytest.raises(LgadError, match="early gave values that are not finite"):
             taps.take()
@@ -89,7 +89,7 @@ def test_values_that_are_not_finite_are_an_error() -> None:
 
 def test_taps_survive_compilation() -> None:
     network, image = Branching(), torch.rand(1, 1, 4, 4)
-    with Taps(network, ["early"]) as taps:
+    with FeatureTaps(network, ["early"]) as taps:
         torch.compile(network, backend="eager")(image)
         assert torch.equal(taps.take()["early"], network.early(image))
 
@@ -102,10 +102,10 @@ def in_place() -> nn.Sequential:
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad])
 def test_a_layer_whose_output_is_overwritten_is_an_error(mode) -> None:
     network, image = in_place(), torch.randn(2, 3, 6, 6)
-    with mode(), Taps(network, ["2"]) as taps:
+    with mode(), FeatureTaps(network, ["2"]) as taps:
         network(image)
         assert taps.take()["2"].min() == 0
-    with mode(), Taps(network, ["1"]) as taps:
+    with mode(), FeatureTaps(network, ["1"]) as taps:
         network(image)
         with pytest.raises(LgadError, match=r"layer 1 is changed in place.*name the layer after it"):
             taps.take()
@@ -124,14 +124,14 @@ def test_a_layer_whose_output_is_overwritten_is_an_error(mode) -> None:
 def test_where_changes_are_not_counted_the_output_is_exact(mode, backend: str | None) -> None:
     network, image = in_place().eval(), torch.randn(2, 3, 6, 6)
     forward = torch.compile(network, backend=backend) if backend else network
-    with mode(), Taps(network, ["1"]) as taps:
+    with mode(), FeatureTaps(network, ["1"]) as taps:
         forward(image)
         torch.testing.assert_close(taps.take()["1"], network[1](network[0](image)))
 
 
 def test_taps_do_not_break_the_graph_of_a_compiled_network() -> None:
     network, image = Branching(), torch.rand(1, 1, 4, 4)
-    with Taps(network, ["early"]) as taps:
+    with FeatureTaps(network, ["early"]) as taps:
         torch.compile(network, backend="aot_eager", fullgraph=True)(image)
         taps.take()["early"].square().sum().backward()
         gradient = network.early.weight.grad
@@ -143,7 +143,7 @@ def test_taps_do_not_break_the_graph_of_a_compiled_network() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickled(network)])
 def test_a_copy_of_a_tapped_network_leaves_the_taps_alone(copied) -> None:
     network, image = Branching(), torch.rand(2, 1, 4, 4)
-    with Taps(network, ["early"]) as taps:
+    with FeatureTaps(network, ["early"]) as taps:
         twin = copied(network)
         network(image)
         with torch.no_grad():
@@ -152,7 +152,7 @@ def test_a_copy_of_a_tapped_network_leaves_the_taps_alone(copied) -> None:
         kept = taps.take()["early"]
         assert kept.requires_grad and torch.equal(kept, network.early(image))
         taps.take()
-        with Taps(twin, ["early"]) as theirs:  # and it can be tapped itself
+        with FeatureTaps(twin, ["early"]) as theirs:  # and it can be tapped itself
             twin.early(image)
             assert torch.equal(theirs.take()["early"], network.early(image))
 
@@ -206,7 +206,7 @@ def test_teacher_stays_frozen_while_a_student_learns() -> None:
     before = copy.deepcopy(teacher.state_dict())
     config = DistillationConfig()
     loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), config)
-    assert isinstance(loss.source, ComputedAttention)
+    assert isinstance(loss.source, TeacherAttention)
     parent = nn.ModuleList([student, loss.source.teacher])
     optimizer = torch.optim.SGD((p for p in parent.parameters() if p.requires_grad), 0.1)
     weights = {name: value.clone() for name, value in student.named_parameters()}
@@ -268,7 +268,7 @@ def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
     value = loss(seen(student, image, label))
 
     def unit(network: nn.Module, layer: str, planes: torch.Tensor) -> torch.Tensor:
-        with Taps(network, [layer]) as taps:
+        with FeatureTaps(network, [layer]) as taps:
             network(planes)
             cells = attention_map(taps.take()[layer])[:, None]
         cells = nn.functional.interpolate(cells, size=(2, 4), mode="bilinear", align_corners=False)

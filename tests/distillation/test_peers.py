@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from lgad_pipeline.config.distillation import LogitsConfig, SadConfig
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import LogitsConfig, SadConfig
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.logits import LogitsLoss, soft_targets
 from lgad_pipeline.distillation.sad import SadLoss
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput
 
 BATCH = Batch(["0"], torch.zeros(0), torch.zeros(0), torch.zeros(0))
 

@@ -1,22 +1,22 @@
 import pytest
 import torch
 
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.distillation import DistillationConfig, TeacherInputConfig, default_paths
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import augment, batch_generator
-from lgad_pipeline.data.config import AugmentationConfig
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import DistillationConfig, LabelInputConfig, default_paths
-from lgad_pipeline.distillation.stored import StoredAttention, check_geometry, store_attention
+from lgad_pipeline.distillation.stored import CachedAttention, check_geometry, store_attention
 from lgad_pipeline.distillation.teacher import (
-    ComputedAttention,
-    JointAttention,
+    JointTeacherAttention,
+    TeacherAttention,
     label_form,
     label_planes,
     spoiled,
     teacher_spec,
 )
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.networks.registry import build
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 LAYERS = ["encoder.stage2", "encoder.stage3"]
@@ -44,7 +44,7 @@ def test_forms_of_a_label_map() -> None:
 
 def test_what_is_not_asked_for_is_not_spoiled() -> None:
     planes = label_planes(frames().label, 4)
-    assert spoiled(planes, LabelInputConfig()) is planes
+    assert spoiled(planes, TeacherInputConfig()) is planes
 
 
 @pytest.mark.parametrize("form", ["planes", "grey", "merged"])
@@ -52,19 +52,19 @@ def test_erasing_leaves_background_behind(form) -> None:
     torch.manual_seed(0)
     label = torch.full((40, 16, 32), 2, dtype=torch.uint8)
     planes = label_planes(label, 4, form)
-    holes = spoiled(planes, LabelInputConfig(form=form, erasing=1.0))
+    holes = spoiled(planes, TeacherInputConfig(form=form, erasing=1.0))
     background = label_planes(torch.zeros_like(label), 4, form)
     changed = (holes != planes).any(dim=1)
     assert torch.equal(holes, torch.where(changed[:, None], background, planes))
     assert 0.05 < changed.float().mean() < 0.5
-    assert torch.equal(spoiled(planes, LabelInputConfig(form=form, erasing=0.0)), planes)
+    assert torch.equal(spoiled(planes, TeacherInputConfig(form=form, erasing=0.0)), planes)
 
 
 def test_bands_shift_on_their_own() -> None:
     torch.manual_seed(1)
     label = torch.zeros(1, 16, 32, dtype=torch.uint8)
     label[:, :, 16] = 1
-    moved = spoiled(label_planes(label, 4), LabelInputConfig(shift=0.25))
+    moved = spoiled(label_planes(label, 4), TeacherInputConfig(shift=0.25))
     columns = moved[0, 1].argmax(dim=1)
     assert torch.equal(moved.sum(dim=1), torch.ones(1, 16, 32))
     assert columns[:8].unique().numel() == 1 and columns[8:].unique().numel() == 1
@@ -74,7 +74,7 @@ def test_bands_shift_on_their_own() -> None:
 def test_noise_has_its_deviation() -> None:
     torch.manual_seed(0)
     planes = torch.zeros(4, 5, 16, 32)
-    assert spoiled(planes, LabelInputConfig(noise=0.3)).std().item() == pytest.approx(0.3, rel=0.05)
+    assert spoiled(planes, TeacherInputConfig(noise=0.3)).std().item() == pytest.approx(0.3, rel=0.05)
 
 
 def test_stored_attention_is_the_computed_one(tmp_path) -> None:
@@ -84,7 +84,7 @@ def test_stored_attention_is_the_computed_one(tmp_path) -> None:
     config = DistillationConfig(maps="stored")
     folder = store_attention(teacher, spec, LAYERS, config, lambda: [frames()], tmp_path, "one")
     assert store_attention(teacher, spec, LAYERS, config, lambda: [], tmp_path, "one") == folder
-    stored, computed = StoredAttention(folder), ComputedAttention(teacher, spec, LAYERS, config)
+    stored, computed = CachedAttention(folder), TeacherAttention(teacher, spec, LAYERS, config)
     batch = augment(frames(), FLIPS, batch_generator(0, 0))
     assert batch.flipped is not None and batch.flipped.any() and not batch.flipped.all()
     ours, theirs = stored(batch), computed(batch)
@@ -101,7 +101,7 @@ def test_stored_attention_refuses_what_moves_label_maps() -> None:
 
 def test_a_teacher_in_the_same_loop_learns_but_not_through_its_maps() -> None:
     spec = teacher_spec(SPEC)
-    joint = JointAttention(build(spec).train(), spec, LAYERS, DistillationConfig())
+    joint = JointTeacherAttention(build(spec).train(), spec, LAYERS, DistillationConfig())
     output = joint.learn(frames())
     assert output.logits.requires_grad and joint.teacher.training
     assert not any(attention.requires_grad for attention in joint(frames()).values())

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lgad_pipeline.cli import app
+from lgad_pipeline.cli.main import app
 from lgad_pipeline.errors import LgadError
 
 

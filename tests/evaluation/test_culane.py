@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, Counts, evaluate, true_positives
-from lgad_pipeline.lanes.files import write_lanes
 from lgad_pipeline.lanes.frame_list import read_frame_list
+from lgad_pipeline.lanes.lane_files import write_lanes
 
 IN_FRAME = (60, 160)
 
@@ -117,7 +117,7 @@ def test_bad_lines_count_as_lanes_that_match_nothing(folders: tuple[Path, Path],
     path.write_text(path.read_text() + line + "\n")
     found = evaluate(*folders, {"one": ["a.jpg", "b.jpg"]})
     assert found.scores["one"][0.5] == Counts(2, 1, 0)
-    assert [(fault.file, fault.line) for fault in found.set_aside] == [(str(path), 2)]
+    assert [(fault.file, fault.line) for fault in found.rejected] == [(str(path), 2)]
     with pytest.raises(LgadError, match=r"b\.lines\.txt, line 2: "):
         evaluate(*folders, {"one": ["a.jpg", "b.jpg"]}, strict=True)
 

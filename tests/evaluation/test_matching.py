@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.evaluation.matching import lane_ious, match
+from lgad_pipeline.evaluation.lane_matching import lane_ious, match
 
 
 def lanes(seed: int) -> list[np.ndarray]:

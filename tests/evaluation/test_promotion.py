@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.comparison import paired_difference
-from lgad_pipeline.evaluation.config import PromotionConfig
+from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
 from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge, scenario_changes
 
 RULE = PromotionConfig(scenario_tolerance=0.02, least_frames=20, latency_factor=1.2)
@@ -25,7 +25,7 @@ def test_gain_beyond_noise_is_promoted_and_its_numbers_are_those_of_the_paired_b
     found = verdict(champion, challenger)
     assert found.promoted and found.objections == []
     assert (found.total.champion, found.total.challenger) == (pytest.approx(0.60), pytest.approx(0.75))
-    assert found.total.gain == paired_difference(champion, challenger, 0.5)
+    assert found.total.gain == paired_f1_difference(champion, challenger, 0.5)
     assert 0.08 < found.total.gain.low < 0.15 < found.total.gain.high < 0.23
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple, on_rows, score_frame, write_tusimple
-from lgad_pipeline.lanes.files import lane_file, write_lanes
+from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 
 ROWS = [100.0, 110.0, 120.0, 130.0]
 
@@ -60,7 +60,7 @@ def test_bad_predictions_are_rejected_or_named(tmp_path: Path, bad: object, says
     predictions = write(tmp_path / "p.json", {"raw_file": "a", "lanes": [[5, 5]], "run_time": 1}, bad)
     scores = evaluate_tusimple(annotations, predictions)
     assert (scores.accuracy, scores.fn, scores.without_prediction) == (0.5, 0.5, 1)
-    assert [(fault.line, says in fault.reason) for fault in scores.set_aside] == [(2, True)]
+    assert [(fault.line, says in fault.reason) for fault in scores.rejected] == [(2, True)]
     with pytest.raises(LgadError, match=r"p\.json, line 2"):
         evaluate_tusimple(annotations, predictions, strict=True)
 
@@ -153,7 +153,7 @@ def test_one_bad_object_over_several_lines_is_one_fault(tmp_path: Path, truth: P
     for text in (f"{bad}\n{good}", f"[{bad},\n{good}]"):
         (tmp_path / "p.json").write_text(text)
         scores = evaluate_tusimple(truth, tmp_path / "p.json")
-        assert (scores.accuracy, [fault.line for fault in scores.set_aside]) == (0.5, [1])
+        assert (scores.accuracy, [fault.line for fault in scores.rejected]) == (0.5, [1])
 
 
 def test_frames_that_the_benchmark_counts_as_zero_are_told_with_the_reason(tmp_path: Path, truth: Path):

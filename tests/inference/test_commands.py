@@ -9,18 +9,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lgad_pipeline.cli import app
+from lgad_pipeline.cli.inference import predict
+from lgad_pipeline.cli.main import app
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import evaluate
-from lgad_pipeline.inference.commands import predict
-from lgad_pipeline.inference.frames import distortion
+from lgad_pipeline.inference.input_frames import distortion
 from lgad_pipeline.inference.predictor import write_predictor
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.files import read_lanes
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
+from lgad_pipeline.lanes.lane_files import read_lanes
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.view import View
 
 VIEW = View((48, 96), (16, 32), 0)
 

@@ -8,16 +8,16 @@ import onnxruntime
 import pytest
 import torch
 
+from lgad_pipeline.cli.inference import export
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.commands import export
-from lgad_pipeline.inference.export import difference, export_onnx
+from lgad_pipeline.inference.onnx_export import difference, export_onnx
 from lgad_pipeline.inference.predictor import write_predictor
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.view import View
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 

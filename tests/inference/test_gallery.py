@@ -5,13 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline import cli
-from lgad_pipeline.data.config import AugmentationConfig
+from lgad_pipeline.cli import main as cli
+from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.labels import lane_labels
+from lgad_pipeline.data.lane_labels import lane_labels
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.gallery import lane_positions, slot_positions
-from lgad_pipeline.inference.overlays import SLOT_COLOURS
+from lgad_pipeline.visualization.dataset_sheet import lane_positions, slot_positions
+from lgad_pipeline.visualization.overlays import SLOT_COLOURS
 
 # BGR of the slots 2 and 3 over the road.
 LEFT, RIGHT = (16, 132, 168), (100, 156, 36)

@@ -5,12 +5,19 @@ import numpy as np
 import pytest
 import torch
 
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.distillation import MimickingPath
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.shards import Sample
-from lgad_pipeline.distillation.config import MimickingPath
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.attention import attention_sheet, network_attention
-from lgad_pipeline.inference.overlays import (
+from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.view import View
+from lgad_pipeline.visualization.attention_sheet import attention_sheet, network_attention
+from lgad_pipeline.visualization.overlays import (
     SLOT_COLOURS,
     contact_sheet,
     draw_attention,
@@ -18,13 +25,6 @@ from lgad_pipeline.inference.overlays import (
     draw_lanes,
     write_png,
 )
-from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
 
 VIEW = View((590, 1640), (64, 176), 240)
 

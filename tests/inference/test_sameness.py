@@ -3,11 +3,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lgad_pipeline.inference.sameness import differences, forward_seconds
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.registry import build
 
 TINY = NetworkSpec(name=f"{__name__}:Tiny", image_size=(8, 16))
 

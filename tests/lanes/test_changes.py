@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline.lanes.changes import label_changes
-from lgad_pipeline.lanes.files import read_lanes
-from lgad_pipeline.lanes.png import encode_pngs
-from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.lane_files import read_lanes
+from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.lanes.rendering.label_runs import label_changes
+from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
 from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames
 
 

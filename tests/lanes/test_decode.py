@@ -4,11 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.decode import decode, decode_official
-from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.lanes.decoding import decode, decode_official
+from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import assign_slots
-from lgad_pipeline.lanes.view import View
+from lgad_pipeline.view import View
 
 OFFICIAL = View((590, 1640), (288, 800))
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lgad_pipeline.lanes.files import (
+from lgad_pipeline.lanes.lane_files import (
     LaneFileError,
     lane_file,
     parse_lanes,
@@ -47,9 +47,9 @@ def test_a_bad_line_is_named_or_set_aside(line: bytes, says: str):
     with pytest.raises(LaneFileError) as error:
         parse_lanes(content, "some/file.lines.txt")
     assert "some/file.lines.txt, line 2" in str(error.value) and says in str(error.value)
-    set_aside = []
-    assert [len(lane) for lane in parse_lanes(content, "f", set_aside)] == [2, 0, 2]
-    assert [(fault.line, says in fault.reason) for fault in set_aside] == [(2, True)]
+    rejected = []
+    assert [len(lane) for lane in parse_lanes(content, "f", rejected)] == [2, 0, 2]
+    assert [(fault.line, says in fault.reason) for fault in rejected] == [(2, True)]
 
 
 def test_a_path_that_leads_out_of_the_root_and_a_missing_file_are_one_sentence(tmp_path: Path):
@@ -74,6 +74,6 @@ def test_lane_files_of_any_editor(encoding, ending):
 
 
 def test_a_broken_utf_16_lane_file_is_named():
-    set_aside = []
-    parse_lanes("1 2 3 4".encode("utf-16") + b"\0", "f", set_aside)
-    assert "is not a number" in set_aside[0].reason
+    rejected = []
+    parse_lanes("1 2 3 4".encode("utf-16") + b"\0", "f", rejected)
+    assert "is not a number" in rejected[0].reason

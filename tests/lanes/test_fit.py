@@ -1,6 +1,6 @@
 import numpy as np
 
-from lgad_pipeline.lanes.fit import evaluate, fit_polynomials
+from lgad_pipeline.lanes.polyfit import evaluate, fit_polynomials
 
 
 def test_fits_are_the_least_squares_polynomials():

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lgad_pipeline.lanes.files import LaneFileError, lane_file
 from lgad_pipeline.lanes.frame_list import ListedFrame, read_frame_list
+from lgad_pipeline.lanes.lane_files import LaneFileError, lane_file
 
 FRAMES = ["d/0.jpg", "d/1.jpg", "d/2.jpg"]
 

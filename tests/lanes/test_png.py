@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lgad_pipeline.lanes.png import Changes, encode_pngs
+from lgad_pipeline.lanes.rendering.run_length_png import Changes, encode_pngs
 
 
 def changes_of(pictures: np.ndarray) -> Changes:

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lgad_pipeline.cli import app
+from lgad_pipeline.cli.main import app
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.files import full_lane_file, write_lanes
-from lgad_pipeline.lanes.raster import label_map
-from lgad_pipeline.lanes.rasterize import rasterize
+from lgad_pipeline.lanes.lane_files import full_lane_file, write_lanes
+from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.lanes.rendering.label_tool import rasterize
 from lgad_pipeline.lanes.slots import assign_slots
 
 CULANE, HD = (590, 1640), (720, 1280)

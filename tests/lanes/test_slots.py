@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline.lanes.files import read_lanes
-from lgad_pipeline.lanes.raster import label_map
+from lgad_pipeline.lanes.lane_files import read_lanes
+from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames, assign_slots
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.lanes.raster import pixels
-from lgad_pipeline.lanes.spans import Spans, lane_spans
+from lgad_pipeline.lanes.rendering.label_map import pixels
+from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
 from lgad_pipeline.lanes.spline import ragged, sample_times
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 
-from resources.tracking import MlflowTracking
+from resources.mlflow.resource import MlflowTracking
 
 
 class Server:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources.addresses import holds_secret, tracking_address, without_secret
-from resources.tracking import MlflowTracking, default_tracking
+from resources.mlflow.addresses import holds_secret, tracking_address, without_secret
+from resources.mlflow.resource import MlflowTracking, default_tracking
 
 ROOT = Path(__file__).parents[2]
 SECRET = "s3cretWord"

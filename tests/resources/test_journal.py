@@ -13,9 +13,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources.journal import InputNote, Journal
-from resources.outbox import Outbox
-from resources.tracking import MlflowTracking, default_tracking, noted_run
+from resources.mlflow.journal import Outbox
+from resources.mlflow.journal_lines import InputNote, Journal
+from resources.mlflow.resource import MlflowTracking, default_tracking, noted_run
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -100,7 +100,7 @@ def test_note_of_an_earlier_version_is_read(tracking, training, tmp_path):
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from resources.journal import Journal
+from resources.mlflow.journal_lines import Journal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 journal = Journal(Path(sys.argv[1]))
 line = {"step": 1, "time": 1, "metrics": {"loss": 1.0}}

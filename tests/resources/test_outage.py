@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources import tracked_run
-from resources.outbox import Outbox
-from resources.tracking import default_tracking, noted_run
+from resources.mlflow import run as tracked_run
+from resources.mlflow.journal import Outbox
+from resources.mlflow.resource import default_tracking, noted_run
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lgad_pipeline.data.index import ShardIndex, ViewEntry
+from lgad_pipeline.data.shard_index import ShardIndex, ViewEntry
 from lgad_pipeline.errors import LgadError
 from resources.project import Project
 
@@ -21,7 +21,7 @@ def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch:
     (tmp_path / "nas").mkdir()
     view = ViewEntry(frame_size=(590, 1640), image_size=(288, 800), crop_top=0)
     index = ShardIndex(
-        fingerprint="0" * 32, owner=project.owner, dataset="mine", view=view, splits={}, set_aside=[]
+        fingerprint="0" * 32, owner=project.owner, dataset="mine", view=view, splits={}, rejected=[]
     ).to_bytes()
     (tmp_path / "nas/index.json").write_bytes(index)
     assert (project.place("mine").shards / "index.json").read_bytes() == index

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.config import PromotionConfig
 from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge
-from resources.registry import Decision, decide
-from resources.tracking import MlflowTracking, default_tracking
-from resources.versions import champion_of, rollback
+from resources.mlflow.registry import Decision, decide
+from resources.mlflow.resource import MlflowTracking, default_tracking
+from resources.mlflow.versions import champion_of, rollback
 
 NAME = "roads-enet"
 Store = tuple[MlflowTracking, Path]

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from resources.outbox import Outbox
-from resources.relocation import relocate
-from resources.tracking import default_tracking, noted_run
+from resources.mlflow.journal import Outbox
+from resources.mlflow.relocation import relocate
+from resources.mlflow.resource import default_tracking, noted_run
 
 ROOT = Path(__file__).parents[2]
 LOAD = """
@@ -24,7 +24,7 @@ print(open(folder + "/network/weights.txt").read())
 USE = """
 import sys
 from pathlib import Path
-from resources.tracking import default_tracking
+from resources.mlflow.resource import default_tracking
 client, run = default_tracking(Path.cwd()).client, sys.argv[1]
 print(Path(client.download_artifacts(run, "network/weights.txt")).read_text())
 client.log_text(run, "new", "more.txt")

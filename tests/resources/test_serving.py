@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 import torch
 
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.inference.predictor import write_predictor
-from lgad_pipeline.lanes.config import DecodeConfig
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.models.store import save_network
-from resources.registry import register
-from resources.tracking import default_tracking
-from resources.versions import CHAMPION
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.registry import build
+from lgad_pipeline.view import View
+from resources.mlflow.registry import register
+from resources.mlflow.resource import default_tracking
+from resources.mlflow.versions import CHAMPION
 
 MODEL = f"models:/roads-enet@{CHAMPION}"
 # What the place where a model is loaded need not have; mlflow brings pandas, pyarrow and pydantic.

@@ -11,8 +11,8 @@ import pytest
 
 from lgad_pipeline.errors import LgadError
 from resources import mlflow_store
-from resources.journal import InputNote
-from resources.tracking import MlflowTracking, default_tracking
+from resources.mlflow.journal_lines import InputNote
+from resources.mlflow.resource import MlflowTracking, default_tracking
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_outdated_database_names_the_command_that_upgrades_it(folder, training):
 
 
 def test_locked_database_is_waited_for_and_then_named(folder, training, monkeypatch):
-    monkeypatch.setattr("resources.relocation._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("resources.mlflow.relocation._BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         tracking = default_tracking(folder)

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from resources.tracking import MlflowTracking, default_tracking, noted_run
+from resources.mlflow.resource import MlflowTracking, default_tracking, noted_run
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources.logged_model import files_digest
-from resources.registry import decide
-from resources.tracking import MlflowTracking, default_tracking
-from resources.versions import (
+from resources.mlflow.logged_model import files_digest
+from resources.mlflow.registry import decide
+from resources.mlflow.resource import MlflowTracking, default_tracking
+from resources.mlflow.versions import (
     DIGEST_TAG,
     FINGERPRINT_TAG,
     OWNER_TAG,

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from lgad_pipeline.data.synthetic.camera import FRAME_WIDTH, Camera
-from lgad_pipeline.data.synthetic.layout import Line, sample_layout
-from lgad_pipeline.data.synthetic.paint import draw_line
-from lgad_pipeline.data.synthetic.render import annotate, lane_points
-from lgad_pipeline.data.synthetic.road import Ground, Shape
+from lgad_pipeline.synthetic.camera import FRAME_WIDTH, Camera
+from lgad_pipeline.synthetic.layout import Line, sample_layout
+from lgad_pipeline.synthetic.paint import draw_line
+from lgad_pipeline.synthetic.render import annotate, lane_points
+from lgad_pipeline.synthetic.road import Ground, Shape
 
 CAMERA = Camera(focal=900.0, centre_x=800.0, horizon=275.0, height=1.25)
 

@@ -4,15 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline.data.synthetic.config import (
-    SCENARIOS,
-    Scenario,
-    SyntheticConfig,
-    scenario_counts,
-    scenario_plan,
-)
-from lgad_pipeline.data.synthetic.render import render
-from lgad_pipeline.data.synthetic.sheet import write_contact_sheet
+from lgad_pipeline.config.splits import SCENARIOS, Scenario
+from lgad_pipeline.config.synthetic import SyntheticConfig, scenario_counts, scenario_plan
+from lgad_pipeline.synthetic.render import render
+from lgad_pipeline.synthetic.sheet import write_contact_sheet
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

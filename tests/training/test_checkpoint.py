@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from lgad_pipeline.config.training import OptimizerConfig
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training.average import MovingAverage
-from lgad_pipeline.training.config import OptimizerConfig
-from lgad_pipeline.training.fit import CheckpointTimer
+from lgad_pipeline.training.checkpoint import TrainingState
 from lgad_pipeline.training.schedule import build_optimizer
-from lgad_pipeline.training.state import TrainingState
 from lgad_pipeline.training.tasks import StudentTask
+from lgad_pipeline.training.trainer import CheckpointTimer
 from tests.training.test_fit import CONFIG, DATA, Plain, batches, equal, run, student
 
 

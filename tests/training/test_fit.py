@@ -6,19 +6,19 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from lgad_pipeline.config.distillation import DistillationConfig, default_paths
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import DistillationConfig, default_paths
 from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.distillation.teacher import ComputedAttention, teacher_spec
+from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.registry import attention_layers, build
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
-from lgad_pipeline.training.fit import TrainingData, fit
-from lgad_pipeline.training.state import TrainingState
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.training.checkpoint import TrainingState
 from lgad_pipeline.training.tasks import StudentTask, TeacherTask
+from lgad_pipeline.training.trainer import TrainingData, fit
 
 SPEC = NetworkSpec(image_size=(32, 64), width=0.5)
 CONFIG = TrainingConfig(
@@ -145,7 +145,7 @@ def distilling(network: torch.nn.Module, config: DistillationConfig) -> StudentT
     torch.manual_seed(7)
     teacher = build(teacher_spec(SPEC)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     paths = default_paths(attention_layers(SPEC))
-    source = ComputedAttention(teacher, teacher_spec(SPEC), [path.teacher for path in paths], config)
+    source = TeacherAttention(teacher, teacher_spec(SPEC), [path.teacher for path in paths], config)
     return StudentTask(CONFIG, {"attention": LgadLoss(network, source, paths, config)})
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from lgad_pipeline.config.training import OptimizerConfig
 from lgad_pipeline.training import losses
-from lgad_pipeline.training.config import OptimizerConfig
 from lgad_pipeline.training.schedule import learning_rate
 from lgad_pipeline.training.validation import lane_miou
 

@@ -12,11 +12,11 @@ from lightning_fabric import Fabric
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.sad import SadLoss
-from lgad_pipeline.distillation.teacher import ComputedAttention, teacher_spec
-from lgad_pipeline.models.registry import build
+from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
+from lgad_pipeline.networks.registry import build
 from lgad_pipeline.settings import Recipe
-from lgad_pipeline.training.fit import TrainingData, fit
 from lgad_pipeline.training.tasks import StudentTask
+from lgad_pipeline.training.trainer import TrainingData, fit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_network.md").read_text(encoding="utf-8")
 
@@ -39,7 +39,7 @@ def test_the_example_learns_from_a_teacher(
     spec = recipe.network.spec((32, 64))
     theirs = teacher_spec(recipe.teachers_network.spec((32, 64)))
     student, teacher, paths = build(spec), build(theirs), recipe.distillation.paths
-    source = ComputedAttention(teacher, theirs, [path.teacher for path in paths], recipe.distillation)
+    source = TeacherAttention(teacher, theirs, [path.teacher for path in paths], recipe.distillation)
     sad = recipe.sad.model_copy(update={"start_step": 0})
     lessons = {
         "attention": LgadLoss(student, source, paths, recipe.distillation),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from lgad_pipeline.training.packing import pack, unpack
+from lgad_pipeline.training.tensor_packing import pack, unpack
 
 
 def test_what_is_packed_comes_back_through_a_file_with_its_layout(tmp_path: Path) -> None:

@@ -13,24 +13,24 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from lgad_pipeline.data.augmentation import AugmentationConfig
-from lgad_pipeline.data.config import LabelNoiseConfig
-from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.labels import lane_labels
-from lgad_pipeline.data.shards import pack
-from lgad_pipeline.distillation.config import (
+from lgad_pipeline.config.augmentation import LabelNoiseConfig
+from lgad_pipeline.config.distillation import (
     DistillationConfig,
     LabelHeadConfig,
     MimickingPath,
     SadConfig,
 )
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
+from lgad_pipeline.data.augmentation import AugmentationConfig
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.shards import pack
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.files import write_lanes
-from lgad_pipeline.lanes.view import View
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.training.config import OptimizerConfig, TrainingConfig
+from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.training.lessons import LABELS, Lessons
 from lgad_pipeline.training.run import train_student, train_teacher
+from lgad_pipeline.view import View
 
 SPEC = NetworkSpec(image_size=(32, 88), width=0.25)
 CONFIG = TrainingConfig(
@@ -164,8 +164,8 @@ TRAINING = """
 import sys
 from pathlib import Path
 from lgad_pipeline.data.augmentation import AugmentationConfig
-from lgad_pipeline.models.spec import NetworkSpec
-from lgad_pipeline.training.config import TrainingConfig
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.training.run import train_student
 
 config, spec, shards, output = sys.argv[1:]
@@ -199,7 +199,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lgad_pipeline.models.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput
 from myblocks import Middle
 
 

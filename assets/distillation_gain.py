@@ -1,0 +1,88 @@
+"""What distillation gains, shown on many paired trainings. One partition a recipe on a data set."""
+
+from hashlib import blake2b
+
+import dagster as dg
+from pydantic import Field
+
+from assets.automation import DEVICE, TRY_AGAIN
+from assets.data import OWNERS, shards
+from assets.freshness import made
+from assets.partitions import GRID, parts_of
+from assets.presentation import metadata as shown
+from lgad_pipeline.code_fingerprint import code_fingerprint
+from resources.project import Project
+from resources.trainer import Trainer
+
+
+class GainConfig(dg.Config):
+    """Which methods are compared with the student alone, and on how many pairs."""
+
+    methods: list[str] = Field(
+        default=["lgad", "sad", "lgad+sad", "logits"],
+        description="Any of lgad, sad, lgad+sad, logits, blurred, label-head and equal-compute; "
+        "each against the student alone.",
+    )
+    seeds: int = Field(default=5, ge=1, description="Pairs; the interval narrows with their number.")
+    steps: int | None = Field(default=None, description="Steps of the students; the recipe's if not given.")
+    workers: int = Field(default=1, ge=1, description="Processes of one thread each.")
+
+
+@dg.asset(
+    group_name="studies",
+    kinds={"pytorch", "pandas"},
+    owners=OWNERS,
+    partitions_def=GRID,
+    pool=DEVICE,
+    retry_policy=TRY_AGAIN,
+    deps=[shards],
+    code_version=code_fingerprint("lgad_pipeline.studies.run:distillation_gain"),
+    description="""The gain in F1 of each method over the student alone, mean over pairs that share initial
+weights, batches, augmentation and dropout, per scenario and in total. Its 95 % interval is a bootstrap over
+seeds and test frames.
+
+It trains many students and belongs to no schedule. Stop it when you like: it goes on from where it was.""",
+)
+def distillation_gain(
+    context: dg.AssetExecutionContext, config: GainConfig, project: Project, trainer: Trainer
+) -> dg.MaterializeResult:
+    """Paired trainings of all methods, and what they gain."""
+    import cv2
+
+    from lgad_pipeline.studies import result as findings
+    from lgad_pipeline.studies import run
+    from lgad_pipeline.studies.config import GainStudy
+
+    dataset, recipe = parts_of(context)
+    place = project.place(dataset, recipe)
+    study = GainStudy.model_validate(
+        {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
+    )
+    found = run.distillation_gain(
+        study,
+        project.dataset(dataset),
+        {recipe: project.recipe(recipe)},
+        place.shards,
+        place.recordings,
+        place.gain,
+        workers=config.workers,
+        device=trainer.device,
+        tell=context.log.info,
+    )
+    totals = [found.total(recipe, method) for method in study.methods if method != "alone"]
+    forest = cv2.imread(str(place.gain / "forest.png"))
+    pictures = (
+        {"forest plot": shown.picture(forest[..., ::-1], "gain in F1, 95 %")} if forest is not None else {}
+    )
+    return made(
+        context,
+        project,
+        blake2b((place.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
+        {
+            **{f"gain of {row['variant']} (points)": 100 * float(row["gain"]) for row in totals},
+            "gains": dg.MetadataValue.md(findings.markdown(found)),
+            **pictures,
+            "pairs": config.seeds,
+            "folder": dg.MetadataValue.path(place.gain),
+        },
+    )

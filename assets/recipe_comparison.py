@@ -1,0 +1,166 @@
+"""The recipes of a data set side by side: what an ablation shows. One partition a data set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.automation import AFTER_SCORES
+from assets.data import OWNERS
+from assets.evaluation import lane_scores
+from assets.freshness import made
+from assets.partitions import DATASETS
+from assets.presentation import metadata as shown
+from assets.presentation.svg_charts import Estimate, interval_chart
+from assets.scores import IOU, Comparison, compare, frame_counts, scores_digest
+from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.errors import LgadError
+from resources.mlflow.resource import MlflowTracking
+from resources.project import STUDENTS, Project
+
+if TYPE_CHECKING:
+    from lgad_pipeline.evaluation.bootstrap import Interval
+
+
+@dataclass(frozen=True)
+class RecipeScores:
+    """One recipe's students on the test frames.
+
+    Attributes:
+        recipe: its name.
+        comparison: both students.
+        f1: F1 of each student, with 95 % by bootstrap over test frames.
+        lead: F1 of the student with LGAD less that of the first recipe, paired; None for the first.
+    """
+
+    recipe: str
+    comparison: Comparison
+    f1: Mapping[str, "Interval"]
+    lead: "Interval | None"
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"pandas", "mlflow"},
+    owners=OWNERS,
+    partitions_def=DATASETS,
+    deps=[lane_scores],
+    code_version=code_fingerprint("assets.recipe_comparison:compare_recipes"),
+    automation_condition=AFTER_SCORES,
+    description="""All recipes of a data set that have scores, side by side: a backfill over the grid is an
+ablation, and this is its page.
+
+F1 at IoU 0.5 on the test frames with its 95 % interval (bootstrap over frames), the gain of each recipe's
+student with LGAD over its own student alone, and its lead over the first recipe of lgad.yaml on the same
+frames (paired bootstrap). One training a recipe: the intervals know nothing of the luck of a seed, which
+`distillation_gain` measures. Choose a recipe by its validation F1, not by the test frames.""",
+)
+def recipe_comparison(
+    context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking
+) -> dg.MaterializeResult:
+    """Recipes side by side."""
+    dataset = context.partition_key
+    results, left_out = compare_recipes(project, dataset)
+    if not results:
+        raise LgadError(
+            f"No recipe has scores on {dataset} yet; materialize `retrain` for at least one of them first."
+        )
+    places = {result.recipe: project.place(dataset, result.recipe) for result in results}
+    digest = blake2b(digest_size=16)
+    for recipe, place in places.items():
+        digest.update(f"{recipe} {scores_digest(place)}\n".encode())
+    return made(
+        context,
+        project,
+        digest.hexdigest(),
+        {
+            "recipes": shown.table([_row(result) for result in results]),
+            "F1 and gain, 95 %": shown.chart(chart(results), f"recipes on {dataset}"),
+            "F1 with LGAD by scenario": shown.table(by_scenario(results)),
+            "where the recipes differ": shown.table(differing_settings(project, list(places))),
+            "left out": shown.table(left_out),
+            "in MLflow": shown.page(
+                mlflow, mlflow.compare_url([place.student_lgad for place in places.values()])
+            ),
+            **{f"F1 with LGAD, {result.recipe}": result.comparison.total.lgad.f1 for result in results},
+        },
+    )
+
+
+def compare_recipes(project: Project, dataset: str) -> tuple[list[RecipeScores], list[dict[str, str]]]:
+    """The recipes that have scores, in the order of lgad.yaml, and those left out with the reason."""
+    from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
+
+    results, left_out, first = [], [], None
+    for recipe in project.settings.recipes:
+        place = project.place(dataset, recipe)
+        try:
+            comparison = compare(place)
+            counts = {student: frame_counts(place, student) for student in STUDENTS}
+            lead = None if first is None else paired_f1_difference(first, counts["student_lgad"], IOU)
+        except FileNotFoundError:
+            left_out.append({"recipe": recipe, "reason": "has no scores yet; materialize `retrain`"})
+            continue
+        except LgadError:
+            left_out.append({"recipe": recipe, "reason": "scored on other frames; materialize `lane_scores`"})
+            continue
+        first = counts["student_lgad"] if first is None else first
+        f1 = {student: f1_interval(table, IOU) for student, table in counts.items()}
+        results.append(RecipeScores(recipe, comparison, f1, lead))
+    return results, left_out
+
+
+def chart(results: Sequence[RecipeScores]) -> str:
+    """F1 of both students and the gain, recipe by recipe, with intervals."""
+    rows = {}
+    for result in results:
+        low, high = result.comparison.gain_interval
+        gain = Estimate(result.comparison.total.gain or 0.0, low, high)
+        students = {name: Estimate(f1.value, f1.low, f1.high) for name, f1 in result.f1.items()}
+        rows[result.recipe] = (students, gain)
+    return interval_chart(rows)
+
+
+def by_scenario(results: Sequence[RecipeScores]) -> list[dict[str, Any]]:
+    """A row for each scenario with the F1 of each recipe's student with LGAD."""
+    return [
+        {
+            "scenario": row.scenario,
+            "frames": row.frames,
+            **{result.recipe: result.comparison.rows[index].lgad.f1 for result in results},
+        }
+        for index, row in enumerate(results[0].comparison.rows)
+    ]
+
+
+def differing_settings(project: Project, recipes: Sequence[str]) -> list[dict[str, str]]:
+    """The keys of lgad.yaml in which the recipes differ, with each recipe's value."""
+    import pandas as pd
+
+    table = pd.json_normalize([project.recipe(name).model_dump(mode="json") for name in recipes]).astype(str)
+    return [
+        {"key": str(key), **dict(zip(recipes, values, strict=True))}
+        for key, values in table.items()
+        if values.nunique() > 1
+    ]
+
+
+def _row(result: RecipeScores) -> dict[str, Any]:
+    total, f1 = result.comparison.total, result.f1["student_lgad"]
+    gain_low, gain_high = result.comparison.gain_interval
+    return {
+        "recipe": result.recipe,
+        "F1 alone": total.alone.f1,
+        "F1 LGAD, 95 %": f"{f1.value:.3f} ({f1.low:.3f} … {f1.high:.3f})",
+        "gain, points": _points(total.gain or 0.0, gain_low, gain_high),
+        "lead over the first": "–"
+        if result.lead is None
+        else _points(result.lead.value, result.lead.low, result.lead.high),
+        "validation F1": result.comparison.validation["student_lgad"].f1,
+    }
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{100 * value:+.1f} ({100 * low:+.1f} … {100 * high:+.1f})"

@@ -1,0 +1,165 @@
+"""`lgad evaluate`, `lgad rasterize`: lane geometry at the command line."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.cli.score_tables import (
+    compare_scores,
+    say_faults,
+    say_notes,
+    score_content,
+    score_table,
+    write_frame_scores,
+)
+from lgad_pipeline.console import progress_bar, say
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, LaneScores
+from lgad_pipeline.evaluation.culane import evaluate as evaluate_lanes
+from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.lists import FrameLists
+from lgad_pipeline.lanes.rendering.label_tool import rasterize as rasterize_lanes
+from lgad_pipeline.lanes.slots import RULE_SIZE
+
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line instead of rejecting it.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")]
+_OF_IMAGES = "of the frames, px; that of their images if not given"
+Height = Annotated[int | None, typer.Option(min=1, help=f"Height {_OF_IMAGES}.")]
+Width = Annotated[int | None, typer.Option(min=1, help=f"Width {_OF_IMAGES}.")]
+
+
+def given_size(height: int | None, width: int | None) -> tuple[int, int] | None:
+    """The frame size (H, W) of the two options; None if neither is given.
+
+    Raises:
+        LgadError: one is given without the other.
+    """
+    if height is None and width is None:
+        return None
+    if height is None or width is None:
+        raise LgadError("Give both --frame-height and --frame-width, or neither.")
+    return height, width
+
+
+def evaluate(
+    annotations: Annotated[Path, typer.Option(help="Folder of the annotated lane files.")],
+    predictions: Annotated[
+        list[Path], typer.Option(help="Folder of the predicted lane files; give it twice to compare two.")
+    ],
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option("--list", help="List of frames, or a folder of lists; CULane's own if not given."),
+    ] = None,
+    more_lists: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further lists.")
+    ] = None,
+    threshold: Annotated[
+        list[float] | None, typer.Option(help="IoU above which a match counts; 0.5.")
+    ] = None,
+    mean_f1: Annotated[bool, typer.Option("--mf1", help="Also F1 averaged over IoU 0.50:0.05:0.95.")] = False,
+    lane_width: Annotated[int, typer.Option(min=1, help="Width of the lanes compared, px.")] = 30,
+    frame_height: Height = None,
+    frame_width: Width = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts here.")] = None,
+    per_frame: Annotated[Path | None, typer.Option(help="Write a row a frame here, as Parquet.")] = None,
+    strict: Strict = False,
+    workers: Workers = None,
+) -> None:
+    """TP, FP, FN and F1 of predicted lanes, as CULane's official tool counts them."""
+    if len(predictions) > 2:
+        raise LgadError(
+            f"--predictions was given {len(predictions)} times; give one folder, or two to compare."
+        )
+    thresholds = sorted(set(threshold or [0.5]))
+    if not all(0 <= value <= 1 for value in thresholds):
+        raise LgadError("--threshold must lie between 0 and 1; give an IoU such as 0.5.")
+    size = given_size(frame_height, frame_width)
+    chosen = [*(lists or []), *(more_lists or [])] or [_culane_list(annotations)]
+    named = FrameLists.read(chosen, annotations, strict=strict)
+    say_faults(named.rejected, {})
+    wanted = sorted({*thresholds, *(MEAN_F1_THRESHOLDS if mean_f1 else ())})
+    results: list[LaneScores] = []
+    for folder in predictions:
+        with progress_bar(f"Evaluating {folder}") as progress:
+            results.append(
+                evaluate_lanes(
+                    annotations,
+                    folder,
+                    named.frames,
+                    thresholds=wanted,
+                    frame_size=size,
+                    lane_width=lane_width,
+                    image_roots=named.roots,
+                    strict=strict,
+                    workers=workers,
+                    progress=progress,
+                )
+            )
+    say(results[0].size_note)
+    console = Console()
+    contents = [score_content(result, thresholds, mean_f1) for result in results]
+    for folder, result, content in zip(predictions, results, contents, strict=True):
+        for value in thresholds:
+            console.print(score_table(f"{folder}, IoU > {value:g}", result, content, value))
+        if mean_f1:
+            console.print(f"mF1 (IoU 0.50:0.05:0.95): {100 * result.mean_f1():.2f}")
+        missing = {"annotation": result.without_annotation, "prediction": result.without_prediction}
+        say_faults(result.rejected, missing)
+        say_notes(result.notes)
+    say_notes(named.notes)
+    report: dict[str, Any] = contents[0]
+    if len(results) == 2:
+        report = dict(zip(map(str, predictions), contents, strict=True))
+        report["difference"] = compare_scores(console, results, thresholds)
+    if json_file:
+        notes = list(dict.fromkeys(note for result in results for note in result.notes))
+        about = {"frame_sizes": results[0].sizes, "notes": [results[0].size_note, *notes, *named.notes]}
+        write_text(json_file, json.dumps({**report, "about": about}, indent=2) + "\n")
+    if per_frame:
+        write_frame_scores(per_frame, predictions, results)
+
+
+def _culane_list(annotations: Path) -> Path:
+    path = annotations / "list" / "test.txt"
+    if not path.is_file():
+        raise LgadError(f"There is no {path}; name the frames to evaluate with --list.")
+    return path
+
+
+def rasterize(
+    annotations: Annotated[Path, typer.Option(help="Folder of the annotated lane files.")],
+    frames: Annotated[Path, typer.Option("--list", help="List of frames.")],
+    output: Annotated[Path, typer.Option(help="Gets laneseg_label_w<width>/ and list/train_gt.txt.")],
+    lane_width: Annotated[int, typer.Option("--width", min=1, help="Width of the lanes, px.")] = 16,
+    frame_height: Height = None,
+    frame_width: Width = None,
+    strict: Strict = False,
+    workers: Workers = None,
+) -> None:
+    """Label maps and existence flags from lane files, as CULane's official tool draws them."""
+    given = given_size(frame_height, frame_width)
+    named = FrameLists.read([frames], annotations, strict=strict, scenarios=False)
+    (members,) = named.frames.values()
+    sizes = FrameSizes.of(members, (annotations, *named.roots), given, RULE_SIZE)
+    split = frames.stem.removesuffix("_gt")
+    say_faults(named.rejected, {})
+    with progress_bar(f"Drawing {frames}") as progress:
+        done = rasterize_lanes(
+            annotations,
+            members,
+            output,
+            list_name=f"{split if split in ('val', 'test') else 'train'}_gt.txt",
+            lane_width=lane_width,
+            frame_size=sizes,
+            strict=strict,
+            workers=workers,
+            progress=progress,
+        )
+    say(f"{done.frames} label map{'s' * (done.frames != 1)}, named in {done.label_list}")
+    say(sizes.describe(done.sizes))
+    say_faults(done.rejected, {"annotation": done.without_annotation})
+    say_notes([*done.notes, *named.notes])

@@ -1,0 +1,126 @@
+"""Scores of an evaluation as tables, JSON and sentences at the command line."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.console import marked, say
+from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
+from lgad_pipeline.evaluation.culane import TOTAL, Counts, LaneScores
+from lgad_pipeline.lanes.lane_files import Rejected
+
+_SHOWN = 10
+"""Rejected lines that are printed one by one."""
+
+
+def score_content(result: LaneScores, thresholds: list[float], mean_f1: bool) -> dict[str, dict[str, Any]]:
+    """The scores as JSON: list name -> threshold -> figures."""
+    content: dict[str, dict[str, Any]] = {}
+    for name, by_threshold in result.scores.items():
+        rows = result.frames if name == TOTAL else result.frames[result.frames["list"] == name]
+        content[name] = {}
+        for threshold in thresholds:
+            interval = f1_interval(rows, threshold)
+            content[name][f"{threshold:g}"] = {
+                **_figures(by_threshold[threshold]),
+                "f1_interval": [interval.low, interval.high],
+            }
+        if mean_f1:
+            content[name]["mF1"] = {"f1": result.mean_f1(name)}
+    return content
+
+
+def _figures(counts: Counts) -> dict[str, float]:
+    return {
+        "tp": counts.tp,
+        "fp": counts.fp,
+        "fn": counts.fn,
+        "precision": counts.precision,
+        "recall": counts.recall,
+        "f1": counts.f1,
+    }
+
+
+def score_table(
+    title: str, result: LaneScores, content: dict[str, dict[str, Any]], threshold: float
+) -> Table:
+    """The counts of every list at one threshold; `content` is what `score_content` gives."""
+    table = Table(title=marked(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("list", no_wrap=True)
+    for heading in ("frames", "TP", "FP", "FN", "precision", "recall", "F1", "95 % of F1"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    frames = result.frames.groupby("list", observed=True)["frame"].size().to_dict()
+    frames[TOTAL] = result.frames["frame"].nunique()
+    for name, by_threshold in content.items():
+        row = by_threshold[f"{threshold:g}"]
+        shares = [f"{100 * row[key]:.2f}" for key in ("precision", "recall", "f1")]
+        shares.append(" - ".join(f"{100 * end:.1f}" for end in row["f1_interval"]))
+        if row["tp"] + row["fn"] == 0:  # crossroads: no lanes to find, so false positives are the figure
+            shares = ["-"] * len(shares)
+        counts = [str(row[key]) for key in ("tp", "fp", "fn")]
+        table.add_row(
+            marked(name), str(frames[name]), *counts, *shares, style="bold" if name == TOTAL else None
+        )
+    return table
+
+
+def compare_scores(console: Console, results: list[LaneScores], thresholds: list[float]) -> dict[str, Any]:
+    """Print how much F1 the second of two results has more than the first; return the figures for JSON."""
+    report = {}
+    for threshold in thresholds:
+        gain = paired_f1_difference(results[0].frames, results[1].frames, threshold)
+        console.print(
+            f"F1 of the second less the first at IoU > {threshold:g}: {100 * gain.value:+.2f} "
+            f"(95 %: {100 * gain.low:+.2f} .. {100 * gain.high:+.2f}; "
+            f"better in {100 * gain.ahead:.1f} % of resamples)"
+        )
+        report[f"{threshold:g}"] = {
+            "f1": gain.value,
+            "f1_interval": [gain.low, gain.high],
+            "ahead": gain.ahead,
+        }
+    return report
+
+
+def say_faults(rejected: Sequence[Rejected], missing: Mapping[str, int]) -> None:
+    """Print rejected lines, the first of them one by one, and how many frames had no file.
+
+    Args:
+        rejected: lines of lists and lane files.
+        missing: kind of file, such as "prediction" -> number of frames without one.
+    """
+    for fault in rejected[:_SHOWN]:
+        say(f"rejected: {fault}", error=True)
+    if rejected:
+        say(f"{_count(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
+    for kind, count in missing.items():
+        if count:
+            say(f"{_count(count, 'frame')} without a file of {kind}s, counted as without lanes.", error=True)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Print sentences on what makes a result doubtful."""
+    for note in notes:
+        say(f"note: {note}", error=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def write_frame_scores(path: Path, predictions: list[Path], results: list[LaneScores]) -> None:
+    """Write a row a frame and prediction folder, as Parquet."""
+    import pandas as pd
+
+    tables = []
+    for folder, result in zip(predictions, results, strict=True):
+        # A frame may be on a list and on its scenario's: the later list says more about it.
+        table = result.frames.drop_duplicates("frame", keep="last")
+        tables.append(table.assign(list=table["list"].astype(str), predictions=str(folder)))
+    with atomic_path(path) as temporary:
+        pd.concat(tables).to_parquet(temporary, index=False)

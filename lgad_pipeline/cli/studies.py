@@ -1,0 +1,46 @@
+"""`lgad gain`: one command from nothing to the gain of distillation and how sure it is.
+
+Imports that bring torch stand inside the function, so that the other commands start without it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from lgad_pipeline.console import say
+from lgad_pipeline.settings import Settings, settings_path
+
+
+def gain(
+    study: Annotated[Path, typer.Argument(help="The study, a YAML file: data set, recipes, methods, seeds.")],
+    output: Annotated[Path, typer.Option(help="Folder of the study; run again to go on after a kill.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks are trained.")
+    ] = "auto",
+    settings: Annotated[
+        Path | None, typer.Option(help="Data sets and recipes; lgad.yaml if not given.")
+    ] = None,
+) -> None:
+    """Train teachers and paired students, score them on the test split, and say what distillation gains."""
+    from lgad_pipeline.inference.predictor import check_device
+    from lgad_pipeline.studies.config import GainStudy
+    from lgad_pipeline.studies.data import prepared
+    from lgad_pipeline.studies.result import markdown
+    from lgad_pipeline.studies.run import distillation_gain
+
+    if device != "auto":
+        check_device(device)
+    chosen = GainStudy.load(study)
+    known = Settings.load(settings or settings_path())
+    dataset = known.dataset(chosen.dataset)
+    recipes = {name: known.recipe(name) for name in chosen.recipes}
+    shards, recordings = prepared(dataset, output / "data", workers, say)
+    found = distillation_gain(
+        chosen, dataset, recipes, shards, recordings, output, workers=workers, device=device, tell=say
+    )
+    Console().print(Markdown(markdown(found)))
+    say(f"tables and pictures: {output}")

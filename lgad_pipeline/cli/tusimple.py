@@ -1,0 +1,60 @@
+"""`lgad evaluate-tusimple`, `lgad export-tusimple`: TuSimple's benchmark at the command line."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.cli.evaluation import Height, Strict, Width, given_size
+from lgad_pipeline.cli.score_tables import say_faults, say_notes
+from lgad_pipeline.console import say
+from lgad_pipeline.evaluation.tusimple import evaluate_tusimple as score_tusimple
+from lgad_pipeline.evaluation.tusimple import write_tusimple
+
+
+def export_tusimple(
+    annotations: Annotated[
+        Path, typer.Option(help="Frames to predict, JSON lines: test_label.json or a list of tasks.")
+    ],
+    predictions: Annotated[Path, typer.Option(help="Folder of the predicted lane files.")],
+    output: Annotated[Path, typer.Option(help="Gets the predictions as JSON lines.")],
+    frame_height: Height = None,
+    frame_width: Width = None,
+    strict: Strict = False,
+) -> None:
+    """Predicted lane files as the JSON lines that TuSimple's benchmark reads."""
+    size = given_size(frame_height, frame_width)
+    done = write_tusimple(annotations, predictions, output, frame_size=size, strict=strict)
+    say(f"{done.frames} frame{'s' * (done.frames != 1)} in {output}")
+    say(done.size_note)
+    say_faults(done.rejected, {"prediction": done.without_file})
+    say_notes(done.notes)
+
+
+def evaluate_tusimple(
+    annotations: Annotated[Path, typer.Option(help="Annotated lanes, JSON lines.")],
+    predictions: Annotated[Path, typer.Option(help="Predicted lanes, JSON lines.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    strict: Strict = False,
+) -> None:
+    """Accuracy, FP and FN as TuSimple's benchmark computes them."""
+    scores = score_tusimple(annotations, predictions, strict=strict)
+    table = Table("accuracy", "FP", "FN")
+    table.add_row(*(f"{value:.4f}" for value in (scores.accuracy, scores.fp, scores.fn)))
+    Console().print(table)
+    say_faults(scores.rejected, {"prediction": scores.without_prediction})
+    say_notes(scores.notes)
+    if json_file:
+        content = {
+            "accuracy": scores.accuracy,
+            "fp": scores.fp,
+            "fn": scores.fn,
+            "frames": scores.frames,
+            "zeroed": {"run_time": scores.slow, "too_many_lanes": scores.crowded},
+            "notes": scores.notes,
+        }
+        write_text(json_file, json.dumps(content, indent=2) + "\n")

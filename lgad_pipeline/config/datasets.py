@@ -1,0 +1,160 @@
+"""Data sets of lgad.yaml: one class for each `kind`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lgad_pipeline.config.schedule import RetrainConfig
+from lgad_pipeline.config.synthetic import SyntheticConfig
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.view import View
+
+Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
+
+
+class Entry(BaseModel):
+    """A part of lgad.yaml: unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dataset(Entry):
+    """What every data set has: the part of the frame that is used, and the size it is trained at.
+
+    Attributes:
+        frame_size: [height, width] of the camera frames, pixels.
+        image_size: [height, width] that the networks train at, pixels; multiples of 8.
+        crop_top: frame rows cut off at the top before resizing, pixels.
+        lane_width: width at which lanes are drawn into the label maps, frame pixels (official: 16). It should
+            be at least 3 px wide at image_size, or thin lanes vanish in the reduction.
+        label_rows: rows from the bottom up on which lanes are labelled, every 1/59 of the frame's height;
+            CULane labels 35, so nothing in the upper two fifths.
+        jpeg_quality: quality of the images in the shards, 1..100; 85 needs 60 % of the space of 95.
+        shards: folder of an object store that the packed shards are copied to and read from, such as
+            s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
+        max_rejected: largest share of the listed frames that may be rejected before ingestion fails.
+        follow_links: frames and lane files may be links that lead out of the folder, for instance to another
+            disk. Otherwise such frames are rejected, so that a data set from elsewhere reads nothing outside.
+        retrain: schedule and recipes of automatic retraining; none unless given.
+    """
+
+    lane_files: ClassVar[bool] = False
+    """True if every frame has a `.lines.txt` next to it."""
+
+    frame_size: Size = (590, 1640)
+    image_size: Size = (288, 800)
+    crop_top: int = Field(0, ge=0)
+    lane_width: int = Field(16, ge=1, le=128)
+    label_rows: int = Field(35, ge=2, le=59)
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    shards: str | None = None
+    max_rejected: float = Field(0.1, ge=0, le=1)
+    follow_links: bool = False
+    retrain: RetrainConfig | None = None
+
+    @field_validator("shards")
+    @classmethod
+    def _is_address(cls, shards: str | None) -> str | None:
+        if shards is not None and "://" not in shards:
+            raise ValueError("write the address of a store, such as s3://bucket/folder")
+        return shards
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if any(side % 8 for side in self.image_size):
+            raise ValueError(f"image_size {list(self.image_size)} must be multiples of 8, the stride")
+        if self.crop_top >= self.frame_size[0]:
+            raise ValueError(f"crop_top {self.crop_top} leaves nothing of {self.frame_size[0]} px")
+        if "@" in (self.shards or ""):  # checked here, where the message does not show the value
+            raise ValueError("shards holds credentials; take them out, the store reads the environment's")
+        return self
+
+    @property
+    def view(self) -> View:
+        """Crop and scaling from a frame to the networks' input."""
+        return View(self.frame_size, self.image_size, self.crop_top)
+
+
+class SyntheticDataset(Dataset):
+    """The embedded procedural road world, rendered on first use."""
+
+    lane_files = True
+
+    kind: Literal["synthetic"]
+    world: SyntheticConfig = SyntheticConfig()
+
+
+class FolderDataset(Dataset):
+    """A data set on disk, which is only read.
+
+    Attributes:
+        kind: layout of its lists and annotations.
+        root: folder of the data set; relative paths are relative to lgad.yaml. It need not exist while the
+            settings are read: a disk that is not mounted stops this data set and no other.
+        licence: licence of the frames, a sentence for the model cards.
+    """
+
+    kind: str
+    root: Path
+    licence: str = ""
+
+    def require_root(self) -> Path:
+        """Return the folder of the data set.
+
+        Raises:
+            LgadError: it does not exist, is no folder, or cannot be looked into.
+        """
+        try:
+            if self.root.is_dir():
+                next(self.root.iterdir(), None)
+                return self.root
+            reason = "there is no such folder"
+        except (OSError, ValueError) as error:
+            reason = str(getattr(error, "strerror", None) or error)
+        raise LgadError(
+            f"{self.root} cannot be read ({reason}); mount its disk, or correct `root` of this data set in "
+            "lgad.yaml."
+        )
+
+
+class CulaneDataset(FolderDataset):
+    """A data set in CULane's layout: frames with a `.lines.txt` next to each, and `list/`."""
+
+    lane_files = True
+
+    kind: Literal["culane"]
+
+
+class TusimpleDataset(FolderDataset):
+    """TuSimple's lane challenge: `label_data_*.json`, `test_label.json`, `clips/`.
+
+    Its lanes are annotated from row 160 of 720 downward, so more rows are labelled than CULane has.
+    """
+
+    kind: Literal["tusimple"]
+    frame_size: Size = (720, 1280)
+    label_rows: int = Field(46, ge=2, le=59)
+
+
+class Bdd100kDataset(FolderDataset):
+    """BDD100K: `images/100k/`, and lane markings in `labels/lane/polygons/`."""
+
+    kind: Literal["bdd100k"]
+    frame_size: Size = (720, 1280)
+
+
+class LlamasDataset(FolderDataset):
+    """LLAMAS: `color_images/` and `labels/`."""
+
+    kind: Literal["llamas"]
+    frame_size: Size = (717, 1276)
+
+
+AnyDataset = SyntheticDataset | CulaneDataset | TusimpleDataset | Bdd100kDataset | LlamasDataset
+
+DATASET_KINDS: Mapping[str, type[Dataset]] = {
+    get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(AnyDataset)
+}
+"""The class of each `kind`."""

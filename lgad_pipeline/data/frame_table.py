@@ -1,0 +1,226 @@
+"""The frames table: one row a frame, readable by pandas, DuckDB or any Parquet reader."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lgad_pipeline.atomic_files import atomic_path, remove_left_overs
+from lgad_pipeline.config.splits import SCENARIOS, SPLITS
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+
+UNLISTED = "unlisted"
+"""The test frames that no category names."""
+
+
+def described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+    """An Arrow field that carries its description into the file."""
+    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
+
+
+FRAMES_SCHEMA = pa.schema(
+    [
+        described("frame", pa.string(), "path of the image below the data set's root, no leading slash"),
+        described("split", pa.string(), "train, val or test"),
+        described(
+            "scenario", pa.string(), "category of a test frame: " + ", ".join(SCENARIOS), nullable=True
+        ),
+        described(
+            "lanes",
+            pa.list_(pa.list_(pa.list_(pa.float32(), 2))),
+            "annotated lanes in the file's order, points (x, y) in frame pixels, pixel centres at integers",
+        ),
+        described(
+            "existence",
+            pa.list_(pa.bool_()),  # not of fixed size: Parquet cannot give back such a list when it is null
+            "flags of the slots far left, left, right, far right as the list file states them, else null",
+            nullable=True,
+        ),
+        described("width", pa.int32(), "width of the frame in pixels"),
+        described("height", pa.int32(), "height of the frame in pixels"),
+        described("fingerprint", pa.string(), "BLAKE2b-128 of the image file's bytes, hexadecimal"),
+        described("lane_fingerprint", pa.string(), "BLAKE2b-128 of the annotation's bytes, hexadecimal"),
+        described(
+            "picture_hash",
+            pa.string(),
+            "difference hash of 256 bits of the picture, hexadecimal; null: too flat to compare",
+            nullable=True,
+        ),
+        described(
+            "stamp",
+            pa.string(),
+            "size and time of change of image and annotation: as long as they are the same, nothing is read",
+        ),
+    ]
+)
+
+SET_ASIDE_SCHEMA = pa.schema(
+    [
+        described("file", pa.string(), "the file at fault, below the data set's root"),
+        described("line", pa.int64(), "line of that file, counted from 1", nullable=True),
+        described("reason", pa.string(), "what is wrong and the remedy"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One row of the frames table; the fields are described in `FRAMES_SCHEMA`."""
+
+    frame: str
+    split: str
+    scenario: str | None
+    lanes: list[np.ndarray]
+    existence: tuple[bool, ...] | None
+    width: int
+    height: int
+    fingerprint: str
+    lane_fingerprint: str
+    picture_hash: str | None
+    stamp: str
+
+
+def frames_batch(records: Sequence[FrameRecord]) -> pa.RecordBatch:
+    """Records as one Arrow batch of `FRAMES_SCHEMA`."""
+    columns = {
+        field.name: _lanes_array([record.lanes for record in records])
+        if field.name == "lanes"
+        else pa.array([getattr(record, field.name) for record in records], field.type)
+        for field in FRAMES_SCHEMA
+    }
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=FRAMES_SCHEMA)
+
+
+def _lanes_array(lanes_of_frames: Sequence[Sequence[np.ndarray]]) -> pa.Array:
+    """Nested lanes from flat buffers: Python lists of floats would need a hundred times the memory."""
+    lanes = [lane for frame in lanes_of_frames for lane in frame]
+    values = np.concatenate(
+        [np.asarray(lane, np.float32).reshape(-1) for lane in lanes] or [np.zeros(0, np.float32)]
+    )
+    points = pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), 2)
+    lane_offsets = np.cumsum([0, *(len(lane) for lane in lanes)], dtype=np.int32)
+    frame_offsets = np.cumsum([0, *(len(frame) for frame in lanes_of_frames)], dtype=np.int32)
+    return pa.ListArray.from_arrays(frame_offsets, pa.ListArray.from_arrays(lane_offsets, points))
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """A pandas table whose nested columns stay in Arrow memory, far smaller than NumPy objects."""
+    return table.to_pandas(
+        types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_nested(kind) else None
+    )
+
+
+def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
+    """The table of rejected items, from (file, line or None, reason)."""
+    # Names of files need not be text, but tables hold nothing else.
+    texts = ((encodable(file), line, encodable(reason)) for file, line, reason in rows)
+    names = SET_ASIDE_SCHEMA.names
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in texts], SET_ASIDE_SCHEMA)
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
+def encodable(name: str) -> str:
+    """A file name as text that can be stored: bytes that are not UTF-8 become escapes."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def lanes_of(value: Iterable) -> list[np.ndarray]:
+    """One cell of the column `lanes`, however it was read: float32 (N, 2) each, (x, y) in frame pixels."""
+    return [np.array(list(lane), np.float32).reshape(-1, 2) for lane in value]
+
+
+def by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The frames of a split by scenario, in CULane's order; those without one are `UNLISTED`."""
+    names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
+    lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}
+    return {name: frames for name, frames in lists.items() if frames}
+
+
+def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
+    """Write every frame's lanes as CULane has them: a `.lines.txt` below `folder` where the frame is."""
+    for frame, lanes in zip(frames["frame"], frames["lanes"], strict=True):
+        write_lanes(lane_file(folder, frame), lanes_of(lanes))
+
+
+def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
+    """Write a table as Parquet in one step, with the schema's field descriptions.
+
+    Raises:
+        LgadError: a column of the schema is missing or of another type, or the folder cannot be written to.
+    """
+    try:
+        arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    except (KeyError, pa.ArrowException) as error:
+        raise LgadError(
+            f"The table for {path} does not follow its schema ({error}); write it again."
+        ) from error
+    remove_left_overs(path.parent.glob(f".{path.name}.*.part"))
+    with atomic_path(path) as temporary:
+        # pandas' own metadata names types that pandas cannot read back; the Arrow schema suffices.
+        pq.write_table(arrow.replace_schema_metadata(None), temporary, compression="zstd")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a Parquet table that `write_table` wrote; nested columns stay in Arrow memory.
+
+    Raises:
+        LgadError: the file is missing or damaged.
+    """
+    try:
+        return to_pandas(pq.read_table(path))
+    except FileNotFoundError as error:
+        raise LgadError(f"{path} is missing; materialize its asset again.") from error
+    except pa.ArrowException as error:
+        raise LgadError(f"{path} is damaged ({error}); delete it and materialize its asset again.") from error
+
+
+def dataset_fingerprint(frames: pd.DataFrame) -> str:
+    """BLAKE2b-128, hexadecimal, of everything in the table that a model depends on; row order counts."""
+    digest = blake2b(digest_size=16)
+    names = ["frame", "split", "scenario", "existence", "fingerprint", "lane_fingerprint"]
+    for row in frames[names].itertuples(index=False):
+        flags = "" if row[3] is None or row[3] is pd.NA else "".join(str(int(flag)) for flag in row[3])
+        scenario = row[2] if isinstance(row[2], str) else ""
+        digest.update("\t".join([row[0], row[1], scenario, flags, row[4], row[5]]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def require_splits(frames: pd.DataFrame) -> None:
+    """Refuse a frames table in which a split has no frames.
+
+    Raises:
+        LgadError: the splits without frames, the frames of each, and how to get some.
+    """
+    counts = {split: int((frames["split"] == split).sum()) for split in SPLITS}
+    empty = [split for split, count in counts.items() if not count]
+    if empty:
+        told = ", ".join(f"{split} {count}" for split, count in counts.items())
+        raise LgadError(
+            f"No usable frame is in the split {' and '.join(empty)} (frames: {told}), and all three splits "
+            "are needed. A set that was made by `lgad import`: import it again without `--run`, or with "
+            "smaller `--val` or `--test`; another: give the split frames in its lists."
+        )
+
+
+def split_leakage(frames: pd.DataFrame) -> pd.DataFrame:
+    """Test frames that train or val has, too: by path, or under another name with the same bytes.
+
+    Returns:
+        One row for each such test frame, paths first: test_frame, other_frame (the first of several),
+        other_split, by ("path" or "bytes"); empty when clean.
+    """
+    names = {"frame": "other_frame", "split": "other_split"}
+    test = frames.loc[frames["split"] == "test", ["frame", "fingerprint"]]
+    other = frames.loc[frames["split"] != "test", ["frame", "split", "fingerprint"]].rename(columns=names)
+    # The first of several alone: a thousand equal frames on either side would make a million pairs.
+    by_path = test.merge(other.drop_duplicates("other_frame"), left_on="frame", right_on="other_frame")
+    rest = test[~test["frame"].isin(by_path["frame"])]
+    by_bytes = rest.merge(other.drop_duplicates("fingerprint"), on="fingerprint")
+    pairs = pd.concat([by_path.assign(by="path"), by_bytes.assign(by="bytes")], ignore_index=True)
+    return pairs.rename(columns={"frame": "test_frame"})[["test_frame", "other_frame", "other_split", "by"]]

@@ -1,0 +1,95 @@
+"""Lane labels: each frame's lanes in their four slots, and figures on how well that went."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from lgad_pipeline.data.frame_table import described, lanes_of, to_pandas
+from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_slots
+
+Progress = Callable[[int, int], None]
+
+LABELS_SCHEMA = pa.schema(
+    [
+        described(
+            "frame", pa.string(), "path of the image below the data set's root, as in the frames table"
+        ),
+        described("rows", pa.list_(pa.float64()), "y of the labelled rows in frame pixels, bottom first"),
+        described(
+            "xs",
+            pa.list_(pa.list_(pa.float64()), 4),
+            "x of the slots far left, left, right, far right on those rows in frame pixels, NaN: no lane",
+        ),
+        described("existence", pa.list_(pa.bool_(), 4), "whether a slot holds a lane of two rows or more"),
+    ]
+)
+
+
+def lane_labels(
+    frames: pd.DataFrame, label_rows: int = len(ROWS), progress: Progress | None = None
+) -> pd.DataFrame:
+    """Assign every frame's lanes to slots, as the official label tool does.
+
+    Args:
+        frames: the frames table.
+        label_rows: rows on which lanes are labelled, see `assign_slots`.
+        progress: called as progress(frames done, frames in total).
+
+    Returns:
+        A table of `LABELS_SCHEMA`, row by row of `frames`.
+    """
+    columns: dict[str, list] = {"rows": [], "xs": [], "existence": []}
+    values = zip(frames["lanes"], frames["height"], frames["width"], strict=True)
+    for done, (lanes, height, width) in enumerate(values, 1):
+        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), label_rows)
+        columns["rows"].append(np.asarray(labelled.rows, np.float64))
+        columns["xs"].append(list(np.asarray(labelled.xs, np.float64)))
+        columns["existence"].append(labelled.existence.tolist())
+        if progress is not None:
+            progress(done, len(frames))
+    table = pa.table({"frame": frames["frame"].tolist(), **columns}, schema=LABELS_SCHEMA)
+    return to_pandas(table)
+
+
+def slot_lanes_of(row: Any) -> SlotLanes:
+    """The slots of one row of the lane labels (`table.itertuples()`), as `lanes.raster` takes them."""
+    xs = np.array([np.asarray(slot, np.float64) for slot in row.xs])
+    return SlotLanes(np.asarray(row.rows, np.float64), xs, np.asarray(row.existence, bool))
+
+
+def unlabelled(frames: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
+    """Frames with annotated lanes of which none got a slot: bool (rows,)."""
+    annotated, labelled = _lane_counts(frames, labels)
+    return (annotated > 0) & (labelled == 0)
+
+
+def _lane_counts(frames: pd.DataFrame, labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Lanes of two points or more, and slots that exist: int (rows,) each."""
+    annotated = np.array([sum(len(lane) > 1 for lane in lanes) for lanes in frames["lanes"]], int)
+    existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
+    return annotated, existence.sum(axis=1)
+
+
+def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
+    """Figures for the check of the lane labels.
+
+    Returns:
+        frames; annotated_lanes (lanes of two points or more); labelled_lanes (slots that exist);
+        frames_without_label (frames with annotated lanes of which none got a slot); flags_stated (frames
+        whose list states existence flags) and flags_agreeing (those whose flags equal the labels').
+    """
+    annotated, labelled = _lane_counts(frames, labels)
+    existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
+    stated = frames["existence"].notna().to_numpy()
+    published = np.array([list(flags) for flags in frames["existence"][stated]], bool).reshape(-1, 4)
+    return {
+        "frames": len(frames),
+        "annotated_lanes": int(annotated.sum()),
+        "labelled_lanes": int(labelled.sum()),
+        "frames_without_label": int(unlabelled(frames, labels).sum()),
+        "flags_stated": int(stated.sum()),
+        "flags_agreeing": int((published == existence[stated]).all(axis=1).sum()),
+    }

@@ -1,0 +1,237 @@
+"""Shards in a store that `pyarrow.fs` can address (s3://, gs://, file://, fsspec+...://), and the way back.
+
+The local folder of shards is the cache: packing writes there and `upload` copies it to the store; elsewhere
+`fetch` fills it from the store. Credentials come from the environment, as each store's own tools read them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from lgad_pipeline.atomic_files import atomic_path, locked
+from lgad_pipeline.data.shard_index import (
+    INDEX,
+    PART_NAME,
+    Origin,
+    PartEntry,
+    ShardIndex,
+    is_undamaged,
+    write_index,
+)
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.thread_pool import ordered_map
+
+_CHUNK = 1 << 20
+_INDEX_LIMIT = 1 << 28
+_WORKERS = 4
+
+
+def upload(folder: Path, uri: str) -> None:
+    """Make the store hold what `folder` holds.
+
+    Parts that are there in their full size are kept, the index comes after them, and parts that it does not
+    name are deleted last: whoever reads meanwhile finds the old or the new data set. A store that holds
+    another data set's or another project's shards is left as it is.
+
+    Args:
+        folder: packed shards with an origin; its lock is held meanwhile.
+        uri: a folder of the store that belongs to these shards alone.
+
+    Raises:
+        LgadError: the store cannot be reached or written to, holds other shards, or was written to by
+            another machine at the same time; or a part in `folder` is damaged.
+    """
+    store = _Store(uri)
+    with locked(folder):
+        content = _local_index(folder)
+        index = ShardIndex.from_bytes(content, str(folder / INDEX))
+        there = store.sizes()
+        before = (
+            _check_origin(store, store.read(INDEX, _INDEX_LIMIT), index.origin) if INDEX in there else None
+        )
+        old = {part.file: part.digest for part in before.parts} if before else {}
+        sizes = {part.file: _undamaged_size(folder, part) for part in index.parts}
+        missing = [
+            part.file
+            for part in index.parts
+            if there.get(part.file) != sizes[part.file] or old.get(part.file, part.digest) != part.digest
+        ]
+        for _ in ordered_map(lambda name: store.put(folder / name), missing, _WORKERS, 2 * _WORKERS):
+            pass
+        store.write(INDEX, content)
+        _check_unchanged(store, content)
+        for name in there.keys() - sizes.keys():
+            if PART_NAME.fullmatch(name):
+                store.delete(name)
+        _check_unchanged(store, content)
+
+
+def fetch(uri: str, folder: Path, origin: Origin) -> Path:
+    """Make `folder` hold what the store holds, and return it.
+
+    Only parts that are missing or damaged are read; each is written in one step and only if it has the digest
+    that the index states. Parts that the index does not name are removed, so the folder is never larger than
+    one data set. The lock of the folder is held meanwhile.
+
+    Args:
+        uri: a folder of the store, filled by `upload`.
+        folder: local; it belongs to the shards alone.
+        origin: whose shards they must be.
+
+    Raises:
+        LgadError: the store cannot be reached or holds other shards, an object is missing or damaged, or
+            `folder` cannot be written.
+    """
+    store = _Store(uri)
+    # The lock comes first: an index that was read before another process packed and uploaded is an old one.
+    with locked(folder):
+        while True:
+            content = store.read(INDEX, _INDEX_LIMIT)
+            index = _check_origin(store, content, origin)
+            missing = [part for part in index.parts if not is_undamaged(folder / part.file, part.digest)]
+            try:
+                for _ in ordered_map(partial(_download, store, folder), missing, _WORKERS, 2 * _WORKERS):
+                    pass
+                break
+            except LgadError:
+                # Another machine may have replaced the shards since the index was read.
+                if store.read(INDEX, _INDEX_LIMIT) == content:
+                    raise
+        write_index(folder, content, {part.file for part in index.parts})
+    return folder
+
+
+def _local_index(folder: Path) -> bytes:
+    try:
+        return (folder / INDEX).read_bytes()
+    except FileNotFoundError as error:
+        raise LgadError(f"{folder / INDEX} is missing; materialize the shards first.") from error
+
+
+def _undamaged_size(folder: Path, part: PartEntry) -> int:
+    path = folder / part.file
+    if not is_undamaged(path, part.digest):
+        raise LgadError(f"{path} is missing or damaged; materialize the shards again.")
+    return path.stat().st_size
+
+
+def _check_origin(store: "_Store", content: bytes, origin: Origin) -> ShardIndex:
+    """Return the store's index, if the shards there are those of `origin`."""
+    index = ShardIndex.from_bytes(content, store.name(INDEX))
+    if index.dataset != origin.dataset:
+        raise LgadError(
+            f"{store.uri} holds the shards of the data set {index.dataset!r}, not of {origin.dataset!r}; "
+            "give each data set an address of its own as `shards` in lgad.yaml."
+        )
+    if index.owner != origin.owner:
+        raise LgadError(
+            f"{store.uri} holds shards of another project (owner {index.owner}, this one is {origin.owner}); "
+            f"choose another address as `shards` in lgad.yaml, or, if they are this project's, write "
+            f"`owner: {index.owner}` into lgad.yaml."
+        )
+    return index
+
+
+def _check_unchanged(store: "_Store", content: bytes) -> None:
+    if store.read(INDEX, _INDEX_LIMIT) != content:
+        raise LgadError(
+            f"{store.uri} was written to by another machine at the same time; materialize the shards again, "
+            "on one machine."
+        )
+
+
+def _download(store: "_Store", folder: Path, part: PartEntry) -> None:
+    with atomic_path(folder / part.file) as unfinished:
+        with unfinished.open("wb") as file:
+            file.writelines(store.chunks(part.file))
+        if not is_undamaged(unfinished, part.digest):
+            raise LgadError(
+                f"{store.name(part.file)} is damaged; delete it and materialize the shards again where the "
+                "frames are."
+            )
+
+
+class _Store:
+    """A folder of a store; its errors are sentences."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.split("?")[0].rstrip("/")
+        with self._errors(self.uri):
+            try:
+                self.filesystem, self.path = fs.FileSystem.from_uri(uri)
+            except (ValueError, ImportError) as error:
+                raise LgadError(
+                    f"{self.uri} is no address of a store ({_first(error)}); write `shards` in lgad.yaml as "
+                    "s3://bucket/folder, gs://bucket/folder, file:///folder or fsspec+<protocol>://folder."
+                ) from error
+
+    def name(self, name: str) -> str:
+        """The address of an object, without the query."""
+        return f"{self.uri}/{name}"
+
+    def sizes(self) -> dict[str, int]:
+        """The objects that are there, and their bytes."""
+        with self._errors(self.uri):
+            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return {info.base_name: info.size for info in found if info.type == fs.FileType.File}
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The content of a small object."""
+        with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
+            return stream.read(limit)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The content of an object, piece by piece."""
+        with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
+            yield from iter(partial(stream.read, _CHUNK), b"")
+
+    def put(self, path: Path) -> None:
+        """Copy a file to an object, which is there when it is whole."""
+        with self._errors(self.name(path.name)):
+            self.filesystem.create_dir(self.path)
+            with path.open("rb") as file, self.filesystem.open_output_stream(self._at(path.name)) as stream:
+                for chunk in iter(partial(file.read, _CHUNK), b""):
+                    stream.write(chunk)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small object in one step."""
+        with self._errors(self.name(name)):
+            self.filesystem.create_dir(self.path)
+            # An object appears when it is complete, a file of a plain folder only when it is renamed.
+            plain = self.filesystem.type_name == "local"
+            written = f".{name}.new" if plain else name
+            with self.filesystem.open_output_stream(self._at(written)) as stream:
+                stream.write(content)
+            if plain:
+                self.filesystem.move(self._at(written), self._at(name))
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is gone already is no error."""
+        with self._errors(self.name(name)), suppress(FileNotFoundError):
+            self.filesystem.delete_file(self._at(name))
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    @contextmanager
+    def _errors(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise LgadError(
+                f"{place} is missing; materialize the shards where the frames are, or correct `shards` in "
+                "lgad.yaml."
+            ) from error
+        except (OSError, pa.ArrowException) as error:
+            raise LgadError(
+                f"{place} cannot be reached ({_first(error)}); check `shards` in lgad.yaml, the network, and "
+                "the credentials in the environment."
+            ) from error
+
+
+def _first(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,171 @@
+"""One part of the training shards: an Arrow IPC file of images, label maps and flags."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.data.frame_table import described
+from lgad_pipeline.data.lane_labels import slot_lanes_of
+from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
+from lgad_pipeline.datasets.images import ImageError, image_size, read_image
+from lgad_pipeline.datasets.reader import Rejected
+from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.thread_pool import ordered_map
+from lgad_pipeline.view import View
+
+SHARD_SCHEMA = pa.schema(
+    [
+        described("frame", pa.string(), "path of the image below the data set's root"),
+        described("scenario", pa.string(), "category of a test frame", nullable=True),
+        described(
+            "existence", pa.list_(pa.bool_(), 4), "flags of the slots far left, left, right, far right"
+        ),
+        described("image", pa.binary(), "JPEG at training size"),
+        described("label", pa.binary(), "PNG at training size: 0 background, 1..4 slots"),
+    ]
+)
+
+_FORMAT = 3  # raise it when the same inputs give other shards, so that old parts are packed again
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What one frame's entry in a shard depends on, beside the frame."""
+
+    root: Path
+    view: View
+    lane_width: int
+    quality: int
+    follow_links: bool = False
+
+
+def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing) -> str:
+    """BLAKE2b-64, hexadecimal, of all that a part's content depends on."""
+    digest = blake2b(digest_size=8)
+    digest.update(repr((_FORMAT, asdict(packing.view), packing.lane_width, packing.quality)).encode())
+    for row, label in zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True):
+        lanes = slot_lanes_of(label)
+        digest.update(repr(tuple(row)).encode())
+        for array in (lanes.rows, lanes.xs, lanes.existence):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_part(
+    path: Path,
+    rows: pd.DataFrame,
+    labels: pd.DataFrame,
+    packing: Packing,
+    workers: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[PartEntry | None, list[Rejected]]:
+    """Pack the frames of one part, in order, and write the file in one step.
+
+    Args:
+        path: the file.
+        rows: frame, split, scenario and fingerprint of each.
+        labels: their lane labels, row by row.
+        packing: what else the content depends on.
+        workers: threads.
+        progress: called with the number of frames done.
+
+    Returns:
+        The part's entry for the index, None when not one frame could be packed; and (file, line, reason) of
+        each frame that could not.
+    """
+    pairs = list(zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True))
+    packed: list[dict] = []
+    rejected: list[Rejected] = []
+    for count, result in enumerate(
+        ordered_map(partial(_pack_frame, packing), pairs, workers, 4 * workers), 1
+    ):
+        if isinstance(result, dict):
+            packed.append(result)
+        else:
+            rejected.append(result)
+        if progress is not None:
+            progress(count)
+    if not packed:
+        return None, rejected
+    with (
+        atomic_path(path) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as sink,
+        pa.ipc.new_file(sink, SHARD_SCHEMA) as writer,
+    ):
+        writer.write_batch(pa.RecordBatch.from_pylist(packed, SHARD_SCHEMA))
+    return PartEntry(file=path.name, rows=len(packed), digest=digest_of(path)), rejected
+
+
+def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
+    """The shard's row of one frame, or (file, line, reason) when it cannot be packed."""
+    row, label = pair
+    try:
+        data = read_inside(
+            packing.root, row.frame, frame_limit(packing.view.frame_size), packing.follow_links
+        )
+        if blake2b(data, digest_size=16).hexdigest() != row.fingerprint:
+            return row.frame, None, "has changed since it was ingested; ingest the data set again"
+        if image_size(data) != packing.view.frame_size:
+            raise ImageError("is not of the declared size; correct frame_size in lgad.yaml")
+        image = packing.view.image(read_image(data))
+    except FileNotFoundError:
+        return row.frame, None, "has gone since it was ingested; restore it or ingest the data set again"
+    except LgadError as error:
+        return row.frame, None, str(error)
+    lanes = slot_lanes_of(label)
+    drawn = packing.view.label(label_map(lanes, packing.view.frame_size, packing.lane_width))
+    jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, packing.quality])[1]
+    # Without row filters the few values of a label map take less room, and a third of the time to decode.
+    png = cv2.imencode(".png", drawn, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])[1]
+    return {
+        "frame": row.frame,
+        "scenario": row.scenario if isinstance(row.scenario, str) else None,
+        "existence": lanes.existence.tolist(),
+        "image": jpeg.tobytes(),
+        "label": png.tobytes(),
+    }
+
+
+def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
+    """Map a part into memory, once its bytes have the digest that the index states.
+
+    Arrow trusts the offsets in a file and may crash the process on a damaged one, so the digest comes first.
+
+    Args:
+        path: the file.
+        part: its entry in the index.
+
+    Raises:
+        LgadError: it is missing, damaged, or holds something else than the index says.
+    """
+    if not is_undamaged(path, part.digest):
+        raise LgadError(f"{path} is missing or damaged; materialize the shards again.")
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        batch = reader.get_batch(0)
+        batch.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise LgadError(f"{path} is no Arrow file of shards; materialize the shards again.") from error
+    required = [field.name for field in SHARD_SCHEMA if not field.nullable]
+    agrees = batch.schema.equals(SHARD_SCHEMA) and reader.num_record_batches == 1
+    if not agrees or batch.num_rows != part.rows or any(batch.column(name).null_count for name in required):
+        raise LgadError(
+            f"{path} does not hold the {part.rows} frames that the index names; materialize the shards again."
+        )
+    return batch
+
+
+def packed_image(batch: pa.RecordBatch, column: str, row: int, flags: int) -> np.ndarray | None:
+    """Decode an image of a part straight from the mapped file; None when it is damaged."""
+    data = np.frombuffer(batch.column(column)[row].as_buffer(), np.uint8)
+    return cv2.imdecode(data, flags) if len(data) else None

@@ -1,0 +1,194 @@
+"""CULane as it is downloaded: archives, unpacked with nothing trusted that they say."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lgad_pipeline.atomic_files import atomic_path, remove_left_overs, write_text
+from lgad_pipeline.datasets.archive_files import Archive, Parts, archives_in
+from lgad_pipeline.datasets.archive_members import DAMAGES, MEMBER_LIMIT, ArchiveError, Member, members
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
+from lgad_pipeline.datasets.reader import Rejected
+from lgad_pipeline.datasets.safe_io import read_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.frame_list import relative_frame
+
+Progress = Callable[[int, int], None]
+
+_NOTES = ".unpacked"
+_SUFFIXES = (*IMAGE_SUFFIXES, ".txt")
+_NAME_LIMIT = 200  # bytes of a part of a path, so that a name next to it still fits
+_CLASHES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
+_MACOS = ("._", "__MACOSX", ".DS_Store")  # what macOS adds to archives
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What became of a folder of archives.
+
+    Attributes:
+        files: files that the archives hold and that now lie below the output.
+        rejected: archive, None, what of it was not unpacked and why.
+        whole: no archive was cut off, damaged or hostile as a whole.
+    """
+
+    files: int
+    rejected: list[Rejected]
+    whole: bool
+
+
+def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpacked:
+    """Unpack every archive of a folder into `output`: frames, label maps, lane files and lists.
+
+    Tar archives, gzip-compressed or not, and zip archives are read, whole or in parts. They are unpacked in
+    the order of their names, but `annotations*` last: CULane's corrects lane files that lie next to the
+    frames. A file that is there with the same bytes is left as it is, another one is replaced in one step,
+    and an archive that is through is noted, so that a killed run continues where it was and a second one does
+    nothing.
+
+    Links, devices, absolute paths, paths that lead out, and other files than images and texts are rejected.
+    An archive that holds more than a hundred times its own size, or is damaged, is left at that point.
+
+    Args:
+        source: folder of the archives.
+        output: folder to unpack into; may be `source`.
+        progress: called as progress(bytes read, bytes of all archives).
+
+    Raises:
+        LgadError: there is no archive, or `output` cannot be written to.
+    """
+    if source.is_file():
+        raise LgadError(f"{source} is a file; name the folder of the downloaded archives, {source.parent}.")
+    if not source.is_dir():
+        raise LgadError(f"There is no folder {source}; name the folder of the downloaded archives.")
+    archives = archives_in(source)
+    if not archives:
+        raise LgadError(
+            f"{source} holds no .tar.gz, .tgz, .tar or .zip; name the folder of the downloaded archives."
+        )
+    stamps = [_stamp(archive) for archive in archives]
+    total = sum(size for stamp in stamps for size, _ in stamp)
+    files, rejected, whole, fresh, before = 0, [], True, True, 0
+    for archive, stamp in zip(archives, stamps, strict=True):
+        note = output / _NOTES / f"{archive.name}.json"
+        noted = _noted(note, stamp) if fresh else None
+        fault = archive.fault
+        if noted is not None:
+            count, refused = noted
+        elif fault:
+            count, refused = 0, []
+        else:
+            if fresh:
+                fresh = False  # what was unpacked before may correct it: it is unpacked again, too
+                remove_left_overs(output.rglob(".*.part"))
+            note.unlink(missing_ok=True)
+            count, refused, fault = _unpack_one(archive, output, before, total, progress)
+            if not fault:
+                write_text(note, json.dumps({"stamp": stamp, "files": count, "rejected": refused}) + "\n")
+        if fault:
+            whole = False
+            rejected.append((archive.name, None, fault))
+        files += count
+        rejected += [(archive.name, None, reason) for reason in refused]
+        before += sum(size for size, _ in stamp)
+        if progress is not None:
+            progress(before, total)
+    return Unpacked(files, rejected, whole)
+
+
+def _stamp(archive: Archive) -> list[list[int]]:
+    """Size and time of modification of each part."""
+    return [[status.st_size, status.st_mtime_ns] for status in map(Path.stat, archive.paths)]
+
+
+def _noted(note: Path, stamp: list[list[int]]) -> tuple[int, list[str]] | None:
+    """Files and reasons of an archive that is through and has not changed since."""
+    try:
+        content = json.loads(note.read_text(encoding="utf-8"))
+        return (content["files"], content["rejected"]) if content["stamp"] == stamp else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _unpack_one(
+    archive: Archive, output: Path, before: int, total: int, progress: Progress | None
+) -> tuple[int, list[str], str]:
+    """Files unpacked, reasons of what was rejected, and why the archive was left, if it was."""
+    count, refused, of_macos = 0, [], 0
+    fault = ""
+    with Parts(archive.paths) as parts:
+        try:
+            for member in members(parts):
+                if _is_of_macos(member.name):
+                    of_macos += not member.folder
+                    continue
+                reason = _unpack_member(member, output)
+                if reason:
+                    refused.append(f"{_shown(member.name)} {reason}")
+                elif not member.folder:
+                    count += 1
+                if progress is not None:
+                    progress(before + parts.tell(), total)
+        except ArchiveError as error:
+            fault = str(error)
+        except DAMAGES as error:
+            fault = f"is cut off or damaged ({error}); download it again"
+    if of_macos:
+        refused.append(
+            f"holds {of_macos} files that macOS added (._*, __MACOSX, .DS_Store); they are left out"
+        )
+    return count, refused, fault
+
+
+def _is_of_macos(name: str) -> bool:
+    return any(part.startswith(_MACOS) for part in PurePosixPath(name.replace("\\", "/")).parts)
+
+
+def _unpack_member(member: Member, output: Path) -> str:
+    """Write one member below `output`; the reason if it was rejected."""
+    if member.folder:
+        return ""  # made with its first file
+    if not member.regular:
+        return "is a link, a device or no plain file"
+    try:
+        path = PurePosixPath(relative_frame(member.name))
+    except ValueError:
+        return "leads out of the folder or holds control characters"
+    if member.name.startswith(("/", "\\")):
+        return "leads out of the folder by an absolute path"
+    if path.suffix.lower() not in _SUFFIXES or max(len(part.encode()) for part in path.parts) > _NAME_LIMIT:
+        return f"is called like no {', '.join(_SUFFIXES)} file"
+    if member.size > MEMBER_LIMIT:
+        raise ArchiveError(
+            f"holds {member.size} bytes as {_shown(member.name)}, more than any frame; download it again"
+        )
+    content = member.read()
+    if len(content) != member.size:
+        raise EOFError(f"{_shown(member.name)} is not whole")
+    target = output / path
+    if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(output)):
+        return "leads out of the folder by a link that is there"
+    try:
+        if not _is_there(output, str(path), content):
+            with atomic_path(target) as temporary:
+                temporary.write_bytes(content)
+    except OSError as error:
+        if error.errno not in _CLASHES:
+            raise
+        return "has the name of a folder that is there, or is in a folder with the name of a file"
+    return ""
+
+
+def _is_there(output: Path, path: str, content: bytes) -> bool:
+    try:
+        return read_inside(output, path, len(content)) == content
+    except (OSError, LgadError):
+        return False
+
+
+def _shown(name: str) -> str:
+    """A member's name as it may be printed and stored."""
+    return name.encode("unicode_escape").decode()[:200]

@@ -1,0 +1,143 @@
+"""BDD100K's lane markings, as published: a JSON list of frames with polylines for each split.
+
+The root is the folder `bdd100k`, with `images/100k/` and `labels/lane/polygons/`. A painted line is annotated
+along both of its edges; the lane is the centre between them. Crosswalks, road curbs and markings across the
+road are no lanes; nor are the boxes and drivable areas that the labels of 2018 hold as well. Those labels
+state the kind of a marking in `laneType`, later ones in the category.
+
+The published test labels are withheld, so the validation frames are for the test, and every tenth drive of
+the training frames is for validation.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.datasets.lane_markings import centre_lines, polyline
+from lgad_pipeline.datasets.reader import (
+    AnnotationError,
+    Entry,
+    Note,
+    Rejected,
+    Repeats,
+    frame_path,
+    held_out,
+)
+from lgad_pipeline.datasets.safe_io import json_objects
+from lgad_pipeline.errors import LgadError
+
+_TRAIN, _TEST = "train", "val"  # as the published files are called
+_LIST = "labels/lane/polygons/lane_{}.json"
+_LANES = {f"{count} {colour}" for count in ("single", "double") for colour in ("white", "yellow", "other")}
+_NO_LANES = ("crosswalk", "road curb")
+_OTHER_LABELS = ("area/", "drivable area", "drivable")  # of 2018; polygons like lane labels
+_OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has some 20,000 at most
+_MOST_EDGES = 100
+_WIDEST = 40.0  # px; a double line in front of the car
+
+
+def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+    """Read `lane_train.json` and `lane_val.json`; where the latter is missing, that is reported.
+
+    Raises:
+        LgadError: `lane_train.json` is missing, or one of them is no JSON list of objects.
+    """
+    if not (root / _LIST.format(_TRAIN)).is_file():
+        raise LgadError(
+            f"{root} has no {_LIST.format(_TRAIN)}; unpack BDD100K's images and lane labels there or "
+            "correct `root` of the data set in lgad.yaml."
+        )
+    # A frame is called like its video, and a video begins with the name of the drive.
+    train = held_out(_entries_of(root, _TRAIN, rejected), lambda entry: Path(entry.frame).name.split("-")[0])
+    if not (root / _LIST.format(_TEST)).is_file():
+        rejected.append(
+            Note(_LIST.format(_TEST), None, "is missing, so there are no test frames; put it there")
+        )
+        return train
+    return [*train, *_entries_of(root, _TEST, rejected)]
+
+
+def lanes(annotation: bytes) -> list[np.ndarray]:
+    """Lanes of one frame's markings, bottom first."""
+    marks = json.loads(annotation)
+    if len(marks) > _MOST_EDGES:
+        raise AnnotationError(f"has more than {_MOST_EDGES} markings; correct it")
+    return centre_lines([(category, polyline(line, types)) for category, types, line in marks], _WIDEST)
+
+
+def _entries_of(root: Path, published: str, rejected: list[Rejected]) -> list[Entry]:
+    name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
+    seen: set[str] = set()
+    repeats, found = Repeats(), []
+    for number, content in json_objects(root, name, _OBJECT_LIMIT):
+        called = content.get("name")
+        try:
+            frame = frame_path(f"images/100k/{published}/{called}")
+            annotation = json.dumps(_marks(content)).encode()
+        except ValueError as error:
+            rejected.append((name, number, f"{called}: {error}"))
+            continue
+        if frame in seen:
+            repeats.add(name, number, frame)
+            continue
+        seen.add(frame)
+        found.append(Entry(frame, split, annotation, name, number))
+    rejected += repeats.notes("the first annotation of a frame counts")
+    return found
+
+
+def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Kind, types and vertices of the markings along the road: a tenth of the published text.
+
+    Raises:
+        ValueError: a label is not made as the published ones are; the text is the reason to report.
+    """
+    found = []
+    try:
+        for label in content.get("labels") or []:
+            kind = _kind(label)
+            if kind is None or not _is_along(label):
+                continue
+            if not label["poly2d"]:
+                raise KeyError("poly2d")
+            found += [(kind, *_line(line)) for line in _lines_of(label["poly2d"])]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError("has a lane label without category, direction or poly2d; correct it") from error
+    return found
+
+
+def _kind(label: dict[str, Any]) -> str | None:
+    """What sort of painted line a label is; None where it is none.
+
+    Raises:
+        ValueError: the category is unknown.
+    """
+    category, attributes = str(label["category"]), label.get("attributes") or {}
+    if category.startswith(_OTHER_LABELS) or (label.get("box2d") and not label.get("poly2d")):
+        return None
+    kind = str(attributes.get("laneType", "")) if category == "lane" else category.removeprefix("lane/")
+    if kind in _NO_LANES:
+        return None
+    if kind not in _LANES:
+        raise ValueError(f"has a marking of the unknown kind {ascii(kind or category)[:60]}; correct it")
+    return kind
+
+
+def _is_along(label: dict[str, Any]) -> bool:
+    attributes = label["attributes"]
+    direction = attributes["laneDirection"] if "laneDirection" in attributes else attributes["direction"]
+    return direction == "parallel"
+
+
+def _lines_of(poly2d: list) -> list:
+    """The polylines of a label: several, or one as bare vertices (x, y, type)."""
+    return poly2d if isinstance(poly2d[0], dict) else [poly2d]
+
+
+def _line(line: Any) -> tuple[Any, Any]:
+    """Types and vertices."""
+    if isinstance(line, dict):
+        return line["types"], line["vertices"]
+    return "".join(str(vertex[2]) for vertex in line), [vertex[:2] for vertex in line]

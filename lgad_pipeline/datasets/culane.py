@@ -1,0 +1,116 @@
+"""CULane's layout, as published: uneven lists, and a `.lines.txt` next to each frame."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lgad_pipeline.config.splits import SCENARIOS, SPLITS
+from lgad_pipeline.datasets.reader import AnnotationError, Entry, Note, Rejected, counted, frame_path
+from lgad_pipeline.datasets.safe_io import list_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.frame_list import read_frame_list
+from lgad_pipeline.lanes.lane_files import Rejected as SetAsideLine
+from lgad_pipeline.lanes.lane_files import lane_file, parse_lanes
+
+_LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
+_ARCHIVES = ("*.tar.gz", "*.tgz", "*.tar", "*.zip")
+_FLAGS = 4  # existence flags that a line states, one a slot
+
+
+def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+    """Read `list/{train,val,test}_gt.txt`, else the lists without `_gt`, and `list/test_split/`.
+
+    The categories are `test0_*.txt` .. `test8_*.txt`; of several that name a frame, the first counts.
+
+    Raises:
+        LgadError: one of the three lists is missing.
+    """
+    listed = {split: _entries_of(root, _list_of(root, split), split, rejected) for split in SPLITS}
+    scenarios = _scenarios(root, {entry.frame for entry in listed["test"]}, rejected)
+    listed["test"] = [replace(entry, scenario=scenarios.get(entry.frame)) for entry in listed["test"]]
+    return [entry for split in SPLITS for entry in listed[split]]
+
+
+def lanes(annotation: bytes) -> list[np.ndarray]:
+    """Lanes of a lane file's content; the first bad line refuses it whole."""
+    faults: list[SetAsideLine] = []
+    found = parse_lanes(annotation, "", faults)
+    if faults:
+        raise AnnotationError(faults[0].reason, faults[0].line)
+    return found
+
+
+def _list_of(root: Path, split: str) -> str:
+    for name in _LISTS[split]:
+        if (root / name).is_file():
+            return name
+    with_flags, plain = _LISTS[split]
+    if any(any(root.glob(pattern)) for pattern in _ARCHIVES):
+        raise LgadError(f"{root} holds archives and no list; unpack them with `lgad unpack {root}`.")
+    raise LgadError(
+        f"{root} has neither {with_flags} nor {plain}; write the {split} list, one frame path a line, "
+        "or correct `root` of the data set in lgad.yaml."
+    )
+
+
+def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected]) -> list[Entry]:
+    """The entries of one list, each frame once; rejected and repeated lines are reported."""
+    listed = read_frame_list(list_inside(root, name), root)
+    faults = [(name, fault.line, fault.reason) for fault in listed.rejected]
+    found = []
+    for entry in listed.entries:
+        try:
+            frame = frame_path(entry.frame)
+        except ValueError as error:
+            faults.append((name, entry.line, str(error)))
+            continue
+        annotation = str(lane_file(Path(), frame))
+        flags = entry.flags or ()
+        existence = tuple(map(bool, flags)) if len(flags) == _FLAGS else None
+        found.append(Entry(frame, split, annotation, name, entry.line, existence=existence))
+    rejected += sorted(faults, key=lambda fault: fault[1])
+    if listed.repeats:
+        again, first = listed.repeated, listed.repeats[0].line
+        text = (
+            f"names frames again in {counted(again, 'line')}, the first line {first}; each frame counts once"
+        )
+        rejected.append(Note(name, None, text))
+    if any(entry.flags for entry in listed.entries):
+        counts = Counter(len(entry.flags or ()) for entry in listed.entries)
+        del counts[_FLAGS]
+        for flags, lines in sorted(counts.items()):
+            text = f"has {counted(lines, 'line')} with {flags} existence flags instead of {_FLAGS}"
+            rejected.append(Note(name, None, f"{text}; they are not used"))
+    return found
+
+
+def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected]) -> dict[str, str]:
+    """Category of each test frame that has one; of several, the first counts and the others are noted."""
+    scenarios: dict[str, str] = {}
+    folder = root / "list" / "test_split"
+    for number, scenario in enumerate(SCENARIOS):
+        for path in sorted(folder.glob(f"test{number}_*.txt")):
+            name = f"list/test_split/{path.name}"
+            listed = _entries_of(root, name, "test", rejected)
+            if not listed:
+                rejected.append(Note(name, None, "names no frame; the category has no figures"))
+            elsewhere = [entry for entry in listed if entry.frame not in test_frames]
+            if elsewhere:
+                text = (
+                    f"names {counted(len(elsewhere), 'frame')} that the test list has not, the first "
+                    f"{elsewhere[0].frame} in line {elsewhere[0].line}; they are left out"
+                )
+                rejected.append(Note(name, None, text))
+            twice = [entry for entry in listed if entry.frame in scenarios]
+            if twice:
+                text = (
+                    f"names {counted(len(twice), 'frame')} of other categories, the first {twice[0].frame} "
+                    f"of {scenarios[twice[0].frame]} in line {twice[0].line}; the first category counts"
+                )
+                rejected.append(Note(name, None, text))
+            for entry in listed:
+                if entry.frame in test_frames:
+                    scenarios.setdefault(entry.frame, scenario)
+    return scenarios

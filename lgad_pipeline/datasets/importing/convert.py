@@ -1,0 +1,232 @@
+"""Annotations of another tool become a folder in CULane's layout."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.datasets.images import image_orientation, whole_image_size
+from lgad_pipeline.datasets.importing import cvat, labelme
+from lgad_pipeline.datasets.importing.layout import Images
+from lgad_pipeline.datasets.importing.placing import image_of, place_images, place_of, write_frame
+from lgad_pipeline.datasets.importing.points import Annotation
+from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
+from lgad_pipeline.datasets.importing.sizes import SAME, refuse_outside, scale_to
+from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
+from lgad_pipeline.datasets.reader import Rejected
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+
+
+class Format(StrEnum):
+    """Tools whose annotations can be read."""
+
+    LABELME = "labelme"
+    CVAT = "cvat"
+
+
+_READERS: dict[Format, Callable[[Path, list[Rejected]], Iterator[Annotation]]] = {
+    Format.LABELME: labelme.read,
+    Format.CVAT: cvat.read,
+}
+
+
+@dataclass
+class _Kept:
+    """A frame to be written: its annotation, its path below the source, size (H, W) and lanes."""
+
+    annotation: Annotation
+    image: str
+    size: tuple[int, int]
+    lanes: list[np.ndarray]
+    turned: bool
+
+
+@dataclass
+class Conversion:
+    """The result of an import.
+
+    Attributes:
+        splits: split -> frames, paths below the output.
+        followed: the splits are those of folders called train, val or test.
+        sizes: (H, W) -> number of frames; a data set has one size.
+        rejected: file below the source, line, reason, of annotation files and frames that were not imported.
+        shapes: what was done with every shape.
+        count: number of lanes.
+        lanes: those of the frames of the most frequent size, for the entry in lgad.yaml.
+        empty: frames that were annotated without any shape.
+        scaled: frames whose lanes were scaled to the size of the image.
+        turned: frames that were stored with an EXIF orientation and are written upright.
+        embedded: frames whose image was in the annotation file.
+        renamed: path below the source -> another one below the output, where two frames would have shared a
+            lane file.
+        unused: number of images below the source that no annotation names.
+        in_a_corner: every lane is in the upper left quarter of its frame.
+    """
+
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    followed: bool = False
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    rejected: list[Rejected] = field(default_factory=list)
+    shapes: Tally = field(default_factory=Tally)
+    count: int = 0
+    lanes: list[np.ndarray] = field(default_factory=list)
+    empty: int = 0
+    scaled: int = 0
+    turned: int = 0
+    embedded: int = 0
+    renamed: dict[str, str] = field(default_factory=dict)
+    unused: int = 0
+    in_a_corner: bool = False
+
+    @property
+    def frames(self) -> dict[str, int]:
+        """Split -> number of frames."""
+        return {split: len(frames) for split, frames in self.splits.items()}
+
+
+def convert(
+    source: Path,
+    output: Path,
+    annotations: Format,
+    val: float = 0.1,
+    test: float = 0.2,
+    run: int | None = None,
+    seed: int = 0,
+    labels: Collection[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Write frames, lane files and lists in CULane's layout.
+
+    Frames are hard links where the file system allows it, else copies. A frame that is stored with an EXIF
+    orientation is written upright instead, so that tools which ignore the orientation agree with its lanes.
+
+    Args:
+        source: folder of the annotations and images.
+        output: a new or empty folder.
+        annotations: tool that they come from.
+        val: share of the validation frames.
+        test: share of the test frames.
+        run: consecutive frames that stay together in a draw; None: see `draw_splits`.
+        seed: of the draw.
+        labels: labels that mean lanes; None: all.
+        progress: called as progress(frames done, frames in total).
+
+    Raises:
+        LgadError: `source` is missing or holds no usable image, `output` is not empty or not writable, or a
+            label of `labels` does not occur.
+    """
+    _check(source, output)
+    done = Conversion()
+    found = list(_READERS[annotations](source, done.rejected))
+    images = Images(source, {annotation.file for annotation in found})
+    placed = place_images(found, images, done.rejected)
+    kept = []
+    for number, (annotation, image) in enumerate(placed, 1):
+        if (frame := _frame(source, annotation, image, labels, done)) is not None:
+            kept.append(frame)
+        if progress is not None:
+            progress(number, len(placed))
+    _refuse_unknown(labels, done.shapes)
+    if not kept:
+        example = next(
+            (f"{place_of(row[0], row[1])}: {row[2]}" for row in done.rejected), "it names no image"
+        )
+        raise LgadError(f"{source} holds no annotated image of format {annotations} ({example}).")
+    names = _names(kept, done)
+    done.splits = draw_splits(list(names.values()), val, test, run, seed)
+    done.followed = run is None and stated_splits(list(names.values())) is not None
+    done.sizes = Counter(frame.size for frame in kept)
+    size = done.sizes.most_common(1)[0][0]
+    done.lanes = [lane for frame in kept if frame.size == size for lane in frame.lanes]
+    done.count = sum(len(frame.lanes) for frame in kept)
+    done.unused = len(images.paths - {image for _, image in placed})
+    done.embedded = sum(frame.image not in images.paths for frame in kept)
+    done.in_a_corner = _in_a_corner(kept)
+    for frame in kept:
+        write_frame(source, frame.image, frame.annotation, frame.turned, output / names[frame.image])
+        write_lanes(lane_file(output, names[frame.image]), frame.lanes)
+    for split in SPLITS:
+        write_text(output / "list" / f"{split}.txt", "".join(f"{name}\n" for name in done.splits[split]))
+    return done
+
+
+def _check(source: Path, output: Path) -> None:
+    if source.is_file():
+        unpacked = (
+            "unpack it and name its folder"
+            if source.suffix == ".zip"
+            else "name the folder of the annotations"
+        )
+        raise LgadError(f"{source} is a file; {unpacked}.")
+    if not source.is_dir():
+        raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
+    if any("\udc80" <= character <= "\udcff" for character in str(output.resolve())):
+        raise LgadError(f"The path {output} is not UTF-8, which lgad.yaml needs; name another folder.")
+    if output.is_file() or (output.exists() and any(output.iterdir())):
+        raise LgadError(f"{output} is not empty; name a new folder for the data set.")
+
+
+def _frame(
+    source: Path, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
+) -> _Kept | None:
+    """The lanes of one frame in the pixels of its image; None where it was rejected."""
+    place = place_of(annotation.file, annotation.line)
+    try:
+        data, image = image_of(source, annotation, image)
+        size = whole_image_size(data)
+        scale = scale_to(size, annotation.size)
+        lanes, faults = lanes_of(annotation.shapes, place, size, scale, labels, done.shapes)
+        if faults and not lanes:
+            raise LgadError(
+                f"has shapes, but none of them is a lane ({faults[0]}); correct them, or choose the labels "
+                "of lanes with --labels"
+            )
+        if annotation.size is None:
+            refuse_outside(lanes, size)
+    except FileNotFoundError:
+        done.rejected.append((image, None, "is annotated but missing; put the image there"))
+        return None
+    except LgadError as error:
+        done.rejected.append((image, None, str(error)))
+        return None
+    turned = image_orientation(data) != 1
+    done.empty += not annotation.shapes
+    done.scaled += scale != SAME
+    done.turned += turned
+    return _Kept(annotation, image, size, lanes, turned)
+
+
+def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
+    if unknown := sorted(set(labels or ()) - set(shapes.labels)):
+        known = ", ".join(sorted(shapes.labels)) or "none"
+        raise LgadError(f"--labels names {', '.join(unknown)}, which no shape has; the labels are {known}.")
+
+
+def _names(kept: list[_Kept], done: Conversion) -> dict[str, str]:
+    """Path below the source -> path below the output: a.jpg and a.png must not share a.lines.txt."""
+    names: dict[str, str] = {}
+    images = {frame.image for frame in kept}
+    lane_files: set[Path] = set()
+    for image in sorted(images):
+        stem, dot, ending = image.rpartition(".")
+        name, number = image, 1
+        while lane_file(Path(), name) in lane_files or (name != image and name in images):
+            name = f"{stem}_{ending.lower()}{f'_{number}' if number > 1 else ''}{dot}{ending}"
+            number += 1
+        lane_files.add(lane_file(Path(), name))
+        names[image] = name
+        if name != image:
+            done.renamed[image] = name
+    return names
+
+
+def _in_a_corner(kept: list[_Kept]) -> bool:
+    """True if no lane of any frame leaves the upper left quarter, as after enlarging the images."""
+    lanes = [(lane, frame.size) for frame in kept for lane in frame.lanes]
+    return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)

@@ -1,0 +1,165 @@
+"""CVAT: XML exports "CVAT for images 1.1" (a list of images) and "CVAT for video 1.1" (a list of tracks)."""
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from xml.parsers import expat
+
+from lgad_pipeline.datasets.importing.layout import files_below, hint_at, posix
+from lgad_pipeline.datasets.importing.points import MOST_POINTS, Annotation, Shape, shape, stated_size
+from lgad_pipeline.datasets.importing.text import xml_as_utf8
+from lgad_pipeline.datasets.importing.tracks import Tracks
+from lgad_pipeline.datasets.reader import AnnotationError, Rejected
+from lgad_pipeline.datasets.safe_io import read_inside
+from lgad_pipeline.errors import LgadError
+
+_LIMIT = 256 << 20  # bytes; 100,000 frames have some 100 MB
+_DEPTH = 64  # nested elements; exports have 5
+_MOST_SHAPES = 1_000_000  # and images, of one file
+
+_SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", "skeleton", "tag")
+_NAMES = {"box": "rectangle"}
+_OTHER_ROOTS = {
+    "annotation": "Pascal VOC or LabelMe XML",
+    "dataset": "another tool's XML",
+    "tagset": "another tool's XML",
+}
+
+
+def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
+    """Annotations of every export below a folder: one file, or several jobs side by side.
+
+    Args:
+        source: folder of the unpacked exports.
+        rejected: gets the files and images that cannot be used.
+
+    Raises:
+        LgadError: there is no XML file.
+    """
+    files = files_below(source, ".xml")
+    if not files:
+        hint = hint_at(source, {".json": "use `lgad import labelme`", ".zip": "unpack them"})
+        raise LgadError(
+            f"{source / 'annotations.xml'} is missing; unpack an export 'CVAT for images 1.1' or "
+            f"'CVAT for video 1.1' there{hint}."
+        )
+    for file in files:
+        try:
+            yield from _Export(source, file, rejected).annotations()
+        except FileNotFoundError:
+            rejected.append((file, None, "has gone while it was read; import again"))
+        except LgadError as error:
+            rejected.append((file, None, str(error)))
+
+
+class _Export:
+    """One XML file; the parser calls its methods, no tree is built."""
+
+    def __init__(self, source: Path, file: str, rejected: list[Rejected]) -> None:
+        self._source, self._file, self._rejected = source, file, rejected
+        self._folder = posixpath.dirname(file)
+        self._found: list[Annotation] = []
+        self._open: Annotation | None = None
+        self._tracks = Tracks()
+        self._count = 0
+        self._path: list[str] = []
+        self._text = ""
+        self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
+
+    def annotations(self) -> list[Annotation]:
+        """All frames of the file.
+
+        Raises:
+            LgadError: it is no export of CVAT, or declares a document type: entities can make a small file
+                fill the memory, and can name other files.
+        """
+        data, encoding = self._read()
+        parser = expat.ParserCreate(encoding)
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.StartElementHandler = lambda tag, values: self._start(tag, values, parser.CurrentLineNumber)
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        try:
+            parser.Parse(data, True)
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an unknown encoding
+            raise AnnotationError(f"is no XML ({error}); export it again") from error
+        return self._found + self._of_tracks()
+
+    def _read(self) -> tuple[bytes, str | None]:
+        try:
+            return xml_as_utf8(read_inside(self._source, self._file, _LIMIT))
+        except ValueError as error:
+            raise AnnotationError(
+                f"cannot be decoded ({error}); save it as UTF-8 or export it again"
+            ) from error
+
+    def _refuse(self, *_: object) -> None:
+        raise AnnotationError("declares a document type, as no export does; export it again")
+
+    def _start(self, tag: str, values: dict[str, str], line: int) -> None:
+        if not self._path and tag != "annotations":
+            tool = _OTHER_ROOTS.get(tag, f"XML with the root <{tag[:40]}>")
+            raise AnnotationError(f"is {tool}, not an export of CVAT; export 'CVAT for images 1.1'")
+        if len(self._path) >= _DEPTH:
+            raise AnnotationError("nests its elements deeper than any export; export it again")
+        self._path.append(tag)
+        self._text = ""
+        if tag == "image" or tag in _SHAPES:
+            self._count += 1
+            if self._count > _MOST_SHAPES:
+                raise AnnotationError(f"has more than {_MOST_SHAPES:,} shapes; export the jobs one by one")
+        if tag == "image":
+            self._open = self._image(values, line)
+        elif tag == "track":
+            self._tracks.open(values.get("label", ""), values.get("id", ""), values.get("subset", ""))
+        elif tag in _SHAPES and self._path[-2] == "image" and self._open is not None:
+            self._open.shapes.append(_shape(tag, values, values.get("label", ""), values.get("group_id")))
+        elif tag in _SHAPES and self._path[-2] == "track":
+            found = _shape(tag, values, self._tracks.label, self._tracks.name)
+            self._tracks.add(values, found, line)
+
+    def _end(self, tag: str) -> None:
+        self._path.pop()
+        if tag == "image" and self._open is not None:
+            self._found.append(self._open)
+            self._open = None
+        elif tag in self._sides and self._path[-1:] == ["original_size"]:
+            self._sides[tag].add(self._text.strip())
+
+    def _characters(self, text: str) -> None:
+        if self._path[-2:-1] == ["original_size"] and len(self._text) < 20:
+            self._text += text
+
+    def _image(self, values: dict[str, str], line: int) -> Annotation:
+        name = posix(values.get("name", "")).lstrip("/")
+        size = stated_size(values.get("height"), values.get("width"))
+        return Annotation(self._file, line, name, self._places(name, values.get("subset", "")), size)
+
+    def _places(self, name: str, subset: str) -> list[str]:
+        below = [f"images/{subset}", "images", subset, ""] if subset else ["images", ""]
+        return [posixpath.join(self._folder, folder, name) for folder in below]
+
+    def _of_tracks(self) -> list[Annotation]:
+        sides = [next(iter(found)) if len(found) == 1 else None for found in self._sides.values()]
+        size = stated_size(sides[1], sides[0])
+        frames = self._tracks.frames()
+        return [
+            Annotation(
+                self._file,
+                frame.line,
+                f"frame_{frame.number:06d}",
+                self._places(f"frame_{frame.number:06d}", frame.subset),
+                size,
+                frame.shapes,
+            )
+            for frame in frames
+        ]
+
+
+def _shape(tag: str, values: dict[str, str], label: str, group: str | None) -> Shape:
+    kind = _NAMES.get(tag, tag)
+    if tag not in ("polyline", "polygon", "points"):
+        return shape(kind, label, [], group)
+    pairs = values.get("points", "").split(";", MOST_POINTS)
+    return shape(kind, label, [pair.split(",", 2) for pair in pairs], group)

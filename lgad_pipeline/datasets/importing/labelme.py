@@ -1,0 +1,119 @@
+"""labelme: a JSON file an image."""
+
+import base64
+import binascii
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lgad_pipeline.datasets.importing.layout import files_below, hint_at, is_absolute, posix
+from lgad_pipeline.datasets.importing.points import Annotation, Shape, shape, stated_size
+from lgad_pipeline.datasets.importing.text import parse_json
+from lgad_pipeline.datasets.reader import AnnotationError, Rejected
+from lgad_pipeline.datasets.safe_io import read_inside
+from lgad_pipeline.errors import LgadError
+
+_LIMIT = 64 << 20  # bytes; a file may carry its image, base64
+_DEFAULT_KIND = "polygon"  # of labelme before 3.4, which wrote no shape_type
+
+# Keys by which the JSON of other tools is recognized.
+_OTHER_TOOLS = (
+    ({"images", "annotations"}, "COCO"),
+    ({"_via_img_metadata"}, "VIA"),
+    ({"_via_settings"}, "VIA"),
+    ({"raw_file", "lanes"}, "TuSimple (a data set of kind tusimple)"),
+    ({"lanes", "h_samples"}, "TuSimple (a data set of kind tusimple)"),
+    ({"categories", "items"}, "Datumaro"),
+    ({"objects", "size"}, "Supervisely"),
+    ({"name", "labels"}, "BDD100K (a data set of kind bdd100k)"),
+    ({"data", "annotations"}, "Label Studio"),
+    ({"file_upload", "annotations"}, "Label Studio"),
+    ({"openlabel"}, "OpenLABEL"),
+)
+
+
+def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
+    """Annotations of every JSON file below a folder, in the order of their names.
+
+    Args:
+        source: the folder.
+        rejected: gets the files that cannot be used.
+
+    Raises:
+        LgadError: there is no JSON file.
+    """
+    files = files_below(source, ".json")
+    if not files:
+        hint = hint_at(source, {".xml": "use `lgad import cvat`", ".zip": "unpack them"})
+        raise LgadError(f"{source} holds no JSON file of labelme; name the folder of the annotations{hint}.")
+    for name in files:
+        try:
+            yield _parse(read_inside(source, name, _LIMIT), name, source)
+        except FileNotFoundError:
+            rejected.append((name, None, "has gone while it was read; import again"))
+        except LgadError as error:
+            rejected.append((name, None, str(error)))
+
+
+def embedded_image(source: Path, file: str) -> bytes:
+    """The image that an annotation file carries.
+
+    Raises:
+        LgadError: it carries none that can be decoded.
+    """
+    try:
+        content = parse_json(read_inside(source, file, _LIMIT))
+        return base64.b64decode(content["imageData"], validate=True)
+    except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise AnnotationError(
+            "holds no image in imageData that can be decoded; put the image next to it"
+        ) from error
+
+
+def _parse(data: bytes, file: str, source: Path) -> Annotation:
+    content = parse_json(data)
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise AnnotationError(_other_tool(content))
+    image = content.get("imagePath")
+    if not isinstance(image, str) or not image.strip():
+        raise AnnotationError("names no image in imagePath; save it again in labelme")
+    image = posix(image)
+    folder, stem = posixpath.split(posixpath.splitext(file)[0])
+    places = [posixpath.join(folder, posixpath.basename(image)), posixpath.join(folder, stem)]
+    root = f"{source.resolve().as_posix()}/"
+    if image.startswith(root):
+        places.insert(0, image.removeprefix(root))
+    elif not is_absolute(image):
+        places.insert(0, posixpath.join(folder, image))
+    return Annotation(
+        file,
+        None,
+        image,
+        places,
+        stated_size(content.get("imageHeight"), content.get("imageWidth")),
+        [_shape(value) for value in content["shapes"]],
+        embedded=bool(content.get("imageData")),
+    )
+
+
+def _shape(value: Any) -> Shape:
+    if not isinstance(value, dict):
+        return shape("shape", "", [None])
+    kind, label, group = (value.get(key) for key in ("shape_type", "label", "group_id"))
+    pairs = value.get("points")
+    return shape(
+        kind if isinstance(kind, str) else _DEFAULT_KIND,
+        label if isinstance(label, str) else "",
+        pairs if isinstance(pairs, list) else [None],
+        None if group is None else str(group)[:80],
+    )
+
+
+def _other_tool(content: Any) -> str:
+    first = content[0] if isinstance(content, list) and content else content
+    if isinstance(first, dict):
+        for keys, tool in _OTHER_TOOLS:
+            if keys <= set(first):
+                return f"is an annotation of {tool}, not of labelme; export it as labelme or CVAT"
+    return "is no labelme file, it has no list of shapes; take it out of the folder or export it again"

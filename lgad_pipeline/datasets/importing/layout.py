@@ -1,0 +1,158 @@
+"""Where the image of an annotation is: the layouts that people have, searched in a fixed order."""
+
+import os
+import posixpath
+import unicodedata
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
+from lgad_pipeline.errors import LgadError
+
+_OTHER_SUFFIXES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
+
+
+class Images:
+    """The images below a source folder, found by path, or by name in a folder near to the annotation.
+
+    Names are compared as written first; then without regard to case and to how accents are encoded, since
+    annotation files travel between operating systems.
+    """
+
+    def __init__(self, source: Path, annotations: set[str]) -> None:
+        """List the images.
+
+        Args:
+            source: the folder.
+            annotations: annotation files below it; a folder that holds some is not searched for the images of
+                annotations in other folders.
+        """
+        self.paths = {path for path in files_below(source) if _suffix(path) in IMAGE_SUFFIXES}
+        self._source = source
+        self._annotated = {posixpath.dirname(path) for path in annotations}
+        self._one_folder = len({posixpath.dirname(path) for path in self.paths}) == 1
+        self._by_path: dict[str, list[str]] = defaultdict(list)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for path in sorted(self.paths):
+            for key in (_key(path), _key(_stem(path))):
+                self._by_path[key].append(path)
+            for key in (_key(posixpath.basename(path)), _key(_stem(posixpath.basename(path)))):
+                self._by_name[key].append(path)
+
+    def at(self, places: list[str]) -> str | None:
+        """The first image that exists at one of the paths; a path without an image's ending stands for any.
+
+        Raises:
+            LgadError: a path without an ending stands for several images. The sentence leaves the name of the
+                annotation to the caller.
+        """
+        for place in places:
+            path = posixpath.normpath(place)
+            if path in self.paths:
+                return path
+            found = self._by_path.get(_key(path), [])
+            if len(found) > 1:
+                raise LgadError(f"may mean {' or '.join(found)}; name the image with its ending")
+            if found:
+                return found[0]
+        return None
+
+    def near(self, annotation: str, image: str, unused: set[str]) -> str | None:
+        """The one image of that name in a folder near to the annotation's.
+
+        Near is a folder whose path differs in one component: labels/a.json and images/a.jpg, a.json and
+        images/a.jpg, json/a.json and a.jpg. Where all images are in one folder, that one is near, too.
+
+        Args:
+            annotation: annotation file, below the source.
+            image: the image's name, in any form.
+            unused: images that no other annotation has.
+        """
+        name = _key(posixpath.basename(image))
+        found = [path for path in self._by_name.get(name, []) if path in unused]
+        folder = posixpath.dirname(annotation)
+        near = [path for path in found if self._one_folder or self._is_near(folder, posixpath.dirname(path))]
+        return near[0] if len(near) == 1 else None
+
+    def reason(self, image: str, places: list[str]) -> str:
+        """Why no image was found, with the remedy."""
+        for place in places:
+            path = posixpath.normpath(place)
+            if path.startswith("../"):
+                return (
+                    f"names the image {image}, which is outside the source folder; name a folder that holds "
+                    "both the annotations and the images"
+                )
+            if _suffix(path) in _OTHER_SUFFIXES and (self._source / path).exists():
+                return f"{path} is a {_suffix(path)} file; convert it to JPEG or PNG under the same name"
+        return (
+            f"names the image {image}, which is not found near it below the source folder; put the image "
+            "next to the annotation file (in CVAT, export 'CVAT for images 1.1' with 'Save images')"
+        )
+
+    def _is_near(self, annotation: str, image: str) -> bool:
+        one, two = PurePosixPath(annotation).parts, PurePosixPath(image).parts
+        above = one[: len(two)] == two
+        if image in self._annotated and not above:
+            return False
+        while one and two and one[0] == two[0]:
+            one, two = one[1:], two[1:]
+        while one and two and one[-1] == two[-1]:
+            one, two = one[:-1], two[:-1]
+        return len(one) <= 1 and len(two) <= 1
+
+
+def files_below(source: Path, *endings: str) -> list[str]:
+    """Files below a folder with one of the endings, or all; hidden files and folders are left out.
+
+    Returns:
+        Paths relative to `source`, sorted.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for folder, folders, names in os.walk(source, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        below = Path(folder).relative_to(source).as_posix()
+        found += [
+            posixpath.normpath(posixpath.join(below, name))
+            for name in names
+            if not name.startswith(".") and (not endings or _suffix(name) in endings)
+        ]
+    return sorted(found)
+
+
+def hint_at(source: Path, remedies: dict[str, str]) -> str:
+    """What to do with the files that a folder holds instead; empty where it holds none of them."""
+    for ending, remedy in remedies.items():
+        if files_below(source, ending):
+            return f"; it holds {ending} files: {remedy}"
+    return ""
+
+
+def posix(path: str) -> str:
+    """A path as another system writes it, with slashes."""
+    return path.replace("\\", "/")
+
+
+def is_absolute(path: str) -> bool:
+    """True for /a/b.jpg and C:/a/b.jpg."""
+    return path.startswith("/") or (len(path) > 1 and path[1] == ":" and path[0].isalpha())
+
+
+def _suffix(path: str) -> str:
+    return posixpath.splitext(path)[1].lower()
+
+
+def _stem(path: str) -> str:
+    stem, ending = posixpath.splitext(path)
+    return stem if ending.lower() in IMAGE_SUFFIXES else path
+
+
+def _key(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()

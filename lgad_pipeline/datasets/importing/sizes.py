@@ -1,0 +1,55 @@
+"""The size that an annotation states, compared with the size of its image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lgad_pipeline.datasets.reader import AnnotationError
+
+SAME = (1.0, 1.0)
+_BEYOND = 0.02  # of the frame's side; tools keep points inside, annotators aim at the edge
+
+
+def scale_to(frame: tuple[int, int], stated: tuple[int, int] | None) -> tuple[float, float]:
+    """Frame pixels in an annotated pixel, (x, y).
+
+    Sizes have the same proportions if the smaller one is, to one pixel, the larger one reduced.
+
+    Args:
+        frame: (H, W) of the image as it is displayed, pixels.
+        stated: (H, W) of the annotation; None, the image's own, where it states none.
+
+    Raises:
+        AnnotationError: the proportions differ.
+    """
+    if stated is None or stated == frame:
+        return SAME
+    (height, width), (of_height, of_width) = frame, stated
+    if abs(width * of_height - height * of_width) > max(width, of_width):
+        raise AnnotationError(
+            f"was annotated at {of_width} x {of_height} px, but its image is {width} x {height} px as "
+            "displayed, which has other proportions; put the annotated image there"
+        )
+    return width / of_width, height / of_height
+
+
+def refuse_outside(lanes: Sequence[np.ndarray], frame: tuple[int, int]) -> None:
+    """Refuse lanes that leave the frame, where the annotation does not state the size that it was made at.
+
+    Args:
+        lanes: (N, 2) each as (x, y), frame pixels.
+        frame: (H, W), pixels.
+
+    Raises:
+        AnnotationError: a point is farther outside than 2 % of the frame's side.
+    """
+    height, width = frame
+    most = np.array([width, height])
+    for lane in lanes:
+        beyond = lane[((lane < -_BEYOND * most) | (lane > (1 + _BEYOND) * most)).any(axis=1)]
+        if len(beyond):
+            x, y = beyond[0]
+            raise AnnotationError(
+                f"has a point at ({x:.0f}, {y:.0f}) outside its image of {width} x {height} px and states no "
+                "size; put the annotated image there"
+            )

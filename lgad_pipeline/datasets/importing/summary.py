@@ -1,0 +1,88 @@
+"""What an import did, in sentences for the terminal."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from lgad_pipeline.datasets.importing.convert import Conversion
+
+_SHOWN = 20  # kinds of rejected shapes, labels or renamed frames
+
+
+def summary(done: Conversion) -> Iterator[str]:
+    """One sentence for each thing that the user should know, the counts first."""
+    counts = ", ".join(f"{count} {split}" for split, count in done.frames.items())
+    yield f"{_number(sum(done.frames.values()), 'frame')} ({counts}); {len(done.rejected)} rejected."
+    yield from _shapes(done)
+    yield from _frames(done)
+    yield from _splits(done)
+
+
+def _shapes(done: Conversion) -> Iterator[str]:
+    shapes = done.shapes
+    if shapes.labels:
+        hint = ""
+        if len(shapes.labels) > 1 and not any(name.startswith("label ") for name in shapes.ignored):
+            hint = "; all of them were imported as lanes, choose with --labels"
+        yield f"Labels: {_counts(shapes.labels)}{hint}."
+    if shapes.used:
+        uses = Counter({f"{kind} ({became})": count for (kind, became), count in shapes.used.items()})
+        yield f"{_number(done.count, 'lane')} from shapes: {_counts(uses)}."
+    for (kind, label, reason), (count, first) in list(shapes.rejected.items())[:_SHOWN]:
+        yield f"rejected: {count} {kind} with label {label or '(none)'}, first in {first}: {reason}"
+    if len(shapes.rejected) > _SHOWN:
+        yield f"and {len(shapes.rejected) - _SHOWN} more kinds of rejected shapes."
+    if shapes.ignored:
+        yield f"Not imported: {_counts(shapes.ignored)}."
+    if shapes.doubled:
+        yield f"Left out, since equal to the point before: {_number(shapes.doubled, 'point')}."
+
+
+def _frames(done: Conversion) -> Iterator[str]:
+    if done.empty:
+        yield f"Imported without lanes, since annotated without a shape: {_number(done.empty, 'frame')}."
+    if not done.count:
+        yield "No frame has a lane; nothing can be learned from this data set."
+    if done.scaled:
+        yield f"Lanes scaled, since annotated at another size: {_number(done.scaled, 'frame')}."
+    if done.turned:
+        yield f"Written upright, since stored turned (EXIF orientation): {_number(done.turned, 'frame')}."
+    if done.embedded:
+        yield f"Written from imageData in the annotation file: {_number(done.embedded, 'image')}."
+    for image, name in list(done.renamed.items())[:_SHOWN]:
+        yield f"Renamed: {image} is {name}, since a lane file of its name belongs to another frame."
+    if done.unused:
+        yield f"Not imported, since no annotation names them: {_number(done.unused, 'image')}."
+    if len(done.sizes) > 1:
+        sizes = ", ".join(
+            f"{count} of {width} x {height} px" for (height, width), count in done.sizes.most_common()
+        )
+        yield (
+            f"Frames have {len(done.sizes)} sizes ({sizes}); a data set has one, and ingestion rejects the "
+            "others: import each size into a folder of its own."
+        )
+    if done.in_a_corner:
+        yield (
+            "Every lane is in the upper left quarter of its frame; if the images were enlarged after their "
+            "annotation, import the original ones."
+        )
+
+
+def _splits(done: Conversion) -> Iterator[str]:
+    if done.followed:
+        yield "The splits are those of the folders called train, val or test."
+    missing = [split for split, count in done.frames.items() if not count]
+    if missing:
+        yield (
+            f"No frames for {' and '.join(missing)}: the whole chain needs at least three frames, one for "
+            "each of train, val and test."
+        )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _counts(counter: Counter[str]) -> str:
+    """At most 20 names with their counts, the most frequent first."""
+    named = [f"{name or '(none)'} {count}" for name, count in counter.most_common(_SHOWN)]
+    return ", ".join(named) + (f" and {len(counter) - _SHOWN} more" if len(counter) > _SHOWN else "")

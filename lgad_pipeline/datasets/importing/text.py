@@ -1,0 +1,71 @@
+"""Annotation files as text, whatever encoding they were saved in."""
+
+import json
+import re
+from typing import Any
+
+from lgad_pipeline.datasets.reader import AnnotationError
+
+_DECLARED = re.compile(
+    rb"""^(?:\xef\xbb\xbf)?\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']"""
+)
+_OF_THE_PARSER = ("utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "iso-8859-1", "us-ascii", "ascii")
+# A newer superset stands for each old name.
+_DECODED = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "gb18030": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "windows-31j": "cp932",
+    "euc-jp": "euc_jp",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "koi8-r": "koi8_r",
+    **{f"windows-125{number}": f"cp125{number}" for number in range(9)},
+    **{f"cp125{number}": f"cp125{number}" for number in range(9)},
+    **{f"iso-8859-{number}": f"iso8859_{number}" for number in (2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)},
+}
+
+
+def xml_as_utf8(data: bytes) -> tuple[bytes, str | None]:
+    """XML in a form that the parser reads.
+
+    Only encodings on a list are decoded: the name comes from the file, and some of Python's codecs do other
+    things than decoding. The parser must not see a name that it does not know, since it asks those codecs.
+
+    Returns:
+        The bytes, and the encoding that overrides the declared one, or None.
+
+    Raises:
+        ValueError: the declared encoding is not on the list, or the bytes do not fit it.
+    """
+    declared = _DECLARED.match(data[:400])
+    if declared is None:
+        return data, None
+    name = declared[1].decode().lower()
+    if name in _OF_THE_PARSER:
+        return data, None
+    if name not in _DECODED:
+        raise ValueError(f"its encoding {name} is not known")
+    return data.decode(_DECODED[name]).encode(), "utf-8"
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, or in GBK.
+
+    Raises:
+        AnnotationError: it is none.
+    """
+    try:
+        try:
+            return json.loads(data)
+        except UnicodeDecodeError:
+            return json.loads(data.decode("gb18030"))
+    except UnicodeDecodeError as error:
+        raise AnnotationError("is neither UTF-8 nor UTF-16 nor GBK text; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        lines = data[: 1 << 20].splitlines()
+        if len(lines) > 1 and b'"h_samples"' in lines[0]:
+            raise AnnotationError("holds TuSimple's lines; use it as a data set of kind tusimple") from error
+        raise AnnotationError("is no JSON, or is cut off; export it again") from error

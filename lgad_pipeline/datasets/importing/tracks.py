@@ -1,0 +1,102 @@
+"""Tracks of "CVAT for video 1.1": one object through the frames of a video."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lgad_pipeline.datasets.importing.points import Shape
+from lgad_pipeline.datasets.reader import AnnotationError
+
+_MOST_FRAMES = 10_000_000  # of a video
+_MOST_FILLED = 200_000  # shapes of a file in frames that it leaves out
+
+
+class _Step(NamedTuple):
+    frame: int
+    outside: bool
+    shape: Shape
+    line: int
+
+
+@dataclass
+class TrackedFrame:
+    """A frame of a video that tracks name.
+
+    Attributes:
+        number: of the frame in the video, from 0.
+        subset: of the project; empty where there is none.
+        line: first line of the file that names the frame.
+        shapes: of the tracks that are visible in the frame.
+    """
+
+    number: int
+    subset: str
+    line: int
+    shapes: list[Shape] = field(default_factory=list)
+
+
+class Tracks:
+    """Shapes of tracks, collected by frame.
+
+    CVAT writes a shape for each frame of a track, interpolated where the annotator set none, and one with
+    `outside="1"` where the object leaves. Between two shapes of a track that leave frames out, points are
+    interpolated linearly, as CVAT does with shapes of equally many points. Frames that no track names are
+    not imported: nothing states that they were annotated.
+    """
+
+    def __init__(self) -> None:
+        self.label = self.name = self._subset = ""
+        self._frames: dict[tuple[str, int], TrackedFrame] = {}
+        self._last: _Step | None = None
+        self._filled = 0
+
+    def open(self, label: str, name: str, subset: str) -> None:
+        """Begin a track."""
+        self.label, self.name, self._subset, self._last = label, f"track {name}", subset, None
+
+    def add(self, values: dict[str, str], shape: Shape, line: int) -> None:
+        """Add the shape of a frame to the open track.
+
+        Raises:
+            AnnotationError: the frame's number is none.
+        """
+        number = values.get("frame", "")
+        if not (number.isascii() and number.isdecimal() and int(number[:9]) < _MOST_FRAMES):
+            raise AnnotationError(
+                f"has a shape without the number of its frame in line {line}; export it again"
+            )
+        step = _Step(int(number[:9]), values.get("outside") == "1", shape, line)
+        if self._last is not None and not self._last.outside:
+            self._fill(self._last, step)
+        self._put(step)
+        self._last = step
+
+    def frames(self) -> list[TrackedFrame]:
+        """Every frame that a track names, by subset and number."""
+        return [self._frames[key] for key in sorted(self._frames)]
+
+    def _put(self, step: _Step) -> None:
+        key = (self._subset, step.frame)
+        frame = self._frames.setdefault(key, TrackedFrame(step.frame, self._subset, step.line))
+        if not step.outside:
+            frame.shapes.append(step.shape)
+
+    def _fill(self, before: _Step, after: _Step) -> None:
+        """Add the frames between two shapes of the open track."""
+        first, last = before.shape, after.shape
+        gap = after.frame - before.frame
+        for frame in range(before.frame + 1, after.frame):
+            self._filled += 1
+            if self._filled > _MOST_FILLED:
+                raise AnnotationError(
+                    f"leaves out more than {_MOST_FILLED:,} shapes of its tracks; export it again"
+                )
+            share = (frame - before.frame) / gap
+            if after.outside:
+                shape = first
+            elif first.fault or len(first.points) != len(last.points):
+                shape = first._replace(
+                    fault="is not stated in this frame and cannot be interpolated; export the track again"
+                )
+            else:
+                shape = first._replace(points=(1 - share) * first.points + share * last.points)
+            self._put(_Step(frame, False, shape, before.line))

@@ -1,0 +1,82 @@
+"""Painted lines as annotation tools outline them: polylines with curves, one along each edge of the paint."""
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.datasets.reader import AnnotationError, points
+
+_TYPES = re.compile(r"[LC](?:L|CC[CL])*")
+_STEPS = np.linspace(0, 1, 9)[1:, None]  # a curve becomes eight chords
+
+
+def polyline(vertices: Any, types: Any) -> np.ndarray:
+    """Points of a polyline whose vertices carry types, as Scalabel writes them.
+
+    Args:
+        vertices: pairs (x, y), pixels.
+        types: a character a vertex: `L` is a corner; `C` begins a cubic curve of two control points and its
+            end, which tools mark `C` or `L`. The first one does not matter, as in BDD100K's own script.
+
+    Returns:
+        float32 (N, 2), bottom first.
+
+    Raises:
+        AnnotationError: the vertices are no pairs of numbers, or the types do not fit them.
+    """
+    corners = points(vertices)
+    if not (isinstance(types, str) and types and len(types) == len(corners) and _TYPES.fullmatch(types)):
+        raise AnnotationError("has a polyline whose `types` are not L or CCC for its vertices; correct it")
+    path, at = [corners[0]], 1
+    while at < len(corners):
+        if types[at] == "L":
+            path.append(corners[at])
+            at += 1
+        else:
+            a, (b, c, d) = path[-1], corners[at : at + 3]
+            t, s = _STEPS, 1 - _STEPS
+            path.extend(s**3 * a + 3 * s**2 * t * b + 3 * s * t**2 * c + t**3 * d)
+            at += 3
+    line = np.array(path, np.float32)
+    return line[np.argsort(-line[:, 1], kind="stable")]
+
+
+def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list[np.ndarray]:
+    """Lanes from the edges of painted lines; an edge without a counterpart is a lane itself.
+
+    Two edges are one line's when they have the same category, share at least half the height of the shorter
+    one, and lie less than `widest` apart there on average. The nearest pairs are taken first.
+
+    Args:
+        edges: category and points (N, 2), bottom first, of each.
+        widest: width of the widest line, pixels.
+
+    Returns:
+        float32 (N, 2), bottom first: centres of pairs on rows 10 px apart, then the edges left over.
+    """
+    pairs = []
+    for (i, (one, left)), (j, (other, right)) in combinations(enumerate(edges), 2):
+        rows = _shared_rows(left, right) if one == other else ()
+        if len(rows):
+            xs = np.stack([np.interp(rows, edge[::-1, 1], edge[::-1, 0]) for edge in (left, right)])
+            centre = np.stack([xs.mean(axis=0), rows], axis=1).astype(np.float32)
+            pairs.append((float(np.abs(xs[0] - xs[1]).mean()), i, j, centre))
+    paired: set[int] = set()
+    found = []
+    for gap, i, j, centre in sorted(pairs, key=lambda pair: pair[:3]):
+        if gap < widest and paired.isdisjoint((i, j)):
+            paired |= {i, j}
+            found.append(centre)
+    return found + [edge for i, (_, edge) in enumerate(edges) if i not in paired]
+
+
+def _shared_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Rows that both edges have, bottom first; none where they share less than half of the shorter one."""
+    bottom, top = min(left[0, 1], right[0, 1]), max(left[-1, 1], right[-1, 1])
+    shorter = min(left[0, 1] - left[-1, 1], right[0, 1] - right[-1, 1])
+    if bottom - top < max(1.0, 0.5 * shorter):
+        return np.zeros(0)
+    return np.linspace(bottom, top, max(2, round(float(bottom - top) / 10) + 1))

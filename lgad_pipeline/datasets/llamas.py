@@ -1,0 +1,99 @@
+"""LLAMAS (unsupervised labelled lane markers), as published: a JSON file a frame with painted markers.
+
+The root holds `color_images/` and `labels/`, each with `train/` and `valid/` and a folder a recording. A
+marker is a dash or a piece of a solid line, from its near end to its far one. A lane runs through its
+markers, every 10 px, and down to the bottom of the frame as its nearest marker points: markers under the
+bonnet are not annotated. Lanes of one marker or less than 20 px high are artefacts of the automatic
+labelling and left out, as by the data set's own scripts.
+
+The published test labels are withheld, so the validation frames are for the test, and every tenth recording
+of the training frames is for validation.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.datasets.reader import AnnotationError, Entry, Note, Rejected, frame_path, held_out, points
+from lgad_pipeline.errors import LgadError
+
+_HEIGHT, _WIDTH = 717, 1276
+_LEAST_HEIGHT, _LEAST_MARKERS = 20, 2
+_STEP = 10  # rows between the points of a lane
+
+
+def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+    """Name a frame for every label file below `labels/train/` and `labels/valid/`.
+
+    Raises:
+        LgadError: there is no label file for training.
+    """
+    train = held_out(_entries_of(root, "train", rejected), lambda entry: Path(entry.frame).parent.name)
+    if not train:
+        raise LgadError(
+            f"{root} has no label files in labels/train/<recording>/; unpack LLAMAS's color_images and "
+            "labels there or correct `root` of the data set in lgad.yaml."
+        )
+    test = _entries_of(root, "valid", rejected)
+    if not test:
+        rejected.append(
+            Note("labels/valid", None, "has no label files, so there are no test frames; unpack it")
+        )
+    return [*train, *test]
+
+
+def lanes(annotation: bytes) -> list[np.ndarray]:
+    """Lanes of one label file, bottom first."""
+    try:
+        content: Any = json.loads(annotation)
+        ends = [
+            [
+                (marker[end]["x"], marker[end]["y"])
+                for marker in lane["markers"]
+                for end in ("pixel_start", "pixel_end")
+            ]
+            for lane in content["lanes"]
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise AnnotationError("is no label file with `lanes` of `markers`; unpack it again") from error
+    found = [_lane(points(lane).round().astype(int).reshape(-1, 2, 2)) for lane in ends]
+    return [lane for lane in found if len(lane)]
+
+
+def _lane(markers: np.ndarray) -> np.ndarray:
+    """Points through markers, int (N, 2, 2) as (near end, far end) by (x, y); none if it is no lane."""
+    ys = markers[..., 1]
+    if not ((ys >= 0) & (ys < _HEIGHT)).all():
+        raise AnnotationError("has a marker above or below the frame; unpack it again")
+    if len(markers) < _LEAST_MARKERS or np.ptp(ys) < _LEAST_HEIGHT:
+        return np.zeros((0, 2), np.float32)
+    near = markers[ys.max(axis=1).argmax()].astype(float)
+    near = near[near[:, 1].argsort()]
+    total, count = np.zeros(_HEIGHT), np.zeros(_HEIGHT)
+    for marker in markers:
+        top, bottom = marker[marker[:, 1].argsort()]
+        rows = np.arange(top[1], bottom[1] + 1)
+        total[rows] += np.interp(rows, (top[1], bottom[1]), (top[0], bottom[0]))
+        count[rows] += 1
+    known = np.flatnonzero(count)
+    rows = np.arange(known[-1], known[0] - 1, -_STEP)
+    lane = np.stack([np.interp(rows, known, total[known] / count[known]), rows], axis=1)
+    below = np.arange(_HEIGHT - 1, known[-1], -_STEP)
+    slope = (near[1, 0] - near[0, 0]) / max(near[1, 1] - near[0, 1], 1)
+    extended = np.stack([near[1, 0] + slope * (below - near[1, 1]), below], axis=1)
+    inside = (extended[:, 0] >= 0) & (extended[:, 0] < _WIDTH)
+    return np.concatenate([extended[inside], lane]).astype(np.float32)
+
+
+def _entries_of(root: Path, published: str, rejected: list[Rejected]) -> list[Entry]:
+    split, found = "train" if published == "train" else "test", []
+    for path in sorted((root / "labels" / published).glob("*/*.json")):
+        name = path.relative_to(root).as_posix()
+        try:
+            frame = f"color_images/{published}/{path.parent.name}/{path.stem}_color_rect.png"
+            found.append(Entry(frame_path(frame), split, name, name, None))
+        except ValueError as error:
+            rejected.append((name, None, str(error)))
+    return found

@@ -1,0 +1,115 @@
+"""TuSimple's lane challenge, as published: JSON lines that hold the frame and its lanes.
+
+The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each; or
+`test_label.json` in the root next to them. `label_data_0531.json` is the customary validation set; the other
+`label_data_*.json` are for training. `raw_file` names the frame from the folder of its `clips/`. Of several
+annotations of a frame the last counts.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.datasets.reader import AnnotationError, Entry, Note, Rejected, Repeats, frame_path
+from lgad_pipeline.datasets.safe_io import json_objects, list_inside, numbered_lines, open_text
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import are_coordinates
+
+_VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
+_FOLDERS = ("", "train_set", "test_set")
+_LINE_LIMIT = 1 << 20  # bytes; the longest published line has 2,000
+
+
+def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+    """Read the label files; a missing test or validation file is reported, and the others are read.
+
+    Raises:
+        LgadError: there is no `label_data_*.json`.
+    """
+    files: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for folder in _FOLDERS:
+        for path in sorted((root / folder).glob("label_data_*.json")):
+            files["val" if path.name == _VALIDATION else "train"].append(path)
+        if not files["test"] and (root / folder / _TEST).is_file():
+            files["test"].append(root / folder / _TEST)
+    if not files["train"]:
+        raise LgadError(
+            f"{root} has no label_data_*.json, nor has its train_set/; put TuSimple's files there."
+        )
+    for split, name in (("val", _VALIDATION), ("test", _TEST)):
+        if not files[split]:
+            rejected.append(Note(name, None, f"is missing, so there are no {split} frames; put it there"))
+    return [entry for split in SPLITS for entry in _entries_of(root, files[split], split, rejected)]
+
+
+def lanes(annotation: bytes) -> list[np.ndarray]:
+    """Lanes of one JSON line, bottom first, at the rows where they are present; absent lanes are left out."""
+    content = _parse(annotation)
+    rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
+    if not isinstance(rows, list) or not isinstance(xs_of_lanes, list):
+        raise AnnotationError("has not both of the lists `lanes` and `h_samples`; correct it")
+    if not all(map(are_coordinates, (rows, *xs_of_lanes))):
+        raise AnnotationError("`lanes` and `h_samples` are not lists of finite numbers; correct them")
+    if any(len(xs) != len(rows) for xs in xs_of_lanes):
+        raise AnnotationError("a lane has not one x for each of `h_samples`; correct it")
+    order = np.argsort(-np.array(rows, np.float32), kind="stable")
+    points = [np.array([xs, rows], np.float32).T[order] for xs in xs_of_lanes]
+    return [lane for lane in (lane[lane[:, 0] >= 0] for lane in points) if len(lane)]
+
+
+def _entries_of(root: Path, paths: list[Path], split: str, rejected: list[Rejected]) -> list[Entry]:
+    found: dict[str, Entry] = {}
+    repeats = Repeats()
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        folder = path.parent.relative_to(root)
+        if split == "test" and not (path.parent / "clips").is_dir() and (root / "test_set/clips").is_dir():
+            folder = Path("test_set")
+        for number, line in _lines(root, name):
+            try:
+                frame = _frame(line, folder)
+            except (ValueError, AnnotationError) as error:
+                rejected.append((name, number, str(error)))
+                continue
+            if found.pop(frame, None):  # the benchmark's own script takes the last, too
+                repeats.add(name, number, frame)
+            found[frame] = Entry(frame, split, line, name, number)
+    rejected += repeats.notes("the last annotation of a frame counts, as in the benchmark")
+    return list(found.values())
+
+
+def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
+    """Line number and text of each frame's JSON object, from JSON lines as published or from a JSON list."""
+    with open_text(list_inside(root, name), errors="replace") as stream:
+        start = stream.read(64).lstrip()
+    if not start.startswith("["):
+        yield from numbered_lines(root, name, _LINE_LIMIT)
+        return
+    for number, content in json_objects(root, name, _LINE_LIMIT):
+        yield number, json.dumps(content).encode()
+
+
+def _frame(line: bytes, folder: Path) -> str:
+    """The frame that a JSON object names, relative to the root."""
+    if len(line) > _LINE_LIMIT:
+        raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
+    raw_file = _parse(line).get("raw_file")
+    if not isinstance(raw_file, str):
+        raise ValueError("has no text `raw_file`; name the frame")
+    return frame_path(f"{folder.as_posix()}/{raw_file}")
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise AnnotationError(
+            "is no JSON object; write one a frame, on one line, with `raw_file`, `lanes`, `h_samples`"
+        )
+    return content

@@ -1,0 +1,88 @@
+"""How sure an F1 is, and whether one student is better than another: bootstrap over frames."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.culane import column
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value, and the interval that holds the given share of its bootstrap distribution.
+
+    Attributes:
+        value: from all frames.
+        low, high: the interval's ends.
+        ahead: share of the resamples in which the value is above 0.
+    """
+
+    value: float
+    low: float
+    high: float
+    ahead: float
+
+
+def f1_interval(
+    frames: pd.DataFrame, threshold: float, *, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """F1 over frames with its bootstrap interval.
+
+    Args:
+        frames: `LaneScores.frames`, or some of its rows; a frame in several lists counts once.
+        threshold: one of those evaluated.
+        confidence: share of the resamples inside the interval.
+        seed: of the resampling.
+    """
+    return _bootstrap(_f1, _counts(frames.drop_duplicates("frame"), threshold), confidence, seed)
+
+
+def paired_f1_difference(
+    first: pd.DataFrame, second: pd.DataFrame, threshold: float, *, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """F1 of `second` less F1 of `first` on the same frames, with its paired bootstrap interval.
+
+    Args:
+        first: `LaneScores.frames` of a prediction folder, or some of its rows.
+        second: the same rows for another prediction folder.
+        threshold: one of those evaluated.
+        confidence: share of the resamples inside the interval.
+        seed: of the resampling.
+
+    Raises:
+        LgadError: the two are not over the same frames.
+    """
+    tables = [frames.drop_duplicates("frame").sort_values("frame") for frames in (first, second)]
+    if not np.array_equal(*(table["frame"].to_numpy() for table in tables)):
+        raise LgadError(
+            "The two evaluations are over different frames; evaluate both predictions on the same lists."
+        )
+    counts = np.concatenate([_counts(table, threshold) for table in tables], axis=1)
+    return _bootstrap(lambda sums: _f1(sums[..., 3:]) - _f1(sums[..., :3]), counts, confidence, seed)
+
+
+def _counts(frames: pd.DataFrame, threshold: float) -> np.ndarray:
+    """TP, FP, FN of each frame, (frames, 3)."""
+    return frames[[column(kind, threshold) for kind in ("tp", "fp", "fn")]].to_numpy()
+
+
+def _f1(sums: np.ndarray) -> np.ndarray:
+    tp, fp, fn = np.moveaxis(sums, -1, 0)
+    return 2 * tp / np.maximum(2 * tp + fp + fn, 1)
+
+
+def _bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, confidence: float, seed: int
+) -> Interval:
+    # Frames with equal counts are interchangeable: drawing how many of each kind come is the same
+    # distribution as drawing frames, and there are few kinds.
+    kinds, sizes = np.unique(counts, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(sizes.sum(), sizes / sizes.sum(), _RESAMPLES)
+    values = statistic(drawn @ kinds)
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(statistic(counts.sum(axis=0))), float(low), float(high), float((values > 0).mean()))

@@ -1,0 +1,165 @@
+"""How well predicted lanes cover annotated ones: IoU of thick lines, and one-to-one matching.
+
+The answers are those of CULane's lane_evaluation (XingangPan/SCNN), to the last lane.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
+from lgad_pipeline.lanes.spline import Ragged, ragged, sample_times, without_spline
+
+FRAME_SIZE = (590, 1640)
+"""(H, W) of CULane's frames, px."""
+LANE_WIDTH = 30
+"""Width at which CULane compares lanes, px."""
+
+_SLACK = 1e-2
+_LEAST = -1e5  # below every similarity
+
+Lanes = Sequence[np.ndarray]
+
+
+def lane_ious(
+    annotated: Lanes, predicted: Lanes, frame_size: tuple[int, int] = FRAME_SIZE, lane_width: int = LANE_WIDTH
+) -> np.ndarray:
+    """IoU of every annotated lane with every predicted one, each drawn as a thick line.
+
+    Args:
+        annotated: A lanes, float32 (N, 2) each, frame pixels.
+        predicted: P lanes, likewise.
+        frame_size: (H, W), pixels; lanes count within the frame only.
+        lane_width: thickness of the lines, frame pixels.
+
+    Returns:
+        float64 (A, P). 0 where a lane has fewer than 2 points or no spline (see `without_spline`); NaN where
+        neither enters the frame.
+    """
+    return frame_ious([(annotated, predicted)], frame_size, lane_width)[0]
+
+
+def frame_ious(
+    frames: Sequence[tuple[Lanes, Lanes]], frame_size: tuple[int, int], lane_width: int
+) -> list[np.ndarray]:
+    """`lane_ious` of many frames, each a pair (annotated, predicted); faster than one by one."""
+    lanes = ragged([lane for pair in frames for side in pair for lane in side])
+    drawable = (np.diff(lanes.offsets) >= 2) & ~without_spline(lanes)
+    spans = lane_spans(_paths(lanes, drawable), frame_size, lane_width)
+    areas = np.maximum(spans.stop - spans.start, 0).sum(axis=1)
+    layer_begin = np.searchsorted(spans.lane, np.arange(len(drawable) + 1))
+    ious = []
+    begin = 0
+    for annotated, predicted in frames:
+        middle, end = begin + len(annotated), begin + len(annotated) + len(predicted)
+        rows = slice(layer_begin[begin], layer_begin[middle])
+        columns = slice(layer_begin[middle], layer_begin[end])
+        size = (len(annotated), len(predicted))
+        shared = np.zeros(size)
+        np.add.at(
+            shared,
+            np.ix_(spans.lane[rows] - begin, spans.lane[columns] - middle),
+            _shared(spans, rows, columns),
+        )
+        area = np.bincount(
+            spans.lane[rows.start : columns.stop] - begin, areas[rows.start : columns.stop], sum(size)
+        )
+        with np.errstate(invalid="ignore"):
+            iou = shared / (area[: size[0], None] + area[size[0] :] - shared)
+        iou[~(drawable[begin:middle, None] & drawable[middle:end])] = 0
+        ious.append(iou)
+        begin = end
+    return ious
+
+
+def _paths(lanes: Ragged, drawable: np.ndarray) -> Ragged:
+    """What is drawn of lanes: 2 points as they are, 3 or more by *times* sampling."""
+    counts = np.where(drawable, np.diff(lanes.offsets), 0)
+    curved, straight = counts >= 3, counts == 2
+    sampled = sample_times(_choose(lanes, curved))
+    sizes = np.where(straight, 2, 0)
+    sizes[curved] = np.diff(sampled.offsets)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    points = np.empty((offsets[-1], 2), np.float32)
+    points[np.repeat(curved, sizes)] = sampled.points
+    points[np.repeat(straight, sizes)] = _choose(lanes, straight).points
+    return Ragged(points, offsets)
+
+
+def _choose(lanes: Ragged, chosen: np.ndarray) -> Ragged:
+    counts = np.diff(lanes.offsets)
+    return Ragged(lanes.points[np.repeat(chosen, counts)], np.concatenate([[0], np.cumsum(counts[chosen])]))
+
+
+def _shared(spans: Spans, rows: slice, columns: slice) -> np.ndarray:
+    """Pixels shared by every pair of layers, (layers in rows, layers in columns)."""
+    start = np.maximum(spans.start[rows, None], spans.start[None, columns])
+    stop = np.minimum(spans.stop[rows, None], spans.stop[None, columns])
+    return np.maximum(stop - start, 0).sum(axis=2)
+
+
+def match(similarity: np.ndarray) -> np.ndarray:
+    """Match annotated and predicted lanes one to one, for the greatest total similarity.
+
+    Kuhn-Munkres with the official tool's slack: equalities hold within 1e-2, so that nearly equal matchings
+    are told apart by order, and a matching is the greatest within that slack only.
+
+    Args:
+        similarity: (A, P).
+
+    Returns:
+        int (A,): the predicted lane matched with each annotated one, or -1.
+    """
+    annotated, predicted = similarity.shape
+    partner = np.full(annotated, -1)
+    if not annotated or not predicted:
+        return partner
+    if annotated <= predicted:
+        for right, left in enumerate(_assign(similarity.tolist())):
+            if left >= 0:
+                partner[left] = right
+    else:
+        partner[:] = _assign(similarity.T.tolist())
+    return partner
+
+
+def _assign(weight: list[list[float]]) -> list[int]:
+    """The left node matched with each right one, or -1; there are no more left nodes than right ones."""
+    lefts, rights = range(len(weight)), range(len(weight[0]))
+    label_left = [max([_LEAST, *(value for value in row if value == value)]) for row in weight]
+    label_right = [0.0] * len(rights)
+    partner = [-1] * len(rights)
+    seen_left: set[int] = set()
+    seen_right: set[int] = set()
+
+    def augment(left: int) -> bool:
+        seen_left.add(left)
+        for right in rights:
+            excess = label_left[left] + label_right[right] - weight[left][right]
+            if right not in seen_right and abs(excess) < _SLACK:
+                seen_right.add(right)
+                if partner[right] < 0 or augment(partner[right]):
+                    partner[right] = left
+                    return True
+        return False
+
+    for left in lefts:
+        while True:
+            seen_left.clear()
+            seen_right.clear()
+            if augment(left):
+                break
+            gaps = [
+                label_left[i] + label_right[j] - weight[i][j]
+                for i in seen_left
+                for j in rights
+                if j not in seen_right
+            ]
+            lowest = min((gap for gap in gaps if gap == gap), default=None)
+            if lowest is None:
+                return partner
+            for i in seen_left:
+                label_left[i] -= lowest
+            for j in seen_right:
+                label_right[j] += lowest
+    return partner

@@ -1,0 +1,81 @@
+"""Trained networks on the same frames and the same machine: what they find, and how long it takes."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lgad_pipeline.data import frame_table as tables
+from lgad_pipeline.datasets.images import read_image
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.culane import true_positives
+from lgad_pipeline.evaluation.promotion import IOU, frame_table
+from lgad_pipeline.inference.predictor import LanePredictor
+from lgad_pipeline.lanes.lane_files import read_bytes, resolve_inside
+
+_ROUNDS = 25
+Progress = Callable[[int, int], None]
+
+
+def score_recordings(
+    predictors: Sequence[LanePredictor],
+    frames: pd.DataFrame,
+    root: Path,
+    frame_size: tuple[int, int],
+    progress: Progress | None = None,
+) -> list[pd.DataFrame]:
+    """Score networks on frames read from the recordings, so that their image sizes may differ.
+
+    Args:
+        predictors: the networks.
+        frames: rows of the frames table.
+        root: folder of the recordings.
+        frame_size: (H, W), pixels.
+        progress: called as progress(frames done, frames in total).
+
+    Returns:
+        For each network a table as `promotion.judge` reads it.
+
+    Raises:
+        LgadError: no frame can be read.
+    """
+    pairs: list[list[tuple[list[np.ndarray], list[np.ndarray]]]] = [[] for _ in predictors]
+    names, scenarios = [], []
+    rows = zip(frames["frame"], frames["scenario"], frames["lanes"], strict=True)
+    for done, (frame, scenario, lanes) in enumerate(rows, 1):
+        try:
+            picture = read_image(read_bytes(resolve_inside(root, frame)))
+        except LgadError:
+            continue  # packing has set it aside and said so
+        names.append(frame)
+        scenarios.append(scenario if isinstance(scenario, str) else tables.UNLISTED)
+        for found, predictor in zip(pairs, predictors, strict=True):
+            lanes_found = [lane.points for lane in predictor.predict([picture])[0]]
+            found.append((tables.lanes_of(lanes), lanes_found))
+        if progress is not None:
+            progress(done, len(frames))
+    if not names:
+        raise LgadError(f"{root}: none of the {len(frames)} frames to compare models on can be read.")
+    return [frame_table(scenarios, names, _counts(found, frame_size)) for found in pairs]
+
+
+def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds that each call takes, one after the other and round about: the median of the rounds."""
+    seconds = np.empty((_ROUNDS, len(calls)))
+    for turn in range(-3, _ROUNDS):  # the first turns warm up
+        for index, call in enumerate(calls):
+            started = time.perf_counter()
+            call()
+            seconds[turn, index] = time.perf_counter() - started
+    return np.median(seconds, axis=0).tolist()
+
+
+def _counts(
+    pairs: Sequence[tuple[list[np.ndarray], list[np.ndarray]]], frame_size: tuple[int, int]
+) -> np.ndarray:
+    hits = true_positives(pairs, (IOU,), frame_size)[:, 0]
+    return np.array(
+        [(len(annotated), len(found), tp) for (annotated, found), tp in zip(pairs, hits, strict=True)]
+    )

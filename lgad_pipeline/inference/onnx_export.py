@@ -1,0 +1,149 @@
+"""A trained student as an ONNX graph, for runtimes without torch, and the proof that it says the same."""
+
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.data.loader import normalize
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.predictor import read_predictor
+from lgad_pipeline.networks.checkpoint import load_network
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability between the graph and torch that counts as equal."""
+
+_FEW = 1e-3
+_USAGE = (
+    "image: of an RGB frame scaled to lgad.view's frame_size (H, W), cut off the upper crop_top rows, resize "
+    "the rest to image_size (H, W) by area averaging, uint8, planes first; not normalized. probabilities: a "
+    "map for each slot, 1 far left to 4 far right, without the background. existence: probability that a "
+    "slot holds a lane. lgad.decode: thresholds and method that lanes are read with."
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a graph is from torch.
+
+    Attributes:
+        largest: difference of a probability.
+        apart: share of the probabilities that differ by more than `TOLERANCE`.
+    """
+
+    largest: float
+    apart: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the graph says what torch says, but for at most one probability in a thousand.
+
+        ENet's unpooling puts a value back where the maximum was. Of two cells that are equal but for
+        rounding, two runtimes may choose differently, and the pixels around follow.
+        """
+        return self.apart <= _FEW
+
+
+class _Graph(nn.Module):
+    """What is exported: image in, probabilities out, so that a user need not know the normalization.
+
+    Shape:
+        - Input: image, uint8 (B, 3, h, w) RGB at the network's size
+        - Output: probabilities, float32 (B, slots, h, w), existence, float32 (B, slots)
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output = self.network(normalize(image))
+        probabilities = output.logits.softmax(dim=1)[:, 1:]
+        if output.existence is None:
+            return probabilities, probabilities.new_ones(probabilities.shape[:2])
+        return probabilities, output.existence.sigmoid()
+
+
+def export_onnx(folder: Path, output: Path) -> None:
+    """Write the network in a folder as ONNX.
+
+    Its input is `image`, uint8 (B, 3, h, w) RGB at the network's size; its outputs are `probabilities`,
+    float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free.
+
+    Its metadata say what a runtime needs to prepare a frame and to read lanes: `lgad.view` (frame_size,
+    image_size, crop_top) and `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
+
+    Raises:
+        LgadError: the network is missing, or the packages onnx and onnxscript are.
+    """
+    network, spec = load_network(folder)
+    view, decode_config = read_predictor(folder)
+    image = torch.zeros(2, spec.in_channels, *spec.image_size, dtype=torch.uint8)
+    try:
+        import onnx
+
+        with atomic_path(output) as temporary, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is deprecated in the exporter itself
+            for name in ("torch.onnx", "onnx_ir"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+            torch.onnx.export(
+                _Graph(network).eval(),
+                (image,),
+                temporary,
+                dynamo=True,
+                verbose=False,
+                input_names=["image"],
+                output_names=["probabilities", "existence"],
+                dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
+                external_data=False,
+            )
+            graph = onnx.load(temporary)
+            onnx.helper.set_model_props(
+                graph,
+                {
+                    "lgad.view": json.dumps(asdict(view)),
+                    "lgad.decode": decode_config.model_dump_json(),
+                    "lgad.usage": _USAGE,
+                },
+            )
+            onnx.save(graph, temporary)
+    except ImportError as error:
+        raise _missing(error) from error
+
+
+def difference(folder: Path, graph: Path, images: np.ndarray) -> Difference:
+    """Compare the probabilities of a network in torch with those of its ONNX graph.
+
+    Args:
+        folder: of the network.
+        graph: what `export_onnx` wrote.
+        images: uint8 (B, h, w, 3) RGB at the network's size.
+
+    Raises:
+        LgadError: the network or the package onnxruntime is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise _missing(error) from error
+    network, _ = load_network(folder)
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    with torch.inference_mode():
+        expected: Sequence[torch.Tensor] = _Graph(network).eval()(torch.from_numpy(planes))
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": planes})
+    pairs = zip(expected, found, strict=True)
+    apart = np.concatenate([np.abs(one.numpy() - other).ravel() for one, other in pairs])
+    # What is no number is apart, too.
+    return Difference(float(apart.max()), float((~(apart <= TOLERANCE)).mean()))
+
+
+def _missing(error: ImportError) -> LgadError:
+    return LgadError(f"{error}; install what ONNX takes: pip install 'lgad-pipeline[export]'.")

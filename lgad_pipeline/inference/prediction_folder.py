@@ -1,0 +1,252 @@
+"""The folder of predictions: it knows its own files, and never replaces those of others."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.inference.predictor import PREDICTOR
+from lgad_pipeline.lanes.lane_files import lane_file
+from lgad_pipeline.networks.checkpoint import NETWORK, WEIGHTS
+
+JOURNAL = "predictions.jsonl"
+_LANES = ".lines.txt"
+_PICTURE = ".lanes.jpg"
+_MARK = b"lanes drawn by lgad predict"
+_NOT_OURS = ("Thumbs.db", "desktop.ini")
+
+
+def model_fingerprint(folder: Path) -> str:
+    """BLAKE2b-128 of a trained network and of how its lanes are read, hexadecimal."""
+    digest = blake2b(digest_size=16)
+    for name in (NETWORK, PREDICTOR, WEIGHTS):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def marked_picture(jpeg: bytes) -> bytes:
+    """Add a comment to a JPEG file that says what it is, so that it is not taken for a frame later."""
+    return jpeg[:2] + b"\xff\xfe" + (len(_MARK) + 2).to_bytes(2) + _MARK + jpeg[2:]
+
+
+def is_own_picture(path: Path) -> bool:
+    """Tell if a file is a picture that `lgad predict --pictures` wrote."""
+    if not path.name.endswith(_PICTURE):
+        return False
+    try:
+        with path.open("rb") as file:
+            return _MARK in file.read(64)
+    except OSError:
+        return False
+
+
+class PredictionFolder:
+    """Lane files and pictures below a folder, and a journal (`predictions.jsonl`) of which ones they are.
+
+    A line of the journal holds `file`, `frame`, `digest` (BLAKE2b-128) and `model`. It is written before its
+    file, so that the files of a run that was killed are known, too.
+
+    Args:
+        folder: made if missing.
+        model: fingerprint of the model; results of another model are removed by `finish`.
+        frames: folder of the frames.
+        overwrite: replace files of others.
+
+    Attributes:
+        lanes: number of lanes written.
+
+    Raises:
+        LgadError: the folder is a file, cannot be written, or holds files of others.
+    """
+
+    def __init__(self, folder: Path, model: str, frames: Path, overwrite: bool = False) -> None:
+        self.folder, self.model, self.overwrite = folder, model, overwrite
+        if folder.exists() and not folder.is_dir():
+            raise LgadError(f"{folder} is a file; name a folder as the output.")
+        self._known = _read_journal(folder / JOURNAL)
+        self._names = {e["frame"]: e["stem"] for e in self._known.values() if e["model"] == model}
+        self._written: set[str] = set()
+        self.lanes = 0
+        self._foreign = sorted(self._files_of_others(frames))
+        if self._foreign and not overwrite:
+            raise self._refusal(self._foreign)
+        self._made = not folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._known:
+                self._write_journal()  # a run that was killed may have left half a line at its end
+            self._journal = (folder / JOURNAL).open("a", encoding="utf-8")
+        except OSError as error:
+            raise os_fault(error, folder, "written") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # what could not be flushed has been reported
+            self._journal.close()
+
+    @property
+    def foreign(self) -> list[str]:
+        """Files of others that may be replaced, as `overwrite` allows."""
+        return self._foreign
+
+    def choose_names(self, frames: Sequence[str], pictures: bool) -> None:
+        """Choose the names of the results, and refuse to write over files of others.
+
+        The result of `a.jpg` is `a.lines.txt`. Where `a.png` is there, too, both keep their ending:
+        `a.jpg.lines.txt` and `a.png.lines.txt`. Names of an earlier run stay.
+        """
+        every = list(dict.fromkeys([*self._names, *frames]))
+        shared = Counter(name for frame in every for name in {_stem(frame), frame})
+        for frame in frames:
+            self._names.setdefault(frame, frame if shared[_stem(frame)] > 1 else _stem(frame))
+        endings = (_LANES, _PICTURE) if pictures else (_LANES,)
+        targets = (self._names[frame] + ending for frame in frames for ending in endings)
+        taken = [name for name in targets if name not in self._known and (self.folder / name).exists()]
+        if taken and not self.overwrite:
+            raise self._refusal(taken)
+        self._foreign = sorted({*self._foreign, *taken})
+
+    def write(self, frame: str, lanes: bytes, picture: bytes | None = None) -> None:
+        """Write the result of a frame; `choose_names` has been called with it."""
+        stem = self._names[frame]
+        self.lanes += lanes.count(b"\n")
+        for ending, content in ((_LANES, lanes), (_PICTURE, picture)):
+            if content is None:
+                continue
+            name = stem + ending
+            digest = blake2b(content, digest_size=16).hexdigest()
+            entry = {"file": name, "frame": frame, "stem": stem, "digest": digest, "model": self.model}
+            self._known[name] = entry
+            self._note(entry)
+            with atomic_path(self.folder / name, durable=False) as temporary:
+                temporary.write_bytes(content)
+            self._written.add(name)
+
+    def finish(self) -> int:
+        """Remove the results of other models, and write the journal again without them.
+
+        To be called after the last result; a run that failed leaves the earlier results as they are.
+
+        Returns:
+            Number of files removed.
+        """
+        stale = [name for name, entry in self._known.items() if entry["model"] != self.model]
+        if not self._written:
+            stale = []  # nothing takes their place
+        for name in stale:
+            (self.folder / name).unlink(missing_ok=True)
+            del self._known[name]
+        if self._known:
+            self._write_journal()
+            return len(stale)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        if self._made and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+        return 0
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        try:
+            self._journal.write(json.dumps(entry) + "\n")
+            self._journal.flush()
+        except OSError as error:
+            raise os_fault(error, self.folder / JOURNAL, "written") from error
+
+    def _write_journal(self) -> None:
+        lines = (json.dumps(entry) + "\n" for entry in self._known.values())
+        write_text(self.folder / JOURNAL, "".join(lines))
+
+    def _files_of_others(self, frames: Path) -> Iterator[str]:
+        """Lane files that are not this command's, or were changed; without a journal, any file.
+
+        Frames may lie in the folder, and the folder among the frames.
+        """
+        own_folder = (self.folder / JOURNAL).is_file()
+        place, source = self.folder.resolve(), frames.resolve()
+        among_frames = place.is_relative_to(source)
+        for path in _files(self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            if name == JOURNAL:
+                continue
+            if name.endswith(_LANES):
+                if not self._is_own(name, path):
+                    yield name
+            elif not own_folder and not among_frames and not path.resolve().is_relative_to(source):
+                yield name
+
+    def _is_own(self, name: str, path: Path) -> bool:
+        entry = self._known.get(name)
+        try:
+            return entry is not None and _digest(path) == entry["digest"]
+        except OSError:
+            return False
+
+    def _refusal(self, names: Sequence[str]) -> LgadError:
+        count = f"{len(names)} file{'s' * (len(names) > 1)}"
+        example = next((name for name in names if name.endswith(_LANES)), names[0])
+        lanes = " (lane files may be annotations)" if example.endswith(_LANES) else ""
+        return LgadError(
+            f"{self.folder} holds {count} that lgad predict did not write or that changed since, such as "
+            f"{example}{lanes}; name another output folder, or give --overwrite."
+        )
+
+
+def _stem(frame: str) -> str:
+    return lane_file(Path(), frame).as_posix().removesuffix(_LANES)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(".") and name not in _NOT_OURS:
+                yield Path(place, name)
+
+
+def _digest(path: Path) -> str:
+    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
+    """Entries by file; a last line cut off by a kill is left out.
+
+    Raises:
+        LgadError: the file is no journal of predictions.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise os_fault(error, path) from error
+    except UnicodeDecodeError as error:
+        raise _no_journal(path) from error
+    entries: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            name, stem, frame = entry["file"], entry["stem"], entry["frame"]
+            if name not in (stem + _LANES, stem + _PICTURE) or not _is_inside([stem, frame]):
+                raise ValueError(name)
+            entries[name] = {key: str(entry[key]) for key in ("file", "frame", "stem", "digest", "model")}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if number < len(lines):
+                raise _no_journal(path) from error
+    return entries
+
+
+def _is_inside(names: Iterable[str]) -> bool:
+    """A journal from elsewhere must not have files outside the folder removed."""
+    return all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)
+
+
+def _no_journal(path: Path) -> LgadError:
+    return LgadError(
+        f"{path} is no journal that lgad predict wrote; name another output folder, or move the file away."
+    )

@@ -1,0 +1,163 @@
+"""A network on disk: its weights next to what it takes to build it again."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from torch import nn
+
+from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.config.network import NetworkSpec, is_allowed
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.registry import NETWORKS, build
+
+WEIGHTS = "weights.safetensors"
+NETWORK = "network.json"
+_LARGEST_JSON = 1 << 20  # bytes
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class DamagedNetwork(LgadError):
+    """A folder that holds no usable network: a file is missing, cut off, or of another version."""
+
+
+def save_network(folder: Path, network: nn.Module, spec: NetworkSpec) -> None:
+    """Write `weights.safetensors` and `network.json` into `folder`."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_text(folder / NETWORK, spec.model_dump_json(indent=2) + "\n")
+    with atomic_path(folder / WEIGHTS) as temporary:
+        # `save_file` would make a file that its owner alone can read, whatever the umask says.
+        temporary.write_bytes(safetensors.torch.save(state))
+
+
+def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
+    """Read what `save_network` wrote; the network comes on the CPU, in evaluation mode.
+
+    No module is imported that the folder alone names: see `allow_networks`.
+
+    Raises:
+        DamagedNetwork: a file is missing or damaged, the weights do not fit the network, or one of them is
+            no finite number.
+    """
+    if not folder.is_dir():
+        if str(folder).startswith(("models:", "runs:", "mlflow-artifacts:")):
+            raise DamagedNetwork(
+                f"{folder} is an address of MLflow, not a folder; fetch the model by `mlflow artifacts "
+                "download --artifact-uri ADDRESS --dst-path FOLDER` and name FOLDER/artifacts/network."
+            )
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DamagedNetwork(f"{folder} {what}; train the network first, or name another folder.")
+    for name in (NETWORK, WEIGHTS):
+        if not (folder / name).is_file():
+            raise DamagedNetwork(
+                f"{folder / name} is missing; train the network first, or name another folder."
+            )
+    spec = read_model(folder / NETWORK, NetworkSpec)
+    if spec.name not in NETWORKS and not is_allowed(spec.name):
+        raise DamagedNetwork(
+            f"{folder / NETWORK} names the class {spec.name!r}, and loading it would run its code; if you "
+            "trust it, name it in a recipe of lgad.yaml or by --trust-network-code."
+        )
+    state = _read_weights(folder / WEIGHTS)
+    _check_shapes(folder, spec, state)
+    try:
+        network = build(spec)
+        network.load_state_dict(state)
+    except LgadError as error:
+        raise DamagedNetwork(f"{folder / NETWORK}: {error}") from error
+    except RuntimeError as error:
+        raise _unfit(folder, _first_fault(error)) from error
+    return network.eval(), spec
+
+
+def read_model(path: Path, kind: type[_Model], of: tuple[str, ...] = ()) -> _Model:
+    """Read a small JSON file as a validated model.
+
+    Args:
+        path: the file.
+        kind: the model, whose fields carry their bounds.
+        of: keys that lead to the part to read; the whole file if empty.
+
+    Raises:
+        DamagedNetwork: the file cannot be read, is no JSON, or holds a key or value that the model refuses.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise DamagedNetwork(f"{path} is larger than {_LARGEST_JSON >> 20} MB; restore the file.")
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        for key in of:
+            content = content[key]
+        # Strict validation of JSON: a text is no number, and a list is a tuple.
+        return kind.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, (*of, *first["loc"]))) or "the file"
+        if first["type"] == "extra_forbidden":
+            reason = f"holds the key {key}, which this version does not know; update lgad_pipeline"
+        else:
+            reason = f"is damaged at {key} ({first['msg']}); restore the file"
+        raise DamagedNetwork(f"{path} {reason}, or train the network again.") from error
+    except OSError as error:
+        raise DamagedNetwork(
+            f"{path} cannot be read ({error.strerror}); restore the file, or train the network again."
+        ) from error
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise DamagedNetwork(
+            f"{path} is damaged: it does not hold the expected JSON; restore the file, or train the network "
+            "again."
+        ) from error
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DamagedNetwork(
+            f"{path} is damaged ({_first_fault(error)}); restore the file, or train the network again."
+        ) from error
+    for name, value in state.items():
+        # A negative variance makes every output of its layer NaN.
+        if not torch.isfinite(value).all() or (name.endswith("running_var") and (value < 0).any()):
+            raise DamagedNetwork(
+                f"{path} is damaged: {name} holds values that are no finite numbers or no variances; restore "
+                "the file, or train the network again."
+            )
+    return state
+
+
+def _check_shapes(folder: Path, spec: NetworkSpec, state: dict[str, torch.Tensor]) -> None:
+    """Compare shapes before the network is built: a wrong width must not claim the machine's memory."""
+    if spec.name not in NETWORKS:
+        return  # a class of one's own may need real tensors
+    try:
+        with torch.device("meta"):
+            wanted = build(spec).state_dict()
+    except LgadError as error:
+        raise DamagedNetwork(f"{folder / NETWORK}: {error}") from error
+    if wanted.keys() != state.keys():
+        name = min(wanted.keys() ^ state.keys())
+        raise _unfit(folder, f"{name} is {'missing' if name in wanted else 'not part of it'}")
+    for name, value in wanted.items():
+        if (
+            value.shape != state[name].shape
+            or value.dtype.is_floating_point != state[name].is_floating_point()
+        ):
+            raise _unfit(folder, f"{name} is {_form(state[name])} and should be {_form(value)}")
+
+
+def _unfit(folder: Path, reason: str) -> DamagedNetwork:
+    return DamagedNetwork(
+        f"{folder / WEIGHTS} does not fit the network in {NETWORK} ({reason}); train it again."
+    )
+
+
+def _form(value: torch.Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+
+
+def _first_fault(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,172 @@
+"""A data set at a glance: frames with their lanes and labels, and what was rejected."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from lgad_pipeline.data.frame_table import lanes_of
+from lgad_pipeline.data.ingestion import Ingestion
+from lgad_pipeline.data.lane_labels import lane_labels, slot_lanes_of
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
+from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.visualization.overlays import (
+    SLOT_COLOURS,
+    contact_sheet,
+    draw_attention,
+    draw_label_map,
+    legend,
+)
+
+_CELL = 10  # px; CULane's rows are so far apart
+_MOST = 5000  # frames that a picture of positions is made from
+_ANNOTATED = (255, 255, 255)
+_MISSING = 90  # grey of a frame that cannot be shown
+
+
+def data_sheet(
+    found: Ingestion, frame_size: tuple[int, int], lane_width: int, label_rows: int, count: int = 8
+) -> np.ndarray:
+    """Lay frames, evenly spread over the table, and rejected frames out on a sheet.
+
+    Annotated lanes are thin and white, the label map's slots coloured beneath them, as the legend says. A
+    rejected frame is shown as it is, with the reason as its caption; of every reason some are shown.
+
+    Args:
+        found: an ingestion of the data set.
+        frame_size: (H, W), pixels.
+        lane_width: of the label map, frame pixels.
+        label_rows: rows on which lanes are labelled.
+        count: frames of the table, and at most as many rejected ones.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    places = np.unique(np.linspace(0, len(found.frames) - 1, min(count, len(found.frames))).round())
+    chosen = found.frames.iloc[places.astype(int)]
+    pictures, captions = [], []
+    for row, label in zip(chosen.itertuples(), lane_labels(chosen, label_rows).itertuples(), strict=True):
+        picture = _picture(found, str(row.frame), frame_size)
+        drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width))
+        lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
+        for lane in lanes:
+            cv2.polylines(drawn, [np.rint(lane).astype(np.int32)], False, _ANNOTATED, 3, cv2.LINE_AA)
+        pictures.append(drawn)
+        scenario = f", {row.scenario}" if isinstance(row.scenario, str) else ""
+        captions.append(f"{row.split}{scenario}: {len(lanes)} lanes, {Path(str(row.frame)).name}")
+    for row in _spread_reasons(found.rejected, count):
+        pictures.append(_rejected_picture(found, str(row.file), frame_size))
+        captions.append(f"rejected: {Path(str(row.file)).name} {str(row.reason).partition(';')[0]}")
+    sheet = contact_sheet(pictures, 2, captions, width=800)
+    return np.concatenate([sheet, legend(sheet.shape[1])])
+
+
+def reasons(rejected: pd.DataFrame) -> list[tuple[int, str]]:
+    """Why entries were rejected: how many for a reason, and the first of them with its text; most first.
+
+    Reasons that differ in a file name or a number alone count as one.
+    """
+    groups = rejected.groupby(rejected["reason"].map(_kind_of), sort=False)
+    found = [(len(group), f"{group.iloc[0].file}: {group.iloc[0].reason}") for _, group in groups]
+    return sorted(found, key=lambda each: -each[0])
+
+
+def _kind_of(reason: str) -> str:
+    return re.sub(r"\d+", "0", re.sub(r"\S+\.(jpe?g|png|txt|json)\b", "FILE", reason))
+
+
+def _spread_reasons(rejected: pd.DataFrame, count: int) -> list[Any]:
+    """Rejected entries: the first of every reason, then the second of every reason, and so on."""
+    turn = rejected.groupby(rejected["reason"].map(_kind_of), sort=False).cumcount()
+    return list(rejected.iloc[np.argsort(turn.to_numpy(), kind="stable")[:count]].itertuples())
+
+
+def lane_positions(frames: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
+    """Where in the frame annotated lanes run: from dark (none) to bright yellow (most), on black.
+
+    Args:
+        frames: the frames table; of more than 5,000, evenly spread ones are counted.
+        frame_size: (H, W), pixels.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+    """
+    lanes = [lane for cell in _spread(frames)["lanes"] for lane in lanes_of(cell)]
+    return draw_attention(np.zeros((*frame_size, 3), np.uint8), np.sqrt(_counts(lanes, frame_size)), 1.0)
+
+
+def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
+    """Where in the frame each slot's lanes run, in its colour: uint8 (H, W, 3), RGB; see `lane_positions`."""
+    rows = [slot_lanes_of(row) for row in _spread(labels).itertuples()]
+    cells = np.zeros((*_counts([], frame_size).shape, 3))
+    for slot, colour in enumerate(SLOT_COLOURS):
+        counts = np.sqrt(_counts([row.points(slot) for row in rows], frame_size))
+        cells += counts[..., None] / max(counts.max(), 1.0) * np.array(colour)
+    picture = np.clip(cells, 0, 255).astype(np.uint8)
+    return cv2.resize(picture, frame_size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def first_frame(found: Ingestion, frame_size: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The first frame with lanes, uint8 (H, W, 3), RGB, and its lanes, points (N, 2) in frame pixels.
+
+    Raises:
+        LgadError: no frame of the table has a lane.
+    """
+    for row in found.frames.itertuples():
+        lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
+        if lanes:
+            return _picture(found, str(row.frame), frame_size), lanes
+    raise LgadError(f"No frame below {found.root} has a lane to show; name another data set.")
+
+
+def _spread(table: pd.DataFrame) -> pd.DataFrame:
+    places = np.linspace(0, len(table) - 1, min(_MOST, len(table))).round().astype(int)
+    return table.iloc[places]
+
+
+def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
+    """How many lanes pass through each cell of 10 x 10 px: float32 (H/10, W/10)."""
+    height, width = (-(-side // _CELL) for side in frame_size)
+    counts = np.zeros((height, width), np.float32)
+    for lane in lanes:
+        passed = np.zeros((height, width), np.uint8)
+        cv2.polylines(passed, [(lane / _CELL).astype(np.int32)], False, (1,))
+        counts += passed
+    return counts
+
+
+def _picture(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray:
+    """The frame, or grey where there is none of the size to show."""
+    picture = _read(found, name, frame_size)
+    if picture is None or picture.shape[:2] != frame_size:
+        return np.full((*frame_size, 3), _MISSING, np.uint8)
+    return picture
+
+
+def _rejected_picture(found: Ingestion, file: str, frame_size: tuple[int, int]) -> np.ndarray:
+    """The frame of a rejected entry, whole and in its own shape on grey; grey where it cannot be read."""
+    stem = file.removesuffix(".lines.txt")
+    names = [file] if stem == file else [stem + suffix for suffix in IMAGE_SUFFIXES]
+    canvas = np.full((*frame_size, 3), _MISSING, np.uint8)
+    for name in names:
+        picture = _read(found, name, frame_size)
+        if picture is not None:
+            scale = min(frame_size[0] / picture.shape[0], frame_size[1] / picture.shape[1])
+            height, width = (max(1, int(side * scale)) for side in picture.shape[:2])
+            top, left = (frame_size[0] - height) // 2, (frame_size[1] - width) // 2
+            fitted = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            canvas[top : top + height, left : left + width] = fitted
+            break
+    return canvas
+
+
+def _read(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray | None:
+    try:
+        return read_image(read_inside(found.root, name, frame_limit(frame_size), found.follow_links))
+    except (FileNotFoundError, LgadError):
+        return None

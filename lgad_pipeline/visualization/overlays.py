@@ -1,0 +1,134 @@
+"""Pictures of lanes, label maps and attention. A picture is uint8 (H, W, 3), RGB."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.predictor import Lane
+
+# Okabe and Ito's palette, told apart by colour-blind eyes: slots 1..4.
+SLOT_COLOURS = ((86, 180, 233), (240, 160, 0), (20, 200, 140), (230, 120, 190))
+_OUTLINE = (20, 20, 20)
+_PAPER = 255
+_INK = (40, 40, 40)
+
+
+def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], width: int | None = None) -> np.ndarray:
+    """Draw lanes over a copy of a frame, each slot in its colour, with a dark outline.
+
+    Args:
+        frame: the picture whose pixels the points are in.
+        lanes: what was found, or annotated.
+        width: of a lane, pixels; by default 1/160 of the frame's width.
+    """
+    picture = frame.copy()
+    width = width or max(1, round(frame.shape[1] / 160))
+    for lane in lanes:
+        # Four more bits: points lie between pixels.
+        points = np.rint(lane.points * 16).astype(np.int32)[:, None]
+        for colour, line in ((_OUTLINE, width + max(2, width // 2)), (SLOT_COLOURS[lane.slot - 1], width)):
+            cv2.polylines(picture, [points], False, colour, line, cv2.LINE_AA, shift=4)
+    return picture
+
+
+def draw_label_map(image: np.ndarray, label: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """Lay a label map, uint8 (H, W), over an image of its size, translucent."""
+    palette = np.array([(0, 0, 0), *SLOT_COLOURS], np.float32)
+    mixed = image * (1 - opacity) + palette[label] * opacity
+    return np.where(label[..., None] > 0, mixed, image).round().astype(np.uint8)
+
+
+def draw_attention(image: np.ndarray, attention: np.ndarray, opacity: float = 0.65) -> np.ndarray:
+    """Lay an attention map over an image as a heat map, from dark (none) over red to bright yellow (most).
+
+    Args:
+        image: uint8 (H, W, 3).
+        attention: float (h, w), >= 0; resized to the image and scaled to its own range, the highest half per
+            cent of the cells cut off.
+        opacity: of the heat map.
+    """
+    cells = attention.astype(np.float32)
+    low, high = float(cells.min()), float(np.quantile(cells, 0.995))
+    scaled = np.clip((cells - low) / max(high - low, 1e-12), 0, 1)
+    height, width = image.shape[:2]
+    scaled = cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LINEAR)
+    heat = cv2.applyColorMap((scaled * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    return (grey * (1 - opacity) + heat * opacity).round().astype(np.uint8)
+
+
+def enlarged(picture: np.ndarray, width: int) -> np.ndarray:
+    """Bring a picture to `width` pixels, smoothly."""
+    height = round(picture.shape[0] * width / picture.shape[1])
+    method = cv2.INTER_CUBIC if width > picture.shape[1] else cv2.INTER_AREA
+    return cv2.resize(picture, (width, height), interpolation=method)
+
+
+def contact_sheet(
+    pictures: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None, width: int = 480
+) -> np.ndarray:
+    """Lay pictures out on white in rows of `columns`, a caption under each.
+
+    Args:
+        pictures: of any size; all are brought to the first one's shape.
+        columns: pictures in a row.
+        captions: as many as pictures, or None for a sheet without.
+        width: of a picture on the sheet, pixels.
+    """
+    if not pictures:
+        raise LgadError("A contact sheet needs at least one picture; none was given.")
+    gap, line = max(4, width // 60), (max(18, width // 18) if captions else 0)
+    height = round(pictures[0].shape[0] * width / pictures[0].shape[1])
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    shape = (rows * (height + line + gap) + gap, columns * (width + gap) + gap, 3)
+    sheet = np.full(shape, _PAPER, np.uint8)
+    for place, picture in enumerate(pictures):
+        y = gap + place // columns * (height + line + gap)
+        x = gap + place % columns * (width + gap)
+        fitted = cv2.resize(enlarged(picture, width), (width, height))
+        sheet[y : y + height, x : x + width] = fitted
+        if captions:
+            _write(sheet, captions[place], (x, y + height), (width, line))
+    return sheet
+
+
+def legend(width: int) -> np.ndarray:
+    """A strip of the given width (pixels) that names the slots' colours, uint8 (H, width, 3), RGB."""
+    names = ("slot 1, far left", "slot 2, left", "slot 3, right", "slot 4, far right", "annotated lane")
+    line = max(18, width // 45)
+    strip = np.full((line * 3 // 2, width, 3), _PAPER, np.uint8)
+    cell = width // len(names)
+    for place, (name, colour) in enumerate(zip(names, (*SLOT_COLOURS, None), strict=True)):
+        left = place * cell + line // 3
+        if colour is None:  # drawn as on the sheet: white, on the colour of a road
+            strip[line // 4 : line * 5 // 4, left : left + line] = 120
+            strip[line * 2 // 3 : line * 5 // 6, left : left + line] = 255
+        else:
+            strip[line // 4 : line * 5 // 4, left : left + line] = colour
+        _write(strip, name, (left + line + 4, line // 4), (cell - 2 * line, line))
+    return strip
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write a picture as PNG, or as JPEG where the name says so, in one step."""
+    suffix = ".jpg" if path.suffix in (".jpg", ".jpeg") else ".png"
+    encoded, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
+    if not encoded:
+        raise LgadError(f"{path} could not be encoded; give an uint8 (H, W, 3) picture.")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def _write(sheet: np.ndarray, text: str, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    """Write one line in the box below `corner`, as large as fits."""
+    font, scale = cv2.FONT_HERSHEY_DUPLEX, size[1] / 40
+    length = cv2.getTextSize(text, font, scale, 1)[0][0]
+    scale *= min(1.0, size[0] / max(length, 1))
+    height = cv2.getTextSize(text, font, scale, 1)[0][1]
+    origin = (corner[0] + 1, corner[1] + (size[1] + height) // 2)
+    cv2.putText(sheet, text, origin, font, scale, _INK, 1, cv2.LINE_AA)

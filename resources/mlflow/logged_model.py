@@ -1,0 +1,76 @@
+"""A student as an MLflow pyfunc model: weights, code, requirements, and the digest of its files."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import lgad_pipeline
+from resources.mlflow.resource import MlflowTracking
+
+NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json")
+_CODE = Path(__file__).with_name("lane_model.py")
+_NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
+
+
+def files_digest(folder: Path) -> str:
+    """Fingerprint of what prediction reads from a network's folder; a missing file has one too."""
+    digest = blake2b(digest_size=16)
+    for name in NETWORK_FILES:
+        path = folder / name
+        digest.update(blake2b(path.read_bytes()).digest() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def log_model(
+    tracking: MlflowTracking, run_id: str, folder: Path, graph: Path, example: bytes
+) -> tuple[str, str]:
+    """Log weights and code of a student in its run; returns the model's address and id."""
+    import mlflow
+
+    status = tracking.client.get_run(run_id).info.status
+    with (
+        _no_advice_on_types(),
+        mlflow.start_run(run_id=run_id),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        logged = mlflow.pyfunc.log_model(
+            name="student",
+            python_model=str(_CODE),
+            artifacts={"network": str(_portable(folder, graph, Path(scratch)))},
+            code_paths=[str(Path(lgad_pipeline.__file__).parent)],
+            input_example=[example],
+            pip_requirements=_requirements(_NEEDS),
+        )
+    tracking.client.set_terminated(run_id, status=status)
+    return logged.model_uri, str(logged.model_id)
+
+
+@contextmanager
+def _no_advice_on_types() -> Iterator[None]:
+    """Keep MLflow from asking for other type hints: a frame is an array or bytes, and `predict` checks it.
+
+    MLflow sets filters of its own, so what is said is collected.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        yield
+    for warning in said:
+        if "type hint" not in str(warning.message):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
+    """A folder named `network` with what prediction needs, and nothing of the training."""
+    copy = scratch / "network"
+    copy.mkdir()
+    for file in (*(folder / name for name in NETWORK_FILES), graph):
+        shutil.copy2(file, copy / file.name)
+    return copy
+
+
+def _requirements(packages: Sequence[str]) -> list[str]:
+    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]

@@ -1,0 +1,62 @@
+"""Addresses of MLflow's pages: runs, their files, comparisons, registered versions."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import dagster as dg
+from pydantic import Field
+
+from resources.mlflow.journal import Outbox
+
+
+class MlflowPages(dg.ConfigurableResource):
+    """Links into the pages of an MLflow store."""
+
+    ui: str = Field(default="http://localhost:5000", description="Where people open MLflow's pages.")
+
+    @property
+    def store(self) -> str:
+        """The store's name in the journals of networks; it stays the same when the project is moved."""
+        raise NotImplementedError
+
+    def run_url(self, folder: Path) -> str | None:
+        """The page of the run of the network in `folder`; None while it was not sent."""
+        sent = Outbox(folder).sent(self.store)
+        page = f"{self.ui}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}"
+        return page if sent.run_id else None
+
+    def compare_url(self, folders: Sequence[Path]) -> str | None:
+        """The page that compares the runs of the networks in `folders`, which are of one experiment."""
+        sent = [Outbox(folder).sent(self.store) for folder in folders]
+        if not all(one.run_id for one in sent):
+            return None
+        runs, experiment = (
+            _in_url([one.run_id or "" for one in sent]),
+            _in_url([sent[0].experiment_id or ""]),
+        )
+        return f"{self.ui}/#/compare-runs?runs={runs}&experiments={experiment}"
+
+    def file_url(self, folder: Path, name: str) -> str | None:
+        """Where browsers find a file of the run of the network in `folder`; None while it was not sent."""
+        outbox = Outbox(folder)
+        run_id = outbox.sent(self.store).run_id
+        if run_id is None or outbox.has(name):
+            return None
+        return f"{self.ui}/get-artifact?path={quote(name)}&run_uuid={run_id}"
+
+    def file_page(self, folder: Path, name: str) -> str | None:
+        """MLflow's page of a file of the run of the network in `folder`; None while it was not sent."""
+        if self.file_url(folder, name) is None:
+            return None
+        return f"{self.run_url(folder)}/artifacts/{quote(name)}"
+
+    def version_url(self, name: str, version: str) -> str:
+        """The page of a registered model's version."""
+        return f"{self.ui}/#/models/{name}/versions/{version}"
+
+
+def _in_url(values: Sequence[str]) -> str:
+    """A list as MLflow's pages read it from an address."""
+    return quote(json.dumps(values, separators=(",", ":")))

@@ -1,0 +1,203 @@
+"""The model that MLflow loads and serves, as code: MLflow copies this file beside the weights.
+
+It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy,
+OpenCV and lgad_pipeline.
+"""
+
+import base64
+import binascii
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from pydantic import BaseModel
+
+from lgad_pipeline.config.network import NetworkSpec, allow_networks
+from lgad_pipeline.datasets.images import ImageError, image_size
+from lgad_pipeline.datasets.safe_io import read_regular
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.input_frames import check_size, distortion, read_frame
+from lgad_pipeline.inference.predictor import Lane, LanePredictor, SeenFrame
+from lgad_pipeline.networks.checkpoint import NETWORK, read_model
+
+LARGEST_FILE = 32 * 2**20
+"""Bytes."""
+LARGEST_REQUEST = 100_000_000
+"""Pixels of all frames of a request together."""
+
+_BATCH = 8
+_MOST_SIZES = 100
+_log = logging.getLogger(__name__)
+
+
+class FoundLane(BaseModel):
+    """One lane.
+
+    Attributes:
+        slot: 1 far left, 2 left, 3 right, 4 far right.
+        existence: 0..1, that the slot holds a lane.
+        confidence: 0..1, mean of the probability map's maxima along the lane.
+        points: (x, y) in frame pixels, bottom first.
+    """
+
+    slot: int
+    existence: float
+    confidence: float
+    points: list[list[float]]
+
+
+class FrameLanes(BaseModel):
+    """What was found in one frame."""
+
+    lanes: list[FoundLane]
+
+
+class BadFrame(MlflowException):
+    """A request that cannot be answered. Over HTTP it is a 400 with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason, error_code=INVALID_PARAMETER_VALUE)
+
+    @property
+    def message(self) -> str:
+        """The reason alone: MLflow's server would put the whole request, megabytes of it, before it."""
+        return self.reason
+
+    @message.setter
+    def message(self, message: str) -> None:
+        pass
+
+
+class LaneModel(PythonModel):
+    """Frames to lanes."""
+
+    # MLflow would insist on a list; here a single frame is taken, too.
+    _skip_type_hint_validation = True
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights that lie beside this file."""
+        folder = Path(context.artifacts["network"])
+        # MLflow has run this file of the model already, so the model's own class is trusted as well.
+        allow_networks(read_model(folder / NETWORK, NetworkSpec).name)
+        self.predictor = LanePredictor.load(folder)
+        self.seen_sizes: set[tuple[int, int]] = set()
+
+    def predict(self, model_input: list[Any], params: dict[str, Any] | None = None) -> list[FrameLanes]:
+        """Find the lanes of each frame.
+
+        Args:
+            model_input: a frame or a list of frames, each a JPEG or PNG file as bytes or `pathlib.Path`, as
+                base64 (over HTTP), or uint8 (H, W, 3) RGB; of any size up to 50 megapixels, and over HTTP
+                100 megapixels together.
+            params: none are read.
+
+        Returns:
+            The lanes of each frame, in the frame's own pixels.
+
+        Raises:
+            BadFrame: an input is no frame; it names which, and why.
+        """
+        single = isinstance(model_input, bytes | str | Path) or getattr(model_input, "ndim", 0) == 3
+        frames = [model_input] if single else model_input
+        if not isinstance(frames, Sequence | np.ndarray):
+            raise BadFrame(
+                "The input is no list of frames: give JPEG or PNG files, as base64 over HTTP, like "
+                '{"inputs": ["/9j/4AAQ..."]}.'
+            )
+        sources = [_source(frame, number) for number, frame in enumerate(frames, 1)]
+        _check_sum(frames, sources)
+        found: list[FrameLanes] = []
+        for start in range(0, len(sources), _BATCH):
+            # One frame is decoded at a time, and only its image at the network's size is kept.
+            seen = [
+                self._see(source, number)
+                for number, source in enumerate(sources[start : start + _BATCH], start + 1)
+            ]
+            found += [
+                FrameLanes(lanes=[_found(lane) for lane in lanes]) for lanes in self.predictor.find(seen)
+            ]
+        return found
+
+    def _see(self, source: bytes | np.ndarray, number: int) -> SeenFrame:
+        try:
+            frame = source if isinstance(source, np.ndarray) else read_frame(source)
+        except ImageError as error:
+            raise BadFrame(f"Frame {number} {_reason(error)}.") from None
+        size = (frame.shape[0], frame.shape[1])
+        if size not in self.seen_sizes and len(self.seen_sizes) < _MOST_SIZES:
+            self.seen_sizes.add(size)
+            if warning := distortion(size, self.predictor.view):
+                _log.warning(warning)
+        return self.predictor.see(frame)
+
+
+def _source(frame: object, number: int) -> bytes | np.ndarray:
+    """A frame as the bytes of its file, or as uint8 (H, W, 3) RGB; its size is checked, nothing is decoded.
+
+    A text is never taken as a path: over HTTP it would open the server's files to everybody.
+    """
+    if isinstance(frame, str):
+        try:
+            frame = base64.b64decode("".join(frame.split()), validate=True)
+        except (binascii.Error, ValueError):
+            raise BadFrame(
+                f"Frame {number} is a text, but no base64; give a file as Path('frame.jpg') or its bytes in "
+                "Python, its base64 over HTTP."
+            ) from None
+    try:
+        if isinstance(frame, Path):
+            frame = read_regular(frame, LARGEST_FILE)
+        if isinstance(frame, bytes):
+            if len(frame) > LARGEST_FILE:
+                reason = f"has {len(frame) / 2**20:.0f} MB; {LARGEST_FILE >> 20} MB are allowed"
+                raise BadFrame(f"Frame {number} {reason}.")
+            check_size(*image_size(frame))
+            return frame
+    except LgadError as error:
+        raise BadFrame(f"Frame {number} {_reason(error)}.") from None
+    except OSError as error:
+        raise BadFrame(f"Frame {number} cannot be read ({error.strerror}): {error.filename}.") from None
+    if not isinstance(frame, np.ndarray):
+        kind = type(frame).__name__
+        raise BadFrame(f"Frame {number} is of type {kind}; give a JPEG or PNG file, as base64 over HTTP.")
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise BadFrame(f"Frame {number} is {frame.dtype} {frame.shape}; give uint8 (H, W, 3), RGB.")
+    try:
+        check_size(frame.shape[0], frame.shape[1])
+    except ImageError as error:
+        raise BadFrame(f"Frame {number} {error}.") from None
+    return frame
+
+
+def _check_sum(frames: Sequence[object] | np.ndarray, sources: Sequence[bytes | np.ndarray]) -> None:
+    """Bound the pixels of all texts together, which come over HTTP: few bytes can be many pixels."""
+    total = 0
+    for frame, source in zip(frames, sources, strict=True):
+        if isinstance(frame, str) and isinstance(source, bytes):
+            total += math.prod(image_size(source))
+    if total > LARGEST_REQUEST:
+        raise BadFrame(
+            f"The {len(sources)} frames have {total / 1e6:.0f} megapixels together; "
+            f"{LARGEST_REQUEST // 1_000_000} are allowed in a request: send them in several."
+        )
+
+
+def _reason(error: LgadError) -> str:
+    """What is wrong, without the remedy: that is meant for the frames of a data set."""
+    return str(error) if "allowed" in str(error) else str(error).partition(";")[0]
+
+
+def _found(lane: Lane) -> FoundLane:
+    points = np.asarray(lane.points, float).round(2).tolist()
+    return FoundLane(slot=lane.slot, existence=lane.existence, confidence=lane.confidence, points=points)
+
+
+set_model(LaneModel())

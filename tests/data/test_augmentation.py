@@ -1,0 +1,268 @@
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.data.augmentation import augment, batch_generator, swap_slots
+from lgad_pipeline.data.loader import Batch
+
+OFF = AugmentationConfig(
+    flip=0, rotation=0, scale=0, shift_x=0, shift_y=0, brightness=0, contrast=0, tone=0, saturation=0,
+    colour=0, noise=0, blur=0, erasing=0, shadow=0, glare=0,
+)  # fmt: skip
+SIZE = (48, 120)
+
+
+def only(**changes) -> AugmentationConfig:
+    return OFF.model_copy(update=changes)
+
+
+def road(count: int = 6) -> Batch:
+    """Four straight lanes of 5 px; the red channel shows them white on black."""
+    label = np.zeros((count, *SIZE), np.uint8)
+    for row in range(10, 48):
+        for slot, (top, bottom) in enumerate([(45, 5), (55, 40), (65, 80), (75, 115)], 1):
+            x = round(top + (bottom - top) * row / 47)
+            label[:, row, max(x - 2, 0) : x + 3] = slot
+    image = torch.randint(60, 180, (count, 3, *SIZE), generator=torch.Generator().manual_seed(1)).byte()
+    image[:, 0] = torch.from_numpy(label > 0) * 255
+    names = [f"{number}.jpg" for number in range(count)]
+    return Batch(names, image, torch.from_numpy(label), torch.ones(count, 4))
+
+
+def run(batch: Batch, config: AugmentationConfig, seed: int = 0) -> Batch:
+    return augment(batch, config, batch_generator(seed, 0))
+
+
+def test_with_everything_off_nothing_changes():
+    batch = road()
+    same = run(batch, OFF)
+    assert torch.equal(same.image, batch.image)
+    assert torch.equal(same.label, batch.label)
+    assert torch.equal(same.existence, batch.existence)
+    assert same.image.dtype == same.label.dtype == torch.uint8
+
+
+def test_a_flip_mirrors_and_renumbers():
+    batch = road(2)
+    batch.existence[:] = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    batch.label[batch.label == 2] = 0
+    flipped = run(batch, only(flip=1))
+    np.testing.assert_array_equal(flipped.image.numpy(), batch.image.numpy()[..., ::-1])
+    expected = np.array([0, 4, 3, 2, 1], np.uint8)[batch.label.numpy()[..., ::-1]]
+    np.testing.assert_array_equal(flipped.label.numpy(), expected)
+    assert flipped.existence.tolist() == [[1, 1, 0, 1]] * 2
+    # The far left lane of the mirrored picture is the leftmost one.
+    bottom = flipped.label[0, -1]
+    slots = [int(slot) for slot in bottom[bottom > 0].unique_consecutive()]
+    assert slots == [1, 2, 4]
+
+
+def test_slots_swapped_twice_are_the_slots():
+    label = road().label
+    assert not torch.equal(swap_slots(label), label)
+    assert torch.equal(swap_slots(swap_slots(label)), label)
+
+
+def test_an_augmented_flip_twice_is_the_batch():
+    batch = road(3)
+    batch.existence[:] = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    batch.label[batch.label == 2] = 0
+    twice = run(run(batch, only(flip=1)), only(flip=1))
+    assert torch.equal(twice.image, batch.image) and torch.equal(twice.label, batch.label)
+    assert torch.equal(twice.existence, batch.existence)
+
+
+def test_labels_lie_where_the_moved_lanes_do():
+    """The image shows each pixel's own place, so the moved image tells where every pixel came from."""
+    batch, (height, width) = road(24), SIZE
+    rows, columns = np.mgrid[:height, :width]
+    batch.image[:, 0], batch.image[:, 1] = torch.from_numpy(columns * 2), torch.from_numpy(rows * 5)
+    moved = run(batch, only(flip=0.5, rotation=10, scale=0.2, shift_x=0.1, shift_y=0.1))
+    places = np.stack([columns, rows, np.ones_like(rows)], -1).reshape(-1, 3)
+    for index in range(24):
+        x, y = moved.image[index, 0].numpy() / 2, moved.image[index, 1].numpy() / 5
+        seen = ((x > 1) & (x < width - 2) & (y > 1) & (y < height - 2)).ravel()
+        affine, *_ = np.linalg.lstsq(places[seen], np.stack([x, y], -1).reshape(-1, 2)[seen], rcond=None)
+        source = (places @ affine).reshape(height, width, 2)
+        assert moved.flipped is not None
+        assert (np.linalg.det(affine[:2]) < 0) == bool(moved.flipped[index])
+        turned = np.array([0, 4, 3, 2, 1] if moved.flipped[index] else range(5))
+        label = moved.label[index].numpy()
+        for slot, (top, bottom) in enumerate([(45, 5), (55, 40), (65, 80), (75, 115)], 1):
+            temporary = np.abs(source[..., 0] - (top + (bottom - top) * source[..., 1] / 47))
+            inside = (source[..., 1] > 11) & (source[..., 1] < 46)
+            drawn = label == turned[slot]
+            assert not (drawn & (temporary > 4)).any()  # 2 px and a half, rounded twice
+            assert drawn[inside & (temporary < 1)].all()
+
+
+def test_a_batch_in_parts_is_changed_like_the_whole(monkeypatch):
+    batch, config = road(5), AugmentationConfig(shadow=1, glare=1, erasing=1, blur=1)
+    whole = run(batch, config)
+    monkeypatch.setattr("lgad_pipeline.data.augmentation._CACHED_PIXELS", 2 * SIZE[0] * SIZE[1])
+    parts = run(batch, config)
+    assert torch.equal(whole.label, parts.label) and torch.equal(whole.existence, parts.existence)
+    assert torch.equal(whole.image, parts.image)
+
+
+def test_half_of_the_frames_are_flipped():
+    batch = road(400)
+    flipped = run(batch, only(flip=0.5))
+    share = (flipped.image != batch.image).flatten(1).any(1).float().mean()
+    assert 0.4 < share < 0.6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rotation": 10}, {"scale": 0.3}, {"shift_x": 0.2}, {"shift_y": 0.2}, {"flip": 1, "rotation": 10}],
+)
+def test_label_and_image_move_together(change):
+    batch = road(16)
+    moved = run(batch, only(**change))
+    assert not torch.equal(moved.label, batch.label)
+    # The image is continued by its border, where the label has none: compare away from it.
+    seen, drawn = (moved.image[:, 0] > 127)[..., 14:34, 25:95], (moved.label > 0)[..., 14:34, 25:95]
+    assert (seen & drawn).sum() / (seen | drawn).sum() > 0.85
+
+
+def test_a_shift_is_as_long_as_asked_and_goes_both_ways():
+    batch = road(64)
+    moved = run(batch, only(shift_x=0.1))
+    shifts = []
+    for before, after in zip(batch.label.numpy(), moved.label.numpy(), strict=True):
+        columns = [np.flatnonzero(label[30] == 3).mean() for label in (before, after)]
+        shifts.append(columns[1] - columns[0])
+    assert 8 < max(shifts) <= 12.5 and -12.5 <= min(shifts) < -8
+
+
+def test_a_rotation_keeps_angles_in_the_image():
+    """A cross at the centre of an oblong image, rotated by up to 20 degrees, keeps its right angles."""
+    batch = road(32)
+    batch.label[:] = 0
+    batch.label[:, 22:26] = 2
+    batch.label[..., 58:62] = 1
+    moved = run(batch, only(rotation=20))
+    angles = []
+    for label in moved.label.numpy():
+        top, bottom = (np.flatnonzero(label[row] == 1).mean() for row in (4, 43))
+        left, right = (np.flatnonzero(label[:, column] == 2).mean() for column in (35, 85))
+        angles.append(np.degrees(np.arctan2(top - bottom, 39)))
+        assert abs(angles[-1] - np.degrees(np.arctan2(right - left, 50))) < 2.5
+    assert 16 < max(angles) < 21 and -21 < min(angles) < -16
+
+
+def test_a_slot_whose_lane_left_the_picture_no_longer_exists():
+    batch = road(64)
+    moved = run(batch, only(shift_x=0.45, shift_y=0.3, scale=0.3))
+    pixels = torch.stack([(moved.label == slot).flatten(1).sum(1) for slot in range(1, 5)], 1)
+    assert torch.equal(moved.existence.bool(), pixels >= 8)
+    assert 0.1 < moved.existence.mean() < 0.95
+
+
+def test_a_lane_that_was_short_before_still_exists_and_a_missing_one_does_not_appear():
+    batch = road(3)
+    batch.label[batch.label == 1] = 0
+    batch.label[:, 30, 60:63] = 1  # 3 px, fewer than min_lane_pixels
+    batch.existence[:, 3] = 0
+    assert run(batch, OFF).existence.tolist() == [[1, 1, 1, 0]] * 3
+
+
+def test_light_leaves_the_label_alone():
+    batch = road()
+    config = AugmentationConfig(
+        flip=0, rotation=0, scale=0, shift_x=0, shift_y=0, erasing=1, shadow=1, glare=1
+    )
+    lit = run(batch, config)
+    assert torch.equal(lit.label, batch.label) and torch.equal(lit.existence, batch.existence)
+    assert (lit.image != batch.image).flatten(1).any(1).all()
+
+
+def test_shadows_darken_and_glare_brightens():
+    batch = road(20)
+    shadowed, glaring = (run(batch, only(**{name: 1})).image.int() for name in ("shadow", "glare"))
+    assert (shadowed <= batch.image).all() and (shadowed < batch.image - 5).any()
+    assert (glaring >= batch.image).all() and (glaring > batch.image.int() + 5).any()
+
+
+def test_erasing_covers_one_grey_rectangle():
+    batch = road(20)
+    batch.image[:] = 100
+    changed = (run(batch, only(erasing=1)).image != 100).numpy()
+    assert changed.any()
+    for frame in changed:
+        assert (frame[0] == frame[1]).all() and (frame[0] == frame[2]).all()
+        rows, columns = frame[0].any(1), frame[0].any(0)
+        assert frame[0].sum() == rows.sum() * columns.sum()
+
+
+def test_brightness_contrast_saturation_and_tone_by_their_definition():
+    batch = road(200)
+    batch.image[:] = torch.tensor([80, 100, 120]).view(1, 3, 1, 1).byte()
+    bright = run(batch, only(brightness=0.5)).image[:, :, 0, 0].float()
+    gain = bright[:, 1] / 100
+    assert gain.min() < 0.6 and gain.max() > 1.4 and gain.min() >= 0.49 and gain.max() <= 1.51
+    torch.testing.assert_close(bright[:, 0] / 80, gain, atol=0.02, rtol=0)
+    grey = run(batch, only(saturation=1)).image[:, :, 0, 0].float()
+    luma = grey @ torch.tensor([0.299, 0.587, 0.114])
+    torch.testing.assert_close(
+        luma, torch.full((200,), 80 * 0.299 + 100 * 0.587 + 120 * 0.114), atol=0.6, rtol=0
+    )
+    assert (grey[:, 2] - grey[:, 0]).min() < 5 and (grey[:, 2] - grey[:, 0]).max() > 75
+    toned = run(batch, only(tone=1)).image[:, 1, 0, 0].float() / 255
+    x = 100 / 255
+    assert toned.min() >= x * x - 0.01 and toned.max() <= x + x * (1 - x) + 0.01
+    # Contrast keeps the mean and stretches the rest around it.
+    batch = road(50)
+    batch.image[:] = 100
+    batch.image[..., 60:] = 140
+    far = run(batch, only(contrast=0.5)).image[:, :, 0].float()
+    torch.testing.assert_close(far.mean((1, 2)), torch.full((50,), 120.0), atol=0.6, rtol=0)
+    spread = far[:, 0, -1] - far[:, 0, 0]
+    assert 19 <= spread.min() < 25 and 55 < spread.max() <= 61
+
+
+def test_noise_has_the_deviation_asked_for_and_differs_between_frames():
+    batch = road(64)
+    batch.image[:] = 128
+    noise = run(batch, only(noise=20)).image.float() - 128
+    deviation = noise.flatten(1).std(1)
+    assert deviation.max() <= 20.5 and deviation.max() > 18 and deviation.min() < 2
+    assert abs(noise.mean()) < 0.3
+    strongest, second = noise.flatten(1)[deviation.topk(2).indices]
+    assert abs(float(torch.corrcoef(torch.stack([strongest, second]))[0, 1])) < 0.1
+
+
+def test_blur_is_the_mean_of_nine():
+    batch = road(1)
+    image = batch.image[0].float().numpy()
+    mean = sum(image[:, 1 + dy : 47 + dy, 1 + dx : 119 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
+    blurred = run(batch, only(blur=1)).image[0, :, 1:-1, 1:-1].float().numpy()
+    np.testing.assert_allclose(blurred, mean, atol=0.51)
+    corner = run(batch, only(blur=1)).image[0, :, 0, 0].float().numpy()
+    np.testing.assert_allclose(
+        corner, np.pad(image, ((0, 0), (1, 1), (1, 1)), "edge")[:, :3, :3].mean((1, 2)), atol=0.51
+    )
+
+
+def test_the_same_seed_and_step_give_the_same_batch_and_others_do_not():
+    batch, config = road(), AugmentationConfig()
+    first = augment(batch, config, batch_generator(1, 2))
+    assert torch.equal(first.image, augment(batch, config, batch_generator(1, 2)).image)
+    for seed, step in ((1, 3), (2, 2), (2, 1)):
+        assert not torch.equal(first.image, augment(batch, config, batch_generator(seed, step)).image)
+
+
+def test_the_batch_that_came_in_is_left_as_it_was():
+    batch = road()
+    copy = road()
+    run(batch, AugmentationConfig(flip=1, erasing=1, shadow=1, glare=1, blur=1))
+    assert torch.equal(batch.image, copy.image) and torch.equal(batch.label, copy.label)
+    assert torch.equal(batch.existence, copy.existence)
+
+
+def test_a_wrong_amount_or_an_unknown_key_is_refused():
+    for wrong in ({"flip": 1.5}, {"rotation": -1}, {"rotatoin": 3}):
+        with pytest.raises(ValidationError):
+            AugmentationConfig.model_validate(wrong)

@@ -1,0 +1,122 @@
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order, normalize
+from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.view import View
+
+
+@pytest.fixture
+def shards(write_tree, tmp_path) -> ShardSet:
+    root = write_tree(train=7)
+    frames = ingest(root, (118, 328)).frames
+    view = View((118, 328), (40, 128), 40)
+    return pack(frames, lane_labels(frames), root, tmp_path / "shards", view, 6, rows_per_shard=3)
+
+
+def test_every_epoch_takes_every_frame_once_and_in_another_order():
+    order = np.concatenate([batch_indices(10, 4, 3, step) for step in range(15)])
+    epochs = order.reshape(6, 10)
+    assert (np.sort(epochs, axis=1) == np.arange(10)).all()
+    assert len({tuple(epoch) for epoch in epochs}) == 6
+    np.testing.assert_array_equal(epochs[2], np.random.default_rng([3, 2]).permutation(10))
+
+
+def test_the_batch_of_a_step_needs_no_history():
+    assert batch_indices(1000, 16, 1, 12345).tolist() == batch_indices(1000, 16, 1, 12345).tolist()
+    assert batch_indices(1000, 16, 1, 7).tolist() != batch_indices(1000, 16, 2, 7).tolist()
+
+
+def test_a_batch_larger_than_the_split_holds_whole_epochs():
+    assert sorted(batch_indices(3, 6, 0, 5)) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_batch_holds_the_samples(shards):
+    split = shards["train"]
+    batch = Loader(split, 4, seed=5).batch(2)
+    indices = batch_indices(7, 4, 5, 2)
+    assert batch.image.shape == (4, 3, 40, 128) and batch.image.dtype == torch.uint8
+    assert batch.label.shape == (4, 40, 128) and batch.label.dtype == torch.uint8
+    assert batch.existence.tolist() == [[0, 1, 1, 0]] * 4 and batch.existence.dtype == torch.float32
+    for place, index in enumerate(indices):
+        sample = split[int(index)]
+        assert batch.frames[place] == sample.frame
+        np.testing.assert_array_equal(batch.image[place].permute(1, 2, 0).numpy(), sample.image)
+        np.testing.assert_array_equal(batch.label[place].numpy(), sample.label)
+
+
+def test_batches_ahead_are_those_of_their_steps_also_after_a_restart(shards):
+    loader = Loader(shards["train"], 4, seed=1)
+    ahead = list(loader.batches(3, 9))
+    assert len(ahead) == 6
+    for step, batch in enumerate(ahead, 3):
+        direct = loader.batch(step)
+        assert batch.frames == direct.frames
+        assert torch.equal(batch.image, direct.image) and torch.equal(batch.label, direct.label)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_ranks_share_the_batches_of_one_process(shards, start):
+    """Also taken up in the middle of an epoch: 7 frames are an epoch of three and a half batches."""
+    alone = [batch.frames for batch in Loader(shards["train"], 2, seed=4).batches(3 * start, 3 * 7)]
+    ranks = [
+        [batch.frames for batch in Loader(shards["train"], 2, seed=4, ranks=(rank, 3)).batches(start, 7)]
+        for rank in range(3)
+    ]
+    assert {len(batches) for batches in ranks} == {7 - start}
+    assert [ranks[rank][step] for step in range(7 - start) for rank in range(3)] == alone
+    epoch = [frame for batch in alone for frame in batch][:7] if start == 0 else []
+    assert len(set(epoch)) == len(epoch)
+
+
+def test_threads_finish_batches_by_their_number_among_all_processes(shards):
+    def finish(batch: Batch, number: int) -> Batch:
+        assert threading.current_thread().name.startswith("lgad-data")
+        return replace(batch, existence=batch.existence + number)
+
+    loader = Loader(shards["train"], 2, seed=4, finish=finish, ranks=(1, 2))
+    plain = Loader(shards["train"], 2, seed=4, ranks=(1, 2))
+    for step, batch in enumerate(loader.batches(2, 5), 2):
+        assert torch.equal(batch.existence, plain.batch(step).existence + 2 * step + 1)
+
+
+def test_stopping_early_ends_the_threads(shards):
+    batches = Loader(shards["train"], 2, seed=0).batches(0, 1_000_000)
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lgad-data")]
+
+
+def test_evaluation_takes_every_frame_once_in_order(shards):
+    batches = list(in_order(shards["train"], 3))
+    assert [len(batch.frames) for batch in batches] == [3, 3, 1]
+    assert [frame for batch in batches for frame in batch.frames] == shards["train"].table["frame"].tolist()
+
+
+def test_an_empty_split_is_refused(shards):
+    class Empty:
+        def __len__(self) -> int:
+            return 0
+
+    with pytest.raises(LgadError, match="no frames to train on"):
+        Loader(Empty(), 4, 0)  # pyright: ignore[reportArgumentType]
+
+
+def test_normalization_by_hand():
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    expected = [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    torch.testing.assert_close(normalize(image).flatten(), torch.tensor(expected))
+
+
+def test_a_batch_moves_to_a_device(shards):
+    batch = collate(shards["val"], np.array([1, 0]))
+    moved = batch.to("meta")
+    assert moved.frames == batch.frames and moved.image.device.type == "meta"
+    assert batch.image.device.type == "cpu"

@@ -1,0 +1,343 @@
+import gzip
+import io
+import re
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.datasets.archive import unpack
+from lgad_pipeline.errors import LgadError
+
+SIZE = (118, 328)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def member(name: str, content: bytes = b"1 2 3 4 \n", **fields: object) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def write_archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def downloads(write_tree, tmp_path) -> tuple[Path, Path]:
+    """A data set, and a folder with archives of it as CULane's are: old lane files beside the frames."""
+    root, source = write_tree(), tmp_path / "downloads"
+    source.mkdir()
+    with tarfile.open(source / "driver_23_30frame.tar.gz", "w:gz") as tar:
+        for path in sorted((root / "drive").rglob("*.*")):
+            name = path.relative_to(root).as_posix()
+            if path.suffix == ".txt":
+                info, content = member(name)
+                tar.addfile(info, io.BytesIO(content))
+            elif path.is_file():
+                tar.add(path, f"./{name}")
+    with tarfile.open(source / "annotations_new.tar.gz", "w:gz") as tar:
+        for path in sorted((root / "drive").rglob("*.txt")):
+            tar.add(path, path.relative_to(root))
+    with tarfile.open(source / "list.tar.gz", "w:gz") as tar:
+        tar.add(root / "list", "list")
+    return root, source
+
+
+def test_archives_become_the_data_set_with_the_corrected_lane_files(downloads, tmp_path):
+    root, source = downloads
+    with pytest.raises(LgadError, match=r"holds archives and no list; unpack them with `lgad unpack"):
+        ingest(source, SIZE)
+    seen = []
+    done = unpack(source, tmp_path / "out", lambda *counts: seen.append(counts))
+    assert done.whole and done.rejected == [] and done.files == len(tree(root)) + 10  # old lane files
+    assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in source.iterdir())
+    unpacked = tree(tmp_path / "out")
+    notes = {name for name in unpacked if name.startswith(".unpacked/")}
+    assert len(notes) == 3 and {name: unpacked[name] for name in unpacked if name not in notes} == tree(root)
+    assert len(ingest(tmp_path / "out", SIZE).frames) == 10
+
+
+def test_a_second_run_does_nothing_and_a_changed_archive_is_unpacked_again(downloads, tmp_path):
+    source, out = downloads[1], tmp_path / "out"
+    first = unpack(source, out)
+    removed = out / "drive/train.MP4/00000.jpg"
+    removed.rename(tmp_path / "removed.jpg")
+    assert unpack(source, out) == first and not removed.exists()  # nothing was unpacked
+    (tmp_path / "removed.jpg").rename(removed)
+    before = tree(out)
+    write_archive(source / "driver_23_30frame.tar.gz", member("drive/train.MP4/00000.lines.txt", b"old"))
+    unpack(source, out)
+    after = tree(out)
+    # The corrected lane files come last again.
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {".unpacked/driver_23_30frame.tar.gz.json"} and len(before) == len(after)
+
+
+def test_a_cut_off_archive_is_named_and_goes_on_after_a_new_download(downloads, tmp_path):
+    _, source = downloads
+    whole = tmp_path / "whole"
+    unpack(source, whole)
+    path, out = source / "driver_23_30frame.tar.gz", tmp_path / "out"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    done = unpack(source, out)
+    assert not done.whole and [row[0] for row in done.rejected] == [path.name]
+    assert "cut off or damaged" in done.rejected[0][2] and "download it again" in done.rejected[0][2]
+    assert (out / "list/test.txt").is_file() and not (out / ".unpacked" / f"{path.name}.json").exists()
+    left_over = out / "drive/test.MP4/.00000.jpg.12345.part"
+    left_over.parent.mkdir(parents=True, exist_ok=True)
+    left_over.write_bytes(b"half")
+    path.write_bytes(content)
+    assert unpack(source, out).whole
+    expected, found = tree(whole), tree(out)
+    assert {n: b for n, b in found.items() if not n.startswith(".unpacked")} == {
+        n: b for n, b in expected.items() if not n.startswith(".unpacked")
+    }
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        (member("../out.txt"), "leads out"),
+        (member("a/../../out.txt"), "leads out"),
+        (member("/tmp/lgad-out.txt"), "leads out"),
+        (member("linked/out.txt"), "by a link that is there"),
+        (member("a/link.jpg", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link"),
+        (member("a/hard.jpg", b"", type=tarfile.LNKTYPE, linkname="../../out.txt"), "is a link"),
+        (member("a/null.jpg", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "a device"),
+        (member("a/pipe.jpg", b"", type=tarfile.FIFOTYPE), "a device"),
+        (member("a/run.sh"), "is called like no"),
+        (member("a/.bashrc"), "is called like no"),
+        (member("a/\x1b[31m.jpg"), "control characters"),
+        (member("a/\udcff.jpg"), "control characters"),
+        (member("a/" + "n" * 220 + ".jpg"), "is called like no"),
+        (member("a/" + "n/" * 50 + "x"), "is called like no"),
+        (member("good.txt/inside.txt"), "with the name of a file"),
+        (member("folder.txt"), "has the name of a folder"),
+    ],
+)
+def test_a_hostile_member_is_set_aside_alone(tmp_path, info, words):
+    source, out, outside = tmp_path / "source", tmp_path / "deep" / "out", tmp_path / "outside"
+    for folder in (source, out / "folder.txt", outside):
+        folder.mkdir(parents=True)
+    (out / "linked").symlink_to(outside)
+    write_archive(source / "x.tar.gz", member("good.txt", b"first"), info, member("last.txt", b"last"))
+    done = unpack(source, out)
+    assert done.whole and done.files == 2
+    assert [(row[0], row[1]) for row in done.rejected] == [("x.tar.gz", None)]
+    assert words in done.rejected[0][2] and done.rejected[0][2].isprintable()
+    assert set(tree(out)) == {"good.txt", "last.txt", ".unpacked/x.tar.gz.json"}
+    assert tree(outside) == {} and not (tmp_path / "deep/out.txt").exists()
+
+
+def sparse() -> tuple[tarfile.TarInfo, bytes]:
+    info, content = member("sparse.jpg", b"1\n0\n1\n".ljust(512, b"\0"))
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+    return info, content
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([member("zeros.jpg", bytes(20 << 20))], "more than 100 times its size"),
+        ([member("folder", b"", type=tarfile.DIRTYPE)] * 20_000, "more than 100 times"),
+        ([member("n" * (3 << 20) + ".jpg")], "more than 100 times|header or a member larger"),
+    ],
+)
+def test_a_bomb_is_left_at_that_point(tmp_path, members, words):
+    (tmp_path / "source").mkdir()
+    write_archive(tmp_path / "source/bomb.tar.gz", member("first.txt"), *members)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and len(done.rejected) == 1
+    assert re.search(words, done.rejected[0][2])
+    assert set(tree(tmp_path / "out")) == {"first.txt"}
+
+
+def test_a_sparse_member_takes_no_room(tmp_path):
+    (tmp_path / "source").mkdir()
+    write_archive(tmp_path / "source/x.tar.gz", sparse(), member("last.txt"))
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert "no plain file" in done.rejected[0][2] and (tmp_path / "out/last.txt").exists()
+
+
+def test_without_archives_there_is_one_clear_sentence(tmp_path):
+    with pytest.raises(LgadError, match=r"holds no \.tar\.gz, \.tgz, \.tar or \.zip"):
+        unpack(tmp_path, tmp_path)
+    with pytest.raises(LgadError, match="There is no folder"):
+        unpack(tmp_path / "gone", tmp_path)
+    (tmp_path / "CULane.zip").write_bytes(hostile_zip())
+    with pytest.raises(LgadError, match=r"CULane\.zip is a file; name the folder"):
+        unpack(tmp_path / "CULane.zip", tmp_path)
+
+
+def as_tar(root: Path) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for path in sorted(root.rglob("*.*")):
+            tar.add(path, path.relative_to(root), recursive=False)
+    return stream.getvalue()
+
+
+def as_zip(root: Path, prefix: str = "") -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(root.rglob("*.*")):
+            if path.is_file():
+                archive.write(path, f"{prefix}{path.relative_to(root)}")
+    return stream.getvalue()
+
+
+def in_parts(name: str, content: bytes, endings: list[str]) -> dict[str, bytes]:
+    size = -(-len(content) // len(endings))
+    return {f"{name}{end}": content[i * size : (i + 1) * size] for i, end in enumerate(endings)}
+
+
+FORMS = {
+    "gunzipped by the browser": lambda root: {"driver_1.tar.gz": as_tar(root)},
+    "tar": lambda root: {"driver_1.tar": as_tar(root)},
+    "tgz": lambda root: {"driver_1.tgz": gzip.compress(as_tar(root))},
+    "copy": lambda root: {f"driver_1{copy}.tar.gz": gzip.compress(as_tar(root)) for copy in ("", " (1)")},
+    "zip": lambda root: {"CULane.zip": as_zip(root)},
+    "zip called tar.gz": lambda root: {"CULane.tar.gz": as_zip(root)},
+    "parts by number": lambda root: in_parts("d.tar.gz", gzip.compress(as_tar(root)), [".00", ".01", ".02"]),
+    "parts from 1": lambda root: in_parts("d.zip", as_zip(root), [".001", ".002"]),
+    "parts by letters": lambda root: in_parts("d.tar", as_tar(root), [".partaa", ".partab", ".partac"]),
+    "many parts": lambda root: in_parts(
+        "d.tar.gz", gzip.compress(as_tar(root)), [f".{n}" for n in range(12)]
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_archives_are_unpacked_as_browsers_and_sites_leave_them(write_tree, tmp_path, form):
+    root, source = write_tree(), tmp_path / "source"
+    source.mkdir()
+    files = FORMS[form](root)
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    done = unpack(source, tmp_path / "out")
+    assert done.whole and done.rejected == []
+    found = {name: content for name, content in tree(tmp_path / "out").items() if ".unpacked" not in name}
+    assert found == tree(root)
+    assert len(ingest(tmp_path / "out", SIZE).frames) == 10
+    (tmp_path / "out/list/test.txt").unlink()
+    assert unpack(source, tmp_path / "out") == done and not (tmp_path / "out/list/test.txt").exists()
+
+
+def test_names_of_windows_and_files_of_macos(tmp_path):
+    (tmp_path / "source").mkdir()
+    names = [".\\driver_1\\05.MP4\\0.txt", "driver_1/05.MP4/._0.txt", "._driver_1", "driver_1/.DS_Store"]
+    write_archive(tmp_path / "source/x.tar.gz", *map(member, [*names, "__MACOSX/driver_1/._x.jpg"]))
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert done.whole and done.files == 1
+    assert done.rejected == [
+        ("x.tar.gz", None, "holds 4 files that macOS added (._*, __MACOSX, .DS_Store); they are left out")
+    ]
+    assert set(tree(tmp_path / "out")) == {"driver_1/05.MP4/0.txt", ".unpacked/x.tar.gz.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.tar.gz", b"<!DOCTYPE html><title>Sign in</title>", "is a web page and no archive"),
+        ("a.zip", b"", "is no tar, gzip or zip archive"),
+        ("a.tar", b"x" * 600, "is no tar, gzip or zip archive"),
+        ("a.tar.gz.crdownload", b"\x1f\x8b", "is a download that was not finished"),
+        ("a.tar.gz.part", b"\x1f\x8b", "is a download that was not finished"),
+        ("a.7z", b"7z\xbc\xaf", "unpack it with its own program"),
+        ("a.tar.gz.02", b"\x1f\x8b", "lacks part 1"),
+        ("a.tar.gz", gzip.compress(b"no tar"), "is cut off or damaged"),
+    ],
+)
+def test_what_is_no_archive_is_told_in_one_sentence(tmp_path, name, content, words):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / name).write_bytes(content)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and done.files == 0
+    ((file, _, reason),) = done.rejected
+    assert file.startswith(name[:5]) and words in reason and ";" in reason
+
+
+@pytest.mark.parametrize("form", ["tar", "zip", "tgz", "parts by number"])
+def test_an_archive_cut_off_anywhere_is_never_whole(write_tree, tmp_path, form):
+    root, source = write_tree(), tmp_path / "source"
+    source.mkdir()
+    files = FORMS[form](root)
+    last = sorted(files)[-1]
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    for length in (*range(0, len(files[last]) - 1024, len(files[last]) // 7), 512, 10240):
+        (source / last).write_bytes(files[last][:length])
+        assert not unpack(source, tmp_path / "out").whole
+
+
+def hostile_zip(*infos: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info, content in infos:
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def zip_member(name: str, content: bytes = b"1", mode: int = 0) -> tuple[zipfile.ZipInfo, bytes]:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info, content
+
+
+def test_hostile_members_of_a_zip_are_rejected_alone(tmp_path):
+    (tmp_path / "source").mkdir()
+    members = [
+        zip_member("good.txt"),
+        zip_member("../out.txt"),
+        zip_member("..\\out.txt"),
+        zip_member("/tmp/lgad-out.txt"),
+        zip_member("C:\\out.txt"),
+        zip_member("link.jpg", b"/etc/passwd", stat.S_IFLNK | 0o777),
+        zip_member("run.sh"),
+        zip_member("last.txt", b"1", stat.S_IFREG | 0o644),
+    ]
+    (tmp_path / "source/x.zip").write_bytes(hostile_zip(*members))
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert done.whole and done.files == 2 and len(done.rejected) == 6
+    assert set(tree(tmp_path / "out")) == {"good.txt", "last.txt", ".unpacked/x.zip.json"}
+    assert not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (hostile_zip(zip_member("zeros.jpg", bytes(20 << 20))), "more than 100 times its size"),
+        (
+            hostile_zip(zip_member("noise.jpg", np.random.default_rng(0).bytes(33 << 20))),
+            "more than any frame",
+        ),
+        (
+            hostile_zip(zip_member("a.txt")).replace(
+                b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\x01"
+            ),
+            "is encrypted",
+        ),
+    ],
+)
+def test_a_zip_that_asks_for_too_much_is_left(tmp_path, content, words):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/x.zip").write_bytes(content)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and words in done.rejected[0][2] and tree(tmp_path / "out") == {}

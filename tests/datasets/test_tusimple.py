@@ -1,0 +1,193 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lgad_pipeline.data.frame_table import lanes_of
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.shards import pack
+from lgad_pipeline.datasets.reader import AnnotationError
+from lgad_pipeline.datasets.tusimple import lanes
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.view import View
+
+SIZE = (180, 320)  # a quarter of TuSimple's
+ROWS = list(range(60, 180, 4))
+LEFT = [-2.0, *(150 - 1.0 * k for k in range(29))]
+RIGHT = [-2.0, *(170 + 1.0 * k for k in range(29))]
+FAR = [-2.0, *(180 + 4.0 * k for k in range(29))]
+FARTHER = [-2.0, *(186 + 6.0 * k if 186 + 6 * k < 320 else -2 for k in range(29))]
+FAR_LEFT = [-2.0, *(140 - 4.0 * k for k in range(29))]
+
+
+def line(raw_file: str, *found: list[float]) -> str:
+    return json.dumps({"raw_file": raw_file, "lanes": found, "h_samples": ROWS}) + "\n"
+
+
+def write_frame(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 255, (9, 16, 3), np.uint8)
+    assert cv2.imwrite(str(path), cv2.resize(small, SIZE[::-1]))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    names = {
+        "label_data_0313": "clips/0313/1",
+        "label_data_0531": "clips/0531/1",
+        "test_label": "clips/0530/1",
+    }
+    for seed, (file, clip) in enumerate(names.items()):
+        folder = tmp_path / ("test_set" if file == "test_label" else "train_set")
+        write_frame(folder / clip / "20.jpg", seed)
+        (folder / f"{file}.json").write_text(
+            line(f"{clip}/20.jpg", FAR_LEFT, LEFT, RIGHT, FAR, FARTHER) + line(f"{clip}/21.jpg", LEFT)
+        )
+    return tmp_path
+
+
+def test_label_files_become_splits(root):
+    found = ingest(root, SIZE, "tusimple")
+    assert found.frames[["frame", "split"]].values.tolist() == [
+        ["train_set/clips/0313/1/20.jpg", "train"],
+        ["train_set/clips/0531/1/20.jpg", "val"],
+        ["test_set/clips/0530/1/20.jpg", "test"],
+    ]
+    assert found.frames["existence"].isna().all() and found.frames["scenario"].isna().all()
+    read = lanes_of(found.frames["lanes"][0])
+    assert len(read) == 5
+    np.testing.assert_array_equal(read[1][[0, -1]], [[122, 176], [150, 64]])  # bottom first, absent left out
+    # The second line of each file names a frame that is not there.
+    assert found.rejected[["file", "line"]].values.tolist() == [
+        ["train_set/label_data_0313.json", 2],
+        ["train_set/label_data_0531.json", 2],
+        ["test_set/test_label.json", 2],
+    ]
+
+
+def test_five_lanes_fill_four_slots_the_outermost_is_left_out(root, tmp_path):
+    frames = ingest(root, SIZE, "tusimple").frames
+    labels = lane_labels(frames, label_rows=46)
+    xs = np.array([list(slot) for slot in labels["xs"][0]], float)
+    rows = np.array(list(labels["rows"][0]))
+    assert xs.shape == (4, 46) and rows[0] == 180 and rows[-1] == pytest.approx(180 * (1 - 450 / 590))
+    at = np.argmin(np.abs(rows - 120))
+    for slot, lane in enumerate((FAR_LEFT, LEFT, RIGHT, FAR)):
+        expected = np.interp(rows[at], ROWS[1:], lane[1:])
+        assert xs[slot, at] == pytest.approx(expected, abs=1)
+    assert 64 - 180 / 59 < rows[~np.isnan(xs[1])].min() < 64 + 2 * 180 / 59  # its first annotated row
+    shards = pack(frames, labels, root, tmp_path / "shards", View(SIZE, (72, 128)), 6)
+    assert set(np.unique(shards["train"][0].label)) == {0, 1, 2, 3, 4}
+
+
+def test_without_test_and_validation_files_the_rest_is_read(root):
+    (root / "test_set/test_label.json").unlink()
+    (root / "train_set/label_data_0531.json").rename(root / "moved.json")
+    found = ingest(root, SIZE, "tusimple")
+    assert found.frames["split"].tolist() == ["train"]
+    assert [note.file for note in found.notes] == ["label_data_0531.json", "test_label.json"]
+    (root / "train_set/label_data_0313.json").unlink()
+    with pytest.raises(LgadError, match=r"has no label_data_\*\.json"):
+        ingest(root, SIZE, "tusimple")
+
+
+def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
+    (root / "test_set/test_label.json").rename(root / "test_label.json")
+    found = ingest(root, SIZE, "tusimple")
+    assert found.frames["frame"][2] == "test_set/clips/0530/1/20.jpg"
+    assert found.rejected["file"].tolist()[2] == "test_label.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (line("../../outside.jpg", LEFT), "leads out of the data root"),
+        (line("/../outside.jpg", LEFT), "leads out of the data root"),
+        (line("clips/a.txt", LEFT), "names no"),
+        ('{"lanes": []}', "no text `raw_file`"),
+        ("[1, 2]", "is no JSON object"),
+        ("{", "is no JSON object"),
+        ("[" * 100_000, "is no JSON object"),
+        ("\xff", "is no JSON object"),
+        (" " + "x" * (1 << 21), "is longer than"),
+        (line("clips/0531/1/20.jpg", LEFT[:-1]), "not one x for each"),
+        (line("clips/0531/1/20.jpg", [float("nan")] * 30), "finite numbers"),
+        (line("clips/0531/1/20.jpg", [10**400] * 30), "finite numbers"),
+        (line("clips/0531/1/20.jpg", [5000.0] * 30), "farther outside the frame"),
+    ],
+)
+def test_a_bad_line_is_set_aside_alone(root, text, words):
+    path = root / "train_set/label_data_0313.json"
+    path.write_text(path.read_text() + text, encoding="latin-1")
+    found = ingest(root, SIZE, "tusimple")
+    rows = [row for row in found.rejected.itertuples() if row.line == 3]
+    assert len(found.frames) == 3 and len(rows) == 1 and words in rows[0].reason
+
+
+@given(
+    st.binary(max_size=80)
+    | st.dictionaries(
+        st.sampled_from(["lanes", "h_samples"]),
+        st.lists(
+            st.lists(st.none() | st.floats() | st.integers() | st.text(max_size=2), max_size=3)
+            | st.integers(),
+            max_size=3,
+        ),
+    ).map(lambda content: json.dumps(content).encode())
+)
+def test_any_annotation_is_lanes_or_one_error(annotation):
+    try:
+        found = lanes(annotation)
+    except AnnotationError:
+        return
+    assert all(lane.ndim == 2 and lane.shape[1] == 2 and np.isfinite(lane).all() for lane in found)
+
+
+def test_of_two_annotations_of_a_frame_the_last_counts_as_in_the_benchmark(root):
+    path = root / "train_set/label_data_0313.json"
+    path.write_text(path.read_text() + line("clips/0313/1/20.jpg", LEFT))
+    found = ingest(root, SIZE, "tusimple")
+    assert [len(lanes_of(value)) for value in found.frames["lanes"]] == [1, 5, 5]
+    assert [(note.file, note.text) for note in found.notes] == [
+        (
+            "train_set/label_data_0313.json",
+            "names 1 frame again, the first train_set/clips/0313/1/20.jpg in line 3; the last "
+            "annotation of a frame counts, as in the benchmark",
+        )
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "./", "\\"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", ["lines", "cr lf", "list", "pretty list"])
+def test_label_files_of_windows_and_as_a_list(root, prefix, encoding, form):
+    content = [json.loads(line(f"{prefix}clips\\0313\\1\\20.jpg", LEFT)), json.loads(line("clips/9/9.jpg"))]
+    text = {
+        "lines": "\n".join(map(json.dumps, content)),
+        "cr lf": "\r\n".join(map(json.dumps, content)) + "\r\n",
+        "list": json.dumps(content),
+        "pretty list": json.dumps(content, indent=2),
+    }[form]
+    (root / "train_set/label_data_0313.json").write_bytes(text.encode(encoding))
+    found = ingest(root, SIZE, "tusimple")
+    assert found.frames["frame"][0] == "train_set/clips/0313/1/20.jpg"
+    assert len(lanes_of(found.frames["lanes"][0])) == 1
+    assert "train_set/clips/9/9.jpg, which does not exist" in found.rejected["reason"][0]
+
+
+def test_an_object_over_several_lines_is_told_how_to_be_written(root):
+    content = json.loads(line("clips/0313/1/20.jpg", LEFT))
+    (root / "train_set/label_data_0313.json").write_text(json.dumps(content, indent=2))
+    found = ingest(root, SIZE, "tusimple")
+    assert "write one a frame, on one line" in found.rejected["reason"][0]
+
+
+def test_a_fault_in_an_annotation_names_the_frame(root):
+    (root / "train_set/label_data_0313.json").write_text(line("clips/0313/1/20.jpg", LEFT[:-1]))
+    reason = ingest(root, SIZE, "tusimple").rejected["reason"][0]
+    assert reason.startswith("train_set/clips/0313/1/20.jpg: a lane has not one x for each")

@@ -1,0 +1,224 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from lgad_pipeline.config.augmentation import LabelNoiseConfig
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.shards import pack
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Settings
+from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData
+from lgad_pipeline.studies.data import prepared
+from lgad_pipeline.studies.plan import lesson_works, plan
+from lgad_pipeline.studies.run import distillation_gain
+
+SETTINGS = """
+datasets:
+  tiny:
+    kind: synthetic
+    image_size: [32, 88]
+    crop_top: 240
+    lane_width: 40
+    world: {seed: 0, train: 3, val: 1, test: 6}
+recipes:
+  enet:
+    network: {width: 0.25}
+    teacher: {steps: 4, batch_size: 2, log_every: 2, optimizer: {warmup_steps: 1}}
+    student: {steps: 4, batch_size: 2, log_every: 2, optimizer: {warmup_steps: 1}}
+"""
+STUDY = """
+dataset: tiny
+methods: [lgad]
+variants:
+  strong: {recipe: {distillation: {weight: 3.0}}}
+  smooth: {recipe: {teacher_input: {erasing: 0.5}}}
+seeds: 2
+"""
+
+
+def loaded(folder: Path, study: str = STUDY, lessons: str = "") -> tuple[GainStudy, Settings]:
+    (folder / "lgad.yaml").write_text(SETTINGS + lessons)
+    (folder / "study.yaml").write_text(study)
+    return GainStudy.load(folder / "study.yaml"), Settings.load(folder / "lgad.yaml")
+
+
+def test_a_study_from_nothing_to_its_findings(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    study, settings = loaded(tmp_path, STUDY.replace("seeds: 2", "seeds: 1").replace("[lgad]", "[]"))
+    study = study.model_copy(update={"variants": {"strong": study.variants["strong"]}})
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    shards, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    told: list[str] = []
+
+    def run(study: GainStudy):
+        return distillation_gain(
+            study, dataset, recipes, shards, recordings, tmp_path / "out", device="cpu", tell=told.append
+        )
+
+    found = run(study)
+    assert told == [
+        *(f"[{n}/1] teacher {path.name}" for n, path in enumerate(_teachers(study, recipes, tmp_path), 1)),
+        "[1/2] enet alone seed 0",
+        "[2/2] enet strong seed 0",
+    ]
+    students = pd.read_parquet(tmp_path / "out" / "students.parquet")
+    total = students[students["scenario"] == "total"].set_index("variant")["f1"]
+    assert found.total("enet", "strong")["gain"] == pytest.approx(total["strong"] - total["alone"])
+    assert set(students["scenario"]) >= {"total", "normal", "night"}
+    assert {row["variant"] for row in json.loads((tmp_path / "out/gains.json").read_text())} == {"strong"}
+    assert "| strong | 1 |" in (tmp_path / "out" / "gain.md").read_text()
+    for name in ("forest.png", "forest.svg", "enet-curves.png", "enet-attention.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
+    weights = tmp_path / "out" / "enet" / "strong" / "seed0" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    run(study)
+    assert weights.stat().st_mtime_ns == before  # found, not trained again
+
+
+def _teachers(study: GainStudy, recipes, folder: Path) -> list[Path]:
+    return [work.folder for work in lesson_works(study, plan(study, recipes, folder / "out"))]
+
+
+def test_students_of_a_seed_differ_in_nothing_but_their_lessons(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[lgad, sad, lgad+sad, logits]"))
+    runs = plan(study, {"enet": settings.recipe("enet")}, tmp_path)
+    assert len(runs) == 2 * 7 and [run.seed for run in runs] == [0] * 7 + [1] * 7
+    for run in runs:
+        assert run.work.recipe.student == runs[7 * run.seed].work.recipe.student
+        assert run.work.recipe.student.seed == run.seed
+        assert (run.work.teacher is not None) == (run.variant not in ("alone", "sad", "logits"))
+    # lgad, lgad+sad and strong share a teacher; smooth has one that was trained on spoiled labels.
+    assert sorted(work.role for work in lesson_works(study, runs)) == ["model", "teacher", "teacher"]
+    each = study.model_copy(update={"teachers": "per_seed"})
+    assert len(lesson_works(each, plan(each, {"enet": settings.recipe("enet")}, tmp_path))) == 6
+
+
+def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
+    lessons = """
+    distillation: {start_step: 1, warmup_steps: 1, stop_step: 4, decay: true}
+    sad: {start_step: 2}
+    logits: {start_step: 3, stop_step: 4}
+"""
+    study, settings = loaded(
+        tmp_path, STUDY.replace("[lgad]", "[lgad, sad, logits]") + "steps: 10\n", lessons
+    )
+    recipe = plan(study, {"enet": settings.recipe("enet")}, tmp_path)[0].work.recipe
+    assert recipe.student.steps == 10 and recipe.teacher.steps == 4
+    lgad = recipe.distillation
+    assert (lgad.start_step, lgad.warmup_steps, lgad.stop_step) == (2, 2, 10)  # 2.5 to the even number
+    assert recipe.sad.start_step == 5 and recipe.sad.stop_step is None
+    assert (recipe.logits.start_step, recipe.logits.stop_step) == (8, 10)
+    short = study.model_copy(update={"steps": 2})
+    logits = plan(short, {"enet": settings.recipe("enet")}, tmp_path)[0].work.recipe.logits
+    assert (logits.start_step, logits.stop_step) == (1, 2)  # within the steps, and one step at least
+
+
+def test_equal_compute_counts_the_teacher_and_the_distilled_steps(tmp_path: Path) -> None:
+    cost = ComputeCost(distilled_step=1.25, teacher_step=0.5)
+    study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[equal-compute]"))
+    recipe = settings.recipe("enet")
+    student = recipe.student.model_copy(update={"steps": 600, "batch_size": 16})
+    teacher = recipe.teacher.model_copy(update={"steps": 400, "batch_size": 8})
+
+    def steps(**distillation: object) -> int:
+        lgad = recipe.distillation.model_copy(update=distillation)
+        update = {"student": student, "teacher": teacher, "distillation": lgad}
+        return cost.equal_steps(recipe.model_copy(update=update))
+
+    assert steps() == 600 + 0.25 * 600 + 0.5 * 400 * 8 / 16
+    assert steps(start_step=200, stop_step=400) == 600 + 0.25 * 200 + 0.5 * 400 * 8 / 16
+    assert steps(teacher="together") == 600 + 0.25 * 600 + 0.5 * 600
+    runs = plan(study, {"enet": recipe}, tmp_path)
+    longer = [run.work.recipe.student.steps for run in runs if run.variant == "equal-compute"]
+    assert longer == [round(4 + 0.3 * 4 + 4)] * 2
+    assert {run.work.recipe.student.steps for run in runs if run.variant != "equal-compute"} == {4}
+
+
+def test_the_controls_run_in_the_harness_on_noisy_labels(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    study, settings = loaded(
+        tmp_path,
+        "dataset: tiny\nmethods: [blurred, label-head, equal-compute]\nseeds: 1\n"
+        "data: {label_noise: {drop: 0.3, shift: 0.02}}\n",
+    )
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    shards, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    out = tmp_path / "out"
+    found = distillation_gain(study, dataset, recipes, shards, recordings, out, device="cpu")
+    assert not (out / "enet" / "teachers").exists()  # no control has a teacher network
+    assert set(found.gains["variant"]) == {"blurred", "label-head", "equal-compute"}
+    assert found.notes == ("enet, equal-compute: 9 steps where the others have 4, 2.25 times as many.",)
+    assert found.notes[0] in (out / "gain.md").read_text()
+    files = {
+        name: {path.name for path in (out / "enet" / name / "seed0").iterdir()}
+        for name in ("alone", "blurred", "label-head", "equal-compute")
+    }
+    assert all(names == files["alone"] for names in files.values())
+
+
+def test_teachers_of_noisy_labels_are_others(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path)
+    noisy = study.model_copy(update={"data": StudyData(label_noise=LabelNoiseConfig(drop=0.3))})
+    recipes = {"enet": settings.recipe("enet")}
+    assert not set(_teachers(study, recipes, tmp_path)) & set(_teachers(noisy, recipes, tmp_path))
+
+
+def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path)
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    _, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    list_file = recordings / "list" / "test.txt"
+    lines = [line.split()[0].lstrip("/") for line in list_file.read_text().splitlines()]
+    frames = ingest(recordings, dataset.frame_size).frames
+    frames = frames[~frames["frame"].isin(lines)].reset_index(drop=True)
+    view = dataset.view
+    pack(frames, lane_labels(frames), recordings, tmp_path / "no-test", view, dataset.lane_width)
+    with pytest.raises(LgadError, match="no split 'test'"):
+        distillation_gain(study, dataset, recipes, tmp_path / "no-test", recordings, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("variants: {lgad: {}}", "rename them"),
+        ("variants: {x: {recipe: {student: {steps: 3}}}}", "variants.x.recipe.student"),
+        ("seed: 3", "study.yaml: seed: Extra inputs"),
+        ("variants: [", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_study_is_one_sentence(tmp_path: Path, study: str, sentence: str) -> None:
+    with pytest.raises(LgadError, match=sentence):
+        loaded(tmp_path, study)
+
+
+def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path, "variants: {x: {recipe: {distillation: {wieght: 3}}}}")
+    with pytest.raises(LgadError, match=r"variant x: distillation\.wieght"):
+        plan(study, {"enet": settings.recipe("enet")}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gain",
+        "gain-zero-init",
+        "gain-networks",
+        "ablation-when",
+        "ablation-paths",
+        "ablation-maps",
+        "ablation-teacher",
+        "controls",
+    ],
+)
+def test_the_projects_own_studies_are_valid(name: str) -> None:
+    folder = Path(__file__).parents[2] / "studies"
+    study, settings = GainStudy.load(folder / f"{name}.yaml"), Settings.load(folder / "settings.yaml")
+    runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, folder)
+    assert settings.dataset(study.dataset).image_size == (48, 128)
+    assert len(runs) == study.seeds * len(study.all_variants) * len(study.recipes)
+    assert all(run.work.recipe.sad.start_step < run.work.recipe.student.steps for run in runs)
