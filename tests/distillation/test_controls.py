@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.config import DistillationConfig, LabelHeadConfig, MimickingPath
 from lgad_pipeline.distillation.controls import (
     BlurredLabels,
     LabelHead,
@@ -16,9 +17,8 @@ from lgad_pipeline.distillation.controls import (
 from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.models.layers import LaneOutput
-from lgad_pipeline.models.registry import build
-from lgad_pipeline.models.spec import NetworkSpec
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.registry import build
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 
@@ -107,8 +107,10 @@ def test_label_heads_teach_the_layers_up_to_theirs() -> None:
     torch.manual_seed(0)
     student = build(SPEC)
     head = LabelHead(student, SPEC, ["encoder.stage1", "encoder.stage2"], LabelHeadConfig())
-    shapes = [tuple(value.shape) for value in head.heads.parameters() if value.dim() > 1]
-    assert shapes == [(5, 16, 1, 1), (5, 32, 1, 1)]
+    assert [tuple(value.shape) for value in head.heads.parameters() if value.dim() > 1] == [
+        (5, 16, 1, 1),
+        (5, 32, 1, 1),
+    ]
     assert not any(name.startswith("heads") for name in student.state_dict())
     image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
     head(Seen(batch(label), image, student(image))).backward()
