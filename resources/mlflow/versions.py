@@ -179,7 +179,7 @@ def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Pa
         if not network.is_dir():
             raise VersionLostError(f"{what} are no longer in the MLflow store.")
         if tags.get(DIGEST_TAG, "") not in ("", files_digest(network)):
-            raise VersionLostError(f"{what} have been changed since they were registered.")
+            raise VersionLostError(f"{what} are no longer those that were registered.")
         yield network
 
 
