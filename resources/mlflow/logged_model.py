@@ -13,7 +13,7 @@ import lgad_pipeline
 from resources.mlflow.resource import MlflowTracking
 
 NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json")
-_CODE = Path(__file__).with_name("lane_model.py")
+_CODE = Path(__file__).with_name("served_model.py")
 _NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
 
 

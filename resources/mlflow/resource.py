@@ -15,7 +15,7 @@ from resources.mlflow.errors import diagnose, is_store_error
 from resources.mlflow.journal import Outbox, new_key, outboxes
 from resources.mlflow.journal_lines import InputNote, RunNote, Status
 from resources.mlflow.run import TrackedRun, flatten, run_name, system_tags
-from resources.mlflow_store import MlflowStore
+from resources.mlflow.store import MlflowStore
 from resources.provenance import git_commit
 
 

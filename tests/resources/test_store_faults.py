@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources import mlflow_store
+from resources.mlflow import store as mlflow_store
 from resources.mlflow.journal_lines import InputNote
 from resources.mlflow.resource import MlflowTracking, default_tracking
 
