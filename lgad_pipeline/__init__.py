@@ -1,1 +1,113 @@
-"""Label-guided attention distillation for lane segmentation (Liu and Zhu, Neurocomputing 438, 2021)."""
+"""Label-guided attention distillation for lane segmentation (Liu and Zhu, Neurocomputing 438, 2021).
+
+The names in `__all__` are the public interface. Each one is imported from its module when it is first used,
+so that `import lgad_pipeline` loads neither torch nor pandas nor OpenCV.
+
+Example:
+    >>> import lgad_pipeline
+    >>> "LgadLoss" in dir(lgad_pipeline)
+    True
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lgad_pipeline._version import __version__
+
+if TYPE_CHECKING:
+    from lgad_pipeline.data.ingestion import ingest
+    from lgad_pipeline.data.lane_labels import lane_labels as assign_lane_slots
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.data.shards import pack as pack_shards
+    from lgad_pipeline.distillation.attention import attention_map
+    from lgad_pipeline.distillation.attention import divergence as attention_divergence
+    from lgad_pipeline.distillation.lgad import LgadLoss
+    from lgad_pipeline.distillation.logits import LogitsLoss
+    from lgad_pipeline.distillation.sad import SadLoss
+    from lgad_pipeline.distillation.taps import FeatureTaps
+    from lgad_pipeline.distillation.teacher import FrozenTeacher
+    from lgad_pipeline.errors import LgadError
+    from lgad_pipeline.evaluation.bootstrap import Interval, paired_f1_difference
+    from lgad_pipeline.evaluation.culane import Counts
+    from lgad_pipeline.evaluation.culane import evaluate as evaluate_culane
+    from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
+    from lgad_pipeline.inference.onnx_export import export_onnx
+    from lgad_pipeline.inference.predictor import Lane, LanePredictor
+    from lgad_pipeline.networks.checkpoint import load_network
+    from lgad_pipeline.networks.registry import build as build_network
+    from lgad_pipeline.settings import Settings
+    from lgad_pipeline.training.run import TrainingResult, train_student, train_teacher
+
+__all__ = [
+    "Counts",
+    "FeatureTaps",
+    "FrozenTeacher",
+    "Interval",
+    "Lane",
+    "LanePredictor",
+    "LgadError",
+    "LgadLoss",
+    "LogitsLoss",
+    "SadLoss",
+    "Settings",
+    "ShardSet",
+    "TrainingResult",
+    "__version__",
+    "assign_lane_slots",
+    "attention_divergence",
+    "attention_map",
+    "build_network",
+    "evaluate_culane",
+    "evaluate_tusimple",
+    "export_onnx",
+    "ingest",
+    "load_network",
+    "pack_shards",
+    "paired_f1_difference",
+    "train_student",
+    "train_teacher",
+]
+
+_ORIGIN = {
+    "Counts": "evaluation.culane:Counts",
+    "FeatureTaps": "distillation.taps:FeatureTaps",
+    "FrozenTeacher": "distillation.teacher:FrozenTeacher",
+    "Interval": "evaluation.bootstrap:Interval",
+    "Lane": "inference.predictor:Lane",
+    "LanePredictor": "inference.predictor:LanePredictor",
+    "LgadError": "errors:LgadError",
+    "LgadLoss": "distillation.lgad:LgadLoss",
+    "LogitsLoss": "distillation.logits:LogitsLoss",
+    "SadLoss": "distillation.sad:SadLoss",
+    "Settings": "settings:Settings",
+    "ShardSet": "data.shards:ShardSet",
+    "TrainingResult": "training.run:TrainingResult",
+    "assign_lane_slots": "data.lane_labels:lane_labels",
+    "attention_divergence": "distillation.attention:divergence",
+    "attention_map": "distillation.attention:attention_map",
+    "build_network": "networks.registry:build",
+    "evaluate_culane": "evaluation.culane:evaluate",
+    "evaluate_tusimple": "evaluation.tusimple:evaluate_tusimple",
+    "export_onnx": "inference.onnx_export:export_onnx",
+    "ingest": "data.ingestion:ingest",
+    "load_network": "networks.checkpoint:load_network",
+    "pack_shards": "data.shards:pack",
+    "paired_f1_difference": "evaluation.bootstrap:paired_f1_difference",
+    "train_student": "training.run:train_student",
+    "train_teacher": "training.run:train_teacher",
+}
+"""Module and name of each public object, below this package."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module (PEP 562)."""
+    if name not in _ORIGIN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _ORIGIN[name].partition(":")
+    value = getattr(import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,65 @@
+"""The public interface: complete, lazy, documented, and with an example for each name."""
+
+import ast
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lgad_pipeline
+
+ROOT = Path(__file__).parents[1]
+NAMES = [name for name in lgad_pipeline.__all__ if name != "__version__"]
+
+
+def test_import_loads_no_heavy_package():
+    code = (
+        "import sys, lgad_pipeline; "
+        "assert lgad_pipeline.__version__; "
+        "print(sorted({'torch', 'pandas', 'cv2', 'pyarrow', 'numpy', 'pydantic'} & set(sys.modules)))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_imports_and_is_documented(name):
+    value = getattr(lgad_pipeline, name)
+    assert inspect.getdoc(value), f"{name} has no docstring"
+    assert name in dir(lgad_pipeline)
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = lgad_pipeline.no_such_name  # type: ignore[attr-defined]
+
+
+def test_types_of_editors_and_lazy_names_agree():
+    source = Path(lgad_pipeline.__file__).read_text(encoding="utf-8")
+    (block,) = [node for node in ast.parse(source).body if isinstance(node, ast.If)]
+    imported = {
+        alias.asname or alias.name: f"{(node.module or '').removeprefix('lgad_pipeline.')}:{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == lgad_pipeline._ORIGIN
+    assert sorted([*imported, "__version__"]) == sorted(lgad_pipeline.__all__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_of_the_docstring_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    value = getattr(lgad_pipeline, name)
+    tests = doctest.DocTestFinder(recurse=False).find(value, name, globs={})
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    runner = doctest.DocTestRunner(optionflags=options)
+    report: list[str] = []
+    for test in tests:
+        runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
