@@ -130,7 +130,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         close_orphans(instance)
         parts = (("data", dataset), ("retrain", grid_key(dataset, recipe)), ("compare", dataset))
         for job, partition in parts:
-            stale = stale_in(instance, defs, job, dataset, recipe)
+            stale = stale_in_job(instance, defs, job, dataset, recipe)
             if not stale:
                 continue
             made = True
@@ -147,13 +147,13 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )
-            tell_checks(console, result)
+            print_failed_checks(console, result)
             if not result.success:
-                raise LgadError(why_failed(result))
+                raise LgadError(failure_text(result))
     return made
 
 
-def stale_in(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
+def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
     """The assets of a job that are not up to date for this partition, or follow from one that is not."""
     from assets.freshness import stale_assets
     from resources.project import STUDENTS
@@ -202,7 +202,7 @@ def close_orphans(instance: Any) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
 
 
-def tell_checks(console: Console, result: Any) -> None:
+def print_failed_checks(console: Console, result: Any) -> None:
     """Print the checks that did not pass."""
     for check in result.get_asset_check_evaluations():
         if not check.passed:
@@ -211,7 +211,7 @@ def tell_checks(console: Console, result: Any) -> None:
             console.print(text, style="yellow", markup=False, highlight=False)
 
 
-def why_failed(result: Any) -> str:
+def failure_text(result: Any) -> str:
     """The reason of a failed run in one sentence, with the page that has the details.
 
     Raises:

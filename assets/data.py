@@ -10,10 +10,10 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from assets.contents import changed_outputs
-from assets.freshness import look_at, made
+from assets.freshness import folder_state, materialize_result
+from assets.manifests import changed_outputs
 from assets.partitions import DATASETS
-from assets.presentation import metadata as shown
+from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.errors import LgadError
@@ -68,10 +68,10 @@ def recordings(
         with progress.task(context.log, "rendering the road world") as task:
             write_dataset(root, entry.world, progress=task.advance)
     files = [path for path in root.rglob("*") if path.is_file()]
-    return made(
+    return materialize_result(
         context,
         project,
-        look_at(root).digest,
+        folder_state(root).digest,
         {
             "folder": dg.MetadataValue.path(root),
             "dagster/uri": root.as_uri(),
@@ -134,7 +134,7 @@ def frames(
     ]
     scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
     by_lanes = pd.crosstab(lanes, table["split"]).reindex(columns=list(SPLITS), fill_value=0)
-    return made(
+    return materialize_result(
         context,
         project,
         tables.dataset_fingerprint(table),
@@ -142,25 +142,25 @@ def frames(
             "table": dg.MetadataValue.path(place.frames),
             "dagster/uri": place.frames.as_uri(),
             "dagster/partition_row_count": len(table),
-            "splits": shown.table(splits),
-            "test scenarios": shown.table(
+            "splits": metadata.table(splits),
+            "test scenarios": metadata.table(
                 [{"scenario": name, "frames": int(n)} for name, n in scenarios.items()]
             ),
-            "lanes a frame": shown.table(
+            "lanes a frame": metadata.table(
                 [{"lanes": str(count), **row.astype(int).to_dict()} for count, row in by_lanes.iterrows()]
             ),
-            "lane positions": shown.picture(
+            "lane positions": metadata.picture(
                 lane_positions(table, entry.frame_size), "where annotated lanes run in the frame"
             ),
-            "frames": shown.picture(
+            "frames": metadata.picture(
                 data_sheet(found, entry.frame_size, entry.lane_width, entry.label_rows, 6),
                 "white: annotated; coloured: the label map; below them, rejected ones",
             ),
-            "since the last table": shown.table([found.changes._asdict()]),
-            "notes": shown.table([{"file": note.file, "note": note.text} for note in found.notes]),
+            "since the last table": metadata.table([found.changes._asdict()]),
+            "notes": metadata.table([{"file": note.file, "note": note.text} for note in found.notes]),
             "rejected": len(found.rejected),
-            "rejected, first 20": shown.first_rows(found.rejected),
-            "dagster/column_schema": shown.columns(tables.FRAMES_SCHEMA),
+            "rejected, first 20": metadata.first_rows(found.rejected),
+            "dagster/column_schema": metadata.columns(tables.FRAMES_SCHEMA),
         },
     )
 
@@ -202,7 +202,7 @@ def lane_labels(
         }
         for slot, name in enumerate(("1 far left", "2 left", "3 right", "4 far right"))
     ]
-    return made(
+    return materialize_result(
         context,
         project,
         LABELS_CODE + tables.dataset_fingerprint(table),
@@ -210,15 +210,15 @@ def lane_labels(
             "table": dg.MetadataValue.path(place.lane_labels),
             "dagster/uri": place.lane_labels.as_uri(),
             "dagster/partition_row_count": len(made_labels),
-            "coverage": shown.table(
+            "coverage": metadata.table(
                 [{"figure": name.replace("_", " "), "count": n} for name, n in figures.items()]
             ),
-            "slots": shown.table(slots),
-            "slot positions": shown.picture(
+            "slots": metadata.table(slots),
+            "slot positions": metadata.picture(
                 slot_positions(made_labels, project.dataset(context.partition_key).frame_size),
                 "where the lanes of each slot run in the frame",
             ),
-            "dagster/column_schema": shown.columns(labels.LABELS_SCHEMA),
+            "dagster/column_schema": metadata.columns(labels.LABELS_SCHEMA),
         },
     )
 
@@ -263,7 +263,7 @@ def shards(
         if entry.shards:
             context.log.info("copying the shards to the store")
             upload(place.packed, entry.shards)
-    return made(
+    return materialize_result(
         context,
         project,
         packed.fingerprint,
@@ -272,14 +272,14 @@ def shards(
             "dagster/uri": (entry.shards or place.packed.as_uri()).split("?")[0],
             "dagster/partition_row_count": sum(len(split) for split in packed.splits.values()),
             "store": (entry.shards or "this machine alone").split("?")[0],
-            "frames": shown.table(
+            "frames": metadata.table(
                 [{"split": name, "frames": len(split)} for name, split in packed.splits.items()]
             ),
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
             "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
             "rejected": len(packed.rejected),
-            "rejected, first 20": shown.first_rows(packed.rejected),
-            "labels on frames": shown.picture(
+            "rejected, first 20": metadata.first_rows(packed.rejected),
+            "labels on frames": metadata.picture(
                 label_sheet(packed["train"], 6), "training frames with their labels"
             ),
         },

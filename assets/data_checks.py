@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.checking import partitioned_check
 from assets.data import frames, lane_labels
-from assets.presentation import metadata as shown
+from assets.partitioned_checks import partitioned_check
+from assets.presentation import metadata
 from resources.project import Project
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def frames_table_is_whole(context: dg.AssetCheckExecutionContext, project: Proje
     import pyarrow.parquet as pq
 
     table = pq.read_table(project.place(context.partition_key).frames)
-    found = table_faults(table)
+    found = frames_table_faults(table)
     return dg.AssetCheckResult(
         passed=not found,
         description="; ".join(found) or f"{table.num_rows} frames, all as documented.",
@@ -34,7 +34,7 @@ def frames_table_is_whole(context: dg.AssetCheckExecutionContext, project: Proje
     )
 
 
-def table_faults(table: "pa.Table") -> list[str]:
+def frames_table_faults(table: "pa.Table") -> list[str]:
     """What is wrong with a frames table, a sentence each; nothing as a rule."""
     from lgad_pipeline.config.splits import SPLITS
     from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
@@ -74,7 +74,7 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
         metadata={
             "partition": context.partition_key,
             "shared frames": len(shared),
-            "first 20": shown.table(shared.head(20).to_dict("records")),
+            "first 20": metadata.table(shared.head(20).to_dict("records")),
         },
     )
 

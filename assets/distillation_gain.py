@@ -7,9 +7,9 @@ from pydantic import Field
 
 from assets.automation import DEVICE, TRY_AGAIN
 from assets.data import OWNERS, shards
-from assets.freshness import made
-from assets.partitions import GRID, parts_of
-from assets.presentation import metadata as shown
+from assets.freshness import materialize_result
+from assets.partitions import GRID, dataset_and_recipe
+from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.project import Project
 from resources.trainer import Trainer
@@ -53,7 +53,7 @@ def distillation_gain(
     from lgad_pipeline.studies import run
     from lgad_pipeline.studies.config import GainStudy
 
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
@@ -72,9 +72,9 @@ def distillation_gain(
     totals = [found.total(recipe, method) for method in study.methods if method != "alone"]
     forest = cv2.imread(str(place.gain / "forest.png"))
     pictures = (
-        {"forest plot": shown.picture(forest[..., ::-1], "gain in F1, 95 %")} if forest is not None else {}
+        {"forest plot": metadata.picture(forest[..., ::-1], "gain in F1, 95 %")} if forest is not None else {}
     )
-    return made(
+    return materialize_result(
         context,
         project,
         blake2b((place.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),

@@ -7,12 +7,12 @@ from pydantic import Field
 
 from assets.automation import AFTER_DATA, DEVICE
 from assets.data import OWNERS, frames, shards
-from assets.freshness import made
+from assets.freshness import materialize_result
 from assets.networks import input_note, student_alone, student_lgad
-from assets.partitions import GRID, parts_of
-from assets.presentation import metadata as shown
+from assets.partitions import GRID, dataset_and_recipe
+from assets.presentation import metadata
 from assets.presentation.report_page import scenario_bars
-from assets.presentation.svg_charts import NAMES
+from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.scores import compare, score_student, scores_digest, write_scores
 from assets.tusimple_scores import tusimple_scores
 from lgad_pipeline.code_fingerprint import code_fingerprint
@@ -62,13 +62,13 @@ def predictions(
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.predictor import predict_split
 
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     packed = ShardSet.open(place.shards)
     counts = []
     for student in STUDENTS:
         for split in SPLITS:
-            what = f"finding lanes, {NAMES[student]}, {split}"
+            what = f"finding lanes, {NETWORK_NAMES[student]}, {split}"
             with progress.task(context.log, what) as task:
                 predict_split(
                     place.network(student),
@@ -83,15 +83,15 @@ def predictions(
         "white: annotated; coloured: found",
     )
     mlflow.add_picture(place.student_lgad, sheet, "lanes.png")
-    return made(
+    return materialize_result(
         context,
         project,
         _digest_of_students(project, dataset, recipe),
         {
             "folder": dg.MetadataValue.path(place.predictions),
-            "lane files": shown.table(counts),
-            "student with LGAD on test frames": shown.in_mlflow(
-                mlflow, place.student_lgad, "lanes.png", caption, shown.picture(sheet, caption)
+            "lane files": metadata.table(counts),
+            "student with LGAD on test frames": metadata.in_mlflow(
+                mlflow, place.student_lgad, "lanes.png", caption, metadata.picture(sheet, caption)
             ),
         },
     )
@@ -120,17 +120,17 @@ def lane_scores(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """F1 per scenario of both students."""
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     entry = project.dataset(dataset)
     notes: list[str] = []
     for student in STUDENTS:
         for split in SPLITS:
-            with progress.task(context.log, f"scoring {NAMES[student]}, {split}") as task:
+            with progress.task(context.log, f"scoring {NETWORK_NAMES[student]}, {split}") as task:
                 scores = score_student(
                     place, place.predictions / student / split, split, entry.frame_size, task.advance
                 )
-            notes += [f"{NAMES[student]}, {split}: {note}" for note in scores.notes]
+            notes += [f"{NETWORK_NAMES[student]}, {split}: {note}" for note in scores.notes]
             write_scores(place, student, split, scores)
     for note in notes:
         context.log.warning(note)
@@ -143,7 +143,7 @@ def lane_scores(
     own = tusimple_scores(place) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
     low, high = comparison.gain_interval
-    return made(
+    return materialize_result(
         context,
         project,
         scores_digest(place),
@@ -152,11 +152,11 @@ def lane_scores(
             "F1 student alone": total.alone.f1,
             "distillation gain": total.gain,
             "gain, 95 % interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
-            "F1 by scenario": shown.table(comparison.table()),
-            **({"TuSimple's own metric": shown.table(own)} if own else {}),
+            "F1 by scenario": metadata.table(comparison.table()),
+            **({"TuSimple's own metric": metadata.table(own)} if own else {}),
             **({"notes": "\n".join(notes)} if notes else {}),
-            "F1 bars": shown.in_mlflow(
-                mlflow, place.student_lgad, "f1.svg", "F1 by scenario", shown.chart(bars, "F1 by scenario")
+            "F1 bars": metadata.in_mlflow(
+                mlflow, place.student_lgad, "f1.svg", "F1 by scenario", metadata.chart(bars, "F1 by scenario")
             ),
             "F1 on validation, with LGAD": comparison.validation["student_lgad"].f1,
             "F1 on validation, alone": comparison.validation["student_alone"].f1,

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from assets.checking import partitioned_check
 from assets.evaluation import lane_scores, predictions
-from assets.partitions import parts_of
+from assets.partitioned_checks import partitioned_check
+from assets.partitions import dataset_and_recipe
 from resources.project import STUDENTS, Project
 
 
@@ -21,7 +21,7 @@ def predictions_cover_the_test_list(
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.lanes.lane_files import lane_file
 
-    place = project.place(*parts_of(context))
+    place = project.place(*dataset_and_recipe(context))
     frames = ShardSet.open(place.shards)["test"].table["frame"]
     missing = [
         f"{student}: {frame}"
@@ -51,7 +51,7 @@ def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) ->
     from assets.blind_baseline import blind_f1
     from assets.scores import compare
 
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     chance = blind_f1(place, project.dataset(dataset).frame_size)
     f1 = compare(place).total.lgad.f1 or 0.0

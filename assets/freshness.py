@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
-from assets.contents import content_faults, note_contents
+from assets.manifests import changed_file_reasons, write_manifest
 from assets.partitions import GRID, grid_key
 from resources.project import Project
 from resources.provenance import git_commit
@@ -21,7 +21,7 @@ INPUTS_TAG = "lgad/inputs"
 DATA_VERSION_TAG = "dagster/data_version"
 
 
-def made(
+def materialize_result(
     context: dg.AssetExecutionContext,
     project: Project,
     data_version: str,
@@ -30,7 +30,7 @@ def made(
 ) -> dg.MaterializeResult:
     """The result of an asset, with its files and what it was made from, so that it need not be made again."""
     dataset, recipe = _parts(context.partition_key)
-    note_contents(project.place(dataset, recipe), context.asset_key.to_user_string())
+    write_manifest(project.place(dataset, recipe), context.asset_key.to_user_string())
     tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
@@ -54,9 +54,9 @@ def is_fresh(
     if not _succeeded(instance, run_id):
         return False  # stopped on the way, or held back by a check
     place, name = project.place(dataset, recipe if _on_grid(asset) else ""), asset.key.to_user_string()
-    if name == "recordings" and data_version(materialization) != look_at(place.recordings).digest:
+    if name == "recordings" and data_version(materialization) != folder_state(place.recordings).digest:
         return False
-    if content_faults(place, name):
+    if changed_file_reasons(place, name):
         return False
     return (materialization.tags or {}).get(INPUTS_TAG) == inputs_digest(
         instance, project, asset, dataset, recipe
@@ -95,7 +95,7 @@ def tag_run(context: dg.AssetExecutionContext, made_data: str = "") -> None:
         made_data: the fingerprint of what it made, where that is data; a training has that of its shards.
     """
     dataset, recipe = _parts(context.partition_key)
-    packed = latest_of(context.instance, dg.AssetKey("shards"), dataset) if recipe else None
+    packed = latest_materialization(context.instance, dg.AssetKey("shards"), dataset) if recipe else None
     tags = {
         "lgad/dataset": dataset,
         "lgad/recipe": recipe,
@@ -117,8 +117,8 @@ def inputs_digest(
     parts = [spec.code_version or "", project.settings_digest(dataset, recipe if on_grid else "")]
     points = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
     for dep in sorted(spec.deps, key=lambda dep: dep.asset_key):
-        by_recipe = [latest_of(instance, dep.asset_key, point) for point in points]
-        records = [record for record in by_recipe if record] or [latest_of(instance, dep.asset_key, dataset)]
+        by_recipe = [latest_materialization(instance, dep.asset_key, point) for point in points]
+        records = [record for record in by_recipe if record] or [latest_materialization(instance, dep.asset_key, dataset)]
         parts += [data_version(record[0]) if record else "missing" for record in records]
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
@@ -127,7 +127,7 @@ def latest(
     instance: dg.DagsterInstance, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> tuple[dg.AssetMaterialization, str] | None:
     """The latest materialization of an asset for a data set, or a recipe on it, and its run's id."""
-    return latest_of(instance, asset.key, grid_key(dataset, recipe) if _on_grid(asset) else dataset)
+    return latest_materialization(instance, asset.key, grid_key(dataset, recipe) if _on_grid(asset) else dataset)
 
 
 def data_version(materialization: dg.AssetMaterialization) -> str:
@@ -147,7 +147,7 @@ class FolderState(NamedTuple):
     changed: float
 
 
-def look_at(root: Path) -> FolderState:
+def folder_state(root: Path) -> FolderState:
     """Look at the files below a folder; one that is missing looks empty."""
     lines, changed, here = [], 0.0, len(str(root)) + 1
     folders = [root] if root.is_dir() else []
@@ -179,7 +179,7 @@ def _succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
     return group is not None and any(run.status == dg.DagsterRunStatus.SUCCESS for run in group[1])
 
 
-def latest_of(
+def latest_materialization(
     instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
 ) -> tuple[dg.AssetMaterialization, str] | None:
     """The latest materialization of a partition, and its run's id."""

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import numpy as np
 
-from assets.checking import partitioned_check
 from assets.networks import student_alone, student_lgad, teacher
-from assets.partitions import parts_of
+from assets.partitioned_checks import partitioned_check
+from assets.partitions import dataset_and_recipe
 from resources.project import Project
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         if untrained := _trained_together(context, project, role):
             return untrained
         losses = _history(context, project, role)["train/loss"].dropna().to_numpy()
-        share = late_share(losses)
+        share = late_loss_share(losses)
         return dg.AssetCheckResult(
             passed=share <= STILL_FALLING,
             severity=dg.AssetCheckSeverity.WARN,
@@ -99,7 +99,7 @@ def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     return check
 
 
-def late_share(losses: np.ndarray) -> float:
+def late_loss_share(losses: np.ndarray) -> float:
     """The share of a loss's fall that came in the last fifth of a training; 1 if it did not fall, 0 at best.
 
     With m the mean over a part of the log: (m of the 4th fifth - m of the 5th) / (m of the first tenth - m of
@@ -133,7 +133,7 @@ def inference_cost_is_unchanged(
     """Nothing of the teacher is left at inference."""
     from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
-    place = project.place(*parts_of(context))
+    place = project.place(*dataset_and_recipe(context))
     found = differences(place.student_alone, place.student_lgad)
     alone, lgad = (1000 * seconds for seconds in forward_seconds(place.student_alone, place.student_lgad))
     return dg.AssetCheckResult(
@@ -150,7 +150,7 @@ def _trained_together(
     context: dg.AssetCheckExecutionContext, project: Project, role: str
 ) -> dg.AssetCheckResult | None:
     """Return a passing result for a teacher that is trained together with the student, else None."""
-    _, recipe = parts_of(context)
+    _, recipe = dataset_and_recipe(context)
     if role != "teacher" or project.recipe(recipe).trains_teacher_first:
         return None
     return dg.AssetCheckResult(
@@ -163,4 +163,4 @@ def _trained_together(
 def _history(context: dg.AssetCheckExecutionContext, project: Project, role: str) -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.read_parquet(project.place(*parts_of(context)).network(role) / "history.parquet")
+    return pd.read_parquet(project.place(*dataset_and_recipe(context)).network(role) / "history.parquet")

@@ -8,10 +8,10 @@ import dagster as dg
 
 from assets.automation import AFTER_DATA, DEVICE, TRY_AGAIN
 from assets.data import OWNERS, shards
-from assets.freshness import inputs_digest, made, tag_run
-from assets.partitions import GRID, parts_of
-from assets.presentation import metadata as shown
-from assets.presentation.svg_charts import NAMES, curves
+from assets.freshness import inputs_digest, materialize_result, tag_run
+from assets.partitions import GRID, dataset_and_recipe
+from assets.presentation import metadata
+from assets.presentation.svg_charts import NETWORK_NAMES, curves
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.journal_lines import InputNote
@@ -56,10 +56,10 @@ def teacher(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """The network whose attention is mimicked."""
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     if not project.recipe(recipe).trains_teacher_first:
         text = "together with the student (`distillation.teacher`); no network of its own is kept"
-        return made(context, project, "together", {"trained": text})
+        return materialize_result(context, project, "together", {"trained": text})
     steps = project.recipe(recipe).teacher.steps
 
     def train(log: Log, place: Place) -> "TrainingResult":
@@ -93,7 +93,7 @@ def student_alone(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """The student without distillation."""
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     steps = project.recipe(recipe).student.steps
 
     def train(log: Log, place: Place) -> "TrainingResult":
@@ -131,7 +131,7 @@ def student_lgad(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """The student with label-guided attention distillation."""
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     steps = project.recipe(recipe).student.steps
 
     def train(log: Log, place: Place) -> "TrainingResult":
@@ -155,7 +155,7 @@ def _trained(
     from assets.presentation.pictures import network_pictures
     from lgad_pipeline.inference.predictor import write_predictor
 
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     folder = place.network(role)
     tag_run(context)
@@ -177,7 +177,7 @@ def _trained(
                 inputs=[input_note(project, dataset, recipe, split) for split in ("train", "val")],
             )
         )
-        task = stack.enter_context(progress.task(context.log, f"training the {NAMES[role]}"))
+        task = stack.enter_context(progress.task(context.log, f"training the {NETWORK_NAMES[role]}"))
         show = task.metrics(steps)
 
         def log(metrics: dict[str, float], step: int) -> None:
@@ -198,23 +198,23 @@ def _trained(
             run.picture(picture, f"{name}.png")
         history = result.history.set_index("step")
         final = history.ffill().iloc[-1]
-        title = f"loss of the {NAMES[role]}"
+        title = f"loss of the {NETWORK_NAMES[role]}"
         loss = curves({role: loss_curve(history)}, title)
         run.file(loss.encode(), "loss.svg")
 
     def shown_picture(name: str, caption: str) -> dg.MetadataValue:
-        return shown.in_mlflow(mlflow, folder, f"{name}.png", caption, shown.picture(pictures[name], caption))
+        return metadata.in_mlflow(mlflow, folder, f"{name}.png", caption, metadata.picture(pictures[name], caption))
 
-    return made(
+    return materialize_result(
         context,
         project,
         result.fingerprint,
         {
-            "MLflow run": shown.page(mlflow, mlflow.run_url(folder)),
-            "loss": shown.in_mlflow(mlflow, folder, "loss.svg", title, shown.chart(loss, title)),
+            "MLflow run": metadata.page(mlflow, mlflow.run_url(folder)),
+            "loss": metadata.in_mlflow(mlflow, folder, "loss.svg", title, metadata.chart(loss, title)),
             "overlays": shown_picture("overlays", "label map, and what the network makes of it"),
             "attention": shown_picture("attention", "where the network looks"),
-            "at the end": shown.table(
+            "at the end": metadata.table(
                 [{"metric": str(name), "value": float(value)} for name, value in final.items()]
             ),
             "seconds": round(result.seconds, 1),

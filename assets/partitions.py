@@ -19,7 +19,7 @@ def grid_key(dataset: str, recipe: str) -> dg.MultiPartitionKey:
     return dg.MultiPartitionKey({"dataset": dataset, "recipe": recipe})
 
 
-def parts_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[str, str]:
+def dataset_and_recipe(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[str, str]:
     """Data set and recipe of a run on the grid."""
     key = context.partition_key
     if not isinstance(key, dg.MultiPartitionKey):

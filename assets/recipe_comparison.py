@@ -10,9 +10,9 @@ import dagster as dg
 from assets.automation import AFTER_SCORES
 from assets.data import OWNERS
 from assets.evaluation import lane_scores
-from assets.freshness import made
+from assets.freshness import materialize_result
 from assets.partitions import DATASETS
-from assets.presentation import metadata as shown
+from assets.presentation import metadata
 from assets.presentation.svg_charts import Estimate, interval_chart
 from assets.scores import IOU, Comparison, compare, frame_counts, scores_digest
 from lgad_pipeline.code_fingerprint import code_fingerprint
@@ -71,17 +71,17 @@ def recipe_comparison(
     digest = blake2b(digest_size=16)
     for recipe, place in places.items():
         digest.update(f"{recipe} {scores_digest(place)}\n".encode())
-    return made(
+    return materialize_result(
         context,
         project,
         digest.hexdigest(),
         {
-            "recipes": shown.table([_row(result) for result in results]),
-            "F1 and gain, 95 %": shown.chart(chart(results), f"recipes on {dataset}"),
-            "F1 with LGAD by scenario": shown.table(by_scenario(results)),
-            "where the recipes differ": shown.table(differing_settings(project, list(places))),
-            "left out": shown.table(left_out),
-            "in MLflow": shown.page(
+            "recipes": metadata.table([_row(result) for result in results]),
+            "F1 and gain, 95 %": metadata.chart(chart(results), f"recipes on {dataset}"),
+            "F1 with LGAD by scenario": metadata.table(by_scenario(results)),
+            "where the recipes differ": metadata.table(differing_settings(project, list(places))),
+            "left out": metadata.table(left_out),
+            "in MLflow": metadata.page(
                 mlflow, mlflow.compare_url([place.student_lgad for place in places.values()])
             ),
             **{f"F1 with LGAD, {result.recipe}": result.comparison.total.lgad.f1 for result in results},

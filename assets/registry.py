@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.automation import AFTER_DATA, DEVICE
-from assets.checking import partitioned_check, partitioned_spec
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
-from assets.freshness import made
+from assets.freshness import materialize_result
 from assets.networks import student_lgad
-from assets.partitions import GRID, parts_of
-from assets.presentation import metadata as shown
+from assets.partitioned_checks import partitioned_check, partitioned_spec
+from assets.partitions import GRID, dataset_and_recipe
+from assets.presentation import metadata
 from assets.presentation.model_card import model_card
 from assets.scores import against_champion, compare, f1_intervals, verdict_table
 from lgad_pipeline.code_fingerprint import code_fingerprint
@@ -46,10 +46,10 @@ def onnx_graph(
     """The student for other runtimes."""
     from lgad_pipeline.inference.onnx_export import export_onnx
 
-    place = project.place(*parts_of(context))
+    place = project.place(*dataset_and_recipe(context))
     with progress.task(context.log, "exporting the student to ONNX"):
         export_onnx(place.student_lgad, place.onnx_graph)
-    return made(
+    return materialize_result(
         context,
         project,
         blake2b(place.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
@@ -71,13 +71,13 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     """ONNX Runtime against torch."""
     import numpy as np
 
-    from assets.presentation.pictures import spread
+    from assets.presentation.pictures import evenly_spread
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.onnx_export import TOLERANCE, difference
 
-    place = project.place(*parts_of(context))
+    place = project.place(*dataset_and_recipe(context))
     split = ShardSet.open(place.shards)["val"]
-    images = np.stack([split[index].image for index in spread(len(split), 8)])
+    images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
     found = difference(place.student_lgad, place.onnx_graph, images)
     return dg.AssetCheckResult(
         passed=found.equal,
@@ -92,7 +92,7 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     )
 
 
-NOT_BELOW = "f1_is_not_below_the_champions"
+CHAMPION_CHECK = "f1_is_not_below_the_champions"
 
 
 @dg.asset(
@@ -106,7 +106,7 @@ NOT_BELOW = "f1_is_not_below_the_champions"
     code_version=code_fingerprint("lgad_pipeline.inference.predictor:LanePredictor"),
     check_specs=[
         partitioned_spec(
-            NOT_BELOW,
+            CHAMPION_CHECK,
             "registered_model",
             GRID,
             description="Against the champion it was compared with, the new version loses nothing in total "
@@ -137,7 +137,7 @@ def registered_model(
     from assets.presentation.pictures import example_jpeg, training_record
     from resources.mlflow.registry import decide, register
 
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     name = f"{dataset}-{recipe}"
     comparison = compare(place)
@@ -189,7 +189,7 @@ def registered_model(
             load_fault=load_fault,
         )
         task.note(f"version {version}")
-    return made(
+    return materialize_result(
         context,
         project,
         f"{record['fingerprint']}-{version}-{decision.champion or 'none'}",
@@ -198,15 +198,15 @@ def registered_model(
             "version": int(version),
             "alias": "champion, challenger" if decision.promoted else "challenger",
             "decision": decision.reason,
-            **judged(decision.verdict),
-            "F1 by scenario": shown.table(comparison.table()),
-            "MLflow version": shown.page(mlflow, mlflow.version_url(name, version)),
+            **verdict_metadata(decision.verdict),
+            "F1 by scenario": metadata.table(comparison.table()),
+            "MLflow version": metadata.page(mlflow, mlflow.version_url(name, version)),
             "load it with": dg.MetadataValue.md(
                 f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}/{version}")\n'
                 'lanes = model.predict([open("frame.jpg", "rb").read()])[0].lanes\n```'
             ),
         },
-        [not_below(str(context.partition_key), decision.verdict, decision.reason)],
+        [champion_check(str(context.partition_key), decision.verdict, decision.reason)],
     )
 
 
@@ -221,28 +221,28 @@ def load_fault(folder: Path) -> str:
     return ""
 
 
-def not_below(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
+def champion_check(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
     """The check of a verdict; it passes where there was no champion to compare with."""
     lost = []
     if verdict is not None:
         lost = ["total"] if verdict.total.gain.high < 0 else []
         lost += [change.name for change in verdict.scenarios if change.worse]
     return dg.AssetCheckResult(
-        check_name=NOT_BELOW,
+        check_name=CHAMPION_CHECK,
         passed=not lost,
         severity=dg.AssetCheckSeverity.WARN,
         description=reason,
-        metadata={"partition": partition, "worse in": lost, **judged(verdict)},
+        metadata={"partition": partition, "worse in": lost, **verdict_metadata(verdict)},
     )
 
 
-def judged(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:
+def verdict_metadata(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:
     """The numbers of the comparison with the champion, for the asset's page."""
     if verdict is None:
         return {}
     champion, challenger = (1000 * seconds for seconds in verdict.latency)
     return {
-        "against the champion": shown.table(verdict_table(verdict)),
+        "against the champion": metadata.table(verdict_table(verdict)),
         "gain on validation frames (points)": dg.MetadataValue.float(100 * verdict.total.gain.value),
         "milliseconds a frame": dg.MetadataValue.text(f"{challenger:.1f}, the champion {champion:.1f}"),
     }

@@ -10,12 +10,12 @@ from pydantic import Field
 from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
-from assets.freshness import latest, made
+from assets.freshness import latest, materialize_result
 from assets.networks import student_alone, student_lgad, teacher
-from assets.partitions import GRID, parts_of
-from assets.presentation import metadata as shown
+from assets.partitions import GRID, dataset_and_recipe
+from assets.presentation import metadata
 from assets.presentation.report_page import AttentionRow, Picture, Report, render
-from assets.presentation.svg_charts import NAMES
+from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.registry import registered_model
 from assets.scores import compare
 from lgad_pipeline import atomic_files as files
@@ -67,7 +67,7 @@ def report(
     """The HTML report."""
     from hashlib import blake2b
 
-    dataset, recipe = parts_of(context)
+    dataset, recipe = dataset_and_recipe(context)
     place = project.place(dataset, recipe)
     with progress.task(context.log, "writing the report"):
         version = latest(context.instance, registered_model, dataset, recipe)
@@ -76,15 +76,15 @@ def report(
         html = render(content)
         files.write_text(place.report, html)
     mlflow.add_file(place.student_lgad, html.encode(), "report.html")
-    return made(
+    return materialize_result(
         context,
         project,
         blake2b(html.encode(), digest_size=16).hexdigest(),
         {
             "report": dg.MetadataValue.path(place.report),
-            "open in MLflow": shown.page(mlflow, mlflow.file_page(place.student_lgad, "report.html")),
+            "open in MLflow": metadata.page(mlflow, mlflow.file_page(place.student_lgad, "report.html")),
             "size (MB)": round(len(html) / 1e6, 2),
-            "F1 by scenario": shown.table(compare(place).table()),
+            "F1 by scenario": metadata.table(compare(place).table()),
         },
     )
 
@@ -161,13 +161,13 @@ def gather(
             "image size": " x ".join(str(side) for side in reversed(project.dataset(dataset).image_size))
             + " px",
             "minutes of training": ", ".join(
-                f"{NAMES[role]} {record['seconds'] / 60:.1f}" for role, record in records.items()
+                f"{NETWORK_NAMES[role]} {record['seconds'] / 60:.1f}" for role, record in records.items()
             ),
         },
         links={
             "Dagster run": f"{mlflow.dagster_ui}/runs/{run_id}",
             **{
-                f"MLflow, {NAMES[role]}": url
+                f"MLflow, {NETWORK_NAMES[role]}": url
                 for role in roles
                 if (url := mlflow.run_url(place.network(role)))
             },
@@ -202,7 +202,7 @@ def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
             heat = {
                 role: Picture(
                     draw_attention(image, found[path.teacher if role == "teacher" else path.student]),
-                    NAMES[role],
+                    NETWORK_NAMES[role],
                 )
                 for role, found in maps.items()
             }

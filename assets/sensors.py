@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.freshness import data_version, latest_of, look_at
+from assets.freshness import data_version, folder_state, latest_materialization
 from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress, refresh
 from assets.notifications import failure_sensor
 from assets.partitions import DATASETS, SETTINGS
@@ -77,8 +77,8 @@ def _look_for_frames(
     assert entry.retrain is not None
     if isinstance(entry, FolderDataset):
         entry.require_root()
-    seen = look_at(project.place(dataset).recordings)
-    known = latest_of(context.instance, dg.AssetKey("recordings"), dataset)
+    seen = folder_state(project.place(dataset).recordings)
+    known = latest_materialization(context.instance, dg.AssetKey("recordings"), dataset)
     if known is not None and data_version(known[0]) == seen.digest:
         return None
     # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.

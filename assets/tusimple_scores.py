@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.presentation.svg_charts import NAMES
+from assets.presentation.svg_charts import NETWORK_NAMES
 from resources.project import STUDENTS, Place
 
 
@@ -34,5 +34,5 @@ def tusimple_scores(place: Place) -> list[dict[str, Any]]:
             lanes = [on_rows(lane, at).tolist() for lane in found]
             figures.append(score_frame(content["lanes"], lanes, 0.0, content["h_samples"]))
         accuracy, fp, fn = np.mean(figures, axis=0).tolist()
-        rows.append({"student": NAMES[student], "accuracy": accuracy, "FP": fp, "FN": fn})
+        rows.append({"student": NETWORK_NAMES[student], "accuracy": accuracy, "FP": fp, "FN": fn})
     return rows

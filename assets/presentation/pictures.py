@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.presentation.svg_charts import NAMES
+from assets.presentation.svg_charts import NETWORK_NAMES
 from lgad_pipeline.settings import Recipe
 from resources.project import Place
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAGE = 760  # pixels; as wide as the column of an asset's page on a laptop
 
 
-def spread(count: int, wanted: int) -> list[int]:
+def evenly_spread(count: int, wanted: int) -> list[int]:
     """Up to `wanted` indices, evenly spread over `count`."""
     return (
         sorted({int(index) for index in np.linspace(0, count - 1, min(wanted, count)).round()})
@@ -36,7 +36,7 @@ def by_scenario(scenarios: Sequence[str | None], wanted: int) -> list[int]:
         if isinstance(scenario, str)
     }
     chosen = sorted(first.values())[:wanted]
-    more = [index for index in spread(len(scenarios), 2 * wanted) if index not in chosen]
+    more = [index for index in evenly_spread(len(scenarios), 2 * wanted) if index not in chosen]
     return sorted([*chosen, *more[: wanted - len(chosen)]])
 
 
@@ -44,7 +44,7 @@ def label_sheet(split: "ShardSplit", wanted: int) -> np.ndarray:
     """Training images with their label maps drawn over them, in two columns."""
     from lgad_pipeline.visualization.overlays import contact_sheet, draw_label_map
 
-    samples = [split[index] for index in spread(len(split), wanted)]
+    samples = [split[index] for index in evenly_spread(len(split), wanted)]
     return contact_sheet([draw_label_map(sample.image, sample.label) for sample in samples], 2)
 
 
@@ -55,7 +55,7 @@ def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.nd
 
     shards = ShardSet.open(place.shards)
     split = shards["val"]
-    samples = [split[index] for index in spread(len(split), 4)]
+    samples = [split[index] for index in evenly_spread(len(split), 4)]
     overlays, captions, heat, heat_captions = [], [], [], []
     layers = [
         path.teacher if role == "teacher" else path.student
@@ -64,7 +64,7 @@ def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.nd
     for sample in samples:
         predicted, attention = look(place.network(role), sample, layers)
         overlays += [draw_label_map(sample.image, sample.label), draw_label_map(sample.image, predicted)]
-        captions += ["label map", NAMES[role]]
+        captions += ["label map", NETWORK_NAMES[role]]
         heat += [sample.image, *(draw_attention(sample.image, attention[layer]) for layer in layers)]
         heat_captions += ["frame", *layers]
     return {

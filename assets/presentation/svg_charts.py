@@ -8,7 +8,7 @@ import numpy as np
 
 # One colour for one network wherever it appears.
 COLOURS = {"teacher": "#8b6cd9", "student_alone": "#d98a2b", "student_lgad": "#1f8fa8"}
-NAMES = {"teacher": "teacher", "student_alone": "student alone", "student_lgad": "student with LGAD"}
+NETWORK_NAMES = {"teacher": "teacher", "student_alone": "student alone", "student_lgad": "student with LGAD"}
 
 _STYLE = """<style>
 .chart text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#5b6672}
@@ -57,7 +57,7 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
             parts.append(
                 f'<rect x="{left}" y="{y + row * bar:.1f}" width="{length:.1f}" height="{bar - 1.5}" rx="2" '
                 f'fill="{COLOURS[network]}">'
-                f"<title>{NAMES[network]}, {escape(group.label)}: {value:.3f}</title></rect>"
+                f"<title>{NETWORK_NAMES[network]}, {escape(group.label)}: {value:.3f}</title></rect>"
             )
             parts.append(
                 f'<text{strong} x="{left + length + 6:.1f}" y="{y + row * bar + 9:.1f}" '
@@ -109,7 +109,7 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], 
             f"{escape(recipe)}</text>"
         )
         for row, (network, f1) in enumerate(students.items()):
-            title = f"{NAMES[network]}, {recipe}: {f1.value:.3f}, 95 % {f1.low:.3f} to {f1.high:.3f}"
+            title = f"{NETWORK_NAMES[network]}, {recipe}: {f1.value:.3f}, 95 % {f1.low:.3f} to {f1.high:.3f}"
             parts.append(scores.whisker(f1, y + (row + 0.5) * bar, COLOURS[network], title))
         gain = gains[index]
         title = f"gain, {recipe}: {gain.value:+.1f}, 95 % {gain.low:+.1f} to {gain.high:+.1f} points"
@@ -230,8 +230,8 @@ def _legend(networks: Sequence[str], left: float, y: float = 14) -> str:
     parts, x = [], left
     for network in networks:
         parts.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" rx="2" fill="{COLOURS[network]}"/>')
-        parts.append(f'<text x="{x + 15}" y="{y}">{NAMES[network]}</text>')
-        x += 34 + 6.2 * len(NAMES[network])
+        parts.append(f'<text x="{x + 15}" y="{y}">{NETWORK_NAMES[network]}</text>')
+        x += 34 + 6.2 * len(NETWORK_NAMES[network])
     return "".join(parts)
 
 

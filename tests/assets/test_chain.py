@@ -271,7 +271,7 @@ def test_deleted_or_emptied_file_is_not_up_to_date(chain, job, name, path):
     defs = definitions(ProgressLog())
 
     def stale() -> list[str]:
-        found = demo.stale_in(chain.instance, defs, job, "synthetic", "enet")
+        found = demo.stale_in_job(chain.instance, defs, job, "synthetic", "enet")
         return [key.to_user_string() for key in found]
 
     assert stale() == []

@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from assets.data_checks import table_faults
-from assets.network_checks import late_share
+from assets.data_checks import frames_table_faults
+from assets.network_checks import late_loss_share
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
 
@@ -35,19 +35,19 @@ def frames_table(**columns: list) -> pa.Table:
     ],
 )
 def test_faults_of_a_frames_table(columns, fault):
-    assert table_faults(frames_table()) == []
-    assert fault in table_faults(frames_table(**columns))
+    assert frames_table_faults(frames_table()) == []
+    assert fault in frames_table_faults(frames_table(**columns))
 
 
 def test_other_columns_are_a_fault():
-    assert "where" in table_faults(frames_table().drop_columns("stamp"))[0]
+    assert "where" in frames_table_faults(frames_table().drop_columns("stamp"))[0]
     other = frames_table().set_column(5, "width", pa.array(["1640"] * 3))
-    assert "'width': 'string'" in table_faults(other)[0]
+    assert "'width': 'string'" in frames_table_faults(other)[0]
 
 
 def test_share_of_the_fall_that_came_late():
     flat = np.r_[np.full(10, 5.0), np.full(90, 1.0)]
-    assert late_share(flat) == 0
+    assert late_loss_share(flat) == 0
     # Steps of 1/99: the fifths lie 20 of them apart, the first tenth and the last fifth 85.
-    assert late_share(np.linspace(2, 1, 100)) == pytest.approx(20 / 85)
-    assert late_share(np.full(100, 3.0)) == 1 and late_share(np.array([1.0, np.nan])) == 1
+    assert late_loss_share(np.linspace(2, 1, 100)) == pytest.approx(20 / 85)
+    assert late_loss_share(np.full(100, 3.0)) == 1 and late_loss_share(np.array([1.0, np.nan])) == 1

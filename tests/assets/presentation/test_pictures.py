@@ -1,9 +1,9 @@
-from assets.presentation.pictures import by_scenario, spread
+from assets.presentation.pictures import by_scenario, evenly_spread
 
 
 def test_spread_reaches_both_ends():
-    assert spread(100, 3) == [0, 50, 99] or spread(100, 3) == [0, 49, 99]
-    assert spread(2, 5) == [0, 1] and spread(0, 5) == []
+    assert evenly_spread(100, 3) == [0, 50, 99] or evenly_spread(100, 3) == [0, 49, 99]
+    assert evenly_spread(2, 5) == [0, 1] and evenly_spread(0, 5) == []
 
 
 def test_every_scenario_comes_before_a_second_of_one():

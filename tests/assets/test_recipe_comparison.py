@@ -64,7 +64,7 @@ def test_recipes_side_by_side_by_hand(project):
 
 def test_settings_that_differ_are_named(project):
     assert differing_settings(project, ["plain", "strong"]) == [
-        {"key": "distillation.weight", "plain": "0.1", "strong": "1.0"}
+        {"key": "distillation.weight", "plain": "0.2", "strong": "1.0"}
     ]
 
 

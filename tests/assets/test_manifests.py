@@ -1,6 +1,6 @@
 import pytest
 
-from assets.contents import content_faults, note_contents
+from assets.manifests import changed_file_reasons, write_manifest
 from resources.project import Place
 
 NETWORK = ("weights.safetensors", "network.json", "predictor.json", "history.parquet", "training.json")
@@ -29,7 +29,7 @@ def place(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     for asset in ("frames", "shards", "predictions", "student_lgad"):
-        note_contents(place, asset)
+        write_manifest(place, asset)
     return place
 
 
@@ -43,35 +43,35 @@ def place(tmp_path):
     ],
 )
 def test_deleted_or_emptied_file_makes_its_asset_stale(place, asset, path):
-    assert content_faults(place, asset) == []
+    assert changed_file_reasons(place, asset) == []
     (place.state / path).write_text("")
-    (fault,) = content_faults(place, asset)
+    (fault,) = changed_file_reasons(place, asset)
     assert f"{path} has 0 bytes where" in fault
     (place.state / path).unlink()
-    (fault,) = content_faults(place, asset)
+    (fault,) = changed_file_reasons(place, asset)
     assert f"{path} is missing" in fault
 
 
 def test_moved_project_is_not_stale(place, tmp_path):
     place.state.rename(tmp_path / "elsewhere")
     moved = Place(tmp_path / "elsewhere", place.data_root, "mine", "enet")
-    assert content_faults(moved, "student_lgad") == [] and content_faults(moved, "frames") == []
+    assert changed_file_reasons(moved, "student_lgad") == [] and changed_file_reasons(moved, "frames") == []
 
 
 def test_shards_that_a_store_has_may_be_missing_here(place):
     stored = Place(place.state, place.data_root, "mine", "enet", store="s3://bucket/mine")
     (place.packed / "train-00000.arrow").unlink()
-    assert content_faults(stored, "shards") == [] and content_faults(place, "shards")
+    assert changed_file_reasons(stored, "shards") == [] and changed_file_reasons(place, "shards")
 
 
 def test_lost_manifest_is_stale_and_an_asset_without_files_is_not(place):
-    assert "missing or damaged" in content_faults(place, "lane_scores")[0]
+    assert "missing or damaged" in changed_file_reasons(place, "lane_scores")[0]
     (place.state / "manifests" / "mine" / "enet" / "predictions.json").write_text("[")
-    assert "missing or damaged" in content_faults(place, "predictions")[0]
-    assert content_faults(place, "registered_model") == [] and content_faults(place, "recordings") == []
+    assert "missing or damaged" in changed_file_reasons(place, "predictions")[0]
+    assert changed_file_reasons(place, "registered_model") == [] and changed_file_reasons(place, "recordings") == []
 
 
 def test_mlflow_journal_of_a_network_is_none_of_its_contents(place):
     (place.student_lgad / "mlflow").mkdir()
     (place.student_lgad / "mlflow" / "run.json").write_text("{}")
-    assert content_faults(place, "student_lgad") == []
+    assert changed_file_reasons(place, "student_lgad") == []

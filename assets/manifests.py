@@ -11,7 +11,7 @@ from resources.project import STUDENTS, Place
 _NETWORK = ("weights.safetensors", "network.json", "predictor.json", "history.parquet", "training.json")
 
 
-def written_files(place: Place, asset: str) -> list[Path]:
+def output_files(place: Place, asset: str) -> list[Path]:
     """Files and folders that an asset writes for a data set, or a recipe on it; none: it writes none.
 
     A folder stands for every file below it.
@@ -21,7 +21,7 @@ def written_files(place: Place, asset: str) -> list[Path]:
     if asset == "frames":
         own = [] if place.lanes_beside_frames else [place.annotations]
         return [place.frames, place.rejected, *own]
-    if asset == "recordings":  # a user's own folder is watched by `look_at`
+    if asset == "recordings":  # a user's own folder is watched by `folder_state`
         rendered = place.state / "data" / place.dataset / "recordings"
         return [rendered] if place.recordings == rendered else []
     if asset == "shards":
@@ -31,13 +31,13 @@ def written_files(place: Place, asset: str) -> list[Path]:
     return []
 
 
-def note_contents(place: Place, asset: str) -> None:
+def write_manifest(place: Place, asset: str) -> None:
     """Write the manifest of the files that an asset has just written.
 
     Raises:
         LgadError: one of them is missing, or the manifest cannot be written.
     """
-    files = written_files(place, asset)
+    files = output_files(place, asset)
     if not files:
         return
     try:
@@ -47,12 +47,12 @@ def note_contents(place: Place, asset: str) -> None:
     write_text(_path(place, asset), json.dumps(manifest) + "\n")
 
 
-def content_faults(place: Place, asset: str) -> list[str]:
+def changed_file_reasons(place: Place, asset: str) -> list[str]:
     """Sentences about files of an asset that are gone or changed since it was made; none if all are there.
 
     Shards that a store has may be missing here: they are fetched when they are needed.
     """
-    if not written_files(place, asset):
+    if not output_files(place, asset):
         return []
     if _manifest(place, asset) is None:
         return [f"{_path(place, asset)} is missing or damaged."]
