@@ -260,8 +260,8 @@ def show(console: Console, dataset: str, recipe: str) -> None:
             table.add_section()
     console.print(table)
     if comparison.finds_lanes:
-        low, high = comparison.gain_interval
-        gain = f"Gain of distillation: 95 % within {100 * low:+.1f} and {100 * high:+.1f} points."
+        interval = comparison.gain.scaled(100)
+        gain = f"Gain of distillation: 95 % within {interval.low:+.1f} and {interval.high:+.1f} points."
     else:
         gain = "Neither student finds a lane: train longer, or check sizes and labels with `lgad show`."
     console.print(gain, highlight=False)

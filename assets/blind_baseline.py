@@ -28,7 +28,8 @@ def blind_lanes(place: Place) -> list[np.ndarray]:
 def blind_f1(place: Place, frame_size: tuple[int, int]) -> float:
     """F1 at IoU 0.5 on the test frames of drawing `blind_lanes` into every one of them."""
     from lgad_pipeline.data import frame_table as tables
-    from lgad_pipeline.evaluation.culane import Counts, true_positives
+    from lgad_pipeline.evaluation.culane import true_positives
+    from lgad_pipeline.evaluation.types import Counts
 
     table = tables.read_table(place.frames)
     annotated = [tables.lanes_of(lanes) for lanes in table.loc[table["split"] == "test", "lanes"]]

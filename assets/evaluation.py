@@ -142,7 +142,7 @@ def lane_scores(
         mlflow.add_input(place.network(student), input_note(project, dataset, recipe, "test"))
     own = tusimple_scores(place) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
-    low, high = comparison.gain_interval
+    gain = comparison.gain.scaled(100)
     return materialize_result(
         context,
         project,
@@ -151,7 +151,7 @@ def lane_scores(
             "F1 student with LGAD": total.lgad.f1,
             "F1 student alone": total.alone.f1,
             "distillation gain": total.gain,
-            "gain, 95 % interval": f"{100 * low:+.1f} to {100 * high:+.1f} points",
+            "gain, 95 % interval": f"{gain.low:+.1f} to {gain.high:+.1f} points",
             "F1 by scenario": metadata.table(comparison.table()),
             **({"TuSimple's own metric": metadata.table(own)} if own else {}),
             **({"notes": "\n".join(notes)} if notes else {}),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -13,15 +13,13 @@ from assets.evaluation import lane_scores
 from assets.freshness import materialize_result
 from assets.partitions import DATASETS
 from assets.presentation import metadata
-from assets.presentation.svg_charts import Estimate, interval_chart
+from assets.presentation.svg_charts import interval_chart
 from assets.scores import IOU, Comparison, compare, frame_counts, scores_digest
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.types import Interval
 from resources.mlflow.resource import MlflowTracking
 from resources.project import STUDENTS, Project
-
-if TYPE_CHECKING:
-    from lgad_pipeline.evaluation.bootstrap import Interval
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class RecipeScores:
 
     recipe: str
     comparison: Comparison
-    f1: Mapping[str, "Interval"]
-    lead: "Interval | None"
+    f1: Mapping[str, Interval]
+    lead: Interval | None
 
 
 @dg.asset(
@@ -114,13 +112,7 @@ def compare_recipes(project: Project, dataset: str) -> tuple[list[RecipeScores],
 
 def chart(results: Sequence[RecipeScores]) -> str:
     """F1 of both students and the gain, recipe by recipe, with intervals."""
-    rows = {}
-    for result in results:
-        low, high = result.comparison.gain_interval
-        gain = Estimate(result.comparison.total.gain or 0.0, low, high)
-        students = {name: Estimate(f1.value, f1.low, f1.high) for name, f1 in result.f1.items()}
-        rows[result.recipe] = (students, gain)
-    return interval_chart(rows)
+    return interval_chart({result.recipe: (result.f1, result.comparison.gain) for result in results})
 
 
 def by_scenario(results: Sequence[RecipeScores]) -> list[dict[str, Any]]:
@@ -149,18 +141,16 @@ def differing_settings(project: Project, recipes: Sequence[str]) -> list[dict[st
 
 def _row(result: RecipeScores) -> dict[str, Any]:
     total, f1 = result.comparison.total, result.f1["student_lgad"]
-    gain_low, gain_high = result.comparison.gain_interval
     return {
         "recipe": result.recipe,
         "F1 alone": total.alone.f1,
         "F1 LGAD, 95 %": f"{f1.value:.3f} ({f1.low:.3f} … {f1.high:.3f})",
-        "gain, points": _points(total.gain or 0.0, gain_low, gain_high),
-        "lead over the first": "–"
-        if result.lead is None
-        else _points(result.lead.value, result.lead.low, result.lead.high),
+        "gain, points": _points(result.comparison.gain),
+        "lead over the first": "–" if result.lead is None else _points(result.lead),
         "validation F1": result.comparison.validation["student_lgad"].f1,
     }
 
 
-def _points(value: float, low: float, high: float) -> str:
-    return f"{100 * value:+.1f} ({100 * low:+.1f} … {100 * high:+.1f})"
+def _points(interval: Interval) -> str:
+    gain = interval.scaled(100)
+    return f"{gain.value:+.1f} ({gain.low:+.1f} … {gain.high:+.1f})"

@@ -130,7 +130,7 @@ def gather(
         note=config.note,
         made=datetime.datetime.now().strftime("%-d %B %Y, %H:%M"),
         scores=comparison.rows,
-        gain_interval=comparison.gain_interval,
+        gain=comparison.gain,
         model=str(version["model"].value),
         version=str(version["version"].value),
         decision=str(version["decision"].value),

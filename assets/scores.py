@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.presentation.report_page import Score, ScoreRow
 from lgad_pipeline import atomic_files as files
+from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
 from resources.project import STUDENTS, Place
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.culane import LaneScores
     from lgad_pipeline.evaluation.promotion import Verdict
 
-TOTAL = "total"
 IOU = 0.5
-EMPTY_SCENARIOS = ("crossroad",)  # frames without lanes: false positives are counted there, F1 says nothing
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,12 @@ class Comparison:
     Attributes:
         rows: the test split, total first.
         validation: each student on the validation frames.
-        gain_interval: 95 % of the gain in total F1, by paired bootstrap over test frames.
+        gain: gain in total F1 with its 95 % interval, by paired bootstrap over test frames.
     """
 
     rows: Sequence[ScoreRow]
     validation: Mapping[str, Score]
-    gain_interval: tuple[float, float]
+    gain: Interval
 
     @property
     def total(self) -> ScoreRow:
@@ -53,8 +52,7 @@ class Comparison:
         """The gain in total F1 and its interval, in words."""
         if not self.finds_lanes:
             return "neither student finds a lane"
-        gain, (low, high) = self.total.gain or 0.0, self.gain_interval
-        return f"{100 * gain:+.1f} points, 95 % within {100 * low:+.1f} and {100 * high:+.1f}"
+        return self.gain.points()
 
     def table(self) -> list[dict[str, Any]]:
         """Rows for a page."""
@@ -76,22 +74,11 @@ class Comparison:
         picked = {row.scenario: row.lgad if student == "student_lgad" else row.alone for row in self.rows}
         found = {f"test/f1/{name}": score.f1 for name, score in picked.items() if score.f1 is not None}
         found["test/precision"], found["test/recall"] = picked[TOTAL].precision, picked[TOTAL].recall
-        found |= {f"test/fp/{name}": float(picked[name].fp) for name in EMPTY_SCENARIOS if name in picked}
+        found |= {
+            f"test/fp/{name}": float(picked[name].fp) for name in SCENARIOS_WITHOUT_LANES if name in picked
+        }
         validation = self.validation[student].f1
         return found if validation is None else {**found, "val/f1": validation}
-
-
-@dataclass(frozen=True)
-class ScoreInterval:
-    """95 % of an F1, by bootstrap over frames."""
-
-    low: float
-    high: float
-
-    @property
-    def text(self) -> str:
-        """For a table."""
-        return f"{self.low:.3f} to {self.high:.3f}"
 
 
 def score_student(
@@ -151,7 +138,7 @@ def compare(place: Place) -> Comparison:
     alone, lgad = (frame_counts(place, student) for student in STUDENTS)
     difference = paired_f1_difference(alone, lgad, IOU)
     validation = {student: _score(_read(place, student, "val")[TOTAL], TOTAL) for student in STUDENTS}
-    return Comparison(rows, validation, (difference.low, difference.high))
+    return Comparison(rows, validation, difference)
 
 
 def frame_counts(place: Place, student: str) -> "pd.DataFrame":
@@ -161,14 +148,13 @@ def frame_counts(place: Place, student: str) -> "pd.DataFrame":
     return pd.read_parquet(place.lane_scores / f"{student}-test.parquet")
 
 
-def f1_intervals(place: Place, student: str) -> dict[str, ScoreInterval]:
+def f1_intervals(place: Place, student: str) -> dict[str, Interval]:
     """How sure a student's F1 on test frames is, by scenario and in total."""
     from lgad_pipeline.evaluation.bootstrap import f1_interval
 
     table = frame_counts(place, student)
     groups = {TOTAL: table, **{str(name): rows for name, rows in table.groupby("list", observed=True)}}
-    found = {name: f1_interval(rows, IOU) for name, rows in groups.items()}
-    return {name: ScoreInterval(interval.low, interval.high) for name, interval in found.items()}
+    return {name: f1_interval(rows, IOU) for name, rows in groups.items()}
 
 
 def scores_digest(place: Place) -> str:
@@ -184,11 +170,9 @@ def _read(place: Place, student: str, split: str) -> dict[str, dict[str, int]]:
 
 
 def _score(counts: Mapping[str, int], name: str) -> Score:
-    tp, fp, fn = counts["tp"], counts["fp"], counts["fn"]
-    precision = tp / (tp + fp) if tp + fp else 0.0
-    recall = tp / (tp + fn) if tp + fn else 0.0
-    f1 = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
-    return Score(None if name in EMPTY_SCENARIOS else f1, precision, recall, tp, fp, fn)
+    total = Counts(counts["tp"], counts["fp"], counts["fn"])
+    f1 = None if name in SCENARIOS_WITHOUT_LANES else total.f1
+    return Score(f1, total.precision, total.recall, total.tp, total.fp, total.fn)
 
 
 def against_champion(

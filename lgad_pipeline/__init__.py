@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from lgad_pipeline.distillation.taps import FeatureTaps
     from lgad_pipeline.distillation.teacher import FrozenTeacher
     from lgad_pipeline.errors import LgadError
-    from lgad_pipeline.evaluation.bootstrap import Interval, paired_f1_difference
-    from lgad_pipeline.evaluation.culane import Counts
+    from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
     from lgad_pipeline.evaluation.culane import evaluate as evaluate_culane
     from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
+    from lgad_pipeline.evaluation.types import Counts, Interval
     from lgad_pipeline.inference.onnx_export import export_onnx
     from lgad_pipeline.inference.predictor import Lane, LanePredictor
     from lgad_pipeline.networks.checkpoint import load_network
@@ -69,10 +69,10 @@ __all__ = [
 ]
 
 _ORIGIN = {
-    "Counts": "evaluation.culane:Counts",
+    "Counts": "evaluation.types:Counts",
     "FeatureTaps": "distillation.taps:FeatureTaps",
     "FrozenTeacher": "distillation.teacher:FrozenTeacher",
-    "Interval": "evaluation.bootstrap:Interval",
+    "Interval": "evaluation.types:Interval",
     "Lane": "inference.predictor:Lane",
     "LanePredictor": "inference.predictor:LanePredictor",
     "LgadError": "errors:LgadError",

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from assets.presentation.metadata import markdown_table
-from assets.scores import Comparison, ScoreInterval
+from assets.scores import Comparison
+from lgad_pipeline.evaluation.types import Interval
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe
 
 _UNSTATED = (
@@ -16,7 +17,7 @@ def model_card(
     dataset: AnyDataset,
     recipe: Recipe,
     comparison: Comparison,
-    intervals: Mapping[str, ScoreInterval],
+    intervals: Mapping[str, Interval],
     tags: Mapping[str, str],
     run_id: str,
 ) -> str:
@@ -41,7 +42,7 @@ def model_card(
             "scenario": row.scenario,
             "frames": row.frames,
             "F1": row.lgad.f1,
-            "95 %": "–" if row.lgad.f1 is None else intervals[row.scenario].text,
+            "95 %": "–" if row.lgad.f1 is None else _range(intervals[row.scenario]),
             "F1 without LGAD": row.alone.f1,
             "false lanes": row.lgad.fp,
         }
@@ -64,6 +65,10 @@ lanes as points (x, y) in the frame's pixels, with slot, existence and confidenc
 
 ![Lanes found on test frames](get-artifact?path=lanes.png&run_uuid={run_id})
 """
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def _spaced(table: str) -> str:

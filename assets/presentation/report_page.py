@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from assets.presentation.svg_charts import BarGroup, curves, grouped_bars
+from lgad_pipeline.evaluation.types import Interval
 
 TEMPLATE = Path(__file__).with_name("report_page.html")
 
@@ -78,7 +79,7 @@ class Report:
     recipe: str
     made: str  # date and time
     scores: Sequence[ScoreRow]
-    gain_interval: tuple[float, float] | None  # 95 %, in F1
+    gain: Interval | None  # in total F1, 95 %
     model: str
     version: str
     decision: str

@@ -6,6 +6,8 @@ from html import escape
 
 import numpy as np
 
+from lgad_pipeline.evaluation.types import Interval
+
 # One colour for one network wherever it appears.
 COLOURS = {"teacher": "#8b6cd9", "student_alone": "#d98a2b", "student_lgad": "#1f8fa8"}
 NETWORK_NAMES = {"teacher": "teacher", "student_alone": "student alone", "student_lgad": "student with LGAD"}
@@ -66,16 +68,7 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
     return _svg(width, height, parts)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with the interval that it lies in."""
-
-    value: float
-    low: float
-    high: float
-
-
-def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], width: int = 1000) -> str:
+def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], width: int = 1000) -> str:
     """A line for each recipe: F1 of its networks to the left, their gain around zero to the right.
 
     Args:
@@ -88,7 +81,7 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Estimate], Estimate]], 
     pitch = len(networks) * bar + 14
     height = top + len(rows) * pitch + 26
     f1s = [f1 for students, _ in rows.values() for f1 in students.values()]
-    gains = [Estimate(100 * g.value, 100 * g.low, 100 * g.high) for _, g in rows.values()]
+    gains = [gain.scaled(100) for _, gain in rows.values()]
     low, high = min(f1.low for f1 in f1s), max(f1.high for f1 in f1s)
     scores = _Axis(name_width, panel, low, max(high, low + 0.1))
     low, high = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
@@ -138,8 +131,8 @@ class _Axis:
             for x, label in ticks
         ]
 
-    def whisker(self, estimate: Estimate, y: float, colour: str, title: str) -> str:
-        x, low, high = (self.place(value) for value in (estimate.value, estimate.low, estimate.high))
+    def whisker(self, interval: Interval, y: float, colour: str, title: str) -> str:
+        x, low, high = (self.place(value) for value in (interval.value, interval.low, interval.high))
         return (
             f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
             f'stroke-width="2.5" stroke-linecap="round" opacity=".55"/>'

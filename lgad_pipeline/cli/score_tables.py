@@ -11,7 +11,8 @@ from rich.table import Table
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.console import marked, say
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
-from lgad_pipeline.evaluation.culane import TOTAL, Counts, LaneScores
+from lgad_pipeline.evaluation.culane import LaneScores
+from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.lane_files import Rejected
 
 _SHOWN = 10
@@ -77,12 +78,12 @@ def compare_scores(console: Console, results: list[LaneScores], thresholds: list
         console.print(
             f"F1 of the second less the first at IoU > {threshold:g}: {100 * gain.value:+.2f} "
             f"(95 %: {100 * gain.low:+.2f} .. {100 * gain.high:+.2f}; "
-            f"better in {100 * gain.ahead:.1f} % of resamples)"
+            f"better in {100 * gain.share_above_zero:.1f} % of resamples)"
         )
         report[f"{threshold:g}"] = {
             "f1": gain.value,
             "f1_interval": [gain.low, gain.high],
-            "ahead": gain.ahead,
+            "ahead": gain.share_above_zero,
         }
     return report
 

@@ -1,31 +1,15 @@
 """How sure an F1 is, and whether one student is better than another: bootstrap over frames."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import column
+from lgad_pipeline.evaluation.types import Interval, f1_score
 
 _RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value, and the interval that holds the given share of its bootstrap distribution.
-
-    Attributes:
-        value: from all frames.
-        low, high: the interval's ends.
-        ahead: share of the resamples in which the value is above 0.
-    """
-
-    value: float
-    low: float
-    high: float
-    ahead: float
 
 
 def f1_interval(
@@ -39,7 +23,7 @@ def f1_interval(
         confidence: share of the resamples inside the interval.
         seed: of the resampling.
     """
-    return _bootstrap(_f1, _counts(frames.drop_duplicates("frame"), threshold), confidence, seed)
+    return _bootstrap(_f1_of_sums, _counts(frames.drop_duplicates("frame"), threshold), confidence, seed)
 
 
 def paired_f1_difference(
@@ -63,7 +47,9 @@ def paired_f1_difference(
             "The two evaluations are over different frames; evaluate both predictions on the same lists."
         )
     counts = np.concatenate([_counts(table, threshold) for table in tables], axis=1)
-    return _bootstrap(lambda sums: _f1(sums[..., 3:]) - _f1(sums[..., :3]), counts, confidence, seed)
+    return _bootstrap(
+        lambda sums: _f1_of_sums(sums[..., 3:]) - _f1_of_sums(sums[..., :3]), counts, confidence, seed
+    )
 
 
 def _counts(frames: pd.DataFrame, threshold: float) -> np.ndarray:
@@ -71,9 +57,9 @@ def _counts(frames: pd.DataFrame, threshold: float) -> np.ndarray:
     return frames[[column(kind, threshold) for kind in ("tp", "fp", "fn")]].to_numpy()
 
 
-def _f1(sums: np.ndarray) -> np.ndarray:
-    tp, fp, fn = np.moveaxis(sums, -1, 0)
-    return 2 * tp / np.maximum(2 * tp + fp + fn, 1)
+def _f1_of_sums(sums: np.ndarray) -> np.ndarray:
+    """Compute F1 of TP, FP and FN on the last axis."""
+    return f1_score(*np.moveaxis(sums, -1, 0))
 
 
 def _bootstrap(

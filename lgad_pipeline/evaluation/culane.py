@@ -13,40 +13,13 @@ from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation.doubts import Evidence, doubts
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lane_matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
+from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, lane_file, parse_lanes
 from lgad_pipeline.lanes.spline import Ragged, ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
-TOTAL = "total"
-
-
-@dataclass(frozen=True)
-class Counts:
-    """True positives, false positives and false negatives of lanes, and what follows from them."""
-
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); 0 without predictions."""
-        return self.tp / max(self.tp + self.fp, 1)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN); 0 without annotations."""
-        return self.tp / max(self.tp + self.fn, 1)
-
-    @property
-    def f1(self) -> float:
-        """2 P R / (P + R), that is 2 TP / (2 TP + FP + FN); 0 without lanes."""
-        return 2 * self.tp / max(2 * self.tp + self.fp + self.fn, 1)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.config.promotion import PromotionConfig
-from lgad_pipeline.evaluation.bootstrap import Interval, paired_f1_difference
-from lgad_pipeline.evaluation.culane import Counts, column
+from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
+from lgad_pipeline.evaluation.culane import column
+from lgad_pipeline.evaluation.types import TOTAL, Counts, Interval
 
 IOU = 0.5
 
@@ -76,7 +77,7 @@ def judge(
     Raises:
         LgadError: the two scored different frames.
     """
-    total = _change("total", *validation, rule)
+    total = _change(TOTAL, *validation, rule)
     scenarios = scenario_changes(*test, rule)
     objections = []
     if total.gain.low <= 0:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lgad_pipeline.atomic_files import atomic_path
-from lgad_pipeline.evaluation.culane import TOTAL
+from lgad_pipeline.evaluation.types import TOTAL
 
 _METRICS = (("train/cross_entropy", "cross entropy, training"), ("val/miou", "lane IoU, validation"))
 

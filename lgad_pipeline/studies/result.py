@@ -8,7 +8,8 @@ import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.evaluation.culane import TOTAL, Counts, column
+from lgad_pipeline.evaluation.culane import column
+from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.studies.charts import curves_chart, forest_chart
 from lgad_pipeline.studies.config import BASELINE
@@ -20,7 +21,6 @@ from lgad_pipeline.training.run import HISTORY
 from lgad_pipeline.visualization.attention_sheet import attention_sheet
 from lgad_pipeline.visualization.overlays import write_png
 
-WITHOUT_LANES = ("crossroad",)
 _SOUGHT = 0.02
 
 
@@ -94,7 +94,7 @@ def write_findings(found: Findings, runs: Sequence[Run], shards: Path, output: P
     write_text(output / "gains.json", found.gains.to_json(orient="records", indent=2) + "\n")
     write_text(output / "gain.md", markdown(found))
     if len(found.gains):
-        forest_chart(found.gains[~found.gains["scenario"].isin(WITHOUT_LANES)], output)
+        forest_chart(found.gains[~found.gains["scenario"].isin(SCENARIOS_WITHOUT_LANES)], output)
     for recipe in dict.fromkeys(run.recipe for run in runs):
         histories = [
             (run.variant, pd.read_parquet(run.work.folder / HISTORY)) for run in runs if run.recipe == recipe
@@ -135,7 +135,7 @@ def _scenario_table(gains: pd.DataFrame) -> list[str]:
     for scenario, rows in gains.groupby("scenario", sort=False):
         cells = [
             f"{row.false_positives:+.1f} FP"
-            if scenario in WITHOUT_LANES
+            if scenario in SCENARIOS_WITHOUT_LANES
             else f"{_points(row.gain, '+')} ({_points(row.low, '+')} to {_points(row.high, '+')})"
             for row in rows.itertuples()
         ]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import column
+from lgad_pipeline.evaluation.types import f1_score
 
 _RESAMPLES = 4000
 _CHUNK = 500
@@ -104,7 +105,7 @@ def paired_gain(
         )
     counts = np.stack([_counts(tables, threshold, first[0]) for tables in (first, second)])
     counts = counts.astype(np.float64)  # (2, seeds, frames, 3)
-    scores = _f1(counts.sum(axis=2))  # (2, seeds)
+    scores = f1_score(*np.moveaxis(counts.sum(axis=2), -1, 0))  # (2, seeds)
     differences = scores[1] - scores[0]
     pairs, values = len(first), _resampled(counts, seed)
     deviation = float(differences.std(ddof=1)) if pairs > 1 else math.nan
@@ -160,12 +161,8 @@ def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
     values = []
     for _ in range(_RESAMPLES // _CHUNK):
         weights = generator.multinomial(frames, np.full(frames, 1 / frames), _CHUNK)  # (chunk, frames)
-        scores = _f1((weights @ flat).reshape(_CHUNK, 2, seeds, 3))  # (chunk, 2, seeds)
+        sums = (weights @ flat).reshape(_CHUNK, 2, seeds, 3)
+        scores = f1_score(*np.moveaxis(sums, -1, 0))  # (chunk, 2, seeds)
         drawn = generator.integers(seeds, size=(_CHUNK, seeds))
         values.append(np.take_along_axis(scores[:, 1] - scores[:, 0], drawn, axis=1).mean(axis=1))
     return np.concatenate(values)
-
-
-def _f1(sums: np.ndarray) -> np.ndarray:
-    tp, fp, fn = np.moveaxis(sums, -1, 0)
-    return 2 * tp / np.maximum(2 * tp + fp + fn, 1)

@@ -3,8 +3,9 @@ import json
 import pandas as pd
 import pytest
 
-from assets.presentation.svg_charts import Estimate, interval_chart
+from assets.presentation.svg_charts import interval_chart
 from assets.recipe_comparison import by_scenario, compare_recipes, differing_settings
+from lgad_pipeline.evaluation.types import Interval
 from resources.project import STUDENTS, Place, Project
 
 SETTINGS = """
@@ -69,10 +70,10 @@ def test_settings_that_differ_are_named(project):
 
 
 def test_chart_has_a_mark_for_every_estimate():
-    estimate = Estimate(0.5, 0.4, 0.6)
+    estimate = Interval(0.5, 0.4, 0.6)
     rows = {
-        "a <b>": ({"student_alone": estimate, "student_lgad": estimate}, Estimate(-0.01, -0.03, 0.02)),
-        "c": ({"student_alone": estimate, "student_lgad": estimate}, Estimate(0, 0, 0)),
+        "a <b>": ({"student_alone": estimate, "student_lgad": estimate}, Interval(-0.01, -0.03, 0.02)),
+        "c": ({"student_alone": estimate, "student_lgad": estimate}, Interval(0, 0, 0)),
     }
     svg = interval_chart(rows)
     assert svg.count("<circle") == 6 and "a &lt;b&gt;" in svg and "nan" not in svg
@@ -80,6 +81,6 @@ def test_chart_has_a_mark_for_every_estimate():
 
 
 def test_chart_of_students_that_found_nothing():
-    nothing = Estimate(0.0, 0.0, 0.0)
+    nothing = Interval(0.0, 0.0, 0.0)
     svg = interval_chart({"a": ({"student_alone": nothing, "student_lgad": nothing}, nothing)})
     assert svg.count("<circle") == 3 and "nan" not in svg

@@ -34,7 +34,7 @@ def test_f1_by_hand(place):
     assert comparison.total.lgad.f1 == pytest.approx(2 * 3 / (2 * 3 + 3 + 0))
     assert comparison.total.gain == pytest.approx(2 / 3 - 1 / 2)
     assert comparison.rows[2].lgad.f1 is None and comparison.rows[2].lgad.fp == 2
-    low, high = comparison.gain_interval
+    low, high = comparison.gain.low, comparison.gain.high
     assert low <= (comparison.total.gain or 0.0) <= high
 
 

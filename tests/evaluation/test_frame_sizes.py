@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import Counts, evaluate
+from lgad_pipeline.evaluation.culane import evaluate
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.lane_files import write_lanes
 
 HD, FULL_HD, CULANE = (720, 1280), (1080, 1920), (590, 1640)

@@ -3,6 +3,7 @@ import re
 import numpy as np
 
 from assets.presentation.report_page import AttentionRow, Picture, Report, Score, ScoreRow, render
+from lgad_pipeline.evaluation.types import Interval
 
 PICTURE = Picture(np.full((40, 100, 3), 90, np.uint8), "frame <1>")
 ROWS = [
@@ -17,7 +18,7 @@ def page(**changes) -> str:
         "recipe": "enet",
         "made": "today",
         "scores": ROWS,
-        "gain_interval": (-0.01, 0.2),
+        "gain": Interval(0.1, -0.01, 0.2),
         "model": "roads-enet",
         "version": "7",
         "decision": "Version 7 becomes champion.",
