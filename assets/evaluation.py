@@ -105,7 +105,8 @@ def predictions(
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
     code_version=code_fingerprint(
-        "lgad_pipeline.evaluation.culane:evaluate", "lgad_pipeline.evaluation.bootstrap:paired_f1_difference"
+        "lgad_pipeline.evaluation.culane:evaluate_culane",
+        "lgad_pipeline.evaluation.bootstrap:paired_f1_difference",
     ),
     description="""F1 of both students, as [CULane](https://arxiv.org/abs/1712.06080) defines it, per scenario
 and in total, and what distillation adds.

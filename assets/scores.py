@@ -91,9 +91,9 @@ def score_student(
     """Score the lane files below `predicted` against the annotations of a split, by scenario."""
     from lgad_pipeline.data.frame_table import by_scenario
     from lgad_pipeline.data.shards import ShardSet
-    from lgad_pipeline.evaluation.culane import evaluate
+    from lgad_pipeline.evaluation.culane import evaluate_culane
 
-    return evaluate(
+    return evaluate_culane(
         place.annotations,
         predicted,
         by_scenario(ShardSet.open(place.shards)[split].table),

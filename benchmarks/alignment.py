@@ -26,7 +26,7 @@ from lgad_pipeline.distillation.attention import divergence
 from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import TeacherAttention, taken
 from lgad_pipeline.networks.checkpoint import load_network
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import Recipe, Settings
 from lgad_pipeline.training.schedule import build_optimizer, learning_rate
 from lgad_pipeline.training.tasks import StudentTask
@@ -67,7 +67,7 @@ def learning(recipe: Recipe, packed: ShardSet, batches: int) -> Iterable[tuple[i
     """Train a student alone, and stop at some steps with batches that it has not seen in this form."""
     config = recipe.student
     torch.manual_seed(config.seed)
-    student = build(recipe.network.spec(packed.view.image_size)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = build_network(recipe.network.spec(packed.view.image_size)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, task = build_optimizer(config.optimizer, student.parameters()), StudentTask(config)
     stops = {round(share * config.steps) for share in STEPS}
     other = Loader(packed["train"], config.batch_size, config.seed + 1).batches(0, batches)

@@ -23,7 +23,7 @@ from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.sad import SadLoss
 from lgad_pipeline.distillation.stored import CachedAttention, store_attention
 from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
-from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.tasks import StudentTask
 
 SIZE, FRAMES, STEPS, WARMUP = (64, 176), 8, 13, 3
@@ -63,12 +63,12 @@ def learner(
     kind: str, spec: NetworkSpec, batch: Batch
 ) -> tuple[nn.Module, StudentTask, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    network, theirs = build(spec), teacher_spec(spec)
+    network, theirs = build_network(spec), teacher_spec(spec)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layers, config = attention_layers(spec), DistillationConfig()
     lessons: dict[str, Lesson] = {}
     if kind.startswith("LGAD"):
-        teacher = build(theirs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher = build_network(theirs).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         source = TeacherAttention(teacher, theirs, layers, config)
         if kind.endswith("stored"):
             folder = Path(tempfile.mkdtemp())

@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lgad_pipeline.evaluation.culane import LaneScores, evaluate
+from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.lane_matching import match
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes, write_lanes
@@ -106,7 +106,7 @@ def _processor_time() -> float:
 
 def time_evaluation(root: Path, frames: list[str], official: Path | None) -> None:
     def ours() -> LaneScores:
-        return evaluate(root / "anno", root / "pred", {"all": frames}, workers=1)
+        return evaluate_culane(root / "anno", root / "pred", {"all": frames}, workers=1)
 
     def theirs(binary: Path) -> None:
         words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
@@ -146,7 +146,7 @@ def report(name: str, frames: int, times: list[float], plain: float) -> None:
 def time_full_list(root: Path, frames: list[str]) -> None:
     write_lane_files(root, frames)
     begin = time.perf_counter()
-    evaluate(root / "anno", root / "pred", {"all": frames})
+    evaluate_culane(root / "anno", root / "pred", {"all": frames})
     seconds = time.perf_counter() - begin
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     own, child = (resource.getrusage(one).ru_maxrss / 1024 for one in who)

@@ -32,7 +32,7 @@ from lgad_pipeline.data.lane_labels import lane_labels, slot_lanes_of
 from lgad_pipeline.data.loader import Batch, Loader, normalize
 from lgad_pipeline.data.shards import ShardSplit, pack
 from lgad_pipeline.lanes.rendering.label_map import label_map
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.synthetic.write import write_dataset
 from lgad_pipeline.training.tasks import StudentTask
 from lgad_pipeline.view import View
@@ -114,7 +114,7 @@ def compare(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None
 
 def waiting(split: ShardSplit, workers: int, steps: int) -> None:
     """Print which share of an ENet training step is spent waiting for its batch."""
-    network = build(NetworkSpec(name="enet", image_size=IMAGE_SIZE))
+    network = build_network(NetworkSpec(name="enet", image_size=IMAGE_SIZE))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     task = StudentTask(TrainingConfig())
 

@@ -69,7 +69,7 @@ def directly() -> None:
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.shards import ShardSet, pack
     from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
-    from lgad_pipeline.evaluation.culane import evaluate
+    from lgad_pipeline.evaluation.culane import evaluate_culane
     from lgad_pipeline.inference.predictor import predict_split, write_predictor
     from lgad_pipeline.settings import Settings, SyntheticDataset
     from lgad_pipeline.synthetic.write import write_dataset
@@ -99,7 +99,9 @@ def directly() -> None:
             found = place.predictions / student / split
             predict_split(place.network(student), packed[split], found, device=trainer.torch_device)
             lists = tables.by_scenario(packed[split].table)
-            scores = evaluate(place.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size)
+            scores = evaluate_culane(
+                place.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size
+            )
         scored.append(scores.frames)
     paired_f1_difference(scored[0], scored[1], 0.5)
 

@@ -24,7 +24,7 @@ from lgad_pipeline.datasets import tusimple
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import assign_slots
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import TusimpleDataset
 from lgad_pipeline.training.tasks import TeacherTask
 from lgad_pipeline.training.trainer import TrainingData, fit
@@ -75,7 +75,7 @@ def main(
         state = fit(
             Fabric(accelerator="auto", devices=1),
             task,
-            build(spec),
+            build_network(spec),
             config,
             data,
             Path(folder) / "checkpoint.pt",

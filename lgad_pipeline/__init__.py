@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from lgad_pipeline.distillation.teacher import FrozenTeacher
     from lgad_pipeline.errors import LgadError
     from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
-    from lgad_pipeline.evaluation.culane import evaluate as evaluate_culane
+    from lgad_pipeline.evaluation.culane import evaluate_culane
     from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
     from lgad_pipeline.evaluation.types import Counts, Interval
     from lgad_pipeline.inference.onnx_export import export_onnx
     from lgad_pipeline.inference.predictor import Lane, LanePredictor
     from lgad_pipeline.networks.checkpoint import load_network
-    from lgad_pipeline.networks.registry import build as build_network
+    from lgad_pipeline.networks.registry import build_network
     from lgad_pipeline.settings import Settings
     from lgad_pipeline.training.run import TrainingResult, train_student, train_teacher
 
@@ -85,8 +85,8 @@ _ORIGIN = {
     "assign_lane_slots": "data.lane_labels:lane_labels",
     "attention_divergence": "distillation.attention:divergence",
     "attention_map": "distillation.attention:attention_map",
-    "build_network": "networks.registry:build",
-    "evaluate_culane": "evaluation.culane:evaluate",
+    "build_network": "networks.registry:build_network",
+    "evaluate_culane": "evaluation.culane:evaluate_culane",
     "evaluate_tusimple": "evaluation.tusimple:evaluate_tusimple",
     "export_onnx": "inference.onnx_export:export_onnx",
     "ingest": "data.ingestion:ingest",

@@ -13,7 +13,7 @@ from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
 SETTINGS = """
@@ -53,7 +53,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "binary").write_bytes(bytes(range(128, 256)) * 20)
     spec = NetworkSpec(image_size=(16, 32), width=0.25)
     torch.manual_seed(0)
-    save_network(tmp_path / "net", build(spec), spec)
+    save_network(tmp_path / "net", build_network(spec), spec)
     write_predictor(tmp_path / "net", View((118, 328), spec.image_size), DecodeConfig())
     monkeypatch.setenv("LGAD_SETTINGS", str(tmp_path / "lgad.yaml"))
     monkeypatch.chdir(tmp_path)

@@ -18,8 +18,7 @@ from lgad_pipeline.cli.score_tables import (
 )
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, LaneScores
-from lgad_pipeline.evaluation.culane import evaluate as evaluate_lanes
+from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lists import FrameLists
 from lgad_pipeline.lanes.rendering.label_tool import rasterize as rasterize_lanes
@@ -86,7 +85,7 @@ def evaluate(
     for folder in predictions:
         with progress_bar(f"Evaluating {folder}") as progress:
             results.append(
-                evaluate_lanes(
+                evaluate_culane(
                     annotations,
                     folder,
                     named.frames,

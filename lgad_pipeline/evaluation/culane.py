@@ -51,7 +51,7 @@ class LaneScores:
         return float(np.mean([self.scores[name][threshold].f1 for threshold in MEAN_F1_THRESHOLDS]))
 
 
-def evaluate(
+def evaluate_culane(
     annotations: Path,
     predictions: Path,
     lists: Mapping[str, Sequence[str]],

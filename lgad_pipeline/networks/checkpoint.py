@@ -13,7 +13,7 @@ from torch import nn
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.network import NetworkSpec, is_allowed
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.registry import NETWORKS, build
+from lgad_pipeline.networks.registry import NETWORKS, build_network
 
 WEIGHTS = "weights.safetensors"
 NETWORK = "network.json"
@@ -65,7 +65,7 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
     state = _read_weights(folder / WEIGHTS)
     _check_shapes(folder, spec, state)
     try:
-        network = build(spec)
+        network = build_network(spec)
         network.load_state_dict(state)
     except LgadError as error:
         raise DamagedNetwork(f"{folder / NETWORK}: {error}") from error
@@ -135,7 +135,7 @@ def _check_shapes(folder: Path, spec: NetworkSpec, state: dict[str, torch.Tensor
         return  # a class of one's own may need real tensors
     try:
         with torch.device("meta"):
-            wanted = build(spec).state_dict()
+            wanted = build_network(spec).state_dict()
     except LgadError as error:
         raise DamagedNetwork(f"{folder / NETWORK}: {error}") from error
     if wanted.keys() != state.keys():

@@ -4,13 +4,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 
 
 def parameters(spec: NetworkSpec) -> int:
     """Count the learnable numbers of a network."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build(spec).parameters())
+        return sum(parameter.numel() for parameter in build_network(spec).parameters())
 
 
 def operations(spec: NetworkSpec) -> int:
@@ -20,5 +20,5 @@ def operations(spec: NetworkSpec) -> int:
     `torch.utils.flop_counter` does; normalizations, activations and pooling are not.
     """
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        build(spec).eval()(torch.empty(1, spec.in_channels, *spec.image_size))
+        build_network(spec).eval()(torch.empty(1, spec.in_channels, *spec.image_size))
     return counter.get_total_flops()

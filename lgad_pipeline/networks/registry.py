@@ -19,7 +19,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(spec: NetworkSpec) -> nn.Module:
+def build_network(spec: NetworkSpec) -> nn.Module:
     """Build the network that `spec` names, with random weights from torch's global generator.
 
     A network of one's own is a `torch.nn.Module` class named by its import path, `package.module:Class`. It

@@ -14,7 +14,7 @@ from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.data.frame_table import by_scenario
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.evaluation.culane import evaluate
+from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.studies.plan import Work
@@ -110,7 +110,7 @@ def train_and_score(work: Work, place: Place) -> float:
     found = work.folder / "predictions"
     device = "cpu" if place.device == "auto" else place.device
     predict_split(work.folder, split, found, device=device)
-    scores = evaluate(
+    scores = evaluate_culane(
         place.recordings,
         found,
         by_scenario(split.table),

@@ -30,7 +30,7 @@ from lgad_pipeline.distillation.stored import CachedAttention, store_attention
 from lgad_pipeline.distillation.teacher import JointTeacherAttention, TeacherAttention, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import NETWORK, load_network, read_model
-from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.training.tasks import Pair, StudentTask, Task
 
@@ -134,7 +134,7 @@ def set_lessons(
             source = _trained_teacher(trained, layers, lessons, shards, config.batch_size, place)
         else:
             source = joint = JointTeacherAttention(
-                _placed(build(theirs), place), theirs, layers, lessons.lgad
+                _placed(build_network(theirs), place), theirs, layers, lessons.lgad
             )
             learner = Pair(student, joint.teacher)
         terms["attention"] = LgadLoss(student, source, paths, lessons.lgad)

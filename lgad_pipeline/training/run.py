@@ -29,7 +29,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_faults, manifest_of
 from lgad_pipeline.networks.checkpoint import NETWORK, WEIGHTS, save_network
 from lgad_pipeline.networks.pretrained import file_digest, load_imagenet
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.networks.source import check_source_is_imported, source_digest
 from lgad_pipeline.training.checkpoint import damaged_name
 from lgad_pipeline.training.lessons import TRAINING, Lessons, Prepared, describe, set_lessons
@@ -201,7 +201,7 @@ def _train(job: _Job, log: Log | None, device: Device) -> TrainingResult:
         return _result(output, reused=True)
     with torch.random.fork_rng(), _threads(config.threads):
         torch.manual_seed(config.seed)
-        network = build(spec)
+        network = build_network(spec)
         check_source_is_imported(spec.name)
         if job.pretrained:
             load_imagenet(network, job.pretrained)

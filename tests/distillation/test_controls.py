@@ -18,7 +18,7 @@ from lgad_pipeline.distillation.lessons import Seen
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 
@@ -39,7 +39,7 @@ def test_blurred_lanes_by_hand() -> None:
 
 def test_layer_shapes_leave_the_network_alone() -> None:
     torch.manual_seed(0)
-    network = build(SPEC)
+    network = build_network(SPEC)
     before = copy.deepcopy(network.state_dict())
     generator = torch.get_rng_state()
     shapes = layer_shapes(network, ["encoder.stage2", "encoder.stage1"], SPEC)
@@ -105,7 +105,7 @@ def test_cells_of_one_pixel_have_the_weighted_cross_entropy_of_the_labels() -> N
 
 def test_label_heads_teach_the_layers_up_to_theirs() -> None:
     torch.manual_seed(0)
-    student = build(SPEC)
+    student = build_network(SPEC)
     head = LabelHead(student, SPEC, ["encoder.stage1", "encoder.stage2"], LabelHeadConfig())
     assert [tuple(value.shape) for value in head.heads.parameters() if value.dim() > 1] == [
         (5, 16, 1, 1),

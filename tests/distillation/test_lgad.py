@@ -17,7 +17,7 @@ from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention, label_planes, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.networks.registry import attention_layers, build_network
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 
@@ -76,7 +76,7 @@ def test_a_layer_that_cannot_be_mimicked_is_an_error(layer: str, sentence: str) 
 
 def test_unknown_layer_lists_the_nearest() -> None:
     with pytest.raises(LgadError, match=r"no layer 'encoder\.stage9'; the nearest are:.*encoder\.stage"):
-        FeatureTaps(build(SPEC), ["encoder.stage9"])
+        FeatureTaps(build_network(SPEC), ["encoder.stage9"])
 
 
 def test_values_that_are_not_finite_are_an_error() -> None:
@@ -166,7 +166,7 @@ def pickled(network: nn.Module) -> nn.Module:
 
 def test_an_averaged_copy_of_a_tapped_student_changes_nothing() -> None:
     torch.manual_seed(0)
-    student, teacher = build(SPEC), build(teacher_spec(SPEC))
+    student, teacher = build_network(SPEC), build_network(teacher_spec(SPEC))
     loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), DistillationConfig())
     averaged = torch.optim.swa_utils.AveragedModel(student)
     image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
@@ -179,7 +179,7 @@ def test_an_averaged_copy_of_a_tapped_student_changes_nothing() -> None:
 
 
 def test_frozen_layers_of_the_student_are_an_error() -> None:
-    student, teacher = build(SPEC), build(teacher_spec(SPEC))
+    student, teacher = build_network(SPEC), build_network(teacher_spec(SPEC))
     loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), DistillationConfig())
     sad = SadLoss(student, ["encoder.stage2", "encoder.stage3"], SadConfig())
     student.get_submodule("encoder").requires_grad_(False)
@@ -202,7 +202,7 @@ def test_label_planes() -> None:
 
 def test_teacher_stays_frozen_while_a_student_learns() -> None:
     torch.manual_seed(0)
-    student, teacher = build(SPEC), build(teacher_spec(SPEC))
+    student, teacher = build_network(SPEC), build_network(teacher_spec(SPEC))
     before = copy.deepcopy(teacher.state_dict())
     config = DistillationConfig()
     loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), config)
@@ -256,7 +256,7 @@ def test_teacher_is_the_same_after_a_hundred_steps() -> None:
 
 def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
     torch.manual_seed(0)
-    student, teacher = build(SPEC).eval(), build(teacher_spec(SPEC)).eval()
+    student, teacher = build_network(SPEC).eval(), build_network(teacher_spec(SPEC)).eval()
     paths = [
         MimickingPath(student="encoder.stage1", teacher="encoder.stage3", weight=2.0),
         MimickingPath(student="encoder.stage3", teacher="encoder.stage3", weight=0.5),
@@ -283,7 +283,7 @@ def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
 
 
 def test_student_that_sees_what_the_teacher_sees_has_no_loss() -> None:
-    network = build(teacher_spec(SPEC)).eval()
+    network = build_network(teacher_spec(SPEC)).eval()
     twin = copy.deepcopy(network)
     loss = lgad(twin, network, default_paths(attention_layers(SPEC)), DistillationConfig())
     label = torch.randint(0, 5, (2, 16, 32))
@@ -291,7 +291,7 @@ def test_student_that_sees_what_the_teacher_sees_has_no_loss() -> None:
 
 
 def test_frozen_teacher_gives_no_gradient_to_its_input() -> None:
-    teacher = FrozenTeacher(build(teacher_spec(SPEC)))
+    teacher = FrozenTeacher(build_network(teacher_spec(SPEC)))
     assert not teacher(torch.rand(1, 5, 16, 32, requires_grad=True)).logits.requires_grad
 
 

@@ -16,7 +16,7 @@ from lgad_pipeline.distillation.teacher import (
     teacher_spec,
 )
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 LAYERS = ["encoder.stage2", "encoder.stage3"]
@@ -80,7 +80,7 @@ def test_noise_has_its_deviation() -> None:
 def test_stored_attention_is_the_computed_one(tmp_path) -> None:
     torch.manual_seed(0)
     spec = teacher_spec(SPEC)
-    teacher = build(spec)
+    teacher = build_network(spec)
     config = DistillationConfig(maps="stored")
     folder = store_attention(teacher, spec, LAYERS, config, lambda: [frames()], tmp_path, "one")
     assert store_attention(teacher, spec, LAYERS, config, lambda: [], tmp_path, "one") == folder
@@ -101,7 +101,7 @@ def test_stored_attention_refuses_what_moves_label_maps() -> None:
 
 def test_a_teacher_in_the_same_loop_learns_but_not_through_its_maps() -> None:
     spec = teacher_spec(SPEC)
-    joint = JointTeacherAttention(build(spec).train(), spec, LAYERS, DistillationConfig())
+    joint = JointTeacherAttention(build_network(spec).train(), spec, LAYERS, DistillationConfig())
     output = joint.learn(frames())
     assert output.logits.requires_grad and joint.teacher.training
     assert not any(attention.requires_grad for attention in joint(frames()).values())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, evaluate, true_positives
+from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, evaluate_culane, true_positives
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import write_lanes
@@ -49,7 +49,7 @@ def test_counts_are_the_official_tools(official: Path, name: str):
     thresholds = sorted(
         {float(threshold) for by_threshold in expected.values() for threshold in by_threshold}
     )
-    found = evaluate(folder / "anno", folder / "pred", lists, thresholds=thresholds)
+    found = evaluate_culane(folder / "anno", folder / "pred", lists, thresholds=thresholds)
     for list_name, by_threshold in expected.items():
         for threshold, counts in by_threshold.items():
             assert found.scores[list_name][float(threshold)] == Counts(**counts), (list_name, threshold)
@@ -96,7 +96,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_frames_lists_and_total(folders: tuple[Path, Path]):
     (folders[1] / "b.lines.txt").unlink()
-    found = evaluate(
+    found = evaluate_culane(
         *folders, {"one": ["a.jpg", "b.jpg"], "two": ["b.jpg", "b.jpg"]}, thresholds=MEAN_F1_THRESHOLDS
     )
     assert found.scores["one"][0.5] == Counts(1, 0, 1)
@@ -116,18 +116,18 @@ def test_frames_lists_and_total(folders: tuple[Path, Path]):
 def test_bad_lines_count_as_lanes_that_match_nothing(folders: tuple[Path, Path], line: str):
     path = folders[1] / "b.lines.txt"
     path.write_text(path.read_text() + line + "\n")
-    found = evaluate(*folders, {"one": ["a.jpg", "b.jpg"]})
+    found = evaluate_culane(*folders, {"one": ["a.jpg", "b.jpg"]})
     assert found.scores["one"][0.5] == Counts(2, 1, 0)
     assert [(fault.file, fault.line) for fault in found.rejected] == [(str(path), 2)]
     with pytest.raises(LgadError, match=r"b\.lines\.txt, line 2: "):
-        evaluate(*folders, {"one": ["a.jpg", "b.jpg"]}, strict=True)
+        evaluate_culane(*folders, {"one": ["a.jpg", "b.jpg"]}, strict=True)
 
 
 def test_a_wrong_folder_is_an_error_and_not_an_f1_of_zero(folders: tuple[Path, Path], tmp_path: Path):
     (tmp_path / "other").mkdir()
     with pytest.raises(LgadError, match=r"other holds a lane file for none of the 1 frames"):
-        evaluate(folders[0], tmp_path / "other", {"one": ["a.jpg"]})
+        evaluate_culane(folders[0], tmp_path / "other", {"one": ["a.jpg"]})
     with pytest.raises(LgadError, match=r"nowhere does not exist"):
-        evaluate(folders[0], tmp_path / "nowhere", {"one": ["a.jpg"]})
+        evaluate_culane(folders[0], tmp_path / "nowhere", {"one": ["a.jpg"]})
     with pytest.raises(LgadError, match="name no frame"):
-        evaluate(*folders, {"one": []})
+        evaluate_culane(*folders, {"one": []})

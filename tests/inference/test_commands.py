@@ -14,12 +14,12 @@ from lgad_pipeline.cli.main import app
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import evaluate
+from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.inference.input_frames import distortion
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.lanes.lane_files import read_lanes
 from lgad_pipeline.networks.checkpoint import save_network
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
 VIEW = View((48, 96), (16, 32), 0)
@@ -29,7 +29,7 @@ def trained(folder: Path, seed: int) -> Path:
     """A network that finds lanes everywhere: random weights, thresholds at zero."""
     spec = NetworkSpec(image_size=VIEW.image_size, width=0.25)
     torch.manual_seed(seed)
-    save_network(folder, build(spec), spec)
+    save_network(folder, build_network(spec), spec)
     write_predictor(folder, VIEW, DecodeConfig(existence_threshold=0, peak_threshold=0))
     return folder
 
@@ -207,7 +207,7 @@ def test_frames_that_differ_in_their_ending_alone_both_get_their_result(tmp_path
     put(tmp_path / "truth")
     for name in ("a.jpg", "a.png", "c"):  # the annotation is what was found: all lanes match
         (tmp_path / "truth" / f"{name}.lines.txt").write_bytes((out / f"{name}.lines.txt").read_bytes())
-    scores = evaluate(
+    scores = evaluate_culane(
         tmp_path / "truth", out, {"test": ["a.jpg", "a.png", "c.jpg"]}, frame_size=(96, 192), lane_width=5
     )
     assert scores.without_prediction == 0

@@ -16,7 +16,7 @@ from lgad_pipeline.inference.onnx_export import difference, export_onnx
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
@@ -25,7 +25,7 @@ SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 def network(folder, seed: int):
     """ENet with weights as after a training: none of its batch norms is the identity."""
     torch.manual_seed(seed)
-    made = build(SPEC)
+    made = build_network(SPEC)
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -64,7 +64,7 @@ class RedIsTheLeftLane(torch.nn.Module):
 def test_the_metadata_and_the_snippet_of_the_docs_find_the_lane_without_torch(tmp_path, monkeypatch):
     view = View((590, 1640), (64, 176), 240)
     spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=view.image_size)
-    save_network(tmp_path / "net", build(spec), spec)
+    save_network(tmp_path / "net", build_network(spec), spec)
     write_predictor(tmp_path / "net", view, DecodeConfig(row_step=5))
     export_onnx(tmp_path / "net", tmp_path / "student.onnx")
     metadata = onnxruntime.InferenceSession(tmp_path / "student.onnx").get_modelmeta().custom_metadata_map

@@ -14,7 +14,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 from lgad_pipeline.visualization.attention_sheet import attention_sheet, network_attention
 from lgad_pipeline.visualization.overlays import (
@@ -50,7 +50,7 @@ class RedIsTheLeftLane(torch.nn.Module):
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=VIEW.image_size)
-    save_network(tmp_path, build(spec), spec)
+    save_network(tmp_path, build_network(spec), spec)
     write_predictor(tmp_path, VIEW, DecodeConfig())
     return tmp_path
 
@@ -134,7 +134,7 @@ def test_contact_sheet_lays_out_rows(tmp_path: Path) -> None:
 def test_attention_sheet_has_a_row_a_layer_and_a_column_a_network(tmp_path: Path) -> None:
     spec = NetworkSpec(image_size=(32, 88), width=0.25)
     for name, chosen in (("teacher", teacher_spec(spec)), ("alone", spec), ("lgad", spec)):
-        save_network(tmp_path / name, build(chosen), chosen)
+        save_network(tmp_path / name, build_network(chosen), chosen)
     sample = Sample(
         "a.jpg",
         np.full((32, 88, 3), 80, np.uint8),

@@ -7,7 +7,7 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 
 TINY = NetworkSpec(name=f"{__name__}:Tiny", image_size=(8, 16))
 
@@ -22,7 +22,7 @@ class Tiny(nn.Module):
 
 
 def saved(folder: Path, spec: NetworkSpec) -> Path:
-    save_network(folder, build(spec), spec)
+    save_network(folder, build_network(spec), spec)
     return folder
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.networks.complexity import operations, parameters
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 
 # PytorchAutoDrive's benchmark page, 288 x 800: GFLOPs (by thop) and millions of parameters.
 PUBLISHED = {
@@ -31,7 +31,7 @@ def counted_as_thop_does(spec: NetworkSpec) -> float:
             total += 2 * module.in_features * module.out_features
 
     with torch.device("meta"), torch.no_grad():
-        network = build(spec).eval()
+        network = build_network(spec).eval()
         for module in network.modules():
             module.register_forward_hook(count)
         network(torch.empty(1, 3, 288, 800))

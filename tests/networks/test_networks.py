@@ -7,7 +7,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, save_network
 from lgad_pipeline.networks.enet import Bottleneck
 from lgad_pipeline.networks.layers import LaneOutput, PReLU
-from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.networks.registry import attention_layers, build_network
 
 # Millions of parameters at 288 x 800; published (PytorchAutoDrive): 0.96, 2.68, 11.8, 21.9.
 PUBLISHED = {"enet": 0.96, "erfnet": 2.68, "resnet18": 11.82, "resnet34": 21.93}
@@ -30,7 +30,7 @@ def test_networks_may_start_as_published(name: str) -> None:
     for zero in (True, False):
         torch.manual_seed(0)
         spec = NetworkSpec(name=name, image_size=(16, 32), width=0.25, zero_init_residual=zero)
-        states.append(build(spec).state_dict())
+        states.append(build_network(spec).state_dict())
     ours, published = states
     changed = [key for key in ours if not torch.equal(ours[key], published[key])]
     assert changed and all(not ours[key].any() and bool((published[key] == 1).all()) for key in changed)
@@ -39,7 +39,7 @@ def test_networks_may_start_as_published(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_count_is_the_published_one(name: str) -> None:
     with torch.device("meta"):
-        network = build(NetworkSpec(name=name))
+        network = build_network(NetworkSpec(name=name))
     count = sum(parameter.numel() for parameter in network.parameters())
     assert round(count / 1e6, 2) == PUBLISHED[name]
 
@@ -48,7 +48,7 @@ def test_parameter_count_is_the_published_one(name: str) -> None:
 @pytest.mark.parametrize(("in_channels", "width"), [(3, 1.0), (5, 0.5)])
 def test_network_keeps_the_contract(name: str, in_channels: int, width: float) -> None:
     spec = NetworkSpec(name=name, in_channels=in_channels, image_size=(32, 80), width=width)
-    network = build(spec)
+    network = build_network(spec)
     output = network(torch.rand(2, in_channels, 32, 80))
     assert output.logits.shape == (2, 5, 32, 80)
     assert output.existence is not None and output.existence.shape == (2, 4)
@@ -71,7 +71,7 @@ def test_blocks_start_as_the_identity() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_parameter_learns(name: str) -> None:
-    network = build(NetworkSpec(name=name, image_size=(32, 80), width=0.5))
+    network = build_network(NetworkSpec(name=name, image_size=(32, 80), width=0.5))
     awake(network)
     output = network(torch.rand(2, 3, 32, 80))
     (output.logits.square().mean() + output.existence.square().mean()).backward()
@@ -81,7 +81,7 @@ def test_every_parameter_learns(name: str) -> None:
 def test_enet_sees_far_across_the_image() -> None:
     """Dilated and asymmetric convolutions: a pixel in the middle answers to one 100 columns away."""
     torch.manual_seed(0)
-    network = build(NetworkSpec(image_size=(32, 256), width=0.5)).eval()
+    network = build_network(NetworkSpec(image_size=(32, 256), width=0.5)).eval()
     awake(network)
     image = torch.rand(1, 3, 32, 256, requires_grad=True)
     network(image).logits[0, :, 16, 128].sum().backward()
@@ -105,13 +105,13 @@ def test_same_seed_same_weights() -> None:
     states = []
     for _ in range(2):
         torch.manual_seed(3)
-        states.append(build(NetworkSpec(image_size=(32, 80), width=0.5)).state_dict())
+        states.append(build_network(NetworkSpec(image_size=(32, 80), width=0.5)).state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_a_network_of_ones_own_comes_by_import_path() -> None:
     spec = NetworkSpec(name=f"{__name__}:Plain", image_size=(16, 32))
-    assert build(spec)(torch.rand(1, 3, 16, 32)).existence is None
+    assert build_network(spec)(torch.rand(1, 3, 16, 32)).existence is None
     with pytest.raises(LgadError, match=r"distillation\.paths"):
         attention_layers(spec)
 
@@ -126,18 +126,18 @@ def test_a_network_of_ones_own_comes_by_import_path() -> None:
 )
 def test_unknown_network_is_one_sentence(name: str, sentence: str) -> None:
     with pytest.raises(LgadError, match=sentence):
-        build(NetworkSpec(name=name))
+        build_network(NetworkSpec(name=name))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_sizes_that_cannot_be_halved_three_times_are_refused(name: str) -> None:
     with pytest.raises(LgadError, match="multiples of 8"):
-        build(NetworkSpec(name=name, image_size=(36, 80)))
+        build_network(NetworkSpec(name=name, image_size=(36, 80)))
 
 
 def test_network_survives_the_disk(tmp_path) -> None:
     spec = NetworkSpec(image_size=(32, 80), width=0.5)
-    network = build(spec)
+    network = build_network(spec)
     save_network(tmp_path, network, spec)
     loaded, loaded_spec = load_network(tmp_path)
     assert loaded_spec == spec and not loaded.training

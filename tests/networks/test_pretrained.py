@@ -8,7 +8,7 @@ import torch
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.pretrained import file_digest, load_imagenet
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 
 SIZE = (16, 32)
 # Parameters of torchvision's resnet18 in the order of its definition: stem, blocks, classes.
@@ -40,7 +40,7 @@ def torchvision_resnet18() -> dict[str, torch.Tensor]:
 def test_imagenet_weights_fill_the_encoder(tmp_path: Path, suffix: str) -> None:
     state, path = torchvision_resnet18(), tmp_path / f"resnet18.{suffix}"
     (safetensors.torch.save_file if suffix == "safetensors" else torch.save)(state, path)
-    network = build(NetworkSpec(name="resnet18", image_size=SIZE))
+    network = build_network(NetworkSpec(name="resnet18", image_size=SIZE))
     before = network.state_dict()["planes.0.weight"].clone()
     load_imagenet(network, path)
     ours = {
@@ -58,7 +58,7 @@ def test_imagenet_weights_fill_the_encoder(tmp_path: Path, suffix: str) -> None:
 
 
 def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
-    network = build(NetworkSpec(name="resnet18", image_size=SIZE))
+    network = build_network(NetworkSpec(name="resnet18", image_size=SIZE))
     with pytest.raises(LgadError, match="does not exist"):
         load_imagenet(network, tmp_path / "nowhere.pth")
     (tmp_path / "text.pth").write_text("no weights")
@@ -70,7 +70,7 @@ def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LgadError, match="does not fit the network"):
         load_imagenet(network, tmp_path / "part.pth")
     with pytest.raises(LgadError, match="ENet: ImageNet weights are for resnet18"):
-        load_imagenet(build(NetworkSpec(image_size=SIZE)), tmp_path / "part.pth")
+        load_imagenet(build_network(NetworkSpec(image_size=SIZE)), tmp_path / "part.pth")
 
 
 def test_a_files_digest_needs_the_file(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import LanePredictor, check_device, write_predictor
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, save_network
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
@@ -25,7 +25,7 @@ SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_network(tmp_path / "net", build(SPEC), SPEC)
+    save_network(tmp_path / "net", build_network(SPEC), SPEC)
     write_predictor(tmp_path / "net", View((48, 96), SPEC.image_size, 8), DecodeConfig())
     return tmp_path / "net"
 
@@ -156,7 +156,7 @@ def test_a_strangers_folder_imports_no_module_unless_allowed(
 
 def test_a_class_that_is_no_network_is_one_sentence() -> None:
     with pytest.raises(LgadError, match=r"pathlib:Path is no torch\.nn\.Module class"):
-        build(NetworkSpec(name="pathlib:Path"))
+        build_network(NetworkSpec(name="pathlib:Path"))
 
 
 def test_weights_have_the_mode_of_their_neighbours(folder: Path) -> None:

@@ -25,7 +25,7 @@ from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 from resources.mlflow.registry import register
 from resources.mlflow.resource import default_tracking
@@ -77,7 +77,7 @@ def store(tmp_path_factory) -> Path:
     network = folder / "network"
     spec = NetworkSpec(image_size=(48, 128), width=0.25)
     torch.manual_seed(0)
-    save_network(network, build(spec), spec)
+    save_network(network, build_network(spec), spec)
     view = View((590, 1640), spec.image_size, 240)
     write_predictor(network, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
     (folder / "student.onnx").write_bytes(b"")

@@ -15,7 +15,7 @@ from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.networks.registry import attention_layers, build
+from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.checkpoint import TrainingState
 from lgad_pipeline.training.tasks import StudentTask, TeacherTask
 from lgad_pipeline.training.trainer import TrainingData, fit
@@ -70,7 +70,7 @@ DATA = TrainingData(batches, no_change, validation)
 
 def student() -> torch.nn.Module:
     torch.manual_seed(CONFIG.seed)
-    return build(SPEC)
+    return build_network(SPEC)
 
 
 def run(task, network, config, path: Path, data: TrainingData = DATA, log=None) -> TrainingState:
@@ -117,7 +117,7 @@ def test_teacher_learns_a_tiny_set_of_label_maps(tmp_path: Path) -> None:
     data = replace(DATA, batches=lambda start, stop: (frames(0) for _ in range(start, stop)))
     data = replace(data, validation=lambda: iter([frames(0)]))
     torch.manual_seed(0)
-    state = run(TeacherTask(LONGER, SPEC.slots), build(teacher_spec(SPEC)), LONGER, tmp_path, data)
+    state = run(TeacherTask(LONGER, SPEC.slots), build_network(teacher_spec(SPEC)), LONGER, tmp_path, data)
     assert state.history[-1]["val/miou"] > 0.2  # 0 where every pixel is background
     assert state.history[-1]["val/existence_accuracy"] > 0.9
 
@@ -143,7 +143,7 @@ def test_log_and_history_say_the_same(tmp_path: Path) -> None:
 
 def distilling(network: torch.nn.Module, config: DistillationConfig) -> StudentTask:
     torch.manual_seed(7)
-    teacher = build(teacher_spec(SPEC)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = build_network(teacher_spec(SPEC)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     paths = default_paths(attention_layers(SPEC))
     source = TeacherAttention(teacher, teacher_spec(SPEC), [path.teacher for path in paths], config)
     return StudentTask(CONFIG, {"attention": LgadLoss(network, source, paths, config)})
@@ -180,7 +180,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(tmp_path: Path, precis
     with pytest.raises(KeyboardInterrupt):
         run(StudentTask(config), student(), config, tmp_path / "cut", replace(DATA, batches=broken))
     torch.manual_seed(99)  # what a new process would hold there does not matter
-    resumed = run(StudentTask(config), build(SPEC), config, tmp_path / "cut")
+    resumed = run(StudentTask(config), build_network(SPEC), config, tmp_path / "cut")
     assert equal(whole.network.state_dict(), resumed.network.state_dict())
     assert equal(whole.final_weights(), resumed.final_weights())
     timeless = [

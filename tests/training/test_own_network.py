@@ -13,7 +13,7 @@ from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.lgad import LgadLoss
 from lgad_pipeline.distillation.sad import SadLoss
 from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.training.tasks import StudentTask
 from lgad_pipeline.training.trainer import TrainingData, fit
@@ -38,7 +38,7 @@ def test_the_example_learns_from_a_teacher(
     recipe = Recipe.model_validate(entry)
     spec = recipe.network.spec((32, 64))
     theirs = teacher_spec(recipe.teachers_network.spec((32, 64)))
-    student, teacher, paths = build(spec), build(theirs), recipe.distillation.paths
+    student, teacher, paths = build_network(spec), build_network(theirs), recipe.distillation.paths
     source = TeacherAttention(teacher, theirs, [path.teacher for path in paths], recipe.distillation)
     sad = recipe.sad.model_copy(update={"start_step": 0})
     lessons = {

@@ -11,7 +11,7 @@ from lgad_pipeline.data.lane_labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.checkpoint import save_network
-from lgad_pipeline.networks.registry import build
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.synthetic.write import write_dataset
 from resources.project import STUDENTS, Project
 
@@ -51,10 +51,10 @@ def project(tmp_path_factory):
             recipe, here = project.recipe(name), project.place("synthetic", name)
             student = recipe.network.spec(entry.image_size)
             for role in STUDENTS:
-                save_network(here.network(role), build(student), student)
+                save_network(here.network(role), build_network(student), student)
             if recipe.trains_teacher_first:
                 teacher = teacher_spec(recipe.teachers_network.spec(entry.image_size))
-                save_network(here.teacher, build(teacher), teacher)
+                save_network(here.teacher, build_network(teacher), teacher)
         yield project
 
 
