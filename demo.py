@@ -156,7 +156,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
 def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
     """The assets of a job that are not up to date for this partition, or follow from one that is not."""
     from assets.freshness import stale_assets
-    from resources.project import STUDENTS
+    from lgad_pipeline.config.roles import STUDENTS
 
     project, tracking = defs.resources["project"], defs.resources["mlflow"]
     names = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}

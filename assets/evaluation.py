@@ -16,10 +16,11 @@ from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.scores import compare, score_student, scores_digest, write_scores
 from assets.tusimple_scores import tusimple_scores
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.settings import TusimpleDataset
 from resources.mlflow.resource import MlflowTracking
 from resources.progress import ProgressLog
-from resources.project import STUDENTS, Project
+from resources.project import Project
 from resources.trainer import Trainer
 
 SPLITS = ("val", "test")

@@ -5,7 +5,8 @@ import dagster as dg
 from assets.evaluation import lane_scores, predictions
 from assets.partitioned_checks import partitioned_check
 from assets.partitions import dataset_and_recipe
-from resources.project import STUDENTS, Project
+from lgad_pipeline.config.roles import STUDENTS
+from resources.project import Project
 
 
 @partitioned_check(

@@ -118,7 +118,9 @@ def inputs_digest(
     points = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
     for dep in sorted(spec.deps, key=lambda dep: dep.asset_key):
         by_recipe = [latest_materialization(instance, dep.asset_key, point) for point in points]
-        records = [record for record in by_recipe if record] or [latest_materialization(instance, dep.asset_key, dataset)]
+        records = [record for record in by_recipe if record] or [
+            latest_materialization(instance, dep.asset_key, dataset)
+        ]
         parts += [data_version(record[0]) if record else "missing" for record in records]
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
@@ -127,7 +129,9 @@ def latest(
     instance: dg.DagsterInstance, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> tuple[dg.AssetMaterialization, str] | None:
     """The latest materialization of an asset for a data set, or a recipe on it, and its run's id."""
-    return latest_materialization(instance, asset.key, grid_key(dataset, recipe) if _on_grid(asset) else dataset)
+    return latest_materialization(
+        instance, asset.key, grid_key(dataset, recipe) if _on_grid(asset) else dataset
+    )
 
 
 def data_version(materialization: dg.AssetMaterialization) -> str:

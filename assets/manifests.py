@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import Manifest, changed_files, manifest_of
-from resources.project import STUDENTS, Place
+from resources.project import Place
 
 _NETWORK = ("weights.safetensors", "network.json", "predictor.json", "history.parquet", "training.json")
 

@@ -203,7 +203,9 @@ def _trained(
         run.file(loss.encode(), "loss.svg")
 
     def shown_picture(name: str, caption: str) -> dg.MetadataValue:
-        return metadata.in_mlflow(mlflow, folder, f"{name}.png", caption, metadata.picture(pictures[name], caption))
+        return metadata.in_mlflow(
+            mlflow, folder, f"{name}.png", caption, metadata.picture(pictures[name], caption)
+        )
 
     return materialize_result(
         context,

@@ -16,10 +16,11 @@ from assets.presentation import metadata
 from assets.presentation.svg_charts import interval_chart
 from assets.scores import IOU, Comparison, compare, frame_counts, scores_digest
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.types import Interval
 from resources.mlflow.resource import MlflowTracking
-from resources.project import STUDENTS, Project
+from resources.project import Project
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from assets.registry import registered_model
 from assets.scores import compare
 from lgad_pipeline import atomic_files as files
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
 from resources.mlflow.resource import MlflowTracking
 from resources.progress import ProgressLog
-from resources.project import STUDENTS, Place, Project
+from resources.project import Place, Project
 from resources.provenance import git_commit
 
 

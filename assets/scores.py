@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from assets.presentation.report_page import Score, ScoreRow
 from lgad_pipeline import atomic_files as files
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
-from resources.project import STUDENTS, Place
+from resources.project import Place
 
 if TYPE_CHECKING:
     import pandas as pd

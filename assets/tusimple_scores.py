@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from assets.presentation.svg_charts import NETWORK_NAMES
-from resources.project import STUDENTS, Place
+from lgad_pipeline.config.roles import STUDENTS
+from resources.project import Place
 
 
 def tusimple_scores(place: Place) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ def main(
 
 def directly() -> None:
     """The library calls alone."""
+    from lgad_pipeline.config.roles import STUDENTS
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
     from lgad_pipeline.data.ingestion import ingest
@@ -73,7 +74,7 @@ def directly() -> None:
     from lgad_pipeline.inference.predictor import predict_split, write_predictor
     from lgad_pipeline.settings import Settings, SyntheticDataset
     from lgad_pipeline.synthetic.write import write_dataset
-    from resources.project import STUDENTS, Project
+    from resources.project import Project
     from resources.trainer import Trainer
 
     settings, place = (

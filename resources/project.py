@@ -19,8 +19,6 @@ from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
 if TYPE_CHECKING:
     from lgad_pipeline.data.shard_index import Origin
 
-STUDENTS = ("student_alone", "student_lgad")
-
 
 @dataclass(frozen=True)
 class Place:

@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.data import frame_table as tables
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import true_positives
-from lgad_pipeline.evaluation.promotion import IOU, frame_table
+from lgad_pipeline.evaluation.promotion import IOU, Verdict, frame_table, judge
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.lane_files import read_bytes, resolve_inside
 
@@ -70,6 +72,42 @@ def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
             call()
             seconds[turn, index] = time.perf_counter() - started
     return np.median(seconds, axis=0).tolist()
+
+
+def compare_with_champion(
+    champion: Path,
+    challenger: Path,
+    *,
+    frames: pd.DataFrame,
+    recordings: Path,
+    frame_size: tuple[int, int],
+    rule: PromotionConfig,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Verdict:
+    """Score two trained networks on the same validation and test frames and apply the promotion rule.
+
+    Args:
+        champion: directory of the network in use (weights.safetensors, network.json, predictor.json).
+        challenger: directory of the new network.
+        frames: the frames table.
+        recordings: root directory of the frames.
+        frame_size: height and width of the frames, pixels.
+        rule: limits of the promotion rule.
+        device: torch device on which both networks run.
+        progress: called as progress(frames done, frames of the split).
+
+    Raises:
+        LgadError: a network or all frames of a split cannot be read.
+    """
+    predictors = [LanePredictor.load(folder, device) for folder in (champion, challenger)]
+    first, second = (
+        score_recordings(predictors, frames[frames["split"] == split], recordings, frame_size, progress)
+        for split in ("val", "test")
+    )
+    frame = read_image((recordings / str(first[0]["frame"].iloc[0])).read_bytes())
+    seconds = latencies([partial(predictor.predict, [frame]) for predictor in predictors])
+    return judge((first[0], first[1]), (second[0], second[1]), (seconds[0], seconds[1]), rule)
 
 
 def _counts(

@@ -68,7 +68,10 @@ def test_lost_manifest_is_stale_and_an_asset_without_files_is_not(place):
     assert "missing or damaged" in changed_file_reasons(place, "lane_scores")[0]
     (place.state / "manifests" / "mine" / "enet" / "predictions.json").write_text("[")
     assert "missing or damaged" in changed_file_reasons(place, "predictions")[0]
-    assert changed_file_reasons(place, "registered_model") == [] and changed_file_reasons(place, "recordings") == []
+    assert (
+        changed_file_reasons(place, "registered_model") == []
+        and changed_file_reasons(place, "recordings") == []
+    )
 
 
 def test_mlflow_journal_of_a_network_is_none_of_its_contents(place):

@@ -5,8 +5,9 @@ import pytest
 
 from assets.presentation.svg_charts import interval_chart
 from assets.recipe_comparison import by_scenario, compare_recipes, differing_settings
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.evaluation.types import Interval
-from resources.project import STUDENTS, Place, Project
+from resources.project import Place, Project
 
 SETTINGS = """
 recipes:

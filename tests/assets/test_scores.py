@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from assets.scores import compare, scores_digest
-from resources.project import STUDENTS, Place
+from lgad_pipeline.config.roles import STUDENTS
+from resources.project import Place
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import torch
 
 from assets.presentation.pictures import compared_layers, network_pictures
 from assets.report import attention_rows
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import lane_labels
@@ -13,7 +14,7 @@ from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.synthetic.write import write_dataset
-from resources.project import STUDENTS, Project
+from resources.project import Project
 
 SETTINGS = """
 datasets:

@@ -1,0 +1,61 @@
+"""TuSimple's benchmark metric for the students' lane files on a data set in TuSimple's format."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.datasets import tusimple
+from lgad_pipeline.evaluation.tusimple import on_rows, score_frame
+from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
+
+
+@dataclass(frozen=True)
+class TusimpleScore:
+    """Means over the test frames of TuSimple's benchmark figures.
+
+    Attributes:
+        accuracy: share of annotated points with a predicted point close enough.
+        fp: share of predicted lanes that match no annotated lane.
+        fn: share of annotated lanes that no predicted lane matches.
+    """
+
+    accuracy: float
+    fp: float
+    fn: float
+
+
+def score_tusimple_students(
+    *, recordings: Path, shards: ShardSet, predictions: Path
+) -> dict[str, TusimpleScore]:
+    """Score both students on the packed test frames, as TuSimple's benchmark counts.
+
+    The run time of a prediction is not counted: the limit of the benchmark, 200 ms, depends on the device.
+
+    Args:
+        recordings: root directory of the data set.
+        shards: packed frames, which name the scored test frames.
+        predictions: directory of the lane files, `<student>/test/<frame>.lines.txt`.
+
+    Returns:
+        The scores of each student.
+    """
+    packed = set(shards["test"].table["frame"])
+    annotated = {
+        entry.frame: json.loads(entry.annotation)
+        for entry in tusimple.entries(recordings, [])
+        if entry.split == "test" and entry.frame in packed
+    }
+    scores = {}
+    for student in STUDENTS:
+        figures = []
+        for frame, content in annotated.items():
+            rows = np.array(content["h_samples"], np.float64)
+            predicted = read_lanes(lane_file(predictions / student / "test", frame))
+            lanes = [on_rows(lane, rows).tolist() for lane in predicted]
+            figures.append(score_frame(content["lanes"], lanes, 0.0, content["h_samples"]))
+        scores[student] = TusimpleScore(*np.mean(figures, axis=0).tolist())
+    return scores
