@@ -206,7 +206,7 @@ def test_server_finds_lanes_refuses_what_is_no_frame_and_lives(address, frames):
         ({"inputs": [None]}, "Frame 1 is of type NoneType"),
         ({"inputs": [good["inputs"][0], [[1, 2]]]}, "Frame 2 is of type list"),
         (image(b""), "Frame 1 is empty"),
-        (image(b"GIF89a"), "neither a JPEG nor a PNG"),
+        (image(b"GIF89a"), "Frame 1 is a GIF image"),
         (image(whole[: len(whole) // 2]), "cut off"),
         (image(bomb()), "100000 x 100000 px"),
         (image(jpeg(np.zeros((8, 8, 3), np.uint8))), "8 x 8 px"),
