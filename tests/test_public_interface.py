@@ -56,7 +56,8 @@ def test_types_of_editors_and_lazy_names_agree():
 def test_example_of_the_docstring_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     value = getattr(lgad_pipeline, name)
-    tests = doctest.DocTestFinder(recurse=False).find(value, name, globs={})
+    module = vars(sys.modules[value.__module__])
+    tests = doctest.DocTestFinder(recurse=False).find(value, name, globs=dict(module))
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     runner = doctest.DocTestRunner(optionflags=options)
     report: list[str] = []
