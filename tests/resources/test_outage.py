@@ -44,7 +44,7 @@ def test_server_that_comes_late_is_killed_and_comes_back(server, tracking, train
     assert "does not answer" in tracking.deliver(tmp_path) and "lgad sync" in tracking.deliver(tmp_path)
     assert tracking.knows(tmp_path)
     server.start()
-    assert tracking.deliver_all(tmp_path.parent) == []
+    assert tracking.deliver_all(tmp_path) == []
     assert losses(tracking, tmp_path) == [(1, 3.0), (2, 2.5), (3, 2.0)]
     run = tracking.client.get_run(noted_run(tmp_path))
     assert run.info.status == "FINISHED" and run.data.params == {"training.steps": "4"}
