@@ -167,7 +167,7 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
         if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
             return True
         return name not in ("teacher", *STUDENTS) or tracking.knows(
-            project.place(dataset, recipe).network(name)
+            project.paths(dataset, recipe).network(name)
         )
 
     return stale_assets(instance, project, defs.resolve_asset_graph(), names, dataset, recipe, in_store)
@@ -245,8 +245,8 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     from resources.mlflow.versions import standing
     from resources.project import Project
 
-    place = Project(file=str(settings_path())).place(dataset, recipe)
-    comparison = compare(place)
+    paths = Project(file=str(settings_path())).paths(dataset, recipe)
+    comparison = compare(paths)
     table = Table(title=f"F1 at IoU 0.5, {dataset}, test frames", title_justify="left", header_style="bold")
     table.add_column("scenario")
     for column in ("frames", "student alone", "student with LGAD", "gain (points)", "FP with LGAD"):
@@ -275,7 +275,7 @@ def show(console: Console, dataset: str, recipe: str) -> None:
             used, decision = standing(tracking, name, version)
         decision = decision or str(metadata["decision"].value)
         console.print(f"Model:  [bold]{name} version {version}[/] ({used}). {marked(decision)}")
-    console.print(f"Report: [bold]{marked(place.report)}[/]", soft_wrap=True)
+    console.print(f"Report: [bold]{marked(paths.report)}[/]", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset, SyntheticDataset
+from resources.paths import ProjectPaths
 from resources.progress import ProgressLog
-from resources.project import Place, Project
+from resources.project import Project
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,14 +57,14 @@ def recordings(
 ) -> dg.MaterializeResult:
     """Frames and lane files on disk."""
     entry = project.dataset(context.partition_key)
-    place = project.place(context.partition_key)
-    root = place.recordings
+    paths = project.paths(context.partition_key)
+    root = paths.recordings
     if isinstance(entry, FolderDataset):
         entry.require_root()
     elif isinstance(entry, SyntheticDataset):
         from lgad_pipeline.synthetic.write import write_dataset
 
-        for damaged in changed_outputs(place, "recordings"):
+        for damaged in changed_outputs(paths, "recordings"):
             damaged.unlink(missing_ok=True)  # rendered again below
         with progress.task(context.log, "rendering the road world") as task:
             write_dataset(root, entry.world, progress=task.advance)
@@ -105,23 +106,23 @@ def frames(
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.visualization.dataset_sheet import data_sheet, lane_positions
 
-    place = project.place(context.partition_key)
+    paths = project.paths(context.partition_key)
     with progress.task(context.log, "reading frames and lane files") as task:
         entry = project.dataset(context.partition_key)
         found = ingest(
-            place.recordings,
+            paths.recordings,
             entry.frame_size,
             entry.kind,
-            None if config.read_all else _previous(context, place),
+            None if config.read_all else _previous(context, paths),
             progress=task.advance,
             follow_links=entry.follow_links,
         )
-    tables.write_table(place.frames, found.frames, tables.FRAMES_SCHEMA)
-    tables.write_table(place.rejected, found.rejected, tables.SET_ASIDE_SCHEMA)
+    tables.write_table(paths.frames, found.frames, tables.FRAMES_SCHEMA)
+    tables.write_table(paths.rejected, found.rejected, tables.SET_ASIDE_SCHEMA)
     found.require(entry.max_rejected)
     tables.require_splits(found.frames)
-    if place.annotations != place.recordings:
-        tables.write_lane_files(found.frames, place.annotations)
+    if paths.annotations != paths.recordings:
+        tables.write_lane_files(found.frames, paths.annotations)
     table = found.frames
     lanes = table["lanes"].map(len)
     splits = [
@@ -139,8 +140,8 @@ def frames(
         project,
         tables.dataset_fingerprint(table),
         {
-            "table": dg.MetadataValue.path(place.frames),
-            "dagster/uri": place.frames.as_uri(),
+            "table": dg.MetadataValue.path(paths.frames),
+            "dagster/uri": paths.frames.as_uri(),
             "dagster/partition_row_count": len(table),
             "splits": metadata.table(splits),
             "test scenarios": metadata.table(
@@ -185,13 +186,13 @@ def lane_labels(
     from lgad_pipeline.data import lane_labels as labels
     from lgad_pipeline.visualization.dataset_sheet import slot_positions
 
-    place = project.place(context.partition_key)
-    table = tables.read_table(place.frames)
+    paths = project.paths(context.partition_key)
+    table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
         made_labels = labels.lane_labels(
             table, project.dataset(context.partition_key).label_rows, task.advance
         )
-    tables.write_table(place.lane_labels, made_labels, labels.LABELS_SCHEMA)
+    tables.write_table(paths.lane_labels, made_labels, labels.LABELS_SCHEMA)
     figures = labels.coverage(table, made_labels)
     existence = np.array([list(flags) for flags in made_labels["existence"]], bool)
     slots = [
@@ -207,8 +208,8 @@ def lane_labels(
         project,
         LABELS_CODE + tables.dataset_fingerprint(table),
         {
-            "table": dg.MetadataValue.path(place.lane_labels),
-            "dagster/uri": place.lane_labels.as_uri(),
+            "table": dg.MetadataValue.path(paths.lane_labels),
+            "dagster/uri": paths.lane_labels.as_uri(),
             "dagster/partition_row_count": len(made_labels),
             "coverage": metadata.table(
                 [{"figure": name.replace("_", " "), "count": n} for name, n in figures.items()]
@@ -244,39 +245,39 @@ def shards(
     from lgad_pipeline.data.remote_shards import upload
     from lgad_pipeline.data.shards import pack
 
-    place = project.place(context.partition_key)
+    paths = project.paths(context.partition_key)
     entry = project.dataset(context.partition_key)
     # One lock over both steps: a fetch between them would put the store's old shards in place of the new.
-    with progress.task(context.log, "packing shards") as task, locked(place.packed):
+    with progress.task(context.log, "packing shards") as task, locked(paths.shards):
         packed = pack(
-            tables.read_table(place.frames),
-            tables.read_table(place.lane_labels),
-            place.recordings,
-            place.packed,
+            tables.read_table(paths.frames),
+            tables.read_table(paths.lane_labels),
+            paths.recordings,
+            paths.shards,
             entry.view,
             entry.lane_width,
             entry.jpeg_quality,
             progress=task.advance,
             follow_links=entry.follow_links,
-            origin=place.origin,
+            origin=paths.origin,
         )
         if entry.shards:
             context.log.info("copying the shards to the store")
-            upload(place.packed, entry.shards)
+            upload(paths.shards, entry.shards)
     return materialize_result(
         context,
         project,
         packed.fingerprint,
         {
-            "folder": dg.MetadataValue.path(place.packed),
-            "dagster/uri": (entry.shards or place.packed.as_uri()).split("?")[0],
+            "folder": dg.MetadataValue.path(paths.shards),
+            "dagster/uri": (entry.shards or paths.shards.as_uri()).split("?")[0],
             "dagster/partition_row_count": sum(len(split) for split in packed.splits.values()),
             "store": (entry.shards or "this machine alone").split("?")[0],
             "frames": metadata.table(
                 [{"split": name, "frames": len(split)} for name, split in packed.splits.items()]
             ),
             "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
-            "size (MB)": round(sum(path.stat().st_size for path in place.packed.iterdir()) / 1e6, 1),
+            "size (MB)": round(sum(path.stat().st_size for path in paths.shards.iterdir()) / 1e6, 1),
             "rejected": len(packed.rejected),
             "rejected, first 20": metadata.first_rows(packed.rejected),
             "labels on frames": metadata.picture(
@@ -286,14 +287,14 @@ def shards(
     )
 
 
-def _previous(context: dg.AssetExecutionContext, place: Place) -> "pd.DataFrame | None":
+def _previous(context: dg.AssetExecutionContext, paths: ProjectPaths) -> "pd.DataFrame | None":
     """The table of the last ingestion, whose unchanged frames are not read again; None: none is usable."""
     from lgad_pipeline.data.frame_table import read_table
 
-    if not place.frames.exists():
+    if not paths.frames.exists():
         return None
     try:
-        return read_table(place.frames)
+        return read_table(paths.frames)
     except LgadError as error:
         context.log.warning(f"Every frame is read again: {error}")
         return None

@@ -25,7 +25,7 @@ def frames_table_is_whole(context: dg.AssetCheckExecutionContext, project: Proje
     """Schema and counts."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(project.place(context.partition_key).frames)
+    table = pq.read_table(project.paths(context.partition_key).frames)
     found = frames_table_faults(table)
     return dg.AssetCheckResult(
         passed=not found,
@@ -65,7 +65,7 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
     """Split leakage."""
     from lgad_pipeline.data import frame_table as tables
 
-    shared = tables.split_leakage(tables.read_table(project.place(context.partition_key).frames))
+    shared = tables.split_leakage(tables.read_table(project.paths(context.partition_key).frames))
     return dg.AssetCheckResult(
         passed=shared.empty,
         description="No frame is in two splits."
@@ -90,8 +90,8 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 
-    place = project.place(context.partition_key)
-    figures = labels.coverage(tables.read_table(place.frames), tables.read_table(place.lane_labels))
+    paths = project.paths(context.partition_key)
+    figures = labels.coverage(tables.read_table(paths.frames), tables.read_table(paths.lane_labels))
     share = 1 - figures["frames_without_label"] / max(figures["frames"], 1)
     enough = share >= LEAST_LABELLED and figures["labelled_lanes"] > 0
     return dg.AssetCheckResult(
@@ -117,8 +117,8 @@ def slots_and_existence_agree(
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 
-    place = project.place(context.partition_key)
-    figures = labels.coverage(tables.read_table(place.frames), tables.read_table(place.lane_labels))
+    paths = project.paths(context.partition_key)
+    figures = labels.coverage(tables.read_table(paths.frames), tables.read_table(paths.lane_labels))
     stated, agreeing = figures["flags_stated"], figures["flags_agreeing"]
     return dg.AssetCheckResult(
         passed=agreeing >= 0.99 * stated,

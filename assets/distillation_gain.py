@@ -11,6 +11,7 @@ from assets.freshness import materialize_result
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from resources.paths import fetch_shards
 from resources.project import Project
 from resources.trainer import Trainer
 
@@ -54,7 +55,7 @@ def distillation_gain(
     from lgad_pipeline.studies.config import GainStudy
 
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
+    paths = project.paths(dataset, recipe)
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
     )
@@ -62,27 +63,27 @@ def distillation_gain(
         study,
         project.dataset(dataset),
         {recipe: project.recipe(recipe)},
-        place.shards,
-        place.recordings,
-        place.gain,
+        fetch_shards(paths),
+        paths.recordings,
+        paths.gain,
         workers=config.workers,
         device=trainer.device,
         tell=context.log.info,
     )
     totals = [found.total(recipe, method) for method in study.methods if method != "alone"]
-    forest = cv2.imread(str(place.gain / "forest.png"))
+    forest = cv2.imread(str(paths.gain / "forest.png"))
     pictures = (
         {"forest plot": metadata.picture(forest[..., ::-1], "gain in F1, 95 %")} if forest is not None else {}
     )
     return materialize_result(
         context,
         project,
-        blake2b((place.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
+        blake2b((paths.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
         {
             **{f"gain of {row['variant']} (points)": 100 * float(row["gain"]) for row in totals},
             "gains": dg.MetadataValue.md(findings.markdown(found)),
             **pictures,
             "pairs": config.seeds,
-            "folder": dg.MetadataValue.path(place.gain),
+            "folder": dg.MetadataValue.path(paths.gain),
         },
     )

@@ -19,6 +19,7 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.settings import TusimpleDataset
 from resources.mlflow.resource import MlflowTracking
+from resources.paths import fetch_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.trainer import Trainer
@@ -64,35 +65,35 @@ def predictions(
     from lgad_pipeline.inference.predictor import predict_split
 
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
-    packed = ShardSet.open(place.shards)
+    paths = project.paths(dataset, recipe)
+    packed = ShardSet.open(fetch_shards(paths))
     counts = []
     for student in STUDENTS:
         for split in SPLITS:
             what = f"finding lanes, {NETWORK_NAMES[student]}, {split}"
             with progress.task(context.log, what) as task:
                 predict_split(
-                    place.network(student),
+                    paths.network(student),
                     packed[split],
-                    place.predictions / student / split,
+                    paths.predictions / student / split,
                     progress=task.advance,
                     device=trainer.torch_device,
                 )
             counts.append({"student": student, "split": split, "frames": len(packed[split])})
     sheet, caption = (
-        prediction_sheet(place, "student_lgad", config.pictures),
+        prediction_sheet(paths, "student_lgad", config.pictures),
         "white: annotated; coloured: found",
     )
-    mlflow.add_picture(place.student_lgad, sheet, "lanes.png")
+    mlflow.add_picture(paths.student_lgad, sheet, "lanes.png")
     return materialize_result(
         context,
         project,
         _digest_of_students(project, dataset, recipe),
         {
-            "folder": dg.MetadataValue.path(place.predictions),
+            "folder": dg.MetadataValue.path(paths.predictions),
             "lane files": metadata.table(counts),
             "student with LGAD on test frames": metadata.in_mlflow(
-                mlflow, place.student_lgad, "lanes.png", caption, metadata.picture(sheet, caption)
+                mlflow, paths.student_lgad, "lanes.png", caption, metadata.picture(sheet, caption)
             ),
         },
     )
@@ -123,32 +124,32 @@ def lane_scores(
 ) -> dg.MaterializeResult:
     """F1 per scenario of both students."""
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
+    paths = project.paths(dataset, recipe)
     entry = project.dataset(dataset)
     notes: list[str] = []
     for student in STUDENTS:
         for split in SPLITS:
             with progress.task(context.log, f"scoring {NETWORK_NAMES[student]}, {split}") as task:
                 scores = score_student(
-                    place, place.predictions / student / split, split, entry.frame_size, task.advance
+                    paths, paths.predictions / student / split, split, entry.frame_size, task.advance
                 )
             notes += [f"{NETWORK_NAMES[student]}, {split}: {note}" for note in scores.notes]
-            write_scores(place, student, split, scores)
+            write_scores(paths, student, split, scores)
     for note in notes:
         context.log.warning(note)
-    comparison = compare(place)
+    comparison = compare(paths)
     bars = scenario_bars(comparison.rows)
-    mlflow.add_file(place.student_lgad, bars.encode(), "f1.svg")
+    mlflow.add_file(paths.student_lgad, bars.encode(), "f1.svg")
     for student in STUDENTS:
-        mlflow.add_metrics(place.network(student), comparison.metrics(student))
-        mlflow.add_input(place.network(student), input_note(project, dataset, recipe, "test"))
-    own = tusimple_scores(place) if isinstance(entry, TusimpleDataset) else []
+        mlflow.add_metrics(paths.network(student), comparison.metrics(student))
+        mlflow.add_input(paths.network(student), input_note(project, dataset, recipe, "test"))
+    own = tusimple_scores(paths) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
     gain = comparison.gain.scaled(100)
     return materialize_result(
         context,
         project,
-        scores_digest(place),
+        scores_digest(paths),
         {
             "F1 student with LGAD": total.lgad.f1,
             "F1 student alone": total.alone.f1,
@@ -158,11 +159,11 @@ def lane_scores(
             **({"TuSimple's own metric": metadata.table(own)} if own else {}),
             **({"notes": "\n".join(notes)} if notes else {}),
             "F1 bars": metadata.in_mlflow(
-                mlflow, place.student_lgad, "f1.svg", "F1 by scenario", metadata.chart(bars, "F1 by scenario")
+                mlflow, paths.student_lgad, "f1.svg", "F1 by scenario", metadata.chart(bars, "F1 by scenario")
             ),
             "F1 on validation, with LGAD": comparison.validation["student_lgad"].f1,
             "F1 on validation, alone": comparison.validation["student_alone"].f1,
-            "folder": dg.MetadataValue.path(place.lane_scores),
+            "folder": dg.MetadataValue.path(paths.lane_scores),
         },
     )
 
@@ -171,7 +172,7 @@ def _digest_of_students(project: Project, dataset: str, recipe: str) -> str:
     """The fingerprints of both students' trainings: with settings and code they decide the predictions."""
     from assets.presentation.pictures import training_record
 
-    place = project.place(dataset, recipe)
-    parts = [training_record(place.network(student))["fingerprint"] for student in STUDENTS]
+    paths = project.paths(dataset, recipe)
+    parts = [training_record(paths.network(student))["fingerprint"] for student in STUDENTS]
     parts += [project.recipe(recipe).decode.model_dump_json(), PREDICTION_CODE]
     return blake2b("".join(parts).encode(), digest_size=16).hexdigest()

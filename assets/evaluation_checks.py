@@ -6,6 +6,7 @@ from assets.evaluation import lane_scores, predictions
 from assets.partitioned_checks import partitioned_check
 from assets.partitions import dataset_and_recipe
 from lgad_pipeline.config.roles import STUDENTS
+from resources.paths import fetch_shards
 from resources.project import Project
 
 
@@ -22,13 +23,13 @@ def predictions_cover_the_test_list(
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.lanes.lane_files import lane_file
 
-    place = project.place(*dataset_and_recipe(context))
-    frames = ShardSet.open(place.shards)["test"].table["frame"]
+    paths = project.paths(*dataset_and_recipe(context))
+    frames = ShardSet.open(fetch_shards(paths))["test"].table["frame"]
     missing = [
         f"{student}: {frame}"
         for student in STUDENTS
         for frame in frames
-        if not lane_file(place.predictions / student / "test", frame).is_file()
+        if not lane_file(paths.predictions / student / "test", frame).is_file()
     ]
     return dg.AssetCheckResult(
         passed=not missing,
@@ -53,9 +54,9 @@ def f1_above_chance(context: dg.AssetCheckExecutionContext, project: Project) ->
     from assets.scores import compare
 
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
-    chance = blind_f1(place, project.dataset(dataset).frame_size)
-    f1 = compare(place).total.lgad.f1 or 0.0
+    paths = project.paths(dataset, recipe)
+    chance = blind_f1(paths, project.dataset(dataset).frame_size)
+    f1 = compare(paths).total.lgad.f1 or 0.0
     return dg.AssetCheckResult(
         passed=f1 > chance,
         description=f"F1 {f1:.3f} against {chance:.3f} without looking.",

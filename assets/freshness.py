@@ -30,7 +30,7 @@ def materialize_result(
 ) -> dg.MaterializeResult:
     """The result of an asset, with its files and what it was made from, so that it need not be made again."""
     dataset, recipe = _parts(context.partition_key)
-    write_manifest(project.place(dataset, recipe), context.asset_key.to_user_string())
+    write_manifest(project.paths(dataset, recipe), context.asset_key.to_user_string())
     tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
@@ -53,10 +53,10 @@ def is_fresh(
     materialization, run_id = record
     if not _succeeded(instance, run_id):
         return False  # stopped on the way, or held back by a check
-    place, name = project.place(dataset, recipe if _on_grid(asset) else ""), asset.key.to_user_string()
-    if name == "recordings" and data_version(materialization) != folder_state(place.recordings).digest:
+    paths, name = project.paths(dataset, recipe if _on_grid(asset) else ""), asset.key.to_user_string()
+    if name == "recordings" and data_version(materialization) != folder_state(paths.recordings).digest:
         return False
-    if changed_file_reasons(place, name):
+    if changed_file_reasons(paths, name):
         return False
     return (materialization.tags or {}).get(INPUTS_TAG) == inputs_digest(
         instance, project, asset, dataset, recipe

@@ -133,9 +133,9 @@ def inference_cost_is_unchanged(
     """Nothing of the teacher is left at inference."""
     from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
-    place = project.place(*dataset_and_recipe(context))
-    found = differences(place.student_alone, place.student_lgad)
-    alone, lgad = (1000 * seconds for seconds in forward_seconds(place.student_alone, place.student_lgad))
+    paths = project.paths(*dataset_and_recipe(context))
+    found = differences(paths.student_alone, paths.student_lgad)
+    alone, lgad = (1000 * seconds for seconds in forward_seconds(paths.student_alone, paths.student_lgad))
     return dg.AssetCheckResult(
         passed=not found,
         description="; ".join(found) or "Alike in all but the values of the weights.",
@@ -163,4 +163,4 @@ def _trained_together(
 def _history(context: dg.AssetCheckExecutionContext, project: Project, role: str) -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.read_parquet(project.place(*dataset_and_recipe(context)).network(role) / "history.parquet")
+    return pd.read_parquet(project.paths(*dataset_and_recipe(context)).network(role) / "history.parquet")

@@ -16,9 +16,10 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.journal_lines import InputNote
 from resources.mlflow.resource import MlflowTracking, noted_run
+from resources.paths import ProjectPaths, fetch_shards
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
-from resources.project import Place, Project
+from resources.project import Project
 from resources.trainer import Log, Trainer
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def teacher(
         return materialize_result(context, project, "together", {"trained": text})
     steps = project.recipe(recipe).teacher.steps
 
-    def train(log: Log, place: Place) -> "TrainingResult":
-        return trainer.teacher(project.dataset(dataset), project.recipe(recipe), place, log)
+    def train(log: Log, paths: ProjectPaths) -> "TrainingResult":
+        return trainer.teacher(project.dataset(dataset), project.recipe(recipe), paths, log)
 
     return _trained(context, project, mlflow, progress, "teacher", steps, train)
 
@@ -96,8 +97,8 @@ def student_alone(
     dataset, recipe = dataset_and_recipe(context)
     steps = project.recipe(recipe).student.steps
 
-    def train(log: Log, place: Place) -> "TrainingResult":
-        return trainer.student(project.dataset(dataset), project.recipe(recipe), place, log, teacher=None)
+    def train(log: Log, paths: ProjectPaths) -> "TrainingResult":
+        return trainer.student(project.dataset(dataset), project.recipe(recipe), paths, log, teacher=None)
 
     return _trained(context, project, mlflow, progress, "student_alone", steps, train)
 
@@ -134,9 +135,9 @@ def student_lgad(
     dataset, recipe = dataset_and_recipe(context)
     steps = project.recipe(recipe).student.steps
 
-    def train(log: Log, place: Place) -> "TrainingResult":
+    def train(log: Log, paths: ProjectPaths) -> "TrainingResult":
         return trainer.student(
-            project.dataset(dataset), project.recipe(recipe), place, log, teacher=place.teacher
+            project.dataset(dataset), project.recipe(recipe), paths, log, teacher=paths.teacher
         )
 
     return _trained(context, project, mlflow, progress, "student_lgad", steps, train)
@@ -149,15 +150,15 @@ def _trained(
     progress: ProgressLog,
     role: str,
     steps: int,
-    train: Callable[[Log, Place], "TrainingResult"],
+    train: Callable[[Log, ProjectPaths], "TrainingResult"],
 ) -> dg.MaterializeResult:
     """Train under an MLflow run and a progress bar, and show the result."""
     from assets.presentation.pictures import network_pictures
     from lgad_pipeline.inference.predictor import write_predictor
 
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
-    folder = place.network(role)
+    paths = project.paths(dataset, recipe)
+    folder = paths.network(role)
     tag_run(context)
     with contextlib.ExitStack() as stack:
         stack.enter_context(exclusive(folder))
@@ -172,7 +173,7 @@ def _trained(
                     "dataset": dataset,
                     "recipe": recipe,
                     "role": role,
-                    "data_fingerprint": _fingerprint(place),
+                    "data_fingerprint": _fingerprint(paths),
                 },
                 inputs=[input_note(project, dataset, recipe, split) for split in ("train", "val")],
             )
@@ -188,12 +189,12 @@ def _trained(
             show(metrics, step)
 
         try:
-            result = train(log, place)
+            result = train(log, paths)
         except LgadError as error:  # about data and settings: the same again
             raise dg.Failure(str(error), allow_retries=False) from error
         run.complete(result.history)
         write_predictor(folder, project.dataset(dataset).view, project.recipe(recipe).decode)
-        pictures = network_pictures(place, role, project.recipe(recipe))
+        pictures = network_pictures(paths, role, project.recipe(recipe))
         for name, picture in pictures.items():
             run.picture(picture, f"{name}.png")
         history = result.history.set_index("step")
@@ -238,11 +239,11 @@ def input_note(project: Project, dataset: str, recipe: str, split: str) -> Input
     from lgad_pipeline.data.shard_file import SHARD_SCHEMA
     from lgad_pipeline.data.shards import ShardSet
 
-    place = project.place(dataset, recipe)
-    packed = ShardSet.open(place.shards)
-    address = place.store or place.packed.as_uri()
-    if place.store is None and place.packed.is_relative_to(project.folder):
-        address = place.packed.relative_to(project.folder).as_posix()
+    paths = project.paths(dataset, recipe)
+    packed = ShardSet.open(fetch_shards(paths))
+    address = paths.store or paths.shards.as_uri()
+    if paths.store is None and paths.shards.is_relative_to(project.folder):
+        address = paths.shards.relative_to(project.folder).as_posix()
     return InputNote(
         name=dataset if split == "train" else f"{dataset} {split}",
         digest=packed.fingerprint,
@@ -274,7 +275,7 @@ def _parameters(project: Project, dataset: str, recipe: str, role: str) -> Mappi
     return parameters
 
 
-def _fingerprint(place: Place) -> str:
+def _fingerprint(paths: ProjectPaths) -> str:
     from lgad_pipeline.data.shards import ShardSet
 
-    return ShardSet.open(place.shards).fingerprint
+    return ShardSet.open(fetch_shards(paths)).fingerprint

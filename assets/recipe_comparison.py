@@ -66,10 +66,10 @@ def recipe_comparison(
         raise LgadError(
             f"No recipe has scores on {dataset} yet; materialize `retrain` for at least one of them first."
         )
-    places = {result.recipe: project.place(dataset, result.recipe) for result in results}
+    places = {result.recipe: project.paths(dataset, result.recipe) for result in results}
     digest = blake2b(digest_size=16)
-    for recipe, place in places.items():
-        digest.update(f"{recipe} {scores_digest(place)}\n".encode())
+    for recipe, paths in places.items():
+        digest.update(f"{recipe} {scores_digest(paths)}\n".encode())
     return materialize_result(
         context,
         project,
@@ -81,7 +81,7 @@ def recipe_comparison(
             "where the recipes differ": metadata.table(differing_settings(project, list(places))),
             "left out": metadata.table(left_out),
             "in MLflow": metadata.page(
-                mlflow, mlflow.compare_url([place.student_lgad for place in places.values()])
+                mlflow, mlflow.compare_url([paths.student_lgad for paths in places.values()])
             ),
             **{f"F1 with LGAD, {result.recipe}": result.comparison.total.lgad.f1 for result in results},
         },
@@ -94,10 +94,10 @@ def compare_recipes(project: Project, dataset: str) -> tuple[list[RecipeScores],
 
     results, left_out, first = [], [], None
     for recipe in project.settings.recipes:
-        place = project.place(dataset, recipe)
+        paths = project.paths(dataset, recipe)
         try:
-            comparison = compare(place)
-            counts = {student: frame_counts(place, student) for student in STUDENTS}
+            comparison = compare(paths)
+            counts = {student: frame_counts(paths, student) for student in STUDENTS}
             lead = None if first is None else paired_f1_difference(first, counts["student_lgad"], IOU)
         except FileNotFoundError:
             left_out.append({"recipe": recipe, "reason": "has no scores yet; materialize `retrain`"})

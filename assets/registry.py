@@ -19,6 +19,7 @@ from assets.scores import against_champion, compare, f1_intervals, verdict_table
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
+from resources.paths import fetch_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
@@ -46,16 +47,16 @@ def onnx_graph(
     """The student for other runtimes."""
     from lgad_pipeline.inference.onnx_export import export_onnx
 
-    place = project.place(*dataset_and_recipe(context))
+    paths = project.paths(*dataset_and_recipe(context))
     with progress.task(context.log, "exporting the student to ONNX"):
-        export_onnx(place.student_lgad, place.onnx_graph)
+        export_onnx(paths.student_lgad, paths.onnx_graph)
     return materialize_result(
         context,
         project,
-        blake2b(place.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
+        blake2b(paths.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
         {
-            "graph": dg.MetadataValue.path(place.onnx_graph),
-            "size (MB)": round(place.onnx_graph.stat().st_size / 1e6, 2),
+            "graph": dg.MetadataValue.path(paths.onnx_graph),
+            "size (MB)": round(paths.onnx_graph.stat().st_size / 1e6, 2),
         },
     )
 
@@ -75,10 +76,10 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.onnx_export import TOLERANCE, difference
 
-    place = project.place(*dataset_and_recipe(context))
-    split = ShardSet.open(place.shards)["val"]
+    paths = project.paths(*dataset_and_recipe(context))
+    split = ShardSet.open(fetch_shards(paths))["val"]
     images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
-    found = difference(place.student_lgad, place.onnx_graph, images)
+    found = difference(paths.student_lgad, paths.onnx_graph, images)
     return dg.AssetCheckResult(
         passed=found.equal,
         description=f"Largest difference of a probability on {len(images)} frames: {found.largest:.1e}; "
@@ -138,10 +139,10 @@ def registered_model(
     from resources.mlflow.registry import decide, register
 
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
+    paths = project.paths(dataset, recipe)
     name = f"{dataset}-{recipe}"
-    comparison = compare(place)
-    record = training_record(place.student_lgad)
+    comparison = compare(paths)
+    record = training_record(paths.student_lgad)
     tags = {
         "dataset": dataset,
         "recipe": recipe,
@@ -152,23 +153,23 @@ def registered_model(
         "test_f1": f"{comparison.total.lgad.f1 or 0.0:.4f}",
     }
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
-        run_id = mlflow.run_of(place.student_lgad)
+        run_id = mlflow.run_of(paths.student_lgad)
         mlflow.send_all(project.state / "models")
         version = register(
             mlflow,
             name,
-            place.student_lgad,
-            place.onnx_graph,
+            paths.student_lgad,
+            paths.onnx_graph,
             run_id=run_id,
             fingerprint=record["fingerprint"],
-            example=example_jpeg(place),
+            example=example_jpeg(paths),
             tags=tags,
             owner=project.owner,
             card=model_card(
                 project.dataset(dataset),
                 project.recipe(recipe),
                 comparison,
-                f1_intervals(place, "student_lgad"),
+                f1_intervals(paths, "student_lgad"),
                 tags,
                 run_id,
             ),
@@ -177,7 +178,7 @@ def registered_model(
         def against(champion: Path) -> "Verdict":
             task.note("scoring champion and challenger")
             rule, size = project.settings.promotion, project.dataset(dataset).frame_size
-            return against_champion(place, champion, rule, trainer.torch_device, size, task.advance)
+            return against_champion(paths, champion, rule, trainer.torch_device, size, task.advance)
 
         decision = decide(
             mlflow,
@@ -185,7 +186,7 @@ def registered_model(
             version,
             against,
             project.promotion_lock(name),
-            objection=chance_objection(place, comparison, project.dataset(dataset).frame_size),
+            objection=chance_objection(paths, comparison, project.dataset(dataset).frame_size),
             load_fault=load_fault,
         )
         task.note(f"version {version}")

@@ -23,8 +23,9 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
 from resources.mlflow.resource import MlflowTracking
+from resources.paths import ProjectPaths, fetch_shards
 from resources.progress import ProgressLog
-from resources.project import Place, Project
+from resources.project import Project
 from resources.provenance import git_commit
 
 
@@ -69,23 +70,23 @@ def report(
     from hashlib import blake2b
 
     dataset, recipe = dataset_and_recipe(context)
-    place = project.place(dataset, recipe)
+    paths = project.paths(dataset, recipe)
     with progress.task(context.log, "writing the report"):
         version = latest(context.instance, registered_model, dataset, recipe)
         assert version is not None  # it is made before
         content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id, config)
         html = render(content)
-        files.write_text(place.report, html)
-    mlflow.add_file(place.student_lgad, html.encode(), "report.html")
+        files.write_text(paths.report, html)
+    mlflow.add_file(paths.student_lgad, html.encode(), "report.html")
     return materialize_result(
         context,
         project,
         blake2b(html.encode(), digest_size=16).hexdigest(),
         {
-            "report": dg.MetadataValue.path(place.report),
-            "open in MLflow": metadata.page(mlflow, mlflow.file_page(place.student_lgad, "report.html")),
+            "report": dg.MetadataValue.path(paths.report),
+            "open in MLflow": metadata.page(mlflow, mlflow.file_page(paths.student_lgad, "report.html")),
             "size (MB)": round(len(html) / 1e6, 2),
-            "F1 by scenario": metadata.table(compare(place).table()),
+            "F1 by scenario": metadata.table(compare(paths).table()),
         },
     )
 
@@ -106,16 +107,16 @@ def gather(
     from assets.presentation.pictures import prediction_pictures, training_record
     from lgad_pipeline.data import frame_table as tables
 
-    place = project.place(dataset, recipe)
-    comparison = compare(place)
-    table = tables.read_table(place.frames)
+    paths = project.paths(dataset, recipe)
+    comparison = compare(paths)
+    table = tables.read_table(paths.frames)
     lanes = table["lanes"].map(len)
     trained_first = project.recipe(recipe).trains_teacher_first
     roles = (*(("teacher",) if trained_first else ()), *STUDENTS)
     histories = {
-        role: pd.read_parquet(place.network(role) / "history.parquet").set_index("step") for role in roles
+        role: pd.read_parquet(paths.network(role) / "history.parquet").set_index("step") for role in roles
     }
-    records = {role: training_record(place.network(role)) for role in roles}
+    records = {role: training_record(paths.network(role)) for role in roles}
     scenarios = table.loc[table["split"] == "test", "scenario"].dropna()
     curves = {
         "loss of the students": {role: loss_curve(histories[role]) for role in STUDENTS},
@@ -138,9 +139,9 @@ def gather(
         champion="champion" in str(version["alias"].value),
         samples=[
             Picture(image, caption)
-            for caption, image in prediction_pictures(place, "student_lgad", config.pictures)
+            for caption, image in prediction_pictures(paths, "student_lgad", config.pictures)
         ],
-        attention=attention_rows(project, place),
+        attention=attention_rows(project, paths),
         curves=curves,
         data_counts={
             split: {
@@ -152,7 +153,7 @@ def gather(
         scenario_counts={
             name: int((scenarios == name).sum()) for name in SCENARIOS if (scenarios == name).any()
         },
-        rejected=len(tables.read_table(place.rejected)),
+        rejected=len(tables.read_table(paths.rejected)),
         facts={
             "tracking": mlflow.address,
             "data fingerprint": records["student_lgad"]["shards"],
@@ -170,7 +171,7 @@ def gather(
             **{
                 f"MLflow, {NETWORK_NAMES[role]}": url
                 for role in roles
-                if (url := mlflow.run_url(place.network(role)))
+                if (url := mlflow.run_url(paths.network(role)))
             },
             "MLflow, registered version": mlflow.version_url(
                 str(version["model"].value), str(version["version"].value)
@@ -179,7 +180,7 @@ def gather(
     )
 
 
-def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
+def attention_rows(project: Project, paths: ProjectPaths) -> list[AttentionRow]:
     """Attention of teacher and students on two test frames, a row for each mimicking path.
 
     A teacher that is trained together with the student is not kept and has no picture.
@@ -188,18 +189,18 @@ def attention_rows(project: Project, place: Place) -> list[AttentionRow]:
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.visualization.overlays import draw_attention, enlarged
 
-    shard_set, recipe = ShardSet.open(place.shards), project.recipe(place.recipe)
+    shard_set, recipe = ShardSet.open(fetch_shards(paths)), project.recipe(paths.recipe)
     split = shard_set["test"]
-    paths = compared_layers(recipe, shard_set.view.image_size)
-    students = [path.student for path in paths]
+    layers = compared_layers(recipe, shard_set.view.image_size)
+    students = [path.student for path in layers]
     rows = []
     candidates = (split[index] for index in by_scenario(split.table["scenario"].tolist(), 9))
     for sample in itertools.islice((sample for sample in candidates if sample.label.any()), 2):
-        maps = {student: look(place.network(student), sample, students)[1] for student in STUDENTS}
+        maps = {student: look(paths.network(student), sample, students)[1] for student in STUDENTS}
         if recipe.trains_teacher_first:
-            maps["teacher"] = look(place.teacher, sample, [path.teacher for path in paths])[1]
+            maps["teacher"] = look(paths.teacher, sample, [path.teacher for path in layers])[1]
         image = enlarged(sample.image, 420)
-        for path in paths:
+        for path in layers:
             heat = {
                 role: Picture(
                     draw_attention(image, found[path.teacher if role == "teacher" else path.student]),

@@ -12,7 +12,7 @@ from assets.presentation.report_page import Score, ScoreRow
 from lgad_pipeline import atomic_files as files
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
-from resources.project import Place
+from resources.paths import ProjectPaths, fetch_shards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ class Comparison:
 
 
 def score_student(
-    place: Place,
+    paths: ProjectPaths,
     predicted: Path,
     split: str,
     frame_size: tuple[int, int],
@@ -95,16 +95,16 @@ def score_student(
     from lgad_pipeline.evaluation.culane import evaluate_culane
 
     return evaluate_culane(
-        place.annotations,
+        paths.annotations,
         predicted,
-        by_scenario(ShardSet.open(place.shards)[split].table),
+        by_scenario(ShardSet.open(fetch_shards(paths))[split].table),
         thresholds=(IOU,),
         frame_size=frame_size,
         progress=progress,
     )
 
 
-def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -> None:
+def write_scores(paths: ProjectPaths, student: str, split: str, scores: "LaneScores") -> None:
     """Keep the counts of every list, and of every frame."""
     counts = {
         name: {"tp": by_threshold[IOU].tp, "fp": by_threshold[IOU].fp, "fn": by_threshold[IOU].fn}
@@ -113,17 +113,17 @@ def write_scores(place: Place, student: str, split: str, scores: "LaneScores") -
     frames = scores.frames.groupby("list", observed=True).size().to_dict()
     frames[TOTAL] = len(scores.frames)
     content = {name: {**values, "frames": int(frames.get(name, 0))} for name, values in counts.items()}
-    with files.atomic_path(place.lane_scores / f"{student}-{split}.parquet") as temporary:
+    with files.atomic_path(paths.lane_scores / f"{student}-{split}.parquet") as temporary:
         scores.frames.to_parquet(temporary, index=False)
-    files.write_text(place.lane_scores / f"{student}-{split}.json", json.dumps(content, indent=2) + "\n")
+    files.write_text(paths.lane_scores / f"{student}-{split}.json", json.dumps(content, indent=2) + "\n")
 
 
-def compare(place: Place) -> Comparison:
+def compare(paths: ProjectPaths) -> Comparison:
     """Both students side by side, from what `write_scores` kept."""
     from lgad_pipeline.data.frame_table import UNLISTED
     from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
 
-    counts = {student: _read(place, student, "test") for student in STUDENTS}
+    counts = {student: _read(paths, student, "test") for student in STUDENTS}
     names = [TOTAL, *(name for name in counts["student_lgad"] if name not in (TOTAL, UNLISTED))]
     if UNLISTED in counts["student_lgad"] and len(names) > 1:
         names.append(UNLISTED)
@@ -136,38 +136,38 @@ def compare(place: Place) -> Comparison:
         )
         for name in names
     ]
-    alone, lgad = (frame_counts(place, student) for student in STUDENTS)
+    alone, lgad = (frame_counts(paths, student) for student in STUDENTS)
     difference = paired_f1_difference(alone, lgad, IOU)
-    validation = {student: _score(_read(place, student, "val")[TOTAL], TOTAL) for student in STUDENTS}
+    validation = {student: _score(_read(paths, student, "val")[TOTAL], TOTAL) for student in STUDENTS}
     return Comparison(rows, validation, difference)
 
 
-def frame_counts(place: Place, student: str) -> "pd.DataFrame":
+def frame_counts(paths: ProjectPaths, student: str) -> "pd.DataFrame":
     """TP, FP and FN of a student on every test frame, as `LaneScores.frames` has them."""
     import pandas as pd
 
-    return pd.read_parquet(place.lane_scores / f"{student}-test.parquet")
+    return pd.read_parquet(paths.lane_scores / f"{student}-test.parquet")
 
 
-def f1_intervals(place: Place, student: str) -> dict[str, Interval]:
+def f1_intervals(paths: ProjectPaths, student: str) -> dict[str, Interval]:
     """How sure a student's F1 on test frames is, by scenario and in total."""
     from lgad_pipeline.evaluation.bootstrap import f1_interval
 
-    table = frame_counts(place, student)
+    table = frame_counts(paths, student)
     groups = {TOTAL: table, **{str(name): rows for name, rows in table.groupby("list", observed=True)}}
     return {name: f1_interval(rows, IOU) for name, rows in groups.items()}
 
 
-def scores_digest(place: Place) -> str:
+def scores_digest(paths: ProjectPaths) -> str:
     """A fingerprint of the kept scores."""
     digest = blake2b(digest_size=16)
-    for path in sorted(place.lane_scores.glob("*.json")):
+    for path in sorted(paths.lane_scores.glob("*.json")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _read(place: Place, student: str, split: str) -> dict[str, dict[str, int]]:
-    return json.loads((place.lane_scores / f"{student}-{split}.json").read_text(encoding="utf-8"))
+def _read(paths: ProjectPaths, student: str, split: str) -> dict[str, dict[str, int]]:
+    return json.loads((paths.lane_scores / f"{student}-{split}.json").read_text(encoding="utf-8"))
 
 
 def _score(counts: Mapping[str, int], name: str) -> Score:
@@ -177,7 +177,7 @@ def _score(counts: Mapping[str, int], name: str) -> Score:
 
 
 def against_champion(
-    place: Place,
+    paths: ProjectPaths,
     champion: Path,
     rule: "PromotionConfig",
     device: str,
@@ -194,15 +194,15 @@ def against_champion(
     from lgad_pipeline.evaluation.promotion import judge
     from lgad_pipeline.inference.predictor import LanePredictor
 
-    table = tables.read_table(place.frames)
-    predictors = [LanePredictor.load(folder, device) for folder in (champion, place.student_lgad)]
+    table = tables.read_table(paths.frames)
+    predictors = [LanePredictor.load(folder, device) for folder in (champion, paths.student_lgad)]
     sides = {
         split: score_recordings(
-            predictors, table[table["split"] == split], place.recordings, frame_size, progress
+            predictors, table[table["split"] == split], paths.recordings, frame_size, progress
         )
         for split in ("val", "test")
     }
-    frame = read_image((place.recordings / str(sides["val"][0]["frame"].iloc[0])).read_bytes())
+    frame = read_image((paths.recordings / str(sides["val"][0]["frame"].iloc[0])).read_bytes())
     first, second = latencies([partial(predictor.predict, [frame]) for predictor in predictors])
     return judge(
         (sides["val"][0], sides["val"][1]), (sides["test"][0], sides["test"][1]), (first, second), rule

@@ -77,7 +77,7 @@ def _look_for_frames(
     assert entry.retrain is not None
     if isinstance(entry, FolderDataset):
         entry.require_root()
-    seen = folder_state(project.place(dataset).recordings)
+    seen = folder_state(project.paths(dataset).recordings)
     known = latest_materialization(context.instance, dg.AssetKey("recordings"), dataset)
     if known is not None and data_version(known[0]) == seen.digest:
         return None

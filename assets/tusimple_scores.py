@@ -7,10 +7,10 @@ import numpy as np
 
 from assets.presentation.svg_charts import NETWORK_NAMES
 from lgad_pipeline.config.roles import STUDENTS
-from resources.project import Place
+from resources.paths import ProjectPaths, fetch_shards
 
 
-def tusimple_scores(place: Place) -> list[dict[str, Any]]:
+def tusimple_scores(paths: ProjectPaths) -> list[dict[str, Any]]:
     """Accuracy, FP and FN of both students on the packed test frames, as TuSimple's benchmark counts them.
 
     The time that a prediction took is not counted: the benchmark's limit of 200 ms is for the device in use.
@@ -20,10 +20,10 @@ def tusimple_scores(place: Place) -> list[dict[str, Any]]:
     from lgad_pipeline.evaluation.tusimple import on_rows, score_frame
     from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
 
-    packed = set(ShardSet.open(place.shards)["test"].table["frame"])
+    packed = set(ShardSet.open(fetch_shards(paths))["test"].table["frame"])
     annotated = {
         entry.frame: json.loads(entry.annotation)
-        for entry in tusimple.entries(place.recordings, [])
+        for entry in tusimple.entries(paths.recordings, [])
         if entry.split == "test" and entry.frame in packed
     }
     rows = []
@@ -31,7 +31,7 @@ def tusimple_scores(place: Place) -> list[dict[str, Any]]:
         figures = []
         for frame, content in annotated.items():
             at = np.array(content["h_samples"], np.float64)
-            found = read_lanes(lane_file(place.predictions / student / "test", frame))
+            found = read_lanes(lane_file(paths.predictions / student / "test", frame))
             lanes = [on_rows(lane, at).tolist() for lane in found]
             figures.append(score_frame(content["lanes"], lanes, 0.0, content["h_samples"]))
         accuracy, fp, fn = np.mean(figures, axis=0).tolist()

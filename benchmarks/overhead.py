@@ -77,31 +77,31 @@ def directly() -> None:
     from resources.project import Project
     from resources.trainer import Trainer
 
-    settings, place = (
+    settings, paths = (
         Settings.from_environment(),
-        Project(file=os.environ["LGAD_SETTINGS"]).place("synthetic", "enet"),
+        Project(file=os.environ["LGAD_SETTINGS"]).paths("synthetic", "enet"),
     )
     entry, recipe, trainer = settings.dataset("synthetic"), settings.recipe("enet"), Trainer()
     assert isinstance(entry, SyntheticDataset)
-    write_dataset(place.recordings, entry.world)
-    table = ingest(place.recordings, entry.frame_size, entry.kind).frames
-    tables.write_table(place.frames, table, tables.FRAMES_SCHEMA)
+    write_dataset(paths.recordings, entry.world)
+    table = ingest(paths.recordings, entry.frame_size, entry.kind).frames
+    tables.write_table(paths.frames, table, tables.FRAMES_SCHEMA)
     made = labels.lane_labels(table, entry.label_rows)
-    tables.write_table(place.lane_labels, made, labels.LABELS_SCHEMA)
-    pack(table, made, place.recordings, place.shards, entry.view, entry.lane_width)
-    packed = ShardSet.open(place.shards)
-    trainer.teacher(entry, recipe, place, lambda metrics, step: None)
+    tables.write_table(paths.lane_labels, made, labels.LABELS_SCHEMA)
+    pack(table, made, paths.recordings, paths.shards, entry.view, entry.lane_width)
+    packed = ShardSet.open(paths.shards)
+    trainer.teacher(entry, recipe, paths, lambda metrics, step: None)
     scored = []
     for student in STUDENTS:
-        teacher = place.teacher if student == "student_lgad" else None
-        trainer.student(entry, recipe, place, lambda metrics, step: None, teacher=teacher)
-        write_predictor(place.network(student), entry.view, recipe.decode)
+        teacher = paths.teacher if student == "student_lgad" else None
+        trainer.student(entry, recipe, paths, lambda metrics, step: None, teacher=teacher)
+        write_predictor(paths.network(student), entry.view, recipe.decode)
         for split in ("val", "test"):
-            found = place.predictions / student / split
-            predict_split(place.network(student), packed[split], found, device=trainer.torch_device)
+            found = paths.predictions / student / split
+            predict_split(paths.network(student), packed[split], found, device=trainer.torch_device)
             lists = tables.by_scenario(packed[split].table)
             scores = evaluate_culane(
-                place.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size
+                paths.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size
             )
         scored.append(scores.frames)
     paired_f1_difference(scored[0], scored[1], 0.5)

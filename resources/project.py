@@ -1,11 +1,9 @@
 """What lgad.yaml says, and where the results of each data set and recipe lie."""
 
 import os
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dagster as dg
@@ -15,116 +13,7 @@ from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
-
-if TYPE_CHECKING:
-    from lgad_pipeline.data.shard_index import Origin
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the results of one data set, or of one recipe on it, lie. Each path has the name of its asset."""
-
-    state: Path
-    data_root: Path  # the frames: the user's own folder, or the rendered world
-    dataset: str
-    recipe: str = ""
-    lanes_beside_frames: bool = True
-    store: str | None = None  # address of the store that the shards are copied to and read from
-    owner: str = ""  # name of the project in that store
-
-    @property
-    def recordings(self) -> Path:
-        """Folder of the frames; in CULane's layout the lane files lie there, too."""
-        return self.data_root
-
-    @property
-    def annotations(self) -> Path:
-        """Folder of the annotated lane files."""
-        return self.data_root if self.lanes_beside_frames else self._data / "annotations"
-
-    @property
-    def frames(self) -> Path:
-        """The frames table."""
-        return self._data / "frames.parquet"
-
-    @property
-    def rejected(self) -> Path:
-        """What ingestion could not use, and why."""
-        return self._data / "rejected.parquet"
-
-    @property
-    def lane_labels(self) -> Path:
-        """The lane labels."""
-        return self._data / "labels.parquet"
-
-    @property
-    def packed(self) -> Path:
-        """Folder that frames are packed into."""
-        return self._data / "shards"
-
-    @property
-    def shards(self) -> Path:
-        """Folder of packed frames to read from; what the store has and this machine lacks is fetched."""
-        if self.store is None:
-            return self.packed
-        from lgad_pipeline.data.remote_shards import fetch
-
-        return fetch(self.store, self.packed, self.origin)
-
-    @property
-    def origin(self) -> "Origin":
-        """Whose frames the shards hold, as their index states it."""
-        from lgad_pipeline.data.shard_index import Origin
-
-        return Origin(self.owner, self.dataset)
-
-    @property
-    def teacher(self) -> Path:
-        """Folder of the trained teacher."""
-        return self.network("teacher")
-
-    @property
-    def student_alone(self) -> Path:
-        """Folder of the student that learnt from labels alone."""
-        return self.network("student_alone")
-
-    @property
-    def student_lgad(self) -> Path:
-        """Folder of the student that learnt with attention distillation."""
-        return self.network("student_lgad")
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of the lane files that both students wrote."""
-        return self.state / "predictions" / self.dataset / self.recipe
-
-    @property
-    def lane_scores(self) -> Path:
-        """Folder of the scores of both students."""
-        return self.state / "scores" / self.dataset / self.recipe
-
-    @property
-    def gain(self) -> Path:
-        """Folder of the paired trainings, and of what they gain."""
-        return self.state / "gain" / self.dataset / self.recipe
-
-    @property
-    def onnx_graph(self) -> Path:
-        """The student with LGAD as an ONNX graph."""
-        return self.state / "exports" / self.dataset / self.recipe / "student.onnx"
-
-    @property
-    def report(self) -> Path:
-        """The report, one HTML file."""
-        return self.state / "reports" / f"{self.dataset}-{self.recipe}.html"
-
-    def network(self, role: str) -> Path:
-        """Folder of a trained network: teacher, student_alone or student_lgad."""
-        return self.state / "models" / self.dataset / self.recipe / role
-
-    @property
-    def _data(self) -> Path:
-        return self.state / "data" / self.dataset
+from resources.paths import ProjectPaths, rendered_frames
 
 
 class Project(dg.ConfigurableResource):
@@ -155,13 +44,12 @@ class Project(dg.ConfigurableResource):
         """The entry of a recipe."""
         return self.settings.recipe(name)
 
-    def place(self, dataset: str, recipe: str = "") -> Place:
-        """Where the results of a data set, or of a recipe on it, lie."""
+    def paths(self, dataset: str, recipe: str = "") -> ProjectPaths:
+        """Return the paths of the results of a data set, or of a recipe on it."""
         entry = self.dataset(dataset)
-        rendered = self.state / "data" / dataset / "recordings"
-        root = entry.root if isinstance(entry, FolderDataset) else rendered
+        root = entry.root if isinstance(entry, FolderDataset) else rendered_frames(self.state, dataset)
         owner = self.owner if entry.shards else ""
-        return Place(self.state, root, dataset, recipe, entry.lane_files, entry.shards, owner)
+        return ProjectPaths(self.state, root, dataset, recipe, entry.lane_files, entry.shards, owner)
 
     @property
     def owner(self) -> str:

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from lgad_pipeline.settings import Dataset, Recipe
-from resources.project import Place
+from resources.paths import ProjectPaths, fetch_shards
 
 if TYPE_CHECKING:
     from lgad_pipeline.training.run import TrainingResult
@@ -32,15 +32,15 @@ class Trainer(dg.ConfigurableResource):
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
-    def teacher(self, dataset: Dataset, recipe: Recipe, place: Place, log: Log) -> "TrainingResult":
+    def teacher(self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log) -> "TrainingResult":
         """Train the network that reproduces label maps."""
         from lgad_pipeline.training.run import train_teacher
 
         return train_teacher(
             recipe.teacher,
             recipe.teachers_network.spec(dataset.image_size),
-            place.shards,
-            place.teacher,
+            fetch_shards(paths),
+            paths.teacher,
             recipe.augmentation,
             recipe.teacher_input,
             log=log,
@@ -48,7 +48,7 @@ class Trainer(dg.ConfigurableResource):
         )
 
     def student(
-        self, dataset: Dataset, recipe: Recipe, place: Place, log: Log, *, teacher: Path | None
+        self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log, *, teacher: Path | None
     ) -> "TrainingResult":
         """Train a student, alone or with the attention of a teacher."""
         from lgad_pipeline.training.lessons import Lessons
@@ -63,8 +63,8 @@ class Trainer(dg.ConfigurableResource):
         return train_student(
             recipe.student,
             recipe.network.spec(dataset.image_size),
-            place.shards,
-            place.student_lgad if teacher else place.student_alone,
+            fetch_shards(paths),
+            paths.student_lgad if teacher else paths.student_alone,
             recipe.augmentation,
             lessons,
             recipe.network.pretrained,

@@ -9,7 +9,7 @@ import numpy as np
 
 from assets.presentation.svg_charts import NETWORK_NAMES
 from lgad_pipeline.settings import Recipe
-from resources.project import Place
+from resources.paths import ProjectPaths, fetch_shards
 
 if TYPE_CHECKING:
     from lgad_pipeline.config.distillation import MimickingPath
@@ -48,12 +48,12 @@ def label_sheet(split: "ShardSplit", wanted: int) -> np.ndarray:
     return contact_sheet([draw_label_map(sample.image, sample.label) for sample in samples], 2)
 
 
-def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.ndarray]:
+def network_pictures(paths: ProjectPaths, role: str, recipe: Recipe) -> dict[str, np.ndarray]:
     """Overlays and attention maps of a trained network on validation frames, at training size."""
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.visualization.overlays import contact_sheet, draw_attention, draw_label_map
 
-    shards = ShardSet.open(place.shards)
+    shards = ShardSet.open(fetch_shards(paths))
     split = shards["val"]
     samples = [split[index] for index in evenly_spread(len(split), 4)]
     overlays, captions, heat, heat_captions = [], [], [], []
@@ -62,7 +62,7 @@ def network_pictures(place: Place, role: str, recipe: Recipe) -> dict[str, np.nd
         for path in compared_layers(recipe, shards.view.image_size)
     ]
     for sample in samples:
-        predicted, attention = look(place.network(role), sample, layers)
+        predicted, attention = look(paths.network(role), sample, layers)
         overlays += [draw_label_map(sample.image, sample.label), draw_label_map(sample.image, predicted)]
         captions += ["label map", NETWORK_NAMES[role]]
         heat += [sample.image, *(draw_attention(sample.image, attention[layer]) for layer in layers)]
@@ -108,7 +108,7 @@ def compared_layers(recipe: Recipe, image_size: tuple[int, int]) -> "tuple[Mimic
     return mimicking_paths(recipe.distillation, student, teacher)
 
 
-def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[str, np.ndarray]]:
+def prediction_pictures(paths: ProjectPaths, student: str, wanted: int) -> list[tuple[str, np.ndarray]]:
     """Captioned test frames, uint8 RGB at full size: annotated lanes thin and white, found ones coloured."""
     import cv2
 
@@ -118,15 +118,15 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
     from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
     from lgad_pipeline.visualization.overlays import draw_lanes
 
-    table = ShardSet.open(place.shards)["test"].table
-    predictor = LanePredictor.load(place.network(student))
+    table = ShardSet.open(fetch_shards(paths))["test"].table
+    predictor = LanePredictor.load(paths.network(student))
     pictures = []
     for index in by_scenario(table["scenario"].tolist(), wanted):
         frame, scenario = table["frame"][index], table["scenario"][index]
-        image = read_image((place.recordings / frame).read_bytes())
+        image = read_image((paths.recordings / frame).read_bytes())
         found = predictor.predict([image])[0]
         drawn = draw_lanes(image, found)
-        annotated = read_lanes(lane_file(place.annotations, frame))
+        annotated = read_lanes(lane_file(paths.annotations, frame))
         for lane in annotated:
             cv2.polylines(drawn, [np.rint(lane).astype(np.int32)], False, (255, 255, 255), 3, cv2.LINE_AA)
         caption = f"{len(found)} found, {len(annotated)} annotated · {frame}"
@@ -134,20 +134,20 @@ def prediction_pictures(place: Place, student: str, wanted: int) -> list[tuple[s
     return pictures
 
 
-def prediction_sheet(place: Place, student: str, wanted: int) -> np.ndarray:
+def prediction_sheet(paths: ProjectPaths, student: str, wanted: int) -> np.ndarray:
     """`prediction_pictures` on one sheet, in two columns."""
     from lgad_pipeline.visualization.overlays import contact_sheet
 
-    pictures = prediction_pictures(place, student, wanted)
+    pictures = prediction_pictures(paths, student, wanted)
     captions = [caption.partition(" · ")[0] for caption, _ in pictures]
     return contact_sheet([image for _, image in pictures], 2, captions)
 
 
-def example_jpeg(place: Place) -> bytes:
+def example_jpeg(paths: ProjectPaths) -> bytes:
     """The bytes of one validation frame, an input example."""
     from lgad_pipeline.data.shards import ShardSet
 
-    return (place.recordings / ShardSet.open(place.shards)["val"].table["frame"][0]).read_bytes()
+    return (paths.recordings / ShardSet.open(fetch_shards(paths))["val"].table["frame"][0]).read_bytes()
 
 
 def training_record(folder: Path) -> dict:

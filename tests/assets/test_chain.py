@@ -20,8 +20,9 @@ from definitions import definitions
 from lgad_pipeline.config.schedule import RetrainConfig
 from resources.mlflow.resource import default_tracking, noted_run
 from resources.mlflow.versions import champion_of, rollback
+from resources.paths import ProjectPaths
 from resources.progress import ProgressLog
-from resources.project import Place, Project
+from resources.project import Project
 
 ASSETS = {
     "data": ["recordings", "frames", "lane_labels", "shards"],
@@ -58,7 +59,7 @@ recipes:
 @dataclass(frozen=True)
 class Chain:
     folder: Path
-    place: Place
+    paths: ProjectPaths
     instance: dg.DagsterInstance
 
     def latest(self, name: str) -> dg.AssetMaterialization:
@@ -95,7 +96,7 @@ def chain(tmp_path_factory):
         demo.main(dataset="synthetic", recipe="enet", root="")
         with dg.DagsterInstance.get() as instance:
             project = Project(file=os.environ["LGAD_SETTINGS"])
-            yield Chain(folder, project.place("synthetic", "enet"), instance)
+            yield Chain(folder, project.paths("synthetic", "enet"), instance)
 
 
 def test_every_asset_shows_what_it_holds(chain):
@@ -103,10 +104,10 @@ def test_every_asset_shows_what_it_holds(chain):
     assert shown["recordings"]["images"].value == 36
     assert "| train | 18 |" in shown["frames"]["splits"].value
     assert shown["lane_labels"]["dagster/partition_row_count"].value == 36
-    assert shown["frames"]["dagster/uri"].value == chain.place.frames.as_uri()
+    assert shown["frames"]["dagster/uri"].value == chain.paths.frames.as_uri()
     assert "data:image/jpeg;base64," in shown["shards"]["labels on frames"].value
     for role in ("teacher", "student_alone", "student_lgad"):
-        assert shown[role]["MLflow run"].value.endswith(noted_run(chain.place.network(role)))
+        assert shown[role]["MLflow run"].value.endswith(noted_run(chain.paths.network(role)))
         for key, file in (("loss", "loss.svg"), ("attention", "attention.png")):
             assert f"get-artifact?path={file}&run_uuid=" in shown[role][key].value
     assert "| total | 9 |" in shown["lane_scores"]["F1 by scenario"].value
@@ -154,7 +155,7 @@ def test_checks_have_run(chain):
 def test_mlflow_has_every_training(chain):
     client = chain.client()
     for role in ("teacher", "student_alone", "student_lgad"):
-        run_id = noted_run(chain.place.network(role))
+        run_id = noted_run(chain.paths.network(role))
         run = client.get_run(run_id)
         assert run.info.status == "FINISHED"
         assert [entry.step for entry in client.get_metric_history(run_id, "train/loss")] == [2, 4, 6, 8, 10]
@@ -165,8 +166,8 @@ def test_mlflow_has_every_training(chain):
         assert len(run.data.tags["data_fingerprint"]) == 32
         assert run.inputs.dataset_inputs[0].dataset.name == "synthetic"
         assert {"attention.png", "overlays.png"} <= {file.path for file in client.list_artifacts(run_id)}
-    assert "train/attention" in client.get_run(noted_run(chain.place.student_lgad)).data.metrics
-    assert "test/f1/total" in client.get_run(noted_run(chain.place.student_alone)).data.metrics
+    assert "train/attention" in client.get_run(noted_run(chain.paths.student_lgad)).data.metrics
+    assert "test/f1/total" in client.get_run(noted_run(chain.paths.student_alone)).data.metrics
 
 
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
@@ -174,7 +175,7 @@ def test_registered_model_finds_lanes_in_a_jpeg(chain):
     version = client.get_model_version_by_alias("synthetic-enet", "challenger")
     assert "| total&emsp;|" in (version.description or "")
     model = mlflow.pyfunc.load_model("models:/synthetic-enet@challenger")
-    frame = next(chain.place.recordings.rglob("*.jpg")).read_bytes()
+    frame = next(chain.paths.recordings.rglob("*.jpg")).read_bytes()
     found = model.predict([frame, frame])
     assert len(found) == 2 and found[0] == found[1]
     assert model.metadata.signature.inputs is not None
@@ -191,12 +192,12 @@ def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
         r"stays challenger: its F1 on test frames, 0\.\d+, is not above the", shown["decision"].value
     )
     assert champion_of(default_tracking(chain.folder), "synthetic-enet") is None
-    assert "neither student finds a lane" in chain.place.report.read_text(encoding="utf-8")
+    assert "neither student finds a lane" in chain.paths.report.read_text(encoding="utf-8")
 
 
 def test_mlflow_names_the_network_that_was_trained(chain):
     widths = {
-        role: chain.client().get_run(noted_run(chain.place.network(role))).data.params
+        role: chain.client().get_run(noted_run(chain.paths.network(role))).data.params
         for role in ("teacher", "student_alone", "student_lgad")
     }
     assert widths["teacher"]["network.width"] == widths["student_lgad"]["teacher_network.width"] == "0.5"
@@ -206,7 +207,7 @@ def test_mlflow_names_the_network_that_was_trained(chain):
 
 
 def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
-    inputs = chain.client().get_run(noted_run(chain.place.student_lgad)).inputs.dataset_inputs
+    inputs = chain.client().get_run(noted_run(chain.paths.student_lgad)).inputs.dataset_inputs
     found = {one.tags[0].value: one.dataset for one in inputs}
     assert {context: one.name for context, one in found.items()} == {
         "training": "synthetic",
@@ -220,7 +221,7 @@ def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
 
 
 def test_report_stands_alone(chain):
-    page = chain.place.report.read_text(encoding="utf-8")
+    page = chain.paths.report.read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)=["'](?!data:|https?://localhost)""", page)
     assert "<script" not in page
     for scenario in ("normal", "crossroad", "night"):
@@ -275,7 +276,7 @@ def test_deleted_or_emptied_file_is_not_up_to_date(chain, job, name, path):
         return [key.to_user_string() for key in found]
 
     assert stale() == []
-    file = next(chain.place.state.glob(path))
+    file = next(chain.paths.state.glob(path))
     content = file.read_bytes()
     for damage in (file.unlink, lambda: file.write_bytes(b"x" if not content else b"")):
         damage()
@@ -310,7 +311,7 @@ def test_nothing_is_asked_for_while_all_is_up_to_date(chain):
 
 
 def test_new_frames_ask_for_their_data(chain):
-    added = chain.place.recordings / "driver_1_30frame" / "added.jpg"
+    added = chain.paths.recordings / "driver_1_30frame" / "added.jpg"
     added.write_bytes(b"")
     everything = [("synthetic", ASSETS["data"])]
     assert asked(requested(chain, nightly())) == everything
@@ -374,15 +375,15 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
 
 
 def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd):
-    before = (chain.place.teacher / "training.json").read_bytes()
+    before = (chain.paths.teacher / "training.json").read_bytes()
     recipe = SETTINGS.replace("STEPS", "10") + "    distillation: {teacher: together}\n"
     (chain.folder / "lgad.yaml").write_text(recipe)
     demo.main(dataset="synthetic", recipe="enet", root="")
     told = capfd.readouterr().err
     assert "training the teacher" not in told and "training the student with LGAD" in told
-    assert (chain.place.teacher / "training.json").read_bytes() == before
+    assert (chain.paths.teacher / "training.json").read_bytes() == before
     assert "together with the student" in chain.latest("teacher").metadata["trained"].value
-    page = chain.place.report.read_text(encoding="utf-8")
+    page = chain.paths.report.read_text(encoding="utf-8")
     assert "<figcaption>teacher</figcaption>" not in page and "loss of the teacher" not in page
     demo.main(dataset="synthetic", recipe="enet", root="")
     assert "Everything was up to date" in capfd.readouterr().err

@@ -7,7 +7,8 @@ from assets.presentation.svg_charts import interval_chart
 from assets.recipe_comparison import by_scenario, compare_recipes, differing_settings
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.evaluation.types import Interval
-from resources.project import Place, Project
+from resources.paths import ProjectPaths
+from resources.project import Project
 
 SETTINGS = """
 recipes:
@@ -18,17 +19,17 @@ recipes:
 """
 
 
-def write(place: Place, hits: dict[str, list[int]], frames: str) -> None:
-    place.lane_scores.mkdir(parents=True)
+def write(paths: ProjectPaths, hits: dict[str, list[int]], frames: str) -> None:
+    paths.lane_scores.mkdir(parents=True)
     for student in STUDENTS:
         table = pd.DataFrame({"list": "normal", "frame": list(frames), "tp_0.5": hits[student], "fp_0.5": 0})
         table["fn_0.5"] = 1 - table["tp_0.5"]
-        table.to_parquet(place.lane_scores / f"{student}-test.parquet")
+        table.to_parquet(paths.lane_scores / f"{student}-test.parquet")
         found = sum(hits[student])
         counts = {"tp": found, "fp": 0, "fn": len(frames) - found, "frames": len(frames)}
         for split in ("val", "test"):
             text = json.dumps({"normal": counts, "total": counts})
-            (place.lane_scores / f"{student}-{split}.json").write_text(text)
+            (paths.lane_scores / f"{student}-{split}.json").write_text(text)
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "lgad.yaml").write_text(SETTINGS)
     project = Project(file=str(tmp_path / "lgad.yaml"))
     half, all_found = [1, 0, 1, 0], [1, 1, 1, 1]
-    write(project.place("synthetic", "plain"), {"student_alone": half, "student_lgad": half}, "abcd")
-    write(project.place("synthetic", "strong"), {"student_alone": half, "student_lgad": all_found}, "abcd")
-    write(project.place("synthetic", "stale"), {"student_alone": half, "student_lgad": half}, "wxyz")
+    write(project.paths("synthetic", "plain"), {"student_alone": half, "student_lgad": half}, "abcd")
+    write(project.paths("synthetic", "strong"), {"student_alone": half, "student_lgad": all_found}, "abcd")
+    write(project.paths("synthetic", "stale"), {"student_alone": half, "student_lgad": half}, "wxyz")
     return project
 
 

@@ -5,13 +5,13 @@ import pytest
 
 from assets.scores import compare, scores_digest
 from lgad_pipeline.config.roles import STUDENTS
-from resources.project import Place
+from resources.paths import ProjectPaths
 
 
 @pytest.fixture
-def place(tmp_path):
-    place = Place(tmp_path, tmp_path, "roads", "enet")
-    place.lane_scores.mkdir(parents=True)
+def paths(tmp_path):
+    paths = ProjectPaths(tmp_path, tmp_path, "roads", "enet")
+    paths.lane_scores.mkdir(parents=True)
     hits = {"student_alone": [1, 1, 0], "student_lgad": [1, 1, 1]}
     for student in STUDENTS:
         found = sum(hits[student])
@@ -21,15 +21,15 @@ def place(tmp_path):
             "total": {"tp": found, "fp": 3, "fn": 3 - found, "frames": 4},
         }
         for split in ("val", "test"):
-            (place.lane_scores / f"{student}-{split}.json").write_text(json.dumps(counts))
+            (paths.lane_scores / f"{student}-{split}.json").write_text(json.dumps(counts))
         table = pd.DataFrame({"list": ["normal"] * 3, "frame": list("abc"), "tp_0.5": hits[student]})
         table["fp_0.5"], table["fn_0.5"] = [1, 0, 2], 1 - table["tp_0.5"]
-        table.to_parquet(place.lane_scores / f"{student}-test.parquet")
-    return place
+        table.to_parquet(paths.lane_scores / f"{student}-test.parquet")
+    return paths
 
 
-def test_f1_by_hand(place):
-    comparison = compare(place)
+def test_f1_by_hand(paths):
+    comparison = compare(paths)
     assert [row.scenario for row in comparison.rows] == ["total", "normal", "crossroad"]
     assert comparison.total.alone.f1 == pytest.approx(2 * 2 / (2 * 2 + 3 + 1))
     assert comparison.total.lgad.f1 == pytest.approx(2 * 3 / (2 * 3 + 3 + 0))
@@ -39,13 +39,13 @@ def test_f1_by_hand(place):
     assert low <= (comparison.total.gain or 0.0) <= high
 
 
-def test_metrics_for_mlflow_name_each_student(place):
-    metrics = compare(place).metrics("student_alone")
+def test_metrics_for_mlflow_name_each_student(paths):
+    metrics = compare(paths).metrics("student_alone")
     assert metrics["test/f1/total"] == pytest.approx(0.5) and metrics["test/fp/crossroad"] == 2
     assert "test/f1/crossroad" not in metrics and metrics["val/f1"] == pytest.approx(0.5)
 
 
-def test_digest_follows_the_scores(place):
-    before = scores_digest(place)
-    (place.lane_scores / "student_lgad-val.json").write_text("{}")
-    assert scores_digest(place) != before
+def test_digest_follows_the_scores(paths):
+    before = scores_digest(paths)
+    (paths.lane_scores / "student_lgad-val.json").write_text("{}")
+    assert scores_digest(paths) != before

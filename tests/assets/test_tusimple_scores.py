@@ -11,7 +11,7 @@ from lgad_pipeline.data.lane_labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.view import View
-from resources.project import Place
+from resources.paths import ProjectPaths
 
 SIZE = (180, 320)
 ROWS = list(range(60, 180, 6))  # 20 rows
@@ -20,7 +20,7 @@ RIGHT = [170 + 2.0 * k for k in range(20)]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def paths(tmp_path: Path) -> ProjectPaths:
     root = tmp_path / "tusimple"
     for seed, (file, clip) in enumerate(
         (("label_data_0313", "1"), ("label_data_0531", "2"), ("test_label", "3"))
@@ -32,20 +32,20 @@ def place(tmp_path: Path) -> Place:
         line = {"raw_file": f"clips/{clip}/20.jpg", "lanes": [LEFT, RIGHT], "h_samples": ROWS}
         gone = line | {"raw_file": f"clips/{clip}/gone.jpg"}
         (root / f"{file}.json").write_text(f"{json.dumps(line)}\n{json.dumps(gone)}\n")
-    place = Place(tmp_path / "state", root, "mine", "enet", lanes_beside_frames=False)
+    paths = ProjectPaths(tmp_path / "state", root, "mine", "enet", lanes_beside_frames=False)
     frames = ingest(root, SIZE, "tusimple").frames
-    pack(frames, lane_labels(frames, 46), root, place.shards, View(SIZE, (72, 128)), 6)
-    return place
+    pack(frames, lane_labels(frames, 46), root, paths.shards, View(SIZE, (72, 128)), 6)
+    return paths
 
 
-def test_the_benchmarks_figures_by_hand(place):
+def test_the_benchmarks_figures_by_hand(paths):
     found = np.array([LEFT, ROWS], np.float32).T
     wrong = found + np.array([60, 0], np.float32)  # px, more than 20 across the lane
     half = np.array([RIGHT, ROWS], np.float32).T[10:]
     frame = "test/clips/3/20.lines.txt"
-    write_lanes(place.predictions / "student_alone" / frame, [found, wrong])
-    write_lanes(place.predictions / "student_lgad" / frame, [found, half])
-    alone, lgad = tusimple_scores(place)
+    write_lanes(paths.predictions / "student_alone" / frame, [found, wrong])
+    write_lanes(paths.predictions / "student_lgad" / frame, [found, half])
+    alone, lgad = tusimple_scores(paths)
     # The frame that is gone counts for nobody. Wrong lanes meet RIGHT on those rows where they cross it.
     crossing = np.mean(np.abs(wrong[:, 0] - RIGHT) < 20 / np.cos(np.arctan(1 / 3)))
     assert alone == {

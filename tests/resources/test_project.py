@@ -4,6 +4,7 @@ import pytest
 
 from lgad_pipeline.data.shard_index import ShardIndex, ViewEntry
 from lgad_pipeline.errors import LgadError
+from resources.paths import fetch_shards
 from resources.project import Project
 
 
@@ -15,16 +16,17 @@ def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch:
         entry + "recipes: {enet: {teacher: {steps: 200}, student: {steps: 200}}}\n"
     )
     project = Project(file=str(tmp_path / "lgad.yaml"))
-    assert project.place("synthetic").shards == project.place("synthetic").packed
+    paths = project.paths("synthetic")
+    assert fetch_shards(paths) == paths.shards
     with pytest.raises(LgadError, match=r"nas/index\.json is missing"):
-        _ = project.place("mine").shards
+        fetch_shards(project.paths("mine"))
     (tmp_path / "nas").mkdir()
     view = ViewEntry(frame_size=(590, 1640), image_size=(288, 800), crop_top=0)
     index = ShardIndex(
         fingerprint="0" * 32, owner=project.owner, dataset="mine", view=view, splits={}, rejected=[]
     ).to_bytes()
     (tmp_path / "nas/index.json").write_bytes(index)
-    assert (project.place("mine").shards / "index.json").read_bytes() == index
+    assert (fetch_shards(project.paths("mine")) / "index.json").read_bytes() == index
 
 
 def test_results_stay_up_to_date_when_project_and_frames_are_moved(tmp_path: Path) -> None:

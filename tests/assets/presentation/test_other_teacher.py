@@ -42,14 +42,14 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("LGAD_STATE", raising=False)
         project = Project(file=str(folder / "lgad.yaml"))
-        place, entry = project.place("synthetic"), project.dataset("synthetic")
-        write_dataset(place.recordings, SyntheticConfig(seed=0, train=2, val=2, test=2))
-        frames = ingest(place.recordings, entry.frame_size, "culane").frames
+        paths, entry = project.paths("synthetic"), project.dataset("synthetic")
+        write_dataset(paths.recordings, SyntheticConfig(seed=0, train=2, val=2, test=2))
+        frames = ingest(paths.recordings, entry.frame_size, "culane").frames
         labels = lane_labels(frames, entry.label_rows)
-        pack(frames, labels, place.recordings, place.packed, entry.view, entry.lane_width)
+        pack(frames, labels, paths.recordings, paths.shards, entry.view, entry.lane_width)
         torch.manual_seed(0)
         for name in ("mixed", "together"):
-            recipe, here = project.recipe(name), project.place("synthetic", name)
+            recipe, here = project.recipe(name), project.paths("synthetic", name)
             student = recipe.network.spec(entry.image_size)
             for role in STUDENTS:
                 save_network(here.network(role), build_network(student), student)
@@ -68,7 +68,7 @@ def test_layers_are_paired_as_training_pairs_them(project):
 
 
 def test_report_draws_each_network_at_its_own_layers(project):
-    rows = attention_rows(project, project.place("synthetic", "mixed"))
+    rows = attention_rows(project, project.paths("synthetic", "mixed"))
     assert {row.path for row in rows} == {
         "encoder.stage3 → encoder.stage2",
         "encoder.stage4 → encoder.stage3",
@@ -78,10 +78,10 @@ def test_report_draws_each_network_at_its_own_layers(project):
 
 @pytest.mark.parametrize("role", ["teacher", *STUDENTS])
 def test_page_of_each_network_draws_its_own_layers(project, role):
-    pictures = network_pictures(project.place("synthetic", "mixed"), role, project.recipe("mixed"))
+    pictures = network_pictures(project.paths("synthetic", "mixed"), role, project.recipe("mixed"))
     assert set(pictures) == {"overlays", "attention"}
 
 
 def test_teacher_that_is_not_kept_is_not_drawn(project):
-    rows = attention_rows(project, project.place("synthetic", "together"))
+    rows = attention_rows(project, project.paths("synthetic", "together"))
     assert rows and all(row.teacher is None and len(row.pictures) == 3 for row in rows)

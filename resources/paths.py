@@ -1,0 +1,171 @@
+"""Paths of the results of one data set, or of one recipe on it, below the state root."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lgad_pipeline.config.roles import STUDENTS
+
+if TYPE_CHECKING:
+    from lgad_pipeline.data.shard_index import Origin
+
+_NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json", "history.parquet", "training.json")
+
+
+@dataclass(frozen=True)
+class ProjectPaths:
+    """Paths of the results of one data set, or of one recipe on it.
+
+    A path of an asset's result has the name of the asset. No property reads or writes a file.
+
+    Attributes:
+        state: State root, the directory of all results.
+        data_root: Directory of the frames: the user's own, or that of the rendered data set.
+        dataset: Name of the data set.
+        recipe: Name of the recipe; empty for results of the data set alone.
+        lanes_beside_frames: True if the data set has a lane file next to each frame.
+        store: Address of the remote copy of the shards; None if there is no remote copy.
+        owner: Name of this project in the remote copy of the shards.
+    """
+
+    state: Path
+    data_root: Path
+    dataset: str
+    recipe: str = ""
+    lanes_beside_frames: bool = True
+    store: str | None = None
+    owner: str = ""
+
+    @property
+    def recordings(self) -> Path:
+        """Directory of the frames; in CULane's layout it has the lane files, too."""
+        return self.data_root
+
+    @property
+    def annotations(self) -> Path:
+        """Directory of the annotated lane files."""
+        return self.data_root if self.lanes_beside_frames else self._data / "annotations"
+
+    @property
+    def frames(self) -> Path:
+        """Parquet file of the frame table."""
+        return self._data / "frames.parquet"
+
+    @property
+    def rejected(self) -> Path:
+        """Parquet file of the rejected items of ingestion, with reasons."""
+        return self._data / "rejected.parquet"
+
+    @property
+    def lane_labels(self) -> Path:
+        """Parquet file of the lane labels."""
+        return self._data / "labels.parquet"
+
+    @property
+    def shards(self) -> Path:
+        """Directory of the packed shards on this machine; `fetch_shards` completes it from a remote copy."""
+        return self._data / "shards"
+
+    @property
+    def origin(self) -> "Origin":
+        """Project and data set that the shards belong to, as stated in their index."""
+        from lgad_pipeline.data.shard_index import Origin
+
+        return Origin(self.owner, self.dataset)
+
+    @property
+    def teacher(self) -> Path:
+        """Directory of the trained teacher."""
+        return self.network("teacher")
+
+    @property
+    def student_alone(self) -> Path:
+        """Directory of the student that was trained on labels alone."""
+        return self.network("student_alone")
+
+    @property
+    def student_lgad(self) -> Path:
+        """Directory of the student that was trained with attention distillation."""
+        return self.network("student_lgad")
+
+    @property
+    def predictions(self) -> Path:
+        """Directory of the lane files that both students predicted."""
+        return self.state / "predictions" / self.dataset / self.recipe
+
+    @property
+    def lane_scores(self) -> Path:
+        """Directory of the scores of both students."""
+        return self.state / "scores" / self.dataset / self.recipe
+
+    @property
+    def gain(self) -> Path:
+        """Directory of a study: paired trainings and the difference of their scores."""
+        return self.state / "gain" / self.dataset / self.recipe
+
+    @property
+    def onnx_graph(self) -> Path:
+        """ONNX file of the student with LGAD."""
+        return self.state / "exports" / self.dataset / self.recipe / "student.onnx"
+
+    @property
+    def report(self) -> Path:
+        """HTML file of the report."""
+        return self.state / "reports" / f"{self.dataset}-{self.recipe}.html"
+
+    def network(self, role: str) -> Path:
+        """Return the directory of a trained network.
+
+        Args:
+            role: `teacher`, `student_alone` or `student_lgad`.
+        """
+        return self.state / "models" / self.dataset / self.recipe / role
+
+    def outputs(self, asset: str) -> tuple[Path, ...]:
+        """Return the files and directories that an asset writes; empty if it writes none.
+
+        Args:
+            asset: Name of the asset. `recordings` writes only if its frames are rendered.
+        """
+        rendered = self.recordings == rendered_frames(self.state, self.dataset)
+        annotations = () if self.lanes_beside_frames else (self.annotations,)
+        written: dict[str, tuple[Path, ...]] = {
+            "recordings": (self.recordings,) if rendered else (),
+            "frames": (self.frames, self.rejected, *annotations),
+            "lane_labels": (self.lane_labels,),
+            "shards": (self.shards,),
+            **{
+                role: tuple(self.network(role) / name for name in _NETWORK_FILES)
+                for role in ("teacher", *STUDENTS)
+            },
+            "predictions": (self.predictions,),
+            "lane_scores": (self.lane_scores,),
+            "onnx_graph": (self.onnx_graph,),
+            "report": (self.report,),
+        }
+        return written.get(asset, ())
+
+    @property
+    def _data(self) -> Path:
+        return self.state / "data" / self.dataset
+
+
+def rendered_frames(state: Path, dataset: str) -> Path:
+    """Return the directory that the frames of a synthetic data set are rendered to."""
+    return state / "data" / dataset / "recordings"
+
+
+def fetch_shards(paths: ProjectPaths) -> Path:
+    """Complete the shards on this machine from their remote copy, if there is one.
+
+    Returns:
+        The directory of the shards, `paths.shards`.
+
+    Raises:
+        LgadError: the remote copy cannot be reached, is incomplete, or belongs to another project.
+    """
+    if paths.store is not None:
+        from lgad_pipeline.data.remote_shards import fetch
+
+        fetch(paths.store, paths.shards, paths.origin)
+    return paths.shards
