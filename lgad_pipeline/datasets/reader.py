@@ -10,7 +10,7 @@ import numpy as np
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
-from lgad_pipeline.lanes.lane_files import FARTHEST
+from lgad_pipeline.lanes.lane_files import MAX_COORDINATE
 
 Rejected = tuple[str, int | None, str]
 """File below the root, line from 1 or None, reason with remedy."""
@@ -102,7 +102,7 @@ def points(pairs: Iterable) -> np.ndarray:
         found = np.array([[float(x), float(y)] for x, y in pairs], np.float64).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError("has a line that is not made of x y pairs; correct it") from error
-    if not (np.abs(found) <= FARTHEST).all():  # so is NaN
+    if not (np.abs(found) <= MAX_COORDINATE).all():  # so is NaN
         raise AnnotationError("has a point that is no place near a frame; correct it")
     return found.astype(np.float32)
 

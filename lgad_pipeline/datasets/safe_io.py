@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes import lines
+from lgad_pipeline.lanes import text_lines
 from lgad_pipeline.lanes.lane_files import resolve_inside
+from lgad_pipeline.lanes.text_encoding import detect_encoding
 
 _MOST_ENTRIES = 2_000_000  # of a list; the largest published one has 90,000
 _PIECE = 1 << 16  # characters
@@ -96,18 +97,18 @@ def frame_limit(frame_size: tuple[int, int]) -> int:
 
 
 def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Number and content of the lines of a file below `root`, as `lanes.lines.numbered_lines` gives them.
+    """Number and content of the lines of a file below `root`, as `lanes.text_lines` gives them.
 
     Raises:
         LgadError: the file is outside `root` by a link, cannot be read, or has too many lines.
     """
-    return lines.numbered_lines(list_inside(root, name), limit)
+    return text_lines.numbered_lines(list_inside(root, name), limit)
 
 
 def open_text(path: Path, errors: str = "strict") -> TextIO:
     """Open a UTF-8 or UTF-16 file for reading; a byte order mark is skipped."""
     with path.open("rb") as stream:
-        encoding = lines.text_encoding(stream.read(_PIECE))
+        encoding = detect_encoding(stream.read(_PIECE))
     return path.open(encoding=encoding, errors=errors)
 
 

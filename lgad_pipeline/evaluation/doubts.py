@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.lanes.extents import Extents, extents_of, size_doubts
+from lgad_pipeline.lanes.extents import Extents, extents_of, size_warnings
 from lgad_pipeline.lanes.spline import Ragged
 
 
@@ -76,8 +76,8 @@ def doubts(annotations: Path, predictions: Path, evidence: Evidence) -> list[str
         if not extents[:, 0].any():
             found.append(f"The files in {folder} hold no lane in any of the {len(extents)} frames.")
     sizes = evidence.sizes[:, :2]
-    found += size_doubts("annotated", evidence.annotated, sizes)
-    found += size_doubts("predicted", evidence.predicted, sizes, evidence.annotated)
+    found += size_warnings("annotated", evidence.annotated, sizes)
+    found += size_warnings("predicted", evidence.predicted, sizes, evidence.annotated)
     for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
         if count:
             found.append(

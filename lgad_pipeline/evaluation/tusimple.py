@@ -18,7 +18,7 @@ from lgad_pipeline.evaluation.tusimple_doubts import (
     zeroed_note,
 )
 from lgad_pipeline.evaluation.tusimple_files import Line, frame_key, read_objects
-from lgad_pipeline.lanes.extents import lane_extents, size_doubts
+from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
 
@@ -235,7 +235,7 @@ def write_tusimple(
     sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, FRAME_SIZE)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
-    notes += size_doubts("predicted", extents, table[:, :2])
+    notes += size_warnings("predicted", extents, table[:, :2])
     write_text(output, "".join(lines))
     return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
 

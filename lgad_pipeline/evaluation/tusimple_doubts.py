@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.lanes.extents import lane_extents, size_doubts
+from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 
 FRAME_SIZE = (720, 1280)
 """(H, W) of TuSimple's frames, px."""
@@ -68,8 +68,8 @@ def tusimple_doubts(
     extents = lane_extents(truth, found)
     return [
         *notes,
-        *size_doubts("annotated", extents, found),
-        *size_doubts("predicted", lane_extents(guess, found), found, extents),
+        *size_warnings("annotated", extents, found),
+        *size_warnings("predicted", lane_extents(guess, found), found, extents),
     ]
 
 

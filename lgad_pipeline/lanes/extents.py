@@ -62,7 +62,7 @@ def extents_of(lanes: Ragged, counts: Sequence[int], sizes: np.ndarray) -> Exten
     return found
 
 
-def size_doubts(
+def size_warnings(
     kind: str, extents: Extents, sizes: np.ndarray, reference: Extents | None = None
 ) -> list[str]:
     """Sentences on lanes that do not fit the sizes of their frames, or are all in their upper part.

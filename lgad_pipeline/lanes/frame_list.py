@@ -13,7 +13,7 @@ from typing import NamedTuple
 from unicodedata import category
 
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file
-from lgad_pipeline.lanes.lines import numbered_lines
+from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path that Linux takes
 _SHOWN = 120  # characters of an entry in a reason

@@ -13,9 +13,9 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.text import plain_text
+from lgad_pipeline.lanes.text_encoding import plain_text
 
-FARTHEST = 1e6
+MAX_COORDINATE = 1e6
 """Coordinates beyond this many pixels are no lane's."""
 
 _MOST_BYTES = 256 << 20  # of a list; CULane's longest has 8 MB
@@ -88,8 +88,10 @@ def _parse_line(line: bytes) -> np.ndarray:
         raise ValueError(
             f"{len(values)} values do not make x y pairs; add the missing one or remove the line"
         )
-    if not (max(values) <= FARTHEST and min(values) >= -FARTHEST and isfinite(sum(values))):
-        word = next(word for word, value in zip(words, values, strict=True) if not abs(value) <= FARTHEST)
+    if not (max(values) <= MAX_COORDINATE and min(values) >= -MAX_COORDINATE and isfinite(sum(values))):
+        word = next(
+            word for word, value in zip(words, values, strict=True) if not abs(value) <= MAX_COORDINATE
+        )
         raise ValueError(
             f"the coordinate {word.decode()} is not a place near a frame; correct it or remove the line"
         )
@@ -105,9 +107,9 @@ def _is_number(word: bytes) -> bool:
 
 
 def are_coordinates(values: object) -> bool:
-    """True for a list of numbers from JSON, each nearer than `FARTHEST`; NaN is not."""
+    """True for a list of numbers from JSON, each nearer than `MAX_COORDINATE`; NaN is not."""
     return isinstance(values, list) and all(
-        isinstance(value, int | float) and abs(value) < FARTHEST for value in values
+        isinstance(value, int | float) and abs(value) < MAX_COORDINATE for value in values
     )
 
 

@@ -20,13 +20,13 @@ def fit_polynomials(xs: np.ndarray, ys: np.ndarray, degree: int) -> np.ndarray:
     powers = [np.where(xs == 0, 0.0, 1.0)]
     for _ in range(degree):
         powers.append(powers[-1] * xs.astype(np.float64))
-    matrix = np.array([[in_order(left * right) for right in powers] for left in powers])
-    right = np.array([in_order(power * ys.astype(np.float64)) for power in powers])
+    matrix = np.array([[sequential_sum(left * right) for right in powers] for left in powers])
+    right = np.array([sequential_sum(power * ys.astype(np.float64)) for power in powers])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return _solve(matrix, right).T
 
 
-def in_order(terms: np.ndarray) -> np.ndarray:
+def sequential_sum(terms: np.ndarray) -> np.ndarray:
     """Sums over the last axis, from the first term to the last; np.sum and np.dot add in another order."""
     return np.add.accumulate(terms, axis=-1)[..., -1]
 
@@ -57,7 +57,7 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     return right
 
 
-def evaluate(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
+def evaluate_polynomials(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The polynomials' values, (L,), at `x`, (L,) and not 0, summed from the constant up."""
     total, power = np.zeros(len(coefficients)), np.ones(len(coefficients))
     for coefficient in coefficients.T:

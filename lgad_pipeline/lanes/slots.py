@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lgad_pipeline.lanes.polyfit import evaluate, fit_polynomials, in_order
+from lgad_pipeline.lanes.polyfit import evaluate_polynomials, fit_polynomials, sequential_sum
 from lgad_pipeline.lanes.spline import Ragged, ragged, sample_steps
 
 SLOTS = 4
@@ -61,8 +61,8 @@ class _RowLanes:
 
 
 @dataclass(frozen=True)
-class _Brought:
-    """Lanes of many frames, brought to 35 points.
+class _Resampled:
+    """Lanes of many frames, resampled to 35 points.
 
     Attributes:
         frame: int (L,) ascending: the frame that a lane belongs to.
@@ -104,13 +104,13 @@ def assign_frames(
         lanes = Ragged((lanes.points * scale).astype(np.float32), lanes.offsets)
     xs = np.full((len(frames), SLOTS, row_count), np.nan)
     existence = np.zeros((len(frames), SLOTS), bool)
-    brought = _bring(*_clean(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])))
-    on_rows = _on_rows(brought, ROWS)
-    lane, slot = _in_slots(brought, on_rows)
+    resampled = _resample(*_clean(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])))
+    on_rows = _on_rows(resampled, ROWS)
+    lane, slot = _in_slots(resampled, on_rows)
     if row_count != len(ROWS):
-        on_rows = _on_rows(brought, rows)
-    xs[brought.frame[lane], slot] = on_rows.xs[lane] / scale[0]
-    existence[brought.frame[lane], slot] = (on_rows.end - on_rows.begin)[lane] >= 2
+        on_rows = _on_rows(resampled, rows)
+    xs[resampled.frame[lane], slot] = on_rows.xs[lane] / scale[0]
+    existence[resampled.frame[lane], slot] = (on_rows.end - on_rows.begin)[lane] >= 2
     return [SlotLanes(rows / scale[1], *both) for both in zip(xs, existence, strict=True)]
 
 
@@ -148,8 +148,8 @@ def _repeats(delta: np.ndarray) -> np.ndarray:
     return (np.sqrt(square[..., 0] + square[..., 1]) < 2) | (np.abs(delta[..., 1]) < 1)
 
 
-def _bring(lanes: Ragged, frame: np.ndarray) -> _Brought:
-    """Lanes long enough for 35 samples, brought to them."""
+def _resample(lanes: Ragged, frame: np.ndarray) -> _Resampled:
+    """Lanes long enough for 35 samples, resampled to them."""
     count = len(ROWS)
     samples = sample_steps(lanes)
     sizes = np.diff(samples.offsets)
@@ -158,10 +158,10 @@ def _bring(lanes: Ragged, frame: np.ndarray) -> _Brought:
     chosen = samples.offsets[long, None] + (np.arange(count) * step[:, None]).astype(np.int64)
     points = samples.points[chosen]
     dense = sample_steps(Ragged(points.reshape(-1, 2), count * np.arange(len(long) + 1)))
-    return _Brought(frame[long], points, dense)
+    return _Resampled(frame[long], points, dense)
 
 
-def _on_rows(lanes: _Brought, rows: np.ndarray) -> _RowLanes:
+def _on_rows(lanes: _Resampled, rows: np.ndarray) -> _RowLanes:
     """Lanes sampled on label rows, bottom first."""
     count, dense = len(rows), lanes.dense
     bottom, top = (
@@ -179,7 +179,7 @@ def _on_rows(lanes: _Brought, rows: np.ndarray) -> _RowLanes:
     between = np.flatnonzero(inside & (bottom > rows[np.minimum(begin, count - 1)]))
     begin[between] -= 1
     cubics = fit_polynomials(lanes.points[between, :, 1], lanes.points[between, :, 0], 3)
-    xs[between, begin[between]] = evaluate(cubics, rows[begin[between]])
+    xs[between, begin[between]] = evaluate_polynomials(cubics, rows[begin[between]])
     return _RowLanes(xs, begin, end)
 
 
@@ -211,11 +211,11 @@ def _nearest(samples: Ragged, rows: np.ndarray, wanted: np.ndarray) -> np.ndarra
     return xs
 
 
-def _in_slots(lanes: _Brought, on_rows: _RowLanes) -> tuple[np.ndarray, np.ndarray]:
+def _in_slots(lanes: _Resampled, on_rows: _RowLanes) -> tuple[np.ndarray, np.ndarray]:
     """The lanes (index) that have a slot, and their slots; `on_rows` are CULane's 35."""
     lines = fit_polynomials(lanes.points[..., 1], lanes.points[..., 0], 1)
     # x of the least-squares lines at the frame's bottom
-    crossing = evaluate(lines, np.full(len(lines), float(RULE_SIZE[0]))).tolist()
+    crossing = evaluate_polynomials(lines, np.full(len(lines), float(RULE_SIZE[0]))).tolist()
     bounds = np.flatnonzero(np.diff(lanes.frame, prepend=-1, append=-1)).tolist()
     order = [
         lane
@@ -246,7 +246,7 @@ def _doubled(lanes: _RowLanes, order: np.ndarray) -> list[bool]:
     shared = np.minimum(lanes.end[left], lanes.end[right]) - begin
     row = np.arange(len(ROWS)) - begin[:, None]
     inside = (row >= 0) & (row < shared[:, None])
-    total = in_order(np.where(inside, lanes.xs[right] - lanes.xs[left], 0.0))
+    total = sequential_sum(np.where(inside, lanes.xs[right] - lanes.xs[left], 0.0))
     return (np.where(shared > 0, total / np.maximum(shared, 1), _APART) < _DOUBLE_LINE).tolist()
 
 

@@ -35,7 +35,7 @@ from lgad_pipeline.datasets.reader import Entry, Kind
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
 from lgad_pipeline.lanes.frame_list import read_frame_list
-from lgad_pipeline.lanes.lane_files import FARTHEST, read_lanes
+from lgad_pipeline.lanes.lane_files import MAX_COORDINATE, read_lanes
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.settings import Settings
 
@@ -185,7 +185,7 @@ def check_lanes(found: list[np.ndarray]) -> None:
     """Lanes that what follows can work on."""
     for lane in found:
         assert lane.ndim == 2 and lane.shape[1] == 2 and lane.dtype == np.float32
-        assert (np.abs(lane) <= FARTHEST).all()
+        assert (np.abs(lane) <= MAX_COORDINATE).all()
     assign_slots(found[:50], (118, 328))
 
 

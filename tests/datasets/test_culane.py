@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lgad_pipeline.data.frame_table import dataset_fingerprint, lanes_of, split_leakage
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes import lines
+from lgad_pipeline.lanes import text_lines
 
 SIZE = (118, 328)
 FIRST = "drive/train.MP4/00000.jpg"
@@ -238,9 +238,9 @@ def test_a_list_that_leads_out_by_a_link_is_refused(write_tree, name):
 
 def test_a_list_without_end_is_refused(write_tree, monkeypatch):
     root = write_tree(train=5)
-    monkeypatch.setattr(lines, "_MOST_LINES", 5)
+    monkeypatch.setattr(text_lines, "_MOST_LINES", 5)
     assert len(ingest(root, SIZE).frames) == 10
-    monkeypatch.setattr(lines, "_MOST_LINES", 4)
+    monkeypatch.setattr(text_lines, "_MOST_LINES", 4)
     with pytest.raises(LgadError, match=r"list/train_gt\.txt has more than 4 entries; divide"):
         ingest(root, SIZE)
 

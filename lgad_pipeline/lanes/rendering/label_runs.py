@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
-from lgad_pipeline.lanes.rendering.run_length_png import Changes
+from lgad_pipeline.lanes.rendering.run_length_png import LabelRuns
 from lgad_pipeline.lanes.slots import SlotLanes
 from lgad_pipeline.lanes.spline import Ragged, sample_steps
 
 
-def label_changes(frames: Sequence[SlotLanes], frame_size: tuple[int, int], lane_width: int) -> Changes:
+def draw_label_runs(frames: Sequence[SlotLanes], frame_size: tuple[int, int], lane_width: int) -> LabelRuns:
     """Where the label maps of frames change.
 
     Args:
@@ -29,8 +29,8 @@ def label_changes(frames: Sequence[SlotLanes], frame_size: tuple[int, int], lane
     return _changes(spans, frame[spans.lane], slot[spans.lane] + 1)
 
 
-def _changes(spans: Spans, frame: np.ndarray, value: np.ndarray) -> Changes:
-    """Changes along the rows of layers, later ones on top: (K,) their frames, ascending, and values."""
+def _changes(spans: Spans, frame: np.ndarray, value: np.ndarray) -> LabelRuns:
+    """LabelRuns along the rows of layers, later ones on top: (K,) their frames, ascending, and values."""
     rank = np.arange(len(frame)) - np.searchsorted(frame, frame)
     layers = int(rank.max(initial=0)) + 1
     shape = (int(frame.max(initial=0)) + 1, spans.start.shape[1])
@@ -48,4 +48,4 @@ def _changes(spans: Spans, frame: np.ndarray, value: np.ndarray) -> Changes:
     before = np.concatenate([np.zeros_like(after[:1]), after[:-1]])
     index, edge = np.nonzero((after != before).T)
     edges = column[edge, index].astype(np.int64)
-    return Changes(picture[index], row[index], edges, after[edge, index].astype(np.int64))
+    return LabelRuns(picture[index], row[index], edges, after[edge, index].astype(np.int64))

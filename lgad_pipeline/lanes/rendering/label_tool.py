@@ -12,10 +12,10 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.lanes.extents import lane_extents, size_doubts
+from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, parse_lanes, resolve_inside
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
-from lgad_pipeline.lanes.rendering.label_runs import label_changes
+from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
 from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
 from lgad_pipeline.lanes.spline import ragged, without_spline
@@ -148,7 +148,7 @@ def _one_size(size: tuple[int, int], frames: Sequence[str]) -> np.ndarray:
 
 def _notes(annotations: Path, parts: Sequence[_Part]) -> list[str]:
     extents = np.concatenate([part.extents for part in parts])
-    found = size_doubts("annotated", extents, np.concatenate([part.sizes for part in parts])[:, :2])
+    found = size_warnings("annotated", extents, np.concatenate([part.sizes for part in parts])[:, :2])
     if not extents[:, 0].any():
         found.append(f"The files in {annotations} hold no lane in any of the {len(extents)} frames.")
     doubled = sum(part.doubled for part in parts)
@@ -193,7 +193,7 @@ def _rasterize_files(
         chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1)).tolist()
         slots = assign_frames([files[i] or [] for i in chosen], (height, width))
         pictures = encode_pngs(
-            label_changes(slots, (height, width), lane_width), len(chosen), (height, width)
+            draw_label_runs(slots, (height, width), lane_width), len(chosen), (height, width)
         )
         for i, lanes, picture in zip(chosen, slots, pictures, strict=True):
             with atomic_path(resolve_inside(output, _png(frames[i], alike)), durable=False) as temporary:

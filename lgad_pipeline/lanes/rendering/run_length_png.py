@@ -21,7 +21,7 @@ _ADLER = 65521
 
 
 @dataclass(frozen=True)
-class Changes:
+class LabelRuns:
     """Where the values of label maps change, along their rows; each row begins and ends with 0.
 
     Attributes:
@@ -36,7 +36,7 @@ class Changes:
     value: np.ndarray
 
 
-def encode_pngs(changes: Changes, count: int, size: tuple[int, int]) -> list[bytes]:
+def encode_pngs(changes: LabelRuns, count: int, size: tuple[int, int]) -> list[bytes]:
     """Label maps as 8-bit grey PNGs without filters.
 
     Args:

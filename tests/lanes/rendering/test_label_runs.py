@@ -6,13 +6,13 @@ import pytest
 
 from lgad_pipeline.lanes.lane_files import read_lanes
 from lgad_pipeline.lanes.rendering.label_map import label_map
-from lgad_pipeline.lanes.rendering.label_runs import label_changes
+from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
 from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames
 
 
 def check(frames: list[SlotLanes], size: tuple[int, int], width: int) -> None:
-    pictures = encode_pngs(label_changes(frames, size, width), len(frames), size)
+    pictures = encode_pngs(draw_label_runs(frames, size, width), len(frames), size)
     for lanes, content in zip(frames, pictures, strict=True):
         read = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         assert read is not None and np.array_equal(read, label_map(lanes, size, width))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lgad_pipeline.lanes.lane_files import LaneFileError
-from lgad_pipeline.lanes.text import text_encoding
+from lgad_pipeline.lanes.text_encoding import detect_encoding
 
 _MOST_LINES = 2_000_000  # the largest published list has 90,000
 _PIECE = 1 << 16  # bytes read at once
@@ -62,7 +62,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
         if stat.S_ISDIR(os.fstat(stream.fileno()).st_mode):
             raise IsADirectoryError(None, "Is a directory")
         start = stream.read(_PIECE)
-        encoding = text_encoding(start)
+        encoding = detect_encoding(start)
         if encoding == "utf-8-sig":
             yield start.removeprefix(codecs.BOM_UTF8)
             while piece := stream.read(_PIECE):

@@ -10,12 +10,12 @@ def plain_text(content: bytes) -> bytes:
         UnicodeError: it is a broken UTF-16 text.
     """
     if b"\0" in content:
-        content = content.decode(text_encoding(content)).encode()
+        content = content.decode(detect_encoding(content)).encode()
     content = content.removeprefix(codecs.BOM_UTF8)
     return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in content else content
 
 
-def text_encoding(start: bytes) -> str:
+def detect_encoding(start: bytes) -> str:
     """Encoding of a text that starts so, by its name in Python: UTF-16, or else UTF-8 with or without a mark.
 
     UTF-16 without a byte order mark is recognized by the zero bytes of its ASCII characters.

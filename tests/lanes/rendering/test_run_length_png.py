@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lgad_pipeline.lanes.rendering.run_length_png import Changes, encode_pngs
+from lgad_pipeline.lanes.rendering.run_length_png import LabelRuns, encode_pngs
 
 
-def changes_of(pictures: np.ndarray) -> Changes:
+def changes_of(pictures: np.ndarray) -> LabelRuns:
     padded = np.pad(pictures.astype(np.int64), ((0, 0), (0, 0), (1, 1)))
     picture, row, column = np.nonzero(np.diff(padded))
-    return Changes(picture, row, column, padded[picture, row, column + 1])
+    return LabelRuns(picture, row, column, padded[picture, row, column + 1])
 
 
 @pytest.mark.parametrize("size", [(60, 33), (7, 1), (3, 700), (1, 9)])
