@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pipeline,postgres,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pipeline,postgres,dev,docs]'
 	@touch $(STAMP)
 
 setup: $(STAMP) ## Create .venv and install
@@ -53,4 +53,10 @@ lint: $(STAMP) ## Lint, check types and import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-.PHONY: help setup demo ui test test-nights test-ui tour lint
+docs: $(STAMP) ## Build the docs site into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheel: $(STAMP) ## Build the wheel, install it into a fresh environment and try it there
+	$(BIN)/python .ci/wheel.py
+
+.PHONY: help setup demo ui test test-nights test-ui tour lint docs wheel
