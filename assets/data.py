@@ -44,7 +44,7 @@ class FramesConfig(dg.Config):
     kinds={"image"},
     owners=OWNERS,
     partitions_def=DATASETS,
-    code_version=code_fingerprint("lgad_pipeline.synthetic.write:write_dataset"),
+    code_version=code_fingerprint("lgad_pipeline.synthetic.dataset_writer:write_dataset"),
     description="""Camera frames and their annotated lanes on disk, in CULane's own layout: JPEG frames, a
 `.lines.txt` next to each (one lane a line, `x y x y ...`), and `list/`.
 
@@ -62,7 +62,7 @@ def recordings(
     if isinstance(entry, FolderDataset):
         entry.require_root()
     elif isinstance(entry, SyntheticDataset):
-        from lgad_pipeline.synthetic.write import write_dataset
+        from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
         for damaged in changed_outputs(paths, "recordings"):
             damaged.unlink(missing_ok=True)  # rendered again below

@@ -33,7 +33,7 @@ from lgad_pipeline.data.loader import Batch, Loader, normalize
 from lgad_pipeline.data.shards import ShardSplit, pack
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.networks.registry import build_network
-from lgad_pipeline.synthetic.write import write_dataset
+from lgad_pipeline.synthetic.dataset_writer import write_dataset
 from lgad_pipeline.training.tasks import StudentTask
 from lgad_pipeline.view import View
 

@@ -73,7 +73,7 @@ def directly() -> None:
     from lgad_pipeline.evaluation.culane import evaluate_culane
     from lgad_pipeline.inference.predictor import predict_split, write_predictor
     from lgad_pipeline.settings import Settings, SyntheticDataset
-    from lgad_pipeline.synthetic.write import write_dataset
+    from lgad_pipeline.synthetic.dataset_writer import write_dataset
     from resources.project import Project
     from resources.trainer import Trainer
 

@@ -43,7 +43,7 @@ def write_settings(folder: Path, datasets: dict[str, Any], recipes: dict[str, An
 def write_frames(folder: Path, seed: int, train: int, val: int = 12, test: int = 9) -> None:
     """Render a road world into a folder; more of it later adds frames."""
     from lgad_pipeline.config.synthetic import SyntheticConfig
-    from lgad_pipeline.synthetic.write import write_dataset
+    from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
     write_dataset(folder, SyntheticConfig(seed=seed, train=train, val=val, test=test))
 

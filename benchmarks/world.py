@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from lgad_pipeline.config.synthetic import SyntheticConfig
-from lgad_pipeline.synthetic.write import write_dataset
+from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import lane_labels
 from lgad_pipeline.data.shards import pack
 from lgad_pipeline.settings import AnyDataset, SyntheticDataset
-from lgad_pipeline.synthetic.write import write_dataset
+from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
 _PACKED = "packed"
 

@@ -6,16 +6,16 @@ import cv2
 import numpy as np
 
 from lgad_pipeline.config.splits import Scenario
-from lgad_pipeline.synthetic import finish, surface
+from lgad_pipeline.synthetic import camera_effects, surface
 from lgad_pipeline.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, sample_camera
+from lgad_pipeline.synthetic.canvas import Canvas
 from lgad_pipeline.synthetic.cockpit import draw_bonnet, draw_frame_marks, draw_reflection
 from lgad_pipeline.synthetic.layout import Layout, sample_layout
 from lgad_pipeline.synthetic.light import Light, draw_sky, sample_light
-from lgad_pipeline.synthetic.marks import draw_arrow, draw_bar, draw_lozenge, draw_zebra
 from lgad_pipeline.synthetic.road import Ground, sample_shape
+from lgad_pipeline.synthetic.road_marks import draw_arrow, draw_bar, draw_lozenge, draw_zebra
 from lgad_pipeline.synthetic.scenery import backdrop, roadside
-from lgad_pipeline.synthetic.stage import Stage
-from lgad_pipeline.synthetic.vehicles import traffic, vehicle_items, visible_lamps
+from lgad_pipeline.synthetic.vehicles import sample_traffic, vehicle_items, visible_lamps
 
 ROW_STEP = 10  # px between two points of an annotated lane
 
@@ -97,20 +97,22 @@ def _floor(
     rng: np.random.Generator, ground: Ground, layout: Layout, light: Light, scenario: Scenario
 ) -> np.ndarray:
     """(n, 1640, 3) uint8 ground with paint and shade."""
-    plane = surface.Plane(ground)
-    floor = surface.road_surface(rng, ground, layout, plane)
+    tile_coordinates = surface.TileCoordinates(ground)
+    floor = surface.road_surface(rng, ground, layout, tile_coordinates)
     white, yellow = surface.line_masks(ground, layout)
     _marks(white, rng, ground, layout, scenario)
     wear = float(rng.uniform(0, 0.75)) ** 2
     bright = float(rng.uniform(175, 245))
-    surface.paint_layer(floor, plane, white, (bright, bright, bright), wear, int(rng.integers(0, 512)))
     surface.paint_layer(
-        floor, plane, yellow, (55, 0.72 * bright, 0.93 * bright), wear, int(rng.integers(0, 512))
+        floor, tile_coordinates, white, (bright, bright, bright), wear, int(rng.integers(0, 512))
+    )
+    surface.paint_layer(
+        floor, tile_coordinates, yellow, (55, 0.72 * bright, 0.93 * bright), wear, int(rng.integers(0, 512))
     )
     heavy = scenario == "shadow"
     if light.hardness > 0.12 and (heavy or rng.random() < 0.65):
         floor = surface.shade_ground(
-            floor, surface.cast_shade(rng, ground, plane, light, layout, heavy), light
+            floor, surface.cast_shade(rng, ground, tile_coordinates, light, layout, heavy), light
         )
     return floor
 
@@ -122,25 +124,29 @@ def render(seed: int, index: int, scenario: Scenario) -> Scene:
     ground = Ground(camera, sample_shape(rng, curved=scenario == "curve"))
     layout = sample_layout(rng, scenario)
     light = sample_light(rng, scenario)
-    stage = Stage(ground, light)
+    canvas = Canvas(ground, light)
 
     image = np.zeros((FRAME_HEIGHT, FRAME_WIDTH, 3), np.uint8)
     draw_sky(image, rng, light, ground.top)
-    backdrop(image, rng, stage, layout.urban)
+    backdrop(image, rng, canvas, layout.urban)
     image[ground.top :] = _floor(rng, ground, layout, light, scenario)
 
     lamps: list[np.ndarray] = []
-    cars = traffic(rng, layout, crowded=scenario == "crowd")
-    items = roadside(rng, stage, layout, lamps) + vehicle_items(stage, cars)
+    cars = sample_traffic(rng, layout, crowded=scenario == "crowd")
+    items = roadside(rng, canvas, layout, lamps) + vehicle_items(canvas, cars)
     for item in sorted(items, key=lambda item: -item.z):
         item.draw(image)
 
     if light.weather == "night":
-        finish.night_light(image, rng, light, ground, lamps)
-        shining = [(lamp, light.lamps, 1.0) for lamp in lamps] + finish.city_lights(rng, layout.urban)
-        finish.shine(image, ground, shining + visible_lamps(cars, ground), wet=bool(rng.random() < 0.35))
+        camera_effects.apply_night_light(image, rng, light, ground, lamps)
+        shining = [(lamp, light.lamps, 1.0) for lamp in lamps] + camera_effects.sample_city_lights(
+            rng, layout.urban
+        )
+        camera_effects.draw_lamps(
+            image, ground, shining + visible_lamps(cars, ground), wet=bool(rng.random() < 0.35)
+        )
     if scenario == "dazzle":
-        finish.dazzle(image, rng, light, ground)
+        camera_effects.add_glare(image, rng, light, ground)
     if camera.roll:
         image = cv2.warpAffine(
             image, camera.roll_matrix(), (FRAME_WIDTH, FRAME_HEIGHT), borderMode=cv2.BORDER_REPLICATE
@@ -149,7 +155,7 @@ def render(seed: int, index: int, scenario: Scenario) -> Scene:
         draw_bonnet(image, rng, camera.horizon, light.ambient)
     if rng.random() < 0.3:
         draw_reflection(image, rng)
-    image = finish.develop(image, rng, light, scenario)
+    image = camera_effects.apply_camera_response(image, rng, light, scenario)
     draw_frame_marks(image, rng)
     lanes = [] if scenario == "crossroad" else annotate(ground, layout, float(rng.uniform(10, 22)))
     return Scene(image, lanes, scenario)

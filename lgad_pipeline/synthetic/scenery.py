@@ -7,14 +7,14 @@ import numpy as np
 
 from lgad_pipeline.synthetic import sprites
 from lgad_pipeline.synthetic.camera import FRAME_WIDTH
-from lgad_pipeline.synthetic.furniture import edge_items, lamp_row, signs, traffic_lights
+from lgad_pipeline.synthetic.canvas import Canvas, Item
 from lgad_pipeline.synthetic.layout import Layout
-from lgad_pipeline.synthetic.stage import Item, Stage
+from lgad_pipeline.synthetic.road_furniture import edge_items, lamp_row, signs, traffic_lights
 
 
 def plant_row(
     rng: np.random.Generator,
-    stage: Stage,
+    canvas: Canvas,
     kinds: list[str],
     u: float,
     height: float,
@@ -32,13 +32,13 @@ def plant_row(
         own = gain * rng.uniform(0.75, 1.15) * np.clip(1 + rng.normal(0, [0.08, 0.04, 0.1]), 0.7, 1.3)
         tint = (float(own[0]), float(own[1]), float(own[2]))
         draw = partial(
-            stage.sprite,
+            canvas.sprite,
             sprite=bank[int(rng.integers(0, len(bank)))],
             u=u + float(rng.normal(0, 0.08 * height)),
             z=float(z),
             height=height * float(rng.uniform(0.75, 1.25)),
             gain=tint,
-            flip=bool((rng.random() < 0.5) if stage.light.hardness < 0.2 else stage.light.sun < 0),
+            flip=bool((rng.random() < 0.5) if canvas.light.hardness < 0.2 else canvas.light.sun < 0),
         )
         items.append(Item(float(z), draw))
     return items
@@ -46,7 +46,7 @@ def plant_row(
 
 def _house(
     image: np.ndarray,
-    stage: Stage,
+    canvas: Canvas,
     sprite: sprites.Sprite,
     near: float,
     far: float,
@@ -56,7 +56,7 @@ def _house(
     gain: float,
 ) -> None:
     """A block with one face to the road (u, near..far) and one to the camera (outward from u at `near`)."""
-    share, air = stage.haze(near)
+    share, air = canvas.haze(near)
     texture = sprite.levels[0] if near < 40 else sprite.levels[1]
     outer = u + np.sign(u) * width
     for corners, tone in (
@@ -65,7 +65,7 @@ def _house(
     ):
         heights = np.array([height, height, 0, 0])
         place = np.array(corners)
-        target = stage.ground.points(place[:, 0], place[:, 1], heights).astype(np.float32)
+        target = canvas.ground.points(place[:, 0], place[:, 1], heights).astype(np.float32)
         low = np.floor(np.clip(target.min(0), 0, [FRAME_WIDTH - 1, image.shape[0] - 1])).astype(int)
         high = np.ceil(np.clip(target.max(0), 0, [FRAME_WIDTH, image.shape[0]])).astype(int)
         if high[0] - low[0] < 2 or high[1] - low[1] < 2:
@@ -77,7 +77,7 @@ def _house(
         sprites.blend(image[low[1] : high[1], low[0] : high[0]], piece, (tone, tone, tone), (share, air))
 
 
-def houses(rng: np.random.Generator, stage: Stage, u: float, sign: int) -> list[Item]:
+def houses(rng: np.random.Generator, canvas: Canvas, u: float, sign: int) -> list[Item]:
     """A loose row of houses, `u` m out on the side `sign`."""
     items = []
     z = float(rng.uniform(8, 60))
@@ -85,7 +85,7 @@ def houses(rng: np.random.Generator, stage: Stage, u: float, sign: int) -> list[
         depth, height = float(rng.uniform(10, 40)), float(rng.uniform(5, 32))
         sprite = sprites.facades()[int(rng.integers(0, 6))]
         draw = partial(
-            _house, stage=stage, sprite=sprite, near=z, far=z + depth,
+            _house, canvas=canvas, sprite=sprite, near=z, far=z + depth,
             u=sign * (u + float(rng.uniform(0, 10))),
             height=height, width=float(rng.uniform(10, 25)), gain=float(rng.uniform(0.6, 1.1)),
         )  # fmt: skip
@@ -94,17 +94,17 @@ def houses(rng: np.random.Generator, stage: Stage, u: float, sign: int) -> list[
     return items
 
 
-def backdrop(image: np.ndarray, rng: np.random.Generator, stage: Stage, urban: bool) -> None:
+def backdrop(image: np.ndarray, rng: np.random.Generator, canvas: Canvas, urban: bool) -> None:
     """Distant hills, woods and houses behind the road's end."""
     strips = sprites.skylines()
-    foot = stage.ground.vanishing + 3
+    foot = canvas.ground.vanishing + 3
     if rng.random() < 0.4:
         size = float(rng.uniform(25, 90))
-        _skyline(image, rng, strips[int(rng.integers(4, 6))], foot, size, 0.72, stage)
+        _skyline(image, rng, strips[int(rng.integers(4, 6))], foot, size, 0.72, canvas)
     for _ in range(int(rng.integers(1, 3))):
         number = int(rng.integers(2, 4) if urban else rng.integers(0, 2))
         _skyline(
-            image, rng, strips[number], foot, float(rng.uniform(14, 75)), float(rng.uniform(0.1, 0.5)), stage
+            image, rng, strips[number], foot, float(rng.uniform(14, 75)), float(rng.uniform(0.1, 0.5)), canvas
         )
 
 
@@ -115,7 +115,7 @@ def _skyline(
     foot: float,
     size: float,
     air: float,
-    stage: Stage,
+    canvas: Canvas,
 ) -> None:
     widen = max(1.0, 1.15 * FRAME_WIDTH / (size * sprite.aspect)) * float(rng.uniform(1, 1.6))
     slack = 0.5 * (size * sprite.aspect * widen - FRAME_WIDTH)
@@ -128,29 +128,31 @@ def _skyline(
         foot,
         size,
         (gain, gain, gain),
-        (air, stage.light.skyline),
+        (air, canvas.light.skyline),
         bool(rng.random() < 0.5),
         widen,
     )
 
 
-def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: list[np.ndarray]) -> list[Item]:
+def roadside(
+    rng: np.random.Generator, canvas: Canvas, layout: Layout, lights: list[np.ndarray]
+) -> list[Item]:
     """Everything beside the road, on both sides."""
     items: list[Item] = []
     left_end = layout.lines[0].u - layout.left.shoulder
     right_end = layout.lines[-1].u + layout.right.shoulder
     for side, end, sign in ((layout.left, left_end, -1), (layout.right, right_end, 1)):
-        items += edge_items(rng, stage, side, end, sign)
+        items += edge_items(rng, canvas, side, end, sign)
         if side.edge == "hedge":
             items += plant_row(
-                rng, stage, ["bush"], end + 0.6 * sign, float(rng.uniform(0.6, 1.3)), 0.8, 45, 4.0
+                rng, canvas, ["bush"], end + 0.6 * sign, float(rng.uniform(0.6, 1.3)), 0.8, 45, 4.0
             )
         outer = end + sign * side.strip
         if side.beyond:
             if side.strip > 1.5 and rng.random() < 0.5:
                 items += plant_row(
                     rng,
-                    stage,
+                    canvas,
                     _kinds(rng),
                     end + sign * side.strip / 2,
                     float(rng.uniform(2.5, 6)),
@@ -164,7 +166,7 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
             step = float(rng.uniform(3, 10))
             items += plant_row(
                 rng,
-                stage,
+                canvas,
                 _kinds(rng),
                 outer + sign * float(rng.uniform(1.5, 4)),
                 float(rng.uniform(4, 11)),
@@ -176,7 +178,7 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
         if density > 0.5:
             items += plant_row(
                 rng,
-                stage,
+                canvas,
                 _kinds(rng),
                 outer + sign * float(rng.uniform(7, 14)),
                 float(rng.uniform(6, 14)),
@@ -188,7 +190,7 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
         if rng.random() < 0.5:
             items += plant_row(
                 rng,
-                stage,
+                canvas,
                 ["bush"],
                 outer + sign * float(rng.uniform(0.8, 3)),
                 float(rng.uniform(0.7, 2.2)),
@@ -197,14 +199,14 @@ def roadside(rng: np.random.Generator, stage: Stage, layout: Layout, lights: lis
                 7.0,
             )
         if rng.random() < (0.45 if layout.urban else 0.12):
-            items += houses(rng, stage, abs(outer) + float(rng.uniform(4, 16)), sign)
+            items += houses(rng, canvas, abs(outer) + float(rng.uniform(4, 16)), sign)
         if rng.random() < (0.6 if layout.urban else 0.25):
-            items += lamp_row(rng, stage, outer if rng.random() < 0.5 else end + 0.4 * sign, sign, lights)
-    items += signs(rng, stage, left_end, right_end)
+            items += lamp_row(rng, canvas, outer if rng.random() < 0.5 else end + 0.4 * sign, sign, lights)
+    items += signs(rng, canvas, left_end, right_end)
     if layout.junction:
         near, far = layout.junction
         items = [item for item in items if not near - 1 < item.z < far + 1]
-        items += traffic_lights(rng, stage, right_end + 1, far + 2)
+        items += traffic_lights(rng, canvas, right_end + 1, far + 2)
     return items
 
 

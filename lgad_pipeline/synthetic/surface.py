@@ -7,9 +7,9 @@ from lgad_pipeline.synthetic import textures
 from lgad_pipeline.synthetic.camera import FRAME_WIDTH
 from lgad_pipeline.synthetic.layout import Layout
 from lgad_pipeline.synthetic.light import Light
-from lgad_pipeline.synthetic.marks import mark_polygon
-from lgad_pipeline.synthetic.paint import draw_line
+from lgad_pipeline.synthetic.line_paint import draw_line
 from lgad_pipeline.synthetic.road import NEAR, Ground
+from lgad_pipeline.synthetic.road_marks import mark_polygon
 
 Colour = tuple[float, float, float]  # BGR, 0..255
 
@@ -23,7 +23,7 @@ def fill_band(image: np.ndarray, ground: Ground, left: float, right: float, colo
     cv2.fillPoly(image, [polygon], colour, cv2.LINE_AA, 4)
 
 
-class Plane:
+class TileCoordinates:
     """Road coordinates of every ground pixel, in steps of the road tile.
 
     Attributes:
@@ -49,7 +49,12 @@ class Plane:
 
 
 def paint_layer(
-    image: np.ndarray, plane: Plane, mask: np.ndarray, colour: Colour, wear: float, phase: int
+    image: np.ndarray,
+    tile_coordinates: TileCoordinates,
+    mask: np.ndarray,
+    colour: Colour,
+    wear: float,
+    phase: int,
 ) -> None:
     """Lay paint of `colour` on `image` (n, W, 3) where `mask` (n, W) covers, worn off by `wear` in 0..1."""
     y, x = np.nonzero(mask)
@@ -58,7 +63,8 @@ def paint_layer(
     alpha = mask[y, x].astype(np.float32) / 255
     # Eight wear steps a tile step: flakes of a centimetre.
     noise = textures.wear_tile()[
-        (plane.s[y, 0] * 3 + phase).astype(np.int64) & 511, (plane.u[y, x] * 4).astype(np.int64) & 511
+        (tile_coordinates.s[y, 0] * 3 + phase).astype(np.int64) & 511,
+        (tile_coordinates.u[y, x] * 4).astype(np.int64) & 511,
     ]
     alpha *= np.clip(1.15 - wear * (0.9 + 1.1 * noise), 0, 1)
     below = image[y, x].astype(np.float32)
@@ -86,7 +92,9 @@ def _colour(values: np.ndarray) -> Colour:
     return float(b), float(g), float(r)
 
 
-def road_surface(rng: np.random.Generator, ground: Ground, layout: Layout, plane: Plane) -> np.ndarray:
+def road_surface(
+    rng: np.random.Generator, ground: Ground, layout: Layout, tile_coordinates: TileCoordinates
+) -> np.ndarray:
     """(n, 1640, 3) uint8 ground without paint or light, BGR."""
     n = len(ground.rows)
     image = np.empty((n, FRAME_WIDTH, 3), np.uint8)
@@ -110,7 +118,7 @@ def road_surface(rng: np.random.Generator, ground: Ground, layout: Layout, plane
     near = kinds[int(rng.integers(0, 3))] * rng.uniform(0.75, 1.2)
     fill_band(image, ground, far_left - layout.left.strip, far_left, _colour(near))
     fill_band(image, ground, right_end, right_end + layout.right.strip, _colour(near))
-    _rough(image, rng, plane)
+    _rough(image, rng, tile_coordinates)
     fill_band(image, ground, left_end, right_end, _colour(asphalt))
     if layout.right.coloured:
         fill_band(
@@ -130,14 +138,14 @@ def road_surface(rng: np.random.Generator, ground: Ground, layout: Layout, plane
     if concrete or rng.random() < 0.12:
         _joints(image, rng, ground, left_end, right_end, asphalt)
     tile = textures.road_tiles()[int(rng.integers(0, 4))]
-    texture = plane.sample(tile, float(rng.integers(0, 1000)))
+    texture = tile_coordinates.sample(tile, float(rng.integers(0, 1000)))
     texture = _stony(texture, rng)
     return cv2.multiply(image, cv2.cvtColor(texture, cv2.COLOR_GRAY2BGR), scale=1 / 128)
 
 
-def _rough(image: np.ndarray, rng: np.random.Generator, plane: Plane) -> None:
+def _rough(image: np.ndarray, rng: np.random.Generator, tile_coordinates: TileCoordinates) -> None:
     """Clumps of grass and soil: strong noise for everything that is not yet road."""
-    clumps = plane.sample(textures.blobs(), float(rng.integers(0, 1000)), 2.0)
+    clumps = tile_coordinates.sample(textures.blobs(), float(rng.integers(0, 1000)), 2.0)
     depth = float(rng.uniform(0.25, 0.6))
     table = np.clip(255 * (1 - depth + depth * np.linspace(0, 1, 256) ** 0.8), 0, 255).astype(np.uint8)
     level = cv2.LUT(clumps, table)
@@ -191,19 +199,28 @@ def _stony(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def cast_shade(
-    rng: np.random.Generator, ground: Ground, plane: Plane, light: Light, layout: Layout, heavy: bool
+    rng: np.random.Generator,
+    ground: Ground,
+    tile_coordinates: TileCoordinates,
+    light: Light,
+    layout: Layout,
+    heavy: bool,
 ) -> np.ndarray:
     """(n, 1640) uint8: how deep each ground pixel lies in the shade of trees, poles and houses."""
-    shade = np.zeros(plane.u.shape, np.uint8)
+    shade = np.zeros(tile_coordinates.u.shape, np.uint8)
     left = layout.lines[0].u - layout.left.shoulder
     right = layout.lines[-1].u + layout.right.shoulder
     if heavy or rng.random() < 0.7:
-        spots = plane.sample(textures.blobs(), float(rng.integers(0, 1000)), float(rng.uniform(0.6, 1.6)))
+        spots = tile_coordinates.sample(
+            textures.blobs(), float(rng.integers(0, 1000)), float(rng.uniform(0.6, 1.6))
+        )
         # Shade reaches from the sun's side of the road inward; in the heavy case over all of it.
         edge = left if light.sun < 0 else right
         reach = float(rng.uniform(6, 25) if heavy else rng.uniform(1, 10))
         border = (edge - light.sun * reach + textures.TILE_HALF) * textures.TILE_DENSITY
-        inward = (plane.u - np.float32(border)) * np.float32(light.sun / (textures.TILE_DENSITY * 2.5))
+        inward = (tile_coordinates.u - np.float32(border)) * np.float32(
+            light.sun / (textures.TILE_DENSITY * 2.5)
+        )
         need = np.clip(inward, -1, 1) * np.float32(rng.uniform(70, 120)) - np.float32(rng.uniform(0, 40))
         level = (spots.astype(np.float32) - 128 + need) * np.float32(rng.uniform(4, 14))
         shade = np.clip(level, 0, 255).astype(np.uint8)

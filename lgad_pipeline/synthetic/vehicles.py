@@ -6,7 +6,10 @@ from functools import partial
 import cv2
 import numpy as np
 
-from lgad_pipeline.synthetic.faces import (
+from lgad_pipeline.synthetic.canvas import Canvas, Colour, Item, brightened
+from lgad_pipeline.synthetic.layout import Layout
+from lgad_pipeline.synthetic.road import Ground
+from lgad_pipeline.synthetic.vehicle_faces import (
     BLACK,
     SIZES,
     Face,
@@ -14,12 +17,9 @@ from lgad_pipeline.synthetic.faces import (
     Vehicle,
     box,
     end_face,
+    end_setback,
     flank_face,
-    setback,
 )
-from lgad_pipeline.synthetic.layout import Layout
-from lgad_pipeline.synthetic.road import Ground
-from lgad_pipeline.synthetic.stage import Colour, Item, Stage, toned
 
 _PAINTS: list[Colour] = [
     (225, 228, 228), (205, 208, 210), (40, 38, 36), (28, 26, 25), (120, 122, 124), (150, 152, 155),
@@ -27,23 +27,23 @@ _PAINTS: list[Colour] = [
 ]  # fmt: skip
 
 
-def _fill(image: np.ndarray, stage: Stage, points: np.ndarray, face: Face, z: float) -> None:
+def _fill(image: np.ndarray, canvas: Canvas, points: np.ndarray, face: Face, z: float) -> None:
     """Fill the polygons of a face, whose road places (N, 3) are one after another in `points`."""
-    xy = stage.ground.points(points[:, 0], np.maximum(points[:, 2], 0.9), points[:, 1])
+    xy = canvas.ground.points(points[:, 0], np.maximum(points[:, 2], 0.9), points[:, 1])
     xy = np.round(np.clip(xy, -6000, 8000) * 16).astype(np.int32)
     start = 0
     for polygon, colour in face:
-        cv2.fillPoly(image, [xy[start : start + len(polygon)]], stage.aired(colour, z), cv2.LINE_AA, 4)
+        cv2.fillPoly(image, [xy[start : start + len(polygon)]], canvas.hazed(colour, z), cv2.LINE_AA, 4)
         start += len(polygon)
 
 
-def _shadow(image: np.ndarray, stage: Stage, v: Vehicle) -> None:
-    width, height, length = v.size
-    ground, light = stage.ground, stage.light
+def _shadow(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
+    width, height, length = vehicle.size
+    ground, light = canvas.ground, canvas.light
     reach = -light.sun * 0.9 * height * light.hardness
     for half, lean, keep in ((0.60, reach, 1 - 0.75 * light.hardness), (0.52, 0.0, 0.45), (0.47, 0.0, 0.4)):
-        a, b = v.u - half * width + min(lean, 0), v.u + half * width + max(lean, 0)
-        near, far = v.z - 0.15, v.z + length
+        a, b = vehicle.u - half * width + min(lean, 0), vehicle.u + half * width + max(lean, 0)
+        near, far = vehicle.z - 0.15, vehicle.z + length
         corners = ground.points(np.array([a, b, b, a]), np.maximum(np.array([near, near, far, far]), 1.0))
         low = np.clip(np.floor(corners.min(0)), 0, [image.shape[1], image.shape[0]]).astype(int)
         high = np.clip(np.ceil(corners.max(0)) + 1, 0, [image.shape[1], image.shape[0]]).astype(int)
@@ -56,64 +56,89 @@ def _shadow(image: np.ndarray, stage: Stage, v: Vehicle) -> None:
         cv2.multiply(area, mask, area, scale=1 / 255)
 
 
-def _draw(image: np.ndarray, stage: Stage, v: Vehicle) -> None:
-    width, height, length = v.size
-    if v.kind == "bike":
-        _draw_bike(image, stage, v)
+def _draw(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
+    width, height, length = vehicle.size
+    if vehicle.kind == "bike":
+        _draw_bike(image, canvas, vehicle)
         return
-    light = stage.light
-    if v.crossing:
-        _shadow(image, stage, replace(v, size=(length, height, width)))
-        face = flank_face(v, 0.95)
+    light = canvas.light
+    if vehicle.crossing:
+        _shadow(image, canvas, replace(vehicle, size=(length, height, width)))
+        face = flank_face(vehicle, 0.95)
         places = np.array([p for polygon, _ in face for p in polygon])
-        across = v.u + (places[:, 0] - 0.5) * length
+        across = vehicle.u + (places[:, 0] - 0.5) * length
         _fill(
-            image, stage, np.stack([across, places[:, 1] * height, np.full(len(places), v.z)], 1), face, v.z
+            image,
+            canvas,
+            np.stack([across, places[:, 1] * height, np.full(len(places), vehicle.z)], 1),
+            face,
+            vehicle.z,
         )
         return
-    _shadow(image, stage, v)
-    lateral = float(stage.ground.shape.lateral(v.u, np.array(v.z)))
+    _shadow(image, canvas, vehicle)
+    lateral = float(canvas.ground.shape.lateral(vehicle.u, np.array(vehicle.z)))
     sunny = 1 + 0.25 * light.hardness
     flank = -1 if lateral > 0 else 1  # the side that the camera sees
     if abs(lateral) > 0.5 * width:
-        face = flank_face(v, sunny if light.sun == flank else 0.72)
+        face = flank_face(vehicle, sunny if light.sun == flank else 0.72)
         places = np.array([p for polygon, _ in face for p in polygon])
-        across = np.full(len(places), v.u + flank * 0.49 * width)
+        across = np.full(len(places), vehicle.u + flank * 0.49 * width)
         # The glasshouse leans inward above the shoulders of a car.
-        if v.kind not in ("truck", "bus"):
-            roof = 0.13 if v.kind == "sedan" else 0.07
+        if vehicle.kind not in ("truck", "bus"):
+            roof = 0.13 if vehicle.kind == "sedan" else 0.07
             across -= flank * width * np.interp(places[:, 1], [0.6, 1.0], [0.02, roof])
         _fill(
-            image, stage, np.stack([across, places[:, 1] * height, v.z + places[:, 0] * length], 1), face, v.z
+            image,
+            canvas,
+            np.stack([across, places[:, 1] * height, vehicle.z + places[:, 0] * length], 1),
+            face,
+            vehicle.z,
         )
-    face = end_face(v, 0.62 + 0.2 * light.hardness if v.oncoming else 0.8)
+    face = end_face(vehicle, 0.62 + 0.2 * light.hardness if vehicle.oncoming else 0.8)
     places = np.array([p for polygon, _ in face for p in polygon])
-    back = v.z + setback(v, places[:, 1]) * length
-    _fill(image, stage, np.stack([v.u + places[:, 0] * width, places[:, 1] * height, back], 1), face, v.z)
+    back = vehicle.z + end_setback(vehicle, places[:, 1]) * length
+    _fill(
+        image,
+        canvas,
+        np.stack([vehicle.u + places[:, 0] * width, places[:, 1] * height, back], 1),
+        face,
+        vehicle.z,
+    )
 
 
-def _draw_bike(image: np.ndarray, stage: Stage, v: Vehicle) -> None:
-    jacket = v.paint
+def _draw_bike(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
+    jacket = vehicle.paint
     face: Face = [
         (box(-0.12, 0.12, 0, 0.4), BLACK),
-        (box(-0.32, 0.32, 0.32, 0.5), toned(BLACK, 2)),
+        (box(-0.32, 0.32, 0.32, 0.5), brightened(BLACK, 2)),
         ([(-0.36, 0.42), (0.36, 0.42), (0.42, 0.78), (0.2, 0.86), (-0.2, 0.86), (-0.42, 0.78)], jacket),
         ([(-0.16, 0.86), (0.16, 0.86), (0.2, 0.94), (0.1, 1.0), (-0.1, 1.0), (-0.2, 0.94)], (60, 55, 140)),
         (box(-0.07, 0.07, 0.4, 0.46), (40, 35, 190)),
     ]
     places = np.array([p for polygon, _ in face for p in polygon])
     points = np.stack(
-        [v.u + places[:, 0] * v.size[0], places[:, 1] * v.size[1], np.full(len(places), v.z)], 1
+        [
+            vehicle.u + places[:, 0] * vehicle.size[0],
+            places[:, 1] * vehicle.size[1],
+            np.full(len(places), vehicle.z),
+        ],
+        1,
     )
-    _fill(image, stage, points, face, v.z)
+    _fill(image, canvas, points, face, vehicle.z)
 
 
-def vehicle_items(stage: Stage, vehicles: list[Vehicle]) -> list[Item]:
+def vehicle_items(canvas: Canvas, vehicles: list[Vehicle]) -> list[Item]:
     """Vehicles as items to draw."""
-    return [Item(v.z, partial(_draw, stage=stage, v=v)) for v in vehicles if not stage.ground.hidden(v.z)]
+    return [
+        Item(vehicle.z, partial(_draw, canvas=canvas, vehicle=vehicle))
+        for vehicle in vehicles
+        if not canvas.ground.hidden(vehicle.z)
+    ]
 
 
-def make_vehicle(rng: np.random.Generator, u: float, z: float, oncoming: bool, bikes: float = 0.0) -> Vehicle:
+def sample_vehicle(
+    rng: np.random.Generator, u: float, z: float, oncoming: bool, bikes: float = 0.0
+) -> Vehicle:
     """A vehicle of any kind at (u, z)."""
     shares = np.array([0.45, 0.24, 0.12, 0.09, 0.1, 0.0]) * (1 - bikes) + np.array([0, 0, 0, 0, 0, bikes])
     kind: Kind = list(SIZES)[int(rng.choice(6, p=shares))]
@@ -127,10 +152,10 @@ def make_vehicle(rng: np.random.Generator, u: float, z: float, oncoming: bool, b
         height * float(rng.uniform(0.92, 1.1)),
         length * float(rng.uniform(0.9, 1.1)),
     )
-    return Vehicle(kind, u, z, toned(paint, gain), oncoming, size)
+    return Vehicle(kind, u, z, brightened(paint, gain), oncoming, size)
 
 
-def traffic(rng: np.random.Generator, layout: Layout, crowded: bool) -> list[Vehicle]:
+def sample_traffic(rng: np.random.Generator, layout: Layout, crowded: bool) -> list[Vehicle]:
     """Vehicles in the lanes of both directions, and now and then a bike at the edge."""
     vehicles = []
     density = float(rng.uniform(0.6, 1.0) if crowded else rng.uniform(0.0, 0.45))
@@ -145,7 +170,7 @@ def traffic(rng: np.random.Generator, layout: Layout, crowded: bool) -> list[Veh
         gap = 6.0 + (6 if crowded else 45) * (1.2 - density)
         while z < 160:
             if rng.random() < density + 0.25 * crowded:
-                vehicles.append(make_vehicle(rng, middle + float(rng.normal(0, 0.22)), z, oncoming))
+                vehicles.append(sample_vehicle(rng, middle + float(rng.normal(0, 0.22)), z, oncoming))
                 z += vehicles[-1].size[2]
             z += 2.0 + float(rng.exponential(gap)) + (5 if own else 0)
     for lane in range(layout.left.beyond):
@@ -153,47 +178,49 @@ def traffic(rng: np.random.Generator, layout: Layout, crowded: bool) -> list[Veh
         z = float(rng.uniform(6, 60))
         while z < 160:
             if rng.random() < 0.5:
-                vehicles.append(make_vehicle(rng, u + float(rng.normal(0, 0.2)), z, oncoming=True))
+                vehicles.append(sample_vehicle(rng, u + float(rng.normal(0, 0.2)), z, oncoming=True))
             z += 6 + float(rng.exponential(18 if crowded else 40))
     if layout.junction:
         near, far = layout.junction
         for _ in range(int(rng.integers(0, 5))):
-            car = make_vehicle(
+            car = sample_vehicle(
                 rng, float(rng.normal(0, 14)), float(rng.uniform(max(near, 8), far)), rng.random() < 0.5
             )
             vehicles.append(replace(car, crossing=True))
     if layout.urban and rng.random() < (0.5 if crowded else 0.25):
         for _ in range(int(rng.integers(1, 4))):
             u = layout.lines[-1].u + float(rng.uniform(0.0, 1.0)) * layout.right.shoulder
-            vehicles.append(make_vehicle(rng, u, float(rng.uniform(6, 60)), False, bikes=1.0))
+            vehicles.append(sample_vehicle(rng, u, float(rng.uniform(6, 60)), False, bikes=1.0))
     return vehicles
 
 
-def _lamps_of(v: Vehicle) -> list[tuple[np.ndarray, Colour, float]]:
+def _lamps_of(vehicle: Vehicle) -> list[tuple[np.ndarray, Colour, float]]:
     """Lamps that shine at night: place (u, height, z), relative colour and strength."""
-    width, height, length = v.size
-    if v.crossing:
-        return [(np.array([v.u - 0.5 * length, 0.65, v.z]), (0.85, 0.95, 1.0), 0.7)]
-    colour: Colour = (0.85, 0.95, 1.0) if v.oncoming else (0.12, 0.1, 1.0)
-    level = 0.65 if v.oncoming else 0.9 * min(height * 0.55, 1.0)
-    strength = 1.6 if v.oncoming else 0.55
-    sides = (0.0,) if v.kind == "bike" else (-0.42 * width, 0.42 * width)
-    return [(np.array([v.u + side, level, v.z]), colour, strength) for side in sides]
+    width, height, length = vehicle.size
+    if vehicle.crossing:
+        return [(np.array([vehicle.u - 0.5 * length, 0.65, vehicle.z]), (0.85, 0.95, 1.0), 0.7)]
+    colour: Colour = (0.85, 0.95, 1.0) if vehicle.oncoming else (0.12, 0.1, 1.0)
+    level = 0.65 if vehicle.oncoming else 0.9 * min(height * 0.55, 1.0)
+    strength = 1.6 if vehicle.oncoming else 0.55
+    sides = (0.0,) if vehicle.kind == "bike" else (-0.42 * width, 0.42 * width)
+    return [(np.array([vehicle.u + side, level, vehicle.z]), colour, strength) for side in sides]
 
 
 def visible_lamps(vehicles: list[Vehicle], ground: Ground) -> list[tuple[np.ndarray, Colour, float]]:
     """The lamps of all vehicles but those that a nearer vehicle hides."""
     boxes = []
-    for v in vehicles:
-        half = 0.5 * (v.size[2] if v.crossing else v.size[0])
+    for vehicle in vehicles:
+        half = 0.5 * (vehicle.size[2] if vehicle.crossing else vehicle.size[0])
         corners = ground.points(
-            np.array([v.u - half, v.u + half]), np.array([v.z, v.z]), np.array([0, v.size[1]])
+            np.array([vehicle.u - half, vehicle.u + half]),
+            np.array([vehicle.z, vehicle.z]),
+            np.array([0, vehicle.size[1]]),
         )
-        boxes.append((v.z, corners.min(0), corners.max(0)))
+        boxes.append((vehicle.z, corners.min(0), corners.max(0)))
     lamps = []
-    for v in vehicles:
-        for lamp in _lamps_of(v):
+    for vehicle in vehicles:
+        for lamp in _lamps_of(vehicle):
             at = ground.points(lamp[0][0], lamp[0][2], lamp[0][1])
-            if not any(z < v.z and (low < at).all() and (at < high).all() for z, low, high in boxes):
+            if not any(z < vehicle.z and (low < at).all() and (at < high).all() for z, low, high in boxes):
                 lamps.append(lamp)
     return lamps

@@ -3,7 +3,7 @@ import pytest
 
 from lgad_pipeline.synthetic.camera import FRAME_WIDTH, Camera
 from lgad_pipeline.synthetic.layout import Line, sample_layout
-from lgad_pipeline.synthetic.paint import draw_line
+from lgad_pipeline.synthetic.line_paint import draw_line
 from lgad_pipeline.synthetic.render import annotate, lane_points
 from lgad_pipeline.synthetic.road import Ground, Shape
 

@@ -6,8 +6,8 @@ import pytest
 
 from lgad_pipeline.config.splits import SCENARIOS, Scenario
 from lgad_pipeline.config.synthetic import SyntheticConfig, scenario_counts, scenario_plan
+from lgad_pipeline.synthetic.contact_sheet import write_contact_sheet
 from lgad_pipeline.synthetic.render import render
-from lgad_pipeline.synthetic.sheet import write_contact_sheet
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

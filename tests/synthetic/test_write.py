@@ -7,7 +7,7 @@ import pytest
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import read_lanes
-from lgad_pipeline.synthetic.write import CATEGORY_FILES, frame_path, write_dataset
+from lgad_pipeline.synthetic.dataset_writer import CATEGORY_FILES, frame_path, write_dataset
 
 CONFIG = SyntheticConfig(seed=2, train=5, val=2, test=9)
 

@@ -13,7 +13,7 @@ from lgad_pipeline.data.shards import pack
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
-from lgad_pipeline.synthetic.write import write_dataset
+from lgad_pipeline.synthetic.dataset_writer import write_dataset
 from resources.project import Project
 
 SETTINGS = """

@@ -4,47 +4,47 @@ from functools import partial
 
 import numpy as np
 
+from lgad_pipeline.synthetic.canvas import Canvas, Colour, Item, brightened, posts_along, strip_along
 from lgad_pipeline.synthetic.layout import Side
-from lgad_pipeline.synthetic.stage import Colour, Item, Stage, posts_along, strip_along, toned
 
 
-def edge_items(rng: np.random.Generator, stage: Stage, side: Side, u: float, sign: int) -> list[Item]:
+def edge_items(rng: np.random.Generator, canvas: Canvas, side: Side, u: float, sign: int) -> list[Item]:
     """The edge of the carriageway at `u`; `sign` is the way outward."""
     shine = float(rng.uniform(0.75, 1.15))
     if side.edge == "rail":
         steel: Colour = (165 * shine, 160 * shine, 152 * shine)
         bands = [
-            (0.44, 0.80, toned(steel, 0.62)),
-            (0.50, 0.57, toned(steel, 1.05)),
-            (0.60, 0.66, toned(steel, 0.45)),
-            (0.69, 0.79, toned(steel, 1.15)),
+            (0.44, 0.80, brightened(steel, 0.62)),
+            (0.50, 0.57, brightened(steel, 1.05)),
+            (0.60, 0.66, brightened(steel, 0.45)),
+            (0.69, 0.79, brightened(steel, 1.15)),
         ]
         posts = posts_along(
-            stage, u + 0.12 * sign, 0.12, 0.6, float(rng.uniform(2, 4)), toned(steel, 0.6), 60
+            canvas, u + 0.12 * sign, 0.12, 0.6, float(rng.uniform(2, 4)), brightened(steel, 0.6), 60
         )
-        return posts + strip_along(stage, u, bands, 220)
+        return posts + strip_along(canvas, u, bands, 220)
     if side.edge == "wall":
         concrete: Colour = (160 * shine, 162 * shine, 164 * shine)
         top = float(rng.uniform(0.7, 1.1))
-        return strip_along(stage, u, [(0, top, concrete), (0, 0.25, toned(concrete, 0.78))], 220)
+        return strip_along(canvas, u, [(0, top, concrete), (0, 0.25, brightened(concrete, 0.78))], 220)
     if side.edge == "fence":
         tone: Colour = (205 * shine, 205 * shine, 200 * shine) if rng.random() < 0.7 else (70, 80, 60)
-        bands = [(0.95, 1.02, tone), (0.52, 0.57, tone), (0.12, 0.2, tone), (0.0, 0.1, toned(tone, 0.5))]
-        bars = posts_along(stage, u, 0.035, 1.0, 0.3, tone, 14) + posts_along(
-            stage, u, 0.1, 1.1, 3.0, tone, 90
+        bands = [(0.95, 1.02, tone), (0.52, 0.57, tone), (0.12, 0.2, tone), (0.0, 0.1, brightened(tone, 0.5))]
+        bars = posts_along(canvas, u, 0.035, 1.0, 0.3, tone, 14) + posts_along(
+            canvas, u, 0.1, 1.1, 3.0, tone, 90
         )
-        return bars + strip_along(stage, u, bands, 200)
+        return bars + strip_along(canvas, u, bands, 200)
     if side.edge in ("kerb", "hedge"):
         stone: Colour = (170 * shine, 172 * shine, 172 * shine)
-        return strip_along(stage, u, [(0, float(rng.uniform(0.1, 0.2)), stone)], 150)
+        return strip_along(canvas, u, [(0, float(rng.uniform(0.1, 0.2)), stone)], 150)
     return []
 
 
 def _lamp(
-    image: np.ndarray, stage: Stage, u: float, z: float, height: float, reach: float, colour: Colour
+    image: np.ndarray, canvas: Canvas, u: float, z: float, height: float, reach: float, colour: Colour
 ) -> None:
     w = 0.07 + 0.0006 * z
-    stage.polygon(
+    canvas.polygon(
         image,
         np.array([[u - w, 0, z], [u + w, 0, z], [u + 0.6 * w, height, z], [u - 0.6 * w, height, z]]),
         colour,
@@ -53,11 +53,11 @@ def _lamp(
     arm = np.array(
         [[u, height - 0.3, z], [u + reach, height + 0.1, z], [u + reach, height + 0.22, z], [u, height, z]]
     )
-    stage.polygon(image, arm, colour, z)
+    canvas.polygon(image, arm, colour, z)
 
 
 def lamp_row(
-    rng: np.random.Generator, stage: Stage, u: float, sign: int, lights: list[np.ndarray]
+    rng: np.random.Generator, canvas: Canvas, u: float, sign: int, lights: list[np.ndarray]
 ) -> list[Item]:
     """Street lamps along `u`, arms over the road; their heads are added to `lights` as (u, height, z)."""
     height, step = float(rng.uniform(6, 10)), float(rng.uniform(22, 40))
@@ -69,7 +69,13 @@ def lamp_row(
             Item(
                 float(z),
                 partial(
-                    _lamp, stage=stage, u=u, z=float(z), height=height, reach=reach, colour=(grey, grey, grey)
+                    _lamp,
+                    canvas=canvas,
+                    u=u,
+                    z=float(z),
+                    height=height,
+                    reach=reach,
+                    colour=(grey, grey, grey),
                 ),
             )
         )
@@ -79,7 +85,7 @@ def lamp_row(
 
 def _sign(
     image: np.ndarray,
-    stage: Stage,
+    canvas: Canvas,
     box: tuple[float, float, float, float],
     z: float,
     colour: Colour,
@@ -88,7 +94,7 @@ def _sign(
     """A board (left, right, low, high) with bright strokes for its lettering."""
     left, right, low, high = box
     wide, tall = right - left, high - low
-    stage.polygon(
+    canvas.polygon(
         image, np.array([[left, low, z], [right, low, z], [right, high, z], [left, high, z]]), colour, z
     )
     rng = np.random.default_rng(seed)
@@ -96,12 +102,12 @@ def _sign(
         a, b = left + rng.uniform(0.1, 0.75) * wide, low + rng.uniform(0.15, 0.7) * tall
         w, h = (0.3, 0.06) if rng.random() < 0.5 else (0.06, 0.25)
         w, h = min(w, 0.15 * wide), min(h, 0.2 * tall)
-        stage.polygon(
+        canvas.polygon(
             image, np.array([[a, b, z], [a + w, b, z], [a + w, b + h, z], [a, b + h, z]]), (235, 235, 235), z
         )
 
 
-def signs(rng: np.random.Generator, stage: Stage, left: float, right: float) -> list[Item]:
+def signs(rng: np.random.Generator, canvas: Canvas, left: float, right: float) -> list[Item]:
     """Sign boards beside the road or on a gantry over it, between the road's edges."""
     items = []
     for _ in range(int(rng.integers(0, 3))):
@@ -120,8 +126,8 @@ def signs(rng: np.random.Generator, stage: Stage, left: float, right: float) -> 
                     [left - 1, low + 1.1, z],
                 ]
             )
-            items.append(Item(z + 0.2, partial(stage.polygon, points=beam, colour=(150, 150, 150), z=z)))
-            items += _pole(stage, right + 1, z + 0.1, low + 1.1, 0.16)
+            items.append(Item(z + 0.2, partial(canvas.polygon, points=beam, colour=(150, 150, 150), z=z)))
+            items += _pole(canvas, right + 1, z + 0.1, low + 1.1, 0.16)
             box = (u, u + width, low, low + width * 0.6)
         else:
             u = (
@@ -131,31 +137,32 @@ def signs(rng: np.random.Generator, stage: Stage, left: float, right: float) -> 
             )
             size = float(rng.uniform(0.6, 2.2))
             low = float(rng.uniform(1.8, 3.2))
-            items += _pole(stage, u + size / 2, z + 0.1, low + 0.2, 0.05)
+            items += _pole(canvas, u + size / 2, z + 0.1, low + 0.2, 0.05)
             box = (u, u + size, low, low + size * float(rng.uniform(0.6, 1.2)))
         items.append(
             Item(
-                z, partial(_sign, stage=stage, box=box, z=z, colour=colour, seed=int(rng.integers(0, 2**31)))
+                z,
+                partial(_sign, canvas=canvas, box=box, z=z, colour=colour, seed=int(rng.integers(0, 2**31))),
             )
         )
     return items
 
 
-def _pole(stage: Stage, u: float, z: float, height: float, half: float) -> list[Item]:
+def _pole(canvas: Canvas, u: float, z: float, height: float, half: float) -> list[Item]:
     corners = np.array([[u - half, 0, z], [u + half, 0, z], [u + half, height, z], [u - half, height, z]])
-    return [Item(z, partial(stage.polygon, points=corners, colour=(140, 140, 140), z=z))]
+    return [Item(z, partial(canvas.polygon, points=corners, colour=(140, 140, 140), z=z))]
 
 
-def traffic_lights(rng: np.random.Generator, stage: Stage, u: float, z: float) -> list[Item]:
+def traffic_lights(rng: np.random.Generator, canvas: Canvas, u: float, z: float) -> list[Item]:
     """A mast at (u, z) with lights on an arm over the road."""
     height, reach = float(rng.uniform(5.5, 6.5)), float(rng.uniform(4, 10))
     grey = float(rng.uniform(110, 200))
     lit: Colour = (60, 60, 235) if rng.random() < 0.5 else (150, 220, 60)
-    items = _pole(stage, u, z + 0.1, height, 0.1)
+    items = _pole(canvas, u, z + 0.1, height, 0.1)
     arm = np.array(
         [[u - reach, height, z], [u, height - 0.2, z], [u, height + 0.1, z], [u - reach, height + 0.12, z]]
     )
-    items.append(Item(z, partial(stage.polygon, points=arm, colour=(grey, grey, grey), z=z)))
+    items.append(Item(z, partial(canvas.polygon, points=arm, colour=(grey, grey, grey), z=z)))
     for at in rng.uniform(u - reach, u - 1, 3):
         low = height - 1.1
         case = np.array([[at, low, z], [at + 0.4, low, z], [at + 0.4, low + 1.2, z], [at, low + 1.2, z]])
@@ -167,6 +174,6 @@ def traffic_lights(rng: np.random.Generator, stage: Stage, u: float, z: float) -
                 [at + 0.08, low + 0.35, z],
             ]
         )
-        items.append(Item(z - 0.1, partial(stage.polygon, points=case, colour=(35, 35, 35), z=z)))
-        items.append(Item(z - 0.2, partial(stage.polygon, points=lamp, colour=lit, z=z)))
+        items.append(Item(z - 0.1, partial(canvas.polygon, points=case, colour=(35, 35, 35), z=z)))
+        items.append(Item(z - 0.2, partial(canvas.polygon, points=lamp, colour=lit, z=z)))
     return items

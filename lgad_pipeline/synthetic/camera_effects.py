@@ -5,14 +5,14 @@ import numpy as np
 
 from lgad_pipeline.synthetic import textures
 from lgad_pipeline.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH
+from lgad_pipeline.synthetic.canvas import Colour
 from lgad_pipeline.synthetic.light import Light, glow
 from lgad_pipeline.synthetic.road import Ground
-from lgad_pipeline.synthetic.stage import Colour
 
 SMALL = 10  # light maps are made at a tenth of the frame's size
 
 
-def night_light(
+def apply_night_light(
     image: np.ndarray, rng: np.random.Generator, light: Light, ground: Ground, lamps: list[np.ndarray]
 ) -> None:
     """Leave of `image` what ambient light, the car's headlights and street lamps show of it at night."""
@@ -40,7 +40,7 @@ def night_light(
     cv2.multiply(image, full, image, scale=1 / 128)
 
 
-def city_lights(rng: np.random.Generator, urban: bool) -> list[tuple[np.ndarray, Colour, float]]:
+def sample_city_lights(rng: np.random.Generator, urban: bool) -> list[tuple[np.ndarray, Colour, float]]:
     """Windows, shop signs, distant lamps beside the road: place (u, height, z), relative colour, strength."""
     lights = []
     for _ in range(int(rng.integers(5, 60) if urban else rng.integers(0, 12))):
@@ -51,7 +51,7 @@ def city_lights(rng: np.random.Generator, urban: bool) -> list[tuple[np.ndarray,
     return lights
 
 
-def shine(
+def draw_lamps(
     image: np.ndarray, ground: Ground, lamps: list[tuple[np.ndarray, Colour, float]], wet: bool
 ) -> None:
     """Draw lamps with their halos and, on a wet road, their streaks in it."""
@@ -66,7 +66,7 @@ def shine(
             glow(image, float(x), 2 * foot - float(y), 0.8 * radius, colour, 0.35 * strength, tall=4.0)
 
 
-def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Ground) -> None:
+def add_glare(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Ground) -> None:
     """A low sun or the lamps of another car straight into the lens: a blown-out core, a veil, streaks."""
     x = float(np.clip(ground.camera.centre_x + rng.normal(0, 330), -50, FRAME_WIDTH + 50))
     y = float(ground.vanishing - rng.uniform(-10, 190))
@@ -91,7 +91,9 @@ def dazzle(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Gr
     cv2.add(image, cv2.resize(layer, (FRAME_WIDTH, FRAME_HEIGHT)), image)
 
 
-def develop(image: np.ndarray, rng: np.random.Generator, light: Light, scenario: str) -> np.ndarray:
+def apply_camera_response(
+    image: np.ndarray, rng: np.random.Generator, light: Light, scenario: str
+) -> np.ndarray:
     """The camera's own part: exposure, contrast, colour, vignette, blur, sharpening, noise."""
     night = light.weather == "night"
     saturation = float(rng.uniform(0.45, 1.75))

@@ -16,7 +16,7 @@ from lgad_pipeline.synthetic.road import Ground
 Colour = tuple[float, float, float]  # BGR, 0..255
 
 
-def toned(colour: Colour, gain: float) -> Colour:
+def brightened(colour: Colour, gain: float) -> Colour:
     """`colour` made `gain` times as bright."""
     b, g, r = (float(min(c * gain, 255)) for c in colour)
     return b, g, r
@@ -30,7 +30,7 @@ class Item:
     draw: Callable[[np.ndarray], None]
 
 
-class Stage:
+class Canvas:
     """Draws upright things at places of the road, with the air between."""
 
     def __init__(self, ground: Ground, light: Light) -> None:
@@ -41,7 +41,7 @@ class Stage:
         """Share and colour of the air in front of a thing at distance `z`."""
         return 1 - float(np.exp(-z / self.light.haze)), self.light.skyline
 
-    def aired(self, colour: Colour, z: float) -> Colour:
+    def hazed(self, colour: Colour, z: float) -> Colour:
         """`colour` as seen through the air."""
         share, air = self.haze(z)
         b, g, r = (c + (a - c) * share for c, a in zip(colour, air, strict=True))
@@ -51,7 +51,7 @@ class Stage:
         """Fill the polygon of road places `points` (N, 3): u, height, z in metres."""
         xy = self.ground.points(points[:, 0], np.maximum(points[:, 2], 0.8), points[:, 1])
         xy = np.round(np.clip(xy, -8000, 9000) * 16).astype(np.int32)
-        cv2.fillPoly(image, [xy], self.aired(colour, z), cv2.LINE_AA, 4)
+        cv2.fillPoly(image, [xy], self.hazed(colour, z), cv2.LINE_AA, 4)
 
     def sprite(
         self,
@@ -72,7 +72,7 @@ class Stage:
         sprites.paste(image, sprite, float(x), float(y) + 0.02 * size, size, gain, self.haze(z), flip)
 
 
-def strip_along(stage: Stage, u: float, bands: list[tuple[float, float, Colour]], far: float) -> list[Item]:
+def strip_along(canvas: Canvas, u: float, bands: list[tuple[float, float, Colour]], far: float) -> list[Item]:
     """A wall or rail along `u`, as items of growing length; bands are (lower, upper height in m, colour)."""
     edges = np.geomspace(1.2, far, 15)
     items = []
@@ -82,7 +82,7 @@ def strip_along(stage: Stage, u: float, bands: list[tuple[float, float, Colour]]
         for low, high, colour in bands:
             lower = np.stack([np.full(4, u), np.full(4, low), z], 1)
             upper = np.stack([np.full(4, u), np.full(4, high), z], 1)[::-1]
-            stage.polygon(image, np.concatenate([lower, upper]), colour, near)
+            canvas.polygon(image, np.concatenate([lower, upper]), colour, near)
 
     for near, end in pairwise(edges):
         items.append(Item(float(near), partial(draw, near=float(near), end=float(end) * 1.002)))
@@ -90,7 +90,7 @@ def strip_along(stage: Stage, u: float, bands: list[tuple[float, float, Colour]]
 
 
 def posts_along(
-    stage: Stage, u: float, width: float, height: float, step: float, colour: Colour, far: float
+    canvas: Canvas, u: float, width: float, height: float, step: float, colour: Colour, far: float
 ) -> list[Item]:
     """Posts at equal steps along `u`."""
     items = []
@@ -98,7 +98,7 @@ def posts_along(
     def draw(image: np.ndarray, z: float) -> None:
         half = 0.5 * width
         corners = np.array([[u - half, 0, z], [u + half, 0, z], [u + half, height, z], [u - half, height, z]])
-        stage.polygon(image, corners, colour, z)
+        canvas.polygon(image, corners, colour, z)
 
     for z in np.arange(2.0, far, step):
         items.append(Item(float(z), partial(draw, z=float(z))))

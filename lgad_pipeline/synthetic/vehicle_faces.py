@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from lgad_pipeline.synthetic.stage import Colour, toned
+from lgad_pipeline.synthetic.canvas import Colour, brightened
 
 Kind = Literal["sedan", "suv", "van", "truck", "bus", "bike"]
 
@@ -59,41 +59,41 @@ def box(left: float, right: float, low: float, high: float) -> list[tuple[float,
     return [(left, low), (right, low), (right, high), (left, high)]
 
 
-def end_face(v: Vehicle, gain: float) -> Face:
+def end_face(vehicle: Vehicle, gain: float) -> Face:
     """Polygons of the end that faces the camera, back to front."""
-    paint = toned(v.paint, gain)
-    lamp: Colour = (215, 225, 225) if v.oncoming else (40, 35, 175)
-    plate: Colour = (150, 75, 25) if v.kind != "truck" else (40, 170, 205)
+    paint = brightened(vehicle.paint, gain)
+    lamp: Colour = (215, 225, 225) if vehicle.oncoming else (40, 35, 175)
+    plate: Colour = (150, 75, 25) if vehicle.kind != "truck" else (40, 170, 205)
     face: Face = [(box(-0.47, -0.33, 0, 0.2), BLACK), (box(0.33, 0.47, 0, 0.2), BLACK)]
     face.append((box(-0.46, 0.46, 0.08, 0.2), BLACK))
-    if v.kind == "truck" and not v.oncoming:
+    if vehicle.kind == "truck" and not vehicle.oncoming:
         face += [
             (box(-0.5, 0.5, 0.3, 1.0), paint),
-            (box(-0.48, 0.48, 0.17, 0.27), toned(BLACK, 2.2)),
-            (box(-0.5, 0.5, 0.93, 1.0), toned(paint, 0.8)),
-            (box(-0.012, 0.012, 0.31, 0.93), toned(paint, 0.6)),
-            (box(-0.34, -0.31, 0.31, 0.93), toned(paint, 0.8)),
-            (box(0.31, 0.34, 0.31, 0.93), toned(paint, 0.8)),
-            (box(-0.5, 0.5, 0.3, 0.33), toned(paint, 0.55)),
+            (box(-0.48, 0.48, 0.17, 0.27), brightened(BLACK, 2.2)),
+            (box(-0.5, 0.5, 0.93, 1.0), brightened(paint, 0.8)),
+            (box(-0.012, 0.012, 0.31, 0.93), brightened(paint, 0.6)),
+            (box(-0.34, -0.31, 0.31, 0.93), brightened(paint, 0.8)),
+            (box(0.31, 0.34, 0.31, 0.93), brightened(paint, 0.8)),
+            (box(-0.5, 0.5, 0.3, 0.33), brightened(paint, 0.55)),
             (box(-0.46, -0.36, 0.2, 0.25), lamp),
             (box(0.36, 0.46, 0.2, 0.25), lamp),
             (box(-0.1, 0.1, 0.19, 0.25), plate),
         ]
         return face
-    face.append((_outline(v.kind), paint))
-    if v.kind in ("bus", "truck"):
-        top = 0.92 if v.kind == "bus" else 0.78
+    face.append((_outline(vehicle.kind), paint))
+    if vehicle.kind in ("bus", "truck"):
+        top = 0.92 if vehicle.kind == "bus" else 0.78
         face += [
             (box(-0.44, 0.44, 0.46, top), GLASS),
-            (box(-0.44, 0.44, 0.46 + 0.6 * (top - 0.46), top), toned(GLASS, 1.8)),
-            (box(-0.49, 0.49, 0.14, 0.2), toned(paint, 0.5)),
+            (box(-0.44, 0.44, 0.46 + 0.6 * (top - 0.46), top), brightened(GLASS, 1.8)),
+            (box(-0.49, 0.49, 0.14, 0.2), brightened(paint, 0.5)),
             (box(-0.47, -0.38, 0.26, 0.36), lamp),
             (box(0.38, 0.47, 0.26, 0.36), lamp),
             (box(-0.1, 0.1, 0.2, 0.25), plate),
-            (box(-0.3, 0.3, 0.26, 0.38), toned(paint, 0.82)),
+            (box(-0.3, 0.3, 0.26, 0.38), brightened(paint, 0.82)),
         ]
         return face
-    tall = v.kind != "sedan"
+    tall = vehicle.kind != "sedan"
     glass_top, glass_low, half = (0.93, 0.64, 0.385) if tall else (0.94, 0.66, 0.36)
     face += [
         (
@@ -112,12 +112,12 @@ def end_face(v: Vehicle, gain: float) -> Face:
                 (half - 0.04, glass_top),
                 (-half + 0.04, glass_top),
             ],
-            toned(GLASS, 2.0),
+            brightened(GLASS, 2.0),
         ),
-        (box(-0.49, 0.49, 0.13, 0.31), toned(paint, 0.72)),
-        (box(-0.43, 0.43, 0.13, 0.19), toned(BLACK, 1.6)),
-        (box(-0.48, 0.48, 0.575, 0.60), toned(paint, 1.25)),
-        (box(-0.14, 0.14, 0.36, 0.44), toned(plate, 1.0)),
+        (box(-0.49, 0.49, 0.13, 0.31), brightened(paint, 0.72)),
+        (box(-0.43, 0.43, 0.13, 0.19), brightened(BLACK, 1.6)),
+        (box(-0.48, 0.48, 0.575, 0.60), brightened(paint, 1.25)),
+        (box(-0.14, 0.14, 0.36, 0.44), brightened(plate, 1.0)),
         (box(-0.11, 0.11, 0.385, 0.415), (200, 200, 200)),
     ]
     wide = 0.13 if not tall else 0.09
@@ -126,8 +126,8 @@ def end_face(v: Vehicle, gain: float) -> Face:
         (box(-0.49, -0.49 + wide, low, low + 0.13), lamp),
         (box(0.49 - wide, 0.49, low, low + 0.13), lamp),
     ]
-    if v.oncoming:
-        face.append((box(-0.3, 0.3, 0.3, 0.46), toned(BLACK, 1.5)))
+    if vehicle.oncoming:
+        face.append((box(-0.3, 0.3, 0.3, 0.46), brightened(BLACK, 1.5)))
     return face
 
 
@@ -139,22 +139,22 @@ _LEAN: dict[Kind, tuple[tuple[float, float], tuple[float, float]]] = {
 }
 
 
-def setback(v: Vehicle, up: np.ndarray) -> np.ndarray:
+def end_setback(vehicle: Vehicle, up: np.ndarray) -> np.ndarray:
     """How far from the near end, as a share of the length, the end's face lies at heights `up` (shares)."""
-    if v.kind not in _LEAN:
+    if vehicle.kind not in _LEAN:
         return np.zeros_like(up)
-    foot, top = _LEAN[v.kind][v.oncoming]
+    foot, top = _LEAN[vehicle.kind][vehicle.oncoming]
     return np.interp(up, [0.6, 0.64, 1.0], [0, foot, top])
 
 
-def flank_face(v: Vehicle, gain: float) -> Face:
+def flank_face(vehicle: Vehicle, gain: float) -> Face:
     """Polygons of the flank: (along 0 at the near end..1, up 0..1)."""
-    paint = toned(v.paint, gain)
+    paint = brightened(vehicle.paint, gain)
     wheel = [(0.5 + 0.5 * np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 14)[:-1]]
-    _, height, length = v.size
-    radius = 0.33 if v.kind in ("sedan", "suv", "van") else 0.48
-    places = (0.2, 0.8) if v.kind != "bus" else (0.28, 0.78)
-    if v.kind == "truck":
+    _, height, length = vehicle.size
+    radius = 0.33 if vehicle.kind in ("sedan", "suv", "van") else 0.48
+    places = (0.2, 0.8) if vehicle.kind != "bus" else (0.28, 0.78)
+    if vehicle.kind == "truck":
         body = [
             (0, 0.28),
             (0.72, 0.28),
@@ -167,10 +167,10 @@ def flank_face(v: Vehicle, gain: float) -> Face:
             (0, 1),
         ]
         glass: list[list[tuple[float, float]]] = [[(0.8, 0.52), (0.97, 0.52), (0.94, 0.72), (0.8, 0.72)]]
-    elif v.kind == "bus":
+    elif vehicle.kind == "bus":
         body = [(0, 0.14), (1, 0.14), (1, 1), (0, 1)]
         glass = [box(0.03, 0.97, 0.48, 0.88)]
-    elif v.kind == "sedan":
+    elif vehicle.kind == "sedan":
         body = [
             (0, 0.2),
             (1, 0.2),
@@ -185,7 +185,7 @@ def flank_face(v: Vehicle, gain: float) -> Face:
             [(0.2, 0.66), (0.47, 0.66), (0.47, 0.93), (0.34, 0.93)],
             [(0.49, 0.66), (0.73, 0.66), (0.61, 0.92), (0.49, 0.93)],
         ]
-        if v.oncoming:
+        if vehicle.oncoming:
             body = [(1 - a, h) for a, h in body]
             glass = [[(1 - a, h) for a, h in pane] for pane in glass]
     else:
@@ -194,10 +194,10 @@ def flank_face(v: Vehicle, gain: float) -> Face:
             [(0.1, 0.64), (0.42, 0.64), (0.42, 0.92), (0.13, 0.92)],
             [(0.44, 0.64), (0.78, 0.64), (0.67, 0.91), (0.44, 0.92)],
         ]
-        if v.oncoming:
+        if vehicle.oncoming:
             body = [(1 - a, h) for a, h in body]
             glass = [[(1 - a, h) for a, h in pane] for pane in glass]
-    face: Face = [(body, paint), (box(0.02, 0.98, 0.18, 0.34), toned(paint, 0.72))]
+    face: Face = [(body, paint), (box(0.02, 0.98, 0.18, 0.34), brightened(paint, 0.72))]
     face += [(pane, GLASS) for pane in glass]
     for at in places:
         rim = [(at + (x - 0.5) * 2 * radius / length, radius / height * (1 + y)) for x, y in wheel]

@@ -1,6 +1,5 @@
 """The synthetic data set on disk, in CULane's own layout."""
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.splits import SPLITS, Scenario
 from lgad_pipeline.config.synthetic import SPLIT_START, SyntheticConfig, scenario_plan
 from lgad_pipeline.errors import LgadError
@@ -81,11 +81,9 @@ def _done(task: _Task) -> bool:
 
 
 def _stamp(config: SyntheticConfig) -> str:
-    """What the frames depend on: the configuration and the code of this package."""
-    code = hashlib.blake2b(digest_size=16)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(source.read_bytes())
-    return json.dumps({"config": config.model_dump(), "renderer": code.hexdigest()}, indent=2) + "\n"
+    """Return the content of the stamp file: the configuration and the fingerprint of the renderer's code."""
+    renderer = code_fingerprint(f"{__name__}:_write_frame")
+    return json.dumps({"config": config.model_dump(), "renderer": renderer}, indent=2) + "\n"
 
 
 def _prepare(root: Path, stamp: str) -> None:
