@@ -1,12 +1,8 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
 from lgad_pipeline.config.splits import SCENARIOS, Scenario
-from lgad_pipeline.config.synthetic import SyntheticConfig, scenario_counts, scenario_plan
-from lgad_pipeline.synthetic.contact_sheet import write_contact_sheet
 from lgad_pipeline.synthetic.render import render
 
 
@@ -47,30 +43,3 @@ def test_night_is_dark_and_dazzle_is_blown_out() -> None:
     assert np.mean(night) < 0.7 * np.mean(day)
     # The glare is brighter than its surroundings by far: a large patch near white.
     assert np.mean([np.percentile(frame, 98) for frame in dazzle]) > 200
-
-
-def test_every_test_split_of_nine_or_more_has_all_scenarios() -> None:
-    for total in (9, 10, 28, 60, 300, 1000):
-        counts = scenario_counts(total)
-        assert sum(counts.values()) == total
-        assert min(counts.values()) >= 1
-    large = scenario_counts(34_680)
-    assert large["normal"] == max(large.values())
-    assert large["curve"] == 34_680 // 30
-
-
-def test_fewer_than_nine_frames_go_to_the_commonest_scenarios() -> None:
-    assert [name for name, count in scenario_counts(2).items() if count] == ["normal", "crowd"]
-    assert sum(scenario_counts(0).values()) == 0
-
-
-def test_splits_are_planned_apart() -> None:
-    small, large = SyntheticConfig(train=20, test=30), SyntheticConfig(train=40, test=30)
-    assert scenario_plan(small, "test") == scenario_plan(large, "test")
-    assert scenario_plan(small, "test") != scenario_plan(SyntheticConfig(seed=1, test=30), "test")
-
-
-def test_the_contact_sheet_shows_every_scenario_once_a_row(tmp_path: Path) -> None:
-    write_contact_sheet(tmp_path / "world.jpg", columns=1)
-    sheet = cv2.imread(str(tmp_path / "world.jpg"))
-    assert sheet is not None and sheet.shape == (9 * 144, 400, 3)
