@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWNERS = ["team:perception"]
-LABELS_CODE = code_fingerprint("lgad_pipeline.data.lane_labels:lane_labels")
+LABELS_CODE = code_fingerprint("lgad_pipeline.data.lane_labels:assign_lane_slots")
 
 
 class FramesConfig(dg.Config):
@@ -112,13 +112,13 @@ def frames(
         found = ingest(
             paths.recordings,
             entry.frame_size,
-            entry.kind,
-            None if config.read_all else _previous(context, paths),
+            kind=entry.kind,
+            previous=None if config.read_all else _previous(context, paths),
             progress=task.advance,
             follow_links=entry.follow_links,
         )
     tables.write_table(paths.frames, found.frames, tables.FRAMES_SCHEMA)
-    tables.write_table(paths.rejected, found.rejected, tables.SET_ASIDE_SCHEMA)
+    tables.write_table(paths.rejected, found.rejected, tables.REJECTED_SCHEMA)
     found.require(entry.max_rejected)
     tables.require_splits(found.frames)
     if paths.annotations != paths.recordings:
@@ -189,8 +189,8 @@ def lane_labels(
     paths = project.paths(context.partition_key)
     table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
-        made_labels = labels.lane_labels(
-            table, project.dataset(context.partition_key).label_rows, task.advance
+        made_labels = labels.assign_lane_slots(
+            table, label_rows=project.dataset(context.partition_key).label_rows, progress=task.advance
         )
     tables.write_table(paths.lane_labels, made_labels, labels.LABELS_SCHEMA)
     figures = labels.coverage(table, made_labels)
@@ -230,7 +230,7 @@ def lane_labels(
     owners=OWNERS,
     partitions_def=DATASETS,
     deps=[recordings, frames, lane_labels],
-    code_version=code_fingerprint("lgad_pipeline.data.shards:pack"),
+    code_version=code_fingerprint("lgad_pipeline.data.shards:pack_shards"),
     description="""Images and label maps at training size, packed into memory-mapped Arrow IPC files for
 random access, and copied to the store that lgad.yaml names, if any. Label maps are drawn from the lane
 labels at frame size and reduced by nearest pixel, centre to centre.""",
@@ -243,20 +243,20 @@ def shards(
     from lgad_pipeline.atomic_files import locked
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data.remote_shards import upload
-    from lgad_pipeline.data.shards import pack
+    from lgad_pipeline.data.shards import pack_shards
 
     paths = project.paths(context.partition_key)
     entry = project.dataset(context.partition_key)
     # One lock over both steps: a fetch between them would put the store's old shards in place of the new.
     with progress.task(context.log, "packing shards") as task, locked(paths.shards):
-        packed = pack(
+        packed = pack_shards(
             tables.read_table(paths.frames),
             tables.read_table(paths.lane_labels),
-            paths.recordings,
-            paths.shards,
-            entry.view,
-            entry.lane_width,
-            entry.jpeg_quality,
+            root=paths.recordings,
+            output=paths.shards,
+            view=entry.view,
+            lane_width=entry.lane_width,
+            quality=entry.jpeg_quality,
             progress=task.advance,
             follow_links=entry.follow_links,
             origin=paths.origin,

@@ -90,14 +90,14 @@ def score_student(
     progress: Callable[[int, int], None] | None = None,
 ) -> "LaneScores":
     """Score the lane files below `predicted` against the annotations of a split, by scenario."""
-    from lgad_pipeline.data.frame_table import by_scenario
+    from lgad_pipeline.data.frame_table import frames_by_scenario
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.culane import evaluate_culane
 
     return evaluate_culane(
         paths.annotations,
         predicted,
-        by_scenario(ShardSet.open(fetch_shards(paths))[split].table),
+        frames_by_scenario(ShardSet.open(fetch_shards(paths))[split].table),
         thresholds=(IOU,),
         frame_size=frame_size,
         progress=progress,

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, SET_ASIDE_SCHEMA, read_table, write_table
+from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, REJECTED_SCHEMA, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.view import View
 
@@ -29,10 +29,18 @@ def make(root: Path, output: Path) -> None:
     table = output / "frames.parquet"
     found = ingest(root, size, previous=read_table(table) if table.exists() else None)
     write_table(table, found.frames, FRAMES_SCHEMA)
-    write_table(output / "rejected.parquet", found.rejected, SET_ASIDE_SCHEMA)
-    labels = lane_labels(found.frames)
+    write_table(output / "rejected.parquet", found.rejected, REJECTED_SCHEMA)
+    labels = assign_lane_slots(found.frames)
     write_table(output / "labels.parquet", labels, LABELS_SCHEMA)
-    pack(found.frames, labels, root, output / "shards", View(size, (144, 400)), 16, rows_per_shard=8)
+    pack_shards(
+        found.frames,
+        labels,
+        root=root,
+        output=output / "shards",
+        view=View(size, (144, 400)),
+        lane_width=16,
+        rows_per_shard=8,
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -28,9 +28,9 @@ from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels, slot_lanes_of
+from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
 from lgad_pipeline.data.loader import Batch, Loader, normalize
-from lgad_pipeline.data.shards import ShardSplit, pack
+from lgad_pipeline.data.shards import ShardSplit, pack_shards
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.synthetic.dataset_writer import write_dataset
@@ -156,8 +156,15 @@ def main() -> None:
             write_dataset(root, SyntheticConfig(train=96, val=0, test=0))
         frames = ingest(root).frames
         frames = frames[frames["split"] == "train"].head(192).reset_index(drop=True)
-        labels = lane_labels(frames)
-        packed = pack(frames, labels, root, folder / "shards", View(FRAME_SIZE, IMAGE_SIZE), 16)
+        labels = assign_lane_slots(frames)
+        packed = pack_shards(
+            frames,
+            labels,
+            root=root,
+            output=folder / "shards",
+            view=View(FRAME_SIZE, IMAGE_SIZE),
+            lane_width=16,
+        )
         for index, row in enumerate(labels.itertuples()):
             cv2.imwrite(f"{folder}/{index}.png", label_map(slot_lanes_of(row)))
         plain = Plain(root, frames["frame"].tolist(), folder, IMAGE_SIZE)

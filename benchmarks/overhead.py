@@ -68,7 +68,7 @@ def directly() -> None:
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
     from lgad_pipeline.data.ingestion import ingest
-    from lgad_pipeline.data.shards import ShardSet, pack
+    from lgad_pipeline.data.shards import ShardSet, pack_shards
     from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
     from lgad_pipeline.evaluation.culane import evaluate_culane
     from lgad_pipeline.inference.predictor import predict_split, write_predictor
@@ -84,11 +84,13 @@ def directly() -> None:
     entry, recipe, trainer = settings.dataset("synthetic"), settings.recipe("enet"), Trainer()
     assert isinstance(entry, SyntheticDataset)
     write_dataset(paths.recordings, entry.world)
-    table = ingest(paths.recordings, entry.frame_size, entry.kind).frames
+    table = ingest(paths.recordings, entry.frame_size, kind=entry.kind).frames
     tables.write_table(paths.frames, table, tables.FRAMES_SCHEMA)
-    made = labels.lane_labels(table, entry.label_rows)
+    made = labels.assign_lane_slots(table, label_rows=entry.label_rows)
     tables.write_table(paths.lane_labels, made, labels.LABELS_SCHEMA)
-    pack(table, made, paths.recordings, paths.shards, entry.view, entry.lane_width)
+    pack_shards(
+        table, made, root=paths.recordings, output=paths.shards, view=entry.view, lane_width=entry.lane_width
+    )
     packed = ShardSet.open(paths.shards)
     trainer.teacher(entry, recipe, paths, lambda metrics, step: None)
     scored = []
@@ -99,7 +101,7 @@ def directly() -> None:
         for split in ("val", "test"):
             found = paths.predictions / student / split
             predict_split(paths.network(student), packed[split], found, device=trainer.torch_device)
-            lists = tables.by_scenario(packed[split].table)
+            lists = tables.frames_by_scenario(packed[split].table)
             scores = evaluate_culane(
                 paths.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size
             )

@@ -16,9 +16,8 @@ from lgad_pipeline._version import __version__
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.ingestion import ingest
-    from lgad_pipeline.data.lane_labels import lane_labels as assign_lane_slots
-    from lgad_pipeline.data.shards import ShardSet
-    from lgad_pipeline.data.shards import pack as pack_shards
+    from lgad_pipeline.data.lane_labels import assign_lane_slots
+    from lgad_pipeline.data.shards import ShardSet, pack_shards
     from lgad_pipeline.distillation.attention import attention_map
     from lgad_pipeline.distillation.attention import divergence as attention_divergence
     from lgad_pipeline.distillation.lgad import LgadLoss
@@ -82,7 +81,7 @@ _ORIGIN = {
     "Settings": "settings:Settings",
     "ShardSet": "data.shards:ShardSet",
     "TrainingResult": "training.run:TrainingResult",
-    "assign_lane_slots": "data.lane_labels:lane_labels",
+    "assign_lane_slots": "data.lane_labels:assign_lane_slots",
     "attention_divergence": "distillation.attention:divergence",
     "attention_map": "distillation.attention:attention_map",
     "build_network": "networks.registry:build_network",
@@ -91,7 +90,7 @@ _ORIGIN = {
     "export_onnx": "inference.onnx_export:export_onnx",
     "ingest": "data.ingestion:ingest",
     "load_network": "networks.checkpoint:load_network",
-    "pack_shards": "data.shards:pack",
+    "pack_shards": "data.shards:pack_shards",
     "paired_f1_difference": "evaluation.bootstrap:paired_f1_difference",
     "train_student": "training.run:train_student",
     "train_teacher": "training.run:train_teacher",

@@ -35,7 +35,17 @@ def import_data(
     if chosen == []:
         raise LgadError("--labels names no label; give labels separated by commas, or leave the option out.")
     with progress_bar(f"Importing {source}") as progress:
-        done = convert(source, output, annotations, val, test, run, seed, chosen, progress)
+        done = convert(
+            source,
+            output,
+            annotations=annotations,
+            val=val,
+            test=test,
+            run=run,
+            seed=seed,
+            labels=chosen,
+            progress=progress,
+        )
     _print_rejected(done.rejected)
     for sentence in summary(done):
         say(sentence)
@@ -56,7 +66,7 @@ def unpack_archives(
 ) -> None:
     """CULane's archives as folders: safe against hostile ones, and resumable."""
     with progress_bar(f"Unpacking {source}") as progress:
-        done = unpack(source, output or source, progress)
+        done = unpack(source, output or source, progress=progress)
     _print_rejected(done.rejected)
     say(f"{done.files} files below {output or source}; {len(done.rejected)} rejected.")
     if not done.whole:

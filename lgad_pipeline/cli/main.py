@@ -103,7 +103,7 @@ def _ingest(entry: "FolderDataset") -> "Ingestion":
         return ingest(
             entry.require_root(),
             entry.frame_size,
-            entry.kind,
+            kind=entry.kind,
             follow_links=entry.follow_links,
             progress=progress,
         )

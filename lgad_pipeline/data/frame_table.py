@@ -60,7 +60,7 @@ FRAMES_SCHEMA = pa.schema(
     ]
 )
 
-SET_ASIDE_SCHEMA = pa.schema(
+REJECTED_SCHEMA = pa.schema(
     [
         described("file", pa.string(), "the file at fault, below the data set's root"),
         described("line", pa.int64(), "line of that file, counted from 1", nullable=True),
@@ -116,12 +116,12 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     )
 
 
-def set_aside_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
+def rejected_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
     """The table of rejected items, from (file, line or None, reason)."""
     # Names of files need not be text, but tables hold nothing else.
     texts = ((encodable(file), line, encodable(reason)) for file, line, reason in rows)
-    names = SET_ASIDE_SCHEMA.names
-    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in texts], SET_ASIDE_SCHEMA)
+    names = REJECTED_SCHEMA.names
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in texts], REJECTED_SCHEMA)
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
@@ -135,7 +135,7 @@ def lanes_of(value: Iterable) -> list[np.ndarray]:
     return [np.array(list(lane), np.float32).reshape(-1, 2) for lane in value]
 
 
-def by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
+def frames_by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
     """The frames of a split by scenario, in CULane's order; those without one are `UNLISTED`."""
     names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
     lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}

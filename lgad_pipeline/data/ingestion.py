@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +17,7 @@ from lgad_pipeline.data.frame_table import (
     FrameRecord,
     encodable,
     frames_batch,
-    set_aside_table,
+    rejected_table,
     to_pandas,
 )
 from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache, file_stamp
@@ -26,9 +26,8 @@ from lgad_pipeline.datasets.images import image_header, read_small
 from lgad_pipeline.datasets.reader import AnnotationError, Entry, Kind, Note, Rejected
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
-
-Progress = Callable[[int, int], None]
 
 # The road world is written in CULane's layout.
 KINDS: dict[str, Kind] = {
@@ -49,7 +48,7 @@ class Ingestion:
 
     Attributes:
         frames: the frames table (`FRAMES_SCHEMA`), train, val, test, each in the order of its list.
-        rejected: what could not be used (`SET_ASIDE_SCHEMA`): file, line, reason with remedy.
+        rejected: what could not be used (`REJECTED_SCHEMA`): file, line, reason with remedy.
         changes: against the earlier ingestion.
         root: the folder.
         follow_links: links may lead out of it.
@@ -91,6 +90,7 @@ class Ingestion:
 def ingest(
     root: Path,
     frame_size: tuple[int, int] = (590, 1640),
+    *,
     kind: str = "culane",
     previous: pd.DataFrame | None = None,
     workers: int | None = None,
@@ -172,7 +172,7 @@ def ingest(
     )
     rejected = [item for item in rejected if not isinstance(item, Note)]
     return Ingestion(
-        frames, set_aside_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes
+        frames, rejected_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes
     )
 
 

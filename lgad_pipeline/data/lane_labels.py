@@ -1,6 +1,5 @@
 """Lane labels: each frame's lanes in their four slots, and figures on how well that went."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ import pyarrow as pa
 
 from lgad_pipeline.data.frame_table import described, lanes_of, to_pandas
 from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_slots
-
-Progress = Callable[[int, int], None]
+from lgad_pipeline.progress import Progress
 
 LABELS_SCHEMA = pa.schema(
     [
@@ -28,8 +26,8 @@ LABELS_SCHEMA = pa.schema(
 )
 
 
-def lane_labels(
-    frames: pd.DataFrame, label_rows: int = len(ROWS), progress: Progress | None = None
+def assign_lane_slots(
+    frames: pd.DataFrame, *, label_rows: int = len(ROWS), progress: Progress | None = None
 ) -> pd.DataFrame:
     """Assign every frame's lanes to slots, as the official label tool does.
 

@@ -1,7 +1,7 @@
 """Training shards: image, label map and flags of every frame at training size, memory-mapped."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.data.frame_table import set_aside_table
+from lgad_pipeline.data.frame_table import rejected_table
 from lgad_pipeline.data.lane_labels import unlabelled
 from lgad_pipeline.data.shard_file import Packing, open_part, packed_image, part_fingerprint, write_part
 from lgad_pipeline.data.shard_index import (
@@ -28,10 +28,9 @@ from lgad_pipeline.data.shard_index import (
 )
 from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 from lgad_pipeline.view import View
-
-Progress = Callable[[int, int], None]
 
 _WORKERS = 4
 _MISLEADING = "has annotated lanes of which none fits a slot; correct them or take the frame out of the list"
@@ -111,7 +110,7 @@ class ShardSet:
         splits: the splits that hold frames, by name.
         view: how a frame became an image.
         fingerprint: BLAKE2b-128, hexadecimal, of everything that the shards were made from.
-        rejected: frames that could not be packed (`SET_ASIDE_SCHEMA`).
+        rejected: frames that could not be packed (`REJECTED_SCHEMA`).
     """
 
     splits: dict[str, ShardSplit]
@@ -140,7 +139,7 @@ class ShardSet:
     def _of(cls, folder: Path, index: ShardIndex) -> "ShardSet":
         view = View(index.view.frame_size, index.view.image_size, index.view.crop_top)
         splits = {name: ShardSplit(folder, parts) for name, parts in index.splits.items()}
-        return cls(splits, view, index.fingerprint, set_aside_table(index.rejected))
+        return cls(splits, view, index.fingerprint, rejected_table(index.rejected))
 
     def __getitem__(self, split: str) -> ShardSplit:
         """The split of that name.
@@ -155,9 +154,10 @@ class ShardSet:
         return self.splits[split]
 
 
-def pack(
+def pack_shards(
     frames: pd.DataFrame,
     labels: pd.DataFrame,
+    *,
     root: Path,
     output: Path,
     view: View,

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,8 +14,7 @@ from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
-
-Progress = Callable[[int, int], None]
+from lgad_pipeline.progress import Progress
 
 _NOTES = ".unpacked"
 _SUFFIXES = (*IMAGE_SUFFIXES, ".txt")

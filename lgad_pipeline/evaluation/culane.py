@@ -1,6 +1,6 @@
 """CULane's metric: true and false positives by IoU, precision, recall and F1 for each list of frames."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, lane_file, parse_lanes
 from lgad_pipeline.lanes.spline import Ragged, ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
+from lgad_pipeline.progress import Progress
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
@@ -62,7 +63,7 @@ def evaluate_culane(
     image_roots: Sequence[Path] = (),
     strict: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LaneScores:
     """Compare the lane files below two folders, list by list, as CULane's lane_evaluation does.
 

@@ -16,9 +16,9 @@ from lgad_pipeline.evaluation.culane import true_positives
 from lgad_pipeline.evaluation.promotion import IOU, Verdict, frame_table, judge
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.lane_files import read_bytes, resolve_inside
+from lgad_pipeline.progress import Progress
 
 _ROUNDS = 25
-Progress = Callable[[int, int], None]
 
 
 def score_recordings(

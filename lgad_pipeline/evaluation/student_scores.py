@@ -15,7 +15,7 @@ import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.roles import STUDENTS
-from lgad_pipeline.data.frame_table import UNLISTED, by_scenario
+from lgad_pipeline.data.frame_table import UNLISTED, frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate
@@ -139,7 +139,7 @@ def score_students(
         frame_size: height and width of the frames, pixels.
         progress: called as progress(frames done, frames in total), over both students and splits.
     """
-    lists = {split: by_scenario(shards[split].table) for split in SCORED_SPLITS}
+    lists = {split: frames_by_scenario(shards[split].table) for split in SCORED_SPLITS}
     frames = {split: len(shards[split]) for split in SCORED_SPLITS}
     notes: list[str] = []
     done, total = 0, len(STUDENTS) * sum(frames.values())

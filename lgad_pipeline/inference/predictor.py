@@ -1,7 +1,7 @@
 """From a trained network and frames to lanes."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -20,10 +20,10 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.decoding import decode
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
+from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
 
 PREDICTOR = "predictor.json"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

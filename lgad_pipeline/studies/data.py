@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lgad_pipeline.data.frame_table import write_lane_files
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.settings import AnyDataset, SyntheticDataset
 from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
@@ -38,19 +38,19 @@ def prepared(
         tell("rendering the road world")
         write_dataset(root, dataset.world, workers)
     tell("packing training shards")
-    found = ingest(root, dataset.frame_size, dataset.kind, follow_links=dataset.follow_links)
+    found = ingest(root, dataset.frame_size, kind=dataset.kind, follow_links=dataset.follow_links)
     found.require(dataset.max_rejected)
     if annotations != root:
         write_lane_files(found.frames, annotations)
-    labels = lane_labels(found.frames, dataset.label_rows)
-    pack(
+    labels = assign_lane_slots(found.frames, label_rows=dataset.label_rows)
+    pack_shards(
         found.frames,
         labels,
-        root,
-        shards,
-        dataset.view,
-        dataset.lane_width,
-        dataset.jpeg_quality,
+        root=root,
+        output=shards,
+        view=dataset.view,
+        lane_width=dataset.lane_width,
+        quality=dataset.jpeg_quality,
         workers=workers,
         follow_links=dataset.follow_links,
     )

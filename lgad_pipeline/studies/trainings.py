@@ -12,7 +12,7 @@ import pandas as pd
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
-from lgad_pipeline.data.frame_table import by_scenario
+from lgad_pipeline.data.frame_table import frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
@@ -113,7 +113,7 @@ def train_and_score(work: Work, place: Place) -> float:
     scores = evaluate_culane(
         place.recordings,
         found,
-        by_scenario(split.table),
+        frames_by_scenario(split.table),
         thresholds=(THRESHOLD,),
         frame_size=place.dataset.frame_size,
         workers=1,

@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ from lgad_pipeline.config.synthetic import SPLIT_START, SyntheticConfig, scenari
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes, write_lanes
 from lgad_pipeline.lanes.slots import assign_slots
+from lgad_pipeline.progress import Progress
 from lgad_pipeline.synthetic.render import render
 
 STAMP = "synthetic.json"
@@ -132,7 +133,7 @@ def write_dataset(
     root: Path,
     config: SyntheticConfig,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write the data set of `config` under `root`, or complete one that a killed run left behind.
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import Ingestion
-from lgad_pipeline.data.lane_labels import lane_labels, slot_lanes_of
+from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
@@ -50,7 +50,9 @@ def data_sheet(
     places = np.unique(np.linspace(0, len(found.frames) - 1, min(count, len(found.frames))).round())
     chosen = found.frames.iloc[places.astype(int)]
     pictures, captions = [], []
-    for row, label in zip(chosen.itertuples(), lane_labels(chosen, label_rows).itertuples(), strict=True):
+    for row, label in zip(
+        chosen.itertuples(), assign_lane_slots(chosen, label_rows=label_rows).itertuples(), strict=True
+    ):
         picture = _picture(found, str(row.frame), frame_size)
         drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width))
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]

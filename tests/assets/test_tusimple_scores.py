@@ -7,8 +7,8 @@ import pytest
 
 from assets.tusimple_scores import tusimple_scores
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.view import View
 from resources.paths import ProjectPaths
@@ -33,8 +33,15 @@ def paths(tmp_path: Path) -> ProjectPaths:
         gone = line | {"raw_file": f"clips/{clip}/gone.jpg"}
         (root / f"{file}.json").write_text(f"{json.dumps(line)}\n{json.dumps(gone)}\n")
     paths = ProjectPaths(tmp_path / "state", root, "mine", "enet", lanes_beside_frames=False)
-    frames = ingest(root, SIZE, "tusimple").frames
-    pack(frames, lane_labels(frames, 46), root, paths.shards, View(SIZE, (72, 128)), 6)
+    frames = ingest(root, SIZE, kind="tusimple").frames
+    pack_shards(
+        frames,
+        assign_lane_slots(frames, label_rows=46),
+        root=root,
+        output=paths.shards,
+        view=View(SIZE, (72, 128)),
+        lane_width=6,
+    )
     return paths
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shard_file import SHARD_SCHEMA
 from lgad_pipeline.data.shard_index import INDEX, LOCAL, digest_of, new_index, read_index
-from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
 
@@ -35,7 +35,9 @@ for folder in sys.argv[1:]:
 def shards(write_tree, tmp_path: Path) -> Path:
     root = write_tree(train=4)
     frames = ingest(root, SIZE).frames
-    pack(frames, lane_labels(frames), root, tmp_path / "shards", VIEW, 6)
+    pack_shards(
+        frames, assign_lane_slots(frames), root=root, output=tmp_path / "shards", view=VIEW, lane_width=6
+    )
     return tmp_path / "shards"
 
 
@@ -79,7 +81,7 @@ def test_packing_again_restores_a_damaged_part_alone(shards, write_tree, tmp_pat
     part.write_bytes(content[:-300] + bytes(300))  # its footer, which Arrow trusts
     root = tmp_path / "data"
     frames = ingest(root, SIZE).frames
-    pack(frames, lane_labels(frames), root, shards, VIEW, 6)
+    pack_shards(frames, assign_lane_slots(frames), root=root, output=shards, view=VIEW, lane_width=6)
     assert part.read_bytes() == content
     assert others == {path: path.stat().st_mtime_ns for path in others}
 

@@ -8,13 +8,13 @@ import pytest
 
 from lgad_pipeline.data.frame_table import (
     FRAMES_SCHEMA,
-    SET_ASIDE_SCHEMA,
+    REJECTED_SCHEMA,
     FrameRecord,
     dataset_fingerprint,
     frames_batch,
     lanes_of,
     read_table,
-    set_aside_table,
+    rejected_table,
     split_leakage,
     to_pandas,
     write_table,
@@ -95,11 +95,11 @@ def test_the_file_describes_its_columns(tmp_path):
 
 def test_what_was_set_aside_comes_back(tmp_path):
     rows = [("list/train.txt", 3, "is bad; mend it"), ("a.jpg", None, "is gone; restore it")]
-    write_table(tmp_path / "aside.parquet", set_aside_table(rows), SET_ASIDE_SCHEMA)
+    write_table(tmp_path / "aside.parquet", rejected_table(rows), REJECTED_SCHEMA)
     back = pd.read_parquet(tmp_path / "aside.parquet")
     assert back["file"].tolist() == ["list/train.txt", "a.jpg"]
     assert back["line"][0] == 3 and pd.isna(back["line"][1])
-    assert set_aside_table([]).columns.tolist() == SET_ASIDE_SCHEMA.names
+    assert rejected_table([]).columns.tolist() == REJECTED_SCHEMA.names
 
 
 @pytest.mark.parametrize(

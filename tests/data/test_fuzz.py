@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.duplicates import picture_hash
-from lgad_pipeline.data.frame_table import set_aside_table
+from lgad_pipeline.data.frame_table import rejected_table
 from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.images import image_size, read_image, read_small, whole_image_size
@@ -192,7 +192,7 @@ def check_lanes(found: list[np.ndarray]) -> None:
 def check_entries(entries: list[Entry], root: Path, rejected: list) -> None:
     for entry in entries:
         assert entry.split in SPLITS and (root / entry.frame).resolve().is_relative_to(root.resolve())
-    set_aside_table(rejected)
+    rejected_table(rejected)
 
 
 def list_reader(kind: Kind, name: str) -> Callable[[bytes, Path], None]:
@@ -226,13 +226,13 @@ def importer(annotations: Format, name: str) -> Callable[[bytes, Path], None]:
         (source / name).write_bytes(data)
         (source / "a.jpg").write_bytes(picture(".jpg"))
         try:
-            done = convert(source, output, annotations)
+            done = convert(source, output, annotations=annotations)
         finally:
             assert [path.name for path in folder.iterdir()] == ["deep"]
             assert {path.name for path in (folder / "deep").iterdir()} <= {"source", "output"}
         check_lanes(done.lanes)
         assert all(str(sentence) for sentence in summary(done))
-        set_aside_table(done.rejected)
+        rejected_table(done.rejected)
 
     return check
 
@@ -257,7 +257,7 @@ def check_frame_list(data: bytes, folder: Path) -> None:
     for entry in found.entries:
         assert (folder / entry.frame).resolve().is_relative_to(folder.resolve())
         assert entry.flags is None or set(entry.flags) <= {0, 1}
-    set_aside_table([*found.rejected, *found.repeats])
+    rejected_table([*found.rejected, *found.repeats])
 
 
 def check_tusimple_metric(data: bytes, folder: Path) -> None:
@@ -303,7 +303,7 @@ def check_any_archive(data: bytes, folder: Path) -> None:
     half = len(data) // 2
     for number, part in enumerate((data[:half], data[half:])):
         (source / f"y.zip.00{number}").write_bytes(part)
-    set_aside_table(unpack(source, output).rejected)
+    rejected_table(unpack(source, output).rejected)
     assert all(path.is_dir() or (path.is_file() and not path.is_symlink()) for path in folder.rglob("*"))
     assert [path.name for path in folder.iterdir() if path.name not in ("source", "deep")] == []
     assert [path.name for path in (folder / "deep").iterdir()] == ["output"]
@@ -311,7 +311,7 @@ def check_any_archive(data: bytes, folder: Path) -> None:
 
 def check_damaged_archive(data: bytes, folder: Path) -> None:
     (folder / "x.tar.gz").write_bytes(data)
-    set_aside_table(unpack(folder, folder / "output").rejected)
+    rejected_table(unpack(folder, folder / "output").rejected)
 
 
 def check_settings(data: bytes, folder: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.label_noise import noisy_label, with_label_noise
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.view import View
 
 LABEL = np.zeros((6, 40), np.uint8)
@@ -72,7 +72,9 @@ def test_training_labels_alone_are_noisy(write_tree, tmp_path: Path) -> None:
     root = write_tree()
     frames = ingest(root, (118, 328)).frames
     view = View((118, 328), (40, 128), 40)
-    clean = pack(frames, lane_labels(frames), root, tmp_path, view, lane_width=6)
+    clean = pack_shards(
+        frames, assign_lane_slots(frames), root=root, output=tmp_path, view=view, lane_width=6
+    )
     noisy = with_label_noise(clean, LabelNoiseConfig(drop=1.0))
     assert noisy.fingerprint != clean.fingerprint
     assert any(clean["train"][index].label.any() for index in range(len(clean["train"])))

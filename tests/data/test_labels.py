@@ -3,14 +3,14 @@ import pandas as pd
 
 from lgad_pipeline.data.frame_table import read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, coverage, lane_labels, slot_lanes_of
+from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots, coverage, slot_lanes_of
 
 SIZE = (118, 328)
 
 
 def test_labels_hold_the_lanes_in_their_slots(write_tree, tmp_path):
     frames = ingest(write_tree(), SIZE).frames
-    labels = lane_labels(frames)
+    labels = assign_lane_slots(frames)
     write_table(tmp_path / "labels.parquet", labels, LABELS_SCHEMA)
     for table in (
         labels,
@@ -31,7 +31,9 @@ def test_labels_hold_the_lanes_in_their_slots(write_tree, tmp_path):
 
 def test_progress_counts_frames(write_tree):
     seen = []
-    lane_labels(ingest(write_tree(), SIZE).frames, progress=lambda done, total: seen.append((done, total)))
+    assign_lane_slots(
+        ingest(write_tree(), SIZE).frames, progress=lambda done, total: seen.append((done, total))
+    )
     assert seen == [(number, 10) for number in range(1, 11)]
 
 
@@ -41,7 +43,7 @@ def test_coverage_by_hand(write_tree):
     (folder / "00000.lines.txt").write_text("")  # its list states two lanes
     (folder / "00001.lines.txt").write_text("100 117 101 117 \n")  # two points on one row: no lane
     frames = ingest(root, SIZE).frames
-    assert coverage(frames, lane_labels(frames)) == {
+    assert coverage(frames, assign_lane_slots(frames)) == {
         "frames": 10,
         "annotated_lanes": 8 * 2 + 1,
         "labelled_lanes": 8 * 2,
@@ -54,5 +56,5 @@ def test_coverage_by_hand(write_tree):
 def test_coverage_of_frames_without_stated_flags(write_tree):
     frames = ingest(write_tree(), SIZE).frames
     test = frames[frames["split"] == "test"]
-    figures = coverage(test, lane_labels(test))
+    figures = coverage(test, assign_lane_slots(test))
     assert figures["flags_stated"] == figures["flags_agreeing"] == 0

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order, normalize
-from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
 
@@ -18,7 +18,15 @@ def shards(write_tree, tmp_path) -> ShardSet:
     root = write_tree(train=7)
     frames = ingest(root, (118, 328)).frames
     view = View((118, 328), (40, 128), 40)
-    return pack(frames, lane_labels(frames), root, tmp_path / "shards", view, 6, rows_per_shard=3)
+    return pack_shards(
+        frames,
+        assign_lane_slots(frames),
+        root=root,
+        output=tmp_path / "shards",
+        view=view,
+        lane_width=6,
+        rows_per_shard=3,
+    )
 
 
 def test_every_epoch_takes_every_frame_once_and_in_another_order():

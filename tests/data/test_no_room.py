@@ -9,10 +9,10 @@ import pytest
 
 from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.remote_shards import fetch, upload
 from lgad_pipeline.data.shard_index import Origin
-from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
@@ -45,7 +45,9 @@ def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
     root, there = write_tree(), tmp_path / "there"
     frames = ingest(root, SIZE).frames
     here, view, mine = tmp_path / "here", View(SIZE, (40, 128), 40), Origin("team", "drives")
-    pack(frames, lane_labels(frames), root, here, view, lane_width=6, origin=mine)
+    pack_shards(
+        frames, assign_lane_slots(frames), root=root, output=here, view=view, lane_width=6, origin=mine
+    )
     upload(here, (tmp_path / "nas").as_uri())
     with largest_file(1000), pytest.raises(LgadError, match=r"there/.*\.arrow cannot be written .*make room"):
         fetch((tmp_path / "nas").as_uri(), there, mine)
@@ -55,11 +57,11 @@ def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
 def test_without_room_the_old_shards_stay(write_tree, tmp_path):
     root, output = write_tree(), tmp_path / "shards"
     frames = ingest(root, SIZE).frames
-    labels, view = lane_labels(frames), View(SIZE, (40, 128), 40)
-    before = pack(frames, labels, root, output, view, lane_width=6)
+    labels, view = assign_lane_slots(frames), View(SIZE, (40, 128), 40)
+    before = pack_shards(frames, labels, root=root, output=output, view=view, lane_width=6)
     names = {path.name for path in output.iterdir()}
     with largest_file(1000), pytest.raises(LgadError, match=r"\.arrow cannot be written .*make room"):
-        pack(frames, labels, root, output, view, lane_width=7)
+        pack_shards(frames, labels, root=root, output=output, view=view, lane_width=7)
     assert {path.name for path in output.iterdir()} == names
     assert ShardSet.open(output).fingerprint == before.fingerprint
 

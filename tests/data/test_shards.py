@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels, slot_lanes_of
-from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.rendering.label_map import label_map
@@ -25,7 +25,7 @@ VIEW = View(SIZE, (40, 128), 40)
 def data(write_tree):
     root = write_tree(train=11)
     frames = ingest(root, SIZE).frames
-    return frames, lane_labels(frames), root
+    return frames, assign_lane_slots(frames), root
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def pack_small(data, output, **changes) -> ShardSet:
     frames, labels, root = data
     options = {"view": VIEW, "lane_width": 6, "rows_per_shard": 4, **changes}
-    return pack(frames, labels, root, output, **options)
+    return pack_shards(frames, labels, root=root, output=output, **options)
 
 
 def test_samples_are_the_frames_and_labels_at_training_size(data, tmp_path):
@@ -126,7 +126,9 @@ def test_a_training_frame_whose_lanes_got_no_slot_is_set_aside(write_tree, tmp_p
     frames = ingest(root, SIZE).frames
     seen = []
     shards = pack_small(
-        (frames, lane_labels(frames), root), tmp_path / "shards", progress=lambda done, _: seen.append(done)
+        (frames, assign_lane_slots(frames), root),
+        tmp_path / "shards",
+        progress=lambda done, _: seen.append(done),
     )
     assert shards.rejected["file"].tolist() == ["drive/train.MP4/00000.jpg"]
     assert "none fits a slot" in shards.rejected["reason"][0]
@@ -146,14 +148,15 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from lgad_pipeline.data.frame_table import read_table
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.view import View
 folder, after = Path(sys.argv[1]), int(sys.argv[2])
 def progress(done, total):
     if done == after:
         os.kill(os.getpid(), signal.SIGKILL)
-pack(read_table(folder / "frames.parquet"), read_table(folder / "labels.parquet"), folder / "data",
-     folder / "shards", View((118, 328), (40, 128), 40), 6, rows_per_shard=4, progress=progress)
+pack_shards(read_table(folder / "frames.parquet"), read_table(folder / "labels.parquet"),
+            root=folder / "data", output=folder / "shards", view=View((118, 328), (40, 128), 40),
+            lane_width=6, rows_per_shard=4, progress=progress)
 """
 
 
@@ -216,7 +219,7 @@ def test_colour_survives(write_tree, tmp_path):
     red[..., 2] = 255
     cv2.imwrite(str(root / "drive/train.MP4/00000.jpg"), red)
     frames = ingest(root, SIZE).frames
-    shards = pack_small((frames, lane_labels(frames), root), tmp_path / "shards")
+    shards = pack_small((frames, assign_lane_slots(frames), root), tmp_path / "shards")
     assert (np.abs(shards["train"][0].image[20, 64].astype(int) - [255, 0, 0]) < 6).all()
 
 
@@ -231,7 +234,7 @@ def test_a_frame_stored_turned_is_packed_and_shown_as_it_is_displayed(write_tree
     displayed = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
     assert np.array_equal(displayed, read_image(jpeg)[::-1, ::-1])
     found = ingest(root, SIZE)
-    shards = pack_small((found.frames, lane_labels(found.frames), root), tmp_path / "shards")
+    shards = pack_small((found.frames, assign_lane_slots(found.frames), root), tmp_path / "shards")
     sample = shards["train"][0]
     assert sample.frame == "drive/train.MP4/00000.jpg"
     assert np.abs(sample.image.astype(int) - VIEW.image(displayed)).mean() < 4
@@ -244,7 +247,7 @@ def test_frames_behind_links_to_another_disk_are_packed_on_request(write_tree, t
     (root / "drive").rename(tmp_path / "disk")
     (root / "drive").symlink_to(tmp_path / "disk")
     frames = ingest(root, SIZE, follow_links=True).frames
-    data = (frames, lane_labels(frames), root)
+    data = (frames, assign_lane_slots(frames), root)
     with pytest.raises(LgadError, match="follow_links"):
         pack_small(data, tmp_path / "refused")
     assert len(pack_small(data, tmp_path / "shards", follow_links=True)["train"]) == 5

@@ -10,10 +10,10 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.remote_shards import fetch, upload
 from lgad_pipeline.data.shard_index import Origin
-from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
 
@@ -59,8 +59,17 @@ def root(write_tree) -> Path:
 
 def packed(root: Path, folder: Path, lane_width: int = 6, origin: Origin = MINE) -> Path:
     frames = ingest(root, SIZE).frames
-    view, labels = View(SIZE, (40, 128), 40), lane_labels(frames)
-    pack(frames, labels, root, folder, view, lane_width, rows_per_shard=3, origin=origin)
+    view, labels = View(SIZE, (40, 128), 40), assign_lane_slots(frames)
+    pack_shards(
+        frames,
+        labels,
+        root=root,
+        output=folder,
+        view=view,
+        lane_width=lane_width,
+        rows_per_shard=3,
+        origin=origin,
+    )
     return folder
 
 

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, write_table
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, lane_labels
+from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
 from lgad_pipeline.data.shard_index import INDEX, read_index
 from lgad_pipeline.data.shards import ShardSet
 
@@ -26,7 +26,7 @@ import sys, time
 from pathlib import Path
 from lgad_pipeline.data.frame_table import read_table
 from lgad_pipeline.data.shard_index import Origin
-from lgad_pipeline.data.shards import ShardSet, pack
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.data.remote_shards import fetch, upload
 from lgad_pipeline.view import View
 
@@ -38,9 +38,9 @@ def packing(folder, lane_width, stop_at=-1):
             (base / "stopped").touch()
             while not (base / "continue").exists():
                 time.sleep(0.05)
-    pack(read_table(base / "frames.parquet"), read_table(base / "labels.parquet"), base / "data",
-         base / folder, View((118, 328), (40, 128), 40), int(lane_width), rows_per_shard=1,
-         workers=1, progress=progress, origin=mine)
+    pack_shards(read_table(base / "frames.parquet"), read_table(base / "labels.parquet"), root=base / "data",
+                output=base / folder, view=View((118, 328), (40, 128), 40), lane_width=int(lane_width),
+                rows_per_shard=1, workers=1, progress=progress, origin=mine)
 
 do = sys.argv[2]
 if do == "pack":
@@ -78,7 +78,7 @@ def base(write_tree, tmp_path: Path) -> Path:
     """Twenty frames with their tables; a part holds one frame."""
     frames = ingest(write_tree(train=15), SIZE).frames
     write_table(tmp_path / "frames.parquet", frames, FRAMES_SCHEMA)
-    write_table(tmp_path / "labels.parquet", lane_labels(frames), LABELS_SCHEMA)
+    write_table(tmp_path / "labels.parquet", assign_lane_slots(frames), LABELS_SCHEMA)
     return tmp_path
 
 

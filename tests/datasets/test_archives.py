@@ -64,7 +64,7 @@ def test_archives_become_the_data_set_with_the_corrected_lane_files(downloads, t
     with pytest.raises(LgadError, match=r"holds archives and no list; unpack them with `lgad unpack"):
         ingest(source, SIZE)
     seen = []
-    done = unpack(source, tmp_path / "out", lambda *counts: seen.append(counts))
+    done = unpack(source, tmp_path / "out", progress=lambda *counts: seen.append(counts))
     assert done.whole and done.rejected == [] and done.files == len(tree(root)) + 10  # old lane files
     assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in source.iterdir())
     unpacked = tree(tmp_path / "out")

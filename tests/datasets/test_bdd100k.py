@@ -8,7 +8,7 @@ import pytest
 
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.datasets.bdd100k import lanes
 from lgad_pipeline.datasets.lane_markings import centre_lines, polyline
 from lgad_pipeline.datasets.reader import AnnotationError
@@ -60,7 +60,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_lists_become_splits_and_edges_become_lanes(root):
-    found = ingest(root, SIZE, "bdd100k")
+    found = ingest(root, SIZE, kind="bdd100k")
     assert found.rejected.empty
     assert found.frames[["frame", "split"]].values.tolist() == [
         ["images/100k/train/0000f77c-1.jpg", "train"],
@@ -72,7 +72,7 @@ def test_lists_become_splits_and_edges_become_lanes(root):
     np.testing.assert_allclose(left[[0, -1]], [[310, 719], [566, 400]])
     np.testing.assert_allclose(right[[0, -1]], [[1010, 719], [716, 400]])
     assert len(left) == 33 and len(lanes_of(found.frames["lanes"][1])) == 0
-    labels = lane_labels(found.frames)
+    labels = assign_lane_slots(found.frames)
     assert [list(flags) for flags in labels["existence"][:2]] == [[False, True, True, False], [False] * 4]
 
 
@@ -120,7 +120,7 @@ def test_a_bad_frame_is_set_aside_alone(root, entry, words):
     path = root / "labels/lane/polygons/lane_train.json"
     content = [*json.loads(path.read_text())[:2], entry]
     path.write_text(",\n".join(map(json.dumps, content)).join("[]"))
-    found = ingest(root, SIZE, "bdd100k")
+    found = ingest(root, SIZE, kind="bdd100k")
     assert len(found.frames) == 3
     (row,) = found.rejected.itertuples()
     assert (row.file, row.line) == ("labels/lane/polygons/lane_train.json", 3) and words in row.reason
@@ -143,27 +143,27 @@ def test_a_bad_frame_is_set_aside_alone(root, entry, words):
 def test_a_broken_list_is_one_clear_sentence(root, text):
     (root / "labels/lane/polygons/lane_val.json").write_text(text)
     with pytest.raises(LgadError, match=r"lane_val\.json is no JSON list of objects in line 1"):
-        ingest(root, SIZE, "bdd100k")
+        ingest(root, SIZE, kind="bdd100k")
 
 
 def test_a_list_longer_than_what_is_read_at_once_and_one_too_long_object(root):
     path = root / "labels/lane/polygons/lane_val.json"
     frames = [{"name": f"{n}.jpg", "labels": [], "attributes": "x" * 997 * (n % 100)} for n in range(400)]
     path.write_text(json.dumps(frames, indent=1))
-    found = ingest(root, SIZE, "bdd100k").rejected  # their images are missing
+    found = ingest(root, SIZE, kind="bdd100k").rejected  # their images are missing
     assert len(found) == 400 and found["line"].tolist() == list(range(2, 2002, 5))
     path.write_text('[{"name": "' + "x" * (3 << 20) + '"}]')
     with pytest.raises(LgadError, match="no JSON list of objects in line 1"):
-        ingest(root, SIZE, "bdd100k")
+        ingest(root, SIZE, kind="bdd100k")
 
 
 def test_missing_lists(root):
     (root / "labels/lane/polygons/lane_val.json").unlink()
-    (note,) = ingest(root, SIZE, "bdd100k").notes
+    (note,) = ingest(root, SIZE, kind="bdd100k").notes
     assert note.file == "labels/lane/polygons/lane_val.json" and note.text.startswith("is missing")
     (root / "labels/lane/polygons/lane_train.json").unlink()
     with pytest.raises(LgadError, match=r"has no labels/lane/polygons/lane_train\.json"):
-        ingest(root, SIZE, "bdd100k")
+        ingest(root, SIZE, kind="bdd100k")
 
 
 def test_an_annotation_without_markings_has_no_lanes():
@@ -188,7 +188,7 @@ def as_vertices(label: dict) -> dict:
 
 @pytest.mark.parametrize("written", [of_2018, as_vertices])
 def test_the_other_forms_of_the_labels_give_the_same_lanes(root, written):
-    expected = [lanes_of(value) for value in ingest(root, SIZE, "bdd100k").frames["lanes"]]
+    expected = [lanes_of(value) for value in ingest(root, SIZE, kind="bdd100k").frames["lanes"]]
     car = {
         "category": "car",
         "attributes": {"occluded": False},
@@ -202,7 +202,7 @@ def test_the_other_forms_of_the_labels_give_the_same_lanes(root, written):
         "train",
         [("0000f77c-1.jpg", [*old[0], car, area]), ("0000f77c-2.jpg", None), ("0001-1.jpg", old[1])],
     )
-    found = ingest(root, SIZE, "bdd100k")
+    found = ingest(root, SIZE, kind="bdd100k")
     assert found.rejected.empty
     for lanes_found, lanes_expected in zip(map(lanes_of, found.frames["lanes"]), expected, strict=True):
         assert len(lanes_found) == len(lanes_expected)
@@ -213,7 +213,7 @@ def test_the_other_forms_of_the_labels_give_the_same_lanes(root, written):
 def test_white_and_yellow_edges_of_2018_are_no_pair(root):
     yellow = mark((320, 719), (572, 400), category="single yellow")
     write(root, "val", [("b1c66a42-1.jpg", [of_2018(LEFT[0]), of_2018(yellow)])])
-    found = lanes_of(ingest(root, SIZE, "bdd100k").frames["lanes"][3])
+    found = lanes_of(ingest(root, SIZE, kind="bdd100k").frames["lanes"][3])
     assert sorted(lane[0, 0] for lane in found) == [300, 320]
 
 
@@ -227,6 +227,6 @@ def test_a_list_on_one_line_with_a_byte_order_mark_names_the_frame(root):
     path = root / "labels/lane/polygons/lane_train.json"
     content = [{"name": "bad-1.jpg", "labels": [{"category": "lane"}]}, *json.loads(path.read_text())]
     path.write_text(json.dumps(content), encoding="utf-8-sig")
-    found = ingest(root, SIZE, "bdd100k")
+    found = ingest(root, SIZE, kind="bdd100k")
     assert len(found.frames) == 4
     assert found.rejected["reason"][0].startswith("bad-1.jpg: has a marking of the unknown kind 'lane'")

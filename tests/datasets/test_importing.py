@@ -30,7 +30,7 @@ def imported(tmp_path, shapes, labels=None, **others):
     """The only frame of a labelme source, imported: its lanes, and the conversion."""
     image(tmp_path / "source/a.jpg", size=WIDE)
     labelme(tmp_path / "source/a.json", shapes, size=WIDE, **others)
-    done = convert(tmp_path / "source", tmp_path / "out", Format.LABELME, labels=labels)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME, labels=labels)
     return lines(tmp_path / "out/a.lines.txt"), done
 
 
@@ -140,7 +140,7 @@ def test_labels_are_chosen_and_all_are_counted(tmp_path):
     assert done.shapes.ignored == {"label curb": 2, "label car": 1} and not done.shapes.rejected
     assert lines(tmp_path / "out/b.lines.txt") == []  # without a lane by the user's choice
     with pytest.raises(LgadError, match="names lanes, which no shape has; the labels are car, curb, lane"):
-        convert(tmp_path / "source", tmp_path / "other", Format.LABELME, labels=["lanes"])
+        convert(tmp_path / "source", tmp_path / "other", annotations=Format.LABELME, labels=["lanes"])
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_lanes_are_scaled_to_the_size_of_the_image(tmp_path, annotations, stated
         labelme(tmp_path / "source/a.json", [shape(drawn)], "a.png", stated)
     else:
         cvat_xml(tmp_path / "source/annotations.xml", cvat_image("a.png", cvat_shape(drawn), stated))
-    done = convert(tmp_path / "source", tmp_path / "out", annotations)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=annotations)
     assert np.array(lines(tmp_path / "out/a.lines.txt")) == pytest.approx(np.array([LINE]) - 0.5, abs=1e-3)
     assert done.scaled == (scale != 1) and done.sizes == {WIDE: 1}
 
@@ -167,7 +167,7 @@ def test_other_proportions_reject_the_frame_with_both_sizes(tmp_path, stated):
     with pytest.raises(
         LgadError, match=f"annotated at {stated[1]} x {stated[0]} px, but its image is 640 x 360 px"
     ):
-        convert(tmp_path / "source", tmp_path / "out", Format.LABELME)
+        convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
 
 
 def test_without_a_stated_size_points_must_fit_the_image(tmp_path):
@@ -175,7 +175,7 @@ def test_without_a_stated_size_points_must_fit_the_image(tmp_path):
     labelme(tmp_path / "source/a.json", [shape([[300, 500], [600, 300]])], size=None)
     image(tmp_path / "source/b.jpg", size=WIDE)
     labelme(tmp_path / "source/b.json", [shape([[30, 105], [75, 57]])], size=None)
-    done = convert(tmp_path / "source", tmp_path / "out", Format.LABELME)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
     [(file, _, reason)] = done.rejected
     assert file == "a.jpg" and "(300, 500) outside its image of 640 x 360 px and states no size" in reason
     assert done.in_a_corner
@@ -189,7 +189,7 @@ def test_an_image_that_is_stored_turned_is_written_as_it_was_annotated(tmp_path,
     image(source, size=WIDE, orientation=orientation)
     shown = (640, 360) if orientation > 4 else WIDE
     labelme(tmp_path / "source/a.json", [shape([[50, 340], [150, 100]])], f"a.{ending}", shown)
-    done = convert(tmp_path / "source", tmp_path / "out", Format.LABELME)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
     assert done.sizes == {shown: 1} and done.turned == (orientation != 1) and not done.scaled
     assert lines(tmp_path / "out/a.lines.txt") == [[[49.5, 339.5], [149.5, 99.5]]]
     written = (tmp_path / f"out/a.{ending}").read_bytes()
@@ -204,7 +204,7 @@ def test_two_images_of_one_stem_do_not_share_a_lane_file(tmp_path):
     names = ("a.jpg", "a.png", "a.PNG", "a_png.png")
     content = "".join(cvat_image(name, cvat_shape(lane)) for name, lane in zip(names, shapes, strict=True))
     cvat_xml(tmp_path / "source/annotations.xml", content)
-    done = convert(tmp_path / "source", tmp_path / "out", Format.CVAT, val=0, test=0)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.CVAT, val=0, test=0)
     written = {name: done.renamed.get(f"images/{name}", f"images/{name}") for name in names}
     assert written["a.PNG"] == "images/a.PNG" and written["a_png.png"] == "images/a_png.png"
     assert written["a.jpg"] == "images/a_jpg.jpg" and written["a.png"] == "images/a_png_2.png"
@@ -221,7 +221,7 @@ def test_an_imported_set_is_ingested_and_agrees_with_itself(tmp_path):
         labelme(
             tmp_path / f"source/my drive/{number}.json", [*map(shape, LANES), shape([[5, 5], [9, 9], [9, 9]])]
         )
-    done = convert(tmp_path / "source", tmp_path / "out", Format.LABELME)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
     assert done.frames == {"train": 7, "val": 1, "test": 2} and not done.rejected
     found = ingest(tmp_path / "out", SIZE)
     assert len(found.frames) == 10 and found.rejected.empty
@@ -267,22 +267,22 @@ def test_a_set_without_lanes_is_pointed_out(tmp_path):
 
 def test_what_cannot_be_imported_is_one_clear_sentence(tmp_path):
     with pytest.raises(LgadError, match="is missing; name the folder"):
-        convert(tmp_path / "none", tmp_path / "out", Format.LABELME)
+        convert(tmp_path / "none", tmp_path / "out", annotations=Format.LABELME)
     source = tmp_path / "source"
     source.mkdir()
     with pytest.raises(LgadError, match="holds no JSON file of labelme"):
-        convert(source, tmp_path / "out", Format.LABELME)
+        convert(source, tmp_path / "out", annotations=Format.LABELME)
     with pytest.raises(LgadError, match=r"annotations.xml is missing"):
-        convert(source, tmp_path / "out", Format.CVAT)
+        convert(source, tmp_path / "out", annotations=Format.CVAT)
     labelme(source / "a.json", [shape(LINE)])
     with pytest.raises(LgadError, match="use `lgad import labelme`"):
-        convert(source, tmp_path / "out", Format.CVAT)
+        convert(source, tmp_path / "out", annotations=Format.CVAT)
     with pytest.raises(LgadError, match="is not found near it below the source folder"):
-        convert(source, tmp_path / "out", Format.LABELME)
+        convert(source, tmp_path / "out", annotations=Format.LABELME)
     with pytest.raises(LgadError, match="is a file; name the folder"):
-        convert(source / "a.json", tmp_path / "out", Format.LABELME)
+        convert(source / "a.json", tmp_path / "out", annotations=Format.LABELME)
     with pytest.raises(LgadError, match=r"is not UTF-8, which lgad\.yaml needs"):
-        convert(source, tmp_path / "o\udcff", Format.LABELME)
+        convert(source, tmp_path / "o\udcff", annotations=Format.LABELME)
     with pytest.raises(LgadError, match="is not empty"):
-        convert(source, tmp_path, Format.LABELME)
+        convert(source, tmp_path, annotations=Format.LABELME)
     assert not (tmp_path / "out").exists()

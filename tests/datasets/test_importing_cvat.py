@@ -17,7 +17,7 @@ from tests.datasets.importing_files import (
 
 
 def imported(tmp_path, **options) -> Conversion:
-    return convert(tmp_path / "source", tmp_path / "out", Format.CVAT, **options)
+    return convert(tmp_path / "source", tmp_path / "out", annotations=Format.CVAT, **options)
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_a_small_file_cannot_make_millions_of_shapes(tmp_path, monkeypatch):
     assert sum(imported(tmp_path).frames.values()) == 1
     cvat_xml(tmp_path / "source/annotations.xml", 3 * track)
     with pytest.raises(LgadError, match="leaves out more than 1,000 shapes of its tracks"):
-        convert(tmp_path / "source", tmp_path / "other", Format.CVAT)
+        convert(tmp_path / "source", tmp_path / "other", annotations=Format.CVAT)

@@ -12,7 +12,7 @@ SHAPES = [*map(shape, LANES)]
 
 
 def imported(tmp_path) -> Conversion:
-    return convert(tmp_path / "source", tmp_path / "out", Format.LABELME)
+    return convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_image_that_only_the_annotation_holds_is_written(tmp_path, ending):
     assert (tmp_path / f"out/day/f{ending}").read_bytes() == data
     labelme(tmp_path / "source/day/g.json", SHAPES, "gone.jpg", imageData="QUJD")
     labelme(tmp_path / "source/day/h.json", SHAPES, "gone.jpg", imageData="=?")
-    done = convert(tmp_path / "source", tmp_path / "out2", Format.LABELME)
+    done = convert(tmp_path / "source", tmp_path / "out2", annotations=Format.LABELME)
     assert sum(done.frames.values()) == 1 and len(done.rejected) == 2
     assert "neither a JPEG nor a PNG" in done.rejected[0][2]
     assert "holds no image in imageData that can be decoded" in done.rejected[1][2]

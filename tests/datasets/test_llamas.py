@@ -7,7 +7,7 @@ import pytest
 
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.datasets.llamas import lanes
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.errors import LgadError
@@ -55,7 +55,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_label_files_become_splits_and_markers_become_lanes(root):
-    found = ingest(root, SIZE, "llamas")
+    found = ingest(root, SIZE, kind="llamas")
     assert found.rejected.empty
     assert found.frames[["frame", "split"]].values.tolist() == [
         ["color_images/train/drive-1/10_1_color_rect.png", "train"],
@@ -67,7 +67,7 @@ def test_label_files_become_splits_and_markers_become_lanes(root):
     np.testing.assert_allclose(left[:, 0], 440 + (676 - left[:, 1]) * 2 / 3, atol=1e-3)
     np.testing.assert_allclose(right[:, 0], 840 - (676 - right[:, 1]) * 2 / 3, atol=1e-3)
     assert left[0, 1] == 716 and left[-1, 1] == 496 and (np.diff(left[:, 1]) < 0).all()
-    existence = lane_labels(found.frames)["existence"]
+    existence = assign_lane_slots(found.frames)["existence"]
     assert [list(flags) for flags in existence[:2]] == [[False, True, True, False], [False] * 4]
 
 
@@ -102,7 +102,7 @@ def test_where_markers_overlap_the_lane_runs_between_them_and_leaves_the_frame_a
 )
 def test_a_bad_label_file_is_set_aside_alone(root, text, words):
     (root / "labels/train/drive-1/10_1.json").write_text(text)
-    found = ingest(root, SIZE, "llamas")
+    found = ingest(root, SIZE, kind="llamas")
     (row,) = found.rejected.itertuples()
     assert len(found.frames) == 2 and row.file == "labels/train/drive-1/10_1.json" and words in row.reason
 
@@ -110,17 +110,17 @@ def test_a_bad_label_file_is_set_aside_alone(root, text, words):
 def test_names_that_are_no_text_and_missing_frames_are_set_aside(root):
     (root / b"labels/train/drive-1/\xff.json".decode(errors="surrogateescape")).write_text("{}")
     (root / "color_images/train/drive-1/10_1_color_rect.png").unlink()
-    found = ingest(root, SIZE, "llamas").rejected
+    found = ingest(root, SIZE, kind="llamas").rejected
     assert found["file"].tolist() == ["labels/train/drive-1/\\udcff.json", "labels/train/drive-1/10_1.json"]
     assert "does not exist" in found["reason"][1]
 
 
 def test_missing_labels(root):
     (root / "labels/valid").rename(root / "moved")
-    assert [note.file for note in ingest(root, SIZE, "llamas").notes] == ["labels/valid"]
+    assert [note.file for note in ingest(root, SIZE, kind="llamas").notes] == ["labels/valid"]
     (root / "labels/train").rename(root / "moved too")
     with pytest.raises(LgadError, match="has no label files"):
-        ingest(root, SIZE, "llamas")
+        ingest(root, SIZE, kind="llamas")
 
 
 def test_a_lane_without_markers_is_none():

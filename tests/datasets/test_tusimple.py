@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.tusimple import lanes
 from lgad_pipeline.errors import LgadError
@@ -52,7 +52,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_label_files_become_splits(root):
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     assert found.frames[["frame", "split"]].values.tolist() == [
         ["train_set/clips/0313/1/20.jpg", "train"],
         ["train_set/clips/0531/1/20.jpg", "val"],
@@ -71,8 +71,8 @@ def test_label_files_become_splits(root):
 
 
 def test_five_lanes_fill_four_slots_the_outermost_is_left_out(root, tmp_path):
-    frames = ingest(root, SIZE, "tusimple").frames
-    labels = lane_labels(frames, label_rows=46)
+    frames = ingest(root, SIZE, kind="tusimple").frames
+    labels = assign_lane_slots(frames, label_rows=46)
     xs = np.array([list(slot) for slot in labels["xs"][0]], float)
     rows = np.array(list(labels["rows"][0]))
     assert xs.shape == (4, 46) and rows[0] == 180 and rows[-1] == pytest.approx(180 * (1 - 450 / 590))
@@ -81,24 +81,26 @@ def test_five_lanes_fill_four_slots_the_outermost_is_left_out(root, tmp_path):
         expected = np.interp(rows[at], ROWS[1:], lane[1:])
         assert xs[slot, at] == pytest.approx(expected, abs=1)
     assert 64 - 180 / 59 < rows[~np.isnan(xs[1])].min() < 64 + 2 * 180 / 59  # its first annotated row
-    shards = pack(frames, labels, root, tmp_path / "shards", View(SIZE, (72, 128)), 6)
+    shards = pack_shards(
+        frames, labels, root=root, output=tmp_path / "shards", view=View(SIZE, (72, 128)), lane_width=6
+    )
     assert set(np.unique(shards["train"][0].label)) == {0, 1, 2, 3, 4}
 
 
 def test_without_test_and_validation_files_the_rest_is_read(root):
     (root / "test_set/test_label.json").unlink()
     (root / "train_set/label_data_0531.json").rename(root / "moved.json")
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     assert found.frames["split"].tolist() == ["train"]
     assert [note.file for note in found.notes] == ["label_data_0531.json", "test_label.json"]
     (root / "train_set/label_data_0313.json").unlink()
     with pytest.raises(LgadError, match=r"has no label_data_\*\.json"):
-        ingest(root, SIZE, "tusimple")
+        ingest(root, SIZE, kind="tusimple")
 
 
 def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
     (root / "test_set/test_label.json").rename(root / "test_label.json")
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     assert found.frames["frame"][2] == "test_set/clips/0530/1/20.jpg"
     assert found.rejected["file"].tolist()[2] == "test_label.json"
 
@@ -124,7 +126,7 @@ def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
 def test_a_bad_line_is_set_aside_alone(root, text, words):
     path = root / "train_set/label_data_0313.json"
     path.write_text(path.read_text() + text, encoding="latin-1")
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     rows = [row for row in found.rejected.itertuples() if row.line == 3]
     assert len(found.frames) == 3 and len(rows) == 1 and words in rows[0].reason
 
@@ -151,7 +153,7 @@ def test_any_annotation_is_lanes_or_one_error(annotation):
 def test_of_two_annotations_of_a_frame_the_last_counts_as_in_the_benchmark(root):
     path = root / "train_set/label_data_0313.json"
     path.write_text(path.read_text() + line("clips/0313/1/20.jpg", LEFT))
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     assert [len(lanes_of(value)) for value in found.frames["lanes"]] == [1, 5, 5]
     assert [(note.file, note.text) for note in found.notes] == [
         (
@@ -174,7 +176,7 @@ def test_label_files_of_windows_and_as_a_list(root, prefix, encoding, form):
         "pretty list": json.dumps(content, indent=2),
     }[form]
     (root / "train_set/label_data_0313.json").write_bytes(text.encode(encoding))
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     assert found.frames["frame"][0] == "train_set/clips/0313/1/20.jpg"
     assert len(lanes_of(found.frames["lanes"][0])) == 1
     assert "train_set/clips/9/9.jpg, which does not exist" in found.rejected["reason"][0]
@@ -183,11 +185,11 @@ def test_label_files_of_windows_and_as_a_list(root, prefix, encoding, form):
 def test_an_object_over_several_lines_is_told_how_to_be_written(root):
     content = json.loads(line("clips/0313/1/20.jpg", LEFT))
     (root / "train_set/label_data_0313.json").write_text(json.dumps(content, indent=2))
-    found = ingest(root, SIZE, "tusimple")
+    found = ingest(root, SIZE, kind="tusimple")
     assert "write one a frame, on one line" in found.rejected["reason"][0]
 
 
 def test_a_fault_in_an_annotation_names_the_frame(root):
     (root / "train_set/label_data_0313.json").write_text(line("clips/0313/1/20.jpg", LEFT[:-1]))
-    reason = ingest(root, SIZE, "tusimple").rejected["reason"][0]
+    reason = ingest(root, SIZE, kind="tusimple").rejected["reason"][0]
     assert reason.startswith("train_set/clips/0313/1/20.jpg: a lane has not one x for each")

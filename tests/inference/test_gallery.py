@@ -8,7 +8,7 @@ import pytest
 from lgad_pipeline.cli import main as cli
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
+from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.visualization.dataset_sheet import lane_positions, slot_positions
 from lgad_pipeline.visualization.overlays import SLOT_COLOURS
@@ -83,7 +83,7 @@ def test_positions_are_bright_where_lanes_run_and_each_slot_has_its_colour(proje
     heat = lane_positions(frames, (118, 328)).sum(axis=2)
     assert heat.shape == (118, 328) and heat[97, 120] > 250 and heat[97, 220] > 250
     assert heat[97, 170] < 30 and heat[10].max() < 30
-    slots = slot_positions(lane_labels(frames), (118, 328))
+    slots = slot_positions(assign_lane_slots(frames), (118, 328))
     for x, colour in ((120, SLOT_COLOURS[1]), (220, SLOT_COLOURS[2])):
         seen = slots[90:104, x - 8 : x + 8].reshape(-1, 3).max(axis=0)
         np.testing.assert_allclose(seen, colour, atol=40)

@@ -7,8 +7,8 @@ import torch
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings
 from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData
@@ -176,7 +176,14 @@ def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: P
     frames = ingest(recordings, dataset.frame_size).frames
     frames = frames[~frames["frame"].isin(lines)].reset_index(drop=True)
     view = dataset.view
-    pack(frames, lane_labels(frames), recordings, tmp_path / "no-test", view, dataset.lane_width)
+    pack_shards(
+        frames,
+        assign_lane_slots(frames),
+        root=recordings,
+        output=tmp_path / "no-test",
+        view=view,
+        lane_width=dataset.lane_width,
+    )
     with pytest.raises(LgadError, match="no split 'test'"):
         distillation_gain(study, dataset, recipes, tmp_path / "no-test", recordings, tmp_path / "out")
     assert not (tmp_path / "out").exists()

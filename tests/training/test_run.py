@@ -24,8 +24,8 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.training.lessons import LABELS, Lessons
@@ -67,7 +67,14 @@ def packed(root: Path, splits: Mapping[str, Iterable[int]]) -> Path:
     for name, chosen in splits.items():
         (root / "list" / f"{name}.txt").write_text("".join(f"{number}.jpg\n" for number in chosen))
     frames = ingest(root).frames
-    pack(frames, lane_labels(frames), root, root / "shards", View((590, 1640), SPEC.image_size, 240), 40)
+    pack_shards(
+        frames,
+        assign_lane_slots(frames),
+        root=root,
+        output=root / "shards",
+        view=View((590, 1640), SPEC.image_size, 240),
+        lane_width=40,
+    )
     return root / "shards"
 
 

@@ -21,6 +21,7 @@ from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+from lgad_pipeline.progress import Progress
 
 
 class Format(StrEnum):
@@ -93,13 +94,14 @@ class Conversion:
 def convert(
     source: Path,
     output: Path,
+    *,
     annotations: Format,
     val: float = 0.1,
     test: float = 0.2,
     run: int | None = None,
     seed: int = 0,
     labels: Collection[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Conversion:
     """Write frames, lane files and lists in CULane's layout.
 

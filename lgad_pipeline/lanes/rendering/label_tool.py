@@ -20,6 +20,7 @@ from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
 from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
 from lgad_pipeline.lanes.spline import ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
+from lgad_pipeline.progress import Progress
 
 FrameSizer = Callable[[Sequence[str]], np.ndarray]
 """Sizes of frames, int (frames, 2 or more) as (H, W, ...), px; can be pickled."""
@@ -74,7 +75,7 @@ def rasterize(
     frame_size: tuple[int, int] | FrameSizer = RULE_SIZE,
     strict: bool = False,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Rasterized:
     """Draw the label maps of frames from their lane files, and write the list that names them.
 

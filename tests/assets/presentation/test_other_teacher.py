@@ -8,8 +8,8 @@ from assets.report import attention_rows
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import lane_labels
-from lgad_pipeline.data.shards import pack
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
@@ -44,9 +44,16 @@ def project(tmp_path_factory):
         project = Project(file=str(folder / "lgad.yaml"))
         paths, entry = project.paths("synthetic"), project.dataset("synthetic")
         write_dataset(paths.recordings, SyntheticConfig(seed=0, train=2, val=2, test=2))
-        frames = ingest(paths.recordings, entry.frame_size, "culane").frames
-        labels = lane_labels(frames, entry.label_rows)
-        pack(frames, labels, paths.recordings, paths.shards, entry.view, entry.lane_width)
+        frames = ingest(paths.recordings, entry.frame_size, kind="culane").frames
+        labels = assign_lane_slots(frames, label_rows=entry.label_rows)
+        pack_shards(
+            frames,
+            labels,
+            root=paths.recordings,
+            output=paths.shards,
+            view=entry.view,
+            lane_width=entry.lane_width,
+        )
         torch.manual_seed(0)
         for name in ("mixed", "together"):
             recipe, here = project.recipe(name), project.paths("synthetic", name)

@@ -1,0 +1,6 @@
+"""Type of the callbacks that report the progress of long computations."""
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int], None]
+"""Called as progress(items done, items in total), after every item or group of items."""
