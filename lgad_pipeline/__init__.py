@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lgad_pipeline.inference.onnx_export import export_onnx
     from lgad_pipeline.inference.predictor import Lane, LanePredictor
     from lgad_pipeline.networks.checkpoint import load_network
-    from lgad_pipeline.networks.registry import build_network
+    from lgad_pipeline.networks.registry import build_network, register_network
     from lgad_pipeline.settings import Settings
     from lgad_pipeline.training.run import TrainingResult, train_student, train_teacher
 
@@ -63,6 +63,7 @@ __all__ = [
     "load_network",
     "pack_shards",
     "paired_f1_difference",
+    "register_network",
     "train_student",
     "train_teacher",
 ]
@@ -92,6 +93,7 @@ _ORIGIN = {
     "load_network": "networks.checkpoint:load_network",
     "pack_shards": "data.shards:pack_shards",
     "paired_f1_difference": "evaluation.bootstrap:paired_f1_difference",
+    "register_network": "networks.registry:register_network",
     "train_student": "training.run:train_student",
     "train_teacher": "training.run:train_teacher",
 }

@@ -1,4 +1,4 @@
-"""How lanes are read from probability maps: settings alone, loaded without torch."""
+"""Settings of decoding, the conversion of probability maps to lanes; needs no torch."""
 
 from typing import Literal
 
@@ -6,16 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class DecodeConfig(BaseModel):
-    """How lanes are read from probability maps.
+    """Settings of decoding, the conversion of probability maps to lanes.
 
     Attributes:
-        method: `official` as CULane's post-processing; `centroid`, finer than a column of the map.
-        existence_threshold: a slot counts when its existence probability is greater.
-        peak_threshold: a row counts when its greatest probability is greater.
-        row_step: distance of the lane's points in y, frame pixels.
-        least_rows: map rows that a lane must be seen on.
-        smoothing: half-width in map rows over which deviations from a cubic are averaged.
-        to_bottom: carry lanes on to the frame's border below, as annotators do behind the bonnet.
+        method: `official`: CULane's post-processing; `centroid`: positions finer than a column of the map.
+        existence_threshold: least existence probability of a slot that holds a lane, exclusive.
+        peak_threshold: least maximum probability of a map row on which a lane has a point, exclusive.
+        row_step: distance in y between the points of a lane, frame pixels.
+        least_rows: least number of map rows on which a lane has a point.
+        smoothing: half-width of the average over deviations from a cubic, map rows.
+        to_bottom: extend lanes to the lower border of the frame, as annotators do behind the bonnet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

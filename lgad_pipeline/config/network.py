@@ -1,4 +1,4 @@
-"""A network by name and size, without building it."""
+"""Specification of a network, and the list of network classes that may be imported; needs no torch."""
 
 from typing import Annotated
 
@@ -9,16 +9,17 @@ _allowed: set[str] = set()
 
 
 class NetworkSpec(BaseModel):
-    """A network by name and size.
+    """Name and size of a network.
 
     Attributes:
-        name: a network of this package, or the import path of one's own class, `package.module:Class`.
-        in_channels: input planes; 3 for RGB frames. A teacher's depend on what it reads of a label map.
-        slots: lane slots, without the background.
+        name: short name of a network of this package or of a registered one, or the import path of a class of
+            another package, `package.module:Class`.
+        in_channels: number of input planes: 3 for RGB frames; for a teacher the planes of a label map.
+        slots: number of lane slots, without the background.
         image_size: (H, W) of the input, pixels.
-        width: multiplies the channels of every layer.
-        zero_init_residual: residual branches start at zero (Goyal et al., 2017); False for PyTorch's
-            customary start, as ENet and ERFNet were published.
+        width: factor on the channels of every layer.
+        zero_init_residual: True: residual branches start at zero (Goyal et al., 2017); False: PyTorch's
+            default start, with which ENet and ERFNet were published.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,15 +33,18 @@ class NetworkSpec(BaseModel):
 
 
 def allow_networks(*names: str) -> None:
-    """Let folders of trained networks name these classes of one's own, `package.module:Class`.
+    """Allow directories of trained networks to name classes of other packages.
 
-    Loading a folder imports the module of a class that it names, which runs code. So it imports none but
-    those that the caller named: by a recipe of the settings, by building one, or here. The list holds for
-    the process, as that of `torch.serialization.add_safe_globals` does.
+    Loading such a directory imports the module of the class that it names, which runs code. Only modules of
+    allowed classes are imported: those given here, those named by a recipe of the settings, and those that
+    were built. The list is that of the process, like `torch.serialization.add_safe_globals`.
+
+    Args:
+        names: import paths, `package.module:Class`.
     """
     _allowed.update(names)
 
 
 def is_allowed(name: str) -> bool:
-    """Tell if the caller named this class of one's own."""
+    """Return True if the class may be imported when a directory names it."""
     return name in _allowed

@@ -1,20 +1,22 @@
-"""When a new model takes over: settings alone, loaded without pandas."""
+"""Settings of the promotion rule; needs no pandas."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class PromotionConfig(BaseModel):
-    """What a new version must show to take over from the champion.
+    """Conditions under which a challenger becomes champion.
 
-    Total F1 is judged on the validation frames, scenarios on the test frames, which alone have them, and as a
-    veto alone; so the test list never chooses a model.
+    Total F1 is compared on the validation frames. Scenarios are compared on the test frames, because only
+    these have scenarios; they can prevent a promotion, but the test split never chooses a model.
 
     Attributes:
-        confidence: of the paired bootstrap intervals over frames. The gain in total F1 counts when its
-            interval lies above 0.
-        scenario_tolerance: F1 that a scenario may lose. More counts when the loss's interval lies below 0.
-        least_frames: of a scenario to be judged; smaller ones are shown.
-        latency_factor: how many times as long as the champion a frame may take.
+        confidence: confidence of the paired bootstrap intervals over frames. The gain in total F1 is
+            significant if its interval is above 0.
+        scenario_tolerance: F1 that a scenario may lose. A greater loss prevents the promotion if its interval
+            is below 0.
+        least_frames: least number of frames of a scenario that can prevent a promotion; smaller scenarios are
+            only shown.
+        latency_factor: greatest time per frame, as a multiple of the champion's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

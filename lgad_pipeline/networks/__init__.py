@@ -1,1 +1,1 @@
-"""Lane-segmentation networks, and how one is found by name."""
+"""Lane-segmentation networks, their registry and their files."""

@@ -1,4 +1,4 @@
-"""A network on disk: its weights next to what it takes to build it again."""
+"""Files of a trained network: weights.safetensors and network.json, written and read."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import nn
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.network import NetworkSpec, is_allowed
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.registry import NETWORKS, build_network
+from lgad_pipeline.networks.registry import BUILT_IN, build_network, is_registered
 
 WEIGHTS = "weights.safetensors"
 NETWORK = "network.json"
@@ -22,26 +22,49 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class DamagedNetwork(LgadError):
-    """A folder that holds no usable network: a file is missing, cut off, or of another version."""
+    """Error of a directory without a usable network: a file is missing, damaged or of another version."""
 
 
 def save_network(folder: Path, network: nn.Module, spec: NetworkSpec) -> None:
-    """Write `weights.safetensors` and `network.json` into `folder`."""
+    """Write a network to disk.
+
+    Args:
+        folder: directory to write; gets weights.safetensors and network.json.
+        network: the network, on any device.
+        spec: name and size that `network` was built from.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     write_text(folder / NETWORK, spec.model_dump_json(indent=2) + "\n")
     with atomic_path(folder / WEIGHTS) as temporary:
-        # `save_file` would make a file that its owner alone can read, whatever the umask says.
+        # `safetensors.torch.save_file` ignores the umask: only the owner could read the file.
         temporary.write_bytes(safetensors.torch.save(state))
 
 
 def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
-    """Read what `save_network` wrote; the network comes on the CPU, in evaluation mode.
+    """Read a trained network from disk.
 
-    No module is imported that the folder alone names: see `allow_networks`.
+    A module that only the directory names is not imported, because importing runs its code: see
+    `lgad_pipeline.config.network.allow_networks`.
+
+    Args:
+        folder: directory of the trained network (weights.safetensors, network.json).
+
+    Returns:
+        The network, on the CPU and in evaluation mode, and its specification.
 
     Raises:
-        DamagedNetwork: a file is missing or damaged, the weights do not fit the network, or one of them is
-            no finite number.
+        DamagedNetwork: a file is missing or damaged, the weights do not fit the network, or a weight is no
+            finite number.
+
+    Example:
+        >>> import tempfile
+        >>> from lgad_pipeline.networks.registry import build_network
+        >>> spec = NetworkSpec(name="enet", image_size=(64, 128), width=0.25)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_network(Path(folder), build_network(spec), spec)
+        ...     network, loaded_spec = load_network(Path(folder))
+        >>> loaded_spec == spec
+        True
     """
     if not folder.is_dir():
         if str(folder).startswith(("models:", "runs:", "mlflow-artifacts:")):
@@ -57,10 +80,10 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
                 f"{folder / name} is missing; train the network first, or name another folder."
             )
     spec = read_model(folder / NETWORK, NetworkSpec)
-    if spec.name not in NETWORKS and not is_allowed(spec.name):
+    if not (is_registered(spec.name) or is_allowed(spec.name)):
         raise DamagedNetwork(
             f"{folder / NETWORK} names the class {spec.name!r}, and loading it would run its code; if you "
-            "trust it, name it in a recipe of lgad.yaml or by --trust-network-code."
+            "trust it, call allow_networks with its name, or give --trust-network-code."
         )
     state = _read_weights(folder / WEIGHTS)
     _check_shapes(folder, spec, state)
@@ -78,12 +101,12 @@ def read_model(path: Path, kind: type[_Model], of: tuple[str, ...] = ()) -> _Mod
     """Read a small JSON file as a validated model.
 
     Args:
-        path: the file.
-        kind: the model, whose fields carry their bounds.
-        of: keys that lead to the part to read; the whole file if empty.
+        path: JSON file of at most 1 MB.
+        kind: pydantic model to validate the content with.
+        of: keys that lead to the part of the file to read; empty for the whole file.
 
     Raises:
-        DamagedNetwork: the file cannot be read, is no JSON, or holds a key or value that the model refuses.
+        DamagedNetwork: the file cannot be read, is no JSON, or the model rejects a key or value.
     """
     try:
         if path.stat().st_size > _LARGEST_JSON:
@@ -91,7 +114,7 @@ def read_model(path: Path, kind: type[_Model], of: tuple[str, ...] = ()) -> _Mod
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         for key in of:
             content = content[key]
-        # Strict validation of JSON: a text is no number, and a list is a tuple.
+        # Strict validation of JSON does not accept a text as a number, but a list as a tuple.
         return kind.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
@@ -120,7 +143,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"{path} is damaged ({_first_fault(error)}); restore the file, or train the network again."
         ) from error
     for name, value in state.items():
-        # A negative variance makes every output of its layer NaN.
+        # A negative variance would make every output of its layer NaN.
         if not torch.isfinite(value).all() or (name.endswith("running_var") and (value < 0).any()):
             raise DamagedNetwork(
                 f"{path} is damaged: {name} holds values that are no finite numbers or no variances; restore "
@@ -130,9 +153,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_shapes(folder: Path, spec: NetworkSpec, state: dict[str, torch.Tensor]) -> None:
-    """Compare shapes before the network is built: a wrong width must not claim the machine's memory."""
-    if spec.name not in NETWORKS:
-        return  # a class of one's own may need real tensors
+    """Compare shapes before the network is built, so that a wrong width does not exhaust the memory."""
+    if spec.name not in BUILT_IN:
+        return  # the class of another package may need real tensors to be built
     try:
         with torch.device("meta"):
             wanted = build_network(spec).state_dict()

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and floating-point operations."""
+"""Cost of a network: parameters and floating-point operations."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -8,15 +8,15 @@ from lgad_pipeline.networks.registry import build_network
 
 
 def parameters(spec: NetworkSpec) -> int:
-    """Count the learnable numbers of a network."""
+    """Count the learnable parameters of a network."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_network(spec).parameters())
 
 
 def operations(spec: NetworkSpec) -> int:
-    """Count the floating-point operations of one forward of one frame; nothing is computed.
+    """Count the floating-point operations of a forward pass of one frame, without computing it.
 
-    A multiplication and an addition are two. Convolutions and matrix products are counted, as
+    A multiplication and an addition count as two. Convolutions and matrix products are counted, as
     `torch.utils.flop_counter` does; normalizations, activations and pooling are not.
     """
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:

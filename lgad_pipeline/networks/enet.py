@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lgad_pipeline.networks.layers import (
     ExistenceHead,
-    LaneOutput,
+    LaneNet,
     PReLU,
     check_size,
     scaled,
@@ -17,7 +17,7 @@ from lgad_pipeline.networks.layers import (
 
 
 class InitialBlock(nn.Module):
-    """A strided 3x3 convolution beside a max pooling of the input, concatenated.
+    """Strided 3x3 convolution and max pooling of the input, concatenated.
 
     Shape:
         - Input: (B, in_channels, H, W)
@@ -37,17 +37,17 @@ class InitialBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A residual block that works on a quarter of the channels, and starts as the identity.
+    """Residual block on a quarter of the channels that starts as the identity.
 
     Shape:
         - Input, output: (B, channels, H, W)
 
     Args:
-        channels: of input and output.
+        channels: number of channels of input and output.
         dropout: probability that a channel of the residual is dropped.
-        dilation: of the 3x3 convolution.
-        asymmetric: a 5x1 and a 1x5 convolution in place of the 3x3.
-        relu: ReLU (decoder) in place of PReLU (encoder).
+        dilation: dilation of the 3x3 convolution.
+        asymmetric: use a 5x1 and a 1x5 convolution instead of the 3x3.
+        relu: use ReLU, as in the decoder, instead of PReLU, as in the encoder.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
 
 
 class Downsampling(nn.Module):
-    """Halves the size; the indices of its max pooling are kept for the decoder.
+    """Residual block that halves the size and returns the indices of its max pooling for the decoder.
 
     Shape:
         - Input: (B, in_channels, H, W)
@@ -118,7 +118,7 @@ class Downsampling(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """Doubles the size; values return to where the encoder's max pooling took them from.
+    """Residual block that doubles the size by unpooling with the indices of the encoder.
 
     Shape:
         - Input: (B, in_channels, h, w) and the indices, int64 (B, out_channels, h, w)
@@ -178,7 +178,7 @@ class Decoder(nn.Module):
     """Stages 4 and 5 and the full-size logits.
 
     Shape:
-        - Input: what the encoder gives
+        - Input: output of the encoder
         - Output: (B, classes, H, W)
     """
 
@@ -197,28 +197,20 @@ class Decoder(nn.Module):
         return self.logits(features)
 
 
-class ENet(nn.Module):
-    """ENet with an existence head: 0.96 M parameters at 288 x 800.
+class ENet(LaneNet):
+    """ENet with an existence head: 0.96 M parameters at 288 x 800."""
 
-    Shape:
-        - Input: (B, in_channels, H, W), H and W multiples of 8
-        - Output: LaneOutput, logits (B, slots + 1, H, W) and existence (B, slots)
-    """
-
-    # Of the encoder: the decoder's maps carry the grid of the unpooling.
+    # Layers of the encoder, because the maps of the decoder show the grid of the unpooling.
     attention_layers: ClassVar[tuple[str, ...]] = ("encoder.stage2", "encoder.stage3")
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
-        super().__init__()
         check_size(image_size)
         channels = (scaled(16, width), scaled(64, width), scaled(128, width))
-        self.encoder = Encoder(in_channels, channels)
-        self.decoder = Decoder(slots + 1, channels)
-        self.existence = ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8))
-
-    def forward(self, image: torch.Tensor) -> LaneOutput:
-        features, indices1, indices2 = self.encoder(image)
-        return LaneOutput(self.decoder(features, indices1, indices2), self.existence(features))
+        super().__init__(
+            Encoder(in_channels, channels),
+            Decoder(slots + 1, channels),
+            ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8)),
+        )
 
 
 def _activation(relu: bool) -> nn.Module:
@@ -226,7 +218,7 @@ def _activation(relu: bool) -> nn.Module:
 
 
 def _context(channels: int) -> nn.Sequential:
-    """Eight bottlenecks, dilated and asymmetric ones between: stage 2 and stage 3 of the paper."""
+    """Build eight bottlenecks, some dilated or asymmetric: stage 2 or stage 3 of the paper."""
     return nn.Sequential(
         Bottleneck(channels),
         Bottleneck(channels, dilation=2),

@@ -5,11 +5,11 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from lgad_pipeline.networks.layers import ExistenceHead, LaneOutput, check_size, scaled, start_as_identity
+from lgad_pipeline.networks.layers import ExistenceHead, LaneNet, check_size, scaled, start_as_identity
 
 
 class Downsampler(nn.Module):
-    """A strided 3x3 convolution beside a max pooling of the input, concatenated.
+    """Strided 3x3 convolution and max pooling of the input, concatenated.
 
     Shape:
         - Input: (B, in_channels, H, W)
@@ -29,7 +29,7 @@ class Downsampler(nn.Module):
 
 
 class FactorizedBlock(nn.Module):
-    """A residual block of two 3x3 convolutions, each as a 3x1 and a 1x3 ("non-bottleneck-1D").
+    """Residual block of two 3x3 convolutions, each as a 3x1 and a 1x3 ("non-bottleneck-1D").
 
     Shape:
         - Input, output: (B, channels, H, W)
@@ -57,7 +57,7 @@ class FactorizedBlock(nn.Module):
 
 
 class Upsampler(nn.Sequential):
-    """A strided 3x3 transposed convolution.
+    """Strided 3x3 transposed convolution.
 
     Shape:
         - Input: (B, in_channels, h, w)
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
     Shape:
         - Input: (B, in_channels, H, W)
-        - Output: (B, 128 x width, H / 8, W / 8)
+        - Output: features (B, 128 x width, H / 8, W / 8), in a tuple of one value
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, int, int]) -> None:
@@ -90,9 +90,9 @@ class Encoder(nn.Module):
         self.stage2 = _context(third)
         self.stage3 = _context(third)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor]:
         features = self.stage1(self.down1(self.initial(image)))  # (B, 64, H / 4, W / 4)
-        return self.stage3(self.stage2(self.down2(features)))  # (B, 128, H / 8, W / 8)
+        return (self.stage3(self.stage2(self.down2(features))),)  # (B, 128, H / 8, W / 8)
 
 
 class Decoder(nn.Module):
@@ -117,29 +117,21 @@ class Decoder(nn.Module):
         return self.logits(self.stage5(self.up5(features)))  # (B, classes, H, W)
 
 
-class ERFNet(nn.Module):
-    """ERFNet with an existence head: 2.68 M parameters at 288 x 800.
-
-    Shape:
-        - Input: (B, in_channels, H, W), H and W multiples of 8
-        - Output: LaneOutput, logits (B, slots + 1, H, W) and existence (B, slots)
-    """
+class ERFNet(LaneNet):
+    """ERFNet with an existence head: 2.68 M parameters at 288 x 800."""
 
     attention_layers: ClassVar[tuple[str, ...]] = ("encoder.stage2", "encoder.stage3")
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
-        super().__init__()
         check_size(image_size)
         channels = (scaled(16, width), scaled(64, width), scaled(128, width))
-        self.encoder = Encoder(in_channels, channels)
-        self.decoder = Decoder(slots + 1, channels)
-        self.existence = ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8))
-
-    def forward(self, image: torch.Tensor) -> LaneOutput:
-        features = self.encoder(image)
-        return LaneOutput(self.decoder(features), self.existence(features))
+        super().__init__(
+            Encoder(in_channels, channels),
+            Decoder(slots + 1, channels),
+            ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8)),
+        )
 
 
 def _context(channels: int) -> nn.Sequential:
-    """Four blocks of growing dilation: half of the paper's layers 9 to 16."""
+    """Build four blocks of growing dilation: half of the paper's layers 9 to 16."""
     return nn.Sequential(*[FactorizedBlock(channels, 0.3, dilation) for dilation in (2, 4, 8, 16)])

@@ -1,4 +1,4 @@
-"""What every network returns, and the layers that several networks share."""
+"""Output of a network, the composition encoder -> decoder -> head, and layers that networks share."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,45 @@ from lgad_pipeline.errors import LgadError
 
 
 class LaneOutput(NamedTuple):
-    """What a lane-segmentation network returns.
+    """Output of a lane-segmentation network.
 
     Attributes:
-        logits: (B, slots + 1, H, W), plane 0 is the background; at the size of the input.
-        existence: (B, slots) logits, or None for a network without an existence head.
+        logits: logits of the label map at the size of the input, (B, slots + 1, H, W); plane 0 is the
+            background.
+        existence: logits of the existence flags, (B, slots); None for a network without an existence head.
     """
 
     logits: torch.Tensor
     existence: torch.Tensor | None = None
 
 
+class LaneNet(nn.Module):
+    """Network of an encoder, a decoder for the label map and a head for the existence flags.
+
+    Shape:
+        - Input: (B, in_channels, H, W), H and W multiples of 8
+        - Output: LaneOutput, logits (B, slots + 1, H, W) and existence (B, slots)
+
+    Args:
+        encoder: returns a tuple: the features (B, C, H / 8, W / 8), then what else the decoder needs, such as
+            indices of a max pooling.
+        decoder: takes the values of that tuple, returns the logits (B, slots + 1, H, W).
+        existence: takes the features, returns the logits (B, slots).
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, existence: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.existence = existence
+
+    def forward(self, image: torch.Tensor) -> LaneOutput:
+        features, *extra = self.encoder(image)
+        return LaneOutput(self.decoder(features, *extra), self.existence(features))
+
+
 class PReLU(nn.PReLU):
-    """`nn.PReLU` with one slope, written as an interpolation: several times faster to train on a CPU."""
+    """`nn.PReLU` with one slope, computed as an interpolation, which trains several times faster on a CPU."""
 
     def __init__(self) -> None:
         super().__init__(num_parameters=1)
@@ -31,32 +57,40 @@ class PReLU(nn.PReLU):
 
 
 def scaled(channels: int, width: float) -> int:
-    """Channels times `width`, to the nearest multiple of 8, at least 8."""
+    """Return channels times `width`, rounded to a multiple of 8, at least 8."""
     return max(8, round(channels * width / 8) * 8)
 
 
 def check_size(image_size: tuple[int, int]) -> None:
-    """Refuse an image size (H, W) that cannot be halved three times."""
+    """Check that an image size can be halved three times.
+
+    Args:
+        image_size: (H, W), pixels.
+
+    Raises:
+        LgadError: height or width is not a multiple of 8.
+    """
     if image_size[0] % 8 or image_size[1] % 8:
         raise LgadError(
-            f"image_size {list(image_size)} does not suit the network, which halves it three times; "
+            f"image_size {list(image_size)} does not fit the network, which halves it three times; "
             "give a height and a width that are multiples of 8."
         )
 
 
 def start_as_identity(residual: nn.Sequential) -> None:
-    """Start the last normalization of a residual branch at 0 (Goyal et al., 2017, arXiv:1706.02677).
+    """Set the weight of the last normalization of a residual branch to 0.
 
-    With some twenty blocks in a row a network learns several times faster from there.
+    The block then starts as the identity (Goyal et al., 2017, arXiv:1706.02677). A network of about twenty
+    blocks in a row learns several times faster from this start.
     """
     norms = [layer for layer in residual if isinstance(layer, nn.BatchNorm2d)]
     nn.init.zeros_(norms[-1].weight)
 
 
 class ExistenceFromPlanes(nn.Module):
-    """Says which slots hold a lane, from one plane a class: softmax, 2x2 mean pooling, two linear layers.
+    """Existence head on the logits of the classes: softmax, 2x2 mean pooling, two linear layers.
 
-    The simpler head of SCNN (Pan et al., AAAI 2018).
+    The head of SCNN (Pan et al., AAAI 2018).
 
     Shape:
         - Input: (B, slots + 1, h, w) logits
@@ -76,10 +110,10 @@ class ExistenceFromPlanes(nn.Module):
 
 
 class ExistenceHead(nn.Sequential):
-    """Says which slots hold a lane, from the encoder's features.
+    """Existence head on the features of the encoder.
 
-    The head of ENet-SAD (Hou et al., ICCV 2019, code release): dilated 3x3 convolution to 32 channels, 1x1 to
-    one plane a class, then `ExistenceFromPlanes`.
+    The head of ENet-SAD (Hou et al., ICCV 2019, code release): a dilated 3x3 convolution to 32 channels, a
+    1x1 convolution to one plane per class, then `ExistenceFromPlanes`.
 
     Shape:
         - Input: (B, C, h, w)

@@ -13,7 +13,7 @@ from torch import nn
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.resnet import ResNet
 
-# torchvision's name -> ours; each is the beginning of a parameter's name.
+# Beginning of a parameter's name in torchvision (regular expression) -> beginning of its name here.
 _NAMES = (
     (r"conv1\.", "stem.0."),
     (r"bn1\.", "stem.1."),
@@ -26,22 +26,22 @@ _NAMES = (
 
 
 def load_imagenet(network: nn.Module, path: Path) -> None:
-    """Put ImageNet weights into the encoder of a ResNet-18 or ResNet-34; its heads stay as they are.
+    """Load ImageNet weights into the encoder of a ResNet-18 or ResNet-34; its heads do not change.
 
     Args:
-        network: of width 1 and three input planes; changed in place.
-        path: a state dict of torchvision's resnet18 or resnet34, `.safetensors` or `.pth`. Nothing but
-            tensors is unpickled.
+        network: ResNet of width 1 with three input planes; changed in place.
+        path: state dict of torchvision's resnet18 or resnet34, `.safetensors` or `.pth`. Only tensors are
+            unpickled.
 
     Raises:
-        LgadError: the file is missing or damaged, the network is no ResNet, or the two do not fit.
+        LgadError: the file is missing or damaged, the network is no ResNet, or the file does not fit it.
     """
     if not isinstance(network, ResNet):
         raise LgadError(
-            f"{path} cannot be put into {type(network).__name__}: ImageNet weights are for resnet18 and "
-            "resnet34; take `pretrained` out of the recipe's network."
+            f"{path} cannot be loaded into {type(network).__name__}: ImageNet weights are for resnet18 and "
+            "resnet34; leave `pretrained` out."
         )
-    weights = {_ours(name): value for name, value in _read(path).items() if not name.startswith("fc.")}
+    weights = {_renamed(name): value for name, value in _read(path).items() if not name.startswith("fc.")}
     wanted = network.encoder.state_dict()
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}  # old files have none
     wrong = (set(wanted) - counters) ^ (set(weights) - counters)
@@ -49,16 +49,16 @@ def load_imagenet(network: nn.Module, path: Path) -> None:
     if wrong:
         raise LgadError(
             f"{path} does not fit the network: {len(wrong)} of its tensors differ in name or shape, such as "
-            f"{min(wrong)}; name torchvision's file for this very network, and width 1."
+            f"{min(wrong)}; give torchvision's file for the same network, and width 1."
         )
     network.encoder.load_state_dict(weights, strict=False)
 
 
 def file_digest(path: Path) -> str:
-    """Return the BLAKE2b-128 of a file's content, hexadecimal.
+    """Return the BLAKE2b-128 of the content of a file, hexadecimal.
 
     Raises:
-        LgadError: there is no such file.
+        LgadError: the file does not exist.
     """
     try:
         with path.open("rb") as file:
@@ -68,7 +68,7 @@ def file_digest(path: Path) -> str:
 
 
 def _missing(path: Path) -> LgadError:
-    return LgadError(f"{path} does not exist; download torchvision's file and name it there.")
+    return LgadError(f"{path} does not exist; download torchvision's file to this path.")
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
@@ -84,8 +84,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _ours(name: str) -> str:
-    for theirs, ours in _NAMES:
-        if re.match(theirs, name):
-            return re.sub(f"^{theirs}", ours, name)
+def _renamed(name: str) -> str:
+    for pattern, replacement in _NAMES:
+        if re.match(pattern, name):
+            return re.sub(f"^{pattern}", replacement, name)
     return name

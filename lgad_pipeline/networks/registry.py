@@ -1,7 +1,8 @@
-"""How a network is found by name."""
+"""Registry of networks: classes by short name or by import path."""
 
 import importlib
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import nn
 
@@ -10,30 +11,90 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.enet import ENet
 from lgad_pipeline.networks.erfnet import ERFNet
 from lgad_pipeline.networks.resnet import ResNet18, ResNet34
+from lgad_pipeline.networks.source import register_source
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+BUILT_IN: dict[str, type[nn.Module]] = {
     "enet": ENet,
     "erfnet": ERFNet,
     "resnet18": ResNet18,
     "resnet34": ResNet34,
 }
+"""Networks of this package by name. A new one is a module with its class, and a line here."""
+
+_registered: dict[str, type[nn.Module]] = {}
+_Network = TypeVar("_Network", bound=type[nn.Module])
+
+
+def register_network(name: str) -> Callable[[_Network], _Network]:
+    """Register a network class of another package under a short name; used as a decorator.
+
+    The name holds in processes that import the module of the class. lgad.yaml and the command line, whose
+    processes do not, name a class by its import path, `package.module:Class`, without registration.
+
+    Args:
+        name: short name for `NetworkSpec.name`, a Python identifier.
+
+    Raises:
+        LgadError: the name is no identifier, or another class has it.
+
+    Example:
+        >>> import torch
+        >>> from lgad_pipeline.config.network import NetworkSpec
+        >>> from lgad_pipeline.networks.layers import LaneOutput
+        >>> @register_network("one_convolution")
+        ... class OneConvolution(torch.nn.Module):
+        ...     def __init__(self, in_channels, slots, image_size, width):
+        ...         super().__init__()
+        ...         self.body = torch.nn.Conv2d(in_channels, slots + 1, 3, padding=1)
+        ...
+        ...     def forward(self, image):
+        ...         return LaneOutput(self.body(image))
+        >>> network = build_network(NetworkSpec(name="one_convolution", image_size=(8, 16)))
+        >>> network(torch.zeros(1, 3, 8, 16)).logits.shape
+        torch.Size([1, 5, 8, 16])
+    """
+    if not name.isidentifier():
+        raise LgadError(f"{name!r} is no name for a network; give letters, digits and underscores.")
+
+    def register(network_class: _Network) -> _Network:
+        known = BUILT_IN.get(name) or _registered.get(name)
+        if known is not None and _import_path(known) != _import_path(network_class):
+            raise LgadError(
+                f"The name {name} is that of {_import_path(known)}; register {_import_path(network_class)} "
+                "under another name."
+            )
+        _registered[name] = network_class
+        register_source(name, _import_path(network_class))
+        return network_class
+
+    return register
+
+
+def is_registered(name: str) -> bool:
+    """Return True for the short name of a network of this package or of a registered one."""
+    return name in BUILT_IN or name in _registered
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:
-    """Build the network that `spec` names, with random weights from torch's global generator.
+    """Build the network that a specification names, with random weights from torch's global generator.
 
-    A network of one's own is a `torch.nn.Module` class named by its import path, `package.module:Class`. It
-    is called with the keywords `in_channels`, `slots`, `image_size` and `width`; its forward takes images
-    (B, in_channels, H, W) and returns a `LaneOutput`.
+    The class is called with the keywords `in_channels`, `slots`, `image_size` and `width`. Its forward takes
+    images (B, in_channels, H, W) and returns a `LaneOutput`.
 
-    The class is imported because the caller names it. A specification that was read from a folder of a
-    trained network goes through `store.load_network`, which asks if the caller allows it.
+    A class named by its import path is imported, because the caller names it. `load_network` checks first if
+    the caller allows the class that a folder names.
+
+    Args:
+        spec: name and size of the network.
 
     Raises:
         LgadError: no network has that name, or the class cannot be imported.
+
+    Example:
+        >>> from lgad_pipeline.config.network import NetworkSpec
+        >>> network = build_network(NetworkSpec(name="enet", image_size=(64, 128), width=0.25))
     """
-    network_class = NETWORKS.get(spec.name) or _imported(spec.name)
-    network = network_class(
+    network = network_class(spec.name)(
         in_channels=spec.in_channels, slots=spec.slots, image_size=spec.image_size, width=spec.width
     )
     if not spec.zero_init_residual:
@@ -44,12 +105,12 @@ def build_network(spec: NetworkSpec) -> nn.Module:
 
 
 def attention_layers(spec: NetworkSpec) -> tuple[str, ...]:
-    """Names of the layers whose attention a student of this network mimics unless told otherwise.
+    """Return the names of the layers whose attention is mimicked if the settings name no paths.
 
     Raises:
-        LgadError: the network does not say; the paths then have to be named in the distillation settings.
+        LgadError: the class of the network has no attribute `attention_layers`.
     """
-    layers = getattr(NETWORKS.get(spec.name) or _imported(spec.name), "attention_layers", None)
+    layers = getattr(network_class(spec.name), "attention_layers", None)
     if not layers:
         raise LgadError(
             f"Network {spec.name} has no default attention layers; name them under distillation.paths, "
@@ -58,18 +119,34 @@ def attention_layers(spec: NetworkSpec) -> tuple[str, ...]:
     return tuple(layers)
 
 
-def _imported(path: str) -> Callable[..., nn.Module]:
+def network_class(name: str) -> type[nn.Module]:
+    """Return the class of a network.
+
+    Args:
+        name: short name, or import path `package.module:Class`; the module of an import path is imported.
+
+    Raises:
+        LgadError: there is no such network.
+    """
+    return BUILT_IN.get(name) or _registered.get(name) or _imported(name)
+
+
+def _imported(path: str) -> type[nn.Module]:
     module, _, name = path.partition(":")
     if not name or not module:
         raise LgadError(
-            f"Network {path} is not known; choose one of {', '.join(sorted(NETWORKS))}, "
+            f"Network {path} does not exist; choose one of {', '.join([*BUILT_IN, *_registered])}, "
             "or give an import path such as mypackage.nets:MyNet."
         )
     try:
-        found = getattr(importlib.import_module(module), name)
+        value = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise LgadError(f"Network {path} cannot be imported ({error}); correct the import path.") from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    if not (isinstance(value, type) and issubclass(value, nn.Module)):
         raise LgadError(f"Network {path} is no torch.nn.Module class; correct the import path.")
     allow_networks(path)
-    return found
+    return value
+
+
+def _import_path(network_class: type) -> str:
+    return f"{network_class.__module__}:{network_class.__qualname__}"

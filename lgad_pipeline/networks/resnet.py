@@ -1,4 +1,4 @@
-"""Dilated ResNet-18 and ResNet-34 (He et al., CVPR 2016) with a plain segmentation head, SCNN's baselines."""
+"""Dilated ResNet-18 and ResNet-34 (He et al., CVPR 2016) with the segmentation head of SCNN's baselines."""
 
 from typing import ClassVar
 
@@ -45,7 +45,7 @@ class BasicBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A ResNet whose last two stages keep the size and dilate instead, by 2 and by 4.
+    """ResNet whose last two stages have dilation 2 and 4 instead of stride 2.
 
     Shape:
         - Input: (B, in_channels, H, W)
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A dilated ResNet, 128 channels, one plane a class, enlarged to the image's size.
+    """Dilated ResNet, a reduction to 128 channels, one plane per class, enlarged to the size of the image.
 
     Shape:
         - Input: (B, in_channels, H, W), H and W multiples of 8
@@ -103,13 +103,13 @@ class ResNet(nn.Module):
 
 
 class ResNet18(ResNet):
-    """11.8 M parameters at 288 x 800."""
+    """ResNet-18: 11.8 M parameters at 288 x 800."""
 
     blocks = (2, 2, 2, 2)
 
 
 class ResNet34(ResNet):
-    """21.9 M parameters at 288 x 800."""
+    """ResNet-34: 21.9 M parameters at 288 x 800."""
 
     blocks = (3, 4, 6, 3)
 

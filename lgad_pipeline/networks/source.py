@@ -1,4 +1,4 @@
-"""Fingerprint of the source code of a network of one's own, found without importing it."""
+"""Fingerprint of the source code of a network of another package, computed without importing it."""
 
 import ast
 import sys
@@ -16,22 +16,33 @@ _INSTALLED = {"site-packages", "dist-packages"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _OWN = __name__.partition(".")[0]
 _imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+_registered: dict[str, str] = {}
+
+
+def register_source(name: str, import_path: str) -> None:
+    """Record which class a registered short name means, so that `source_digest` covers its code.
+
+    Args:
+        name: short name of the network.
+        import_path: `package.module:Class`.
+    """
+    _registered[name] = import_path
 
 
 def source_digest(network: str) -> str:
-    """Return a fingerprint of the code that a network named by import path consists of.
+    """Return a fingerprint of the code of a network of another package.
 
-    It covers the module's file, or all files of its top-level package, and likewise the modules that these
-    import, except installed packages. Comments, docstrings and formatting have no influence.
+    It covers the file of the module, or all files of its top-level package, and likewise the modules that
+    these import, except installed packages. Comments, docstrings and formatting have no influence.
 
     Args:
-        network: `package.module:Class`, or the name of a network of this package.
+        network: `package.module:Class`, or a short name.
 
     Returns:
-        BLAKE2b-128, hexadecimal; empty for a network of this package, whose code is part of every training's
-        fingerprint, and for one that cannot be found.
+        BLAKE2b-128, hexadecimal; empty for a network of this package, whose code is part of the fingerprint
+        of every training, and for a network whose file is not found.
     """
-    module, separator, _ = network.partition(":")
+    module, separator, _ = _registered.get(network, network).partition(":")
     found: dict[str, list[Path]] = {}
     if separator:
         _collect(module.partition(".")[0], found, named=True)
@@ -44,17 +55,18 @@ def source_digest(network: str) -> str:
 
 
 def check_source_is_imported(network: str) -> None:
-    """Refuse to train a network whose file was changed after this process imported it.
+    """Check that the file of a network was not changed after this process imported it.
 
-    Python keeps the old code until the process ends, while the fingerprint tells of the new one.
+    Python runs the old code until the process ends, while the fingerprint is that of the new code.
 
     Args:
-        network: as for `source_digest`; already imported.
+        network: as for `source_digest`; its module is imported.
 
     Raises:
         LgadError: the code differs from that of the first call in this process.
     """
-    module = sys.modules.get(network.partition(":")[0]) if ":" in network else None
+    path = _registered.get(network, network)
+    module = sys.modules.get(path.partition(":")[0]) if ":" in path else None
     if module is None:
         return
     digest = source_digest(network)
@@ -83,7 +95,7 @@ def _collect(name: str, found: dict[str, list[Path]], named: bool = False) -> No
 def _files(name: str) -> Iterator[Path]:
     try:
         spec = find_spec(name)
-    except (ImportError, ValueError):  # a module without a spec, such as __main__
+    except (ImportError, ValueError):  # modules without a spec, such as __main__, raise ValueError
         return
     if spec is None:
         return
@@ -100,12 +112,12 @@ def _parsed(path: Path, modified: int) -> tuple[bytes, frozenset[str]]:
 
     Args:
         path: Python file.
-        modified: Its time of change, so that the cache does not answer for an older content.
+        modified: modification time of the file, ns; with it a changed file misses the cache.
     """
     content = path.read_bytes()
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # the import will say what is wrong
+    except (SyntaxError, ValueError):  # importing the module reports the error
         return content, frozenset()
     imported: set[str] = set()
     for node in ast.walk(tree):

@@ -7,14 +7,15 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, save_network
 from lgad_pipeline.networks.enet import Bottleneck
 from lgad_pipeline.networks.layers import LaneOutput, PReLU
-from lgad_pipeline.networks.registry import attention_layers, build_network
+from lgad_pipeline.networks.registry import attention_layers, build_network, register_network
+from lgad_pipeline.networks.source import source_digest
 
 # Millions of parameters at 288 x 800; published (PytorchAutoDrive): 0.96, 2.68, 11.8, 21.9.
 PUBLISHED = {"enet": 0.96, "erfnet": 2.68, "resnet18": 11.82, "resnet34": 21.93}
 
 
 class Plain(torch.nn.Module):
-    """A network from outside, without an existence head."""
+    """Network of another package, without an existence head."""
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ def test_parameter_count_is_the_published_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @pytest.mark.parametrize(("in_channels", "width"), [(3, 1.0), (5, 0.5)])
-def test_network_keeps_the_contract(name: str, in_channels: int, width: float) -> None:
+def test_networks_return_logits_and_existence(name: str, in_channels: int, width: float) -> None:
     spec = NetworkSpec(name=name, in_channels=in_channels, image_size=(32, 80), width=width)
     network = build_network(spec)
     output = network(torch.rand(2, in_channels, 32, 80))
@@ -56,8 +57,8 @@ def test_network_keeps_the_contract(name: str, in_channels: int, width: float) -
     assert all(layer in modules for layer in attention_layers(spec))
 
 
-def awake(network: torch.nn.Module) -> None:
-    """Undo the start as identity, from which the first step moves little."""
+def undo_identity_start(network: torch.nn.Module) -> None:
+    """Set the normalizations to 1, because from the identity the first step changes little."""
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)
@@ -70,19 +71,19 @@ def test_blocks_start_as_the_identity() -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_parameter_learns(name: str) -> None:
+def test_every_parameter_has_a_gradient(name: str) -> None:
     network = build_network(NetworkSpec(name=name, image_size=(32, 80), width=0.5))
-    awake(network)
+    undo_identity_start(network)
     output = network(torch.rand(2, 3, 32, 80))
     (output.logits.square().mean() + output.existence.square().mean()).backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_enet_sees_far_across_the_image() -> None:
-    """Dilated and asymmetric convolutions: a pixel in the middle answers to one 100 columns away."""
+def test_enet_has_a_wide_receptive_field() -> None:
+    """With dilated and asymmetric convolutions a pixel depends on one 100 columns away."""
     torch.manual_seed(0)
     network = build_network(NetworkSpec(image_size=(32, 256), width=0.5)).eval()
-    awake(network)
+    undo_identity_start(network)
     image = torch.rand(1, 3, 32, 256, requires_grad=True)
     network(image).logits[0, :, 16, 128].sum().backward()
     assert image.grad is not None and image.grad[0, :, :, 28].any()
@@ -109,11 +110,27 @@ def test_same_seed_same_weights() -> None:
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_a_network_of_ones_own_comes_by_import_path() -> None:
+def test_a_network_of_another_package_is_found_by_import_path() -> None:
     spec = NetworkSpec(name=f"{__name__}:Plain", image_size=(16, 32))
     assert build_network(spec)(torch.rand(1, 3, 16, 32)).existence is None
     with pytest.raises(LgadError, match=r"distillation\.paths"):
         attention_layers(spec)
+
+
+def test_a_registered_network_is_built_saved_and_loaded_by_name(tmp_path) -> None:
+    assert register_network("plain")(Plain) is Plain
+    assert register_network("plain")(Plain) is Plain  # as when its module is imported again
+    spec = NetworkSpec(name="plain", image_size=(16, 32))
+    save_network(tmp_path, build_network(spec), spec)
+    network, _ = load_network(tmp_path)
+    assert isinstance(network, Plain) and source_digest("plain")
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(LgadError, match=r"The name enet is that of lgad_pipeline\.networks\.enet:ENet"):
+        register_network("enet")(Plain)
+    with pytest.raises(LgadError, match="'my nets:Net' is no name"):
+        register_network("my nets:Net")
 
 
 @pytest.mark.parametrize(
@@ -124,18 +141,18 @@ def test_a_network_of_ones_own_comes_by_import_path() -> None:
         ("lgad_pipeline.networks.enet:Enet", "correct the import path"),
     ],
 )
-def test_unknown_network_is_one_sentence(name: str, sentence: str) -> None:
+def test_an_unknown_network_is_an_error_of_one_sentence(name: str, sentence: str) -> None:
     with pytest.raises(LgadError, match=sentence):
         build_network(NetworkSpec(name=name))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_sizes_that_cannot_be_halved_three_times_are_refused(name: str) -> None:
+def test_sizes_that_cannot_be_halved_three_times_are_errors(name: str) -> None:
     with pytest.raises(LgadError, match="multiples of 8"):
         build_network(NetworkSpec(name=name, image_size=(36, 80)))
 
 
-def test_network_survives_the_disk(tmp_path) -> None:
+def test_a_saved_network_loads_equal(tmp_path) -> None:
     spec = NetworkSpec(image_size=(32, 80), width=0.5)
     network = build_network(spec)
     save_network(tmp_path, network, spec)

@@ -1,4 +1,4 @@
-"""A damaged or foreign folder of a network is one sentence, and runs no code."""
+"""Damaged directories of networks: an error of one sentence, and no code is run."""
 
 import json
 import os

@@ -16,8 +16,8 @@ PUBLISHED = {
 
 
 def counted_as_thop_does(spec: NetworkSpec) -> float:
-    """Multiplications times two, where thop's rules differ from ours: a transposed convolution is counted as
-    if every output cell saw the whole kernel, and a normalization costs four operations a cell."""
+    """Count two operations per multiplication by thop's rules, which differ in two points: every output cell
+    of a transposed convolution uses the whole kernel, and a normalization costs four operations per cell."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
