@@ -27,7 +27,7 @@ from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.lane_matching import match
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes, write_lanes
-from lgad_pipeline.lanes.rendering.label_map import pixels
+from lgad_pipeline.lanes.rendering.label_map import round_to_pixels
 from lgad_pipeline.lanes.rendering.label_tool import rasterize
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.lanes.spline import ragged, sample_steps, sample_times
@@ -56,7 +56,7 @@ def write_lane_files(root: Path, frames: list[str]) -> None:
 
 def plain_mask(points: np.ndarray, width: int) -> np.ndarray:
     mask = np.zeros(SIZE, np.uint8)
-    ends = pixels(points).tolist()
+    ends = round_to_pixels(points).tolist()
     for begin, end in pairwise(ends):
         cv2.line(mask, begin, end, 1, width)
     return mask
@@ -81,7 +81,7 @@ def plain_labels(root: Path, frames: list[str]) -> None:
         slots = assign_slots(read_lanes(lane_file(root / "anno", frame)))
         picture = np.zeros(SIZE, np.uint8)
         for slot in np.flatnonzero(slots.existence).tolist():
-            ends = pixels(next(iter(sample_steps(ragged([slots.points(slot)]))))).tolist()
+            ends = round_to_pixels(next(iter(sample_steps(ragged([slots.points(slot)]))))).tolist()
             for begin, end in pairwise(ends):
                 cv2.line(picture, begin, end, slot + 1, 16)
         cv2.imwrite(str(root / f"{number}.png"), picture)

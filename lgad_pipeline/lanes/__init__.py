@@ -1,1 +1,1 @@
-"""What a lane is: lane files, splines, slots, label maps, and the way back from probability maps."""
+"""Lanes: lane files, splines, lane slots, label maps, and decoding of probability maps."""

@@ -1,21 +1,24 @@
-"""Least-squares polynomials with the rounding errors of CULane's label tool, many at a time."""
+"""Batched least-squares polynomials with the rounding errors of CULane's label tool.
+
+Polynomials are solved by the normal equations and Gaussian elimination with partial pivoting, with sums taken
+in a fixed order. That is badly conditioned, and the errors of the label tool reach whole pixels. Because the
+order of operations is the tool's, the errors are the same, and so are the label maps.
+"""
 
 import numpy as np
 
 
 def fit_polynomials(xs: np.ndarray, ys: np.ndarray, degree: int) -> np.ndarray:
-    """Coefficients, constant first, of the least-squares polynomials y(x).
-
-    By the normal equations and Gaussian elimination with partial pivoting, summed in order: badly
-    conditioned, but then the label tool's rounding errors (which reach whole pixels) come out the same.
+    """Fit the least-squares polynomial y(x) of each row.
 
     Args:
-        xs: (L, N), a polynomial a row.
-        ys: likewise.
-        degree: of the polynomials.
+        xs: abscissas, float (L, N): L polynomials of N points each.
+        ys: ordinates, float (L, N).
+        degree: degree of the polynomials.
 
     Returns:
-        float64 (L, degree + 1); NaN or infinite where there is no unique one.
+        Coefficients, float64 (L, degree + 1), constant first; NaN or infinite where the solution is not
+        unique.
     """
     powers = [np.where(xs == 0, 0.0, 1.0)]
     for _ in range(degree):
@@ -27,12 +30,27 @@ def fit_polynomials(xs: np.ndarray, ys: np.ndarray, degree: int) -> np.ndarray:
 
 
 def sequential_sum(terms: np.ndarray) -> np.ndarray:
-    """Sums over the last axis, from the first term to the last; np.sum and np.dot add in another order."""
+    """Sum over the last axis from the first term to the last; np.sum and np.dot add in another order.
+
+    Args:
+        terms: float (..., N).
+
+    Returns:
+        float (...).
+    """
     return np.add.accumulate(terms, axis=-1)[..., -1]
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solutions (N, L) of the systems matrix (N, N, L), right (N, L), both of which are overwritten."""
+    """Solve L linear systems of N equations by Gaussian elimination with partial pivoting.
+
+    Args:
+        matrix: coefficients, float64 (N, N, L); overwritten.
+        right: right-hand sides, float64 (N, L); overwritten.
+
+    Returns:
+        Solutions, float64 (N, L).
+    """
     size, lanes = right.shape
     lane = np.arange(lanes)
     for i in range(size - 1):
@@ -58,7 +76,15 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def evaluate_polynomials(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The polynomials' values, (L,), at `x`, (L,) and not 0, summed from the constant up."""
+    """Evaluate each polynomial at one abscissa, summed from the constant term up.
+
+    Args:
+        coefficients: float64 (L, degree + 1), constant first.
+        x: abscissa of each polynomial, float64 (L,), none of them 0.
+
+    Returns:
+        Values, float64 (L,).
+    """
     total, power = np.zeros(len(coefficients)), np.ones(len(coefficients))
     for coefficient in coefficients.T:
         total += coefficient * power

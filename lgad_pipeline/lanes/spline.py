@@ -1,8 +1,8 @@
-"""The natural cubic spline of the two CULane tools, many lanes at a time.
+"""Natural cubic splines of CULane's two tools, for many lanes at once.
 
-Points are single precision and so are the results; what lies between is double precision, with the
-differences of coordinates taken in single precision first. The order of operations is the tools', so that
-results agree to the last bit. Many lanes are kept end to end in one array ("ragged"), with offsets.
+Input points and results are single precision. Intermediate values are double precision, except that
+differences of coordinates are first taken in single precision. The order of operations is that of the tools,
+so that results agree to the last bit. Many lanes are stored end to end in one array with offsets (`Ragged`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 _BATCH = 1 << 16
-"""Points, padding included, that are solved for at once: bounds the memory."""
+"""Greatest number of points, padding included, that are solved at once; it limits the memory in use."""
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """Points of many lanes, end to end.
+    """Points of many lanes, stored end to end.
 
     Attributes:
-        points: (M, 2) as (x, y).
-        offsets: (lanes + 1,) int; lane i is `points[offsets[i]:offsets[i + 1]]`.
+        points: points of all lanes, float32 (M, 2) as (x, y), frame pixels.
+        offsets: first point of each lane and the total, int64 (lanes + 1,); lane i is
+            `points[offsets[i]:offsets[i + 1]]`.
     """
 
     points: np.ndarray
@@ -28,7 +29,7 @@ class Ragged:
 
     @property
     def lane(self) -> np.ndarray:
-        """(M,) index of the lane that each point belongs to."""
+        """Index of the lane that each point belongs to, int64 (M,)."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -37,7 +38,11 @@ class Ragged:
 
 
 def ragged(lanes: Sequence[np.ndarray]) -> Ragged:
-    """Lay lanes, each (N, 2), end to end, in single precision."""
+    """Store lanes end to end, in single precision.
+
+    Args:
+        lanes: points of each lane, (N, 2) as (x, y), frame pixels; N may be 0.
+    """
     offsets = np.zeros(len(lanes) + 1, np.int64)
     np.cumsum([len(lane) for lane in lanes], out=offsets[1:])
     points = np.concatenate([np.zeros((0, 2), np.float32), *lanes], dtype=np.float32)
@@ -45,10 +50,16 @@ def ragged(lanes: Sequence[np.ndarray]) -> Ragged:
 
 
 def without_spline(lanes: Ragged) -> np.ndarray:
-    """Which lanes, bool (lanes,), have no spline: 3 points or more, and two equal neighbours.
+    """Flag the lanes that have no spline: those of 3 points or more with two equal neighbouring points.
 
-    The official tool divides by their distance; what it draws then depends on the OpenCV under it, and is
-    no lane.
+    The official tool divides by the distance of the two points. What it then draws depends on its OpenCV
+    version and is no lane.
+
+    Args:
+        lanes: lanes with any number of points.
+
+    Returns:
+        bool (lanes,).
     """
     lane = lanes.lane
     equal = (lanes.points[1:] == lanes.points[:-1]).all(axis=1) & (lane[1:] == lane[:-1])
@@ -57,16 +68,18 @@ def without_spline(lanes: Ragged) -> np.ndarray:
 
 
 def second_derivatives(points: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Chord lengths and second derivatives of natural splines, with respect to chord length.
+    """Compute chord lengths and second derivatives of natural splines parametrized by chord length.
 
     Args:
-        points: float32 (B, N, 2), lanes padded at their ends with anything finite.
-        counts: (B,) points of each lane, at least 3.
+        points: float32 (B, N, 2) as (x, y), pixels; shorter lanes are padded at their ends with finite
+            values.
+        counts: number of points of each lane, int (B,), at least 3.
 
     Returns:
-        h (B, N-1) and M (B, N, 2), float64; NaN throughout a lane with two equal neighbours.
+        Chord lengths h, float64 (B, N-1), and second derivatives, float64 (B, N, 2). Both are NaN throughout
+        a lane with two equal neighbouring points.
     """
-    # Lanes lie along the last axis: the recurrences below run over points, for all lanes at once.
+    # Lanes are on the last axis, so that the recurrences over points run for all lanes at once.
     delta = np.diff(points.transpose(1, 2, 0), axis=0).astype(np.float64)  # (N-1, 2, B)
     h = np.sqrt(delta[:, 0] * delta[:, 0] + delta[:, 1] * delta[:, 1])  # (N-1, B)
     moments = np.zeros((points.shape[1], 2, len(points)))
@@ -89,12 +102,12 @@ def second_derivatives(points: np.ndarray, counts: np.ndarray) -> tuple[np.ndarr
 
 @dataclass(frozen=True)
 class Segments:
-    """Cubic pieces of many splines: p(t) = a + b t + c t^2 + d t^3 for t in [0, h).
+    """Cubic segments of many splines: p(t) = a + b t + c t^2 + d t^3 for t in [0, h).
 
     Attributes:
-        a, b, c, d: float64 (2, S): of x and of y.
-        h: float64 (S,) chord lengths, px.
-        lane: (S,) index of the lane.
+        a, b, c, d: coefficients of x and of y, float64 (2, S).
+        h: chord lengths, float64 (S,), pixels.
+        lane: index of the lane of each segment, int64 (S,), ascending.
     """
 
     a: np.ndarray
@@ -106,12 +119,19 @@ class Segments:
 
 
 def segments(lanes: Ragged) -> Segments:
-    """The cubic pieces of the natural splines through lanes of at least 3 points, in the lanes' order."""
+    """Compute the cubic segments of the natural splines through lanes.
+
+    Args:
+        lanes: lanes of at least 3 points each.
+
+    Returns:
+        Segments in the order of the lanes and their points.
+    """
     counts = np.diff(lanes.offsets)
     pieces = len(lanes.points) - len(counts)
     h = np.empty(pieces)
     m0, m1 = np.empty((pieces, 2)), np.empty((pieces, 2))
-    first = lanes.offsets[:-1] - np.arange(len(counts))  # a lane's first piece
+    first = lanes.offsets[:-1] - np.arange(len(counts))  # first segment of each lane
     for group in _groups(counts):
         columns = np.arange(counts[group].max())
         inside = np.minimum(columns, counts[group, None] - 1)
@@ -133,7 +153,11 @@ def segments(lanes: Ragged) -> Segments:
 
 
 def _groups(counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Lanes of similar length together, so that padding them to one length costs little."""
+    """Yield indices of lanes of similar length, so that padding them to one length costs little.
+
+    Args:
+        counts: number of points of each lane, int (lanes,).
+    """
     order = np.argsort(counts, kind="stable")
     begin = 0
     while begin < len(order):
@@ -145,14 +169,16 @@ def _groups(counts: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def sample_times(lanes: Ragged, times: int = 50) -> Ragged:
-    """*Times* sampling: each piece at t = k h / times, k = 0 .. times - 1, then the lane's last point.
+    """Sample each segment at t = k h / times, k = 0 .. times - 1, then the lane's last point.
+
+    This is the sampling of CULane's evaluation tool.
 
     Args:
         lanes: lanes of at least 3 points each.
-        times: samples a piece.
+        times: number of samples a segment.
 
     Returns:
-        float32 points, (N - 1) * times + 1 a lane.
+        float32 points, frame pixels, (N - 1) * times + 1 for a lane of N points.
     """
     pieces = segments(lanes)
     t = (pieces.h / times)[:, None] * np.arange(times)
@@ -160,13 +186,15 @@ def sample_times(lanes: Ragged, times: int = 50) -> Ragged:
 
 
 def sample_steps(lanes: Ragged) -> Ragged:
-    """*Step* sampling: each piece at t = 0, 1, 2, ... < h, then the lane's last point.
+    """Sample each segment at t = 0, 1, 2, ... < h, then the lane's last point.
+
+    This is the sampling of CULane's label tool.
 
     Args:
-        lanes: lanes of at least 2 points each; one of 2 gets its midpoint inserted first.
+        lanes: lanes of at least 2 points each; a lane of 2 points first gets its midpoint inserted.
 
     Returns:
-        float32 points, about one a pixel of length.
+        float32 points, frame pixels, about one for each pixel of length.
     """
     lanes = _with_midpoints(lanes)
     pieces = segments(lanes)
@@ -178,10 +206,21 @@ def sample_steps(lanes: Ragged) -> Ragged:
 
 
 def _join(lanes: Ragged, samples: np.ndarray, pieces: Segments, segment: np.ndarray, t: np.ndarray) -> Ragged:
-    """Samples of the pieces chosen at t, (pieces, samples), and every lane's last point behind its own."""
+    """Evaluate segments and append the last point of each lane.
+
+    Args:
+        lanes: lanes that the splines go through.
+        samples: number of samples of each lane without its last point, int64 (lanes,).
+        pieces: segments of the splines.
+        segment: index of the segment of each row of `t`, int64 (P,).
+        t: parameters in px of chord length, float64 (P, samples a row).
+
+    Returns:
+        float32 points, frame pixels, in the order of the lanes.
+    """
     offsets = np.zeros(len(lanes.offsets), np.int64)
     np.cumsum(samples + 1, out=offsets[1:])
-    points = np.empty((2, offsets[-1]), np.float32)  # x and y apart: that is how they are worked on
+    points = np.empty((2, offsets[-1]), np.float32)  # x and y are contiguous, because each is computed alone
     inner = np.ones(offsets[-1], bool)
     inner[offsets[1:] - 1] = False
     square = t * t
@@ -198,6 +237,7 @@ def _join(lanes: Ragged, samples: np.ndarray, pieces: Segments, segment: np.ndar
 
 
 def _with_midpoints(lanes: Ragged) -> Ragged:
+    """Insert the midpoint of each lane of 2 points."""
     short = np.flatnonzero(np.diff(lanes.offsets) == 2)
     if not len(short):
         return lanes

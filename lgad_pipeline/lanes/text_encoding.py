@@ -1,13 +1,16 @@
-"""Encodings and line endings of text files, whatever program wrote them."""
+"""Encodings and line endings of text files written by any program: UTF-8, UTF-16, LF, CR LF, CR."""
 
 import codecs
 
 
 def plain_text(content: bytes) -> bytes:
-    """The content of a text file as UTF-8 without a byte order mark, with LF at the end of lines.
+    """Convert the content of a text file to UTF-8 without a byte order mark, with LF at the end of lines.
+
+    Args:
+        content: bytes of the whole file.
 
     Raises:
-        UnicodeError: it is a broken UTF-16 text.
+        UnicodeError: the content is incomplete or invalid UTF-16.
     """
     if b"\0" in content:
         content = content.decode(detect_encoding(content)).encode()
@@ -16,9 +19,15 @@ def plain_text(content: bytes) -> bytes:
 
 
 def detect_encoding(start: bytes) -> str:
-    """Encoding of a text that starts so, by its name in Python: UTF-16, or else UTF-8 with or without a mark.
+    """Detect the encoding of a text: UTF-16, or else UTF-8 with or without a byte order mark.
 
     UTF-16 without a byte order mark is recognized by the zero bytes of its ASCII characters.
+
+    Args:
+        start: first bytes of the text, an even number of them unless it is shorter.
+
+    Returns:
+        Python's name of the encoding.
     """
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"

@@ -1,1 +1,1 @@
-"""Label maps and line masks, equal to the official tools' to the pixel."""
+"""Label maps and lane masks that equal those of CULane's tools pixel by pixel."""

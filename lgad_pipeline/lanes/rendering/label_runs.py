@@ -1,4 +1,4 @@
-"""Label maps of many frames as the places where values change: the pixels of `raster.label_map`."""
+"""Label maps of many frames as runs of equal values, with the same pixels as `label_map.label_map`."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from lgad_pipeline.lanes.spline import Ragged, sample_steps
 
 
 def draw_label_runs(frames: Sequence[SlotLanes], frame_size: tuple[int, int], lane_width: int) -> LabelRuns:
-    """Where the label maps of frames change.
+    """Draw the label maps of frames as runs.
 
     Args:
-        frames: the lanes of each frame by slot.
-        frame_size: (H, W), pixels.
+        frames: lanes of each frame by slot; all frames have the same label rows.
+        frame_size: size of all frames (H, W), pixels.
         lane_width: thickness of the lines, frame pixels.
     """
     xs = np.stack([lanes.xs for lanes in frames])  # (frames, slots, rows)
@@ -26,11 +26,17 @@ def draw_label_runs(frames: Sequence[SlotLanes], frame_size: tuple[int, int], la
     offsets = np.concatenate([[0], np.cumsum(valid.sum(axis=2)[existence])])
     spans = lane_spans(sample_steps(Ragged(points, offsets)), frame_size, lane_width)
     frame, slot = np.nonzero(existence)
-    return _changes(spans, frame[spans.lane], slot[spans.lane] + 1)
+    return _merge_layers(spans, frame[spans.lane], slot[spans.lane] + 1)
 
 
-def _changes(spans: Spans, frame: np.ndarray, value: np.ndarray) -> LabelRuns:
-    """LabelRuns along the rows of layers, later ones on top: (K,) their frames, ascending, and values."""
+def _merge_layers(spans: Spans, frame: np.ndarray, value: np.ndarray) -> LabelRuns:
+    """Merge layers to runs; later layers of a frame cover earlier ones.
+
+    Args:
+        spans: layers of all lanes, (K, H).
+        frame: index of the frame of each layer, int64 (K,), ascending.
+        value: value of each layer (slot number 1..4), int64 (K,).
+    """
     rank = np.arange(len(frame)) - np.searchsorted(frame, frame)
     layers = int(rank.max(initial=0)) + 1
     shape = (int(frame.max(initial=0)) + 1, spans.start.shape[1])
@@ -43,8 +49,8 @@ def _changes(spans: Spans, frame: np.ndarray, value: np.ndarray) -> LabelRuns:
     stop = np.maximum(start, stop)
     column = np.sort(np.concatenate([start, stop]), axis=0)  # (2 layers, rows)
     after = np.zeros(column.shape, np.int8)
-    for low, high, one in zip(start, stop, values, strict=True):
-        np.copyto(after, one, where=(low <= column) & (column < high))
+    for low, high, layer_value in zip(start, stop, values, strict=True):
+        np.copyto(after, layer_value, where=(low <= column) & (column < high))
     before = np.concatenate([np.zeros_like(after[:1]), after[:-1]])
     index, edge = np.nonzero((after != before).T)
     edges = column[edge, index].astype(np.int64)

@@ -1,24 +1,20 @@
-"""The masks of many lanes at once, as spans of pixels: what OpenCV would draw, without drawing most of it.
+"""Masks of many lanes as pixel spans: the pixels that OpenCV would draw, computed without drawing most lanes.
 
-A thick line between neighbouring pixels is the same small stamp wherever it lies, but for a pixel or two
-where OpenCV clips it at the frame's border. A lane that never turns back in y, drawn in short steps, covers
-every row in one span, because two steps that touch a row share a round cap that touches it too; the span's
-ends are then the least and the greatest over the stamps. Stamps are measured from OpenCV's own drawing, at
-the border too. Lanes for which that argument fails are drawn, and their spans read off.
+A thick line between neighbouring pixels always covers the same small shape (a stamp), except for a pixel or
+two where OpenCV clips it at the frame's border. Consider a lane that never turns back in y and is drawn in
+short steps. Two steps that touch a row share a round cap that touches the row too, so the lane covers each
+row in one span, from the least to the greatest column of its stamps. Stamps are measured on OpenCV's own
+drawing, also at the border. Lanes that turn back in y or have long steps are drawn by OpenCV, and their spans
+are read from the drawing.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
-import cv2
 import numpy as np
 
-from lgad_pipeline.lanes.rendering.label_map import draw, pixels
+from lgad_pipeline.lanes.rendering.label_map import draw_path, round_to_pixels
+from lgad_pipeline.lanes.rendering.line_stamps import Stamp, Steps, cap_stamp, find_steps, stamp_reach
 from lgad_pipeline.lanes.spline import Ragged
-
-_LONGEST = 3
-"""Steps of a path up to so many pixels in x and in y are stamped; longer ones are drawn."""
-_SIDE = 2 * _LONGEST + 1
 
 
 @dataclass(frozen=True)
@@ -26,8 +22,9 @@ class Spans:
     """Masks of lanes as layers, each with at most one span of pixels a row; most lanes have one layer.
 
     Attributes:
-        start, stop: int32 (K, H); the span of a row is start .. stop - 1, empty where start >= stop.
-        lane: int (K,), ascending: the lane that a layer belongs to.
+        start: first column of each row's span, int32 (K, H).
+        stop: column behind each row's span, int32 (K, H); the span is empty where start >= stop.
+        lane: index of the lane of each layer, int (K,), ascending.
     """
 
     start: np.ndarray
@@ -36,23 +33,23 @@ class Spans:
 
 
 def lane_spans(paths: Ragged, frame_size: tuple[int, int], lane_width: int) -> Spans:
-    """Spans of the masks of lanes drawn as consecutive thick lines.
+    """Compute the masks of lanes drawn as consecutive thick lines.
 
     Args:
-        paths: points of the lanes as sampled, frame pixels; lanes of fewer than 2 points have no layer.
-        frame_size: (H, W), pixels.
+        paths: sampled points of the lanes, frame pixels; lanes of fewer than 2 points have no layer.
+        frame_size: size of the frame (H, W), pixels.
         lane_width: thickness of the lines, frame pixels.
     """
-    points, lane = pixels(paths.points), paths.lane
+    points, lane = round_to_pixels(paths.points), paths.lane
     counts = np.diff(paths.offsets)
     if not len(points):
-        nothing = np.zeros((0, frame_size[0]), np.int32)
-        return Spans(nothing, nothing, lane)
-    steps = _steps(points, lane, frame_size, lane_width)
+        empty = np.zeros((0, frame_size[0]), np.int32)
+        return Spans(empty, empty, lane)
+    steps = find_steps(points, lane, frame_size, lane_width)
     backwards = _flags(lane[steps.down], len(counts)) & _flags(lane[steps.up], len(counts))
-    by_hand = backwards | _flags(lane[steps.irregular], len(counts))
-    layers = [_stamped(points, lane, steps, (counts >= 2) & ~by_hand, frame_size, lane_width)]
-    for i in np.flatnonzero((counts >= 2) & by_hand).tolist():
+    drawn = backwards | _flags(lane[steps.irregular], len(counts))
+    layers = [_stamped(points, lane, steps, (counts >= 2) & ~drawn, frame_size, lane_width)]
+    for i in np.flatnonzero((counts >= 2) & drawn).tolist():
         layers.append(_drawn(points[paths.offsets[i] : paths.offsets[i + 1]], i, frame_size, lane_width))
     lanes = np.concatenate([layer.lane for layer in layers])
     order = np.argsort(lanes, kind="stable")
@@ -62,216 +59,140 @@ def lane_spans(paths: Ragged, frame_size: tuple[int, int], lane_width: int) -> S
 
 
 def _flags(members: np.ndarray, count: int) -> np.ndarray:
+    """Return bool (count,), true at the indices `members`."""
     flags = np.zeros(count, bool)
     flags[members] = True
     return flags
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """The steps of paths, each at the point (index) where it begins.
-
-    Attributes:
-        point: int (S,) the points that matter: they move on or end a lane, and their stamp reaches the frame.
-        stamp: int (S,) index into `stamps`.
-        stamps: the stamps in use.
-        down, up, irregular: points where the path falls, climbs, or takes a step that cannot be stamped.
-    """
-
-    point: np.ndarray
-    stamp: np.ndarray
-    stamps: "list[_Stamp]"
-    down: np.ndarray
-    up: np.ndarray
-    irregular: np.ndarray
-
-
-def _steps(points: np.ndarray, lane: np.ndarray, frame_size: tuple[int, int], lane_width: int) -> _Steps:
-    height, width = frame_size
-    reach = _reach(lane_width)
-    ends_lane = np.append(lane[1:] != lane[:-1], True)
-    dx, dy = (np.append(np.diff(side), 0) for side in points.T)
-    point = np.flatnonzero((dx != 0) | (dy != 0) | ends_lane)
-    inner = ~ends_lane[point]
-    x, y, dx, dy = points[point, 0], points[point, 1], dx[point] * inner, dy[point] * inner
-    down, up = point[dy > 0], point[dy < 0]
-    if min(frame_size) < 2 * reach:
-        return _Steps(point[:0], point[:0], [], down, up, point)
-    long = (dx > _LONGEST) | (dx < -_LONGEST) | (dy > _LONGEST) | (dy < -_LONGEST)
-    irregular = point[long]
-    near = ~long & (x >= -reach) & (x < width + reach) & (y >= -reach) & (y < height + reach)
-    point, x, y, dx, dy = point[near], x[near], y[near], dx[near], dy[near]
-    places = 4 * reach + 1
-    move = (dx + _LONGEST) * _SIDE + dy + _LONGEST
-    code = (move * places + _border_place(x, width, reach)) * places + _border_place(y, height, reach)
-    used = np.flatnonzero(np.bincount(code))
-    found = [_stamp(key, lane_width) for key in used.tolist()]
-    stamp = np.searchsorted(used, code)
-    bad = np.array([one is None for one in found], bool)
-    if bad.any():
-        irregular = np.append(irregular, point[bad[stamp]])
-    return _Steps(point, stamp, [_NOTHING if one is None else one for one in found], down, up, irregular)
-
-
-def _reach(lane_width: int) -> int:
-    """How far a stamp may extend from where its step begins, px, with something to spare."""
-    return lane_width // 2 + _LONGEST + 3
-
-
-def _border_place(position: np.ndarray, size: int, reach: int) -> np.ndarray:
-    """0 far from both borders, else the place relative to the nearer one, as 1 .. 4 * reach."""
-    lower = position + reach + 1
-    upper = position - size + 3 * reach + 1
-    return np.where(position < reach, lower, np.where(position >= size - reach, upper, 0))
-
-
-@dataclass(frozen=True)
-class _Stamp:
-    """Spans by rows, relative to a step's beginning, where the step covers more than the caps at its ends."""
-
-    row: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-
-
-_NOTHING = _Stamp(*np.zeros((3, 0), np.int64))
-
-
-@cache
-def _stamp(code: int, lane_width: int) -> _Stamp | None:
-    """The stamp of a step at a place relative to the frame's border; see `_steps` for the code.
-
-    None if the argument for one span a row does not hold: a row is not one span, or lies beyond both caps.
-    """
-    reach = _reach(lane_width)
-    places = 4 * reach + 1
-    move, across, along = code // places**2, code // places % places, code % places
-    size = 6 * reach
-    x, y = (
-        3 * reach if at == 0 else at - 1 - reach + (4 * reach if at > 2 * reach else 0)
-        for at in (across, along)
-    )
-    end = (x + move // _SIDE - _LONGEST, y + move % _SIDE - _LONGEST)
-    whole, caps = (np.zeros((size, size), np.uint8) for _ in range(2))
-    cv2.line(whole, (x, y), end, 1, lane_width)
-    for cap in ((x, y), end):
-        cv2.line(caps, cap, cap, 1, lane_width)
-    (low, high), (cap_low, cap_high) = _row_ends(whole), _row_ends(caps)
-    covered = np.flatnonzero(high >= 0)
-    cap_rows = np.flatnonzero(cap_high >= 0)
-    if not len(covered):
-        return _NOTHING
-    one_span = (whole.sum(axis=1)[covered] == (high - low + 1)[covered]).all()
-    if not one_span or not len(cap_rows) or covered[0] < cap_rows[0] or covered[-1] > cap_rows[-1]:
-        return None
-    more = covered[(low < cap_low)[covered] | (high > cap_high)[covered]]
-    return _Stamp(more - y, low[more] - x, high[more] - x)
-
-
-def _row_ends(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last column covered in each row; (columns, -1) where there is none."""
-    covered = mask.any(axis=1)
-    columns = mask.shape[1]
-    first = np.where(covered, mask.argmax(axis=1), columns)
-    last = np.where(covered, columns - 1 - mask[:, ::-1].argmax(axis=1), -1)
-    return first, last
-
-
-@cache
-def _cap(lane_width: int) -> _Stamp:
-    """The round cap: all that a step of no length covers."""
-    reach = _reach(lane_width)
-    mask = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
-    cv2.line(mask, (reach, reach), (reach, reach), 1, lane_width)
-    row = np.flatnonzero(mask.any(axis=1))
-    first, last = _row_ends(mask[row])
-    return _Stamp(row - reach, first - reach, last - reach)
-
-
 def _stamped(
     points: np.ndarray,
     lane: np.ndarray,
-    steps: _Steps,
+    steps: Steps,
     chosen: np.ndarray,
     frame_size: tuple[int, int],
     lane_width: int,
 ) -> Spans:
-    """Layers of the lanes `chosen`, bool (lanes,), from the stamps of their steps."""
+    """Compute the layers of lanes from the stamps of their steps.
+
+    Args:
+        points: pixels of all paths, int64 (M, 2) as (x, y).
+        lane: index of the lane of each point, int64 (M,).
+        steps: steps of all paths.
+        chosen: lanes to compute, bool (lanes,).
+        frame_size: size of the frame (H, W), pixels.
+        lane_width: thickness of the lines, pixels.
+    """
     height, width = frame_size
-    margin = 2 * _reach(lane_width)
+    margin = 2 * stamp_reach(lane_width)
     rows = height + 2 * margin
-    mine = chosen[lane[steps.point]]
-    point, stamp = steps.point[mine], steps.stamp[mine]
+    selected = chosen[lane[steps.point]]
+    point, stamp = steps.point[selected], steps.stamp[selected]
     x = points[point, 0].astype(np.int32)
-    place = (np.cumsum(chosen) - 1)[lane[point]] * rows + points[point, 1] + margin
+    cell = (np.cumsum(chosen) - 1)[lane[point]] * rows + points[point, 1] + margin
     shape = (int(chosen.sum()), rows)
-    low, high = _extremes(place, x, shape)
+    low, high = _extremes(cell, x, shape)
     first, last = np.full(shape, width, np.int32), np.full(shape, -1, np.int32)
-    cap = _cap(lane_width)
+    cap = cap_stamp(lane_width)
     for row, left, right in zip(cap.row, cap.first, cap.last, strict=True):
         source = slice(max(0, -row), rows - max(0, row))
         target = slice(max(0, row), rows - max(0, -row))
         np.minimum(first[:, target], low[:, source] + np.int32(left), out=first[:, target])
         np.maximum(last[:, target], high[:, source] + np.int32(right), out=last[:, target])
-    _add_stamps(first.reshape(-1), last.reshape(-1), place, x, stamp, steps.stamps)
+    _add_stamps(first.reshape(-1), last.reshape(-1), cell, x, stamp, steps.stamps)
     inside = slice(margin, margin + height)
     start = np.maximum(first[:, inside], 0)
     stop = np.minimum(last[:, inside] + 1, width)
     return Spans(start, stop, np.flatnonzero(chosen))
 
 
-def _extremes(place: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest x at each place, of places that come in runs; far off where there is none."""
+def _extremes(cell: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the greatest x of each cell, of one x a point.
+
+    Args:
+        cell: cell of each point, int64 (S,); equal cells are consecutive.
+        x: column of each point, int32 (S,), pixels.
+        shape: shape of the cells (lanes, rows).
+
+    Returns:
+        int32 of that shape each; empty cells have 2**24 and -2**24.
+    """
     low = np.full(shape, 1 << 24, np.int32)
     high = np.full(shape, -(1 << 24), np.int32)
-    if len(place):
-        begin = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-        low.reshape(-1)[place[begin]] = np.minimum.reduceat(x, begin)
-        high.reshape(-1)[place[begin]] = np.maximum.reduceat(x, begin)
+    if len(cell):
+        begin = np.flatnonzero(np.append(True, cell[1:] != cell[:-1]))
+        low.reshape(-1)[cell[begin]] = np.minimum.reduceat(x, begin)
+        high.reshape(-1)[cell[begin]] = np.maximum.reduceat(x, begin)
     return low, high
 
 
 def _add_stamps(
     first: np.ndarray,
     last: np.ndarray,
-    place: np.ndarray,
+    cell: np.ndarray,
     x: np.ndarray,
     stamp: np.ndarray,
-    stamps: list[_Stamp],
+    stamps: list[Stamp],
 ) -> None:
-    """Widen the spans by all that the steps cover beyond their caps, in place."""
+    """Widen spans, in cell, by the pixels that steps cover in addition to their caps.
+
+    Args:
+        first: first column of each cell, int32, flat.
+        last: last column of each cell, int32, flat.
+        cell: cell of the beginning of each step, int64 (S,).
+        x: column of the beginning of each step, int32 (S,), pixels.
+        stamp: index of the stamp of each step, int64 (S,).
+        stamps: stamps in use.
+    """
     if not stamps:
         return
-    sizes = np.array([len(one.row) for one in stamps])
+    sizes = np.array([len(entry.row) for entry in stamps])
     row, left, right = (
-        np.concatenate([getattr(one, name) for one in stamps]) for name in ("row", "first", "last")
+        np.concatenate([getattr(entry, name) for entry in stamps]) for name in ("row", "first", "last")
     )
     counts = sizes[stamp]
     step = np.repeat(np.arange(len(stamp)), counts)
-    entry = np.arange(len(step)) + np.repeat(
+    stamp_row = np.arange(len(step)) + np.repeat(
         (np.cumsum(sizes) - sizes)[stamp] - (np.cumsum(counts) - counts), counts
     )
-    target = place[step] + row[entry]
-    np.minimum.at(first, target, x[step] + left[entry].astype(np.int32))
-    np.maximum.at(last, target, x[step] + right[entry].astype(np.int32))
+    target = cell[step] + row[stamp_row]
+    np.minimum.at(first, target, x[step] + left[stamp_row].astype(np.int32))
+    np.maximum.at(last, target, x[step] + right[stamp_row].astype(np.int32))
 
 
 def _drawn(path: np.ndarray, lane: int, frame_size: tuple[int, int], lane_width: int) -> Spans:
-    """Layers of one lane, read off its drawing on the part of the frame that it can reach."""
+    """Draw one lane on the part of the frame that it can reach, and read its layers from the drawing.
+
+    Args:
+        path: pixels of the lane, int64 (N, 2) as (x, y).
+        lane: index of the lane.
+        frame_size: size of the frame (H, W), pixels.
+        lane_width: thickness of the lines, pixels.
+    """
     height, width = frame_size
-    margin = _reach(lane_width)
-    # A side of the window is the frame's own side wherever the lane could cross it: clipping is the same.
+    margin = stamp_reach(lane_width)
+    # Where the lane could cross the frame's border, the window ends at that border, so clipping is the same.
     low = np.maximum(path.min(axis=0) - margin, 0)
     high = np.minimum(path.max(axis=0) + margin + 1, (width, height))
     start = stop = np.zeros((1, height), np.int32)
     if (low < high).all():
         window = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        draw(window, path - low, 1, lane_width)
+        draw_path(window, path - low, 1, lane_width)
         start, stop = _read_spans(window, low, height)
     return Spans(start, stop, np.full(len(start), lane))
 
 
 def _read_spans(window: np.ndarray, corner: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read the spans of a drawn mask, one layer for each span of a row.
+
+    Args:
+        window: mask of a part of the frame, uint8 (h, w).
+        corner: upper left corner of the window (x, y), frame pixels.
+        height: height of the frame, pixels.
+
+    Returns:
+        Starts and stops of the spans, int32 (layers, height) each, frame pixels.
+    """
     padded = np.pad(window, ((0, 0), (1, 1)))
     columns = padded.shape[1]
     flat = padded.ravel()

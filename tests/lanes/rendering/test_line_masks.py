@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lgad_pipeline.lanes.rendering.label_map import pixels
+from lgad_pipeline.lanes.rendering.label_map import round_to_pixels
 from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
 from lgad_pipeline.lanes.spline import ragged, sample_times
 
@@ -21,7 +21,7 @@ def mask_of(spans: Spans, lane: int, size: tuple[int, int]) -> np.ndarray:
 
 def drawn(path: np.ndarray, size: tuple[int, int], width: int) -> np.ndarray:
     mask = np.zeros(size, np.uint8)
-    ends = pixels(path).tolist()
+    ends = round_to_pixels(path).tolist()
     for begin, end in pairwise(ends):
         cv2.line(mask, begin, end, 1, width)
     return mask
@@ -75,4 +75,4 @@ def test_single_steps_at_the_border_and_in_the_corners(width: int):
 
 def test_halves_round_to_even_and_overflow_becomes_the_least_integer():
     points = np.array([[0.5, 1.5], [2.5, -0.5], [3e9, np.nan]], np.float32)
-    assert pixels(points).tolist() == [[0, 2], [2, 0], [-(2**31), -(2**31)]]
+    assert round_to_pixels(points).tolist() == [[0, 2], [2, 0], [-(2**31), -(2**31)]]
