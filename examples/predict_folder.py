@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 from made_up_road import draw_frame, write_lane_file
 
-from lgad_pipeline import LanePredictor, build_network
+from lgad_pipeline import DecodeConfig, LanePredictor, NetworkSpec, View, build_network, write_predictor
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.visualization.overlays import draw_lanes
 
@@ -30,11 +30,7 @@ def predict_folder(frames: Path, model: Path, output: Path) -> None:
 
 def make_up_input(folder: Path) -> tuple[Path, Path]:
     """Write three frames, and an untrained network whose thresholds accept every lane."""
-    from lgad_pipeline.config.decoding import DecodeConfig
-    from lgad_pipeline.config.network import NetworkSpec
-    from lgad_pipeline.inference.predictor import write_predictor
     from lgad_pipeline.networks.checkpoint import save_network
-    from lgad_pipeline.view import View
 
     frames, model = folder / "frames", folder / "model"
     frames.mkdir()

@@ -12,11 +12,17 @@ from pathlib import Path
 from made_up_road import FRAME_SIZE, draw_frame, write_road
 
 from lgad_pipeline import (
+    AugmentationConfig,
+    DecodeConfig,
     Lane,
     LanePredictor,
     LgadError,
+    NetworkSpec,
+    OptimizerConfig,
     ShardSet,
+    TrainingConfig,
     TrainingResult,
+    View,
     assign_lane_slots,
     export_onnx,
     ingest,
@@ -24,14 +30,9 @@ from lgad_pipeline import (
     pack_shards,
     train_student,
     train_teacher,
+    write_predictor,
 )
-from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.decoding import DecodeConfig
-from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
-from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.training.lessons import Lessons
-from lgad_pipeline.view import View
 
 IMAGE_SIZE = (32, 88)  # height, width that the networks see, pixels
 NETWORK = NetworkSpec(name="enet", image_size=IMAGE_SIZE, width=0.25)

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 from lgad_pipeline._version import __version__
 
 if TYPE_CHECKING:
+    from lgad_pipeline.config.augmentation import AugmentationConfig
+    from lgad_pipeline.config.decoding import DecodeConfig
+    from lgad_pipeline.config.distillation import DistillationConfig, LogitsConfig, MimickingPath, SadConfig
+    from lgad_pipeline.config.network import NetworkSpec
+    from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.lane_labels import assign_lane_slots
     from lgad_pipeline.data.shards import ShardSet, pack_shards
@@ -31,26 +36,39 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
     from lgad_pipeline.evaluation.types import Counts, Interval
     from lgad_pipeline.inference.onnx_export import export_onnx
-    from lgad_pipeline.inference.predictor import Lane, LanePredictor
+    from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
     from lgad_pipeline.networks.checkpoint import load_network
+    from lgad_pipeline.networks.layers import LaneOutput
     from lgad_pipeline.networks.registry import build_network, register_network
     from lgad_pipeline.settings import Settings
     from lgad_pipeline.training.run import TrainingResult, train_student, train_teacher
+    from lgad_pipeline.view import View
 
 __all__ = [
+    "AugmentationConfig",
     "Counts",
+    "DecodeConfig",
+    "DistillationConfig",
     "FeatureTaps",
     "FrozenTeacher",
     "Interval",
     "Lane",
+    "LaneOutput",
     "LanePredictor",
     "LgadError",
     "LgadLoss",
+    "LogitsConfig",
     "LogitsLoss",
+    "MimickingPath",
+    "NetworkSpec",
+    "OptimizerConfig",
+    "SadConfig",
     "SadLoss",
     "Settings",
     "ShardSet",
+    "TrainingConfig",
     "TrainingResult",
+    "View",
     "__version__",
     "assign_lane_slots",
     "attention_divergence",
@@ -66,22 +84,34 @@ __all__ = [
     "register_network",
     "train_student",
     "train_teacher",
+    "write_predictor",
 ]
 
 _ORIGIN = {
+    "AugmentationConfig": "config.augmentation:AugmentationConfig",
     "Counts": "evaluation.types:Counts",
+    "DecodeConfig": "config.decoding:DecodeConfig",
+    "DistillationConfig": "config.distillation:DistillationConfig",
     "FeatureTaps": "distillation.taps:FeatureTaps",
     "FrozenTeacher": "distillation.teacher:FrozenTeacher",
     "Interval": "evaluation.types:Interval",
     "Lane": "inference.predictor:Lane",
+    "LaneOutput": "networks.layers:LaneOutput",
     "LanePredictor": "inference.predictor:LanePredictor",
     "LgadError": "errors:LgadError",
     "LgadLoss": "distillation.lgad:LgadLoss",
+    "LogitsConfig": "config.distillation:LogitsConfig",
     "LogitsLoss": "distillation.logits:LogitsLoss",
+    "MimickingPath": "config.distillation:MimickingPath",
+    "NetworkSpec": "config.network:NetworkSpec",
+    "OptimizerConfig": "config.training:OptimizerConfig",
+    "SadConfig": "config.distillation:SadConfig",
     "SadLoss": "distillation.sad:SadLoss",
     "Settings": "settings:Settings",
     "ShardSet": "data.shards:ShardSet",
+    "TrainingConfig": "config.training:TrainingConfig",
     "TrainingResult": "training.run:TrainingResult",
+    "View": "view:View",
     "assign_lane_slots": "data.lane_labels:assign_lane_slots",
     "attention_divergence": "distillation.attention:divergence",
     "attention_map": "distillation.attention:attention_map",
@@ -96,6 +126,7 @@ _ORIGIN = {
     "register_network": "networks.registry:register_network",
     "train_student": "training.run:train_student",
     "train_teacher": "training.run:train_teacher",
+    "write_predictor": "inference.predictor:write_predictor",
 }
 """Module and name of each public object, below this package."""
 
