@@ -166,7 +166,7 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
             return is_registered(instance, tracking, dataset, recipe)
         if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
             return True
-        return name not in ("teacher", *STUDENTS) or tracking.knows(
+        return name not in ("teacher", *STUDENTS) or tracking.has_run(
             project.paths(dataset, recipe).network(name)
         )
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from assets.automation import AFTER_DATA, DEVICE
 from assets.data import OWNERS, frames, shards
 from assets.freshness import materialize_result
-from assets.networks import input_note, student_alone, student_lgad
+from assets.networks import input_record, student_alone, student_lgad
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from assets.presentation.report_page import scenario_bars
@@ -142,7 +142,7 @@ def lane_scores(
     mlflow.add_file(paths.student_lgad, bars.encode(), "f1.svg")
     for student in STUDENTS:
         mlflow.add_metrics(paths.network(student), comparison.metrics(student))
-        mlflow.add_input(paths.network(student), input_note(project, dataset, recipe, "test"))
+        mlflow.add_input(paths.network(student), input_record(project, dataset, recipe, "test"))
     own = tusimple_scores(paths) if isinstance(entry, TusimpleDataset) else []
     total = comparison.total
     gain = comparison.gain.scaled(100)

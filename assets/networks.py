@@ -14,8 +14,8 @@ from assets.presentation import metadata
 from assets.presentation.svg_charts import NETWORK_NAMES, curves
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
-from resources.mlflow.journal_lines import InputNote
-from resources.mlflow.resource import MlflowTracking, noted_run
+from resources.mlflow.journal_file import InputRecord
+from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.paths import ProjectPaths, fetch_shards
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
@@ -175,7 +175,7 @@ def _trained(
                     "role": role,
                     "data_fingerprint": _fingerprint(paths),
                 },
-                inputs=[input_note(project, dataset, recipe, split) for split in ("train", "val")],
+                inputs=[input_record(project, dataset, recipe, split) for split in ("train", "val")],
             )
         )
         task = stack.enter_context(progress.task(context.log, f"training the {NETWORK_NAMES[role]}"))
@@ -196,12 +196,12 @@ def _trained(
         write_predictor(folder, project.dataset(dataset).view, project.recipe(recipe).decode)
         pictures = network_pictures(paths, role, project.recipe(recipe))
         for name, picture in pictures.items():
-            run.picture(picture, f"{name}.png")
+            run.add_picture(picture, f"{name}.png")
         history = result.history.set_index("step")
         final = history.ffill().iloc[-1]
         title = f"loss of the {NETWORK_NAMES[role]}"
         loss = curves({role: loss_curve(history)}, title)
-        run.file(loss.encode(), "loss.svg")
+        run.add_file(loss.encode(), "loss.svg")
 
     def shown_picture(name: str, caption: str) -> dg.MetadataValue:
         return metadata.in_mlflow(
@@ -223,7 +223,7 @@ def _trained(
             "seconds": round(result.seconds, 1),
             "reused": result.reused,
             "folder": dg.MetadataValue.path(folder),
-            "mlflow_run_id": noted_run(folder),
+            "mlflow_run_id": run_id_of(folder),
         },
     )
 
@@ -234,7 +234,7 @@ def loss_curve(history: Any, metric: str = "train/loss") -> tuple[list[float], l
     return [float(step) for step in losses.index], [float(value) for value in losses]
 
 
-def input_note(project: Project, dataset: str, recipe: str, split: str) -> InputNote:
+def input_record(project: Project, dataset: str, recipe: str, split: str) -> InputRecord:
     """A split of the shards as an input of an MLflow run: address, columns, number of frames."""
     from lgad_pipeline.data.shard_file import SHARD_SCHEMA
     from lgad_pipeline.data.shards import ShardSet
@@ -244,7 +244,7 @@ def input_note(project: Project, dataset: str, recipe: str, split: str) -> Input
     address = paths.store or paths.shards.as_uri()
     if paths.store is None and paths.shards.is_relative_to(project.folder):
         address = paths.shards.relative_to(project.folder).as_posix()
-    return InputNote(
+    return InputRecord(
         name=dataset if split == "train" else f"{dataset} {split}",
         digest=packed.fingerprint,
         source=address,

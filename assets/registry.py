@@ -17,7 +17,6 @@ from assets.presentation import metadata
 from assets.presentation.model_card import model_card
 from assets.scores import against_champion, compare, f1_intervals, verdict_table
 from lgad_pipeline.code_fingerprint import code_fingerprint
-from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
 from resources.paths import fetch_shards
 from resources.progress import ProgressLog
@@ -136,6 +135,7 @@ def registered_model(
     """A version in the registry, and which one is in use."""
     from assets.blind_baseline import chance_objection
     from assets.presentation.pictures import example_jpeg, training_record
+    from lgad_pipeline.inference.predictor import LanePredictor
     from resources.mlflow.registry import decide, register
 
     dataset, recipe = dataset_and_recipe(context)
@@ -154,7 +154,7 @@ def registered_model(
     }
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
         run_id = mlflow.run_of(paths.student_lgad)
-        mlflow.send_all(project.state / "models")
+        mlflow.sync_all_or_warn(project.state / "models")
         version = register(
             mlflow,
             name,
@@ -187,7 +187,7 @@ def registered_model(
             against,
             project.promotion_lock(name),
             objection=chance_objection(paths, comparison, project.dataset(dataset).frame_size),
-            load_fault=load_fault,
+            load=LanePredictor.load,
         )
         task.note(f"version {version}")
     return materialize_result(
@@ -209,17 +209,6 @@ def registered_model(
         },
         [champion_check(str(context.partition_key), decision.verdict, decision.reason)],
     )
-
-
-def load_fault(folder: Path) -> str:
-    """Why the network in a folder cannot be loaded, in words; empty if it can."""
-    from lgad_pipeline.inference.predictor import LanePredictor
-
-    try:
-        LanePredictor.load(folder)
-    except LgadError as error:
-        return str(error).rstrip(".")
-    return ""
 
 
 def champion_check(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:

@@ -26,7 +26,7 @@ import typer
 from dagster._core.errors import DagsterUserCodeProcessError
 
 from assets.sensors import worker_of
-from benchmarks.services import Services, recipe, wait, write_frames, write_settings
+from tests.support.services import Services, recipe, wait, write_frames, write_settings
 
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]

@@ -148,7 +148,7 @@ def relocate() -> None:
 
 def _of_the_project(*arguments: str) -> None:
     """Run a command that needs MLflow, which this package does without: the project's script has it."""
-    script = Path("upkeep.py")
+    script = Path("maintenance.py")
     if not script.is_file():
         raise LgadError(f"There is no {script} here; run `lgad {arguments[0]}` in the project's folder.")
     sys.exit(subprocess.run([sys.executable, str(script), *arguments], check=False).returncode)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import dagster as dg
 from pydantic import Field
 
-from resources.mlflow.journal import Outbox
+from resources.mlflow.journal import RunJournal
 
 
 class MlflowPages(dg.ConfigurableResource):
@@ -23,13 +23,13 @@ class MlflowPages(dg.ConfigurableResource):
 
     def run_url(self, folder: Path) -> str | None:
         """The page of the run of the network in `folder`; None while it was not sent."""
-        sent = Outbox(folder).sent(self.store)
+        sent = RunJournal(folder).sent(self.store)
         page = f"{self.ui}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}"
         return page if sent.run_id else None
 
     def compare_url(self, folders: Sequence[Path]) -> str | None:
         """The page that compares the runs of the networks in `folders`, which are of one experiment."""
-        sent = [Outbox(folder).sent(self.store) for folder in folders]
+        sent = [RunJournal(folder).sent(self.store) for folder in folders]
         if not all(one.run_id for one in sent):
             return None
         runs, experiment = (
@@ -40,9 +40,9 @@ class MlflowPages(dg.ConfigurableResource):
 
     def file_url(self, folder: Path, name: str) -> str | None:
         """Where browsers find a file of the run of the network in `folder`; None while it was not sent."""
-        outbox = Outbox(folder)
-        run_id = outbox.sent(self.store).run_id
-        if run_id is None or outbox.has(name):
+        journal = RunJournal(folder)
+        run_id = journal.sent(self.store).run_id
+        if run_id is None or journal.has(name):
             return None
         return f"{self.ui}/get-artifact?path={quote(name)}&run_uuid={run_id}"
 

@@ -126,7 +126,7 @@ def decide(
     lock: Path,
     *,
     objection: str = "",
-    load_fault: Callable[[Path], str] = lambda folder: "",
+    load: Callable[[Path], object] = lambda folder: None,
 ) -> Decision:
     """Put the new version in use if it beats the champion; write the decision down with the version.
 
@@ -141,12 +141,12 @@ def decide(
         lock: Folder that is locked meanwhile.
         objection: Why the new version must not be used where there is no champion to compare it with, as a
             clause, such as a score no better than chance; empty if nothing speaks against it.
-        load_fault: Returns why the network in a folder cannot be loaded; empty if it can.
+        load: Loads the network in a folder; raises LgadError if it cannot be loaded.
 
     Raises:
         LgadError: other machines kept changing the champion.
     """
-    judge = _Judge(tracking, name, version, compare, objection, load_fault)
+    judge = _Judge(tracking, name, version, compare, objection, load)
     with exclusive(lock):
         for _ in range(_ATTEMPTS):
             before = champion_of(tracking, name)
@@ -173,7 +173,7 @@ class _Judge:
     version: str
     compare: Callable[[Path], Verdict]
     objection: str
-    load_fault: Callable[[Path], str]
+    load: Callable[[Path], object]
 
     def decision(self, champion: str | None) -> Decision:
         """Apply the rule."""
@@ -202,7 +202,11 @@ class _Judge:
         """The decision against the champion's network in a folder."""
         version = self.version
         remedy = f"`lgad rollback {self.name} --to VERSION` puts a version in use."
-        fault = self.load_fault(network)
+        fault = ""
+        try:
+            self.load(network)
+        except LgadError as error:
+            fault = str(error).rstrip(".")
         if champion == version:
             if not fault:
                 return Decision(version, version, version, f"Version {version} is champion already.")

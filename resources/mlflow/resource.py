@@ -1,4 +1,4 @@
-"""The MLflow store of a project: runs with curves and pictures, and registered models."""
+"""MLflow resource of the assets: runs of trainings, found by the directory of their network."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,26 +12,26 @@ import numpy as np
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.addresses import BY_VARIABLE, holds_secret, page_address, tracking_address
 from resources.mlflow.errors import diagnose, is_store_error
-from resources.mlflow.journal import Outbox, new_key, outboxes
-from resources.mlflow.journal_lines import InputNote, RunNote, Status
-from resources.mlflow.run import TrackedRun, flatten, run_name, system_tags
+from resources.mlflow.journal import RunJournal, new_key, run_journals
+from resources.mlflow.journal_file import InputRecord, RunRecord, Status
+from resources.mlflow.run import SyncError, TrackedRun, flatten, run_name, sync_journal, system_tags
 from resources.mlflow.store import MlflowStore
 from resources.provenance import git_commit
 
 
 class MlflowTracking(MlflowStore):
-    """The MLflow store as the assets use it: runs of trainings by the folder of their network."""
+    """MLflow store as the assets use it: each run belongs to the directory of a network."""
 
-    def knows(self, folder: Path) -> bool:
-        """True if this store has the run of the network in `folder`, or if that cannot be seen now.
+    def has_run(self, folder: Path) -> bool:
+        """Return True if this store has the run of the network in `folder`, or does not answer now.
 
         Raises:
-            LgadError: the store cannot be used, for a reason that does not pass by itself.
+            LgadError: the store cannot be used until somebody corrects the fault.
         """
-        outbox = Outbox(folder)
-        sent = outbox.sent(self.store)
+        journal = RunJournal(folder)
+        sent = journal.sent(self.store)
         if sent.run_id is None:
-            return outbox.note() is not None and bool(outbox.unsent())
+            return journal.read_record() is not None and bool(journal.unsent())
         try:
             return self.client.get_run(sent.run_id).info.lifecycle_stage == "active"
         except Exception as error:
@@ -45,69 +45,75 @@ class MlflowTracking(MlflowStore):
             raise LgadError(fault.sentence(self.address)) from error
 
     def add_metrics(self, folder: Path, metrics: Mapping[str, float]) -> None:
-        """Add metrics to the run of the network in `folder`, at step 0; see `send`."""
-        _outbox(folder).add(metrics, 0, replace=True)
-        self.send(folder)
+        """Add metrics to the run of the network in `folder`, at step 0, and send its journal."""
+        _journal_of(folder).add(metrics, 0, replace=True)
+        self.sync_or_warn(folder)
 
-    def add_input(self, folder: Path, note: InputNote) -> None:
-        """Add a data set to the inputs of the run of the network in `folder`; see `send`."""
-        _outbox(folder).add_input(note)
-        self.send(folder)
+    def add_input(self, folder: Path, record: InputRecord) -> None:
+        """Add a data set to the inputs of the run of the network in `folder`, and send its journal."""
+        _journal_of(folder).add_input(record)
+        self.sync_or_warn(folder)
 
     def run_of(self, folder: Path) -> str:
-        """The id of the run of the network in `folder`, sent first if need be.
+        """Return the id of the run of the network in `folder`; its journal is sent first.
 
         Raises:
-            MlflowException, OSError: the server is away.
+            MlflowException, OSError: the server does not answer.
         """
-        outbox = _outbox(folder)
-        outbox.deliver(self)
-        return outbox.run_id
+        journal = _journal_of(folder)
+        journal.sync(self)
+        return journal.run_id
 
     def add_picture(self, folder: Path, image: np.ndarray, name: str) -> None:
-        """Add a picture, uint8 (H, W, 3) RGB, to the run of the network in `folder`; see `send`."""
-        _outbox(folder).picture(image, name)
-        self.send(folder)
+        """Add a picture, uint8 (H, W, 3) RGB, to the run of the network in `folder`, and send its journal."""
+        _journal_of(folder).add_picture(image, name)
+        self.sync_or_warn(folder)
 
     def add_file(self, folder: Path, data: bytes, name: str) -> None:
-        """Add a file to the run of the network in `folder`; see `send`."""
-        _outbox(folder).file(data, name)
-        self.send(folder)
+        """Add a file to the run of the network in `folder`, and send its journal."""
+        _journal_of(folder).add_file(data, name)
+        self.sync_or_warn(folder)
 
-    def send(self, folder: Path) -> None:
-        """Send the journal of the network in `folder`; a fault becomes a warning in the Dagster run's log."""
-        if sentence := self.deliver(folder):
-            dg.get_dagster_logger("mlflow").warning(sentence)
-
-    def send_all(self, root: Path) -> None:
-        """Send every journal below a folder; faults become warnings in the Dagster run's log."""
-        for sentence in self.deliver_all(root):
-            dg.get_dagster_logger("mlflow").warning(sentence)
-
-    def deliver(self, folder: Path) -> str:
+    def sync(self, folder: Path) -> None:
         """Send the journal of the network in `folder`.
 
-        Returns:
-            Nothing, or a sentence: why the server does not have all of it, what is missing, how to send it.
+        Raises:
+            SyncError: the server does not have all of it.
         """
-        outbox = Outbox(folder)
-        try:
-            outbox.deliver(self)
-        except LgadError as error:  # the journal or the disk
-            return f"{error} Kept in {outbox.folder}: {outbox.unsent() or 'nothing'}."
-        except Exception as error:  # MLflow's, requests', SQLAlchemy's: no training is given up for its log
-            fault, missing = diagnose(error, self.address), outbox.unsent()
-            remedy = f"{fault.remedy}; " if fault.remedy else ""
-            return (
-                f"MLflow at {self.address} {fault.clause}; kept in {outbox.folder}: {missing}. "
-                f"{remedy[:1].upper()}{remedy[1:]}`lgad sync` sends it, and so does the next run."
-            )
-        return ""
+        sync_journal(RunJournal(folder), self)
 
-    def deliver_all(self, root: Path) -> list[str]:
-        """Send every journal below a folder; returns a sentence for each network that failed."""
-        kept = [outbox.network for outbox in outboxes(root) if outbox.unsent()]
-        return [sentence for folder in kept if (sentence := self.deliver(folder))]
+    def sync_all(self, root: Path) -> None:
+        """Send every journal below a directory.
+
+        Raises:
+            SyncError: the server does not have all of them; one sentence per journal.
+        """
+        errors = self._sync_all(root)
+        if errors:
+            raise SyncError("\n".join(map(str, errors)))
+
+    def sync_or_warn(self, folder: Path) -> None:
+        """Send the journal of the network in `folder`; an error is a warning in the Dagster run's log."""
+        try:
+            self.sync(folder)
+        except SyncError as error:
+            dg.get_dagster_logger("mlflow").warning(str(error))
+
+    def sync_all_or_warn(self, root: Path) -> None:
+        """Send every journal below a directory; errors become warnings in the Dagster run's log."""
+        for error in self._sync_all(root):
+            dg.get_dagster_logger("mlflow").warning(str(error))
+
+    def _sync_all(self, root: Path) -> list[SyncError]:
+        """Send every journal below a directory, and return the errors."""
+        errors: list[SyncError] = []
+        for journal in run_journals(root):
+            if journal.unsent():
+                try:
+                    sync_journal(journal, self)
+                except SyncError as error:
+                    errors.append(error)
+        return errors
 
     @contextmanager
     def training_run(
@@ -119,22 +125,30 @@ class MlflowTracking(MlflowStore):
         experiment: str,
         parameters: Mapping[str, Any],
         tags: Mapping[str, str],
-        inputs: Sequence[InputNote] = (),
+        inputs: Sequence[InputRecord] = (),
     ) -> Iterator["TrackedRun"]:
-        """The MLflow run of the training that writes to `folder`.
+        """Open the MLflow run of the training that writes to `folder`.
 
-        Its journal is in that folder with the checkpoint, so that a training that was killed continues in the
-        same run, and one whose server is away loses nothing. Another `fingerprint` (of data, settings and
-        code) is another training: a new run.
+        The journal of the run is in that directory with the checkpoint. A training that was killed therefore
+        continues in the same run, and an outage of the server loses nothing.
+
+        Args:
+            context: Context of the asset.
+            folder: Directory of the network.
+            fingerprint: Fingerprint of data, settings and code; another one begins another run.
+            experiment: Name of the MLflow experiment.
+            parameters: Settings of the training, nested.
+            tags: Tags of the run, with `recipe` among them.
+            inputs: Data sets that the training reads.
 
         Raises:
-            LgadError: the server refuses the user, in the first seconds.
+            LgadError: the server refuses the user; raised in the first seconds of the training.
         """
         asset = context.asset_key.to_user_string()
         name = run_name(asset, tags["recipe"], fingerprint)
-        outbox = Outbox(folder)
-        outbox.begin(
-            RunNote(
+        journal = RunJournal(folder)
+        journal.begin(
+            RunRecord(
                 fingerprint=fingerprint,
                 key=new_key(),
                 experiment=experiment,
@@ -145,7 +159,7 @@ class MlflowTracking(MlflowStore):
                 started=int(time.time() * 1000),
             )
         )
-        run = TrackedRun(self, outbox, context.log)
+        run = TrackedRun(self, journal, context.log)
         status: Status = "KILLED"
         try:
             yield run
@@ -157,7 +171,7 @@ class MlflowTracking(MlflowStore):
             run.close(status)
 
     def _origin(self, context: dg.AssetExecutionContext) -> dict[str, str]:
-        """Tags that lead from an MLflow run back to the Dagster run and the commit."""
+        """Return tags with the Dagster run and the commit that an MLflow run was made from."""
         run_id = context.run.run_id
         link = f"{self.dagster_ui}/runs/{run_id}"
         asset = context.asset_key.to_user_string()
@@ -170,7 +184,7 @@ class MlflowTracking(MlflowStore):
 
 
 def default_tracking(folder: Path) -> MlflowTracking:
-    """MLflow at MLFLOW_TRACKING_URI, else a sqlite store in `folder`."""
+    """Return the MLflow store at MLFLOW_TRACKING_URI, or without it a sqlite store in `folder`."""
     dagster_ui = page_address("LGAD_DAGSTER_UI", "http://localhost:3000")
     address = tracking_address()
     if address.startswith("http"):
@@ -183,15 +197,16 @@ def default_tracking(folder: Path) -> MlflowTracking:
     )
 
 
-def noted_run(folder: Path) -> str:
-    """The id of the MLflow run of the network in `folder`; empty while no server has it."""
-    return Outbox(folder).run_id
+def run_id_of(folder: Path) -> str:
+    """Return the id of the MLflow run of the network in `folder`; empty while no server has it."""
+    return RunJournal(folder).run_id
 
 
-def _outbox(folder: Path) -> Outbox:
-    outbox = Outbox(folder)
-    if outbox.note() is None:
+def _journal_of(folder: Path) -> RunJournal:
+    """Return the journal of the network in `folder`; LgadError if no training wrote one."""
+    journal = RunJournal(folder)
+    if journal.read_record() is None:
         raise LgadError(
-            f"{folder} has no MLflow run; materialize its asset again, which trains nothing twice."
+            f"{folder} has no MLflow run; materialize its asset again, which repeats no training."
         )
-    return outbox
+    return journal

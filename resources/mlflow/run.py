@@ -1,65 +1,101 @@
-"""The MLflow run of one training: metrics go to its journal at once, a thread sends them."""
+"""MLflow run of one training: metrics are written to its journal at once, and a thread sends them."""
 
 import getpass
 import math
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.errors import diagnose
-from resources.mlflow.journal import Outbox
-from resources.mlflow.journal_lines import Status
+from resources.mlflow.journal import RunJournal
+from resources.mlflow.journal_file import Status
+from resources.mlflow.sync_requests import TrackingServer
 from resources.provenance import git_commit
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from resources.mlflow.resource import MlflowTracking
-
 SEND_SECONDS = 5.0
-# MLflow's pages otherwise choose a run's colour by chance, often the same for several.
+# Without this tag MLflow's pages choose a run's colour at random, often the same one for several runs.
 _COLOURS = {"teacher": "#8b6cd9", "student_alone": "#d98a2b", "student_lgad": "#1f8fa8"}
 
 
-class TrackedRun:
-    """The MLflow run of one training."""
+class Logger(Protocol):
+    """Log of a Dagster run, or any logger of the standard library."""
 
-    def __init__(self, tracking: "MlflowTracking", outbox: Outbox, log: Any) -> None:
-        self._tracking = tracking
-        self._outbox = outbox
+    def warning(self, message: str, /) -> Any:
+        """Log a warning."""
+
+
+class SyncError(LgadError):
+    """Journal that a server does not have completely: the reason, what is missing, and how to send it."""
+
+
+def sync_journal(journal: RunJournal, server: TrackingServer) -> None:
+    """Send what a server has not confirmed of a journal.
+
+    Raises:
+        SyncError: the server does not have all of it; the sentence names the reason, what is kept, and the
+            remedy.
+    """
+    try:
+        journal.sync(server)
+    except LgadError as error:  # about the journal or the disk
+        raise SyncError(f"{error} Kept in {journal.folder}: {journal.unsent() or 'nothing'}.") from error
+    except Exception as error:  # of MLflow, requests or SQLAlchemy, which have no common class
+        fault, missing = diagnose(error, server.address), journal.unsent()
+        remedy = f"{fault.remedy}; " if fault.remedy else ""
+        raise SyncError(
+            f"MLflow at {server.address} {fault.clause}; kept in {journal.folder}: {missing}. "
+            f"{remedy[:1].upper()}{remedy[1:]}`lgad sync` sends it, and so does the next run."
+        ) from error
+
+
+class TrackedRun:
+    """MLflow run of one training.
+
+    Args:
+        server: Server that the journal is sent to.
+        journal: Journal of the run.
+        log: Log of the Dagster run.
+    """
+
+    def __init__(self, server: TrackingServer, journal: RunJournal, log: Logger) -> None:
+        self._server = server
+        self._journal = journal
         self._log = log
-        self._fault: Exception | None = None  # why the last attempt to send failed
-        self._told = False
-        self._waiting: list[tuple[dict[str, float], int]] = []  # metrics that the full disk did not hold
+        self._fault: Exception | None = None  # reason why the last attempt to send failed
+        self._warned = False  # True once the log has that reason
+        self._waiting: list[tuple[dict[str, float], int]] = []  # metrics that did not fit on the full disk
         self._stop = threading.Event()
         self._sender = threading.Thread(target=self._send, name="mlflow", daemon=True)
         self._sender.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Keep metrics; this is the library's `log(metrics, step)`.
+        """Keep metrics of one step; this is the `log` function that the library's training calls.
 
-        Where the disk is full, they are held in memory and written as soon as there is space.
+        If the disk is full, they are held in memory and written as soon as there is space.
 
         Raises:
             LgadError: the server refuses the user.
         """
         self._waiting.append(({name: float(v) for name, v in metrics.items() if math.isfinite(v)}, step))
         try:
-            self._outbox.set_status("RUNNING")
+            self._journal.set_status("RUNNING")
             self._write()
         except LgadError as error:
             if len(self._waiting) == 1:
                 self._log.warning(f"{error} The training continues; its metrics are in memory until then.")
-        if self._fault is not None and not self._told:
-            self._told = True
+        if self._fault is not None and not self._warned:
+            self._warned = True
             if isinstance(self._fault, LgadError):
                 self._log.warning(str(self._fault))
                 return
-            fault = diagnose(self._fault, self._tracking.address)
-            sentence = fault.sentence(self._tracking.address)
+            fault = diagnose(self._fault, self._server.address)
+            sentence = fault.sentence(self._server.address)
             if fault.kind == "refused":
                 raise LgadError(sentence)
             self._log.warning(f"{sentence} The training continues and keeps its metrics.")
@@ -71,28 +107,31 @@ class TrackedRun:
             LgadError: the disk is full; what was not written stays in memory.
         """
         while self._waiting:
-            self._outbox.add(*self._waiting[0])
+            self._journal.add(*self._waiting[0])
             del self._waiting[0]
 
     def complete(self, history: "pd.DataFrame") -> None:
-        """Keep those metrics of a training's history (`step`, metrics) that are not there.
+        """Add the metrics of a training's history that the journal lacks.
 
-        That is nothing as a rule, and all of it when the network was trained before.
+        Usually it lacks none. It lacks all of them if the network was trained before the journal existed.
+
+        Args:
+            history: One row per logged step: `step`, then a column for each metric.
         """
         for row in history.to_dict("records"):
             step = int(row.pop("step"))
             self.log({str(name): value for name, value in row.items()}, step)
 
-    def picture(self, image: np.ndarray, name: str) -> None:
-        """Keep a picture, uint8 (H, W, 3) RGB, for the run's artifacts."""
-        self._outbox.picture(image, name)
+    def add_picture(self, image: np.ndarray, name: str) -> None:
+        """Add a picture, uint8 (H, W, 3) RGB, to the run's artifacts."""
+        self._journal.add_picture(image, name)
 
-    def file(self, data: bytes, name: str) -> None:
-        """Keep a file for the run's artifacts."""
-        self._outbox.file(data, name)
+    def add_file(self, data: bytes, name: str) -> None:
+        """Add a file to the run's artifacts."""
+        self._journal.add_file(data, name)
 
     def close(self, status: Status) -> None:
-        """End the run, and send what is left.
+        """End the run, and send the rest of its journal.
 
         Raises:
             LgadError: the disk is full, so that metrics of the training could not be kept.
@@ -100,29 +139,30 @@ class TrackedRun:
         self._stop.set()
         self._sender.join()
         self._write()
-        self._outbox.set_status(status)
-        if damaged := self._outbox.damaged():
-            self._log.warning(f"{damaged} damaged lines of {self._outbox.folder} were skipped.")
-        kept = self._tracking.deliver(self._outbox.network)
-        if kept:
-            self._log.warning(kept)
+        self._journal.set_status(status)
+        if damaged := self._journal.damaged():
+            self._log.warning(f"{damaged} damaged lines of {self._journal.folder} were skipped.")
+        try:
+            sync_journal(self._journal, self._server)
+        except SyncError as error:
+            self._log.warning(str(error))
 
     def _send(self) -> None:
         while not self._stop.wait(SEND_SECONDS):
             try:
-                self._outbox.deliver(self._tracking)
-                self._fault, self._told = None, False
-            except Exception as error:  # it is logged, and the training continues
+                self._journal.sync(self._server)
+                self._fault, self._warned = None, False
+            except Exception as error:  # `log` warns of it, and the training continues
                 self._fault = error
 
 
 def run_name(asset: str, recipe: str, fingerprint: str) -> str:
-    """A run's name; trainings of one recipe differ in the start of their fingerprint."""
+    """Return the name of a run; trainings of one recipe differ in the start of their fingerprint."""
     return f"{asset} · {recipe} · {fingerprint[:6]}"
 
 
 def system_tags(asset: str, name: str) -> dict[str, str]:
-    """Tags that MLflow's own pages show: source, user and colour of a run."""
+    """Return the tags that MLflow's own pages show: source, user and colour of a run."""
     commit = git_commit()
     return {
         **({"mlflow.runColor": _COLOURS[asset]} if asset in _COLOURS else {}),
@@ -134,7 +174,7 @@ def system_tags(asset: str, name: str) -> dict[str, str]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level: {"teacher": {"steps": 3}} as {"teacher.steps": 3}."""
+    """Return nested settings as one level: {"teacher": {"steps": 3}} as {"teacher.steps": 3}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

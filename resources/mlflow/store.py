@@ -46,9 +46,14 @@ class MlflowStore(MlflowPages):
             raise ValueError(f"addresses with a password belong into the environment variable {VARIABLE}")
         return address
 
-    @cached_property
+    @property
     def client(self) -> "MlflowClient":
-        """The client of this store, made on first use."""
+        """Client of this store, created on first use."""
+        return self.connection
+
+    @cached_property
+    def connection(self) -> "MlflowClient":
+        """Client of this store, after repair of its paths; `client` is this one."""
         self.relocate()
         self.point_mlflow_here()
         from mlflow import MlflowClient

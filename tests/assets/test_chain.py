@@ -18,7 +18,7 @@ from assets.partitions import grid_key
 from assets.sensors import new_frames
 from definitions import definitions
 from lgad_pipeline.config.schedule import RetrainConfig
-from resources.mlflow.resource import default_tracking, noted_run
+from resources.mlflow.resource import default_tracking, run_id_of
 from resources.mlflow.versions import champion_of, rollback
 from resources.paths import ProjectPaths
 from resources.progress import ProgressLog
@@ -107,7 +107,7 @@ def test_every_asset_shows_what_it_holds(chain):
     assert shown["frames"]["dagster/uri"].value == chain.paths.frames.as_uri()
     assert "data:image/jpeg;base64," in shown["shards"]["labels on frames"].value
     for role in ("teacher", "student_alone", "student_lgad"):
-        assert shown[role]["MLflow run"].value.endswith(noted_run(chain.paths.network(role)))
+        assert shown[role]["MLflow run"].value.endswith(run_id_of(chain.paths.network(role)))
         for key, file in (("loss", "loss.svg"), ("attention", "attention.png")):
             assert f"get-artifact?path={file}&run_uuid=" in shown[role][key].value
     assert "| total | 9 |" in shown["lane_scores"]["F1 by scenario"].value
@@ -155,7 +155,7 @@ def test_checks_have_run(chain):
 def test_mlflow_has_every_training(chain):
     client = chain.client()
     for role in ("teacher", "student_alone", "student_lgad"):
-        run_id = noted_run(chain.paths.network(role))
+        run_id = run_id_of(chain.paths.network(role))
         run = client.get_run(run_id)
         assert run.info.status == "FINISHED"
         assert [entry.step for entry in client.get_metric_history(run_id, "train/loss")] == [2, 4, 6, 8, 10]
@@ -166,8 +166,8 @@ def test_mlflow_has_every_training(chain):
         assert len(run.data.tags["data_fingerprint"]) == 32
         assert run.inputs.dataset_inputs[0].dataset.name == "synthetic"
         assert {"attention.png", "overlays.png"} <= {file.path for file in client.list_artifacts(run_id)}
-    assert "train/attention" in client.get_run(noted_run(chain.paths.student_lgad)).data.metrics
-    assert "test/f1/total" in client.get_run(noted_run(chain.paths.student_alone)).data.metrics
+    assert "train/attention" in client.get_run(run_id_of(chain.paths.student_lgad)).data.metrics
+    assert "test/f1/total" in client.get_run(run_id_of(chain.paths.student_alone)).data.metrics
 
 
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
@@ -197,7 +197,7 @@ def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
 
 def test_mlflow_names_the_network_that_was_trained(chain):
     widths = {
-        role: chain.client().get_run(noted_run(chain.paths.network(role))).data.params
+        role: chain.client().get_run(run_id_of(chain.paths.network(role))).data.params
         for role in ("teacher", "student_alone", "student_lgad")
     }
     assert widths["teacher"]["network.width"] == widths["student_lgad"]["teacher_network.width"] == "0.5"
@@ -207,7 +207,7 @@ def test_mlflow_names_the_network_that_was_trained(chain):
 
 
 def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
-    inputs = chain.client().get_run(noted_run(chain.paths.student_lgad)).inputs.dataset_inputs
+    inputs = chain.client().get_run(run_id_of(chain.paths.student_lgad)).inputs.dataset_inputs
     found = {one.tags[0].value: one.dataset for one in inputs}
     assert {context: one.name for context, one in found.items()} == {
         "training": "synthetic",

@@ -13,9 +13,10 @@ from urllib.request import Request, urlopen
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from resources.mlflow.journal import Outbox
-from resources.mlflow.journal_lines import InputNote, Journal
-from resources.mlflow.resource import MlflowTracking, default_tracking, noted_run
+from resources.mlflow.journal import RunJournal
+from resources.mlflow.journal_file import InputRecord, JournalFile
+from resources.mlflow.resource import MlflowTracking, default_tracking, run_id_of
+from resources.mlflow.run import SyncError
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -32,7 +33,7 @@ def away(monkeypatch):
 
 
 def losses(tracking, folder) -> list[tuple[int, float]]:
-    history = tracking.client.get_metric_history(noted_run(folder), "train/loss")
+    history = tracking.client.get_metric_history(run_id_of(folder), "train/loss")
     return sorted((entry.step, entry.value) for entry in history)
 
 
@@ -47,11 +48,11 @@ def test_emptied_description_loses_no_metric(tracking, away, training, tmp_path,
     description.write_text("")
     with training(away, tmp_path / "teacher", "two") as run:  # another one: the first is kept
         run.log({"train/loss": 9.0}, 1)
-    assert tracking.deliver_all(tmp_path) == []
+    tracking.sync_all(tmp_path)
     kept = next((tmp_path / ".unsent").iterdir())
     assert losses(tracking, kept) == [(1, 3.0), (2, 2.0)]
     assert losses(tracking, tmp_path / "teacher") == [(1, 9.0)]
-    assert tracking.client.get_run(noted_run(kept)).data.params == {"training.steps": "4"}
+    assert tracking.client.get_run(run_id_of(kept)).data.params == {"training.steps": "4"}
 
 
 def test_metrics_without_any_description_are_kept_and_named(tracking, away, training, tmp_path):
@@ -61,7 +62,8 @@ def test_metrics_without_any_description_are_kept_and_named(tracking, away, trai
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     (folder / "metrics.jsonl").write_text("\n".join(["{}", *lines[1:]]) + "\n")
     (folder / "run.json").write_text("")
-    assert "are damaged; put a copy of one of them back" in tracking.deliver(tmp_path / "teacher")
+    with pytest.raises(SyncError, match="are damaged; put a copy of one of them back"):
+        tracking.sync(tmp_path / "teacher")
     with training(tracking, tmp_path / "teacher") as run:
         run.log({"train/loss": 2.0}, 1)
     assert '"train/loss": 3.0' in next((tmp_path / ".unsent").rglob("metrics.jsonl")).read_text()
@@ -74,14 +76,14 @@ def test_damaged_lines_are_skipped_and_counted(tracking, training, tmp_path, cap
         run.log({"train/loss": 3.0}, 1)
         with (tmp_path / "mlflow/metrics.jsonl").open("a") as journal:
             journal.write("\n".join(bad))
-        run._outbox._known = None  # as a process that was started again
+        run._journal._written = None  # as a process that was started again
         run.log({"train/loss": 2.0}, 2)
     assert losses(tracking, tmp_path) == [(1, 3.0), (2, 2.0)]
     assert "6 damaged lines" in caplog.text
 
 
 def test_position_behind_a_journal_that_was_cut_sends_all_of_it(tmp_path):
-    journal = Journal(tmp_path / "metrics.jsonl")
+    journal = JournalFile(tmp_path / "metrics.jsonl")
     journal.append({"step": 1, "time": 1, "metrics": {"loss": 1.0}})
     assert [entry.step for entry, _ in journal.entries(10_000)] == [1]
 
@@ -93,16 +95,16 @@ def test_note_of_an_earlier_version_is_read(tracking, training, tmp_path):
     content = json.loads(path.read_text())
     del content["inputs"]
     path.write_text(json.dumps(content | {"dataset": ["roads", "f" * 32]}))
-    note = Outbox(tmp_path).note()
-    assert note is not None and note.inputs == (InputNote(name="roads", digest="f" * 32),)
+    note = RunJournal(tmp_path).read_record()
+    assert note is not None and note.inputs == (InputRecord(name="roads", digest="f" * 32),)
 
 
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from resources.mlflow.journal_lines import Journal
+from resources.mlflow.journal_file import JournalFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-journal = Journal(Path(sys.argv[1]))
+journal = JournalFile(Path(sys.argv[1]))
 line = {"step": 1, "time": 1, "metrics": {"loss": 1.0}}
 journal.append(line)
 size = Path(sys.argv[1]).stat().st_size
@@ -130,7 +132,7 @@ def test_full_disk_is_one_sentence_and_leaves_no_half_line(tmp_path):
 def test_training_continues_while_the_disk_is_full(tracking, training, tmp_path, monkeypatch, caplog):
     with training(tracking, tmp_path) as run:
         run.log({"train/loss": 3.0}, 1)
-        journal = run._outbox._journal
+        journal = run._journal._journal
         place, journal.path = journal.path, Path("/dev/full")
         run.log({"train/loss": 2.0}, 2)
         run.log({"train/loss": 1.0}, 3)
@@ -177,25 +179,27 @@ def test_server_that_confirms_everything_is_not_believed(mlflow_server, tracking
     lying = MlflowTracking(uri=f"http://127.0.0.1:{proxy.server_port}")
     with training(lying, tmp_path) as run:
         run.log({"train/loss": 3.0}, 1)
-    assert "metrics that it does not return (train/loss of step 1)" in lying.deliver(tmp_path)
+    with pytest.raises(SyncError, match=r"metrics that it does not return \(train/loss of step 1\)"):
+        lying.sync(tmp_path)
     proxy.RequestHandlerClass.forgets = False  # pyright: ignore[reportAttributeAccessIssue]
-    assert lying.deliver(tmp_path) == "" and Outbox(tmp_path).unsent() == ""
+    lying.sync(tmp_path)
+    assert RunJournal(tmp_path).unsent() == ""
     assert losses(lying, tmp_path) == [(1, 3.0)]
     proxy.shutdown()
 
 
 def test_all_parameters_arrive(tracking, training, tmp_path):
-    outbox = Outbox(tmp_path)
+    journal = RunJournal(tmp_path)
     with training(tracking, tmp_path) as run:
-        note = outbox.note()
+        note = journal.read_record()
         assert note is not None
         many = {f"training.setting_{index:03}": str(index) for index in range(250)}
-        outbox._write(note.model_copy(update={"parameters": many | {"training.steps": "4"}}))
+        journal._write(note.model_copy(update={"parameters": many | {"training.steps": "4"}}))
         run.log({"train/loss": 3.0}, 1)
-    assert len(tracking.client.get_run(noted_run(tmp_path)).data.params) == 251
+    assert len(tracking.client.get_run(run_id_of(tmp_path)).data.params) == 251
 
 
 def test_folder_that_is_a_file_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LgadError, match=r"metrics\.jsonl"):
-        Journal(tmp_path / "file" / "metrics.jsonl").append({})
+        JournalFile(tmp_path / "file" / "metrics.jsonl").append({})

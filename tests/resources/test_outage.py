@@ -5,8 +5,9 @@ import pytest
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow import run as tracked_run
-from resources.mlflow.journal import Outbox
-from resources.mlflow.resource import default_tracking, noted_run
+from resources.mlflow.journal import RunJournal
+from resources.mlflow.resource import default_tracking, run_id_of
+from resources.mlflow.run import SyncError
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 
@@ -25,7 +26,7 @@ def tracking(server, tmp_path, monkeypatch):
 
 
 def losses(tracking, folder) -> list[tuple[int, float]]:
-    history = tracking.client.get_metric_history(noted_run(folder), "train/loss")
+    history = tracking.client.get_metric_history(run_id_of(folder), "train/loss")
     return sorted((entry.step, entry.value) for entry in history)
 
 
@@ -35,21 +36,22 @@ def test_server_that_comes_late_is_killed_and_comes_back(server, tracking, train
         wait_for(lambda: run._fault is not None)
         run.log({"train/loss": 2.5}, 2)
         server.start()
-        wait_for(lambda: Outbox(tmp_path).unsent() == "")
+        wait_for(lambda: RunJournal(tmp_path).unsent() == "")
         server.kill()
         run.log({"train/loss": 2.0}, 3)
         wait_for(lambda: run._fault is not None)
-        run.picture(PICTURE, "overlays.png")
-    assert Outbox(tmp_path).unsent() == "1 metrics, 1 files, status FINISHED"
-    assert "does not answer" in tracking.deliver(tmp_path) and "lgad sync" in tracking.deliver(tmp_path)
-    assert tracking.knows(tmp_path)
+        run.add_picture(PICTURE, "overlays.png")
+    assert RunJournal(tmp_path).unsent() == "1 metrics, 1 files, status FINISHED"
+    with pytest.raises(SyncError, match=r"does not answer.*lgad sync"):
+        tracking.sync(tmp_path)
+    assert tracking.has_run(tmp_path)
     server.start()
-    assert tracking.deliver_all(tmp_path) == []
+    tracking.sync_all(tmp_path)
     assert losses(tracking, tmp_path) == [(1, 3.0), (2, 2.5), (3, 2.0)]
-    run = tracking.client.get_run(noted_run(tmp_path))
+    run = tracking.client.get_run(run_id_of(tmp_path))
     assert run.info.status == "FINISHED" and run.data.params == {"training.steps": "4"}
-    assert [file.path for file in tracking.client.list_artifacts(noted_run(tmp_path))] == ["overlays.png"]
-    assert Outbox(tmp_path).unsent() == ""
+    assert [file.path for file in tracking.client.list_artifacts(run_id_of(tmp_path))] == ["overlays.png"]
+    assert RunJournal(tmp_path).unsent() == ""
 
 
 def test_confirmation_that_got_lost_doubles_nothing(server, tracking, training, tmp_path):
@@ -57,10 +59,10 @@ def test_confirmation_that_got_lost_doubles_nothing(server, tracking, training, 
     with training(tracking, tmp_path) as run:
         run.log({"train/loss": 3.0, "val/miou": 0.5}, 1)
         run.log({"train/loss": 2.0}, 2)
-    first = noted_run(tmp_path)
+    first = run_id_of(tmp_path)
     (tmp_path / "mlflow" / "sent.json").unlink()  # as if we had been killed before the answers came
-    assert tracking.deliver(tmp_path) == ""
-    assert noted_run(tmp_path) == first
+    tracking.sync(tmp_path)
+    assert run_id_of(tmp_path) == first
     assert losses(tracking, tmp_path) == [(1, 3.0), (2, 2.0)]
 
 
@@ -71,7 +73,7 @@ def test_what_another_training_left_unsent_is_sent_later(server, tracking, train
         run.log({"train/loss": 3.0}, 1)
     with training(nobody, tmp_path / "teacher", "two") as run:
         run.log({"train/loss": 2.0}, 1)
-    assert tracking.deliver_all(tmp_path) == []
+    tracking.sync_all(tmp_path)
     aside = next((tmp_path / ".unsent").iterdir())
     assert losses(tracking, aside) == [(1, 3.0)]
     assert losses(tracking, tmp_path / "teacher") == [(1, 2.0)]
@@ -103,7 +105,7 @@ def test_wrong_password_stops_early_and_says_so(mlflow_server, training, wait_fo
     with training(tracking, tmp_path) as run:
         run.log({"train/loss": 1.0}, 3)
     assert losses(tracking, tmp_path) == [(1, 3.0), (2, 2.0), (3, 1.0)]
-    assert tracking.client.get_run(noted_run(tmp_path)).info.status == "FINISHED"
+    assert tracking.client.get_run(run_id_of(tmp_path)).info.status == "FINISHED"
 
 
 def test_password_in_the_address_is_refused(tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from resources.mlflow.journal import Outbox
+from resources.mlflow.journal import RunJournal
 from resources.mlflow.relocation import relocate
-from resources.mlflow.resource import default_tracking, noted_run
+from resources.mlflow.resource import default_tracking, run_id_of
 
 ROOT = Path(__file__).parents[2]
 LOAD = """
@@ -82,7 +82,9 @@ def test_moved_and_copied_projects_read_and_write_in_their_own_folder(project, t
 def test_one_command_repairs_a_store_for_programs_that_know_mlflow_alone(project, tmp_path):
     here = tmp_path / "restored"
     shutil.copytree(project[0], here)
-    assert f"they lead to {here / 'mlruns'}" in python("import upkeep; upkeep.main()", here, "relocate")
+    assert f"they lead to {here / 'mlruns'}" in python(
+        "import maintenance; maintenance.main()", here, "relocate"
+    )
     assert python(LOAD, here) == "kept"
 
 
@@ -104,12 +106,14 @@ def test_journals_of_a_moved_project_know_their_runs(training, tmp_path):
     before.mkdir()
     with training(default_tracking(before), before / "teacher") as run:
         run.log({"train/loss": 2.0}, 1)
-    first = noted_run(before / "teacher")
+    first = run_id_of(before / "teacher")
     sent = before / "teacher/mlflow/sent.json"  # as earlier versions wrote it
     sent.write_text(sent.read_text().replace("sqlite:///mlflow.db", f"sqlite:///{before}/mlflow.db"))
     before.rename(here)
     tracking = default_tracking(here)
-    assert Outbox(here / "teacher").sent(tracking.store).run_id == first and tracking.knows(here / "teacher")
+    assert RunJournal(here / "teacher").sent(tracking.store).run_id == first and tracking.has_run(
+        here / "teacher"
+    )
     with training(tracking, here / "teacher") as run:
         run.log({"train/loss": 1.0}, 2)
     history = tracking.client.get_metric_history(first, "train/loss")

@@ -1,4 +1,4 @@
-"""Databases of MLflow that are outdated, too new, locked or damaged; faults of delivery in a run's log."""
+"""Databases of MLflow that are outdated, too new, locked or damaged; warnings in a run's log."""
 
 import re
 import shutil
@@ -11,8 +11,9 @@ import pytest
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow import store as mlflow_store
-from resources.mlflow.journal_lines import InputNote
+from resources.mlflow.journal_file import InputRecord
 from resources.mlflow.resource import MlflowTracking, default_tracking
+from resources.mlflow.run import SyncError
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_outdated_database_names_the_command_that_upgrades_it(folder, training):
     assert ends(default_tracking(folder)).startswith("Failure: MLflow at sqlite:///")
     with training(tracking, folder / "teacher") as run:  # the training is kept
         run.log({"train/loss": 1.0}, 2)
-    assert "older MLflow; kept in" in tracking.deliver(folder / "teacher")
+    with pytest.raises(SyncError, match="older MLflow; kept in"):
+        tracking.sync(folder / "teacher")
     folder = shutil.copytree(folder, folder.with_name("of a newer MLflow"))
     set_schema(folder, "ffffffffffff")
     with pytest.raises(LgadError, match=r"by a newer MLflow than .* install that version"):
@@ -63,10 +65,11 @@ def test_locked_database_is_waited_for_and_then_named(folder, training, monkeypa
         sentence = ends(tracking)
         assert sentence.startswith("RetryRequested: MLflow at sqlite:///")
         assert "is locked by another process; end that process" in sentence and "is kept" in sentence
-        assert "is locked by another process; kept in" in tracking.deliver(folder / "teacher")
+        with pytest.raises(SyncError, match="is locked by another process; kept in"):
+            tracking.sync(folder / "teacher")
         tracking.check()  # it may be free again when it is needed
         other.execute("ROLLBACK")
-    assert default_tracking(folder).deliver(folder / "teacher") == ""
+    default_tracking(folder).sync(folder / "teacher")
 
 
 def test_damaged_database_is_one_sentence(folder):
@@ -76,7 +79,7 @@ def test_damaged_database_is_one_sentence(folder):
 
 
 @pytest.mark.parametrize("what", ["metrics", "input", "picture", "file"])
-def test_fault_of_a_delivery_is_in_the_log_of_the_run(training, tmp_path, monkeypatch, what):
+def test_error_of_a_synchronization_is_in_the_log_of_the_run(training, tmp_path, monkeypatch, what):
     monkeypatch.setitem(mlflow_store._PATIENCE, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     nobody = MlflowTracking(uri="http://127.0.0.1:9")
@@ -84,7 +87,7 @@ def test_fault_of_a_delivery_is_in_the_log_of_the_run(training, tmp_path, monkey
         run.log({"train/loss": 2.0}, 1)
     send = {
         "metrics": lambda: nobody.add_metrics(tmp_path, {"test/f1": 0.5}),
-        "input": lambda: nobody.add_input(tmp_path, InputNote(name="roads", digest="f")),
+        "input": lambda: nobody.add_input(tmp_path, InputRecord(name="roads", digest="f")),
         "picture": lambda: nobody.add_picture(tmp_path, np.zeros((8, 8, 3), np.uint8), "lanes.png"),
         "file": lambda: nobody.add_file(tmp_path, b"", "f1.svg"),
     }

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from resources.mlflow.resource import MlflowTracking, default_tracking, noted_run
+from resources.mlflow.resource import MlflowTracking, default_tracking, run_id_of
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,12 @@ def test_killed_training_goes_on_in_its_run(tracking, training, tmp_path):
         run.log({"train/loss": 2.0}, 1)
         run.log({"train/loss": 1.5}, 2)
         raise KeyboardInterrupt
-    first = noted_run(tmp_path)
+    first = run_id_of(tmp_path)
     assert tracking.client.get_run(first).info.status == "KILLED"
     with training(tracking, tmp_path) as run:
         run.log({"train/loss": 1.5}, 2)  # the checkpoint was older than the last metrics
         run.log({"train/loss": 1.0}, 3)
-    assert noted_run(tmp_path) == first
+    assert run_id_of(tmp_path) == first
     assert tracking.client.get_run(first).info.status == "FINISHED"
     assert steps(tracking, first) == [1, 2, 3]
     assert tracking.client.get_run(first).data.params == {"training.steps": "4"}
@@ -32,10 +32,10 @@ def test_killed_training_goes_on_in_its_run(tracking, training, tmp_path):
 def test_other_inputs_are_another_run(tracking, training, tmp_path):
     with training(tracking, tmp_path, "one") as run:
         run.log({"train/loss": 2.0}, 1)
-    first = noted_run(tmp_path)
+    first = run_id_of(tmp_path)
     with training(tracking, tmp_path, "two") as run:
         run.log({"train/loss": 2.0}, 1)
-    assert noted_run(tmp_path) != first
+    assert run_id_of(tmp_path) != first
 
 
 def test_what_the_store_lacks_is_sent_afterwards(tracking, training, tmp_path):
@@ -43,15 +43,15 @@ def test_what_the_store_lacks_is_sent_afterwards(tracking, training, tmp_path):
     with training(tracking, tmp_path) as run:
         run.log({"train/loss": 2.0}, 2)
         run.complete(history)
-    assert sorted(steps(tracking, noted_run(tmp_path))) == [1, 2, 3]
-    assert len(tracking.client.get_metric_history(noted_run(tmp_path), "val/miou")) == 1
+    assert sorted(steps(tracking, run_id_of(tmp_path))) == [1, 2, 3]
+    assert len(tracking.client.get_metric_history(run_id_of(tmp_path), "val/miou")) == 1
 
 
 def test_failed_training_is_marked(tracking, training, tmp_path):
     with pytest.raises(ValueError, match="odd"), training(tracking, tmp_path) as run:
         run.log({"train/loss": 2.0}, 1)
         raise ValueError("odd")
-    assert tracking.client.get_run(noted_run(tmp_path)).info.status == "FAILED"
+    assert tracking.client.get_run(run_id_of(tmp_path)).info.status == "FAILED"
 
 
 def test_address_comes_from_the_environment(tmp_path, monkeypatch):

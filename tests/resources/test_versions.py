@@ -80,11 +80,12 @@ def test_champion_whose_files_are_lost_is_no_champion(tracking, model, damage):
 
 
 def test_champion_that_this_code_cannot_load_is_not_called_champion(tracking, model):
+    def cannot_load(folder: Path) -> None:
+        raise LgadError("network.json is of a later version.")
+
     tracking.client.set_registered_model_alias(NAME, "champion", "1")
     for version in ("1", "2"):
-        found = judged(
-            tracking, version, model, load_fault=lambda folder: "network.json is of a later version"
-        )
+        found = judged(tracking, version, model, load=cannot_load)
         assert found.champion is None and not found.promoted
         assert "network.json is of a later version" in found.reason and "lgad rollback" in found.reason
     assert champion_of(tracking, NAME) == "1"  # serving may load it with the code that it brings

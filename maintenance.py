@@ -1,6 +1,6 @@
-"""Commands that work with the project's MLflow store: roll back a model, send journals, repair moved paths.
+"""Commands for the project's MLflow store: roll back a model, send run journals, repair moved paths.
 
-`lgad rollback`, `lgad sync` and `lgad relocate` call it in the project's folder.
+`lgad rollback`, `lgad sync` and `lgad relocate` run this file in the project's directory.
 """
 
 import sys
@@ -24,7 +24,7 @@ def rollback(
     to: Annotated[str | None, typer.Option(help="Version to use instead of the predecessor.")] = None,
     show: Annotated[bool, typer.Option("--list", help="List the versions and change nothing.")] = False,
 ) -> None:
-    """Put the predecessor of a model's champion, or any other version, in use."""
+    """Make the predecessor of a model's champion, or another version, the champion."""
     from resources.mlflow.versions import rollback, version_rows
 
     project, tracking = _project()
@@ -41,12 +41,10 @@ def rollback(
 
 @app.command()
 def sync() -> None:
-    """Send to MLflow what trainings kept while it was away."""
+    """Send to MLflow the run journals that it did not receive during an outage."""
     project, tracking = _project()
     tracking.check()
-    faults = tracking.deliver_all(project.state / "models")
-    if faults:
-        raise LgadError("\n".join(faults))
+    tracking.sync_all(project.state / "models")
     say(f"{tracking.address} has everything.")
 
 
@@ -67,7 +65,7 @@ def _project() -> tuple[Project, MlflowTracking]:
 
 
 def main() -> None:
-    """Run a command; what the user can correct is one sentence and exit code 1."""
+    """Run a command; an error that the user can correct is printed as one sentence, with exit code 1."""
     try:
         app()
     except LgadError as error:

@@ -15,7 +15,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 DESCRIPTION = "run"
 
 
-class InputNote(BaseModel):
+class InputRecord(BaseModel):
     """A data set that a run read, in the terms of MLflow's inputs.
 
     Attributes:
@@ -37,7 +37,7 @@ class InputNote(BaseModel):
     context: str = "training"
 
 
-class RunNote(BaseModel):
+class RunRecord(BaseModel):
     """Description and state of a run; written by the training.
 
     Attributes:
@@ -60,7 +60,7 @@ class RunNote(BaseModel):
     name: str
     parameters: dict[str, str]
     tags: dict[str, str]
-    inputs: tuple[InputNote, ...] = ()
+    inputs: tuple[InputRecord, ...] = ()
     status: Status = "RUNNING"
     started: int
     ended: int | None = None
@@ -75,7 +75,7 @@ class RunNote(BaseModel):
         return values
 
 
-class SentNote(BaseModel):
+class SyncState(BaseModel):
     """How much of a run a server has confirmed; written by the process that sends.
 
     Attributes:
@@ -109,7 +109,7 @@ class Entry(BaseModel):
     metrics: dict[str, FiniteFloat]
 
 
-class Journal:
+class JournalFile:
     """A file of JSON lines that is only appended to.
 
     Args:
@@ -182,12 +182,12 @@ class Journal:
         lines = sum(not _is_description(content) for content, _ in self.lines(start))
         return lines - sum(1 for _ in self.entries(start))
 
-    def description(self) -> RunNote | None:
+    def description(self) -> RunRecord | None:
         """The description that the journal begins with, as it was then."""
         for content, _ in self.lines():
             if _is_description(content):
                 try:
-                    return RunNote.model_validate(content[DESCRIPTION])
+                    return RunRecord.model_validate(content[DESCRIPTION])
                 except ValidationError:
                     return None
         return None

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATASET = {"kind": "culane", "image_size": [48, 128], "crop_top": 240, "lane_width": 32}
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.services import ROOT, Services, recipe, wait, write_frames, write_settings
+from tests.support.services import ROOT, Services, recipe, wait, write_frames, write_settings
 
 DATASETS = {name: {"retrain": {"quiet_seconds": 3}} for name in ("drives", "others")}
 # The first evening, in a process of its own: it has the partitions of this project.
