@@ -1,7 +1,7 @@
-"""`lgad import`: annotated frames of other tools; `lgad unpack`: downloaded archives."""
+"""`lgad import`: annotations of other tools; `lgad unpack`: archives; `lgad show`: a contact sheet."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,27 +13,35 @@ from lgad_pipeline.datasets.importing.summary import summary
 from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
 
+if TYPE_CHECKING:
+    from lgad_pipeline.data.ingestion import Ingestion
+    from lgad_pipeline.settings import FolderDataset
+
 _SHOWN = 20
+"""Rejected files that `lgad import` and `lgad unpack` print."""
+_REASONS = 10
+"""Reasons of rejected entries that `lgad show` prints."""
 
 
-def import_data(
-    annotations: Annotated[Format, typer.Argument(help="Tool that the annotations come from.")],
-    source: Annotated[Path, typer.Argument(help="Folder of the annotations and images.")],
-    output: Annotated[Path, typer.Argument(help="New folder, in CULane's layout.")],
+def import_annotations(
+    annotations: Annotated[Format, typer.Argument(help="Annotation tool.")],
+    source: Annotated[Path, typer.Argument(help="Directory of the annotations and images.")],
+    output: Annotated[Path, typer.Argument(help="Directory to create, in CULane's layout.")],
     labels: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Labels that mean lanes, separated by commas; else all.")
+        str | None,
+        typer.Option(metavar="A,B", help="Labels of lanes, with commas between; default: all."),
     ] = None,
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation frames.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test frames.")] = 0.2,
     run: Annotated[
-        int | None, typer.Option(min=1, help="Draw runs of so many consecutive frames for the splits.")
+        int | None, typer.Option(min=1, help="Draw the splits in runs of this many consecutive frames.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn for the splits.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random splits.")] = 0,
 ) -> None:
-    """Annotated frames of another tool as a data set in CULane's layout."""
+    """Convert annotated frames of another tool to a data set in CULane's layout."""
     chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
     if chosen == []:
-        raise LgadError("--labels names no label; give labels separated by commas, or leave the option out.")
+        raise LgadError("--labels has no label; give labels separated by commas, or leave the option out.")
     with progress_bar(f"Importing {source}") as progress:
         done = convert(
             source,
@@ -60,17 +68,95 @@ def import_data(
 
 def unpack_archives(
     source: Annotated[
-        Path, typer.Argument(help="Folder of the archives, as downloaded: .tar.gz, .tgz, .tar, .zip, parts.")
+        Path, typer.Argument(help="Directory of the archives: .tar.gz, .tgz, .tar, .zip, parts.")
     ],
-    output: Annotated[Path | None, typer.Option(help="Folder to unpack into; the same if not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Directory to unpack into; default: the same one.")
+    ] = None,
 ) -> None:
-    """CULane's archives as folders: safe against hostile ones, and resumable."""
+    """Unpack CULane's archives; safe for untrusted archives, and resumable."""
     with progress_bar(f"Unpacking {source}") as progress:
         done = unpack(source, output or source, progress=progress)
     _print_rejected(done.rejected)
     say(f"{done.files} files below {output or source}; {len(done.rejected)} rejected.")
     if not done.whole:
-        raise LgadError("Not every archive is whole; download those named above again, then unpack again.")
+        raise LgadError("Not every archive is complete; download those named above again, then unpack again.")
+
+
+def show_dataset(
+    dataset: Annotated[str, typer.Argument(help="Data set of lgad.yaml.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Picture to write, PNG or JPEG; default: below .lgad/shown of the project."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=1, max=100, help="Frames, and greatest number of rejected ones.")
+    ] = 8,
+    augmented: Annotated[
+        str | None,
+        typer.Option(metavar="RECIPE", help="Show this recipe's augmentation of one frame."),
+    ] = None,
+) -> None:
+    """Draw a contact sheet: frames with lanes and labels, and rejected frames with the reason."""
+    from lgad_pipeline.settings import FolderDataset, Settings, settings_path
+    from lgad_pipeline.visualization.augmentation_sheet import augmentation_sheet
+    from lgad_pipeline.visualization.dataset_sheet import data_sheet, first_frame
+    from lgad_pipeline.visualization.overlays import write_png
+
+    settings = Settings.from_environment()
+    entry = settings.dataset(dataset)
+    name = f"{dataset}-{augmented}.png" if augmented else f"{dataset}.png"
+    output = output or settings_path().parent / ".lgad" / "shown" / name
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise LgadError(f"{output} does not end in .png, .jpg or .jpeg; give a picture file.")
+    drawing = (entry.lane_width, entry.label_rows)
+    if isinstance(entry, FolderDataset):
+        if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):
+            raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
+        found = _ingest(entry)
+        _print_ingestion(found)
+        if augmented is None:
+            write_png(output, data_sheet(found, entry.frame_size, *drawing, count))
+            say(output)
+            return
+        frame, lanes = first_frame(found, entry.frame_size)
+    elif augmented is None:
+        raise LgadError(f"The data set {dataset} is rendered by the pipeline; give one with a `root`.")
+    else:
+        from lgad_pipeline.synthetic.render import render
+
+        scene = render(entry.world.seed, 0, "normal")
+        frame, lanes = scene.image[..., ::-1], scene.lanes
+    changes = settings.recipe(augmented).augmentation
+    write_png(output, augmentation_sheet(frame, lanes, entry.view, *drawing, changes))
+    say(output)
+
+
+def _ingest(entry: "FolderDataset") -> "Ingestion":
+    from lgad_pipeline.data.ingestion import ingest
+
+    with progress_bar(f"Reading {entry.root}") as progress:
+        return ingest(
+            entry.require_root(),
+            entry.frame_size,
+            kind=entry.kind,
+            follow_links=entry.follow_links,
+            progress=progress,
+        )
+
+
+def _print_ingestion(found: "Ingestion") -> None:
+    """Print the number of frames of a data set, and the reasons of rejected entries."""
+    from lgad_pipeline.visualization.dataset_sheet import reasons
+
+    for note in found.notes:
+        say(f"{note.file} {note.text}")
+    say(f"{len(found.frames)} frames, {len(found.rejected)} rejected")
+    reason_counts = reasons(found.rejected)
+    for number, reason in reason_counts[:_REASONS]:
+        say(f"  {number} rejected, such as {reason}")
+    if further := reason_counts[_REASONS:]:
+        say(f"  {sum(number for number, _ in further)} rejected for {len(further)} further reasons")
 
 
 def _print_rejected(rejected: list[Rejected]) -> None:

@@ -169,7 +169,7 @@ def test_the_same_model_adds_and_another_one_replaces(tmp_path, model, other_mod
     predict(frames / "b.jpg", other_model, out)
     assert below(out) == ["b.lines.txt", "predictions.jsonl"]
     assert (out / "b.lines.txt").read_text() != first
-    assert "1 files of another model's earlier run removed" in capsys.readouterr().err
+    assert "1 files that another model had written removed" in capsys.readouterr().err
     (out / "b.lines.txt").write_text("5 6 7 8 \n")  # corrected by hand: an annotation now
     with pytest.raises(LgadError, match=r"changed since, such as b\.lines\.txt"):
         predict(frames / "b.jpg", model, out)

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lgad_pipeline.cli import main as cli
+from lgad_pipeline.cli.datasets import show_dataset
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
@@ -38,8 +38,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_sheet_shows_frames_lanes_labels_and_what_was_set_aside(project, capsys):
-    cli.show("mine", project / "sheet.png", count=8)
+def test_the_sheet_shows_frames_lanes_labels_and_rejected_frames(project, capsys):
+    show_dataset("mine", project / "sheet.png", count=8)
     told = capsys.readouterr().out
     assert "3 frames, 1 rejected" in told and str(project / "sheet.png") in told
     sheet = cv2.imread(str(project / "sheet.png"))
@@ -53,7 +53,7 @@ def test_the_sheet_shows_frames_lanes_labels_and_what_was_set_aside(project, cap
 def test_a_wrong_size_is_told_with_its_count_and_the_rejected_frames_are_drawn(project, capsys):
     settings = project / "lgad.yaml"
     settings.write_text(settings.read_text().replace("[118, 328]", "[120, 320]"))
-    cli.show("mine")
+    show_dataset("mine")
     told = capsys.readouterr().out
     assert "0 frames, 4 rejected" in told
     assert "  3 rejected, such as train.png: is 328 x 118 px where 320 x 120 is declared" in told
@@ -67,15 +67,15 @@ def test_a_wrong_size_is_told_with_its_count_and_the_rejected_frames_are_drawn(p
 def test_no_file_of_the_data_set_is_replaced_by_the_sheet(project):
     before = (project / "data/train.png").read_bytes()
     with pytest.raises(LgadError, match=r"train\.png is a file of the data set"):
-        cli.show("mine", project / "data/train.png")
+        show_dataset("mine", project / "data/train.png")
     with pytest.raises(LgadError, match=r"list\.txt does not end in \.png"):
-        cli.show("mine", project / "list.txt")
+        show_dataset("mine", project / "list.txt")
     assert (project / "data/train.png").read_bytes() == before
 
 
 def test_a_rendered_data_set_has_no_folder_to_show(project):
     with pytest.raises(LgadError, match="is rendered by the pipeline"):
-        cli.show("synthetic", project / "sheet.png", count=1)
+        show_dataset("synthetic", project / "sheet.png", count=1)
 
 
 def test_positions_are_bright_where_lanes_run_and_each_slot_has_its_colour(project):
@@ -96,7 +96,7 @@ def test_the_sheet_of_augmentation_shows_each_change_alone(project):
     changes = json.dumps(dict.fromkeys(names, 0))
     text = SETTINGS.replace("student:", f"augmentation: {changes}, student:")
     (project / "lgad.yaml").write_text(text)
-    cli.show("mine", project / "sheet.png", augmented="enet")
+    show_dataset("mine", project / "sheet.png", augmented="enet")
     sheet = cv2.imread(str(project / "sheet.png"))
     assert sheet is not None
     height = 150  # of a tile 400 px wide; 6 px between tiles, 22 px for a caption

@@ -1,0 +1,43 @@
+"""`lgad rollback`, `lgad sync`, `lgad relocate`: commands that run a script of the project.
+
+They need MLflow, which this package does not import.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lgad_pipeline.errors import LgadError
+
+_SCRIPT = Path("maintenance.py")
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="Registered model, `<data set>-<recipe>`.")],
+    to: Annotated[str | None, typer.Option(help="Version to use instead of the previous champion.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the versions and change nothing.")] = False,
+) -> None:
+    """Make the previous champion of a model, or another version, the champion; run in the project."""
+    options = [*([] if to is None else ["--to", to]), *(["--list"] if show else [])]
+    _run_script("rollback", *options, "--", model)
+
+
+def sync() -> None:
+    """Send run records to MLflow that were kept while its server was unavailable; run in the project."""
+    _run_script("sync")
+
+
+def relocate() -> None:
+    """Correct the artifact paths in mlflow.db after the project was moved; run in the project."""
+    _run_script("relocate")
+
+
+def _run_script(*arguments: str) -> None:
+    if not _SCRIPT.is_file():
+        raise LgadError(
+            f"There is no {_SCRIPT} here; run `lgad {arguments[0]}` in the directory of the project."
+        )
+    sys.exit(subprocess.run([sys.executable, str(_SCRIPT), *arguments], check=False).returncode)
