@@ -50,27 +50,27 @@ def distillation_gain(
     """Paired trainings of all methods, and what they gain."""
     import cv2
 
-    from lgad_pipeline.studies import result as findings
     from lgad_pipeline.studies import run
     from lgad_pipeline.studies.config import GainStudy
+    from lgad_pipeline.studies.result import markdown
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
     )
-    found = run.distillation_gain(
+    result = run.distillation_gain(
         study,
-        project.dataset(dataset),
-        {recipe: project.recipe(recipe)},
-        fetch_shards(paths),
-        paths.recordings,
-        paths.gain,
+        dataset=project.dataset(dataset),
+        recipes={recipe: project.recipe(recipe)},
+        shards=fetch_shards(paths),
+        recordings=paths.recordings,
+        output=paths.gain,
         workers=config.workers,
         device=trainer.device,
-        tell=context.log.info,
+        progress=context.log.info,
     )
-    totals = [found.total(recipe, method) for method in study.methods if method != "alone"]
+    totals = [result.total(recipe, method) for method in study.methods if method != "alone"]
     forest = cv2.imread(str(paths.gain / "forest.png"))
     pictures = (
         {"forest plot": metadata.picture(forest[..., ::-1], "gain in F1, 95 %")} if forest is not None else {}
@@ -81,7 +81,7 @@ def distillation_gain(
         blake2b((paths.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
         {
             **{f"gain of {row['variant']} (points)": 100 * float(row["gain"]) for row in totals},
-            "gains": dg.MetadataValue.md(findings.markdown(found)),
+            "gains": dg.MetadataValue.md(markdown(result)),
             **pictures,
             "pairs": config.seeds,
             "folder": dg.MetadataValue.path(paths.gain),

@@ -23,10 +23,10 @@ from resources.project import Project
 from resources.trainer import Log, Trainer
 
 if TYPE_CHECKING:
-    from lgad_pipeline.training.run import TrainingResult
+    from lgad_pipeline.training.training_folder import TrainingResult
 
 TRAINING_CODE = code_fingerprint(
-    "lgad_pipeline.training.run:train_teacher", "lgad_pipeline.training.run:train_student"
+    "lgad_pipeline.training.trainer:train_teacher", "lgad_pipeline.training.trainer:train_student"
 )
 
 

@@ -1,11 +1,11 @@
-"""Does a mimicking path pull a student where its labels do? Gradients of both while a student learns alone.
+"""Agreement of the gradients of mimicking paths with those of the labels, while a student trains alone.
 
 python benchmarks/alignment.py --settings studies/settings.yaml --teacher FOLDER --shards FOLDER
 
-At some steps: the norm of each path's gradient over that of the segmentation loss, and the cosine between the
-path's gradient on training frames and the segmentation loss's on validation frames, over the parameters that
-the path reaches. A path with a cosine below zero unlearns what the labels teach (Du et al., "Adapting
-auxiliary losses using gradient similarity", 2018, arXiv:1812.02224).
+At some steps it prints, for each path, the norm of its gradient relative to that of the segmentation loss,
+and the cosine between the path's gradient on training frames and the gradient of the segmentation loss on
+validation frames, over the parameters that the path reaches. A path with a negative cosine works against the
+labels (Du et al., "Adapting auxiliary losses using gradient similarity", 2018, arXiv:1812.02224).
 """
 
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.attention import divergence
+from lgad_pipeline.distillation.attention import attention_maps, divergence_of
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import TeacherAttention, taken
+from lgad_pipeline.distillation.teacher import TeacherAttention, label_encoding
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import Recipe, Settings
-from lgad_pipeline.training.schedule import build_optimizer, learning_rate
-from lgad_pipeline.training.tasks import StudentTask
+from lgad_pipeline.training.optimizer import build_optimizer, learning_rate
+from lgad_pipeline.training.tasks import StudentTask, total_loss
 
 LAYERS = ("encoder.stage1", "encoder.stage2", "encoder.stage3", "decoder.stage4", "decoder.stage5")
 STEPS = (0.03, 0.1, 0.25, 0.5)
@@ -41,38 +41,51 @@ def main(
     shards: Annotated[Path, typer.Option(help="Folder of packed frames.")],
     settings: Annotated[Path, typer.Option(help="The recipe.")] = Path("lgad.yaml"),
     recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "enet",
-    batches: Annotated[int, typer.Option(help="Training batches that a gradient is the mean of.")] = 12,
+    batches: Annotated[
+        int, typer.Option(help="Number of training batches over which a gradient is averaged.")
+    ] = 12,
 ) -> None:
     torch.set_num_threads(1)
     chosen, packed = Settings.load(settings).recipe(recipe), ShardSet.open(shards)
     network, spec = load_network(teacher)
-    source = TeacherAttention(network, spec, LAYERS, chosen.distillation)
+    teacher_attention = TeacherAttention(
+        network,
+        LAYERS,
+        chosen.distillation,
+        classes=spec.slots + 1,
+        encoding=label_encoding(spec),
+    )
     validation = list(in_order(packed["val"], chosen.student.batch_size))[: 2 * batches]
-    for step, student, training in learning(chosen, packed, batches):
+    for step, student, training in train_alone(chosen, packed, batches):
         labels = gradients(student, chosen, validation, None)["labels"]
-        lessons = gradients(student, chosen, training, source)
+        by_path = gradients(student, chosen, training, teacher_attention)
         table = Table(title=f"step {step}", title_justify="left")
         for column in ("path", "divergence", "gradient over that of the labels", "cosine"):
             table.add_column(column, justify="left" if column == "path" else "right")
-        for name, gradient in lessons.items():
+        for name, gradient in by_path.items():
             reached = [key for key in gradient if key != "loss" and gradient[key].any()]
-            ours, seg, held_out = (flat(found, reached) for found in (gradient, lessons["labels"], labels))
-            cosine = torch.cosine_similarity(ours, held_out, dim=0)
-            share = ours.norm() / seg.norm()
+            path, training_labels, validation_labels = (
+                flat(part, reached) for part in (gradient, by_path["labels"], labels)
+            )
+            cosine = torch.cosine_similarity(path, validation_labels, dim=0)
+            share = path.norm() / training_labels.norm()
             table.add_row(name, f"{gradient['loss']:.3f}", f"{share:.2f}", f"{cosine:+.2f}")
         Console().print(table)
 
 
-def learning(recipe: Recipe, packed: ShardSet, batches: int) -> Iterable[tuple[int, nn.Module, list[Batch]]]:
-    """Train a student alone, and stop at some steps with batches that it has not seen in this form."""
+def train_alone(
+    recipe: Recipe, packed: ShardSet, batches: int
+) -> Iterable[tuple[int, nn.Module, list[Batch]]]:
+    """Train a student alone; yield it at some steps, with batches of another augmentation and order."""
     config = recipe.student
     torch.manual_seed(config.seed)
     student = build_network(recipe.network.spec(packed.view.image_size)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer, task = build_optimizer(config.optimizer, student.parameters()), StudentTask(config)
     stops = {round(share * config.steps) for share in STEPS}
-    other = Loader(packed["train"], config.batch_size, config.seed + 1).batches(0, batches)
+    other_batches = Loader(packed["train"], config.batch_size, config.seed + 1).batches(0, batches)
     fresh = [
-        augment(b, recipe.augmentation, batch_generator(config.seed + 1, n)) for n, b in enumerate(other)
+        augment(b, recipe.augmentation, batch_generator(config.seed + 1, n))
+        for n, b in enumerate(other_batches)
     ]
     loader = Loader(packed["train"], config.batch_size, config.seed)
     for step, batch in enumerate(loader.batches(0, max(stops) + 1)):
@@ -81,30 +94,28 @@ def learning(recipe: Recipe, packed: ShardSet, batches: int) -> Iterable[tuple[i
         batch = augment(batch, recipe.augmentation, batch_generator(config.seed, step))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer, step, config.steps)
-        terms, weights = task.losses(student.train(), batch, step), task.weights(step)
+        loss = total_loss(task.losses(student.train(), batch, step))
         optimizer.zero_grad()
-        torch.stack([weights[name] * term for name, term in terms.items()]).sum().backward()
+        loss.backward()
         optimizer.step()
 
 
 def gradients(
-    student: nn.Module, recipe: Recipe, batches: list[Batch], source: TeacherAttention | None
+    student: nn.Module, recipe: Recipe, batches: list[Batch], teacher_attention: TeacherAttention | None
 ) -> dict[str, Gradient]:
-    """Mean gradient and loss over the batches, of the labels and of each layer's path to the same layer."""
+    """Return the mean gradient and loss over batches, of the labels and of the path of each layer."""
     parameters, task = dict(student.named_parameters()), StudentTask(recipe.student)
     config: DistillationConfig = recipe.distillation
-    found: dict[str, Gradient] = {}
+    means: dict[str, Gradient] = {}
     state = {name: value.clone() for name, value in student.state_dict().items()}
     with FeatureTaps(student, LAYERS) as taps:
         for number, batch in enumerate(batches):
-            torch.manual_seed(number)  # dropout
-            terms, weights = task.losses(student.train(), batch, 0), task.weights(0)
-            losses = {"labels": torch.stack([weights[name] * term for name, term in terms.items()]).sum()}
-            ours = taken(taps, config)
-            for layer, theirs in (source(batch) if source else {}).items():
-                losses[layer] = divergence(
-                    ours[layer], theirs, config.divergence, config.normalization, config.temperature
-                )
+            torch.manual_seed(number)  # for dropout
+            losses = {"labels": total_loss(task.losses(student.train(), batch, 0))}
+            student_maps = attention_maps(taps, config)
+            targets = teacher_attention(batch.label) if teacher_attention else {}
+            for layer, target in targets.items():
+                losses[layer] = divergence_of(student_maps[layer], target, config)
             for name, loss in losses.items():
                 parts = torch.autograd.grad(
                     loss,
@@ -113,12 +124,12 @@ def gradients(
                     allow_unused=True,
                     materialize_grads=True,
                 )
-                mean = found.setdefault(name, {"loss": torch.zeros(())})
+                mean = means.setdefault(name, {"loss": torch.zeros(())})
                 mean["loss"] += loss.detach() / len(batches)
                 for key, part in zip(parameters, parts, strict=True):
                     mean[key] = mean.get(key, torch.zeros_like(part)) + part / len(batches)
-    student.load_state_dict(state)  # the batch norms have moved
-    return found
+    student.load_state_dict(state)  # undo the changes of the batch norms
+    return means
 
 
 def flat(gradient: Gradient, keys: list[str]) -> torch.Tensor:

@@ -127,7 +127,7 @@ def waiting(split: ShardSplit, workers: int, steps: int) -> None:
         start = time.perf_counter()
         batch = next(stream)
         waits.append(time.perf_counter() - start)
-        loss = torch.stack(list(task.losses(network, batch, 0).values())).sum()
+        loss = torch.stack([term.value for term in task.losses(network, batch, 0)]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,6 +1,6 @@
-"""How well a teacher gives TuSimple's label maps back: mean lane IoU on validation labels; needs no images.
+"""Accuracy of a teacher on TuSimple's label maps: mean lane IoU on validation labels. No images are needed.
 
-python benchmarks/teacher.py LABELS [--form merged] [--network erfnet] [--steps 400] [--size 144 256]
+python benchmarks/teacher.py LABELS [--encoding binary] [--network erfnet] [--steps 400] [--size 144 256]
 """
 
 import tempfile
@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from rich.progress import track
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.distillation import LabelForm, TeacherInputConfig
+from lgad_pipeline.config.distillation import LabelEncoding, TeacherInputConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import augment, batch_generator
@@ -27,10 +27,11 @@ from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import TusimpleDataset
 from lgad_pipeline.training.tasks import TeacherTask
-from lgad_pipeline.training.trainer import TrainingData, fit
+from lgad_pipeline.training.trainer import fit
+from lgad_pipeline.training.training_data import TrainingData
 from lgad_pipeline.view import View
 
-_LIGHT = (
+_IMAGE_ONLY = (
     "brightness",
     "contrast",
     "tone",
@@ -42,52 +43,52 @@ _LIGHT = (
     "shadow",
     "glare",
 )
-GEOMETRY = AugmentationConfig(**dict.fromkeys(_LIGHT, 0.0))
+GEOMETRY = AugmentationConfig(**dict.fromkeys(_IMAGE_ONLY, 0.0))
 
 
 def main(
     labels: Annotated[Path, typer.Argument(help="Folder of TuSimple's label_data_*.json.")],
-    form: Annotated[LabelForm, typer.Option(help="planes, grey or merged.")] = "planes",
+    encoding: Annotated[LabelEncoding, typer.Option(help="one_hot, gray or binary.")] = "one_hot",
     network: Annotated[str, typer.Option(help="Name of the network.")] = "enet",
     steps: Annotated[int, typer.Option(help="Optimizer steps of 8 label maps.")] = 400,
     size: Annotated[tuple[int, int], typer.Option(help="Height and width, pixels.")] = (144, 256),
-    lane_width: Annotated[int, typer.Option(help="Frame pixels.")] = 20,
-    threads: Annotated[int, typer.Option(help="Of the processor.")] = 1,
+    lane_width: Annotated[int, typer.Option(help="Width of drawn lanes, frame pixels.")] = 20,
+    threads: Annotated[int, typer.Option(help="Number of CPU threads.")] = 1,
 ) -> None:
     torch.set_num_threads(threads)
     dataset = TusimpleDataset.model_validate(
         {"kind": "tusimple", "root": labels, "image_size": size, "lane_width": lane_width}
     )
-    maps = drawn(dataset)
-    reads = TeacherInputConfig(form=form)
-    spec = teacher_spec(NetworkSpec(name=network, image_size=size), form)
+    maps = draw_label_maps(dataset)
+    teacher_input = TeacherInputConfig(encoding=encoding)
+    spec = teacher_spec(NetworkSpec(name=network, image_size=size), encoding)
     config = TrainingConfig(
         steps=steps, batch_size=8, validate_every=200, optimizer=OptimizerConfig(learning_rate=0.01)
     )
     data = TrainingData(
         lambda start, stop: batches(maps["train"], config, start, stop),
         lambda batch, step: augment(batch, GEOMETRY, batch_generator(config.seed, step)),
-        lambda: (batch_of(maps["val"][at : at + 16]) for at in range(0, len(maps["val"]), 16)),
+        lambda: (batch_of(maps["val"][start : start + 16]) for start in range(0, len(maps["val"]), 16)),
     )
     torch.manual_seed(config.seed)
-    task = TeacherTask(config, spec.slots, reads)
+    task = TeacherTask(config, spec.slots, teacher_input)
     with tempfile.TemporaryDirectory() as folder:
         state = fit(
             Fabric(accelerator="auto", devices=1),
             task,
             build_network(spec),
-            config,
-            data,
-            Path(folder) / "checkpoint.pt",
-            "",
+            config=config,
+            data=data,
+            checkpoint=Path(folder) / "checkpoint.pt",
+            fingerprint="",
         )
     for entry in state.history:
         if "val/miou" in entry:
             print(f"step {entry['step']:5.0f}: mean lane IoU {entry['val/miou']:.4f}")
 
 
-def drawn(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
-    """Label maps uint8 (frames, H, W) of training and validation, at training size."""
+def draw_label_maps(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
+    """Draw the label maps of training and validation at training size, uint8 (frames, H, W) by split."""
     view: View = dataset.view
     maps: dict[str, list[np.ndarray]] = {"train": [], "val": []}
     for entry in track(tusimple.entries(dataset.root, []), "drawing label maps"):
@@ -95,7 +96,7 @@ def drawn(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
         lanes = assign_slots(tusimple.lanes(entry.annotation), dataset.frame_size, dataset.label_rows)
         if entry.split in maps:
             maps[entry.split].append(view.label(label_map(lanes, dataset.frame_size, dataset.lane_width)))
-    return {split: np.stack(found) for split, found in maps.items()}
+    return {split: np.stack(drawn) for split, drawn in maps.items()}
 
 
 def batches(maps: np.ndarray, config: TrainingConfig, start: int, stop: int) -> Iterator[Batch]:

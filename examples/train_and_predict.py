@@ -12,7 +12,6 @@ from pathlib import Path
 from made_up_road import FRAME_SIZE, draw_frame, write_road
 
 from lgad_pipeline import (
-    AugmentationConfig,
     DecodeConfig,
     Lane,
     LanePredictor,
@@ -32,12 +31,11 @@ from lgad_pipeline import (
     train_teacher,
     write_predictor,
 )
-from lgad_pipeline.training.lessons import Lessons
+from lgad_pipeline.training.plan import DistillationSpec
 
 IMAGE_SIZE = (32, 88)  # height, width that the networks see, pixels
 NETWORK = NetworkSpec(name="enet", image_size=IMAGE_SIZE, width=0.25)
 TRAINING = TrainingConfig(steps=4, batch_size=2, threads=1, optimizer=OptimizerConfig(warmup_steps=1))
-AUGMENTATION = AugmentationConfig()
 
 
 def pack(root: Path, view: View) -> ShardSet:
@@ -52,9 +50,11 @@ def pack(root: Path, view: View) -> ShardSet:
 
 def train(shards: Path, models: Path) -> TrainingResult:
     """Train a teacher on label maps, then a student that mimics its attention."""
-    teacher = train_teacher(TRAINING, NETWORK, shards, models / "teacher", AUGMENTATION)
-    lessons = Lessons(teacher=teacher.folder)
-    return train_student(TRAINING, NETWORK, shards, models / "student", AUGMENTATION, lessons)
+    teacher = train_teacher(TRAINING, NETWORK, shards=shards, folder=models / "teacher")
+    distillation = DistillationSpec(teacher=teacher.folder)
+    return train_student(
+        TRAINING, NETWORK, shards=shards, folder=models / "student", distillation=distillation
+    )
 
 
 def main(folder: Path) -> None:

@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.lane_labels import assign_lane_slots
     from lgad_pipeline.data.shards import ShardSet, pack_shards
-    from lgad_pipeline.distillation.attention import attention_map
-    from lgad_pipeline.distillation.attention import divergence as attention_divergence
-    from lgad_pipeline.distillation.lgad import LgadLoss
-    from lgad_pipeline.distillation.logits import LogitsLoss
-    from lgad_pipeline.distillation.sad import SadLoss
+    from lgad_pipeline.distillation.attention import attention_divergence, attention_map
+    from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
     from lgad_pipeline.distillation.taps import FeatureTaps
     from lgad_pipeline.distillation.teacher import FrozenTeacher
     from lgad_pipeline.errors import LgadError
@@ -41,7 +38,8 @@ if TYPE_CHECKING:
     from lgad_pipeline.networks.layers import LaneOutput
     from lgad_pipeline.networks.registry import build_network, register_network
     from lgad_pipeline.settings import Settings
-    from lgad_pipeline.training.run import TrainingResult, train_student, train_teacher
+    from lgad_pipeline.training.trainer import train_student, train_teacher
+    from lgad_pipeline.training.training_folder import TrainingResult
     from lgad_pipeline.view import View
 
 __all__ = [
@@ -99,21 +97,21 @@ _ORIGIN = {
     "LaneOutput": "networks.layers:LaneOutput",
     "LanePredictor": "inference.predictor:LanePredictor",
     "LgadError": "errors:LgadError",
-    "LgadLoss": "distillation.lgad:LgadLoss",
+    "LgadLoss": "distillation.losses:LgadLoss",
     "LogitsConfig": "config.distillation:LogitsConfig",
-    "LogitsLoss": "distillation.logits:LogitsLoss",
+    "LogitsLoss": "distillation.losses:LogitsLoss",
     "MimickingPath": "config.distillation:MimickingPath",
     "NetworkSpec": "config.network:NetworkSpec",
     "OptimizerConfig": "config.training:OptimizerConfig",
     "SadConfig": "config.distillation:SadConfig",
-    "SadLoss": "distillation.sad:SadLoss",
+    "SadLoss": "distillation.losses:SadLoss",
     "Settings": "settings:Settings",
     "ShardSet": "data.shards:ShardSet",
     "TrainingConfig": "config.training:TrainingConfig",
-    "TrainingResult": "training.run:TrainingResult",
+    "TrainingResult": "training.training_folder:TrainingResult",
     "View": "view:View",
     "assign_lane_slots": "data.lane_labels:assign_lane_slots",
-    "attention_divergence": "distillation.attention:divergence",
+    "attention_divergence": "distillation.attention:attention_divergence",
     "attention_map": "distillation.attention:attention_map",
     "build_network": "networks.registry:build_network",
     "evaluate_culane": "evaluation.culane:evaluate_culane",
@@ -124,8 +122,8 @@ _ORIGIN = {
     "pack_shards": "data.shards:pack_shards",
     "paired_f1_difference": "evaluation.bootstrap:paired_f1_difference",
     "register_network": "networks.registry:register_network",
-    "train_student": "training.run:train_student",
-    "train_teacher": "training.run:train_teacher",
+    "train_student": "training.trainer:train_student",
+    "train_teacher": "training.trainer:train_teacher",
     "write_predictor": "inference.predictor:write_predictor",
 }
 """Module and name of each public object, below this package."""

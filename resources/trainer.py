@@ -11,7 +11,7 @@ from lgad_pipeline.settings import Dataset, Recipe
 from resources.paths import ProjectPaths, fetch_shards
 
 if TYPE_CHECKING:
-    from lgad_pipeline.training.run import TrainingResult
+    from lgad_pipeline.training.training_folder import TrainingResult
 
 Log = Callable[[dict[str, float], int], None]
 
@@ -34,40 +34,32 @@ class Trainer(dg.ConfigurableResource):
 
     def teacher(self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log) -> "TrainingResult":
         """Train the network that reproduces label maps."""
-        from lgad_pipeline.training.run import train_teacher
+        from lgad_pipeline.training.plan import TrainingPlan
+        from lgad_pipeline.training.trainer import train
 
-        return train_teacher(
-            recipe.teacher,
-            recipe.teachers_network.spec(dataset.image_size),
-            fetch_shards(paths),
-            paths.teacher,
-            recipe.augmentation,
-            recipe.teacher_input,
-            log=log,
-            device=self.device,
+        plan = TrainingPlan.from_recipe(
+            recipe,
+            role="teacher",
+            image_size=dataset.image_size,
+            shards=fetch_shards(paths),
+            folder=paths.teacher,
         )
+        return train(plan, log=log, device=self.device)
 
     def student(
         self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log, *, teacher: Path | None
     ) -> "TrainingResult":
         """Train a student, alone or with the attention of a teacher."""
-        from lgad_pipeline.training.lessons import Lessons
-        from lgad_pipeline.training.run import train_student
+        from lgad_pipeline.training.plan import TrainingPlan
+        from lgad_pipeline.training.trainer import train
 
-        together = recipe.teachers_network.spec(dataset.image_size)
-        lessons = Lessons(
-            together if teacher and recipe.distillation.teacher == "together" else teacher,
-            recipe.distillation,
-            recipe.teacher_input,
+        plan = TrainingPlan.from_recipe(
+            recipe,
+            role="student",
+            image_size=dataset.image_size,
+            shards=fetch_shards(paths),
+            folder=paths.student_lgad if teacher else paths.student_alone,
+            method="lgad" if teacher else "alone",
+            teacher=teacher,
         )
-        return train_student(
-            recipe.student,
-            recipe.network.spec(dataset.image_size),
-            fetch_shards(paths),
-            paths.student_lgad if teacher else paths.student_alone,
-            recipe.augmentation,
-            lessons,
-            recipe.network.pretrained,
-            log=log,
-            device=self.device,
-        )
+        return train(plan, log=log, device=self.device)

@@ -81,7 +81,7 @@ def look(folder: Path, sample: "Sample", layers: Sequence[str]) -> tuple[np.ndar
     import torch
 
     from lgad_pipeline.data.loader import normalize
-    from lgad_pipeline.distillation.teacher import label_form, label_planes
+    from lgad_pipeline.distillation.teacher import label_encoding, label_planes
     from lgad_pipeline.networks.checkpoint import load_network
     from lgad_pipeline.visualization.attention_sheet import network_attention
 
@@ -89,7 +89,7 @@ def look(folder: Path, sample: "Sample", layers: Sequence[str]) -> tuple[np.ndar
     if spec.in_channels == 3:
         planes = normalize(torch.from_numpy(sample.image).permute(2, 0, 1)[None])
     else:
-        planes = label_planes(torch.from_numpy(sample.label)[None], spec.slots, label_form(spec))
+        planes = label_planes(torch.from_numpy(sample.label)[None], spec.slots + 1, label_encoding(spec))
     with torch.inference_mode():
         label = network(planes).logits[0].argmax(dim=0).to(torch.uint8).numpy()
     return label, network_attention(network, planes, layers)
@@ -102,7 +102,7 @@ def compared_layers(recipe: Recipe, image_size: tuple[int, int]) -> "tuple[Mimic
         recipe: The entry of lgad.yaml.
         image_size: Height and width of the networks' input, pixels.
     """
-    from lgad_pipeline.training.lessons import mimicking_paths
+    from lgad_pipeline.training.student_losses import mimicking_paths
 
     student, teacher = recipe.network.spec(image_size), recipe.teachers_network.spec(image_size)
     return mimicking_paths(recipe.distillation, student, teacher)

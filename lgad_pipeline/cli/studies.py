@@ -28,7 +28,7 @@ def gain(
     """Train teachers and paired students, score them on the test split, and say what distillation gains."""
     from lgad_pipeline.inference.predictor import check_device
     from lgad_pipeline.studies.config import GainStudy
-    from lgad_pipeline.studies.data import prepared
+    from lgad_pipeline.studies.data import prepare_data
     from lgad_pipeline.studies.result import markdown
     from lgad_pipeline.studies.run import distillation_gain
 
@@ -38,9 +38,17 @@ def gain(
     known = Settings.load(settings or settings_path())
     dataset = known.dataset(chosen.dataset)
     recipes = {name: known.recipe(name) for name in chosen.recipes}
-    shards, recordings = prepared(dataset, output / "data", workers, say)
-    found = distillation_gain(
-        chosen, dataset, recipes, shards, recordings, output, workers=workers, device=device, tell=say
+    shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)
+    result = distillation_gain(
+        chosen,
+        dataset=dataset,
+        recipes=recipes,
+        shards=shards,
+        recordings=recordings,
+        output=output,
+        workers=workers,
+        device=device,
+        progress=say,
     )
-    Console().print(Markdown(markdown(found)))
+    Console().print(Markdown(markdown(result)))
     say(f"tables and pictures: {output}")

@@ -1,4 +1,4 @@
-"""What a student learns from beside the labels, how strongly and when."""
+"""Settings of the distillation losses and of the teacher's input."""
 
 from typing import Literal, Self
 
@@ -6,17 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Reduction = Literal["sum", "max"]
 Normalization = Literal["softmax", "l2", "sum"]
-Divergence = Literal["squared_sum", "squared_mean", "distance", "kl"]
-LabelForm = Literal["planes", "grey", "merged"]
+Divergence = Literal["squared_sum", "squared_mean", "l2_distance", "kl"]
+LabelEncoding = Literal["one_hot", "gray", "binary"]
 
 
 class MimickingPath(BaseModel):
-    """One layer of the student that mimics the attention of one layer of the teacher.
+    """Pair of layers: the student's layer mimics the attention of the teacher's layer.
 
     Attributes:
-        student: Dotted name of the student's layer, as in `network.named_modules()`.
-        teacher: Dotted name of the teacher's layer.
-        weight: Share of this path among all paths; the shares are divided by their sum.
+        student: dotted name of the student's layer, as in `network.named_modules()`.
+        teacher: dotted name of the teacher's layer.
+        weight: weight of this path, relative to the sum of the weights of all paths.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,15 +26,15 @@ class MimickingPath(BaseModel):
     weight: float = Field(default=1.0, gt=0)
 
 
-class LessonConfig(BaseModel):
-    """How strongly and when a student learns from something beside the labels.
+class LossSchedule(BaseModel):
+    """Weight of a distillation loss over the steps of a training; base of the settings of every such loss.
 
     Attributes:
-        weight: of the lesson's loss beside the segmentation loss.
-        start_step: first step of the lesson.
-        warmup_steps: steps over which the weight grows from 0 after `start_step`.
-        stop_step: first step without the lesson, or None for never.
-        decay: the weight falls linearly to 0 at `stop_step` (needs one).
+        weight: factor of this loss; the cross entropy has factor 1.
+        start_step: first step with this loss, counted from 0.
+        warmup_steps: number of steps over which the weight grows linearly from 0, after `start_step`.
+        stop_step: first step without this loss, or None to keep it until the end.
+        decay: True to let the weight fall linearly to 0 at `stop_step`, which must then be given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +50,7 @@ class LessonConfig(BaseModel):
         if self.stop_step is not None and self.stop_step <= self.start_step:
             raise ValueError(f"stop_step {self.stop_step} must come after start_step {self.start_step}")
         if self.decay and self.stop_step is None:
-            raise ValueError("decay falls to 0 at stop_step; name a stop_step")
+            raise ValueError("decay falls to 0 at stop_step; set stop_step")
         return self
 
     def weight_at(self, step: int) -> float:
@@ -65,15 +65,15 @@ class LessonConfig(BaseModel):
         return weight
 
 
-class AttentionConfig(LessonConfig):
-    """A lesson about attention maps: what a map is, and how far two are apart.
+class AttentionConfig(LossSchedule):
+    """Settings of a loss that compares attention maps.
 
     Attributes:
-        reduction: of |F|^power over the channels, `sum` or `max`.
-        power: exponent of the activations.
-        normalization: of a map over the image, `softmax`, `l2` or `sum`.
-        temperature: of the softmax.
-        divergence: `squared_sum`, `squared_mean`, `distance` or `kl`.
+        reduction: reduction of |F|^power over the channels, `sum` or `max`.
+        power: exponent of the absolute activations.
+        normalization: normalization of a map over its cells, `softmax`, `l2` or `sum`.
+        temperature: temperature of the softmax.
+        divergence: difference of two maps, `squared_sum`, `squared_mean`, `l2_distance` or `kl`.
     """
 
     reduction: Reduction = "sum"
@@ -85,42 +85,42 @@ class AttentionConfig(LessonConfig):
     @model_validator(mode="after")
     def _kl_compares_shares(self) -> Self:
         if self.divergence == "kl" and self.normalization == "l2":
-            raise ValueError("divergence kl compares shares; choose normalization softmax or sum")
+            raise ValueError("divergence kl needs maps that sum to 1; choose normalization softmax or sum")
         return self
 
 
 class DistillationConfig(AttentionConfig):
-    """The LGAD loss: weight x mean over paths of the divergence of the attention maps.
+    """Settings of the LGAD loss: weight x mean over the mimicking paths of the divergence.
 
     Attributes:
-        weight: Factor of the whole loss, whatever the number of paths. The default is SAD's 0.1 for each of
-            two paths.
-        paths: mimicking paths; empty for the network's default layers, each with the teacher's of that name.
-        teacher: trained `before` the student, or `together` with it in one loop.
-        maps: of the teacher: `computed` at every step, or `stored` once for every label map and its mirror
-            image, which needs an augmentation without rotation, scale and shift.
+        weight: factor of the whole loss, independent of the number of paths. The default is the 0.1 of SAD
+            for each of two paths.
+        paths: mimicking paths; empty to pair the default attention layers of student and teacher.
+        teacher: `before` to train the teacher first, `together` to train it in the same loop as the student.
+        maps: `computed` to run the teacher at every step, `cached` to store its maps of every label map and
+            of its mirror image once. Cached maps need an augmentation without rotation, scale and shift.
     """
 
     weight: float = Field(default=0.2, ge=0)
     paths: tuple[MimickingPath, ...] = ()
     teacher: Literal["before", "together"] = "before"
-    maps: Literal["computed", "stored"] = "computed"
+    maps: Literal["computed", "cached"] = "computed"
 
     @model_validator(mode="after")
-    def _stored_maps_do_not_change(self) -> Self:
-        if self.teacher == "together" and self.maps == "stored":
-            raise ValueError("maps of a teacher that is trained together change; choose maps computed")
+    def _cached_maps_do_not_change(self) -> Self:
+        if self.teacher == "together" and self.maps == "cached":
+            raise ValueError("the maps of a teacher that is trained together change; choose maps computed")
         return self
 
 
 class SadConfig(AttentionConfig):
-    """Self attention distillation: each layer mimics the next deeper one of the same network.
+    """Settings of self attention distillation (SAD): each layer mimics the next deeper one.
 
-    The defaults are the published form. SAD starts at 40,000 of 60,000 steps: two thirds, as does the
-    default for the default training of 600 steps.
+    The defaults are the published form. SAD starts at step 40,000 of 60,000, which is two thirds, as the
+    default here is of the default training of 600 steps.
 
     Attributes:
-        layers: dotted names, first to deepest; empty for the network's default layers.
+        layers: dotted names of layers, first to deepest; empty for the network's default attention layers.
     """
 
     layers: tuple[str, ...] = ()
@@ -129,25 +129,25 @@ class SadConfig(AttentionConfig):
     start_step: int = Field(default=400, ge=0)
 
 
-class LogitsConfig(LessonConfig):
-    """Logits distillation: the class probabilities of another trained network, pixel by pixel.
+class LogitsConfig(LossSchedule):
+    """Settings of logits distillation: the student mimics the class probabilities of another network.
 
     Attributes:
-        weight: beside the segmentation loss; Hinton et al. weigh the soft targets more than the labels.
-        temperature: of the softmax of both networks.
+        weight: factor of this loss; Hinton et al. give the soft targets more weight than the labels.
+        temperature: temperature of the softmax of both networks.
     """
 
     weight: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
 
 
-class LabelHeadConfig(LessonConfig):
-    """Auxiliary label heads: 1 x 1 convolutions at layers of the student, trained on the pooled labels.
+class LabelHeadConfig(LossSchedule):
+    """Settings of auxiliary label heads: 1 x 1 convolutions on the student's layers predict pooled labels.
 
     Attributes:
-        weight: Factor of the loss; PSPNet (Zhao et al., CVPR 2017) has 0.4 for its auxiliary head.
-        layers: Dotted names of the student's layers; empty for those of the mimicking paths.
-        background_weight: Weight of the background class, as in the segmentation loss.
+        weight: factor of this loss; PSPNet (Zhao et al., CVPR 2017) has 0.4 for its auxiliary head.
+        layers: dotted names of the student's layers; empty for those of the mimicking paths.
+        background_weight: weight of the background class, as in the segmentation loss.
     """
 
     weight: float = Field(default=0.4, ge=0)
@@ -156,22 +156,23 @@ class LabelHeadConfig(LessonConfig):
 
 
 class TeacherInputConfig(BaseModel):
-    """What a teacher reads of a label map, and how that is spoiled while it trains; its target stays whole.
+    """Encoding of the label map that a teacher reads, and its corruption during the teacher's training.
 
-    To copy its input is easy, and teaches a teacher nothing about lanes. What is spoiled can only be restored
-    from the rest of the lane, or from the other lanes. Validation and students see it unspoiled.
+    A teacher can reproduce an intact label map by copying it, and then learns nothing about lanes. Corrupted
+    parts can only be restored from the rest of the lane or from the other lanes. The target is never
+    corrupted; in validation, and in the training of students, the input is not corrupted either.
 
     Attributes:
-        form: `planes`, one plane a class; `grey`, one plane with the slots as grey levels; `merged`, a plane
-            of background and one of all lanes, of which the slots are asked back.
-        noise: standard deviation of Gaussian noise on the planes, of which each is 0 or 1.
-        erasing: probability that a frame loses its lanes inside a random rectangle.
-        shift: largest sideways shift of bands of eight rows, each on its own, share of the width.
+        encoding: `one_hot` for one plane per class, `gray` for one plane with the slots as gray levels,
+            `binary` for one plane of background and one of all lanes, from which the slots are predicted.
+        noise: standard deviation of Gaussian noise that is added to the planes, whose values are 0 or 1.
+        erasing: probability that the lanes of a frame are erased inside a random rectangle.
+        shift: largest sideways shift of bands of eight rows, each drawn independently, share of the width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    form: LabelForm = "planes"
+    encoding: LabelEncoding = "one_hot"
     noise: float = Field(default=0.0, ge=0)
     erasing: float = Field(default=0.0, ge=0, le=1)
     shift: float = Field(default=0.0, ge=0, le=0.5)
@@ -180,11 +181,13 @@ class TeacherInputConfig(BaseModel):
 def default_paths(
     student: tuple[str, ...], teacher: tuple[str, ...] | None = None
 ) -> tuple[MimickingPath, ...]:
-    """Return paths between the layers of student and teacher, the deepest with the deepest and so on up.
+    """Pair the layers of student and teacher, deepest with deepest; extra first layers are left out.
 
     Args:
-        student: layers, first to deepest.
-        teacher: layers of a teacher of another network; None for layers of the same names.
+        student: dotted names of the student's layers, first to deepest.
+        teacher: dotted names of the teacher's layers, first to deepest; None for the names of the student's.
     """
     pairs = zip(reversed(student), reversed(teacher or student), strict=False)
-    return tuple(MimickingPath(student=ours, teacher=theirs) for ours, theirs in pairs)[::-1]
+    return tuple(
+        MimickingPath(student=student_layer, teacher=teacher_layer) for student_layer, teacher_layer in pairs
+    )[::-1]

@@ -1,6 +1,7 @@
 """Recipes of lgad.yaml: networks, trainings, distillation, decoding."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -58,10 +59,12 @@ class Recipe(Entry):
         teacher: training of the teacher; not used if `distillation.teacher` is `together`.
         student: training of both students, alone and with LGAD; they differ in nothing but the distillation.
         teacher_network: network of the teacher, if it is another than the student's.
-        teacher_input: form in which the teacher reads a label map, and how the map is corrupted in training.
+        teacher_input: encoding of the label map that the teacher reads, and its corruption in training.
         distillation: LGAD: attention maps, mimicking paths and the weight of their loss.
         sad: self attention distillation, for comparison.
         logits: logits distillation, for comparison.
+        losses: further losses of the student with LGAD: settings by registered name or import path
+            (`mypackage.losses:MyLoss`).
         label_head: auxiliary label heads, a control of studies.
         augmentation: augmentation of the students' batches.
         decode: conversion of probability maps to lanes.
@@ -75,6 +78,7 @@ class Recipe(Entry):
     distillation: DistillationConfig = DistillationConfig()
     sad: SadConfig = SadConfig()
     logits: LogitsConfig = LogitsConfig()
+    losses: dict[str, dict[str, Any]] = Field(default={})
     label_head: LabelHeadConfig = LabelHeadConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     decode: DecodeConfig = DecodeConfig()

@@ -1,1 +1,4 @@
-"""Label-guided attention distillation: attention maps, taps on a network, the loss."""
+"""Label-guided attention distillation: attention maps, feature taps, frozen teachers and distillation losses.
+
+Needs torch and pydantic only.
+"""

@@ -1,7 +1,7 @@
-"""Attention maps of feature maps, and how far two of them are apart.
+"""Attention maps of feature maps, and divergences between attention maps.
 
-Everything is computed in float32 or finer, also under autocast: a map is a sum of squares over up to
-hundreds of channels, and bfloat16 keeps eight bits of it.
+Everything is computed in float32 or float64, also under autocast: a map is a sum of squares over up to
+hundreds of channels, for which the eight significant bits of bfloat16 are too few.
 
 Sources:
     AT: Zagoruyko and Komodakis, "Paying more attention to attention", ICLR 2017, and its code release.
@@ -9,32 +9,44 @@ Sources:
     LGAD: Liu and Zhu, "Label-guided attention distillation for lane segmentation", Neurocomputing 438, 2021.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch.nn import functional
 
-from lgad_pipeline.config.distillation import Divergence, Normalization, Reduction
+from lgad_pipeline.config.distillation import AttentionConfig, Divergence, Normalization, Reduction
+from lgad_pipeline.distillation.taps import FeatureTaps
+from lgad_pipeline.errors import LgadError
 
 
 def attention_map(features: torch.Tensor, reduction: Reduction = "sum", power: float = 2.0) -> torch.Tensor:
-    """Say where a layer is active: `sum` over channels c of |F_c|^power, or `max` over c.
+    """Reduce a feature map to an attention map: `sum` over channels c of |F_c|^power, or `max` over c.
 
-    AT section 3.1 names the family F_sum (power 1), F_sum^p and F_max^p; SAD takes F_sum^2.
+    AT section 3.1 names the family F_sum (power 1), F_sum^p and F_max^p; SAD uses F_sum^2.
     AT's code takes the mean over channels, which the L2 and sum normalizations make the same.
 
     Args:
-        features: (B, C, H, W), any floating dtype.
-        reduction: over the channels.
-        power: p, at least 1.
+        features: feature map (B, C, H, W), any floating dtype.
+        reduction: reduction over the channels.
+        power: exponent p, at least 1.
 
     Returns:
-        (B, H, W), float32 (float64 for float64 features), >= 0.
+        Attention map (B, H, W), float32 (float64 for float64 features), >= 0.
     """
-    magnitude = _fine(features).abs() ** power if power != 2 else _fine(features).square()
+    magnitude = _wide(features).abs() ** power if power != 2 else _wide(features).square()
     return magnitude.sum(dim=1) if reduction == "sum" else magnitude.amax(dim=1)
 
 
+def attention_maps(taps: FeatureTaps, config: AttentionConfig) -> dict[str, torch.Tensor]:
+    """Return the attention maps (B, h, w) of the tapped layers by layer name, and clear the taps."""
+    return {
+        layer: attention_map(features, config.reduction, config.power)
+        for layer, features in taps.pop().items()
+    }
+
+
 def resize(attention: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bring maps (B, h, w) to `size` (H, W), bilinear as in SAD section 3.2; (B, H, W)."""
+    """Resize attention maps (B, h, w) to `size` (H, W), bilinear as in SAD section 3.2; (B, H, W)."""
     if tuple(attention.shape[-2:]) == tuple(size):
         return attention
     return functional.interpolate(attention[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
@@ -43,64 +55,73 @@ def resize(attention: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def log_normalized(
     attention: torch.Tensor, normalization: Normalization, temperature: float = 1.0
 ) -> torch.Tensor:
-    """The logarithm of `normalized` for maps that sum to one; small shares do not underflow to -inf."""
+    """Return the logarithm of `normalized` for maps that sum to 1; small shares do not underflow to -inf."""
     flat = attention.flatten(start_dim=1)
     if normalization == "softmax":
         return functional.log_softmax(flat / temperature, dim=1)
-    flat = flat + _tiny(flat)
+    flat = flat + _epsilon(flat)
     return flat.log() - flat.sum(dim=1, keepdim=True).log()
 
 
 def normalized(
     attention: torch.Tensor, normalization: Normalization, temperature: float = 1.0
 ) -> torch.Tensor:
-    """Bring maps to one scale, over all cells of an image.
+    """Normalize attention maps over all cells of an image.
 
     - softmax: exp(a_i / T) / sum_j exp(a_j / T). SAD section 3.2, with T = 1.
     - l2: a / ||a||_2. AT equation 2.
-    - sum: a / sum_j a_j, each cell's share of the whole.
+    - sum: a / sum_j a_j, the share of each cell.
 
     Args:
-        attention: (B, H, W), >= 0.
-        normalization: one of the above.
-        temperature: T of the softmax; the others do not read it.
+        attention: attention maps (B, H, W), >= 0.
+        normalization: one of the names above.
+        temperature: temperature T of the softmax; not used by the others.
 
     Returns:
-        (B, H * W), same dtype.
+        Normalized maps (B, H * W), same dtype.
     """
     flat = attention.flatten(start_dim=1)
     if normalization == "softmax":
         return functional.softmax(flat / temperature, dim=1)
     order = 2 if normalization == "l2" else 1
-    return functional.normalize(flat, p=order, dim=1, eps=_tiny(flat))
+    return functional.normalize(flat, p=order, dim=1, eps=_epsilon(flat))
 
 
-def divergence(
+def attention_divergence(
     student: torch.Tensor,
     teacher: torch.Tensor,
-    name: Divergence,
-    normalization: Normalization,
+    *,
+    divergence: Divergence = "kl",
+    normalization: Normalization = "sum",
     temperature: float = 1.0,
 ) -> torch.Tensor:
-    """Say how far the student's maps are from the teacher's; mean over the batch, one number.
+    """Measure the difference of the student's attention maps from the teacher's; mean over the batch.
 
     With q the normalized maps (see `normalized`) and n cells:
 
     - squared_sum: sum_i (q_s - q_t)^2. SAD equation 4 as printed.
-    - squared_mean: the same over n. SAD's and AT's code. Its gradient is n times smaller, so that at the
-      published weight of 0.1 next to nothing of it is left.
-    - distance: the square root of squared_sum. AT equation 2 as printed.
-    - kl: sum_i q_t log(q_t / q_s), for maps that sum to one (softmax, sum).
+    - squared_mean: the same divided by n. SAD's and AT's code. Its gradient is n times smaller, so that it
+      has almost no effect at the published weight of 0.1.
+    - l2_distance: the square root of squared_sum. AT equation 2 as printed.
+    - kl: sum_i q_t log(q_t / q_s), for maps that sum to 1 (softmax, sum).
+
+    Example:
+        >>> maps = torch.rand(2, 9, 25)
+        >>> attention_divergence(maps, maps).item() < 1e-6
+        True
 
     Args:
-        student: (B, h, w) attention maps; resized to the teacher's size.
-        teacher: (B, H, W) attention maps.
-        name: one of the above.
+        student: attention maps (B, h, w) of the student; resized to the teacher's size.
+        teacher: attention maps (B, H, W) of the teacher.
+        divergence: one of the names above.
         normalization: see `normalized`.
         temperature: see `normalized`.
+
+    Returns:
+        Scalar tensor.
     """
     student = resize(student, (teacher.shape[-2], teacher.shape[-1]))
-    if name == "kl":
+    if divergence == "kl":
         log_student = log_normalized(student, normalization, temperature)
         log_teacher = log_normalized(teacher, normalization, temperature)
         return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1).mean()
@@ -108,17 +129,45 @@ def divergence(
         teacher, normalization, temperature
     )
     squared = difference.square()
-    if name == "squared_mean":
+    if divergence == "squared_mean":
         return squared.mean()
-    if name == "distance":
-        return (squared.sum(dim=1) + _tiny(squared)).sqrt().mean()
+    if divergence == "l2_distance":
+        return (squared.sum(dim=1) + _epsilon(squared)).sqrt().mean()
     return squared.sum(dim=1).mean()
 
 
-def _fine(features: torch.Tensor) -> torch.Tensor:
+def divergence_of(student: torch.Tensor, teacher: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
+    """Return `attention_divergence` with the divergence, normalization and temperature of the settings."""
+    return attention_divergence(
+        student,
+        teacher,
+        divergence=config.divergence,
+        normalization=config.normalization,
+        temperature=config.temperature,
+    )
+
+
+def check_gradient(maps: Mapping[str, torch.Tensor]) -> None:
+    """Check that the student's attention maps pass gradients: otherwise the loss would be a constant.
+
+    Args:
+        maps: attention maps (B, h, w) by layer name of the student.
+
+    Raises:
+        LgadError: gradients are enabled, and a map requires none.
+    """
+    frozen = [layer for layer, attention in maps.items() if not attention.requires_grad]
+    if frozen and torch.is_grad_enabled():
+        raise LgadError(
+            f"The student learns nothing from the attention of {', '.join(frozen)}: all parameters up to "
+            "there are frozen; train them (requires_grad) or choose other layers."
+        )
+
+
+def _wide(features: torch.Tensor) -> torch.Tensor:
     return features if features.dtype == torch.float64 else features.float()
 
 
-def _tiny(values: torch.Tensor) -> float:
-    """Small beside any map, large enough that a map of nothing but zeros divides without harm."""
+def _epsilon(values: torch.Tensor) -> float:
+    """Return a number that is negligible for any map, and prevents a division by zero for a map of zeros."""
     return 1e-12 if values.dtype == torch.float32 else 1e-24

@@ -1,73 +1,82 @@
-"""Controls: losses that guide a student by labels without a teacher network.
+"""Control losses: they guide a student by labels without a teacher network.
 
-They answer which part of a gain is due to the teacher: the blurred label map has its form and no network, the
-label head has the same layers and labels and no attention.
+They show which part of a gain is due to the teacher. `BlurredLabelsLoss` is LGAD with a blurred label map in
+place of the teacher's attention; `LabelHead` uses the same layers and labels, but no attention maps.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from lgad_pipeline.config.distillation import LabelHeadConfig
+from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.lessons import Seen
+from lgad_pipeline.distillation.attention import check_gradient
+from lgad_pipeline.distillation.losses import AttentionLoss, DistillationLoss, StudentForward
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import check_gradient
 
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], spec: NetworkSpec) -> dict[str, torch.Size]:
-    """Return the shape (C, h, w) of the output of named layers; the network is left as it is."""
+    """Return the output shape (C, h, w) of named layers; the network is not changed."""
     twin = copy.deepcopy(network).eval()
     planes = torch.zeros(1, spec.in_channels, *spec.image_size, device=next(twin.parameters()).device)
     with FeatureTaps(twin, layers) as taps, torch.no_grad():
         twin(planes)
-        return {layer: features.shape[1:] for layer, features in taps.take().items()}
+        return {layer: features.shape[1:] for layer, features in taps.pop().items()}
 
 
-class BlurredLabels:
-    """Attention source without a network: the lanes of the label map, averaged over cells and blurred 3 x 3.
+class BlurredLabelsLoss(AttentionLoss):
+    """LGAD loss without a teacher: the targets are the lanes of the label map, pooled to cells and blurred.
 
     Args:
-        sizes: Size (h, w) of the maps by layer.
+        student: network in training; its layers are tapped, it is otherwise unchanged.
+        spec: specification of the student.
+        layers: dotted names of its layers, at least one.
+        config: settings of the maps, their divergence and the schedule.
     """
 
-    def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
-        self.sizes = dict(sizes)
+    def __init__(
+        self, student: nn.Module, spec: NetworkSpec, layers: Sequence[str], config: DistillationConfig
+    ) -> None:
+        super().__init__(student, [MimickingPath(student=layer, teacher=layer) for layer in layers], config)
+        shapes = layer_shapes(student, layers, spec)
+        self.sizes = {layer: (shape[1], shape[2]) for layer, shape in shapes.items()}
 
-    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the maps, float32 (B, h, w) by layer, in 0..1."""
-        return {layer: blurred_lanes(batch.label, size) for layer, size in self.sizes.items()}
+    def compute(self, forward: StudentForward) -> torch.Tensor:
+        """Return the unweighted loss for the student's latest forward."""
+        label_map = forward.label_map
+        return self.compare({layer: blurred_lanes(label_map, size) for layer, size in self.sizes.items()})
 
 
-def blurred_lanes(label: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return the share of lane pixels of each cell, mean over the cell and its neighbours.
+def blurred_lanes(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return the share of lane pixels of each cell, mean over the cell and its neighbors (3 x 3).
 
     Args:
-        label: (B, H, W), integers, 0 background.
-        size: Number of cells (h, w).
+        label_map: label map (B, H, W), integers, 0 is the background.
+        size: number of cells (h, w).
 
     Returns:
-        float32 (B, h, w).
+        Shares in 0..1, float32 (B, h, w).
     """
-    share = functional.adaptive_avg_pool2d((label > 0).float()[:, None], size)
+    share = functional.adaptive_avg_pool2d((label_map > 0).float()[:, None], size)
     return functional.avg_pool2d(share, 3, stride=1, padding=1, count_include_pad=False)[:, 0]
 
 
-class LabelHead:
+class LabelHead(DistillationLoss):
     """Auxiliary classifiers: a 1 x 1 convolution on each tapped layer predicts the slots of its cells.
 
-    `heads` belongs to what is trained, and is not part of the student that is kept.
+    `heads` is trained with the student, but is not part of the student that is saved.
 
     Args:
-        student: Network in training; tapped, otherwise unchanged.
-        spec: Its specification.
-        layers: Dotted names of its layers, at least one.
-        config: Weight of the background, and schedule.
+        student: network in training; its layers are tapped, it is otherwise unchanged.
+        spec: specification of the student.
+        layers: dotted names of its layers, at least one.
+        config: weight of the background, weight and schedule of the loss.
     """
+
+    config: LabelHeadConfig
 
     def __init__(
         self, student: nn.Module, spec: NetworkSpec, layers: Sequence[str], config: LabelHeadConfig
@@ -77,34 +86,36 @@ class LabelHead:
         self.heads = nn.ModuleList(nn.Conv2d(shape[0], self.classes, 1) for shape in shapes.values())
         self.taps = FeatureTaps(student, layers)
 
-    def __call__(self, seen: Seen) -> torch.Tensor:
-        """Return the mean over layers of the pooled cross entropy, one number.
+    def compute(self, forward: StudentForward) -> torch.Tensor:
+        """Return the mean over layers of the pooled cross entropy, unweighted.
 
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen.
         """
-        features = self.taps.take()
+        features = self.taps.pop()
         check_gradient(features)
         losses = [
-            pooled_cross_entropy(head(values), seen.batch.label, self.config.background_weight)
+            pooled_cross_entropy(head(values), forward.label_map, self.config.background_weight)
             for head, values in zip(self.heads, features.values(), strict=True)
         ]
         return torch.stack(losses).mean()
 
 
-def pooled_cross_entropy(logits: torch.Tensor, label: torch.Tensor, background_weight: float) -> torch.Tensor:
-    """Cross entropy of cells against the shares of the classes in them.
+def pooled_cross_entropy(
+    logits: torch.Tensor, label_map: torch.Tensor, background_weight: float
+) -> torch.Tensor:
+    """Return the cross entropy of cells against the shares of the classes in them.
 
-    With y the shares, p the softmax of the logits and w the weight of a class (background or 1):
+    With y the shares, p the softmax of the logits and w the weight of a class (of the background, or 1):
     - sum over cells and classes of w y log p, divided by the sum of w y.
 
     Args:
-        logits: (B, classes, h, w).
-        label: (B, H, W), integers 0..classes - 1.
-        background_weight: Weight of class 0.
+        logits: class logits of the cells (B, classes, h, w).
+        label_map: label map (B, H, W), integers 0..classes - 1.
+        background_weight: weight of class 0.
     """
     classes = logits.shape[1]
-    planes = functional.one_hot(label.long(), classes).movedim(3, 1).float()
+    planes = functional.one_hot(label_map.long(), classes).movedim(3, 1).float()
     share = functional.adaptive_avg_pool2d(planes, (logits.shape[-2], logits.shape[-1]))
     share = torch.cat([share[:, :1] * background_weight, share[:, 1:]], dim=1)
     return -(share * functional.log_softmax(logits.float(), dim=1)).sum() / share.sum()

@@ -1,4 +1,4 @@
-"""Feature taps: forward hooks that keep the output of named layers of any network."""
+"""Feature taps: forward hooks that keep the outputs of named layers of any network."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,61 +12,64 @@ from torch.utils.hooks import RemovableHandle
 from lgad_pipeline.errors import LgadError
 
 
-class Kept(NamedTuple):
-    """Output of a layer.
-
-    Attributes:
-        value: What the layer returned.
-        version: Number of in-place changes that the tensor had seen by then; None where that is not counted.
-    """
+class _LayerOutput(NamedTuple):
+    """Output of a layer and the tensor's count of in-place changes (None where it is not counted)."""
 
     value: object
     version: int | None
 
 
 class FeatureTaps:
-    """Keeps the output of named layers of a network at its latest forward.
+    """Outputs of named layers of a network at its latest forward.
 
-    The hooks sit on the layers themselves: set them before the network is compiled or wrapped for
-    distribution, and they keep working inside. A copy of the network (`copy.deepcopy`, a pickle) has inert
-    hooks and never writes into these taps.
+    The hooks are on the layers themselves: set the taps before the network is compiled or wrapped for
+    distributed training, and they keep working inside. The hooks of a copy of the network
+    (`copy.deepcopy`, pickle) do nothing.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> with FeatureTaps(network, ["0"]) as taps:
+        ...     output = network(torch.rand(1, 3, 16, 32))
+        ...     features = taps.pop()
+        >>> features["0"].shape
+        torch.Size([1, 8, 14, 30])
 
     Args:
-        network: Any module.
-        layers: Dotted names, as in `network.named_modules()`.
+        network: any module.
+        layers: dotted names of layers, as in `network.named_modules()`.
 
     Raises:
-        LgadError: a name matches no layer; the nearest names are listed.
+        LgadError: a name matches no layer; the message lists the nearest names.
     """
 
     def __init__(self, network: nn.Module, layers: Iterable[str]) -> None:
         modules = dict(network.named_modules())
         self.layers = tuple(dict.fromkeys(layers))
-        self._features: dict[str, Kept] = {}
+        self._outputs: dict[str, _LayerOutput] = {}
         self._handles: list[RemovableHandle] = []
         for name in self.layers:
             if not name or name not in modules:
-                raise LgadError(_unknown(name, type(network).__name__, list(modules)))
+                raise LgadError(_unknown_layer(name, type(network).__name__, list(modules)))
         for name in self.layers:
-            hook = _Hook(self._features, name, modules[name])
+            hook = _Hook(self._outputs, name, modules[name])
             self._handles.append(modules[name].register_forward_hook(hook))
 
-    def take(self) -> dict[str, torch.Tensor]:
-        """Return each layer's output (B, C, H, W) of the latest forward, and forget it.
+    def pop(self) -> dict[str, torch.Tensor]:
+        """Return the output (B, C, H, W) of each layer at the latest forward, and clear the taps.
 
         Raises:
-            LgadError: a layer did not run since the last `take`, gave no feature map, gave values that are
-                not finite, or a later layer has overwritten its output in place.
+            LgadError: a layer did not run since the last `pop`, its output is not a feature map, holds values
+                that are not finite, or was overwritten in place by a later layer.
         """
-        features = dict(self._features)
-        self._features.clear()
-        return {name: _checked(name, features) for name in self.layers}
+        outputs = dict(self._outputs)
+        self._outputs.clear()
+        return {name: _checked(name, outputs) for name in self.layers}
 
     def close(self) -> None:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
-        self._features.clear()
+        self._outputs.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -78,13 +81,15 @@ class FeatureTaps:
 
 
 class _Hook:
-    """Forward hook that stores the output of one module; copied or unpickled, it does nothing."""
+    """Forward hook that stores the output of one module; a copied or unpickled hook does nothing."""
 
-    def __init__(self, features: dict[str, Kept] | None, name: str = "", module: nn.Module | None = None):
-        self.features, self.name, self.module = features, name, module
+    def __init__(
+        self, outputs: dict[str, _LayerOutput] | None, name: str = "", module: nn.Module | None = None
+    ):
+        self.outputs, self.name, self.module = outputs, name, module
 
     def __call__(self, module: nn.Module, inputs: tuple, output: object) -> None:
-        if self.features is None or module is not self.module:  # a copy of the module that shares its hooks
+        if self.outputs is None or module is not self.module:  # a copy of the module shares its hooks
             return
         version = None
         if isinstance(output, torch.Tensor):
@@ -93,37 +98,38 @@ class _Hook:
                 output = output.clone()
             else:
                 version = output._version
-        self.features[self.name] = Kept(output, version)
+        self.outputs[self.name] = _LayerOutput(output, version)
 
     def __reduce__(self) -> tuple:
         return _Hook, (None,)
 
 
-def _checked(name: str, features: dict[str, Kept]) -> torch.Tensor:
-    if name not in features:
+def _checked(name: str, outputs: dict[str, _LayerOutput]) -> torch.Tensor:
+    if name not in outputs:
         raise LgadError(
-            f"Layer {name} did not run in this forward, so that there is nothing to mimic; "
-            "name a layer that every forward goes through."
+            f"Layer {name} did not run in this forward, so that there is no attention to mimic; "
+            "choose a layer that runs in every forward."
         )
-    value, version = features[name]
+    value, version = outputs[name]
     if not isinstance(value, torch.Tensor) or value.dim() != 4:
         kind = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value)
         raise LgadError(
-            f"Layer {name} gives {kind}, not a feature map (B, C, H, W); name a layer that gives one."
+            f"Layer {name} returns {kind}, not a feature map (B, C, H, W); choose a layer that returns one."
         )
     if version is not None and value._version != version:
         raise LgadError(
-            f"The output of layer {name} is changed in place by what comes after it (such as "
-            "ReLU(inplace=True)), so that its own map is lost; name the layer after it, or give that one "
+            f"The output of layer {name} is overwritten in place by a later layer (such as "
+            "ReLU(inplace=True)), so that it is lost; choose the later layer, or give that one "
             "inplace=False."
         )
     if not torch.isfinite(value.detach()).all():
         raise LgadError(
-            f"Layer {name} gave values that are not finite; lower the learning rate or use precision 32-true."
+            f"Layer {name} returned values that are not finite; lower the learning rate or use precision "
+            "32-true."
         )
     return value
 
 
-def _unknown(name: str, network: str, names: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, [known for known in names if known], n=5, cutoff=0.3)
-    return f"{network} has no layer {name!r}; the nearest are: {', '.join(nearest) or 'none'}."
+def _unknown_layer(layer: str, network: str, names: list[str]) -> str:
+    nearest = difflib.get_close_matches(layer, [name for name in names if name], n=5, cutoff=0.3)
+    return f"{network} has no layer {layer!r}; the nearest names are: {', '.join(nearest) or 'none'}."

@@ -1,72 +1,76 @@
-"""The teacher: a lane network that reads label maps, what it reads of them, and how it is held still."""
+"""Teachers: networks that read label maps, the encoding of their input, and their attention maps."""
 
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import nn
 
-from lgad_pipeline.config.distillation import AttentionConfig, LabelForm, TeacherInputConfig
+from lgad_pipeline.config.distillation import AttentionConfig, LabelEncoding, TeacherInputConfig
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.attention import attention_map
+from lgad_pipeline.distillation.attention import attention_maps
 from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.layers import LaneOutput
 
-_BAND = 8
+_ENCODINGS: tuple[LabelEncoding, ...] = ("one_hot", "gray", "binary")
+_BAND = 8  # rows that are shifted together when a teacher's input is corrupted
 
 
-def label_planes(label: torch.Tensor, slots: int, form: LabelForm = "planes") -> torch.Tensor:
-    """Turn label maps into a teacher's input.
+def label_planes(label_map: torch.Tensor, classes: int, encoding: LabelEncoding = "one_hot") -> torch.Tensor:
+    """Encode label maps as input planes of a teacher.
 
-    Planes and not grey levels are the default: as grey levels the slots are ordered, and the middle ones get
-    lost between. Of merged lanes the teacher has to tell the slots by where the lanes lie to each other.
+    One-hot planes are the default: gray levels would give the slots an order that they do not have.
+
+    A pixel of a value outside 0..classes - 1, such as an ignore index of 255 or -1, is 0 in every one-hot
+    plane. The other encodings do not support such pixels.
 
     Args:
-        label: (B, H, W), integers 0..slots.
-        slots: lane slots.
-        form: see `TeacherInputConfig`.
+        label_map: label map (B, H, W), integers 0..classes - 1, 0 is the background.
+        classes: number of classes, background included.
+        encoding: see `TeacherInputConfig`.
 
     Returns:
-        float32 in 0..1: (B, slots + 1, H, W) for planes, plane 0 the background; (B, 1, H, W) for grey;
-        (B, 2, H, W) for merged, background and lanes.
+        Planes in 0..1, float32: one_hot (B, classes, H, W); gray (B, 1, H, W); binary (B, 2, H, W),
+        background and lanes.
     """
-    if form == "grey":
-        return label[:, None].float() / slots
-    if form == "merged":
-        label, slots = (label > 0).to(label.dtype), 1
-    classes = torch.arange(slots + 1, device=label.device).view(1, -1, 1, 1)
-    return (label[:, None] == classes).float()
+    if encoding == "gray":
+        return label_map[:, None].float() / (classes - 1)
+    if encoding == "binary":
+        label_map, classes = (label_map > 0).to(label_map.dtype), 2
+    values = torch.arange(classes, device=label_map.device).view(1, -1, 1, 1)
+    return (label_map[:, None] == values).float()
 
 
-def teacher_spec(spec: NetworkSpec, form: LabelForm = "planes") -> NetworkSpec:
-    """Return the same network with a label map of that form as input."""
-    return spec.model_copy(update={"in_channels": {"planes": spec.slots + 1, "grey": 1, "merged": 2}[form]})
+def teacher_spec(spec: NetworkSpec, encoding: LabelEncoding = "one_hot") -> NetworkSpec:
+    """Return the same network with a label map of that encoding as input."""
+    planes = {"one_hot": spec.slots + 1, "gray": 1, "binary": 2}
+    return spec.model_copy(update={"in_channels": planes[encoding]})
 
 
-def label_form(spec: NetworkSpec) -> LabelForm:
-    """Say which form of a label map a teacher reads: its number of input planes tells.
+def label_encoding(spec: NetworkSpec) -> LabelEncoding:
+    """Return the label encoding that a teacher reads, derived from its number of input planes.
 
     Raises:
-        LgadError: the network reads something else, such as images.
+        LgadError: the network has another number of input planes, so that it does not read label maps.
     """
-    forms: tuple[LabelForm, ...] = ("planes", "grey", "merged")
-    for form in forms:
-        if teacher_spec(spec, form) == spec:
-            return form
+    for encoding in _ENCODINGS:
+        if teacher_spec(spec, encoding) == spec:
+            return encoding
     raise LgadError(
-        f"A network with {spec.in_channels} input planes reads no label maps of {spec.slots} slots; "
+        f"A network with {spec.in_channels} input planes does not read label maps of {spec.slots} slots; "
         "name the folder of a teacher."
     )
 
 
-def spoiled(planes: torch.Tensor, config: TeacherInputConfig) -> torch.Tensor:
-    """Spoil a teacher's input as `config` says; random numbers come from torch's global generator.
+def corrupt_label_planes(planes: torch.Tensor, config: TeacherInputConfig) -> torch.Tensor:
+    """Corrupt a teacher's input; random numbers come from torch's global generator.
 
     Args:
-        planes: (B, C, H, W), of `label_planes`; unchanged.
-        config: what to spoil and how far.
+        planes: planes (B, C, H, W) from `label_planes`; not changed.
+        config: kinds and degrees of the corruption.
+
+    Returns:
+        Corrupted planes (B, C, H, W); `planes` itself if the settings ask for no corruption.
     """
     size, channels, height, width = planes.shape
     device = planes.device
@@ -83,7 +87,7 @@ def spoiled(planes: torch.Tensor, config: TeacherInputConfig) -> torch.Tensor:
         columns = (x >= corner[1] - 0.25) & (x < corner[1] + 0.5 * extent[1])
         inside = rows & columns & (torch.rand(size, 1, 1, device=device) < config.erasing)
         background = torch.zeros(channels, device=device)
-        background[0] = float(channels > 1)  # a grey level of 0 is background, too
+        background[0] = float(channels > 1)  # a gray level of 0 is background
         planes = torch.where(inside[:, None], background.view(1, -1, 1, 1), planes)
     if config.noise:
         planes = planes + config.noise * torch.randn_like(planes)
@@ -91,96 +95,85 @@ def spoiled(planes: torch.Tensor, config: TeacherInputConfig) -> torch.Tensor:
 
 
 class FrozenTeacher(nn.Module):
-    """A trained network that no longer learns: evaluation mode, no gradients; `train()` does not wake it."""
+    """Trained network that does not train any more: evaluation mode, no gradients, no batch-norm drift.
+
+    `train()`, also that of a parent module, has no effect on it.
+
+    Args:
+        network: trained network; it is switched to evaluation mode and its parameters are frozen.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever the parent does."""
+        """Stay in evaluation mode."""
         return self
 
     @torch.no_grad()
-    def forward(self, planes: torch.Tensor) -> LaneOutput:
-        """Run the network without gradients."""
+    def forward(self, planes: torch.Tensor) -> Any:
+        """Run the network without gradients and return its output."""
         return self.network(planes)
 
 
 class TeacherAttention:
-    """The attention of a trained teacher, computed for each batch of label maps.
+    """Attention maps of a trained teacher, computed for given label maps.
 
     Args:
-        teacher: a trained network of label maps; it is frozen here and must be on the batches' device.
-        spec: of the teacher.
-        layers: dotted names of its layers.
-        config: what a map is.
+        teacher: trained network of label maps, on the device of the label maps; it is frozen here.
+        layers: dotted names of the teacher's layers.
+        config: settings of the attention maps.
+        classes: number of classes, background included; None to read it from the first convolution of the
+            teacher, which works for one-hot planes.
+        encoding: encoding of the label maps that the teacher was trained on.
     """
 
     def __init__(
-        self, teacher: nn.Module, spec: NetworkSpec, layers: Sequence[str], config: AttentionConfig
+        self,
+        teacher: nn.Module,
+        layers: Sequence[str],
+        config: AttentionConfig,
+        *,
+        classes: int | None = None,
+        encoding: LabelEncoding = "one_hot",
     ) -> None:
-        self.teacher = FrozenTeacher(teacher)
-        self.spec, self.config = spec, config
-        self.form: LabelForm = label_form(spec)
+        self.network = FrozenTeacher(teacher)
+        self.config, self.encoding = config, encoding
+        self.classes = input_planes(teacher) if classes is None else classes
         self.taps = FeatureTaps(teacher, layers)
 
-    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the maps (B, h, w) by layer."""
-        planes = label_planes(batch.label, self.spec.slots, self.form)
-        self.teacher(planes.contiguous(memory_format=torch.channels_last))
-        return taken(self.taps, self.config)
+    def __call__(self, label_map: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the attention maps (B, h, w) by layer name, for label maps (B, H, W) of integers."""
+        check_label_map(label_map)
+        planes = label_planes(label_map, self.classes, self.encoding)
+        self.network(planes.contiguous(memory_format=torch.channels_last))
+        return attention_maps(self.taps, self.config)
 
 
-class JointTeacherAttention:
-    """The attention of a teacher that is still learning, in the same loop as its student.
-
-    The maps are targets: no gradient reaches the teacher through them, or it would learn to be easy to mimic.
-
-    Args:
-        teacher: a network of label maps, trained by the caller.
-        spec: of the teacher.
-        layers: dotted names of its layers.
-        config: what a map is.
-    """
-
-    def __init__(
-        self, teacher: nn.Module, spec: NetworkSpec, layers: Sequence[str], config: AttentionConfig
-    ) -> None:
-        self.teacher, self.spec, self.config = teacher, spec, config
-        self.form: LabelForm = label_form(spec)
-        self.taps = FeatureTaps(teacher, layers)
-
-    def learn(self, batch: Batch) -> LaneOutput:
-        """Run the teacher on the batch's label maps, with gradients for its own losses."""
-        planes = label_planes(batch.label, self.spec.slots, self.form)
-        return self.teacher(planes.contiguous(memory_format=torch.channels_last))
-
-    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Return the maps (B, h, w) by layer of the latest `learn`."""
-        return {layer: attention.detach() for layer, attention in taken(self.taps, self.config).items()}
-
-
-def taken(taps: FeatureTaps, config: AttentionConfig) -> dict[str, torch.Tensor]:
-    """Return the attention maps (B, h, w) of what the taps hold, by layer."""
-    return {
-        layer: attention_map(features, config.reduction, config.power)
-        for layer, features in taps.take().items()
-    }
-
-
-def check_gradient(maps: Mapping[str, torch.Tensor]) -> None:
-    """Refuse attention maps of a student that pass no gradient: the loss would be a constant.
-
-    Args:
-        maps: (B, h, w) by layer of the student.
+def input_planes(network: nn.Module) -> int:
+    """Return the number of input channels of a network's first convolution.
 
     Raises:
-        LgadError: gradients are on, and a map requires none.
+        LgadError: the network has no 2-d convolution.
     """
-    frozen = [layer for layer, attention in maps.items() if not attention.requires_grad]
-    if frozen and torch.is_grad_enabled():
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    raise LgadError(
+        f"The number of classes of {type(network).__name__} is unknown, because it has no Conv2d; "
+        "give the argument classes."
+    )
+
+
+def check_label_map(label_map: torch.Tensor) -> None:
+    """Check that a tensor is a batch of label maps.
+
+    Raises:
+        LgadError: it does not have three dimensions, or its values are not integers.
+    """
+    if label_map.dim() != 3 or label_map.is_floating_point():
         raise LgadError(
-            f"The student learns nothing from the attention of {', '.join(frozen)}: no parameter that leads "
-            "there is trained; train them (requires_grad) or name other layers."
+            f"A label map is an integer tensor (B, H, W), not {label_map.dtype} {tuple(label_map.shape)}; "
+            "give class numbers, not one-hot planes or images."
         )

@@ -1,1 +1,1 @@
-"""Studies: many paired trainings, what a method gains, and how sure that is."""
+"""Studies: paired trainings of several methods and seeds, and the gain of each method with its intervals."""

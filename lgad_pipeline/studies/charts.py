@@ -1,4 +1,4 @@
-"""Charts of a study."""
+"""Charts of a study: gains as a forest plot, and training curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ _METRICS = (("train/cross_entropy", "cross entropy, training"), ("val/miou", "la
 
 
 def forest_chart(gains: pd.DataFrame, output: Path) -> None:
-    """Draw the gains as a forest plot: a panel a recipe, a line a scenario and variant, zero marked.
+    """Draw the gains as a forest plot: one panel per recipe, one line per scenario and variant.
 
     Args:
-        gains: of `Findings`, scenarios with lanes only.
-        output: gets `forest.png` and `forest.svg`.
+        gains: rows of `StudyResult.gains`, scenarios with lanes only.
+        output: directory of `forest.png` and `forest.svg`.
     """
     recipes = list(dict.fromkeys(gains["recipe"]))
     variants = list(dict.fromkeys(gains["variant"]))
@@ -30,16 +30,16 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
     for panel, recipe in zip(panels, recipes, strict=True):
         for number, variant in enumerate(variants):
             rows = gains[(gains["recipe"] == recipe) & (gains["variant"] == variant)].set_index("scenario")
-            for place, scenario in enumerate(scenarios):
+            for row_number, scenario in enumerate(scenarios):
                 if scenario not in rows.index:
                     continue
                 row = 100 * rows.loc[scenario, ["gain", "low", "high"]].astype(float)
-                y = place * (len(variants) + 1) + number
+                y = row_number * (len(variants) + 1) + number
                 wide = 2.4 if scenario == TOTAL else 1.2
                 panel.plot(
                     [row["low"], row["high"]], [y, y], color=colours[number % len(colours)], linewidth=wide
                 )
-                label = variant if place == 0 else None
+                label = variant if row_number == 0 else None
                 panel.plot(
                     row["gain"],
                     y,
@@ -52,7 +52,7 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
         panel.grid(axis="x", linewidth=0.3)
         panel.set_title(recipe)
         panel.set_xlabel("gain in F1 over the student alone, points, 95 %")
-    middle = [place * (len(variants) + 1) + (len(variants) - 1) / 2 for place in range(len(scenarios))]
+    middle = [number * (len(variants) + 1) + (len(variants) - 1) / 2 for number in range(len(scenarios))]
     panels[0].set_yticks(middle, scenarios)
     panels[0].invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()
@@ -63,11 +63,11 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
 
 
 def curves_chart(histories: Sequence[tuple[str, pd.DataFrame]], path: Path) -> None:
-    """Draw loss and validation over the steps: each student thin, the mean over seeds thick.
+    """Draw loss and validation over the steps: a thin line per student, a thick one for the mean over seeds.
 
     Args:
-        histories: variant and training history of each student.
-        path: PNG.
+        histories: name of the variant and training history of each student.
+        path: PNG file.
     """
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     panels = figure.subplots(1, len(_METRICS))

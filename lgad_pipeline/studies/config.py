@@ -1,4 +1,4 @@
-"""What a study trains and compares."""
+"""Settings of a study: methods, variants, seeds and data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,27 +16,36 @@ BASELINE = "alone"
 
 
 class Variant(BaseModel):
-    """A method, and what its recipe does otherwise than the study's.
+    """Method of a study and changes to its recipe.
 
     Attributes:
-        method: What the student learns from: labels `alone`, or also `lgad`, `sad`, both, or `logits`; or a
-            control: `blurred` label maps in the place of LGAD's teacher, an auxiliary `label-head` at LGAD's
-            layers, or labels alone with `equal-compute`, as many steps as LGAD and its teacher cost.
+        method: losses of the student: labels `alone`, or also `lgad`, `sad`, both, or `logits`; or a control:
+            `blurred` label maps in place of LGAD's teacher, an auxiliary `label-head` on LGAD's layers, or
+            labels alone with `equal-compute`, which has as many steps as LGAD and its teacher cost.
         recipe: keys of the recipe to change, such as `{distillation: {weight: 0.3}}`; nested keys that are
-            not named keep the recipe's values. Only what concerns lessons and teacher: the pairs must differ
-            in nothing else.
+            not given keep the recipe's values. Only keys of the losses and the teacher are allowed, because
+            the students of a pair must not differ in anything else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method = "lgad"
     recipe: dict[
-        Literal["distillation", "sad", "logits", "label_head", "teacher", "teacher_network", "teacher_input"],
+        Literal[
+            "distillation",
+            "sad",
+            "logits",
+            "losses",
+            "label_head",
+            "teacher",
+            "teacher_network",
+            "teacher_input",
+        ],
         dict[str, Any],
     ] = {}
 
     def applied(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with the changes made.
+        """Return the recipe with the changes applied.
 
         Raises:
             pydantic.ValidationError: a key or value is wrong.
@@ -50,8 +59,8 @@ class ComputeCost(BaseModel):
     The defaults are measured: docs/method.md, `python benchmarks/distillation.py`.
 
     Attributes:
-        distilled_step: Step of the student while LGAD's loss is on; its teacher's forward is part of it.
-        teacher_step: Step of the teacher.
+        distilled_step: cost of a student's step with the LGAD loss, the forward of the teacher included.
+        teacher_step: cost of a teacher's step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +69,12 @@ class ComputeCost(BaseModel):
     teacher_step: float = Field(default=1.0, ge=0)
 
     def equal_steps(self, recipe: Recipe) -> int:
-        """Return how many steps of the student alone cost as much as a teacher and a distilled student."""
+        """Return the number of steps that cost as much as a teacher and a student with LGAD."""
         student, teacher, lgad = recipe.student, recipe.teacher, recipe.distillation
         distilled = sum(lgad.weight_at(step) > 0 for step in range(student.steps))
         frames = teacher.steps * teacher.batch_size / student.batch_size
-        taught = frames if lgad.teacher == "before" else student.steps
-        extra = (self.distilled_step - 1) * distilled + self.teacher_step * taught
+        teacher_steps = frames if lgad.teacher == "before" else student.steps
+        extra = (self.distilled_step - 1) * distilled + self.teacher_step * teacher_steps
         return round(student.steps + extra)
 
 
@@ -73,8 +82,8 @@ class StudyData(BaseModel):
     """Changes of a study to its data.
 
     Attributes:
-        label_noise: Noise in the labels that teachers and students are trained on; validation and test
-            labels are never changed.
+        label_noise: noise in the labels of the training split, for teachers and students; validation and
+            test labels are never changed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,20 +92,22 @@ class StudyData(BaseModel):
 
 
 class GainStudy(BaseModel):
-    """Students of several methods, paired by seed with students that learn alone.
+    """Settings of a study: students of several methods, paired by seed with students trained alone.
 
     Attributes:
-        dataset: name of the data set, trained and tested on.
-        recipes: names of the recipes; each is a comparison of its own.
-        methods: to compare with `alone`, as the recipe says.
-        variants: further named methods with changes to the recipe: the ablation.
-        seeds: pairs, seeds 0, 1, ...; a pair shares initial weights, batches, augmentation and dropout.
-        steps: optimizer steps of the students; None for the recipe's. `start_step`, `warmup_steps` and
-            `stop_step` of `distillation`, `sad` and `logits`, which count the recipe's steps, are scaled.
-        teachers: `shared` by all seeds, or one `per_seed`, which counts a teacher's luck into the interval.
-        model: the network whose logits are mimicked, trained with the student's settings.
-        compute: Cost of steps, for the method `equal-compute`.
-        data: Changes to the data, for all trainings of the study.
+        dataset: name of the data set for training and test.
+        recipes: names of the recipes, each of which is compared separately.
+        methods: methods to compare with `alone`, with the unchanged recipe.
+        variants: further methods by name, with changes to the recipe, for ablations.
+        seeds: number of pairs, seeds 0, 1, ...; a pair shares initial weights, batches, augmentation and
+            dropout masks.
+        steps: number of the students' optimizer steps; None for the recipe's. `start_step`, `warmup_steps`
+            and `stop_step` of `distillation`, `sad`, `logits` and `label_head` are scaled by the same factor.
+        teachers: `shared` for one teacher for all seeds, or `per_seed` for one each, which adds the variation
+            between teachers to the interval.
+        model: network whose logits are mimicked, trained with the student's settings.
+        compute: cost of steps, for the method `equal-compute`.
+        data: changes to the data, for all trainings of the study.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,42 +125,44 @@ class GainStudy(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        taken = {*self.methods, BASELINE} & set(self.variants)
-        if taken:
-            raise ValueError(f"variants {', '.join(sorted(taken))} have names of methods; rename them")
+        reserved = {*self.methods, BASELINE} & set(self.variants)
+        if reserved:
+            raise ValueError(f"variants {', '.join(sorted(reserved))} have names of methods; rename them")
         return self
 
     @property
     def all_variants(self) -> dict[str, Variant]:
-        """The baseline, the methods and the named variants, in this order."""
+        """Return the baseline, the methods and the named variants, in this order."""
         methods = {name: Variant(method=name) for name in (BASELINE, *self.methods)}
         return {**methods, **self.variants}
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a study's YAML file.
+        """Read the YAML file of a study.
 
         Raises:
-            LgadError: the file cannot be read, or holds a wrong key or value; all are named.
+            LgadError: the file cannot be read, or contains wrong keys or values, which are all listed.
         """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             if not isinstance(content, dict):
-                raise LgadError(f"{path} holds no keys; name a study's YAML file.")
+                raise LgadError(f"{path} contains no keys; give the YAML file of a study.")
             return cls.model_validate(content)
         except OSError as error:
-            raise LgadError(f"{path} cannot be read ({error.strerror}); name a study's YAML file.") from error
+            raise LgadError(
+                f"{path} cannot be read ({error.strerror}); give the YAML file of a study."
+            ) from error
         except (UnicodeDecodeError, RecursionError) as error:
-            raise LgadError(f"{path} is no YAML text; name a study's YAML file.") from error
+            raise LgadError(f"{path} is not a YAML text; give the YAML file of a study.") from error
         except yaml.YAMLError as error:
-            place = " ".join(str(error).split())
-            raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+            reason = " ".join(str(error).split())
+            raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
         except ValidationError as error:
             raise LgadError(mistakes(path.name, error)) from error
 
 
 def mistakes(where: str, error: ValidationError) -> str:
-    """Return a sentence for each mistake, with its key."""
+    """Return one sentence per mistake, with its key."""
     return "\n".join(
         f"{where}: {'.'.join(map(str, details['loc']))}: {details['msg']}; correct it."
         for details in error.errors()

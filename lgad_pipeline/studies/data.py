@@ -1,4 +1,4 @@
-"""The data of a study: rendered, read and packed where that is not done yet."""
+"""Data of a study: rendering, ingestion and packing, each once."""
 
 from collections.abc import Callable
 from hashlib import blake2b
@@ -14,37 +14,38 @@ from lgad_pipeline.synthetic.dataset_writer import write_dataset
 _PACKED = "packed"
 
 
-def prepared(
+def prepare_data(
     dataset: AnyDataset,
     folder: Path,
+    *,
     workers: int = 1,
-    tell: Callable[[str], None] = print,
+    progress: Callable[[str], None] = print,
 ) -> tuple[Path, Path]:
-    """Return the shards of a data set, and the folder of its lane files.
+    """Render and pack a data set unless that is done; return the directories of shards and lane files.
 
     Args:
-        dataset: its entry in the settings.
-        folder: gets what is made; a data set that is described otherwise gets another place in it.
-        workers: processes that render, threads that pack.
-        tell: called with a line about each piece of work.
+        dataset: settings of the data set.
+        folder: directory of all prepared data; each data set has a subdirectory named by its settings.
+        workers: number of processes that render, and of threads that pack.
+        progress: function that is called with a line of text before each step.
     """
-    place = folder / blake2b(dataset.model_dump_json().encode(), digest_size=6).hexdigest()
-    shards = place / "shards"
-    root = place / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.require_root()
-    annotations = root if dataset.lane_files else place / "annotations"
-    if (place / _PACKED).is_file():
+    output = folder / blake2b(dataset.model_dump_json().encode(), digest_size=6).hexdigest()
+    shards = output / "shards"
+    root = output / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.require_root()
+    annotations = root if dataset.lane_files else output / "annotations"
+    if (output / _PACKED).is_file():
         return shards, annotations
     if isinstance(dataset, SyntheticDataset):
-        tell("rendering the road world")
+        progress("rendering the road world")
         write_dataset(root, dataset.world, workers)
-    tell("packing training shards")
-    found = ingest(root, dataset.frame_size, kind=dataset.kind, follow_links=dataset.follow_links)
-    found.require(dataset.max_rejected)
+    progress("packing training shards")
+    ingestion = ingest(root, dataset.frame_size, kind=dataset.kind, follow_links=dataset.follow_links)
+    ingestion.require(dataset.max_rejected)
     if annotations != root:
-        write_lane_files(found.frames, annotations)
-    labels = assign_lane_slots(found.frames, label_rows=dataset.label_rows)
+        write_lane_files(ingestion.frames, annotations)
+    labels = assign_lane_slots(ingestion.frames, label_rows=dataset.label_rows)
     pack_shards(
-        found.frames,
+        ingestion.frames,
         labels,
         root=root,
         output=shards,
@@ -54,5 +55,5 @@ def prepared(
         workers=workers,
         follow_links=dataset.follow_links,
     )
-    (place / _PACKED).touch()
+    (output / _PACKED).touch()
     return shards, annotations

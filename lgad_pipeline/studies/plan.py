@@ -1,4 +1,4 @@
-"""The trainings of a study, and where each lies."""
+"""Trainings of a study and their directories."""
 
 import json
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from lgad_pipeline.config.distillation import LessonConfig
+from lgad_pipeline.config.distillation import LossSchedule
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import NetworkChoice, Recipe
 from lgad_pipeline.studies.config import GainStudy, Variant, mistakes
 
-Schedule = TypeVar("Schedule", bound=LessonConfig)
+Schedule = TypeVar("Schedule", bound=LossSchedule)
 
 
 @dataclass(frozen=True)
-class Work:
-    """One training, of a student or of a network that students learn from.
+class TrainingSpec:
+    """Training of a student, or of a network that students mimic.
 
     Attributes:
         role: `student`, `teacher` of label maps, or `model` whose logits are mimicked.
-        recipe: with the variant's changes; its seed is that of the training.
-        network: what is trained.
-        folder: where.
-        method: of a student.
-        teacher, model: folders of the networks that a student learns from; a teacher that is trained together
-            with the student has none.
+        recipe: recipe with the variant's changes and the seed of this training.
+        network: network to train.
+        folder: directory of the training.
+        method: distillation losses of a student, see `Variant`.
+        teacher: directory of the student's teacher; None without one, or if both are trained together.
+        model: directory of the network whose logits the student mimics, or None.
     """
 
     role: str
@@ -40,56 +40,65 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One student of a study: which recipe, variant and seed, and its training."""
+class StudyRun:
+    """Student of a study.
+
+    Attributes:
+        recipe: name of its recipe.
+        variant: name of its variant.
+        seed: seed of its training.
+        training: its training.
+    """
 
     recipe: str
     variant: str
     seed: int
-    work: Work
+    training: TrainingSpec
 
 
-def plan(study: GainStudy, recipes: dict[str, Recipe], output: Path) -> list[Run]:
-    """Return the students of a study, seed by seed, so that a study that is stopped holds whole pairs.
+def plan(study: GainStudy, recipes: dict[str, Recipe], output: Path) -> list[StudyRun]:
+    """Return the students of a study, seed by seed, so that an interrupted study contains complete pairs.
 
     Args:
-        study: what to compare.
-        recipes: the recipes that the study names.
-        output: folder of the study.
+        study: recipes, variants and seeds to compare.
+        recipes: recipes of the study by name.
+        output: directory of the study.
 
     Raises:
         LgadError: a variant's changes do not fit the recipe.
     """
     return [
-        Run(name, variant, seed, _student(study, recipe, variant, settings, seed, output / name))
+        StudyRun(name, variant, seed, _student(study, recipe, variant, settings, seed, output / name))
         for seed in range(study.seeds)
         for name, recipe in recipes.items()
         for variant, settings in study.all_variants.items()
     ]
 
 
-def lesson_works(study: GainStudy, runs: list[Run]) -> list[Work]:
-    """Return the trainings that students learn from, each once."""
-    works: dict[Path, Work] = {}
+def teacher_trainings(study: GainStudy, runs: list[StudyRun]) -> list[TrainingSpec]:
+    """Return the trainings of the teachers and models that the students mimic, each once."""
+    trainings: dict[Path, TrainingSpec] = {}
     for run in runs:
-        work = run.work
-        if work.teacher is not None:
-            works[work.teacher] = Work("teacher", work.recipe, work.recipe.teachers_network, work.teacher)
-        if work.model is not None:
-            seed = work.recipe.teacher.seed  # a model is shared by the seeds as a teacher is
-            student = work.recipe.student.model_copy(update={"seed": seed})
-            recipe = work.recipe.model_copy(update={"student": student})
-            works[work.model] = Work("model", recipe, study.model, work.model)
-    return list(works.values())
+        recipe, teacher, model = run.training.recipe, run.training.teacher, run.training.model
+        if teacher is not None:
+            trainings[teacher] = TrainingSpec("teacher", recipe, recipe.teachers_network, teacher)
+        if model is not None:
+            # A model is trained once for all seeds or once per seed, as the teacher is: it has the same seed.
+            student = recipe.student.model_copy(update={"seed": recipe.teacher.seed})
+            model_recipe = recipe.model_copy(update={"student": student})
+            trainings[model] = TrainingSpec("model", model_recipe, study.model, model)
+    return list(trainings.values())
 
 
-def _student(study: GainStudy, recipe: Recipe, name: str, variant: Variant, seed: int, folder: Path) -> Work:
+def _student(
+    study: GainStudy, recipe: Recipe, name: str, variant: Variant, seed: int, folder: Path
+) -> TrainingSpec:
     try:
         changed = variant.applied(recipe)
     except ValidationError as error:
         raise LgadError(mistakes(f"variant {name}", error)) from error
     if study.steps is not None:
-        changed = _of_length(changed, study.steps)
+        changed = _with_steps(changed, study.steps)
     student = changed.student.model_copy(update={"seed": seed})
     if variant.method == "equal-compute":
         student = student.model_copy(update={"steps": study.compute.equal_steps(changed)})
@@ -102,14 +111,22 @@ def _student(study: GainStudy, recipe: Recipe, name: str, variant: Variant, seed
             folder / "teachers", changed.teachers_network, teacher, changed.teacher_input, study.data
         )
     if variant.method == "logits":
-        theirs = student.model_copy(update={"seed": network_seed})
-        model_folder = _shared(folder / "models", study.model, theirs, study.data)
-    place = folder / name / f"seed{seed}"
-    return Work("student", changed, changed.network, place, variant.method, teacher_folder, model_folder)
+        model_config = student.model_copy(update={"seed": network_seed})
+        model_folder = _shared(folder / "models", study.model, model_config, study.data)
+    student_folder = folder / name / f"seed{seed}"
+    return TrainingSpec(
+        "student",
+        changed,
+        changed.network,
+        student_folder,
+        method=variant.method,
+        teacher=teacher_folder,
+        model=model_folder,
+    )
 
 
-def _of_length(recipe: Recipe, steps: int) -> Recipe:
-    """Return the recipe with another number of student steps, and its loss schedules scaled with it."""
+def _with_steps(recipe: Recipe, steps: int) -> Recipe:
+    """Return the recipe with another number of student steps and its loss schedules scaled accordingly."""
     factor = steps / recipe.student.steps
 
     def scaled(config: Schedule) -> Schedule:
@@ -132,6 +149,6 @@ def _of_length(recipe: Recipe, steps: int) -> Recipe:
 
 
 def _shared(folder: Path, *settings: BaseModel) -> Path:
-    """A folder named by what is trained in it, so that variants share what they can."""
+    """Return a directory named by a digest of the settings, so that variants with equal settings share it."""
     text = json.dumps([entry.model_dump(mode="json") for entry in settings])
     return folder / blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""What a study found: scores of every student, gains over the student alone, and the files that show them."""
+"""Result of a study: scores of all students, gains over the student alone, tables and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,25 +13,27 @@ from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Count
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.studies.charts import curves_chart, forest_chart
 from lgad_pipeline.studies.config import BASELINE
-from lgad_pipeline.studies.plan import Run
+from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.statistics import paired_gain, pairs_needed
 from lgad_pipeline.studies.trainings import THRESHOLD, scored_frames
-from lgad_pipeline.training.lessons import mimicking_paths
-from lgad_pipeline.training.run import HISTORY
+from lgad_pipeline.training.student_losses import mimicking_paths
+from lgad_pipeline.training.training_folder import HISTORY
 from lgad_pipeline.visualization.attention_sheet import attention_sheet
 from lgad_pipeline.visualization.overlays import write_png
 
-_SOUGHT = 0.02
+_GAIN_TO_SHOW = 0.02  # F1, for the column of the number of pairs needed
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a study found.
+class StudyResult:
+    """Result of a study.
 
     Attributes:
-        students: a row per student and scenario: recipe, variant, seed, scenario, tp, fp, fn, f1.
-        gains: a row per recipe, variant and scenario: those three and the fields of `Gain`, over `alone`.
-        notes: sentences on what the variants have in common, for the report.
+        students: scores with one row per student and scenario, columns recipe, variant, seed, scenario, tp,
+            fp, fn, f1.
+        gains: gains over `alone` with one row per recipe, variant and scenario: these three columns and the
+            fields of `Gain`.
+        notes: sentences about unequal numbers of steps, for the report.
     """
 
     students: pd.DataFrame
@@ -39,15 +41,15 @@ class Findings:
     notes: tuple[str, ...] = ()
 
     def total(self, recipe: str, variant: str) -> pd.Series:
-        """The row of `gains` over all test frames."""
+        """Return the row of `gains` over all test frames."""
         gains = self.gains
         chosen = (gains["recipe"] == recipe) & (gains["variant"] == variant) & (gains["scenario"] == TOTAL)
         return gains[chosen].iloc[0]
 
 
-def find(runs: Sequence[Run]) -> Findings:
-    """Read the scores of all students, and compare every variant with the students that learnt alone."""
-    tables = {(run.recipe, run.variant, run.seed): scored_frames(run.work) for run in runs}
+def summarize(runs: Sequence[StudyRun]) -> StudyResult:
+    """Read the scores of all students, and compare every variant with the students trained alone."""
+    tables = {(run.recipe, run.variant, run.seed): scored_frames(run.training) for run in runs}
     students = [
         {"recipe": recipe, "variant": variant, "seed": seed, "scenario": scenario, **_scores(rows)}
         for (recipe, variant, seed), table in tables.items()
@@ -66,51 +68,59 @@ def find(runs: Sequence[Run]) -> Findings:
                 [rows[scenario] for rows in first], [rows[scenario] for rows in second], THRESHOLD
             )
             gains.append({"recipe": recipe, "variant": variant, "scenario": scenario, **asdict(gain)})
-    return Findings(pd.DataFrame(students), pd.DataFrame(gains), _notes(runs))
+    return StudyResult(pd.DataFrame(students), pd.DataFrame(gains), _notes(runs))
 
 
-def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
+def _notes(runs: Sequence[StudyRun]) -> tuple[str, ...]:
     """State the number of steps of students that are trained longer than the students alone."""
-    alone = {run.recipe: run.work.recipe.student.steps for run in runs if run.variant == BASELINE}
-    found = {}
+    alone = {run.recipe: run.training.recipe.student.steps for run in runs if run.variant == BASELINE}
+    notes = {}
     for run in runs:
-        steps, usual = run.work.recipe.student.steps, alone[run.recipe]
+        steps, usual = run.training.recipe.student.steps, alone[run.recipe]
         if steps != usual:
-            found[run.recipe, run.variant] = (
+            notes[run.recipe, run.variant] = (
                 f"{run.recipe}, {run.variant}: {steps} steps where the others have {usual}, "
                 f"{steps / usual:.2f} times as many."
             )
-    return tuple(found.values())
+    return tuple(notes.values())
 
 
-def write_findings(found: Findings, runs: Sequence[Run], shards: Path, output: Path) -> None:
+def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, output: Path) -> None:
     """Write tables (`students.parquet`, `gains.json`, `gain.md`) and pictures into `output`.
 
-    The pictures are `forest.png` and `.svg`, and for each recipe `<recipe>-curves.png` and, of the students
-    of the first seed, `<recipe>-attention.png`.
+    The pictures are `forest.png` and `.svg`, and for each recipe `<recipe>-curves.png` and
+    `<recipe>-attention.png`, the latter for the students of the first seed.
+
+    Args:
+        result: result of the study.
+        runs: students of the study.
+        shards: directory of the packed data set.
+        output: directory of the study.
     """
     with atomic_path(output / "students.parquet") as temporary:
-        found.students.to_parquet(temporary, index=False)
-    write_text(output / "gains.json", found.gains.to_json(orient="records", indent=2) + "\n")
-    write_text(output / "gain.md", markdown(found))
-    if len(found.gains):
-        forest_chart(found.gains[~found.gains["scenario"].isin(SCENARIOS_WITHOUT_LANES)], output)
+        result.students.to_parquet(temporary, index=False)
+    write_text(output / "gains.json", result.gains.to_json(orient="records", indent=2) + "\n")
+    write_text(output / "gain.md", markdown(result))
+    if len(result.gains):
+        forest_chart(result.gains[~result.gains["scenario"].isin(SCENARIOS_WITHOUT_LANES)], output)
     for recipe in dict.fromkeys(run.recipe for run in runs):
         histories = [
-            (run.variant, pd.read_parquet(run.work.folder / HISTORY)) for run in runs if run.recipe == recipe
+            (run.variant, pd.read_parquet(run.training.folder / HISTORY))
+            for run in runs
+            if run.recipe == recipe
         ]
         curves_chart(histories, output / f"{recipe}-curves.png")
         _attention([run for run in runs if run.recipe == recipe], shards, output / f"{recipe}-attention.png")
 
 
-def markdown(found: Findings) -> str:
-    """Return the findings as Markdown: a table per recipe of the totals, and one of the scenarios."""
+def markdown(result: StudyResult) -> str:
+    """Return the result as Markdown: for each recipe a table of the totals and one of the scenarios."""
     parts = ["# Gain over the student alone", ""]
     parts += [
         "F1 at IoU 0.5 in points. First interval: bootstrap over seeds and frames; second: t over seeds."
     ]
-    parts += [f"\n{note}" for note in found.notes]
-    for recipe, gains in found.gains.groupby("recipe", sort=False):
+    parts += [f"\n{note}" for note in result.notes]
+    for recipe, gains in result.gains.groupby("recipe", sort=False):
         total = gains[gains["scenario"] == TOTAL]
         parts += ["", f"## {recipe}", ""]
         parts += [
@@ -118,7 +128,7 @@ def markdown(found: Findings) -> str:
         ]
         parts += ["|---|---|---|---|---|---|---|---|---|"]
         for row in total.itertuples():
-            needed = pairs_needed(row.deviation, _SOUGHT) if row.pairs > 1 else "-"  # type: ignore[operator]
+            needed = pairs_needed(row.deviation, _GAIN_TO_SHOW) if row.pairs > 1 else "-"  # type: ignore[operator]
             parts.append(
                 f"| {row.variant} | {row.pairs} | {_points(row.first)} | {_points(row.second)} | "
                 f"{_points(row.gain, '+')} | {_points(row.low, '+')} to {_points(row.high, '+')} | "
@@ -148,7 +158,7 @@ def _points(value: object, sign: str = "") -> str:
 
 
 def _scenarios(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of all frames, and of each scenario."""
+    """Return the rows of all frames, and those of each scenario."""
     return {TOTAL: table, **{str(name): rows for name, rows in table.groupby("list", observed=True)}}
 
 
@@ -158,16 +168,16 @@ def _scores(rows: pd.DataFrame) -> dict[str, float]:
     return {"tp": tp, "fp": fp, "fn": fn, "f1": Counts(tp, fp, fn).f1}
 
 
-def _attention(runs: Sequence[Run], shards: Path, path: Path) -> None:
-    """The same test frame in the eyes of a teacher and of the first seed's students, one sheet a recipe."""
+def _attention(runs: Sequence[StudyRun], shards: Path, path: Path) -> None:
+    """Draw the attention of a teacher and of the first seed's students on one test frame."""
     first = [run for run in runs if run.seed == runs[0].seed]
-    taught = [run for run in first if run.work.teacher is not None]
-    if not taught:
+    with_teacher = [run for run in first if run.training.teacher is not None]
+    if not with_teacher:
         return
-    teacher = taught[0].work.teacher
+    teacher = with_teacher[0].training.teacher
     assert teacher is not None
-    specs = [load_network(folder)[1] for folder in (taught[0].work.folder, teacher)]
-    paths = mimicking_paths(taught[0].work.recipe.distillation, *specs)
-    students = {run.variant: run.work.folder for run in first}
+    specs = [load_network(folder)[1] for folder in (with_teacher[0].training.folder, teacher)]
+    paths = mimicking_paths(with_teacher[0].training.recipe.distillation, *specs)
+    students = {run.variant: run.training.folder for run in first}
     sample = ShardSet.open(shards)["test"][0]
     write_png(path, attention_sheet(sample, teacher, students, paths))

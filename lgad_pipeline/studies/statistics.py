@@ -1,10 +1,10 @@
-"""What a method gains over another, from paired trainings, and how sure that is.
+"""Gain in F1 of one method over another from paired trainings, with confidence intervals.
 
-A gain varies from seed to seed and from frame to frame, and every student of a study sees the same test
-frames: seeds and frames are crossed. The interval is therefore that of a bootstrap that draws seeds and
-frames each with replacement and independently (Owen, "The pigeonhole bootstrap", Annals of Applied
-Statistics, 2007; over many of both its intervals are if anything too wide). With few seeds it misses some of
-what the seeds' t interval holds; both are given.
+A gain varies from seed to seed and from frame to frame, and every student of a study is scored on the same
+test frames: seeds and frames are crossed. The interval is therefore that of a bootstrap that draws seeds and
+frames independently, each with replacement (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics,
+2007; for many seeds and frames its intervals are rather too wide than too narrow). For few seeds it is
+narrower than the t interval over the seeds; the result contains both.
 """
 
 import math
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import column
@@ -20,55 +21,23 @@ from lgad_pipeline.evaluation.types import f1_score
 
 _RESAMPLES = 4000
 _CHUNK = 500
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond them that of 30.
-_T = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-_T += (
-    2.120,
-    2.110,
-    2.101,
-    2.093,
-    2.086,
-    2.080,
-    2.074,
-    2.069,
-    2.064,
-    2.060,
-    2.056,
-    2.052,
-    2.048,
-    2.045,
-    2.042,
-)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The gain in F1 of one method over another, mean over pairs.
+    """Gain in F1 of a second method over a first one, mean over pairs.
 
     Attributes:
-        pairs: paired trainings.
-        first, second: mean F1 of the two methods.
-        gain: mean of the pairs' differences, second less first.
-        low, high: 95 % bootstrap interval over seeds and frames.
-        seed_low, seed_high: 95 % t interval of the pairs' differences; NaN for one pair.
+        pairs: number of paired trainings.
+        first: mean F1 of the first method.
+        second: mean F1 of the second method.
+        gain: mean of the pairs' differences, second minus first.
+        low: lower end of the 95 % bootstrap interval over seeds and frames.
+        high: upper end of that interval.
+        seed_low: lower end of the 95 % t interval of the pairs' differences; NaN for one pair.
+        seed_high: upper end of that interval; NaN for one pair.
         deviation: standard deviation of the pairs' differences; NaN for one pair.
-        differences: of each pair.
+        differences: difference in F1 of each pair.
         false_positives: mean difference in false positives, for scenarios without lanes.
     """
 
@@ -88,16 +57,16 @@ class Gain:
 def paired_gain(
     first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], threshold: float = 0.5, seed: int = 0
 ) -> Gain:
-    """Compare two methods over the same seeds and the same frames.
+    """Compare two methods on the same seeds and the same frames.
 
     Args:
-        first: `LaneScores.frames` of the students of the first method, seed by seed; or some of their rows.
-        second: those of the second method, the same seeds and rows.
-        threshold: one of those evaluated.
-        seed: of the resampling.
+        first: tables `LaneScores.frames` of the first method's students, one per seed, or part of their rows.
+        second: tables of the second method's students, for the same seeds and rows.
+        threshold: IoU threshold, one of those evaluated.
+        seed: seed of the resampling.
 
     Raises:
-        LgadError: the two are not over the same seeds and frames.
+        LgadError: the seeds or the frames of the two methods differ.
     """
     if not first or len(first) != len(second):
         raise LgadError(
@@ -109,7 +78,9 @@ def paired_gain(
     differences = scores[1] - scores[0]
     pairs, values = len(first), _resampled(counts, seed)
     deviation = float(differences.std(ddof=1)) if pairs > 1 else math.nan
-    half = _T[min(pairs - 1, len(_T)) - 1] * deviation / math.sqrt(pairs) if pairs > 1 else math.nan
+    half = math.nan
+    if pairs > 1:
+        half = float(stats.t.ppf(0.975, pairs - 1)) * deviation / math.sqrt(pairs)
     gain = float(differences.mean())
     low, high = (float(value) for value in np.quantile(values, [0.025, 0.975]))
     false_positives = counts[1, :, :, 1].sum(axis=1) - counts[0, :, :, 1].sum(axis=1)
@@ -129,18 +100,20 @@ def paired_gain(
 
 
 def pairs_needed(deviation: float, gain: float, power: float = 0.84) -> int:
-    """Pairs that show a true gain of that size in 8 of 10 studies, at 95 % confidence (normal approximation).
+    """Return the number of pairs at which 8 of 10 studies would show a true gain, at 95 % confidence.
+
+    This is the normal approximation.
 
     Args:
         deviation: standard deviation of the pairs' differences.
-        gain: sought, in the same unit.
-        power: normal quantile of the power; 0.84 for 80 %.
+        gain: size of the true gain, in the same unit.
+        power: normal quantile of the share of studies; 0.84 for 80 %.
     """
     return max(2, math.ceil(((1.96 + power) * deviation / gain) ** 2))
 
 
 def _counts(tables: Sequence[pd.DataFrame], threshold: float, like: pd.DataFrame) -> np.ndarray:
-    """TP, FP, FN by seed and frame, (seeds, frames, 3)."""
+    """Return the TP, FP and FN of each seed and frame, integers (seeds, frames, 3)."""
     frames = like.drop_duplicates("frame").sort_values("frame")["frame"].to_numpy()
     rows = []
     for table in tables:
@@ -154,7 +127,7 @@ def _counts(tables: Sequence[pd.DataFrame], threshold: float, like: pd.DataFrame
 
 
 def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:
-    """Mean differences of resamples over seeds and frames, (_RESAMPLES,)."""
+    """Return the mean differences in F1 of resamples of seeds and frames, (_RESAMPLES,)."""
     generator = np.random.default_rng(seed)
     seeds, frames = counts.shape[1:3]
     flat = counts.transpose(2, 0, 1, 3).reshape(frames, -1)

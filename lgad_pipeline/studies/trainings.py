@@ -1,25 +1,25 @@
-"""One training of a study, and the scores of its student on the test split; runs in a process of its own."""
+"""Trainings of a study and the test scores of its students; each runs in a worker process."""
 
 import json
 import shutil
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
-from lgad_pipeline.config.network import NetworkSpec, allow_networks
+from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
 from lgad_pipeline.settings import Dataset
-from lgad_pipeline.studies.plan import Work
-from lgad_pipeline.training.lessons import LABELS, Lessons
-from lgad_pipeline.training.run import Device, TrainingResult, train_student, train_teacher
+from lgad_pipeline.studies.plan import TrainingSpec
+from lgad_pipeline.training.plan import TrainingPlan
+from lgad_pipeline.training.trainer import Device, train
+from lgad_pipeline.training.training_folder import TrainingResult
 
 THRESHOLD = 0.5
 FRAMES = "test_frames.parquet"
@@ -27,14 +27,14 @@ SCORED = "scored.json"
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a study's trainings read.
+class StudyInputs:
+    """Inputs that all trainings of a study share.
 
     Attributes:
-        dataset: its entry in the settings.
-        shards: packed frames.
-        recordings: folder of the annotated lane files.
-        device: where networks are trained.
+        dataset: settings of the data set.
+        shards: directory of the packed data set.
+        recordings: directory of the annotated lane files.
+        device: device on which networks are trained.
         label_noise: noise in the training labels, or None.
     """
 
@@ -45,86 +45,62 @@ class Place:
     label_noise: LabelNoiseConfig | None = None
 
 
-def train(work: Work, place: Place) -> TrainingResult:
-    """Train a network of a study, or find it trained already."""
-    recipe, size = work.recipe, place.dataset.image_size
-    allow_networks(recipe.network.name, recipe.teachers_network.name, work.network.name)
-    spec = work.network.spec(size)
-    if work.role == "teacher":
-        return train_teacher(
-            recipe.teacher,
-            spec,
-            place.shards,
-            work.folder,
-            recipe.augmentation,
-            recipe.teacher_input,
-            device=place.device,
-            label_noise=place.label_noise,
-        )
-    teacher: Path | NetworkSpec | Literal["labels"] | None = work.teacher
-    if "lgad" in work.method and recipe.distillation.teacher == "together":
-        teacher = recipe.teachers_network.spec(size)
-    if work.method == "blurred":
-        teacher = LABELS
-    lessons = Lessons(
-        teacher,
-        recipe.distillation,
-        recipe.teacher_input,
-        recipe.sad if "sad" in work.method else None,
-        work.model,
-        recipe.logits,
-        recipe.label_head if work.method == "label-head" else None,
+def run_training(training: TrainingSpec, inputs: StudyInputs) -> TrainingResult:
+    """Train a network of a study; a finished training is reused."""
+    recipe, network = training.recipe, training.network
+    allow_networks(recipe.network.name, recipe.teachers_network.name, network.name)
+    plan = TrainingPlan.from_recipe(
+        recipe,
+        role="teacher" if training.role == "teacher" else "student",
+        image_size=inputs.dataset.image_size,
+        shards=inputs.shards,
+        folder=training.folder,
+        method=training.method,
+        teacher=training.teacher,
+        model=training.model,
+        network=network,
+        label_noise=inputs.label_noise,
     )
-    return train_student(
-        recipe.student,
-        spec,
-        place.shards,
-        work.folder,
-        recipe.augmentation,
-        lessons,
-        work.network.pretrained,
-        device=place.device,
-        label_noise=place.label_noise,
-    )
+    return train(plan, device=inputs.device)
 
 
-def train_and_score(work: Work, place: Place) -> float:
-    """Train a student, find the lanes of every test frame and score them; what is done already is kept.
+def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
+    """Train a student, predict the lanes of every test frame and score them; finished parts are reused.
 
-    The folder then holds `test_frames.parquet`, the rows of `LaneScores.frames`.
+    Afterwards the directory contains `test_frames.parquet`, the rows of `LaneScores.frames`.
 
     Returns:
-        The seconds that the training took, over all its runs.
+        Training time over all runs, seconds.
     """
-    result = train(work, place)
-    split = ShardSet.open(place.shards)["test"]
-    wanted = {
+    result = run_training(training, inputs)
+    split = ShardSet.open(inputs.shards)["test"]
+    expected = {
         "training": result.fingerprint,
-        "decode": work.recipe.decode.model_dump(mode="json"),
+        "decode": training.recipe.decode.model_dump(mode="json"),
         "frames": blake2b("\n".join(split.table["frame"]).encode(), digest_size=8).hexdigest(),
     }
-    scored = work.folder / SCORED
-    if scored.is_file() and json.loads(scored.read_text(encoding="utf-8")) == wanted:
+    scored = training.folder / SCORED
+    if scored.is_file() and json.loads(scored.read_text(encoding="utf-8")) == expected:
         return result.seconds
-    write_predictor(work.folder, place.dataset.view, work.recipe.decode)
-    found = work.folder / "predictions"
-    device = "cpu" if place.device == "auto" else place.device
-    predict_split(work.folder, split, found, device=device)
+    write_predictor(training.folder, inputs.dataset.view, training.recipe.decode)
+    predictions = training.folder / "predictions"
+    device = "cpu" if inputs.device == "auto" else inputs.device
+    predict_split(training.folder, split, predictions, device=device)
     scores = evaluate_culane(
-        place.recordings,
-        found,
+        inputs.recordings,
+        predictions,
         frames_by_scenario(split.table),
         thresholds=(THRESHOLD,),
-        frame_size=place.dataset.frame_size,
+        frame_size=inputs.dataset.frame_size,
         workers=1,
     )
-    with atomic_path(work.folder / FRAMES) as temporary:
+    with atomic_path(training.folder / FRAMES) as temporary:
         scores.frames.to_parquet(temporary, index=False)
-    write_text(scored, json.dumps(wanted) + "\n")
-    shutil.rmtree(found)
+    write_text(scored, json.dumps(expected) + "\n")
+    shutil.rmtree(predictions)
     return result.seconds
 
 
-def scored_frames(work: Work) -> pd.DataFrame:
-    """What `train_and_score` left of a student."""
-    return pd.read_parquet(work.folder / FRAMES)
+def scored_frames(training: TrainingSpec) -> pd.DataFrame:
+    """Read the scores of a student's test frames, written by `train_and_score`."""
+    return pd.read_parquet(training.folder / FRAMES)

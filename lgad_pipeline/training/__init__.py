@@ -1,1 +1,1 @@
-"""Training of teachers and students: one loop, tasks that name their losses, resumable checkpoints."""
+"""Training of teachers and students: plans, the loop, tasks, losses, checkpoints."""

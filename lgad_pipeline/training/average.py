@@ -5,17 +5,17 @@ from torch import nn
 
 
 class MovingAverage:
-    """Moves averaged weights towards those of a network, by one fused operation a step.
+    """Exponential moving average, updated by one fused operation per step.
 
-    The values are those of one `lerp_` a tensor, in a tenth of the time.
+    The values equal those of one `lerp_` per tensor, in a tenth of the time.
 
     Args:
-        network: The network in training.
-        average: Averaged tensors by their name in the network's state dict; changed in place.
+        network: network in training.
+        average: averaged tensors by their name in the network's state dict; changed in place.
     """
 
     def __init__(self, network: nn.Module, average: dict[str, torch.Tensor]) -> None:
-        # Tensors are looked up in their modules at every step: a forward may replace a buffer by a new one.
+        # Tensors are read from their modules at every step, because a forward may replace a buffer.
         owners = {
             f"{prefix}.{name}".removeprefix("."): (tensors, name)
             for prefix, module in network.named_modules(remove_duplicate=False)
@@ -32,7 +32,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def move(self, rate: float) -> None:
-        """Move each tensor by a share `rate` of its distance; counters are copied."""
+        """Move each averaged tensor by the share `rate` of its difference; copy integer counters."""
         if self._floats:
             torch._foreach_lerp_(*_pairs(self._floats), rate)  # type: ignore[attr-defined]
         if self._counts:

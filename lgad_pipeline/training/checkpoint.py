@@ -1,4 +1,4 @@
-"""Training state: what changes while a network trains, and its checkpoints."""
+"""State of a training and its checkpoints."""
 
 import logging
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ _LOG = logging.getLogger(__name__)
 
 
 def damaged_name(checkpoint: str) -> str:
-    """Return the file name that a damaged checkpoint gets."""
+    """Return the file name that a damaged checkpoint is renamed to."""
     return f"{checkpoint}.damaged"
 
 
 @dataclass
 class TrainingState:
-    """What changes while a network trains.
+    """State of a training: everything that changes from step to step.
 
-    Batches, augmentation, dropout and learning rate follow from the step and are no part of it.
+    Batches, augmentation, dropout and learning rate are functions of the step and not part of the state.
 
     Attributes:
-        network: The network in training.
-        optimizer: Its optimizer.
-        average: Averaged weights and running statistics by name, or None where the last ones are kept.
-        step: Number of steps done.
-        seconds: Time spent, over all runs of this training.
-        history: Log entries so far, each with its `step`.
-        sums: Sums of the loss terms since the last log entry.
+        network: network in training.
+        optimizer: optimizer of its parameters.
+        average: averaged weights and running statistics by name, or None to keep those of the last step.
+        step: number of completed steps.
+        seconds: training time over all runs of this training.
+        history: log entries so far, each with its `step`.
+        sums: sums of the loss terms since the last log entry.
     """
 
     network: nn.Module
@@ -50,27 +50,39 @@ class TrainingState:
     _moving: MovingAverage | None = field(default=None, init=False, repr=False)
 
     def update_average(self, decay: float) -> None:
-        """Move the averaged weights towards the present ones; faster in the first steps."""
+        """Move the averaged weights towards the current ones, by a larger share in the first steps."""
         if self.average is None:
             return
         if self._moving is None:
             self._moving = MovingAverage(self.network, self.average)
         self._moving.move(1 - min(decay, (1 + self.step) / (10 + self.step)))
 
+    def add(self, terms: Mapping[str, torch.Tensor]) -> None:
+        """Add the loss terms of a step to the sums since the last log entry."""
+        for name, term in {**terms, "steps": torch.ones(())}.items():
+            self.sums[name] = self.sums.get(name, torch.zeros(())) + term.detach().cpu()
+
+    def pop_means(self) -> Metrics:
+        """Return the means `train/<term>` over the steps since the last log entry, and start new sums."""
+        steps = self.sums.pop("steps")
+        means = {f"train/{name}": float(total / steps) for name, total in self.sums.items()}
+        self.sums = {}
+        return means
+
     def final_weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights that are evaluated and kept."""
+        """Return the weights that are evaluated and saved: the averaged ones if there are any."""
         return self.network.state_dict() if self.average is None else self.average
 
     def save(self, path: Path, fingerprint: str) -> None:
-        """Write a checkpoint in one step; the old one stays if that fails.
+        """Write a checkpoint atomically; if that fails, the old one is kept.
 
         Raises:
-            LgadError: the disk is full or the folder cannot be written to, or a weight is not finite.
+            LgadError: the disk is full, the directory is not writable, or a weight is not finite.
         """
-        broken = not_finite(self.network.named_parameters())
-        if broken:
+        layers = not_finite(self.network.named_parameters())
+        if layers:
             raise LgadError(
-                f"The weights of {broken} are not finite after step {self.step - 1}; lower the learning rate."
+                f"The weights of {layers} are not finite after step {self.step - 1}; lower the learning rate."
             )
         content = {
             "fingerprint": fingerprint,
@@ -86,18 +98,18 @@ class TrainingState:
             try:
                 torch.save(pack(content), file)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # torch hides it behind an error of its own
+                if isinstance(error.__context__, OSError):  # torch raises a RuntimeError in its place
                     raise error.__context__ from None
                 raise
 
     def restore(self, path: Path, fingerprint: str) -> bool:
-        """Continue from a checkpoint; False if there is none, or if it belongs to other inputs.
+        """Resume from a checkpoint; return False if there is none, or if it has another fingerprint.
 
-        A checkpoint that is damaged or does not fit the network gets its `damaged_name`, with a
-        warning; the state stays as it was, so that the training starts again.
+        A checkpoint that is damaged or does not fit the network is renamed to its `damaged_name`, with a
+        warning; the state is not changed, so that the training starts from the first step.
 
         Raises:
-            LgadError: the file may not be read.
+            LgadError: the permission to read the file is missing.
         """
         if not path.is_file():
             return False
@@ -110,12 +122,12 @@ class TrainingState:
             self.optimizer.load_state_dict(content["optimizer"])
         except PermissionError as error:
             raise os_fault(error, path, "read") from error
-        except Exception as error:  # torch.load lets through whatever damaged bytes cause
+        except Exception as error:  # torch.load raises many kinds of errors for damaged bytes
             damaged = path.with_name(damaged_name(path.name))
             path.replace(damaged)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             _LOG.warning(
-                "%s is damaged (%s); it is now called %s, and the training starts again from its first step.",
+                "%s is damaged (%s) and now called %s; the training starts again from its first step.",
                 path,
                 reason,
                 damaged.name,
@@ -132,7 +144,7 @@ class TrainingState:
         return unpack(torch.load(path, map_location="cpu", weights_only=True), device)
 
     def _check(self, content: Mapping[str, Any]) -> None:
-        """Refuse weights of other names or shapes before any of them is loaded."""
+        """Check the names and shapes of all weights before any of them is loaded."""
         expected = {name: value.shape for name, value in self.network.state_dict().items()}
         for weights in (content["network"], content["average"] or expected):
             if {name: getattr(value, "shape", value) for name, value in weights.items()} != expected:

@@ -1,10 +1,10 @@
-"""What is trained: a teacher that reproduces label maps, or a student that finds lanes in frames.
+"""Training tasks: a teacher that reproduces label maps, and a student that finds lanes in frames.
 
-A task names its losses, so that one loop trains both.
+A task runs its network on a batch and returns named, weighted loss terms, so that one loop trains both.
 """
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -12,97 +12,110 @@ from torch import nn
 from lgad_pipeline.config.distillation import TeacherInputConfig
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.loader import Batch, normalize
-from lgad_pipeline.distillation.lessons import Lesson, Seen
-from lgad_pipeline.distillation.teacher import JointTeacherAttention, label_planes, spoiled
+from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
+from lgad_pipeline.distillation.losses import DistillationLoss, StudentForward
+from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes
 from lgad_pipeline.networks.layers import LaneOutput
-from lgad_pipeline.training import losses
+from lgad_pipeline.training import segmentation_losses
+
+
+class LossTerm(NamedTuple):
+    """Term of a training loss.
+
+    Attributes:
+        name: name in the training history.
+        value: unweighted value, a scalar tensor.
+        weight: weight of the term at this step.
+    """
+
+    name: str
+    value: torch.Tensor
+    weight: float
 
 
 class Task(Protocol):
-    """What the training loop asks of a task."""
+    """Interface between the training loop and what is trained."""
 
     def inputs(self, batch: Batch) -> torch.Tensor:
-        """Return what the network reads of a batch, float32 (B, in_channels, H, W)."""
+        """Return the network's input for a batch, float32 (B, in_channels, H, W)."""
         ...
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        """Run the network on a batch and return the loss terms, unweighted."""
-        ...
-
-    def weights(self, step: int) -> dict[str, float]:
-        """Return the weight of each loss term at a step; a term of weight 0 need not be among the losses."""
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> list[LossTerm]:
+        """Run the network on a batch and return the loss terms of this step."""
         ...
 
 
 class TeacherTask:
-    """Label map in, label map out : the teacher attends to nothing but the lanes."""
+    """Training of a teacher: label map in, label map out.
+
+    Args:
+        config: settings of the training.
+        slots: number of lane slots, without the background.
+        teacher_input: encoding of the label map and its corruption in training; None for the defaults.
+    """
 
     def __init__(
-        self, config: TrainingConfig, slots: int, label_input: TeacherInputConfig | None = None
+        self, config: TrainingConfig, slots: int, teacher_input: TeacherInputConfig | None = None
     ) -> None:
-        self.config = config
-        self.slots = slots
-        self.label_input = label_input or TeacherInputConfig()
+        self.config, self.slots = config, slots
+        self.teacher_input = teacher_input or TeacherInputConfig()
 
     def inputs(self, batch: Batch) -> torch.Tensor:
-        """Return what the teacher reads of the label map, unspoiled."""
-        return label_planes(batch.label, self.slots, self.label_input.form)
+        """Return the encoded label map (B, in_channels, H, W), not corrupted."""
+        return label_planes(batch.label, self.slots + 1, self.teacher_input.encoding)
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        """Return `cross_entropy`, `iou` and, with an existence head, `existence`."""
-        return lane_losses(network(_fast(spoiled(self.inputs(batch), self.label_input))), batch, self.config)
-
-    def weights(self, step: int) -> dict[str, float]:
-        """Return the weights of the configuration."""
-        return lane_weights(self.config)
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> list[LossTerm]:
+        """Return `cross_entropy`, `iou` and, for a network with an existence head, `existence`."""
+        planes = corrupt_label_planes(self.inputs(batch), self.teacher_input)
+        return lane_losses(network(_channels_last(planes)), batch, self.config)
 
 
 class StudentTask:
-    """Frame in, label map out; lessons besides.
+    """Training of a student: frame in, label map out, with distillation losses.
 
     Args:
-        config: of the training.
-        lessons: by the name of their loss term, such as `attention`; none for a student alone.
-        teacher: learns in the same loop, from the same batches; its terms are called `teacher/<term>`.
+        config: settings of the training.
+        distillation: distillation losses by the name of their term; none for a student alone.
+        joint: loss with a teacher that is trained in the same loop; its terms are named `teacher/<term>`.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
-        lessons: Mapping[str, Lesson] | None = None,
-        teacher: JointTeacherAttention | None = None,
+        distillation: Mapping[str, DistillationLoss] | None = None,
+        joint: JointLgadLoss | None = None,
     ) -> None:
         self.config = config
-        self.lessons = dict(lessons or {})
-        self.teacher = teacher
+        self.distillation = dict(distillation or {})
+        self.joint = joint
 
     def inputs(self, batch: Batch) -> torch.Tensor:
-        """Return the normalized image, (B, 3, H, W)."""
+        """Return the normalized frames (B, 3, H, W)."""
         return normalize(batch.image)
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, torch.Tensor]:
-        """Return the terms of `TeacherTask` and those of the lessons that are on at this step."""
-        planes = _fast(self.inputs(batch))
-        output = network(planes)  # before the teacher: students drop the same channels with one and without
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> list[LossTerm]:
+        """Return the terms of `lane_losses`, those of a joint teacher, and the active distillation losses."""
+        # The student runs first, so that its dropout masks are the same with and without a teacher.
+        planes = _channels_last(self.inputs(batch))
+        output = network(planes)
         terms = lane_losses(output, batch, self.config)
-        if self.teacher is not None:
-            theirs = lane_losses(self.teacher.learn(batch), batch, self.config)
-            terms |= {f"teacher/{name}": term for name, term in theirs.items()}
-        seen = Seen(batch, planes, output)
-        return terms | {
-            name: lesson(seen) for name, lesson in self.lessons.items() if lesson.config.weight_at(step)
-        }
-
-    def weights(self, step: int) -> dict[str, float]:
-        """Return the weights of the configuration, those of the lessons by their schedules."""
-        weights = lane_weights(self.config)
-        if self.teacher is not None:
-            weights |= {f"teacher/{name}": weight for name, weight in weights.items()}
-        return weights | {name: lesson.config.weight_at(step) for name, lesson in self.lessons.items()}
+        if self.joint is not None:
+            teacher_output = self.joint.teacher_forward(batch.label)
+            teacher_terms = lane_losses(teacher_output, batch, self.config)
+            terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
+        forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
+        for name, loss in self.distillation.items():
+            weight = loss.weight(step)
+            if weight:
+                terms.append(LossTerm(name, loss.compute(forward), weight))
+        return terms
 
 
-class Pair(nn.Module):
-    """A student and its companion in training, a teacher or label heads; reads what the student reads."""
+class TrainedPair(nn.Module):
+    """Student and a second module that is trained with it (a joint teacher or label heads).
+
+    The forward is that of the student.
+    """
 
     def __init__(self, student: nn.Module, companion: nn.Module) -> None:
         super().__init__()
@@ -113,23 +126,23 @@ class Pair(nn.Module):
         return self.student(planes)
 
 
-def lane_losses(output: LaneOutput, batch: Batch, config: TrainingConfig) -> dict[str, torch.Tensor]:
-    """Return the segmentation terms of one forward, unweighted."""
-    log_probability = losses.log_probabilities(output.logits)
+def lane_losses(output: LaneOutput, batch: Batch, config: TrainingConfig) -> list[LossTerm]:
+    """Return the segmentation and existence terms of one forward."""
+    log_probability = segmentation_losses.log_probabilities(output.logits)
     label = batch.label.long()
-    terms = {
-        "cross_entropy": losses.cross_entropy(log_probability, label, config.background_weight),
-        "iou": losses.soft_iou(log_probability, label),
-    }
+    cross_entropy = segmentation_losses.cross_entropy(log_probability, label, config.background_weight)
+    iou = segmentation_losses.soft_iou(log_probability, label)
+    terms = [LossTerm("cross_entropy", cross_entropy, 1.0), LossTerm("iou", iou, config.iou_weight)]
     if output.existence is not None:
-        terms["existence"] = losses.existence(output.existence, batch.existence)
+        existence = segmentation_losses.existence(output.existence, batch.existence)
+        terms.append(LossTerm("existence", existence, config.existence_weight))
     return terms
 
 
-def lane_weights(config: TrainingConfig) -> dict[str, float]:
-    """Return the weights of `lane_losses`."""
-    return {"cross_entropy": 1.0, "iou": config.iou_weight, "existence": config.existence_weight}
+def total_loss(terms: Sequence[LossTerm]) -> torch.Tensor:
+    """Return the weighted sum of loss terms, a scalar tensor."""
+    return torch.stack([term.weight * term.value for term in terms]).sum()
 
 
-def _fast(planes: torch.Tensor) -> torch.Tensor:
+def _channels_last(planes: torch.Tensor) -> torch.Tensor:
     return planes.contiguous(memory_format=torch.channels_last)

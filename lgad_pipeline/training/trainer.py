@@ -1,66 +1,231 @@
-"""The training loop: one for teachers and students."""
+"""Training of teachers and students: set-up, loop, step. Read it from top to bottom."""
 
-import resource
-import time
+import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.augmentation import AugmentationConfig, LabelNoiseConfig
+from lgad_pipeline.config.distillation import TeacherInputConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
+from lgad_pipeline.data.label_noise import with_label_noise
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.pretrained import load_imagenet
+from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.networks.source import check_source_is_imported
+from lgad_pipeline.training.cached_attention import check_geometry
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
-from lgad_pipeline.training.finite import not_finite
-from lgad_pipeline.training.schedule import build_optimizer, learning_rate
-from lgad_pipeline.training.tasks import Task
+from lgad_pipeline.training.finite import not_finite_message
+from lgad_pipeline.training.optimizer import build_optimizer, learning_rate
+from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
+from lgad_pipeline.training.student_losses import set_up_student
+from lgad_pipeline.training.tasks import Task, TeacherTask, total_loss
+from lgad_pipeline.training.timing import CheckpointTimer, TrainingClock
+from lgad_pipeline.training.training_data import TrainingData, training_data
+from lgad_pipeline.training.training_folder import (
+    CHECKPOINT,
+    TrainingResult,
+    is_finished,
+    read_result,
+    write_result,
+)
 from lgad_pipeline.training.validation import validate
 
-Log = Callable[[Metrics, int], None]
-_LEAST_GAP = 50  # times what the last checkpoint took
+Device = Literal["auto", "cpu", "cuda"]
+MetricsLog = Callable[[Metrics, int], None]
+"""Function of the metrics and the step that is called at every log entry."""
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """Where the loop gets its batches.
+def train_teacher(
+    config: TrainingConfig,
+    network: NetworkSpec,
+    *,
+    shards: Path,
+    folder: Path,
+    augmentation: AugmentationConfig | None = None,
+    teacher_input: TeacherInputConfig | None = None,
+    label_noise: LabelNoiseConfig | None = None,
+    log: MetricsLog | None = None,
+    device: Device = "auto",
+) -> TrainingResult:
+    """Train a network to reproduce label maps.
 
-    Attributes:
-        batches: the batches of the steps start..stop-1, a pure function of the step, closed when done.
-        augment: changes a batch, a pure function of batch and step; on the device.
-        validation: every batch to validate on, in order.
+    Args:
+        config: settings of the training.
+        network: network of the student or another one; its input is replaced by the encoded label map.
+        shards: directory of the packed data set.
+        folder: directory of the result.
+        augmentation: augmentation of the batches, of which only the geometry is used; None for the defaults.
+        teacher_input: encoding and corruption of the label map that the teacher reads; None for the defaults.
+        label_noise: noise that is added to the labels of the training split, or None; for studies.
+        log: function that is called with the metrics and the step.
+        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+
+    Raises:
+        LgadError: shards are missing or do not fit the network, or a loss is not finite.
     """
+    plan = TrainingPlan.for_teacher(
+        config=config,
+        network=network,
+        shards=shards,
+        folder=folder,
+        augmentation=augmentation or AugmentationConfig(),
+        teacher_input=teacher_input or TeacherInputConfig(),
+        label_noise=label_noise,
+    )
+    return train(plan, log=log, device=device)
 
-    batches: Callable[[int, int], Iterator[Batch]]
-    augment: Callable[[Batch, int], Batch]
-    validation: Callable[[], Iterator[Batch]]
+
+def train_student(
+    config: TrainingConfig,
+    network: NetworkSpec,
+    *,
+    shards: Path,
+    folder: Path,
+    augmentation: AugmentationConfig | None = None,
+    distillation: DistillationSpec | None = None,
+    pretrained: Path | None = None,
+    label_noise: LabelNoiseConfig | None = None,
+    log: MetricsLog | None = None,
+    device: Device = "auto",
+) -> TrainingResult:
+    """Train a student, alone or with distillation losses.
+
+    Students of the same seed have the same initial weights, batches, augmentation and dropout masks.
+
+    Args:
+        config: settings of the training.
+        network: network to train.
+        shards: directory of the packed data set.
+        folder: directory of the result.
+        augmentation: augmentation of the batches; None for the defaults.
+        distillation: distillation losses and their networks; None for a student alone.
+        pretrained: file of ImageNet weights to start from, see `load_imagenet`; None for random weights.
+        label_noise: noise that is added to the labels of the training split, or None; for studies.
+        log: function that is called with the metrics and the step.
+        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+
+    Raises:
+        LgadError: as `train_teacher`; a layer of a mimicking path does not exist; or cached attention does
+            not fit the augmentation.
+    """
+    plan = TrainingPlan(
+        role="student",
+        config=config,
+        network=network,
+        shards=shards,
+        folder=folder,
+        augmentation=augmentation or AugmentationConfig(),
+        distillation=distillation or DistillationSpec(),
+        pretrained=pretrained,
+        label_noise=label_noise,
+    )
+    return train(plan, log=log, device=device)
+
+
+def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device = "auto") -> TrainingResult:
+    """Train what a plan describes; a finished training of the same inputs is reused.
+
+    Args:
+        plan: all inputs of the training.
+        log: function that is called with the metrics and the step.
+        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+
+    Raises:
+        LgadError: see `train_teacher` and `train_student`.
+    """
+    config, spec, distillation = plan.config, plan.network, plan.distillation
+    if distillation.teacher is not None and distillation.lgad.maps == "cached":
+        check_geometry(plan.augmentation)
+
+    # Open the data and compare the fingerprint of all inputs with that of a finished training.
+    shards = ShardSet.open(plan.shards)
+    if tuple(shards.view.image_size) != spec.image_size:
+        raise LgadError(
+            f"{plan.shards} holds images of {list(shards.view.image_size)} px but image_size of the "
+            f"network is {list(spec.image_size)}; pack the shards again or correct the recipe."
+        )
+    if plan.label_noise is not None:
+        shards = with_label_noise(shards, plan.label_noise)
+    description = plan.description(shards.fingerprint, code_fingerprint(f"{__name__}:train"))
+    fingerprint = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=16).hexdigest()
+    if is_finished(plan.folder, fingerprint):
+        return read_result(plan.folder, reused=True)
+
+    with torch.random.fork_rng(), _threads(config.threads):
+        # Build the network first, so that its initial weights depend on the seed alone.
+        torch.manual_seed(config.seed)
+        network = build_network(spec)
+        check_source_is_imported(spec.name)
+        if plan.pretrained:
+            load_imagenet(network, plan.pretrained)
+        fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
+        data = training_data(shards, config, plan.augmentation, fabric)
+
+        # `trained` is the network, or the network together with a joint teacher or label heads.
+        if plan.role == "teacher":
+            trained, task = network, TeacherTask(config, spec.slots, plan.teacher_input)
+        else:
+            trained, task = set_up_student(network, plan, shards, fabric.device)
+        state = fit(
+            fabric,
+            task,
+            trained,
+            config=config,
+            data=data,
+            checkpoint=plan.folder / CHECKPOINT,
+            fingerprint=fingerprint,
+            log=log,
+        )
+
+    trained.load_state_dict(state.final_weights())
+    return write_result(
+        plan.folder, network, spec, state=state, fingerprint=fingerprint, description=description
+    )
 
 
 def fit(
     fabric: Fabric,
     task: Task,
     network: nn.Module,
+    *,
     config: TrainingConfig,
     data: TrainingData,
     checkpoint: Path,
     fingerprint: str,
-    log: Log | None = None,
+    log: MetricsLog | None = None,
 ) -> TrainingState:
-    """Train `network` on `fabric`'s device and return where it ended.
+    """Train a network and return the final state of the training.
 
-    A checkpoint of the same fingerprint is continued: the result is, bit for bit, that of an undisturbed run
+    A checkpoint of the same fingerprint is resumed: the result is, bit for bit, that of an uninterrupted run
     on the same machine. Metrics go to `log` and into the state's history: `train/<term>` (unweighted),
     `train/loss`, `learning_rate`, `steps_per_second`, `data_wait` (share of the time that the loop waited
     for batches), `memory_gb` (the highest so far); at validations `val/miou`, `val/existence_accuracy`.
 
+    Args:
+        fabric: training device and precision.
+        task: inputs and losses of the network.
+        network: network to train.
+        config: settings of the training.
+        data: training and validation batches.
+        checkpoint: file of the checkpoint.
+        fingerprint: digest of all inputs of the training.
+        log: function that is called with the metrics and the step.
+
     Raises:
-        LgadError: a loss term or a gradient is not finite (the step, the frames, and the term or the layers
-            are named), or a checkpoint cannot be written. The last checkpoint stays valid in both cases.
+        LgadError: a loss term or a gradient is not finite (the message lists the step, the frames, and the
+            terms or layers), or a checkpoint cannot be written. The last checkpoint stays valid.
     """
     network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(config.optimizer, network.parameters())
@@ -70,20 +235,24 @@ def fit(
     state = TrainingState(network, optimizer, average)
     state.restore(checkpoint, fingerprint)
     wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
-    clock, checkpoints = _Clock(state), CheckpointTimer(config.checkpoint_seconds)
+    clock, checkpoints = TrainingClock(state), CheckpointTimer(config.checkpoint_seconds)
     with closing(cast(Generator[Batch], data.batches(state.step, config.steps))) as batches:
         while state.step < config.steps:
             with clock.waiting():
                 batch = next(batches).to(fabric.device)
             batch = data.augment(batch, state.step)
-            _set_rate(optimizer, learning_rate(config.optimizer, state.step, config.steps))
-            _train_step(fabric, task, wrapped, wrapped_optimizer, batch, config, state)
+            rate = learning_rate(config.optimizer, state.step, config.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            _train_step(
+                fabric, task, wrapped, optimizer=wrapped_optimizer, batch=batch, config=config, state=state
+            )
+
+            # state.step now counts this step: log, validate and save where that is due.
             metrics: Metrics = {}
             last = state.step == config.steps
             if last or state.step % config.log_every == 0:
-                metrics |= (
-                    _means(state) | {"learning_rate": optimizer.param_groups[0]["lr"]} | clock.metrics()
-                )
+                metrics |= state.pop_means() | {"learning_rate": rate} | clock.metrics()
             if last or state.step % config.validate_every == 0:
                 metrics |= validate(fabric, task, state, data.validation())
             if metrics:
@@ -101,6 +270,7 @@ def _train_step(
     fabric: Fabric,
     task: Task,
     network: nn.Module,
+    *,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     config: TrainingConfig,
@@ -108,123 +278,32 @@ def _train_step(
 ) -> None:
     network.train()
     # The global generator serves dropout and the corruption of a teacher's input. The student runs first,
-    # so students of one seed get the same dropout masks, whatever else is computed in the step.
-    torch.manual_seed(_step_seed(config.seed, state.step))
+    # so that students of one seed get the same dropout masks, whatever else is computed in the step.
+    torch.manual_seed(int(np.random.SeedSequence([config.seed, state.step, 1]).generate_state(1)[0]))
     with fabric.autocast():
         terms = task.losses(network, batch, state.step)
-    weights = task.weights(state.step)
-    loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    loss = total_loss(terms)
     optimizer.zero_grad()
     fabric.backward(loss)
     parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[arg-type]
     if not torch.isfinite(loss.detach() + norm):  # one transfer from the device for both
-        raise LgadError(_not_finite(terms, loss, state.network, batch, state.step))
+        values = {term.name: term.value for term in terms}
+        raise LgadError(not_finite_message(values, loss, state.network, step=state.step, frames=batch.frames))
     if config.optimizer.gradient_clip is not None:
         nn.utils.clip_grads_with_norm_(parameters, config.optimizer.gradient_clip, norm)
     optimizer.step()
     state.step += 1
     state.update_average(config.ema_decay)
-    for name, term in {**terms, "loss": loss, "steps": torch.ones(())}.items():
-        state.sums[name] = state.sums.get(name, torch.zeros(())) + term.detach().cpu()
+    state.add({**{term.name: term.value for term in terms}, "loss": loss})
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step, 1]).generate_state(1)[0])
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def _means(state: TrainingState) -> Metrics:
-    steps = state.sums.pop("steps")
-    means = {f"train/{name}": float(total / steps) for name, total in state.sums.items()}
-    state.sums = {}
-    return means
-
-
-def _not_finite(
-    terms: dict[str, torch.Tensor], loss: torch.Tensor, network: nn.Module, batch: Batch, step: int
-) -> str:
-    broken = [name for name, term in terms.items() if not torch.isfinite(term.detach())]
-    end = f"with the frames {', '.join(batch.frames)}; lower the learning rate or look at these frames."
-    if broken or not torch.isfinite(loss.detach()):
-        return f"The loss is not finite at step {step} ({', '.join(broken) or 'the sum'}) {end}"
-    # Backwards: a bad gradient spreads from the layer where it arises to all layers before it.
-    layers = not_finite(
-        (name, parameter.grad)
-        for name, parameter in reversed(list(network.named_parameters()))
-        if parameter.grad is not None
-    )
-    where = f"from the output backwards first in {layers}" if layers else "the sum of their squares"
-    return f"The gradients are not finite at step {step} ({where}) {end}"
-
-
-class _Clock:
-    """Time and memory of a training, over all its runs."""
-
-    def __init__(self, state: TrainingState) -> None:
-        self.state = state
-        self.before, self.start = state.seconds, time.perf_counter()
-        self.logged, self.logged_step, self.waited = self.start, state.step, 0.0
-
-    def total(self) -> float:
-        return self.before + time.perf_counter() - self.start
-
-    def waiting(self) -> "_Waiting":
-        return _Waiting(self)
-
-    def metrics(self) -> Metrics:
-        now = time.perf_counter()
-        elapsed, steps = now - self.logged, self.state.step - self.logged_step
-        metrics = {
-            "steps_per_second": steps / elapsed,
-            "data_wait": self.waited / elapsed,
-            "memory_gb": _memory_gb(),
-        }
-        self.logged, self.logged_step, self.waited = now, self.state.step, 0.0
-        return metrics
-
-
-class CheckpointTimer:
-    """Decides when a checkpoint is due: after some time, and never for more than 2 % of the time.
-
-    Args:
-        seconds: Least time between the end of a checkpoint and the start of the next.
-        now: Clock, seconds.
-    """
-
-    def __init__(self, seconds: float, now: Callable[[], float] = time.perf_counter) -> None:
-        self._seconds, self._now = seconds, now
-        self._ended, self._took = now(), 0.0
-
-    def due(self) -> bool:
-        """Return True when the next checkpoint should be written."""
-        return self._now() - self._ended >= max(self._seconds, _LEAST_GAP * self._took)
-
-    @contextmanager
-    def saving(self) -> Iterator[None]:
-        """Time the writing of a checkpoint."""
-        started = self._now()
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Set torch's number of threads inside the context; None keeps it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
         yield
-        self._ended = self._now()
-        self._took = self._ended - started
-
-
-class _Waiting:
-    def __init__(self, clock: _Clock) -> None:
-        self.clock = clock
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self.clock.waited += time.perf_counter() - self.start
-
-
-def _memory_gb() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    finally:
+        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Scores of a network in training, on validation frames: pixels, not lanes, because they cost little."""
+"""Pixel scores of a network in training on validation frames; they are much faster than lane scores."""
 
 from collections.abc import Iterable
 
@@ -12,15 +12,21 @@ from lgad_pipeline.training.tasks import Task
 
 @torch.no_grad()
 def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable[Batch]) -> Metrics:
-    """Score the weights that would be kept.
+    """Evaluate the weights that would be saved now.
+
+    Args:
+        fabric: training device and precision.
+        task: inputs of the network.
+        state: state of the training.
+        batches: validation batches.
 
     Returns:
-        `val/miou`, the mean over the slots of intersection over union of label and most probable class,
-        pixels counted over all frames, slots without a pixel in either left out; and with an existence head
-        `val/existence_accuracy`.
+        `val/miou`: mean over the slots of the intersection over union of label and most probable class, with
+        pixels counted over all frames, without slots that neither contains. For a network with an existence
+        head also `val/existence_accuracy`, the share of correct flags.
     """
     network = state.network.eval()
-    confusion, right, flags = torch.zeros(0), 0.0, 0
+    confusion, correct, flags = torch.zeros(0), 0.0, 0
     for batch in batches:
         batch = batch.to(fabric.device)
         with fabric.autocast():
@@ -30,18 +36,21 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         counts = torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
         confusion = counts if confusion.numel() == 0 else confusion + counts
         if output.existence is not None:
-            right += float(((output.existence > 0) == (batch.existence > 0.5)).sum())
+            correct += float(((output.existence > 0) == (batch.existence > 0.5)).sum())
             flags += batch.existence.numel()
     metrics = {"val/miou": lane_miou(confusion)}
     if flags:
-        metrics["val/existence_accuracy"] = right / flags
+        metrics["val/existence_accuracy"] = correct / flags
     return metrics
 
 
 def lane_miou(confusion: torch.Tensor) -> float:
-    """Mean intersection over union of the lane classes, from counts (label class, predicted class).
+    """Return the mean intersection over union of the lane classes.
 
-    Classes that neither label nor prediction holds are left out; 0 if that leaves none.
+    Classes that neither label nor prediction contains are left out of the mean; 0 if none remains.
+
+    Args:
+        confusion: number of pixels by (label class, predicted class), integers (classes, classes).
     """
     confusion = confusion.double()
     overlap = confusion.diagonal()

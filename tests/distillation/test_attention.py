@@ -3,12 +3,12 @@ import math
 import pytest
 import torch
 
-from lgad_pipeline.distillation.attention import attention_map, divergence, normalized, resize
+from lgad_pipeline.distillation.attention import attention_divergence, attention_map, normalized, resize
 
 # All that the configuration allows.
 COMBINATIONS = [
     (name, normalization)
-    for name in ("squared_sum", "squared_mean", "distance", "kl")
+    for name in ("squared_sum", "squared_mean", "l2_distance", "kl")
     for normalization in ("softmax", "l2", "sum")
     if (name, normalization) != ("kl", "l2")
 ]
@@ -47,13 +47,13 @@ def test_normalization_by_hand(normalization, temperature, expected) -> None:
     [
         ("squared_sum", "sum", 0.08),  # (0.5, 0.5) against (0.7, 0.3)
         ("squared_mean", "sum", 0.04),
-        ("distance", "sum", math.sqrt(0.08)),
+        ("l2_distance", "sum", math.sqrt(0.08)),
         ("kl", "sum", 0.7 * math.log(1.4) + 0.3 * math.log(0.6)),
         ("squared_sum", "l2", 2 - 2 / math.sqrt(2 * 0.58)),
     ],
 )
 def test_divergence_by_hand(name, normalization, expected) -> None:
-    value = divergence(maps(2, 2), maps(7, 3), name, normalization)
+    value = attention_divergence(maps(2, 2), maps(7, 3), divergence=name, normalization=normalization)
     assert value.item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -64,7 +64,10 @@ def test_kl_of_softmax_equals_torch() -> None:
         (teacher.flatten(1) / 0.5).softmax(1),
         reduction="batchmean",
     )
-    torch.testing.assert_close(divergence(student, teacher, "kl", "softmax", 0.5), expected)
+    torch.testing.assert_close(
+        attention_divergence(student, teacher, divergence="kl", normalization="softmax", temperature=0.5),
+        expected,
+    )
 
 
 @pytest.mark.parametrize(("name", "normalization"), COMBINATIONS)
@@ -73,14 +76,19 @@ def test_gradients(name, normalization) -> None:
     features = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
     teacher = torch.rand(2, 4, 6, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda f: divergence(attention_map(f), teacher, name, normalization), (features,)
+        lambda f: attention_divergence(
+            attention_map(f), teacher, divergence=name, normalization=normalization
+        ),
+        (features,),
     )
 
 
 @pytest.mark.parametrize(("name", "normalization"), COMBINATIONS)
 def test_a_layer_of_zeros_gives_finite_loss_and_gradient(name, normalization) -> None:
     features = torch.zeros(1, 2, 3, 3, requires_grad=True)
-    loss = divergence(attention_map(features), torch.rand(1, 3, 3), name, normalization)
+    loss = attention_divergence(
+        attention_map(features), torch.rand(1, 3, 3), divergence=name, normalization=normalization
+    )
     loss.backward()
     assert torch.isfinite(loss) and features.grad is not None and torch.isfinite(features.grad).all()
 
@@ -88,7 +96,7 @@ def test_a_layer_of_zeros_gives_finite_loss_and_gradient(name, normalization) ->
 def test_large_activations_stay_finite() -> None:
     student = torch.full((1, 2, 3, 3), 1e6).requires_grad_()
     teacher = attention_map(torch.rand(1, 2, 3, 3) * 1e6)
-    loss = divergence(attention_map(student), teacher, "kl", "softmax")
+    loss = attention_divergence(attention_map(student), teacher, divergence="kl", normalization="softmax")
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(student.grad).all()  # type: ignore[arg-type]
 
@@ -105,5 +113,9 @@ def test_resize_is_bilinear_between_cell_centres() -> None:
 
 def test_maps_of_one_shape_do_not_diverge_whatever_their_scale() -> None:
     student = torch.rand(2, 3, 4, dtype=torch.float64)
-    assert divergence(student, 3 * student, "squared_sum", "l2").item() == pytest.approx(0, abs=1e-12)
-    assert divergence(student, 3 * student, "kl", "sum").item() == pytest.approx(0, abs=1e-12)
+    assert attention_divergence(
+        student, 3 * student, divergence="squared_sum", normalization="l2"
+    ).item() == pytest.approx(0, abs=1e-12)
+    assert attention_divergence(
+        student, 3 * student, divergence="kl", normalization="sum"
+    ).item() == pytest.approx(0, abs=1e-12)

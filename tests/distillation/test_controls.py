@@ -4,27 +4,20 @@ import pytest
 import torch
 from torch import nn
 
-from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
+from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.controls import (
-    BlurredLabels,
+    BlurredLabelsLoss,
     LabelHead,
     blurred_lanes,
     layer_shapes,
     pooled_cross_entropy,
 )
-from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.lgad import LgadLoss
+from lgad_pipeline.distillation.losses import StudentForward
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import build_network
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
-
-
-def batch(label: torch.Tensor) -> Batch:
-    return Batch([str(number) for number in range(len(label))], torch.zeros(0), label, torch.zeros(0))
 
 
 def test_blurred_lanes_by_hand() -> None:
@@ -56,21 +49,18 @@ def test_the_gradient_of_the_blurred_control_is_that_of_the_divergence_of_shares
     """dKL/dF = 2 F (1 - t / s) / S with s = |F|^2 / S, t the shares of the blurred label map."""
     torch.manual_seed(0)
     first = nn.Conv2d(3, 4, 3, 2, 1)
-    student = nn.Sequential(first, nn.Conv2d(4, 5, 1)).double()
+    student = nn.Sequential(first, nn.Conv2d(4, 5, 1))
     label = torch.zeros(1, 8, 8, dtype=torch.uint8)
     label[0, :, 3:5] = 2
-    loss = LgadLoss(
-        student,
-        BlurredLabels({"0": (4, 4)}),
-        [MimickingPath(student="0", teacher="0")],
-        DistillationConfig(),
-    )
+    # The student computes in float64; its layer shapes are found with a float32 copy.
+    loss = BlurredLabelsLoss(student, NetworkSpec(image_size=(8, 8)), ["0"], DistillationConfig())
+    student.double()
     kept: list[torch.Tensor] = []
     first.register_forward_hook(lambda module, inputs, output: kept.append(output))  # type: ignore
     image = torch.rand(1, 3, 8, 8, dtype=torch.float64)
     output = student(image)
     kept[0].retain_grad()
-    loss(Seen(batch(label), image, LaneOutput(output))).backward()
+    loss.compute(StudentForward(image, output, label)).backward()
     features = kept[0].detach()
     energy = features.square().sum()
     ours = features.square().sum(dim=1, keepdim=True) / energy
@@ -113,11 +103,11 @@ def test_label_heads_teach_the_layers_up_to_theirs() -> None:
     ]
     assert not any(name.startswith("heads") for name in student.state_dict())
     image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
-    head(Seen(batch(label), image, student(image))).backward()
+    head.compute(StudentForward(image, student(image).logits, label)).backward()
     assert all(parameter.grad is not None for parameter in head.heads.parameters())
     taught = {name for name, value in student.named_parameters() if value.grad is not None}
     assert taught and all(name.startswith("encoder.") for name in taught)
     assert not any(name.startswith("encoder.stage3") for name in taught)
     student.get_submodule("encoder").requires_grad_(False)
     with pytest.raises(LgadError, match=r"learns nothing .* encoder\.stage1, encoder\.stage2"):
-        head(Seen(batch(label), image, student(image)))
+        head.compute(StudentForward(image, student(image).logits, label))

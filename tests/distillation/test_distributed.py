@@ -1,4 +1,4 @@
-"""Taps and lessons inside DistributedDataParallel: two processes learn what one learns from both batches."""
+"""Taps and losses inside DistributedDataParallel: two processes get the gradients of one on both batches."""
 
 import os
 import subprocess
@@ -14,27 +14,24 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
-from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.distillation.losses import LgadLoss
 
 rank, ranks, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 torch.manual_seed(0)
 student = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 1))
-targets, images = torch.rand(2, 6, 6), torch.rand(2, 3, 6, 6)
-config = DistillationConfig(paths=(MimickingPath(student="0", teacher="x"),))
+teacher = nn.Sequential(nn.Conv2d(5, 4, 3, padding=1))
+labels, images = torch.randint(0, 5, (2, 6, 6)), torch.rand(2, 3, 6, 6)
+config = DistillationConfig(paths=(MimickingPath(student="0", teacher="0"),))
 mine = slice(rank, rank + 1) if ranks > 1 else slice(0, 2)
-loss = LgadLoss(student, lambda batch: {"x": targets[mine]}, config.paths, config)
+loss = LgadLoss(student, teacher, config.paths, config)
 learner = student
 if ranks > 1:
     store = distributed.FileStore(folder + "/store", ranks)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
     learner = DistributedDataParallel(student)
 output = learner(images[mine])
-batch = Batch([], torch.zeros(0), torch.zeros(0), torch.zeros(0))
-value = loss(Seen(batch, images[mine], LaneOutput(output))) + output.square().mean()
+value = loss(labels[mine]) + output.square().mean()
 value.backward()
 torch.save({name: value.grad for name, value in student.named_parameters()}, f"{folder}/{ranks}-{rank}.pt")
 """

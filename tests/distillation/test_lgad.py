@@ -8,13 +8,10 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, SadConfig, default_paths
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.attention import attention_map
-from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.distillation.sad import SadLoss
+from lgad_pipeline.distillation.losses import LgadLoss, SadLoss, StudentForward
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention, label_planes, teacher_spec
+from lgad_pipeline.distillation.teacher import FrozenTeacher, label_planes, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import attention_layers, build_network
@@ -23,13 +20,11 @@ SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 
 
 def lgad(student: nn.Module, teacher: nn.Module, paths, config: DistillationConfig) -> LgadLoss:
-    layers = [path.teacher for path in paths]
-    return LgadLoss(student, TeacherAttention(teacher, teacher_spec(SPEC), layers, config), paths, config)
+    return LgadLoss(student, teacher, paths, config)
 
 
-def seen(network: nn.Module, planes: torch.Tensor, label: torch.Tensor) -> Seen:
-    batch = Batch([str(number) for number in range(len(label))], torch.zeros(0), label, torch.zeros(0))
-    return Seen(batch, planes, network(planes))
+def run_student(network: nn.Module, planes: torch.Tensor, label: torch.Tensor) -> StudentForward:
+    return StudentForward(planes, network(planes).logits, label)
 
 
 class Branching(nn.Module):
@@ -54,10 +49,10 @@ def test_taps_give_the_layers_output() -> None:
     network, image = Branching(), torch.rand(2, 1, 4, 4)
     with FeatureTaps(network, ["early"]) as taps:
         network(image)
-        assert torch.equal(taps.take()["early"], network.early(image))
-        taps.take()
+        assert torch.equal(taps.pop()["early"], network.early(image))
+        taps.pop()
         with pytest.raises(LgadError, match="did not run"):
-            taps.take()
+            taps.pop()
     network(image)
     assert not network.early._forward_hooks
 
@@ -71,11 +66,13 @@ def test_a_layer_that_cannot_be_mimicked_is_an_error(layer: str, sentence: str) 
     with FeatureTaps(network, [layer]) as taps:
         network(torch.rand(1, 1, 4, 4))
         with pytest.raises(LgadError, match=sentence):
-            taps.take()
+            taps.pop()
 
 
 def test_unknown_layer_lists_the_nearest() -> None:
-    with pytest.raises(LgadError, match=r"no layer 'encoder\.stage9'; the nearest are:.*encoder\.stage"):
+    with pytest.raises(
+        LgadError, match=r"no layer 'encoder\.stage9'; the nearest names are:.*encoder\.stage"
+    ):
         FeatureTaps(build_network(SPEC), ["encoder.stage9"])
 
 
@@ -83,15 +80,15 @@ def test_values_that_are_not_finite_are_an_error() -> None:
     network = Branching()
     with FeatureTaps(network, ["early"]) as taps:
         network(torch.full((1, 1, 4, 4), float("nan")))
-        with pytest.raises(LgadError, match="early gave values that are not finite"):
-            taps.take()
+        with pytest.raises(LgadError, match="early returned values that are not finite"):
+            taps.pop()
 
 
 def test_taps_survive_compilation() -> None:
     network, image = Branching(), torch.rand(1, 1, 4, 4)
     with FeatureTaps(network, ["early"]) as taps:
         torch.compile(network, backend="eager")(image)
-        assert torch.equal(taps.take()["early"], network.early(image))
+        assert torch.equal(taps.pop()["early"], network.early(image))
 
 
 def in_place() -> nn.Sequential:
@@ -104,11 +101,11 @@ def test_a_layer_whose_output_is_overwritten_is_an_error(mode) -> None:
     network, image = in_place(), torch.randn(2, 3, 6, 6)
     with mode(), FeatureTaps(network, ["2"]) as taps:
         network(image)
-        assert taps.take()["2"].min() == 0
+        assert taps.pop()["2"].min() == 0
     with mode(), FeatureTaps(network, ["1"]) as taps:
         network(image)
-        with pytest.raises(LgadError, match=r"layer 1 is changed in place.*name the layer after it"):
-            taps.take()
+        with pytest.raises(LgadError, match=r"layer 1 is overwritten in place.*choose the later layer"):
+            taps.pop()
 
 
 @pytest.mark.parametrize(
@@ -126,14 +123,14 @@ def test_where_changes_are_not_counted_the_output_is_exact(mode, backend: str | 
     forward = torch.compile(network, backend=backend) if backend else network
     with mode(), FeatureTaps(network, ["1"]) as taps:
         forward(image)
-        torch.testing.assert_close(taps.take()["1"], network[1](network[0](image)))
+        torch.testing.assert_close(taps.pop()["1"], network[1](network[0](image)))
 
 
 def test_taps_do_not_break_the_graph_of_a_compiled_network() -> None:
     network, image = Branching(), torch.rand(1, 1, 4, 4)
     with FeatureTaps(network, ["early"]) as taps:
         torch.compile(network, backend="aot_eager", fullgraph=True)(image)
-        taps.take()["early"].square().sum().backward()
+        taps.pop()["early"].square().sum().backward()
         gradient = network.early.weight.grad
     network.zero_grad()
     network.early(image).square().sum().backward()
@@ -149,12 +146,12 @@ def test_a_copy_of_a_tapped_network_leaves_the_taps_alone(copied) -> None:
         with torch.no_grad():
             twin(image + 1)
             copy.copy(network.early)(image + 1)  # shares the hooks of the original
-        kept = taps.take()["early"]
+        kept = taps.pop()["early"]
         assert kept.requires_grad and torch.equal(kept, network.early(image))
-        taps.take()
+        taps.pop()
         with FeatureTaps(twin, ["early"]) as theirs:  # and it can be tapped itself
             twin.early(image)
-            assert torch.equal(theirs.take()["early"], network.early(image))
+            assert torch.equal(theirs.pop()["early"], network.early(image))
 
 
 def pickled(network: nn.Module) -> nn.Module:
@@ -164,16 +161,16 @@ def pickled(network: nn.Module) -> nn.Module:
     return torch.load(file, weights_only=False)
 
 
-def test_an_averaged_copy_of_a_tapped_student_changes_nothing() -> None:
+def test_a_forward_of_an_averaged_copy_does_not_change_the_taps() -> None:
     torch.manual_seed(0)
     student, teacher = build_network(SPEC), build_network(teacher_spec(SPEC))
     loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), DistillationConfig())
     averaged = torch.optim.swa_utils.AveragedModel(student)
     image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
-    looked = seen(student, image, label)
+    forward = run_student(student, image, label)
     with torch.no_grad():
         averaged(image)
-    value = loss(looked)
+    value = loss.compute(forward)
     value.backward()
     assert value > 0 and student.get_parameter("encoder.stage1.0.residual.0.weight").grad is not None
 
@@ -185,18 +182,20 @@ def test_frozen_layers_of_the_student_are_an_error() -> None:
     student.get_submodule("encoder").requires_grad_(False)
     image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
     sentence = r"learns nothing from the attention of encoder\.stage2.*requires_grad"
-    for lesson in (loss, sad):
+    for distillation_loss in (loss, sad):
         with pytest.raises(LgadError, match=sentence):
-            lesson(seen(student, image, label))
+            distillation_loss.compute(run_student(student, image, label))
         with torch.no_grad():
-            assert lesson(seen(student, image, label)).isfinite()  # to look at, without learning
+            assert distillation_loss.compute(
+                run_student(student, image, label)
+            ).isfinite()  # evaluation without training
     student.get_submodule("encoder.stage3").requires_grad_(True)
     with pytest.raises(LgadError, match=r"attention of encoder\.stage2:"):
-        loss(seen(student, image, label))
+        loss.compute(run_student(student, image, label))
 
 
 def test_label_planes() -> None:
-    planes = label_planes(torch.tensor([[[0, 2]]], dtype=torch.uint8), slots=2)
+    planes = label_planes(torch.tensor([[[0, 2]]], dtype=torch.uint8), classes=3)
     assert planes.tolist() == [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
 
 
@@ -206,14 +205,13 @@ def test_teacher_stays_frozen_while_a_student_learns() -> None:
     before = copy.deepcopy(teacher.state_dict())
     config = DistillationConfig()
     loss = lgad(student, teacher, default_paths(attention_layers(SPEC)), config)
-    assert isinstance(loss.source, TeacherAttention)
-    parent = nn.ModuleList([student, loss.source.teacher])
+    parent = nn.ModuleList([student, loss.teacher.network])
     optimizer = torch.optim.SGD((p for p in parent.parameters() if p.requires_grad), 0.1)
     weights = {name: value.clone() for name, value in student.named_parameters()}
     for _ in range(3):
         parent.train()
         assert student.training and not any(module.training for module in teacher.modules())
-        value = loss(seen(student, torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))))
+        value = loss.compute(run_student(student, torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -241,17 +239,17 @@ def test_teacher_is_the_same_after_a_hundred_steps() -> None:
     before = copy.deepcopy(teacher.state_dict())
     config = DistillationConfig(paths=(MimickingPath(student="body.2", teacher="body.2"),))
     loss = lgad(student, teacher, config.paths, config)
-    parent = nn.ModuleList([student, loss.source.teacher])  # type: ignore[attr-defined]
+    parent = nn.ModuleList([student, loss.teacher.network])  # type: ignore[attr-defined]
     optimizer = torch.optim.SGD(parent.parameters(), 0.1, weight_decay=0.1)
     labels = torch.randint(0, 5, (2, 8, 8))
-    first = loss.source(seen(student, torch.rand(2, 3, 8, 8), labels).batch)["body.2"]
+    first = loss.teacher(labels)["body.2"]
     for _ in range(100):
         parent.train()
         optimizer.zero_grad()
-        loss(seen(student, torch.rand(2, 3, 8, 8), labels)).backward()
+        loss.compute(run_student(student, torch.rand(2, 3, 8, 8), labels)).backward()
         optimizer.step()
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
-    assert torch.equal(loss.source(seen(student, torch.rand(2, 3, 8, 8), labels).batch)["body.2"], first)
+    assert torch.equal(loss.teacher(labels)["body.2"], first)
 
 
 def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
@@ -265,16 +263,16 @@ def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
     loss = lgad(student, teacher, paths, config)
     label = torch.randint(0, 5, (1, 16, 32))
     image = torch.rand(1, 3, 16, 32)
-    value = loss(seen(student, image, label))
+    value = loss.compute(run_student(student, image, label))
 
     def unit(network: nn.Module, layer: str, planes: torch.Tensor) -> torch.Tensor:
         with FeatureTaps(network, [layer]) as taps:
             network(planes)
-            cells = attention_map(taps.take()[layer])[:, None]
+            cells = attention_map(taps.pop()[layer])[:, None]
         cells = nn.functional.interpolate(cells, size=(2, 4), mode="bilinear", align_corners=False)
         return cells / cells.norm()
 
-    target = unit(teacher, "encoder.stage3", label_planes(label, 4))
+    target = unit(teacher, "encoder.stage3", label_planes(label, 5))
     expected = sum(
         weight / 2.5 * (unit(student, layer, image) - target).square().sum()
         for layer, weight in [("encoder.stage1", 2.0), ("encoder.stage3", 0.5)]
@@ -282,12 +280,12 @@ def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
     torch.testing.assert_close(value, expected)
 
 
-def test_student_that_sees_what_the_teacher_sees_has_no_loss() -> None:
+def test_student_equal_to_its_teacher_has_no_loss() -> None:
     network = build_network(teacher_spec(SPEC)).eval()
     twin = copy.deepcopy(network)
     loss = lgad(twin, network, default_paths(attention_layers(SPEC)), DistillationConfig())
     label = torch.randint(0, 5, (2, 16, 32))
-    assert loss(seen(twin, label_planes(label, 4), label)).item() == pytest.approx(0, abs=1e-6)
+    assert loss.compute(run_student(twin, label_planes(label, 5), label)).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_frozen_teacher_gives_no_gradient_to_its_input() -> None:

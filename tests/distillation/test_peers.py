@@ -5,14 +5,11 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.distillation import LogitsConfig, SadConfig
-from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.lessons import Seen
-from lgad_pipeline.distillation.logits import LogitsLoss, soft_targets
-from lgad_pipeline.distillation.sad import SadLoss
+from lgad_pipeline.distillation.losses import LogitsLoss, SadLoss, StudentForward, soft_target_divergence
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 
-BATCH = Batch(["0"], torch.zeros(0), torch.zeros(0), torch.zeros(0))
+LABEL_MAP = torch.zeros(1, 1, 2, dtype=torch.uint8)
 
 
 class Chain(nn.Module):
@@ -34,7 +31,7 @@ def test_sad_by_hand_and_without_gradient_to_the_deeper_layer() -> None:
     config = SadConfig(normalization="sum", divergence="squared_sum", start_step=0)
     loss = SadLoss(network, ["first", "second"], config)
     image = torch.tensor([[[[1.0, 2.0]]]])
-    value = loss(Seen(BATCH, image, network(image)))
+    value = loss.compute(StudentForward(image, network(image).logits, LABEL_MAP))
     # first: 1, 2 squared over their sum: 1/5, 4/5; second: 2 (1 + 2), 2 (2 + 0) squared: 36/52, 16/52.
     assert value.item() == pytest.approx((1 / 5 - 36 / 52) ** 2 + (4 / 5 - 16 / 52) ** 2, rel=1e-5)
     value.backward()
@@ -44,12 +41,11 @@ def test_sad_by_hand_and_without_gradient_to_the_deeper_layer() -> None:
 def test_sad_sums_over_neighbouring_layers() -> None:
     network = nn.Sequential(*[nn.Conv2d(2, 2, 3, padding=1) for _ in range(3)])
     image = torch.rand(2, 2, 4, 5)
-    output = LaneOutput(torch.zeros(0))
 
     def value(layers: list[str]) -> float:
         loss = SadLoss(network, layers, SadConfig())
         network(image)
-        return loss(Seen(BATCH, image, output)).item()
+        return loss.compute(StudentForward(image, torch.zeros(0), LABEL_MAP)).item()
 
     assert value(["0", "1", "2"]) == pytest.approx(value(["0", "1"]) + value(["1", "2"]), rel=1e-5)
 
@@ -63,11 +59,11 @@ def test_soft_targets_by_hand() -> None:
     student = torch.tensor([0.0, math.log(3.0) * 2]).view(1, 2, 1, 1)  # at T = 2: 1/4, 3/4
     teacher = torch.zeros(1, 2, 1, 1)  # 1/2, 1/2
     expected = 4 * (0.5 * math.log(2.0) + 0.5 * math.log(2 / 3))
-    assert soft_targets(student, teacher, 2.0).item() == pytest.approx(expected, rel=1e-5)
-    assert soft_targets(teacher, teacher, 2.0).item() == 0
+    assert soft_target_divergence(student, teacher, 2.0).item() == pytest.approx(expected, rel=1e-5)
+    assert soft_target_divergence(teacher, teacher, 2.0).item() == 0
     generous = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda logits: soft_targets(logits, torch.ones(2, 3, 2, 2), 3.0).double(),
+        lambda logits: soft_target_divergence(logits, torch.ones(2, 3, 2, 2), 3.0).double(),
         (generous,),
         atol=1e-3,
         eps=1e-3,
@@ -77,6 +73,6 @@ def test_soft_targets_by_hand() -> None:
 def test_model_whose_logits_are_mimicked_is_frozen() -> None:
     model, student, image = Chain(1.0, 2.0), Chain(0.5, 1.0), torch.rand(1, 1, 2, 2)
     loss = LogitsLoss(model, LogitsConfig())
-    loss(Seen(BATCH, image, student(image))).backward()
+    loss.compute(StudentForward(image, student(image).logits, LABEL_MAP)).backward()
     assert not model.training and all(parameter.grad is None for parameter in model.parameters())
     assert student.first.weight.grad is not None

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -6,17 +8,17 @@ from lgad_pipeline.config.distillation import DistillationConfig, TeacherInputCo
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import augment, batch_generator
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.stored import CachedAttention, check_geometry, store_attention
+from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
 from lgad_pipeline.distillation.teacher import (
-    JointTeacherAttention,
     TeacherAttention,
-    label_form,
+    corrupt_label_planes,
+    label_encoding,
     label_planes,
-    spoiled,
     teacher_spec,
 )
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention, check_geometry
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 LAYERS = ["encoder.stage2", "encoder.stage3"]
@@ -30,41 +32,43 @@ def frames(count: int = 3) -> Batch:
     return Batch([f"{number}.jpg" for number in range(count)], image, label, torch.ones(count, 4))
 
 
-def test_forms_of_a_label_map() -> None:
+def test_encodings_of_a_label_map() -> None:
     label = torch.tensor([[[0, 1, 4]]], dtype=torch.uint8)
-    assert label_planes(label, 4, "grey").tolist() == [[[[0.0, 0.25, 1.0]]]]
-    assert label_planes(label, 4, "merged").tolist() == [[[[1.0, 0.0, 0.0]], [[0.0, 1.0, 1.0]]]]
-    for form in ("planes", "grey", "merged"):
-        spec = teacher_spec(SPEC, form)
-        assert label_form(spec) == form
-        assert label_planes(label, 4, form).shape[1] == spec.in_channels
+    assert label_planes(label, 5, "gray").tolist() == [[[[0.0, 0.25, 1.0]]]]
+    assert label_planes(label, 5, "binary").tolist() == [[[[1.0, 0.0, 0.0]], [[0.0, 1.0, 1.0]]]]
+    for encoding in ("one_hot", "gray", "binary"):
+        spec = teacher_spec(SPEC, encoding)
+        assert label_encoding(spec) == encoding
+        assert label_planes(label, 5, encoding).shape[1] == spec.in_channels
     with pytest.raises(LgadError, match="folder of a teacher"):
-        label_form(SPEC)
+        label_encoding(SPEC)
 
 
-def test_what_is_not_asked_for_is_not_spoiled() -> None:
-    planes = label_planes(frames().label, 4)
-    assert spoiled(planes, TeacherInputConfig()) is planes
+def test_what_is_not_asked_for_is_not_corrupt_label_planes() -> None:
+    planes = label_planes(frames().label, 5)
+    assert corrupt_label_planes(planes, TeacherInputConfig()) is planes
 
 
-@pytest.mark.parametrize("form", ["planes", "grey", "merged"])
-def test_erasing_leaves_background_behind(form) -> None:
+@pytest.mark.parametrize("encoding", ["one_hot", "gray", "binary"])
+def test_erasing_leaves_background_behind(encoding) -> None:
     torch.manual_seed(0)
     label = torch.full((40, 16, 32), 2, dtype=torch.uint8)
-    planes = label_planes(label, 4, form)
-    holes = spoiled(planes, TeacherInputConfig(form=form, erasing=1.0))
-    background = label_planes(torch.zeros_like(label), 4, form)
+    planes = label_planes(label, 5, encoding)
+    holes = corrupt_label_planes(planes, TeacherInputConfig(encoding=encoding, erasing=1.0))
+    background = label_planes(torch.zeros_like(label), 5, encoding)
     changed = (holes != planes).any(dim=1)
     assert torch.equal(holes, torch.where(changed[:, None], background, planes))
     assert 0.05 < changed.float().mean() < 0.5
-    assert torch.equal(spoiled(planes, TeacherInputConfig(form=form, erasing=0.0)), planes)
+    assert torch.equal(
+        corrupt_label_planes(planes, TeacherInputConfig(encoding=encoding, erasing=0.0)), planes
+    )
 
 
 def test_bands_shift_on_their_own() -> None:
     torch.manual_seed(1)
     label = torch.zeros(1, 16, 32, dtype=torch.uint8)
     label[:, :, 16] = 1
-    moved = spoiled(label_planes(label, 4), TeacherInputConfig(shift=0.25))
+    moved = corrupt_label_planes(label_planes(label, 5), TeacherInputConfig(shift=0.25))
     columns = moved[0, 1].argmax(dim=1)
     assert torch.equal(moved.sum(dim=1), torch.ones(1, 16, 32))
     assert columns[:8].unique().numel() == 1 and columns[8:].unique().numel() == 1
@@ -74,37 +78,51 @@ def test_bands_shift_on_their_own() -> None:
 def test_noise_has_its_deviation() -> None:
     torch.manual_seed(0)
     planes = torch.zeros(4, 5, 16, 32)
-    assert spoiled(planes, TeacherInputConfig(noise=0.3)).std().item() == pytest.approx(0.3, rel=0.05)
+    assert corrupt_label_planes(planes, TeacherInputConfig(noise=0.3)).std().item() == pytest.approx(
+        0.3, rel=0.05
+    )
 
 
-def test_stored_attention_is_the_computed_one(tmp_path) -> None:
+def test_cached_attention_equals_computed_attention(tmp_path) -> None:
     torch.manual_seed(0)
     spec = teacher_spec(SPEC)
     teacher = build_network(spec)
-    config = DistillationConfig(maps="stored")
-    folder = store_attention(teacher, spec, LAYERS, config, lambda: [frames()], tmp_path, "one")
-    assert store_attention(teacher, spec, LAYERS, config, lambda: [], tmp_path, "one") == folder
-    stored, computed = CachedAttention(folder), TeacherAttention(teacher, spec, LAYERS, config)
+    config = DistillationConfig(maps="cached")
+
+    def cached(batches: list[Batch]) -> Path:
+        return cache_attention(
+            teacher,
+            spec,
+            layers=LAYERS,
+            config=config,
+            batches=lambda: batches,
+            root=tmp_path,
+            fingerprint="one",
+        )
+
+    folder = cached([frames()])
+    assert cached([]) == folder
+    cache, attention = CachedAttention(folder), TeacherAttention(teacher, LAYERS, config)
     batch = augment(frames(), FLIPS, batch_generator(0, 0))
     assert batch.flipped is not None and batch.flipped.any() and not batch.flipped.all()
-    ours, theirs = stored(batch), computed(batch)
+    cached_maps, computed_maps = cache.maps(batch.frames, batch.flipped), attention(batch.label)
     for layer in LAYERS:
-        peak = theirs[layer].amax().item()
-        torch.testing.assert_close(ours[layer], theirs[layer], rtol=1e-3, atol=1e-3 * peak)
+        peak = computed_maps[layer].amax().item()
+        torch.testing.assert_close(cached_maps[layer], computed_maps[layer], rtol=1e-3, atol=1e-3 * peak)
 
 
-def test_stored_attention_refuses_what_moves_label_maps() -> None:
+def test_cached_attention_refuses_augmentation_that_moves_label_maps() -> None:
     check_geometry(FLIPS)
     with pytest.raises(LgadError, match=r"rotation, scale, shift_x, shift_y.*maps to computed"):
         check_geometry(AugmentationConfig())
 
 
-def test_a_teacher_in_the_same_loop_learns_but_not_through_its_maps() -> None:
-    spec = teacher_spec(SPEC)
-    joint = JointTeacherAttention(build_network(spec).train(), spec, LAYERS, DistillationConfig())
-    output = joint.learn(frames())
+def test_a_joint_teacher_gets_gradients_from_its_own_loss_but_not_through_its_maps() -> None:
+    teacher, paths = build_network(teacher_spec(SPEC)).train(), default_paths(tuple(LAYERS))
+    joint = JointLgadLoss(build_network(SPEC), teacher, paths, DistillationConfig(), classes=5)
+    output = joint.teacher_forward(frames().label)
     assert output.logits.requires_grad and joint.teacher.training
-    assert not any(attention.requires_grad for attention in joint(frames()).values())
+    assert not any(attention.requires_grad for attention in joint.teacher_maps().values())
 
 
 def test_default_paths_pair_the_deepest_layers() -> None:

@@ -27,7 +27,7 @@ def test_gain_by_hand() -> None:
     assert (gain.first, gain.second, gain.gain) == pytest.approx((0.5, 0.875, 0.375))
     deviation = 0.25 / math.sqrt(2)
     assert gain.deviation == pytest.approx(deviation)
-    assert gain.seed_high - gain.gain == pytest.approx(12.706 * deviation / math.sqrt(2))
+    assert gain.seed_high - gain.gain == pytest.approx(12.7062047 * deviation / math.sqrt(2))
     assert gain.false_positives == pytest.approx((-1 - 1) / 2)
 
 

@@ -12,8 +12,8 @@ from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings
 from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData
-from lgad_pipeline.studies.data import prepared
-from lgad_pipeline.studies.plan import lesson_works, plan
+from lgad_pipeline.studies.data import prepare_data
+from lgad_pipeline.studies.plan import plan, teacher_trainings
 from lgad_pipeline.studies.run import distillation_gain
 
 SETTINGS = """
@@ -40,34 +40,41 @@ seeds: 2
 """
 
 
-def loaded(folder: Path, study: str = STUDY, lessons: str = "") -> tuple[GainStudy, Settings]:
-    (folder / "lgad.yaml").write_text(SETTINGS + lessons)
+def loaded(folder: Path, study: str = STUDY, losses: str = "") -> tuple[GainStudy, Settings]:
+    (folder / "lgad.yaml").write_text(SETTINGS + losses)
     (folder / "study.yaml").write_text(study)
     return GainStudy.load(folder / "study.yaml"), Settings.load(folder / "lgad.yaml")
 
 
-def test_a_study_from_nothing_to_its_findings(tmp_path: Path) -> None:
+def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     study, settings = loaded(tmp_path, STUDY.replace("seeds: 2", "seeds: 1").replace("[lgad]", "[]"))
     study = study.model_copy(update={"variants": {"strong": study.variants["strong"]}})
     dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
-    shards, recordings = prepared(dataset, tmp_path / "data", workers=1)
-    told: list[str] = []
+    shards, recordings = prepare_data(dataset, tmp_path / "data", workers=1)
+    messages: list[str] = []
 
     def run(study: GainStudy):
         return distillation_gain(
-            study, dataset, recipes, shards, recordings, tmp_path / "out", device="cpu", tell=told.append
+            study,
+            dataset=dataset,
+            recipes=recipes,
+            shards=shards,
+            recordings=recordings,
+            output=tmp_path / "out",
+            device="cpu",
+            progress=messages.append,
         )
 
-    found = run(study)
-    assert told == [
+    result = run(study)
+    assert messages == [
         *(f"[{n}/1] teacher {path.name}" for n, path in enumerate(_teachers(study, recipes, tmp_path), 1)),
         "[1/2] enet alone seed 0",
         "[2/2] enet strong seed 0",
     ]
     students = pd.read_parquet(tmp_path / "out" / "students.parquet")
     total = students[students["scenario"] == "total"].set_index("variant")["f1"]
-    assert found.total("enet", "strong")["gain"] == pytest.approx(total["strong"] - total["alone"])
+    assert result.total("enet", "strong")["gain"] == pytest.approx(total["strong"] - total["alone"])
     assert set(students["scenario"]) >= {"total", "normal", "night"}
     assert {row["variant"] for row in json.loads((tmp_path / "out/gains.json").read_text())} == {"strong"}
     assert "| strong | 1 |" in (tmp_path / "out" / "gain.md").read_text()
@@ -76,44 +83,46 @@ def test_a_study_from_nothing_to_its_findings(tmp_path: Path) -> None:
     weights = tmp_path / "out" / "enet" / "strong" / "seed0" / "weights.safetensors"
     before = weights.stat().st_mtime_ns
     run(study)
-    assert weights.stat().st_mtime_ns == before  # found, not trained again
+    assert weights.stat().st_mtime_ns == before  # reused, not trained again
 
 
 def _teachers(study: GainStudy, recipes, folder: Path) -> list[Path]:
-    return [work.folder for work in lesson_works(study, plan(study, recipes, folder / "out"))]
+    return [training.folder for training in teacher_trainings(study, plan(study, recipes, folder / "out"))]
 
 
-def test_students_of_a_seed_differ_in_nothing_but_their_lessons(tmp_path: Path) -> None:
+def test_students_of_a_seed_differ_only_in_their_losses(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[lgad, sad, lgad+sad, logits]"))
     runs = plan(study, {"enet": settings.recipe("enet")}, tmp_path)
     assert len(runs) == 2 * 7 and [run.seed for run in runs] == [0] * 7 + [1] * 7
     for run in runs:
-        assert run.work.recipe.student == runs[7 * run.seed].work.recipe.student
-        assert run.work.recipe.student.seed == run.seed
-        assert (run.work.teacher is not None) == (run.variant not in ("alone", "sad", "logits"))
-    # lgad, lgad+sad and strong share a teacher; smooth has one that was trained on spoiled labels.
-    assert sorted(work.role for work in lesson_works(study, runs)) == ["model", "teacher", "teacher"]
+        assert run.training.recipe.student == runs[7 * run.seed].training.recipe.student
+        assert run.training.recipe.student.seed == run.seed
+        assert (run.training.teacher is not None) == (run.variant not in ("alone", "sad", "logits"))
+    # lgad, lgad+sad and strong share a teacher; smooth has one that was trained on corrupted labels.
+    assert sorted(training.role for training in teacher_trainings(study, runs)) == [
+        "model",
+        "teacher",
+        "teacher",
+    ]
     each = study.model_copy(update={"teachers": "per_seed"})
-    assert len(lesson_works(each, plan(each, {"enet": settings.recipe("enet")}, tmp_path))) == 6
+    assert len(teacher_trainings(each, plan(each, {"enet": settings.recipe("enet")}, tmp_path))) == 6
 
 
 def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
-    lessons = """
+    losses = """
     distillation: {start_step: 1, warmup_steps: 1, stop_step: 4, decay: true}
     sad: {start_step: 2}
     logits: {start_step: 3, stop_step: 4}
 """
-    study, settings = loaded(
-        tmp_path, STUDY.replace("[lgad]", "[lgad, sad, logits]") + "steps: 10\n", lessons
-    )
-    recipe = plan(study, {"enet": settings.recipe("enet")}, tmp_path)[0].work.recipe
+    study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[lgad, sad, logits]") + "steps: 10\n", losses)
+    recipe = plan(study, {"enet": settings.recipe("enet")}, tmp_path)[0].training.recipe
     assert recipe.student.steps == 10 and recipe.teacher.steps == 4
     lgad = recipe.distillation
     assert (lgad.start_step, lgad.warmup_steps, lgad.stop_step) == (2, 2, 10)  # 2.5 to the even number
     assert recipe.sad.start_step == 5 and recipe.sad.stop_step is None
     assert (recipe.logits.start_step, recipe.logits.stop_step) == (8, 10)
     short = study.model_copy(update={"steps": 2})
-    logits = plan(short, {"enet": settings.recipe("enet")}, tmp_path)[0].work.recipe.logits
+    logits = plan(short, {"enet": settings.recipe("enet")}, tmp_path)[0].training.recipe.logits
     assert (logits.start_step, logits.stop_step) == (1, 2)  # within the steps, and one step at least
 
 
@@ -133,9 +142,9 @@ def test_equal_compute_counts_the_teacher_and_the_distilled_steps(tmp_path: Path
     assert steps(start_step=200, stop_step=400) == 600 + 0.25 * 200 + 0.5 * 400 * 8 / 16
     assert steps(teacher="together") == 600 + 0.25 * 600 + 0.5 * 600
     runs = plan(study, {"enet": recipe}, tmp_path)
-    longer = [run.work.recipe.student.steps for run in runs if run.variant == "equal-compute"]
+    longer = [run.training.recipe.student.steps for run in runs if run.variant == "equal-compute"]
     assert longer == [round(4 + 0.3 * 4 + 4)] * 2
-    assert {run.work.recipe.student.steps for run in runs if run.variant != "equal-compute"} == {4}
+    assert {run.training.recipe.student.steps for run in runs if run.variant != "equal-compute"} == {4}
 
 
 def test_the_controls_run_in_the_harness_on_noisy_labels(tmp_path: Path) -> None:
@@ -146,13 +155,21 @@ def test_the_controls_run_in_the_harness_on_noisy_labels(tmp_path: Path) -> None
         "data: {label_noise: {drop: 0.3, shift: 0.02}}\n",
     )
     dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
-    shards, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    shards, recordings = prepare_data(dataset, tmp_path / "data", workers=1)
     out = tmp_path / "out"
-    found = distillation_gain(study, dataset, recipes, shards, recordings, out, device="cpu")
+    result = distillation_gain(
+        study,
+        dataset=dataset,
+        recipes=recipes,
+        shards=shards,
+        recordings=recordings,
+        output=out,
+        device="cpu",
+    )
     assert not (out / "enet" / "teachers").exists()  # no control has a teacher network
-    assert set(found.gains["variant"]) == {"blurred", "label-head", "equal-compute"}
-    assert found.notes == ("enet, equal-compute: 9 steps where the others have 4, 2.25 times as many.",)
-    assert found.notes[0] in (out / "gain.md").read_text()
+    assert set(result.gains["variant"]) == {"blurred", "label-head", "equal-compute"}
+    assert result.notes == ("enet, equal-compute: 9 steps where the others have 4, 2.25 times as many.",)
+    assert result.notes[0] in (out / "gain.md").read_text()
     files = {
         name: {path.name for path in (out / "enet" / name / "seed0").iterdir()}
         for name in ("alone", "blurred", "label-head", "equal-compute")
@@ -160,17 +177,17 @@ def test_the_controls_run_in_the_harness_on_noisy_labels(tmp_path: Path) -> None
     assert all(names == files["alone"] for names in files.values())
 
 
-def test_teachers_of_noisy_labels_are_others(tmp_path: Path) -> None:
+def test_teachers_of_noisy_labels_have_other_folders(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path)
     noisy = study.model_copy(update={"data": StudyData(label_noise=LabelNoiseConfig(drop=0.3))})
     recipes = {"enet": settings.recipe("enet")}
     assert not set(_teachers(study, recipes, tmp_path)) & set(_teachers(noisy, recipes, tmp_path))
 
 
-def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: Path) -> None:
+def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path)
     dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
-    _, recordings = prepared(dataset, tmp_path / "data", workers=1)
+    _, recordings = prepare_data(dataset, tmp_path / "data", workers=1)
     list_file = recordings / "list" / "test.txt"
     lines = [line.split()[0].lstrip("/") for line in list_file.read_text().splitlines()]
     frames = ingest(recordings, dataset.frame_size).frames
@@ -185,7 +202,14 @@ def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: P
         lane_width=dataset.lane_width,
     )
     with pytest.raises(LgadError, match="no split 'test'"):
-        distillation_gain(study, dataset, recipes, tmp_path / "no-test", recordings, tmp_path / "out")
+        distillation_gain(
+            study,
+            dataset=dataset,
+            recipes=recipes,
+            shards=tmp_path / "no-test",
+            recordings=recordings,
+            output=tmp_path / "out",
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -198,7 +222,7 @@ def test_a_study_without_test_frames_is_refused_before_its_trainings(tmp_path: P
         ("variants: [", "is not valid YAML"),
     ],
 )
-def test_a_wrong_study_is_one_sentence(tmp_path: Path, study: str, sentence: str) -> None:
+def test_a_wrong_study_raises_one_sentence(tmp_path: Path, study: str, sentence: str) -> None:
     with pytest.raises(LgadError, match=sentence):
         loaded(tmp_path, study)
 
@@ -228,4 +252,4 @@ def test_the_projects_own_studies_are_valid(name: str) -> None:
     runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, folder)
     assert settings.dataset(study.dataset).image_size == (48, 128)
     assert len(runs) == study.seeds * len(study.all_variants) * len(study.recipes)
-    assert all(run.work.recipe.sad.start_step < run.work.recipe.student.steps for run in runs)
+    assert all(run.training.recipe.sad.start_step < run.training.recipe.student.steps for run in runs)

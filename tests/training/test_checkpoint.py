@@ -16,9 +16,9 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training.average import MovingAverage
 from lgad_pipeline.training.checkpoint import TrainingState
-from lgad_pipeline.training.schedule import build_optimizer
+from lgad_pipeline.training.optimizer import build_optimizer
 from lgad_pipeline.training.tasks import StudentTask
-from lgad_pipeline.training.trainer import CheckpointTimer
+from lgad_pipeline.training.timing import CheckpointTimer
 from tests.training.test_fit import CONFIG, DATA, Plain, batches, equal, run, student
 
 

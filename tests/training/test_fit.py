@@ -11,14 +11,15 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
+from lgad_pipeline.distillation.losses import LgadLoss
+from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.checkpoint import TrainingState
 from lgad_pipeline.training.tasks import StudentTask, TeacherTask
-from lgad_pipeline.training.trainer import TrainingData, fit
+from lgad_pipeline.training.trainer import fit
+from lgad_pipeline.training.training_data import TrainingData
 
 SPEC = NetworkSpec(image_size=(32, 64), width=0.5)
 CONFIG = TrainingConfig(
@@ -75,7 +76,16 @@ def student() -> torch.nn.Module:
 
 def run(task, network, config, path: Path, data: TrainingData = DATA, log=None) -> TrainingState:
     fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
-    return fit(fabric, task, network, config, data, path / "checkpoint.pt", "one", log)
+    return fit(
+        fabric,
+        task,
+        network,
+        config=config,
+        data=data,
+        checkpoint=path / "checkpoint.pt",
+        fingerprint="one",
+        log=log,
+    )
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -106,7 +116,7 @@ class Plain(torch.nn.Module):
         return LaneOutput(self.body(image))
 
 
-def test_student_learns_what_it_sees(tmp_path: Path) -> None:
+def test_student_learns_to_segment_frames(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = run(StudentTask(LONGER), Plain(), LONGER, tmp_path)
     assert state.history[-1]["val/miou"] > 0.9
@@ -122,7 +132,7 @@ def test_teacher_learns_a_tiny_set_of_label_maps(tmp_path: Path) -> None:
     assert state.history[-1]["val/existence_accuracy"] > 0.9
 
 
-def test_log_and_history_say_the_same(tmp_path: Path) -> None:
+def test_log_and_history_hold_the_same_metrics(tmp_path: Path) -> None:
     seen = []
     state = run(
         StudentTask(CONFIG),
@@ -145,8 +155,7 @@ def distilling(network: torch.nn.Module, config: DistillationConfig) -> StudentT
     torch.manual_seed(7)
     teacher = build_network(teacher_spec(SPEC)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     paths = default_paths(attention_layers(SPEC))
-    source = TeacherAttention(teacher, teacher_spec(SPEC), [path.teacher for path in paths], config)
-    return StudentTask(CONFIG, {"attention": LgadLoss(network, source, paths, config)})
+    return StudentTask(CONFIG, {"attention": LgadLoss(network, teacher, paths, config)})
 
 
 def test_distillation_of_weight_zero_is_the_student_alone(tmp_path: Path) -> None:
@@ -169,7 +178,7 @@ def test_distillation_of_weight_zero_is_the_student_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_resumed_run_ends_where_an_undisturbed_one_does(tmp_path: Path, precision: str) -> None:
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, precision: str) -> None:
     config = CONFIG.model_copy(update={"precision": precision})
     whole = run(StudentTask(config), student(), config, tmp_path / "whole")
 
@@ -179,7 +188,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(tmp_path: Path, precis
 
     with pytest.raises(KeyboardInterrupt):
         run(StudentTask(config), student(), config, tmp_path / "cut", replace(DATA, batches=broken))
-    torch.manual_seed(99)  # what a new process would hold there does not matter
+    torch.manual_seed(99)  # the state of the global generator of a new process has no effect
     resumed = run(StudentTask(config), build_network(SPEC), config, tmp_path / "cut")
     assert equal(whole.network.state_dict(), resumed.network.state_dict())
     assert equal(whole.final_weights(), resumed.final_weights())
@@ -196,7 +205,7 @@ def test_a_resumed_run_ends_where_an_undisturbed_one_does(tmp_path: Path, precis
     ]
 
 
-def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_not_resumed(tmp_path: Path) -> None:
     state = run(StudentTask(CONFIG), student(), CONFIG, tmp_path)
     state.step = 5
     state.save(tmp_path / "checkpoint.pt", "another")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lgad_pipeline.config.training import OptimizerConfig
-from lgad_pipeline.training import losses
-from lgad_pipeline.training.schedule import learning_rate
+from lgad_pipeline.training import segmentation_losses as losses
+from lgad_pipeline.training.optimizer import learning_rate
 from lgad_pipeline.training.validation import lane_miou
 
 # One frame of three pixels, background and one slot.

@@ -10,13 +10,13 @@ import yaml
 from lightning_fabric import Fabric
 
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.lgad import LgadLoss
-from lgad_pipeline.distillation.sad import SadLoss
-from lgad_pipeline.distillation.teacher import TeacherAttention, teacher_spec
+from lgad_pipeline.distillation.losses import LgadLoss, SadLoss
+from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.training.tasks import StudentTask
-from lgad_pipeline.training.trainer import TrainingData, fit
+from lgad_pipeline.training.trainer import fit
+from lgad_pipeline.training.training_data import TrainingData
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_network.md").read_text(encoding="utf-8")
 
@@ -37,12 +37,11 @@ def test_the_example_learns_from_a_teacher(
         entry |= yaml.safe_load(blocks("yaml")[1])
     recipe = Recipe.model_validate(entry)
     spec = recipe.network.spec((32, 64))
-    theirs = teacher_spec(recipe.teachers_network.spec((32, 64)))
-    student, teacher, paths = build_network(spec), build_network(theirs), recipe.distillation.paths
-    source = TeacherAttention(teacher, theirs, [path.teacher for path in paths], recipe.distillation)
+    spec_of_teacher = teacher_spec(recipe.teachers_network.spec((32, 64)))
+    student, teacher, paths = build_network(spec), build_network(spec_of_teacher), recipe.distillation.paths
     sad = recipe.sad.model_copy(update={"start_step": 0})
-    lessons = {
-        "attention": LgadLoss(student, source, paths, recipe.distillation),
+    losses = {
+        "attention": LgadLoss(student, teacher, paths, recipe.distillation),
         "self_attention": SadLoss(student, recipe.sad.layers, sad),
     }
     config = recipe.student.model_validate({"steps": 2, "batch_size": 2, "optimizer": {"warmup_steps": 1}})
@@ -54,7 +53,15 @@ def test_the_example_learns_from_a_teacher(
         lambda start, stop: (batch for _ in range(start, stop)), lambda b, _: b, lambda: iter([batch])
     )
     fabric = Fabric(accelerator="cpu", devices=1)
-    task = StudentTask(config, lessons)
-    state = fit(fabric, task, student, config, data, tmp_path / "checkpoint.pt", "one")
+    task = StudentTask(config, losses)
+    state = fit(
+        fabric,
+        task,
+        student,
+        config=config,
+        data=data,
+        checkpoint=tmp_path / "checkpoint.pt",
+        fingerprint="one",
+    )
     assert state.history[-1]["train/attention"] > 0 and state.history[-1]["train/self_attention"] >= 0
     assert not hasattr(student, "existence")

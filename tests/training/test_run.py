@@ -28,8 +28,8 @@ from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import write_lanes
-from lgad_pipeline.training.lessons import LABELS, Lessons
-from lgad_pipeline.training.run import train_student, train_teacher
+from lgad_pipeline.training.plan import DistillationSpec
+from lgad_pipeline.training.trainer import train_student, train_teacher
 from lgad_pipeline.view import View
 
 SPEC = NetworkSpec(image_size=(32, 88), width=0.25)
@@ -88,9 +88,18 @@ def same(first: Path, second: Path) -> bool:
 
 
 def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
-    teacher = train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
-    student = train_student(CONFIG, SPEC, shards, tmp_path / "lgad", AUGMENTATION, Lessons(teacher.folder))
-    alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
+    teacher = train_teacher(
+        CONFIG, SPEC, shards=shards, folder=tmp_path / "teacher", augmentation=AUGMENTATION
+    )
+    student = train_student(
+        CONFIG,
+        SPEC,
+        shards=shards,
+        folder=tmp_path / "lgad",
+        augmentation=AUGMENTATION,
+        distillation=DistillationSpec(teacher=teacher.folder),
+    )
+    alone = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path / "alone", augmentation=AUGMENTATION)
     assert json.loads((teacher.folder / "network.json").read_text())["in_channels"] == 5
     assert {path.name for path in student.folder.iterdir()} == {
         "weights.safetensors",
@@ -107,29 +116,54 @@ def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
     assert not same(student.folder, alone.folder)
 
 
-def test_lessons_are_named_terms_of_one_loss(shards: Path, tmp_path: Path) -> None:
-    teacher = train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
-    model = train_student(CONFIG, SPEC, shards, tmp_path / "model", AUGMENTATION)
+def test_distillation_losses_are_named_terms_of_one_loss(shards: Path, tmp_path: Path) -> None:
+    teacher = train_teacher(
+        CONFIG, SPEC, shards=shards, folder=tmp_path / "teacher", augmentation=AUGMENTATION
+    )
+    model = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path / "model", augmentation=AUGMENTATION)
     sad = SadConfig(start_step=4)
     flips = AugmentationConfig(rotation=0, scale=0, shift_x=0, shift_y=0)
-    stored = DistillationConfig(maps="stored")
-    lessons = Lessons(teacher.folder, stored, sad=sad, model=model.folder)
-    every = train_student(CONFIG, SPEC, shards, tmp_path / "every", flips, lessons).history
+    cached = DistillationConfig(maps="cached")
+    distillation = DistillationSpec(teacher=teacher.folder, lgad=cached, sad=sad, model=model.folder)
+    every = train_student(
+        CONFIG, SPEC, shards=shards, folder=tmp_path / "every", augmentation=flips, distillation=distillation
+    ).history
     assert every["train/self_attention"].isna().tolist() == [True, False]
     assert every[["train/attention", "train/logits"]].notna().all(axis=None)
     assert len(list((teacher.folder / "attention").glob("*/encoder.stage3.npy"))) == 1
     with pytest.raises(LgadError, match="self_attention starts at step 8 of a training of 8 steps"):
-        late = Lessons(sad=SadConfig(start_step=8))
-        train_student(CONFIG, SPEC, shards, tmp_path / "late", AUGMENTATION, late)
+        late = DistillationSpec(sad=SadConfig(start_step=8))
+        train_student(
+            CONFIG,
+            SPEC,
+            shards=shards,
+            folder=tmp_path / "late",
+            augmentation=AUGMENTATION,
+            distillation=late,
+        )
     with pytest.raises(LgadError, match="maps to computed"):
-        train_student(CONFIG, SPEC, shards, tmp_path / "moved", AUGMENTATION, lessons)
+        train_student(
+            CONFIG,
+            SPEC,
+            shards=shards,
+            folder=tmp_path / "moved",
+            augmentation=AUGMENTATION,
+            distillation=distillation,
+        )
 
 
 def test_a_teacher_trained_together_leaves_a_plain_student(shards: Path, tmp_path: Path) -> None:
     lgad = DistillationConfig(teacher="together", weight=1e-30)
     other = NetworkSpec(name="erfnet", image_size=SPEC.image_size, width=0.25)
-    together = train_student(CONFIG, SPEC, shards, tmp_path / "pair", AUGMENTATION, Lessons(other, lgad))
-    alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
+    together = train_student(
+        CONFIG,
+        SPEC,
+        shards=shards,
+        folder=tmp_path / "pair",
+        augmentation=AUGMENTATION,
+        distillation=DistillationSpec(joint_teacher=other, lgad=lgad),
+    )
+    alone = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path / "alone", augmentation=AUGMENTATION)
     assert same(together.folder, alone.folder)  # same initial weights, batches and dropout
     assert together.history[["train/teacher/cross_entropy", "train/attention"]].notna().all(axis=None)
 
@@ -138,33 +172,53 @@ def test_a_teacher_trained_together_leaves_a_plain_student(shards: Path, tmp_pat
 def test_training_whose_files_are_gone_or_emptied_is_done_again(
     shards: Path, tmp_path: Path, file: str
 ) -> None:
-    train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     before = (tmp_path / file).read_bytes() if file == "weights.safetensors" else None
     (tmp_path / file).write_bytes(b"")
-    assert not train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert not train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
     (tmp_path / file).unlink()
-    assert not train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert not train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
     assert before is None or (tmp_path / file).read_bytes() == before
-    assert train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
 
 
 def test_a_finished_training_is_reused_until_its_inputs_change(shards: Path, tmp_path: Path) -> None:
-    first = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    first = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     assert not first.reused
-    assert train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
     other = CONFIG.model_copy(update={"seed": 1})
-    assert not train_student(other, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert not train_student(other, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
 
 
 def test_inputs_that_do_not_fit_are_one_sentence(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(LgadError, match="pack the shards again or correct the recipe"):
-        train_student(CONFIG, NetworkSpec(image_size=(64, 176)), shards, tmp_path, AUGMENTATION)
+        train_student(
+            CONFIG,
+            NetworkSpec(image_size=(64, 176)),
+            shards=shards,
+            folder=tmp_path,
+            augmentation=AUGMENTATION,
+        )
     with pytest.raises(LgadError, match="train that network again"):
-        train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION, Lessons(tmp_path / "nobody"))
-    train_teacher(CONFIG, SPEC, shards, tmp_path / "teacher", AUGMENTATION)
+        train_student(
+            CONFIG,
+            SPEC,
+            shards=shards,
+            folder=tmp_path,
+            augmentation=AUGMENTATION,
+            distillation=DistillationSpec(teacher=tmp_path / "nobody"),
+        )
+    train_teacher(CONFIG, SPEC, shards=shards, folder=tmp_path / "teacher", augmentation=AUGMENTATION)
     lost = DistillationConfig(paths=(MimickingPath(student="encoder.stage33", teacher="encoder.stage3"),))
     with pytest.raises(LgadError, match=r"encoder\.stage33.*encoder\.stage3"):
-        train_student(CONFIG, SPEC, shards, tmp_path / "s", AUGMENTATION, Lessons(tmp_path / "teacher", lost))
+        train_student(
+            CONFIG,
+            SPEC,
+            shards=shards,
+            folder=tmp_path / "s",
+            augmentation=AUGMENTATION,
+            distillation=DistillationSpec(teacher=tmp_path / "teacher", lgad=lost),
+        )
 
 
 TRAINING = """
@@ -173,22 +227,24 @@ from pathlib import Path
 from lgad_pipeline.data.augmentation import AugmentationConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
-from lgad_pipeline.training.run import train_student
+from lgad_pipeline.training.trainer import train_student
 
 config, spec, shards, output = sys.argv[1:]
 train_student(
     TrainingConfig.model_validate_json(config),
     NetworkSpec.model_validate_json(spec),
-    Path(shards),
-    Path(output),
-    AugmentationConfig(),
+    shards=Path(shards),
+    folder=Path(output),
+    augmentation=AugmentationConfig(),
 )
 """
 
 
-def test_a_killed_training_goes_on_where_it_was(shards: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_from_its_checkpoint(shards: Path, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"steps": 16, "validate_every": 100})
-    train_student(config, SPEC, shards, tmp_path / "whole", AUGMENTATION, device="cpu")
+    train_student(
+        config, SPEC, shards=shards, folder=tmp_path / "whole", augmentation=AUGMENTATION, device="cpu"
+    )
     words = [config.model_dump_json(), SPEC.model_dump_json(), str(shards), str(tmp_path / "cut")]
     process = subprocess.Popen([sys.executable, "-c", TRAINING, *words])
     while not (tmp_path / "cut" / "checkpoint.pt").exists():
@@ -197,7 +253,9 @@ def test_a_killed_training_goes_on_where_it_was(shards: Path, tmp_path: Path) ->
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
-    train_student(config, SPEC, shards, tmp_path / "cut", AUGMENTATION, device="cpu")
+    train_student(
+        config, SPEC, shards=shards, folder=tmp_path / "cut", augmentation=AUGMENTATION, device="cpu"
+    )
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
@@ -259,7 +317,7 @@ def test_the_source_of_a_network_of_ones_own_is_part_of_the_training(
     spec = NetworkSpec(name=write_network(), image_size=SPEC.image_size)
 
     def reused() -> bool:
-        return train_student(CONFIG, spec, shards, tmp_path, AUGMENTATION).reused
+        return train_student(CONFIG, spec, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
 
     assert not reused()
     assert reused()
@@ -278,26 +336,39 @@ def test_the_source_of_a_teachers_network_is_part_of_the_students_training(
     shards: Path, tmp_path: Path, write_network
 ) -> None:
     own = NetworkSpec(name=write_network(), image_size=SPEC.image_size)
-    train_teacher(CONFIG, own, shards, tmp_path / "teacher", AUGMENTATION)
+    train_teacher(CONFIG, own, shards=shards, folder=tmp_path / "teacher", augmentation=AUGMENTATION)
     paths = (MimickingPath(student="encoder.stage3", teacher="body"),)
-    for teacher in (tmp_path / "teacher", own):  # trained before, and together
-        lgad = DistillationConfig(paths=paths, teacher="together" if teacher is own else "before")
+    before, together = (
+        DistillationConfig(paths=paths, teacher="before"),
+        DistillationConfig(paths=paths, teacher="together"),
+    )
+    for distillation in (
+        DistillationSpec(teacher=tmp_path / "teacher", lgad=before),
+        DistillationSpec(joint_teacher=own, lgad=together),
+    ):
 
-        def reused(lessons: Lessons) -> bool:
-            return train_student(CONFIG, SPEC, shards, tmp_path / "student", AUGMENTATION, lessons).reused
+        def reused(distillation: DistillationSpec) -> bool:
+            return train_student(
+                CONFIG,
+                SPEC,
+                shards=shards,
+                folder=tmp_path / "student",
+                augmentation=AUGMENTATION,
+                distillation=distillation,
+            ).reused
 
         write_network()
-        assert not reused(Lessons(teacher, lgad)) and reused(Lessons(teacher, lgad))
+        assert not reused(distillation) and reused(distillation)
         write_network(block="Tanh")
-        assert not reused(Lessons(teacher, lgad))
+        assert not reused(distillation)
 
 
 def test_what_cannot_change_the_weights_does_not_train_again(shards: Path, tmp_path: Path) -> None:
-    train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     before = weights(tmp_path)
     other = CONFIG.model_copy(update={"log_every": 1, "validate_every": 2, "checkpoint_seconds": 60})
-    assert train_student(other, SPEC, shards, tmp_path, AUGMENTATION).reused
-    train_student(other, SPEC, shards, tmp_path / "other", AUGMENTATION)
+    assert train_student(other, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
+    train_student(other, SPEC, shards=shards, folder=tmp_path / "other", augmentation=AUGMENTATION)
     after = weights(tmp_path / "other")
     assert all(np.array_equal(value, after[name]) for name, value in before.items())
 
@@ -307,7 +378,7 @@ def test_what_cannot_change_the_weights_does_not_train_again(shards: Path, tmp_p
 def test_a_finished_training_that_is_not_whole_is_done_again(
     shards: Path, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    first = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     good = weights(tmp_path)
     content = (tmp_path / name).read_bytes()
     if damage == "gone":
@@ -317,11 +388,11 @@ def test_a_finished_training_that_is_not_whole_is_done_again(
     else:
         middle = len(content) // 2
         (tmp_path / name).write_bytes(content[:middle] + b"\xff" + content[middle + 1 :])
-    again = train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    again = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     assert not again.reused and again.fingerprint == first.fingerprint
     assert all(np.array_equal(value, weights(tmp_path)[key]) for key, value in good.items())
     assert name in caplog.text or (name, damage) == ("training.json", "gone")
-    assert train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION).reused
+    assert train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -332,9 +403,9 @@ def test_a_missing_split_is_noticed_before_the_first_step(tmp_path: Path, split:
         train_student(
             CONFIG,
             SPEC,
-            shards,
-            tmp_path / "student",
-            AUGMENTATION,
+            shards=shards,
+            folder=tmp_path / "student",
+            augmentation=AUGMENTATION,
             log=lambda metrics, step: seen.append(step),
         )
     assert not seen and not (tmp_path / "student" / "checkpoint.pt").exists()
@@ -344,28 +415,43 @@ def test_a_checkpoint_that_was_damaged_is_gone_when_the_training_is_finished(
     shards: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"")
-    train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION)
+    train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     assert not list(tmp_path.glob("checkpoint*"))
 
 
 def test_controls_without_a_teacher_leave_a_plain_student(shards: Path, tmp_path: Path) -> None:
-    alone = train_student(CONFIG, SPEC, shards, tmp_path / "alone", AUGMENTATION)
+    alone = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path / "alone", augmentation=AUGMENTATION)
     nothing = DistillationConfig(weight=1e-30)
     controls = {
-        "blurred": Lessons(LABELS, nothing),
-        "head": Lessons(label_head=LabelHeadConfig(weight=1e-30)),
-        "both": Lessons(LABELS, nothing, label_head=LabelHeadConfig(weight=1e-30)),
+        "blurred": DistillationSpec(blurred_labels=True, lgad=nothing),
+        "head": DistillationSpec(label_head=LabelHeadConfig(weight=1e-30)),
+        "both": DistillationSpec(blurred_labels=True, lgad=nothing, label_head=LabelHeadConfig(weight=1e-30)),
     }
-    for name, lessons in controls.items():
-        trained = train_student(CONFIG, SPEC, shards, tmp_path / name, AUGMENTATION, lessons)
+    for name, distillation in controls.items():
+        trained = train_student(
+            CONFIG,
+            SPEC,
+            shards=shards,
+            folder=tmp_path / name,
+            augmentation=AUGMENTATION,
+            distillation=distillation,
+        )
         assert same(trained.folder, alone.folder)
         assert weights(trained.folder).keys() == weights(alone.folder).keys()
         terms = {column for column in trained.history.columns if column.startswith("train/")}
         assert ("train/attention" in terms) == (name != "head")
         assert ("train/label_head" in terms) == (name != "blurred")
-    strong = Lessons(label_head=LabelHeadConfig(weight=1.0))
+    strong = DistillationSpec(label_head=LabelHeadConfig(weight=1.0))
     assert not same(
-        train_student(CONFIG, SPEC, shards, tmp_path / "strong", AUGMENTATION, strong).folder, alone.folder
+        train_student(
+            CONFIG,
+            SPEC,
+            shards=shards,
+            folder=tmp_path / "strong",
+            augmentation=AUGMENTATION,
+            distillation=strong,
+        ).folder,
+        alone.folder,
     )
 
 
@@ -373,7 +459,9 @@ def test_label_noise_is_part_of_a_training(shards: Path, tmp_path: Path) -> None
     noise = LabelNoiseConfig(drop=0.5, shift=0.02)
 
     def reused(noise: LabelNoiseConfig | None) -> bool:
-        return train_student(CONFIG, SPEC, shards, tmp_path, AUGMENTATION, label_noise=noise).reused
+        return train_student(
+            CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION, label_noise=noise
+        ).reused
 
     assert not reused(None)
     clean = weights(tmp_path)

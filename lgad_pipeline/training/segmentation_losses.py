@@ -1,24 +1,24 @@
-"""The segmentation losses; each is the mean over the batch, one number, computed in float32."""
+"""Segmentation and existence losses: scalar means over the batch, computed in float32."""
 
 import torch
 from torch.nn import functional
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Log softmax over the classes of (B, classes, H, W) logits, float32."""
-    # Plane by plane: the kernel for interleaved channels is several times slower on a CPU.
+    """Return the log softmax over the classes of logits (B, classes, H, W), float32, same shape."""
+    # Contiguous planes: the kernel for channels-last memory is several times slower on a CPU.
     return functional.log_softmax(logits.float().contiguous(), dim=1)
 
 
 def cross_entropy(
     log_probability: torch.Tensor, label: torch.Tensor, background_weight: float
 ) -> torch.Tensor:
-    """Cross entropy with the background weighed down (SCNN, Pan et al., AAAI 2018: 0.4).
+    """Return the cross entropy with a weight of the background (SCNN, Pan et al., AAAI 2018: 0.4).
 
     Args:
-        log_probability: (B, slots + 1, H, W).
-        label: (B, H, W), int64.
-        background_weight: of class 0; the lanes have weight 1.
+        log_probability: log probabilities of the classes (B, slots + 1, H, W).
+        label: label map (B, H, W), int64.
+        background_weight: weight of class 0; the lanes have weight 1.
     """
     weight = log_probability.new_ones(log_probability.shape[1])
     weight[0] = background_weight
@@ -26,14 +26,14 @@ def cross_entropy(
 
 
 def soft_iou(log_probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """1 - IoU of the lane classes with probabilities for pixels (ENet-SAD), mean over the classes.
+    """Return 1 - IoU of the lane classes with soft predictions (ENet-SAD), mean over the classes.
 
-    IoU = sum p g / (sum p + sum g - sum p g) over all pixels of the batch; a class without a pixel in
-    the batch's labels does not count.
+    IoU = sum p g / (sum p + sum g - sum p g) over all pixels of the batch; classes that the batch's
+    labels do not contain are left out of the mean.
 
     Args:
-        log_probability: (B, slots + 1, H, W).
-        label: (B, H, W), int64.
+        log_probability: log probabilities of the classes (B, slots + 1, H, W).
+        label: label map (B, H, W), int64.
     """
     slots = torch.arange(1, log_probability.shape[1], device=label.device).view(1, -1, 1, 1)
     truth = (label[:, None] == slots).to(log_probability.dtype)
@@ -46,5 +46,5 @@ def soft_iou(log_probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor
 
 
 def existence(logits: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
-    """Binary cross entropy of (B, slots) logits against flags of 0 and 1; no sigmoid before."""
+    """Return the binary cross entropy of logits (B, slots) against existence flags of 0 and 1 (B, slots)."""
     return functional.binary_cross_entropy_with_logits(logits.float(), flags.float())

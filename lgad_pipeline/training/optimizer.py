@@ -1,4 +1,7 @@
-"""The learning rate as a pure function of the step, so that resuming needs no state of its own."""
+"""Optimizer and learning rate.
+
+The learning rate is a pure function of the step, so that a checkpoint needs no state of a scheduler.
+"""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +14,7 @@ from lgad_pipeline.config.training import OptimizerConfig
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     """Return the learning rate of `step`, 0 <= step < steps.
 
-    - one_cycle: half a cosine from 1/25 of the highest up, half a cosine down to 1/1000 of it (Smith and
+    - one_cycle: half a cosine up from 1/25 of the highest rate, half a cosine down to 1/1000 of it (Smith and
       Topin, "Super-convergence", 2018; the shape of `torch.optim.lr_scheduler.OneCycleLR`).
     - poly: linear up, then (1 - progress)^0.9 (PytorchAutoDrive's and SCNN's CULane recipes).
     """
@@ -34,10 +37,11 @@ def _cosine(start: float, end: float, progress: float) -> float:
 def build_optimizer(
     config: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Build the optimizer; its learning rate is set at every step.
+    """Build the optimizer; the training loop sets its learning rate at every step.
 
-    The weights of convolutions and linear layers decay. Parameters of one dimension (of normalization layers,
-    slopes of PReLU, biases) do not: they set the scale of a layer's output, which decay would switch off.
+    Weight decay acts on the weights of convolutions and linear layers. Parameters of one dimension
+    (normalization layers, slopes of PReLU, biases) are excluded: they set the scale of a layer's output,
+    which decay would shrink to zero.
     """
     by_decay: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
     for parameter in parameters:

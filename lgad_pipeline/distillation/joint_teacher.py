@@ -1,0 +1,57 @@
+"""LGAD with a teacher that is trained together with its student."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from lgad_pipeline.config.distillation import DistillationConfig, LabelEncoding, MimickingPath
+from lgad_pipeline.distillation.attention import attention_maps
+from lgad_pipeline.distillation.losses import AttentionLoss, StudentForward
+from lgad_pipeline.distillation.taps import FeatureTaps
+from lgad_pipeline.distillation.teacher import label_planes
+
+
+class JointLgadLoss(AttentionLoss):
+    """LGAD loss with a teacher that is trained in the same loop as the student.
+
+    The teacher's maps are targets and pass no gradient: otherwise the teacher would learn to be easy
+    to mimic.
+
+    Args:
+        student: network in training; its layers are tapped, it is otherwise unchanged.
+        teacher: network of label maps, trained by the caller.
+        paths: mimicking paths, at least one.
+        config: settings of the maps, their divergence and the schedule.
+        classes: number of classes, background included.
+        encoding: encoding of the label map that the teacher reads.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        paths: Sequence[MimickingPath],
+        config: DistillationConfig,
+        *,
+        classes: int,
+        encoding: LabelEncoding = "one_hot",
+    ) -> None:
+        super().__init__(student, paths, config)
+        self.teacher, self.classes, self.encoding = teacher, classes, encoding
+        self.teacher_taps = FeatureTaps(teacher, [path.teacher for path in self.paths])
+
+    def teacher_forward(self, label_map: torch.Tensor) -> Any:
+        """Run the teacher on label maps (B, H, W), with gradients for its own losses; return its output."""
+        planes = label_planes(label_map, self.classes, self.encoding)
+        return self.teacher(planes.contiguous(memory_format=torch.channels_last))
+
+    def teacher_maps(self) -> dict[str, torch.Tensor]:
+        """Return the maps (B, h, w) of the latest `teacher_forward` by layer name, without gradients."""
+        maps = attention_maps(self.teacher_taps, self.config)
+        return {layer: attention.detach() for layer, attention in maps.items()}
+
+    def compute(self, forward: StudentForward) -> torch.Tensor:
+        """Return the unweighted loss for the latest forwards of student and teacher."""
+        return self.compare(self.teacher_maps())

@@ -1,0 +1,160 @@
+"""Cache of a teacher's attention maps on disk: computed once for each label map and its mirror image."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.data.augmentation import swap_slots
+from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.distillation.losses import AttentionLoss, StudentForward
+from lgad_pipeline.distillation.teacher import TeacherAttention, label_encoding
+from lgad_pipeline.errors import LgadError
+
+_INDEX = "index.json"
+
+
+class CachedAttention:
+    """Attention maps of a teacher on disk, memory-mapped.
+
+    Each layer has a file `<layer>.npy`, float16 (frames, 2, h, w): the maps of the label map and of its
+    mirror image, each divided by its largest value, so that no value exceeds the range of float16;
+    `<layer>.scale.npy`, float32 (frames, 2), holds the largest values.
+
+    Args:
+        folder: directory returned by `cache_attention`.
+        device: device of the returned maps.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        self.row = {frame: row for row, frame in enumerate(index["frames"])}
+        self.device = device
+        self.layers = {
+            layer: (np.load(folder / f"{layer}.npy", mmap_mode="r"), np.load(folder / f"{layer}.scale.npy"))
+            for layer in index["layers"]
+        }
+
+    def maps(self, frames: Sequence[str], flipped: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """Return the attention maps of frames by layer name.
+
+        Args:
+            frames: paths of the frames, B of them.
+            flipped: mask of the mirrored frames, bool (B,); None for none.
+
+        Returns:
+            Attention maps, float32 (B, h, w).
+        """
+        rows = np.array([self.row[frame] for frame in frames])
+        side = np.zeros(len(rows), int) if flipped is None else flipped.cpu().numpy().astype(int)
+        attention = {}
+        for layer, (maps, scales) in self.layers.items():
+            cells = maps[rows, side].astype(np.float32) * scales[rows, side][:, None, None]
+            attention[layer] = torch.from_numpy(cells).to(self.device)
+        return attention
+
+
+class CachedLgadLoss(AttentionLoss):
+    """LGAD loss with cached attention maps of the teacher; the teacher does not run.
+
+    Args:
+        student: network in training; its layers are tapped, it is otherwise unchanged.
+        cache: attention maps of the teacher for all training frames.
+        paths: mimicking paths, at least one.
+        config: settings of the maps, their divergence and the schedule.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        cache: CachedAttention,
+        paths: Sequence[MimickingPath],
+        config: DistillationConfig,
+    ) -> None:
+        super().__init__(student, paths, config)
+        self.cache = cache
+
+    def compute(self, forward: StudentForward) -> torch.Tensor:
+        """Return the unweighted loss for the student's latest forward."""
+        return self.compare(self.cache.maps(forward.frames, forward.flipped))
+
+
+def check_geometry(augmentation: AugmentationConfig) -> None:
+    """Check that an augmentation changes label maps by mirroring only.
+
+    Raises:
+        LgadError: it also rotates, scales or shifts them; the message lists the settings that are not 0.
+    """
+    names = ("rotation", "scale", "shift_x", "shift_y")
+    moving = [name for name in names if getattr(augmentation, name)]
+    if moving:
+        raise LgadError(
+            f"distillation.maps is cached, but augmentation's {', '.join(moving)} changes every label map "
+            "at every step; set that to 0, or distillation.maps to computed."
+        )
+
+
+def cache_attention(
+    teacher: nn.Module,
+    spec: NetworkSpec,
+    *,
+    layers: Sequence[str],
+    config: DistillationConfig,
+    batches: Callable[[], Iterable[Batch]],
+    root: Path,
+    fingerprint: str,
+    device: torch.device | str = "cpu",
+) -> Path:
+    """Compute the attention maps of a trained teacher and store them; existing ones are reused.
+
+    Args:
+        teacher: trained network of label maps, on `device`.
+        spec: specification of the teacher.
+        layers: dotted names of its layers.
+        config: settings of the attention maps.
+        batches: function that returns every frame of the training split once, without augmentation.
+        root: directory of all cached maps of this teacher.
+        fingerprint: fingerprint of the teacher and the frames.
+        device: device on which the teacher runs.
+
+    Returns:
+        Directory below `root`, named by a digest of the fingerprint, the layers and the settings.
+    """
+    identity = [fingerprint, config.reduction, config.power, *dict.fromkeys(layers)]
+    folder = root / blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
+    if (folder / _INDEX).is_file():
+        return folder
+    attention = TeacherAttention(
+        teacher, layers, config, classes=spec.slots + 1, encoding=label_encoding(spec)
+    )
+    frames: list[str] = []
+    maps: dict[str, list[np.ndarray]] = {layer: [] for layer in attention.taps.layers}
+    scales: dict[str, list[np.ndarray]] = {layer: [] for layer in attention.taps.layers}
+    for batch in batches():
+        label_map = batch.label.to(device)
+        sides = [attention(label_map), attention(swap_slots(label_map).flip(2))]
+        frames += batch.frames
+        for layer in maps:
+            both = torch.stack([side[layer] for side in sides], dim=1)  # (B, 2, h, w)
+            largest = both.amax(dim=(2, 3)).clamp(min=1e-12)
+            maps[layer].append((both / largest[..., None, None]).half().cpu().numpy())
+            scales[layer].append(largest.float().cpu().numpy())
+    attention.taps.close()
+    for layer in maps:
+        _save(folder / f"{layer}.npy", np.concatenate(maps[layer]))
+        _save(folder / f"{layer}.scale.npy", np.concatenate(scales[layer]))
+    write_text(folder / _INDEX, json.dumps({"frames": frames, "layers": list(maps)}) + "\n")
+    return folder
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values)
