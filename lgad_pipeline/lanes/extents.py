@@ -1,8 +1,8 @@
-"""Extents of lanes, compared with the sizes of their frames.
+"""Extents of lanes, and warnings where they do not fit the sizes of the frames.
 
-Lanes in pixels of another size (of the network's input, of a resized video) give scores and labels that look
-like any others, so that the coordinates are the only witness. The limits below are far from what annotations
-of real frames have: CULane's reach 5 % beyond the left and right border, and never below the lower one.
+Lanes in pixels of another size (of the network's input, of a resized video) give scores and labels that seem
+plausible, so that only the coordinates show the error. The limits below are far from annotations of real
+frames: CULane's reach 5 % of the width beyond the left and right border, and never below the lower one.
 """
 
 from collections import Counter
@@ -13,70 +13,84 @@ import numpy as np
 from lgad_pipeline.lanes.spline import Ragged, ragged
 
 _BELOW = 1.02
-"""A lane that reaches further down, in frame heights, is in pixels of another size."""
-_ASIDE = 0.1
+"""Greatest y of a lane, in frame heights; a lane that reaches further down is in pixels of another size."""
+_OUTSIDE_DISTANCE = 0.1
 """Distance from the left or right border, in frame widths, from which a point is far outside."""
-_MOST_ASIDE = 0.05
-"""Share of points far outside that is accepted."""
+_MAX_OUTSIDE = 0.05
+"""Greatest accepted share of points far outside."""
 _UPPER = 0.75
-"""Share of the frame's height that lanes reach in more than a few frames; else they are in smaller pixels."""
+"""Share of the frame's height; if nearly all lanes end above it, they are in pixels of a smaller size."""
 _SMALLER = 0.9
-"""Likewise for predicted lanes, in shares of the annotated lanes' extent."""
-_MOST = 0.95
-"""Share of frames that makes up `nearly all`."""
+"""The same limit for predicted lanes, as share of the annotated lanes' extent."""
+_NEARLY_ALL = 0.95
+"""Share of frames that counts as nearly all."""
 
 Extents = np.ndarray
-"""float64 (frames, 5): points, points far outside, least x, greatest x, greatest y; NaN without points."""
+"""float64 (frames, 5): number of points, points far outside, least x, greatest x, greatest y in frame pixels.
+
+The last three are NaN without points.
+"""
 
 
 def lane_extents(lanes: Sequence[Sequence[np.ndarray] | None], sizes: np.ndarray) -> Extents:
-    """Extent of the lanes of each frame.
+    """Compute the extent of the lanes of each frame.
 
     Args:
-        lanes: of each frame, float32 (N, 2) each, (x, y); None counts as no lane.
-        sizes: (frames, 2) as (H, W) in px.
+        lanes: lanes of each frame, float32 (N, 2) each as (x, y), frame pixels; None counts as no lane.
+        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
     """
     return extents_of(
-        ragged([lane for frame in lanes for lane in frame or []]), [len(one or []) for one in lanes], sizes
+        ragged([lane for frame in lanes for lane in frame or []]),
+        [len(frame or []) for frame in lanes],
+        sizes,
     )
 
 
 def extents_of(lanes: Ragged, counts: Sequence[int], sizes: np.ndarray) -> Extents:
-    """`lane_extents` of lanes that are end to end already; `counts` are the lanes of each frame."""
+    """Compute the extent of the lanes of each frame, of lanes that are stored end to end.
+
+    Args:
+        lanes: lanes of all frames.
+        counts: number of lanes of each frame.
+        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
+    """
     ends = lanes.offsets[np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)]
-    found = np.full((len(counts), 5), np.nan)
-    found[:, 0] = np.diff(ends)
-    found[:, 1] = 0
-    some = np.flatnonzero(np.diff(ends))
-    if not len(some):
-        return found
-    begins = ends[some]
+    extents = np.full((len(counts), 5), np.nan)
+    extents[:, 0] = np.diff(ends)
+    extents[:, 1] = 0
+    with_points = np.flatnonzero(np.diff(ends))
+    if not len(with_points):
+        return extents
+    begins = ends[with_points]
     x, y = lanes.points[: ends[-1], 0].astype(np.float64), lanes.points[: ends[-1], 1]
     width = np.repeat(sizes[:, 1], np.diff(ends))
-    found[some, 1] = np.add.reduceat(
-        (x < -_ASIDE * width) | (x > (1 + _ASIDE) * width), begins, dtype=np.int64
+    extents[with_points, 1] = np.add.reduceat(
+        (x < -_OUTSIDE_DISTANCE * width) | (x > (1 + _OUTSIDE_DISTANCE) * width), begins, dtype=np.int64
     )
-    found[some, 2] = np.minimum.reduceat(x, begins)
-    found[some, 3] = np.maximum.reduceat(x, begins)
-    found[some, 4] = np.maximum.reduceat(y, begins)
-    return found
+    extents[with_points, 2] = np.minimum.reduceat(x, begins)
+    extents[with_points, 3] = np.maximum.reduceat(x, begins)
+    extents[with_points, 4] = np.maximum.reduceat(y, begins)
+    return extents
 
 
 def size_warnings(
     kind: str, extents: Extents, sizes: np.ndarray, reference: Extents | None = None
 ) -> list[str]:
-    """Sentences on lanes that do not fit the sizes of their frames, or are all in their upper part.
+    """Describe lanes that do not fit the sizes of their frames, or are all in the upper part of the frames.
 
     Args:
-        kind: of lanes, such as "predicted", for the sentences.
-        extents: of the lanes.
-        sizes: (frames, 2) as (H, W) in px.
-        reference: extents of the annotated lanes of the same frames, which predicted ones are compared with.
+        kind: adjective for the lanes in the warnings, such as "predicted".
+        extents: extents of the lanes of each frame.
+        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
+        reference: extents of the annotated lanes of the same frames, to compare predicted lanes with.
+
+    Returns:
+        Warnings, one sentence each; at most one for each kind of lanes.
     """
-    some = extents[:, 0] > 0
-    if not some.any():
+    with_points = extents[:, 0] > 0
+    if not with_points.any():
         return []
-    extents, sizes = extents[some], sizes[some]
+    extents, sizes = extents[with_points], sizes[with_points]
     frame = size_text(sizes)
     height, width = sizes.T
     points, outside, left, right, bottom = extents.T
@@ -87,29 +101,29 @@ def size_warnings(
             f"{below.sum()} of {len(below)} frames have {kind} lanes that reach below {frame} (down to y = "
             f"{bottom.max():.0f}); {remedy}."
         ]
-    if outside.sum() > _MOST_ASIDE * points.sum():
+    if outside.sum() > _MAX_OUTSIDE * points.sum():
         return [
             f"{100 * outside.sum() / points.sum():.0f} % of the points of {kind} lanes are far to the left "
             f"or right of {frame} (x from {left.min():.0f} to {right.max():.0f}); {remedy}."
         ]
     above = bottom < _UPPER * height
-    if above.mean() >= _MOST:
-        place = "upper left corner" if right.max() < _UPPER * width.max() else "upper part"
+    if above.mean() >= _NEARLY_ALL:
+        part = "upper left corner" if right.max() < _UPPER * width.max() else "upper part"
         return [
-            f"{_all(above)} {kind} lanes are in the {place} of {frame} (x up to {right.max():.0f}, y up to "
+            f"{_all(above)} {kind} lanes are in the {part} of {frame} (x up to {right.max():.0f}, y up to "
             f"{bottom.max():.0f}), as coordinates in pixels of a smaller size are; {remedy}."
         ]
     if reference is not None:
-        return _smaller(kind, extents, reference[some], remedy)
+        return _smaller(kind, extents, reference[with_points], remedy)
     return []
 
 
 def _smaller(kind: str, extents: Extents, reference: Extents, remedy: str) -> list[str]:
-    """Predicted lanes that end before the annotated ones, to the right and down, in nearly all frames."""
+    """Describe predicted lanes that end before the annotated ones, right and down, in nearly all frames."""
     both = reference[:, 0] > 0
     ratio = extents[both, 3:5] / np.maximum(reference[both, 3:5], 1)
     smaller = np.all(ratio < _SMALLER, axis=1, keepdims=True)[:, 0]
-    if len(smaller) < 3 or smaller.mean() < _MOST:
+    if len(smaller) < 3 or smaller.mean() < _NEARLY_ALL:
         return []
     across, down = np.median(ratio, axis=0)
     return [
@@ -120,11 +134,16 @@ def _smaller(kind: str, extents: Extents, reference: Extents, remedy: str) -> li
 
 
 def _all(flags: np.ndarray) -> str:
+    """Return the quantifier for true flags, bool (N,): all or nearly all."""
     return "All" if flags.all() else "Nearly all"
 
 
 def size_text(sizes: Iterable[Sequence[int]]) -> str:
-    """Frame sizes (H, W) as text: "1640 x 590 px", or the two most frequent of several."""
+    """Format frame sizes: "1640 x 590 px", or the two most frequent of several.
+
+    Args:
+        sizes: sizes (H, W) of the frames, pixels.
+    """
     counts = Counter((int(height), int(width)) for height, width in sizes)
     named = [f"{width} x {height}" for (height, width), _ in counts.most_common(2)]
     return " or ".join(named) + " px" + (" and others" if len(counts) > 2 else "")

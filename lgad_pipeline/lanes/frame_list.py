@@ -1,8 +1,8 @@
-"""Lists of frames: the one parser of every command and reader.
+"""Parser of frame lists, for all commands and data set readers.
 
-A line is `frame`, or `frame label_map 0 1 1 0` as in CULane's `train_gt.txt`, or has other columns behind
-the frame. Lists come from many programs, so byte order marks, UTF-16, any line ending, backslashes, spaces
-in names, tabs, commas and quotes are read as they are meant.
+A line is `frame`, or `frame label_map 0 1 1 0` as in CULane's `train_gt.txt`, or has other columns after the
+frame. Lists come from many programs, so byte order marks, UTF-16, any line ending, backslashes, spaces in
+names, tabs, commas and quotes are accepted.
 """
 
 import os
@@ -15,10 +15,10 @@ from unicodedata import category
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
-_LINE_LIMIT = 4096  # bytes; the longest path that Linux takes
-_SHOWN = 120  # characters of an entry in a reason
+_LINE_LIMIT = 4096  # bytes; the longest path of Linux
+_SHOWN = 120  # greatest number of characters of an entry in a message
 
-# Also formats that the readers refuse, so that they can name the frame.
+# These include formats that the readers reject, so that their message can name the frame.
 _IMAGE_END = re.compile(
     r"\.(?:jpe?g|png|bmp|webp|tiff?|gif|ppm|pgm|jp2|heic|avif)(?=[\s,;]|$)", re.IGNORECASE
 )
@@ -26,7 +26,13 @@ _QUOTED = re.compile(r'"([^"]+)"')
 _LABEL_MAP = re.compile(r'[\s,;]+"?([^,;"]*?\.png)"?(?=[\s,;]|$)', re.IGNORECASE)
 _FLAGS = re.compile(r"(?:[\s,;]+[01])+$")
 _LANES_SUFFIX = ".lines.txt"
-_REFUSED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories: control, format, surrogate, line, paragraph
+_CONTROL_CATEGORIES = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # Unicode categories: control, format, surrogate, line, paragraph
 _JOINERS = "\u200c\u200d"  # format characters that names in some scripts need
 
 
@@ -34,10 +40,10 @@ class ListedFrame(NamedTuple):
     """One entry of a list.
 
     Attributes:
-        frame: POSIX path relative to the root.
-        line: from 1.
-        flags: existence flags, each 0 or 1, as many as the line states; None where it states none.
-        label_map: path of the label map relative to the root, as the line states it; None where it does not.
+        frame: POSIX path of the frame relative to the root.
+        line: number of the line, from 1.
+        flags: existence flags of the line, each 0 or 1; None if the line has none.
+        label_map: path of the label map relative to the root, as in the line; None if the line has none.
     """
 
     frame: str
@@ -48,12 +54,12 @@ class ListedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameList:
-    """What a list names.
+    """Content of a frame list.
 
     Attributes:
-        entries: each frame once, in the order of the list.
+        entries: entry of each frame, once, in the order of the list.
         rejected: lines that name no frame below the root, with the reason.
-        repeats: lines that name a frame again, with the reason; the first of them counts.
+        repeats: lines that repeat a frame, with the reason; the first line of a frame is its entry.
     """
 
     entries: list[ListedFrame]
@@ -62,25 +68,25 @@ class FrameList:
 
     @property
     def frames(self) -> list[str]:
-        """The frames alone."""
+        """Paths of the frames relative to the root."""
         return [entry.frame for entry in self.entries]
 
     @property
     def repeated(self) -> int:
-        """Number of lines that name a frame again."""
+        """Number of lines that repeat a frame."""
         return len(self.repeats)
 
 
 def read_frame_list(path: Path, root: Path) -> FrameList:
-    """Read a list of frames; an empty one is allowed.
+    """Read a list of frames; it may be empty.
 
     Args:
-        path: the list.
-        root: folder that the frames are relative to. A leading `/` stands for it, as in CULane's lists;
-            absolute paths of files below it are made relative.
+        path: list file.
+        root: folder that the frames are relative to. A leading `/` means this folder, as in CULane's lists;
+            absolute paths of files below it become relative.
 
     Raises:
-        LaneFileError: the list cannot be read, is a broken UTF-16 text, or has too many lines.
+        LaneFileError: the list cannot be read, is invalid UTF-16, or has too many lines.
     """
     roots = _absolute(root)
     first: dict[str, int] = {}
@@ -103,18 +109,20 @@ def read_frame_list(path: Path, root: Path) -> FrameList:
 
 
 def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
-    """A path as lists and annotations state it, as a POSIX path relative to the root.
+    """Convert a path of a list or an annotation file to a POSIX path relative to the root.
 
     Args:
-        text: with slashes or backslashes; a leading one stands for the root.
-        roots: spellings of the absolute root, each ending in `/`; a path below one of them loses it.
+        text: path with slashes or backslashes; a leading one means the root.
+        roots: spellings of the absolute root, each ending in `/`, which are removed from the beginning of
+            paths.
 
     Raises:
-        ValueError: it leads out of the root, or is no printable text; the message is the reason to report.
+        ValueError: the path leads out of the root or has control characters; the message is the reason to
+            report.
     """
     shown = ascii(text[:_SHOWN])
     path = text.replace("\\", "/")
-    if not path.isprintable() and any(map(_is_refused, path)):
+    if not path.isprintable() and any(map(_is_control, path)):
         raise ValueError(f"{shown} holds control characters; write the path as plain text")
     for root in roots:
         if path.startswith(root):
@@ -130,17 +138,25 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
     return "/".join(parts)
 
 
-def _is_refused(character: str) -> bool:
-    return category(character) in _REFUSED and character not in _JOINERS
+def _is_control(character: str) -> bool:
+    """Return true for control characters other than the joiners that names in some scripts need."""
+    return category(character) in _CONTROL_CATEGORIES and character not in _JOINERS
 
 
 def _absolute(root: Path) -> tuple[str, ...]:
+    """Return the spellings of the absolute root, with links and resolved, each ending in `/`."""
     spellings = dict.fromkeys((str(root.absolute()), os.path.realpath(root)))
     return tuple(f"{spelling}/" for spelling in spellings if spelling != "/")
 
 
 def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> ListedFrame:
-    """The entry of a line.
+    """Parse one line.
+
+    Args:
+        line: content of the line, UTF-8.
+        number: number of the line, from 1.
+        root: folder that the frames are relative to.
+        roots: spellings of the absolute root, each ending in `/`.
 
     Raises:
         ValueError: the line names no frame below the root; the message is the reason to report.
@@ -153,9 +169,9 @@ def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> List
         raise ValueError("is not UTF-8; rename the frame and write the list as UTF-8") from error
     frame, rest = _split(text, root, roots)
     label_map = None
-    if found := _LABEL_MAP.match(rest):
-        label_map = found[1].replace("\\", "/").strip("/")
-        rest = rest[found.end() :]
+    if match := _LABEL_MAP.match(rest):
+        label_map = match[1].replace("\\", "/").strip("/")
+        rest = rest[match.end() :]
     flags = _FLAGS.fullmatch(rest)
     return ListedFrame(
         relative_frame(frame, roots),
@@ -166,26 +182,29 @@ def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> List
 
 
 def _split(line: str, root: Path, roots: tuple[str, ...]) -> tuple[str, str]:
-    """The frame of a line, and what stands behind it."""
+    """Split a line into the frame and the columns after it."""
     if quoted := _QUOTED.match(line):
         return quoted[1], line[quoted.end() :]
-    ends = [found.end() for found in _IMAGE_END.finditer(line)]
-    if not ends:  # a frame without an ending, or named by its lane file
+    ends = [match.end() for match in _IMAGE_END.finditer(line)]
+    if not ends:  # a frame without an ending, or the name of a lane file
         bare = _FLAGS.sub("", line)
         return bare.removesuffix(_LANES_SUFFIX), line[len(bare) :]
     chosen = ends[0]
-    # `a.jpg l/a.png 0 1` is a frame with its label map; `a.jpg copy.jpg` may be one name: the files tell.
+    # `a.jpg l/a.png 0 1` is a frame with its label map. `a.jpg copy.jpg` may be one name with a space, so the
+    # longest name of an existing file is the frame.
     if len(ends) > 1 and not _is_label_map(line[chosen:]):
-        chosen = next((end for end in ends[::-1] if _is_there(root, line[:end], roots)), chosen)
+        chosen = next((end for end in ends[::-1] if _exists(root, line[:end], roots)), chosen)
     return line[:chosen], line[chosen:]
 
 
 def _is_label_map(rest: str) -> bool:
-    found = _LABEL_MAP.match(rest)
-    return bool(found and (not rest[found.end() :] or _FLAGS.fullmatch(rest[found.end() :])))
+    """Return true if the columns after a frame are a label map with or without existence flags."""
+    match = _LABEL_MAP.match(rest)
+    return bool(match and (not rest[match.end() :] or _FLAGS.fullmatch(rest[match.end() :])))
 
 
-def _is_there(root: Path, text: str, roots: tuple[str, ...]) -> bool:
+def _exists(root: Path, text: str, roots: tuple[str, ...]) -> bool:
+    """Return true if the frame or its lane file exists."""
     try:
         frame = relative_frame(text, roots)
         return (root / frame).is_file() or lane_file(root, frame).is_file()

@@ -1,7 +1,6 @@
-"""Lane files and list files in CULane's layout: read with their faults named, written in one step.
+"""Lane files in CULane's layout: reading with an error for each bad line, atomic writing, and their paths.
 
-A lane file holds one lane a line, `x y x y ...`, in frame pixels. A list file names one frame a line, in its
-first column; some entries of the published lists start with `/`, some do not.
+A lane file holds one lane a line, `x y x y ...`, in frame pixels.
 """
 
 from collections.abc import Sequence
@@ -16,46 +15,56 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.text_encoding import plain_text
 
 MAX_COORDINATE = 1e6
-"""Coordinates beyond this many pixels are no lane's."""
+"""Greatest absolute value of a valid coordinate, pixels."""
 
-_MOST_BYTES = 256 << 20  # of a list; CULane's longest has 8 MB
+_MAX_BYTES = 256 << 20  # size limit of a file; CULane's longest list has 8 MB
 NO_POINTS = np.zeros((0, 2), np.float32)
+"""A lane without points."""
 
 
 class Rejected(NamedTuple):
-    """A line that could not be used, and why. `line` counts from 1; 0 stands for the file as a whole."""
+    """A rejected line.
+
+    Attributes:
+        file: path of the file.
+        line: number of the line, from 1; 0 for the file as a whole.
+        reason: cause and remedy, without a full stop.
+    """
 
     file: str
     line: int
     reason: str
 
     def __str__(self) -> str:
-        place = f"{self.file}, line {self.line}" if self.line else self.file
-        return f"{place}: {self.reason}."
+        location = f"{self.file}, line {self.line}" if self.line else self.file
+        return f"{location}: {self.reason}."
 
 
 class LaneFileError(LgadError):
-    """A lane file or a list file that cannot be used as it is."""
+    """A lane file or a list file that cannot be read or is invalid."""
 
 
 def parse_lanes(content: bytes, path: Path | str, rejected: list[Rejected] | None = None) -> list[np.ndarray]:
-    """Lanes of a lane file's content, each float32 (N, 2) as (x, y) in frame pixels.
+    """Parse the lanes of a lane file's content.
 
     A blank line is a lane without points, as in the official tools.
 
     Args:
-        content: the bytes of the file.
-        path: where they come from, for messages.
-        rejected: where rejected lines are noted; such a line becomes a lane without points. None: the first
-            bad line is an error.
+        content: bytes of the file.
+        path: path of the file, for messages.
+        rejected: list that rejected lines are appended to; such a line becomes a lane without points. If
+            None, the first bad line is an error.
+
+    Returns:
+        Lanes, float32 (N, 2) each as (x, y), frame pixels.
 
     Raises:
-        LaneFileError: a bad line, and `rejected` is None.
+        LaneFileError: a line is bad, and `rejected` is None.
     """
     try:
         lines = plain_text(content).split(b"\n")
     except UnicodeError:
-        lines = content.split(b"\n")  # its lines are rejected
+        lines = content.split(b"\n")  # invalid UTF-16, so each line is rejected below
     if not lines[-1]:
         lines.pop()
     lanes = []
@@ -72,6 +81,11 @@ def parse_lanes(content: bytes, path: Path | str, rejected: list[Rejected] | Non
 
 
 def _parse_line(line: bytes) -> np.ndarray:
+    """Parse one lane, float32 (N, 2).
+
+    Raises:
+        ValueError: the line is bad; the message is the reason to report.
+    """
     words = line.split()
     if not words:
         return NO_POINTS
@@ -93,7 +107,7 @@ def _parse_line(line: bytes) -> np.ndarray:
             word for word, value in zip(words, values, strict=True) if not abs(value) <= MAX_COORDINATE
         )
         raise ValueError(
-            f"the coordinate {word.decode()} is not a place near a frame; correct it or remove the line"
+            f"the coordinate {word.decode()} is not near any frame; correct it or remove the line"
         )
     return np.array(values, np.float32).reshape(-1, 2)
 
@@ -107,31 +121,42 @@ def _is_number(word: bytes) -> bool:
 
 
 def are_coordinates(values: object) -> bool:
-    """True for a list of numbers from JSON, each nearer than `MAX_COORDINATE`; NaN is not."""
+    """Return true if a value from JSON is a list of coordinates: numbers below `MAX_COORDINATE`, no NaN.
+
+    Args:
+        values: parsed JSON value.
+    """
     return isinstance(values, list) and all(
         isinstance(value, int | float) and abs(value) < MAX_COORDINATE for value in values
     )
 
 
 def read_lanes(path: Path, rejected: list[Rejected] | None = None) -> list[np.ndarray]:
-    """Lanes of the lane file `path`; see `parse_lanes`.
+    """Read the lanes of a lane file; see `parse_lanes`.
+
+    Args:
+        path: lane file.
+        rejected: list that rejected lines are appended to; if None, a bad line is an error.
 
     Raises:
-        LaneFileError: the file cannot be read; or it has a bad line, and `rejected` is None.
+        LaneFileError: the file cannot be read; or a line is bad, and `rejected` is None.
     """
     return parse_lanes(read_bytes(path), path, rejected)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of `path`.
+    """Read the bytes of a lane file or list file.
+
+    Args:
+        path: file to read.
 
     Raises:
-        LaneFileError: it cannot be read, or is larger than any list.
+        LaneFileError: the file cannot be read, or is larger than 256 MB.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             raise LaneFileError(
-                f"{path} has more than {_MOST_BYTES >> 20} MB; give a list of frames or lanes."
+                f"{path} has more than {_MAX_BYTES >> 20} MB; give a list of frames or lanes."
             )
         return path.read_bytes()
     except OSError as error:
@@ -139,25 +164,34 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_lanes(path: Path, lanes: Sequence[np.ndarray]) -> None:
-    """Write lanes, each (N, 2) as (x, y) in frame pixels, one a line with a trailing space as CULane has it.
+    """Write lanes to a lane file, one a line with a trailing space as in CULane.
 
-    Numbers are the shortest that give the same single-precision value when read again.
+    Numbers have the fewest digits that give the same single-precision value when read again.
+
+    Args:
+        path: lane file; missing folders are created.
+        lanes: lanes, (N, 2) each as (x, y), frame pixels.
     """
     write_text(path, lanes_text(lanes), durable=False)
 
 
 def lanes_text(lanes: Sequence[np.ndarray]) -> str:
-    """The content of a lane file; see `write_lanes`."""
+    """Format lanes as the content of a lane file; see `write_lanes`."""
     return "".join("".join(f"{value!s} " for value in _shortest(lane)) + "\n" for lane in lanes)
 
 
 def _shortest(lane: np.ndarray) -> list[str]:
+    """Format the coordinates of a lane (N, 2) with the fewest digits that keep the float32 values."""
     values = np.asarray(lane, np.float32).ravel()
     return [np.format_float_positional(value, trim="-") for value in values]
 
 
 def resolve_inside(root: Path, relative: str) -> Path:
-    """`root / relative`, with a leading slash of `relative` ignored.
+    """Join a relative path to a root; leading slashes of the relative path are ignored.
+
+    Args:
+        root: folder that the result must be below.
+        relative: path relative to `root`, POSIX.
 
     Raises:
         LaneFileError: `relative` leads out of `root`.
@@ -169,17 +203,34 @@ def resolve_inside(root: Path, relative: str) -> Path:
 
 
 def lane_file(root: Path, frame: str) -> Path:
-    """The lane file of `frame` below `root`: its last ending, if it has one, replaced by `.lines.txt`."""
+    """Return the path of a frame's lane file: the frame's last ending, if any, is replaced by `.lines.txt`.
+
+    Args:
+        root: folder of the lane files.
+        frame: path of the frame relative to the root.
+    """
     stem, dot, ending = frame.rpartition(".")
     return resolve_inside(root, f"{stem if dot and '/' not in ending else frame}.lines.txt")
 
 
 def full_lane_file(root: Path, frame: str) -> Path:
-    """The lane file of one of several frames that differ in their ending alone: `a.jpg.lines.txt`."""
+    """Return the path of the lane file of a frame that differs from another in its ending alone.
+
+    The frame's ending is kept: `a.jpg.lines.txt`.
+
+    Args:
+        root: folder of the lane files.
+        frame: path of the frame relative to the root.
+    """
     return resolve_inside(root, f"{frame}.lines.txt")
 
 
 def find_lane_file(root: Path, frame: str) -> Path:
-    """The lane file of `frame` that is there: `full_lane_file` if it exists, else `lane_file`."""
+    """Return the path of a frame's lane file: `full_lane_file` if that file exists, else `lane_file`.
+
+    Args:
+        root: folder of the lane files.
+        frame: path of the frame relative to the root.
+    """
     full = full_lane_file(root, frame)
     return full if full.is_file() else lane_file(root, frame)

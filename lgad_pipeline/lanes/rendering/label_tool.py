@@ -1,4 +1,4 @@
-"""Label maps for a whole list of frames, in the layout of CULane's published ones."""
+"""Label maps and list file of many frames, in the layout of CULane's published ones."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,20 +23,20 @@ from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 
 FrameSizer = Callable[[Sequence[str]], np.ndarray]
-"""Sizes of frames, int (frames, 2 or more) as (H, W, ...), px; can be pickled."""
+"""Function from frames to their sizes, int (frames, 2 or more) as (H, W, ...), pixels; it can be pickled."""
 
 
 @dataclass(frozen=True)
 class Rasterized:
-    """What was written.
+    """Result of `rasterize`.
 
     Attributes:
-        label_list: the list file with label maps and existence flags.
-        frames: label maps written.
-        rejected: bad lines of lane files, which are left out of the label maps.
-        without_annotation: frames without a lane file, whose label maps are empty.
-        sizes: what the frame sizer returned, of all frames.
-        notes: sentences on what makes the label maps doubtful, such as lanes outside of their frames.
+        label_list: path of the list file with label maps and existence flags.
+        frames: number of label maps written.
+        rejected: bad lines of lane files, which are not drawn.
+        without_annotation: number of frames without a lane file, whose label maps are empty.
+        sizes: sizes of all frames as the frame sizer returned them, int (frames, 2 or more), pixels.
+        notes: warnings, one sentence each, such as lanes outside of their frames.
     """
 
     label_list: Path
@@ -47,15 +47,15 @@ class Rasterized:
     notes: list[str]
 
 
-class _Part(NamedTuple):
-    """Some of the frames.
+class _Chunk(NamedTuple):
+    """Result for a chunk of the frames.
 
     Attributes:
-        existence: flags of each frame; None without a lane file.
-        rejected: bad lines.
-        sizes: of each frame.
-        extents: of each frame's lanes.
-        doubled: lanes with two equal neighbouring points.
+        existence: existence flags of each frame, bool (4,); None without a lane file.
+        rejected: bad lines of lane files.
+        sizes: sizes of the frames, int (frames, 2 or more), pixels.
+        extents: extents of the lanes of each frame.
+        doubled: number of lanes with two equal neighbouring points.
     """
 
     existence: list[np.ndarray | None]
@@ -77,21 +77,22 @@ def rasterize(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Rasterized:
-    """Draw the label maps of frames from their lane files, and write the list that names them.
+    """Draw the label maps of frames from their lane files, and write the list file that names them.
 
-    Files that exist are never replaced: a data set may hold label maps and flags of its own.
+    Existing files are never replaced, because a data set may contain its own label maps and flags.
 
     Args:
         annotations: folder of the lane files.
-        frames: relative to it.
-        output: gets `laneseg_label_w<width>/<frame>.png` and `list/<list_name>`.
-        list_name: name of the list: a frame, its label map and four existence flags a line.
+        frames: paths of the frames relative to `annotations`.
+        output: folder to write `laneseg_label_w<width>/<frame>.png` and `list/<list_name>` to.
+        list_name: name of the list file; a line is a frame, its label map and four existence flags.
         lane_width: thickness of the lanes, frame pixels.
-        frame_size: (H, W), px, of all frames, or a function that gives the size of each; see `lanes.slots`
-            for sizes other than CULane's.
-        strict: a bad line in a lane file, or a missing lane file, is an error; else it is rejected.
-        workers: processes; None for one a core.
-        progress: called with (frames done, frames in all).
+        frame_size: size of all frames (H, W), pixels, or a function that returns the size of each; see
+            `lanes.slots` for sizes other than CULane's.
+        strict: if true, a bad line or a missing lane file is an error; else bad lines are rejected, and
+            frames without a lane file count as frames without lanes.
+        workers: number of processes; None for one a core.
+        progress: function called with the number of frames done and the number of all frames.
 
     Raises:
         LgadError: no frame has a lane file; the list or a label map exists; or `strict` and bad input.
@@ -104,20 +105,25 @@ def rasterize(
             f"would be {lane_file(annotations, frames[0])}); give the folder that they are relative to."
         )
     folder, label_list = f"laneseg_label_w{lane_width}", output / "list" / list_name
-    alike = _alike(frames)
-    _refuse_existing(label_list, [resolve_inside(output / folder, _png(frame, alike)) for frame in frames])
+    ambiguous = _ambiguous(frames)
+    label_maps = [resolve_inside(output / folder, _png(frame, ambiguous)) for frame in frames]
+    _refuse_existing(label_list, label_maps)
     sizer = frame_size if callable(frame_size) else partial(_one_size, frame_size)
-    run = partial(_rasterize_files, annotations, output / folder, alike, lane_width, sizer, strict)
+    run = partial(_rasterize_files, annotations, output / folder, ambiguous, lane_width, sizer, strict)
     lines: list[str] = []
-    parts: list[_Part] = []
-    for part in map_chunks(run, frames, workers):
-        parts.append(part)
-        for flags in part.existence:
+    chunks: list[_Chunk] = []
+    for chunk in map_chunks(run, frames, workers):
+        chunks.append(chunk)
+        for flags in chunk.existence:
             frame = frames[len(lines)]
             present = flags if flags is not None else np.zeros(4, bool)
             lines.append(
                 " ".join(
-                    [f"/{frame}", f"/{folder}/{_png(frame, alike)}", *(str(int(flag)) for flag in present)]
+                    [
+                        f"/{frame}",
+                        f"/{folder}/{_png(frame, ambiguous)}",
+                        *(str(int(flag)) for flag in present),
+                    ]
                 )
             )
         if progress:
@@ -126,14 +132,15 @@ def rasterize(
     return Rasterized(
         label_list,
         len(lines),
-        [fault for part in parts for fault in part.rejected],
-        sum(flags is None for part in parts for flags in part.existence),
-        np.concatenate([part.sizes for part in parts]),
-        _notes(annotations, parts),
+        [fault for chunk in chunks for fault in chunk.rejected],
+        sum(flags is None for chunk in chunks for flags in chunk.existence),
+        np.concatenate([chunk.sizes for chunk in chunks]),
+        _notes(annotations, chunks),
     )
 
 
 def _refuse_existing(label_list: Path, label_maps: Sequence[Path]) -> None:
+    """Raise an error if any of the files to write exists."""
     existing = [path for path in (label_list, *label_maps) if path.exists()]
     if existing:
         others = f", like {len(existing) - 1} more of the files to write" if len(existing) > 1 else ""
@@ -144,47 +151,61 @@ def _refuse_existing(label_list: Path, label_maps: Sequence[Path]) -> None:
 
 
 def _one_size(size: tuple[int, int], frames: Sequence[str]) -> np.ndarray:
+    """Return the same size (H, W) for all frames, int32 (frames, 2)."""
     return np.tile(np.array(size, np.int32), (len(frames), 1))
 
 
-def _notes(annotations: Path, parts: Sequence[_Part]) -> list[str]:
-    extents = np.concatenate([part.extents for part in parts])
-    found = size_warnings("annotated", extents, np.concatenate([part.sizes for part in parts])[:, :2])
+def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
+    """Collect warnings on the annotations of all frames, one sentence each."""
+    extents = np.concatenate([chunk.extents for chunk in chunks])
+    notes = size_warnings("annotated", extents, np.concatenate([chunk.sizes for chunk in chunks])[:, :2])
     if not extents[:, 0].any():
-        found.append(f"The files in {annotations} hold no lane in any of the {len(extents)} frames.")
-    doubled = sum(part.doubled for part in parts)
+        notes.append(f"The files in {annotations} hold no lane in any of the {len(extents)} frames.")
+    doubled = sum(chunk.doubled for chunk in chunks)
     if doubled:
-        found.append(
+        notes.append(
             f"{doubled} annotated lane{'s have' if doubled > 1 else ' has'} two equal neighbouring points: "
             "one of them is left out here, but in an evaluation such a lane matches nothing; remove it."
         )
-    return found
+    return notes
 
 
 def _stem(frame: str) -> str:
+    """Return the path of a frame without its ending."""
     return lane_file(Path(), frame).as_posix().removesuffix(".lines.txt")
 
 
-def _alike(frames: Sequence[str]) -> frozenset[str]:
-    """The frames that differ from another in their ending alone, such as `a.jpg` and `a.png`."""
+def _ambiguous(frames: Sequence[str]) -> frozenset[str]:
+    """Select the frames that differ from another in their ending alone, such as `a.jpg` and `a.png`."""
     counts = Counter(map(_stem, frames))
     return frozenset(frame for frame in frames if counts[_stem(frame)] > 1)
 
 
-def _png(frame: str, alike: frozenset[str]) -> str:
-    """The label map of a frame: its ending replaced by `.png`; added, where `a.png` would be two frames'."""
-    return f"{frame if frame in alike else _stem(frame)}.png"
+def _png(frame: str, ambiguous: frozenset[str]) -> str:
+    """Return the path of a frame's label map: `.png` replaces the ending, or is added in ambiguous names."""
+    return f"{frame if frame in ambiguous else _stem(frame)}.png"
 
 
 def _rasterize_files(
     annotations: Path,
     output: Path,
-    alike: frozenset[str],
+    ambiguous: frozenset[str],
     lane_width: int,
     sizer: FrameSizer,
     strict: bool,
     frames: Sequence[str],
-) -> _Part:
+) -> _Chunk:
+    """Draw and write the label maps of a chunk of frames.
+
+    Args:
+        annotations: folder of the lane files.
+        output: folder of the label maps.
+        ambiguous: frames whose label map keeps the frame's ending.
+        lane_width: thickness of the lanes, frame pixels.
+        sizer: function that returns the sizes of frames.
+        strict: if true, a bad line or a missing lane file is an error.
+        frames: paths of the frames of this chunk.
+    """
     cv2.setNumThreads(1)
     rejected: list[Rejected] = []
     files = [_read(find_lane_file(annotations, frame), None if strict else rejected) for frame in frames]
@@ -197,15 +218,23 @@ def _rasterize_files(
             draw_label_runs(slots, (height, width), lane_width), len(chosen), (height, width)
         )
         for i, lanes, picture in zip(chosen, slots, pictures, strict=True):
-            with atomic_path(resolve_inside(output, _png(frames[i], alike)), durable=False) as temporary:
+            with atomic_path(resolve_inside(output, _png(frames[i], ambiguous)), durable=False) as temporary:
                 temporary.write_bytes(picture)
             existence[i] = None if files[i] is None else lanes.existence
     doubled = without_spline(ragged([lane for lanes in files for lane in lanes or []])).sum()
-    return _Part(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), int(doubled))
+    return _Chunk(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), int(doubled))
 
 
 def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
-    """Lanes of a file; None without the file, unless `rejected` is None: that is an error then."""
+    """Read the lanes of a file.
+
+    Args:
+        path: lane file.
+        rejected: list that rejected lines are appended to; if None, bad lines and a missing file are errors.
+
+    Returns:
+        Lanes; None if the file does not exist.
+    """
     try:
         return parse_lanes(path.read_bytes(), path, rejected)
     except OSError as error:

@@ -155,7 +155,7 @@ def _row_ends(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def cap_stamp(lane_width: int) -> Stamp:
-    """The round cap: all that a step of no length covers."""
+    """Measure the round cap of a line: the pixels that a step of length 0 covers."""
     reach = stamp_reach(lane_width)
     mask = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
     cv2.line(mask, (reach, reach), (reach, reach), 1, lane_width)

@@ -141,8 +141,8 @@ def _code() -> tuple[np.ndarray, int, np.ndarray, np.ndarray, int, int]:
     lengths[-5:-2] = [6] * 3  # the long repeats of background
     lengths[-1] = 1
     symbols = _canonical(lengths)
-    # Header of a last, dynamic block: 286 symbols, 1 distance, then the sizes of the codes for code lengths in
-    # the order of the RFC. Lengths 0 .. 7 have codes of 3 bits, which equal the lengths; others do not occur.
+    # Header of a last, dynamic block: 286 symbols, 1 distance, then the sizes of the codes for code lengths
+    # in the order of the RFC. Lengths 0 .. 7 have codes of 3 bits equal to the lengths; no others occur.
     fields = [(1, 1), (2, 2), (29, 5), (0, 5), (14, 4)]
     order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
     fields += [(3 if symbol < 8 else 0, 3) for symbol in order]
