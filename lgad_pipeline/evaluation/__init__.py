@@ -1,1 +1,1 @@
-"""Scores: the CULane and TuSimple metrics and the comparison of two models."""
+"""Metrics of CULane and TuSimple, bootstrap intervals, and the comparison of models."""

@@ -1,4 +1,4 @@
-"""How sure an F1 is, and whether one student is better than another: bootstrap over frames."""
+"""Bootstrap over frames: the interval of an F1 and of the difference of two."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ _RESAMPLES = 2000
 def f1_interval(
     frames: pd.DataFrame, threshold: float, *, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """F1 over frames with its bootstrap interval.
+    """Compute F1 over frames with its bootstrap interval.
 
     Args:
         frames: `LaneScores.frames`, or some of its rows; a frame in several lists counts once.
-        threshold: one of those evaluated.
+        threshold: IoU threshold, one of those evaluated.
         confidence: share of the resamples inside the interval.
-        seed: of the resampling.
+        seed: seed of the resampling.
     """
     return _bootstrap(_f1_of_sums, _counts(frames.drop_duplicates("frame"), threshold), confidence, seed)
 
@@ -29,17 +29,17 @@ def f1_interval(
 def paired_f1_difference(
     first: pd.DataFrame, second: pd.DataFrame, threshold: float, *, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """F1 of `second` less F1 of `first` on the same frames, with its paired bootstrap interval.
+    """Compute F1 of `second` minus F1 of `first` on the same frames, with its paired bootstrap interval.
 
     Args:
         first: `LaneScores.frames` of a prediction folder, or some of its rows.
         second: the same rows for another prediction folder.
-        threshold: one of those evaluated.
+        threshold: IoU threshold, one of those evaluated.
         confidence: share of the resamples inside the interval.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Raises:
-        LgadError: the two are not over the same frames.
+        LgadError: the two have different frames.
     """
     tables = [frames.drop_duplicates("frame").sort_values("frame") for frames in (first, second)]
     if not np.array_equal(*(table["frame"].to_numpy() for table in tables)):
@@ -53,7 +53,7 @@ def paired_f1_difference(
 
 
 def _counts(frames: pd.DataFrame, threshold: float) -> np.ndarray:
-    """TP, FP, FN of each frame, (frames, 3)."""
+    """Return TP, FP and FN of each frame, (frames, 3)."""
     return frames[[column(kind, threshold) for kind in ("tp", "fp", "fn")]].to_numpy()
 
 
@@ -65,8 +65,8 @@ def _f1_of_sums(sums: np.ndarray) -> np.ndarray:
 def _bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, confidence: float, seed: int
 ) -> Interval:
-    # Frames with equal counts are interchangeable: drawing how many of each kind come is the same
-    # distribution as drawing frames, and there are few kinds.
+    # Frames with equal counts are interchangeable. Drawing the number of frames of each kind has the same
+    # distribution as drawing frames, and is faster because there are few kinds.
     kinds, sizes = np.unique(counts, axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(sizes.sum(), sizes / sizes.sum(), _RESAMPLES)
     values = statistic(drawn @ kinds)

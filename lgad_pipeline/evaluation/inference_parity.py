@@ -1,4 +1,4 @@
-"""Proof that distillation costs nothing at inference: a distilled student is built as a plain one is."""
+"""Comparison of two trained networks in all that can change the cost of inference."""
 
 from functools import partial
 from pathlib import Path
@@ -11,47 +11,44 @@ from lgad_pipeline.networks.checkpoint import load_network
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Compare two trained networks in all that inference could cost, which is all but the weights' values.
+    """Compare two trained networks in all that can change the cost of inference: all but the weights' values.
 
     Compared are settings, modules by name and kind, hooks, parameters and buffers by name, shape and type,
     the files in the folders, and the exported graphs, operation by operation.
 
     Args:
-        first: folder of a trained student, such as one that learnt alone.
-        second: folder of another, such as a distilled one.
+        first: directory of a trained student, such as one trained without a teacher.
+        second: directory of another student, such as a distilled one.
 
     Returns:
-        A sentence for each difference; empty where there is none.
+        A sentence for each difference.
     """
-    (ours, our_spec), (theirs, their_spec) = load_network(first), load_network(second)
-    found = [] if our_spec == their_spec else [f"settings differ: {our_spec} and {their_spec}"]
+    (first_network, first_spec), (second_network, second_spec) = load_network(first), load_network(second)
+    sentences = [] if first_spec == second_spec else [f"settings differ: {first_spec} and {second_spec}"]
     pairs = {
-        "modules": (_modules(ours), _modules(theirs)),
-        "tensors": (_tensors(ours), _tensors(theirs)),
+        "modules": (_modules(first_network), _modules(second_network)),
+        "tensors": (_tensors(first_network), _tensors(second_network)),
         "files": (_files(first), _files(second)),
     }
-    for what, (one, other) in pairs.items():
-        if one != other:
-            found.append(f"{what} differ: {', '.join(sorted(one ^ other)[:5])}")
-    if not found:
-        planes = torch.zeros(1, our_spec.in_channels, *our_spec.image_size)
-        if _graph(ours, planes) != _graph(theirs, planes):
-            found.append("exported graphs differ")
-    return found
+    for kind, (first_items, second_items) in pairs.items():
+        if first_items != second_items:
+            sentences.append(f"{kind} differ: {', '.join(sorted(first_items ^ second_items)[:5])}")
+    if not sentences:
+        planes = torch.zeros(1, first_spec.in_channels, *first_spec.image_size)
+        if _graph(first_network, planes) != _graph(second_network, planes):
+            sentences.append("exported graphs differ")
+    return sentences
 
 
 def forward_seconds(first: Path, second: Path) -> tuple[float, float]:
-    """How long both networks take for one image on the CPU, side by side: see `latencies`.
-
-    What they are built of decides, and `differences` compares that; this is what a clock says of it.
-    """
+    """Measure both networks on one image on the CPU, in turn, and return the seconds: see `latencies`."""
     calls = []
     for folder in (first, second):
         network, spec = load_network(folder)
         calls.append(partial(network.eval(), torch.zeros(1, spec.in_channels, *spec.image_size)))
     with torch.inference_mode():
-        ours, theirs = latencies(calls)
-    return ours, theirs
+        first_seconds, second_seconds = latencies(calls)
+    return first_seconds, second_seconds
 
 
 def _modules(network: nn.Module) -> set[str]:

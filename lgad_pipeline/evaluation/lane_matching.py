@@ -1,8 +1,9 @@
-"""How well predicted lanes cover annotated ones: IoU of thick lines, and one-to-one matching.
+"""IoU of annotated and predicted lanes, drawn as thick lines, and their one-to-one matching.
 
 The answers are those of CULane's lane_evaluation (XingangPan/SCNN), to the last lane.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -126,7 +127,7 @@ def match(similarity: np.ndarray) -> np.ndarray:
 def _assign(weight: list[list[float]]) -> list[int]:
     """The left node matched with each right one, or -1; there are no more left nodes than right ones."""
     lefts, rights = range(len(weight)), range(len(weight[0]))
-    label_left = [max([_LEAST, *(value for value in row if value == value)]) for row in weight]
+    label_left = [max([_LEAST, *(value for value in row if not math.isnan(value))]) for row in weight]
     label_right = [0.0] * len(rights)
     partner = [-1] * len(rights)
     seen_left: set[int] = set()
@@ -155,7 +156,7 @@ def _assign(weight: list[list[float]]) -> list[int]:
                 for j in rights
                 if j not in seen_right
             ]
-            lowest = min((gap for gap in gaps if gap == gap), default=None)
+            lowest = min((gap for gap in gaps if not math.isnan(gap)), default=None)
             if lowest is None:
                 return partner
             for i in seen_left:

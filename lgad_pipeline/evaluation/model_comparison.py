@@ -1,4 +1,4 @@
-"""Trained networks on the same frames and the same machine: what they find, and how long it takes."""
+"""Scores and latencies of trained networks on the same frames and the same machine."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from lgad_pipeline.lanes.lane_files import read_bytes, resolve_inside
 from lgad_pipeline.progress import Progress
 
 _ROUNDS = 25
+_WARM_UP_ROUNDS = 3
 
 
 def score_recordings(
@@ -31,10 +32,10 @@ def score_recordings(
     """Score networks on frames read from the recordings, so that their image sizes may differ.
 
     Args:
-        predictors: the networks.
-        frames: rows of the frames table.
-        root: folder of the recordings.
-        frame_size: (H, W), pixels.
+        predictors: trained networks.
+        frames: rows of the frame table.
+        root: directory of the recordings.
+        frame_size: (H, W) of the frames, pixels.
         progress: called as progress(frames done, frames in total).
 
     Returns:
@@ -50,7 +51,7 @@ def score_recordings(
         try:
             picture = read_image(read_bytes(resolve_inside(root, frame)))
         except LgadError:
-            continue  # packing has set it aside and said so
+            continue  # packing has rejected and reported this frame
         names.append(frame)
         scenarios.append(scenario if isinstance(scenario, str) else tables.UNLISTED)
         for found, predictor in zip(pairs, predictors, strict=True):
@@ -64,13 +65,16 @@ def score_recordings(
 
 
 def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
-    """Seconds that each call takes, one after the other and round about: the median of the rounds."""
+    """Measure calls in turn, and return the median time of each, seconds."""
+    for _ in range(_WARM_UP_ROUNDS):
+        for call in calls:
+            call()
     seconds = np.empty((_ROUNDS, len(calls)))
-    for turn in range(-3, _ROUNDS):  # the first turns warm up
+    for number in range(_ROUNDS):
         for index, call in enumerate(calls):
             started = time.perf_counter()
             call()
-            seconds[turn, index] = time.perf_counter() - started
+            seconds[number, index] = time.perf_counter() - started
     return np.median(seconds, axis=0).tolist()
 
 

@@ -16,16 +16,16 @@ IOU = 0.5
 
 @dataclass(frozen=True)
 class Change:
-    """A score of two models on the same frames.
+    """Difference in a score between two models on the same frames.
 
     Attributes:
-        name: of the scenario; `total` for all frames.
-        frames: how many.
-        champion, challenger: F1 at IoU 0.5; for frames without annotated lanes (crossroads), where F1 says
-            nothing, the share of frames without a false lane.
-        gain: challenger less champion, and its paired bootstrap interval over frames.
-        judged: there are frames enough to judge by.
-        worse: judged, and it lost more than the tolerance, beyond noise.
+        name: name of the scenario; `total` for all frames.
+        frames: number of frames.
+        champion, challenger: F1 at IoU 0.5; for frames without annotated lanes (crossroads), where F1 is
+            not defined, the share of frames without a false lane.
+        gain: challenger minus champion, with its paired bootstrap interval over frames.
+        judged: True if there are enough frames for a decision.
+        worse: True if judged, and the challenger lost significantly more than the tolerance.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rule says of a challenger, with the numbers it goes by.
+    """Decision of the promotion rule on a challenger, with the numbers behind it.
 
     Attributes:
-        total: on validation frames.
-        scenarios: on test frames.
-        latency: seconds a frame, champion and challenger, side by side on one machine.
-        objections: why it does not take over, a clause each; empty if it does.
+        total: change over all validation frames.
+        scenarios: change in each scenario, on test frames.
+        latency: seconds per frame of champion and challenger, measured in turn on one machine.
+        objections: reasons against the promotion, a clause each; empty if the challenger is promoted.
     """
 
     total: Change
@@ -55,7 +55,7 @@ class Verdict:
 
     @property
     def promoted(self) -> bool:
-        """The challenger takes over."""
+        """True if the challenger becomes champion."""
         return not self.objections
 
 
@@ -65,14 +65,14 @@ def judge(
     latency: tuple[float, float],
     rule: PromotionConfig,
 ) -> Verdict:
-    """Apply the rule.
+    """Apply the promotion rule.
 
     Args:
         validation: frames as in `LaneScores.frames` (columns list, frame, tp_0.5, fp_0.5, fn_0.5), scored by
             the champion and by the challenger.
         test: the same of the test frames, `list` naming their scenario.
-        latency: seconds a frame, champion and challenger.
-        rule: the settings.
+        latency: seconds per frame of champion and challenger.
+        rule: settings of the rule.
 
     Raises:
         LgadError: the two scored different frames.
@@ -100,7 +100,7 @@ def judge(
 
 
 def scenario_changes(champion: pd.DataFrame, challenger: pd.DataFrame, rule: PromotionConfig) -> list[Change]:
-    """The scores of two models by scenario, on the same frames; see `judge`."""
+    """Compare the scores of two models on the same frames, scenario by scenario; see `judge`."""
     first, second = (
         {str(name): rows for name, rows in table.groupby("list", observed=True, sort=False)}
         for table in (champion, challenger)
@@ -124,7 +124,7 @@ def _lanes(frames: pd.DataFrame) -> int:
 
 
 def _clean_frames(frames: pd.DataFrame) -> pd.DataFrame:
-    """Counts whose F1 is the share of frames without a false lane."""
+    """Return counts whose F1 is the share of frames without a false lane."""
     clean = (frames[column("fp", IOU)] == 0).astype(int)
     counts = {column("tp", IOU): clean, column("fp", IOU): 1 - clean, column("fn", IOU): 1 - clean}
     return frames.assign(**counts)
@@ -136,15 +136,15 @@ def _f1(frames: pd.DataFrame) -> float:
 
 
 def frame_table(scenarios: Sequence[str], frames: Sequence[str], counts: np.ndarray) -> pd.DataFrame:
-    """A table as `judge` reads it.
+    """Build the table that `judge` reads.
 
     Args:
-        scenarios: of each frame.
-        frames: their names.
-        counts: int (frames, 3), annotated lanes, found lanes and true positives.
+        scenarios: scenario of each frame.
+        frames: name of each frame.
+        counts: numbers of annotated lanes, predicted lanes and true positives, int (frames, 3).
     """
-    annotated, found, tp = counts.T
-    values = {"tp": tp, "fp": found - tp, "fn": annotated - tp}
+    annotated, predicted, tp = counts.T
+    values = {"tp": tp, "fp": predicted - tp, "fn": annotated - tp}
     return pd.DataFrame(
         {"list": scenarios, "frame": frames, **{column(kind, IOU): value for kind, value in values.items()}}
     )

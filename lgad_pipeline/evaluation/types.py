@@ -29,7 +29,7 @@ def f1_score(tp: Any, fp: Any, fn: Any) -> Any:
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of lanes that were found, invented and missed.
+    """Numbers of true positives, false positives and false negatives.
 
     Attributes:
         tp: true positives, predicted lanes that match an annotated one.

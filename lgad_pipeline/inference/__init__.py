@@ -1,1 +1,1 @@
-"""From a trained network and frames to lanes, and the pictures of them."""
+"""Prediction of lanes with a trained network, and its export as ONNX."""

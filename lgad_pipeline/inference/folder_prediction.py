@@ -137,9 +137,9 @@ def _predict_batch(
             rejected.add(name, f"cannot be read ({error.strerror}); correct the path or the permission")
             continue
         usable.append(name)
-        inputs.append(predictor.see(frame))
+        inputs.append(predictor.prepare(frame))
         originals.append(frame if draw else None)
-    for name, frame, lanes in zip(usable, originals, predictor.find(inputs), strict=True):
+    for name, frame, lanes in zip(usable, originals, predictor.predict_prepared(inputs), strict=True):
         picture = None
         if draw and frame is not None:
             picture = marked_picture(draw(frame, lanes))

@@ -1,4 +1,4 @@
-"""Frames that come from outside: what is accepted, and what another shape than the training's costs."""
+"""Checks of frames to predict: limits of their size, and a warning on another aspect ratio."""
 
 from pathlib import Path
 
@@ -8,19 +8,23 @@ from lgad_pipeline.datasets.images import ImageError, image_size, read_image
 from lgad_pipeline.view import View
 
 LARGEST_FRAME = 50_000_000
-"""Pixels."""
+"""Greatest number of pixels of a frame."""
 SMALLEST_SIDE = 16
-"""Pixels."""
+"""Least height and width of a frame, pixels."""
 
 _DISTORTION = 1.15
-"""Ratio of the aspect ratios beyond which lanes look unlike those of the training."""
+"""Ratio of the aspect ratios above which lanes differ too much from those of the training."""
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse a frame that is too large or too small.
+    """Check that a frame is neither too large nor too small.
+
+    Args:
+        height: height of the frame, pixels.
+        width: width of the frame, pixels.
 
     Raises:
-        ImageError: it is; the sentence leaves the frame's name to the caller.
+        ImageError: it is; the caller adds the name of the frame to the sentence.
     """
     if height * width > LARGEST_FRAME or min(height, width) < SMALLEST_SIDE:
         raise ImageError(
@@ -30,7 +34,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def read_frame(source: Path | bytes) -> np.ndarray:
-    """Decode a frame, JPEG or PNG, to uint8 (H, W, 3) RGB; its size is checked before it is decoded.
+    """Decode a JPEG or PNG frame to uint8 (H, W, 3) RGB; the size is checked before decoding.
 
     Raises:
         ImageError: see `images.read_image` and `check_size`.
@@ -40,11 +44,11 @@ def read_frame(source: Path | bytes) -> np.ndarray:
 
 
 def distortion(frame_size: tuple[int, int], view: View) -> str | None:
-    """Say in one sentence that frames have another aspect ratio than the training's; None if they do not.
+    """Warn of frames with another aspect ratio than those of the training; None if it is similar.
 
     Args:
         frame_size: (H, W) of the frame, pixels.
-        view: of the training.
+        view: view of the training.
     """
     (height, width), (trained_height, trained_width) = frame_size, view.frame_size
     ratio = (width / height) / (trained_width / trained_height)

@@ -1,4 +1,4 @@
-"""A trained student as an ONNX graph, for runtimes without torch, and the proof that it says the same."""
+"""Export of a trained student as an ONNX graph, and comparison of its output with torch."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.networks.checkpoint import load_network
 
 TOLERANCE = 1e-3
-"""Largest difference of a probability between the graph and torch that counts as equal."""
+"""Greatest difference of a probability between the graph and torch that is accepted as equal."""
 
 _FEW = 1e-3
 _USAGE = (
@@ -31,10 +31,10 @@ _USAGE = (
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a graph is from torch.
+    """Difference between the outputs of an ONNX graph and of torch.
 
     Attributes:
-        largest: difference of a probability.
+        largest: greatest difference of a probability.
         apart: share of the probabilities that differ by more than `TOLERANCE`.
     """
 
@@ -43,16 +43,16 @@ class Difference:
 
     @property
     def equal(self) -> bool:
-        """Whether the graph says what torch says, but for at most one probability in a thousand.
+        """True if at most one probability in a thousand differs by more than `TOLERANCE`.
 
-        ENet's unpooling puts a value back where the maximum was. Of two cells that are equal but for
-        rounding, two runtimes may choose differently, and the pixels around follow.
+        ENet's unpooling writes a value to the cell of the maximum. If two cells differ by rounding only, two
+        runtimes may choose different cells, and the pixels around them differ.
         """
         return self.apart <= _FEW
 
 
 class _Graph(nn.Module):
-    """What is exported: image in, probabilities out, so that a user need not know the normalization.
+    """Exported module: normalization, network and softmax, from an image to probabilities.
 
     Shape:
         - Input: image, uint8 (B, 3, h, w) RGB at the network's size
@@ -72,13 +72,17 @@ class _Graph(nn.Module):
 
 
 def export_onnx(folder: Path, output: Path) -> None:
-    """Write the network in a folder as ONNX.
+    """Write a trained student as an ONNX graph.
 
     Its input is `image`, uint8 (B, 3, h, w) RGB at the network's size; its outputs are `probabilities`,
     float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free.
 
-    Its metadata say what a runtime needs to prepare a frame and to read lanes: `lgad.view` (frame_size,
+    Its metadata hold what a runtime needs to prepare a frame and to decode lanes: `lgad.view` (frame_size,
     image_size, crop_top) and `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
+
+    Args:
+        folder: directory of the student (weights.safetensors, network.json, predictor.json).
+        output: ONNX file to write.
 
     Raises:
         LgadError: the network is missing, or the packages onnx and onnxscript are.
@@ -90,7 +94,7 @@ def export_onnx(folder: Path, output: Path) -> None:
         import onnx
 
         with atomic_path(output) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is deprecated in the exporter itself
+            warnings.simplefilter("ignore")  # the exporter uses deprecated functions itself
             for name in ("torch.onnx", "onnx_ir"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             torch.onnx.export(
@@ -122,9 +126,9 @@ def difference(folder: Path, graph: Path, images: np.ndarray) -> Difference:
     """Compare the probabilities of a network in torch with those of its ONNX graph.
 
     Args:
-        folder: of the network.
-        graph: what `export_onnx` wrote.
-        images: uint8 (B, h, w, 3) RGB at the network's size.
+        folder: directory of the trained student.
+        graph: ONNX file that `export_onnx` wrote.
+        images: uint8 (B, h, w, 3) RGB at the size of the network's input.
 
     Raises:
         LgadError: the network or the package onnxruntime is missing.
@@ -138,12 +142,12 @@ def difference(folder: Path, graph: Path, images: np.ndarray) -> Difference:
     with torch.inference_mode():
         expected: Sequence[torch.Tensor] = _Graph(network).eval()(torch.from_numpy(planes))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    found = session.run(None, {"image": planes})
-    pairs = zip(expected, found, strict=True)
-    apart = np.concatenate([np.abs(one.numpy() - other).ravel() for one, other in pairs])
-    # What is no number is apart, too.
-    return Difference(float(apart.max()), float((~(apart <= TOLERANCE)).mean()))
+    outputs = session.run(None, {"image": planes})
+    pairs = zip(expected, outputs, strict=True)
+    distances = np.concatenate([np.abs(tensor.numpy() - array).ravel() for tensor, array in pairs])
+    # NaN compares as False, so that it counts as a difference.
+    return Difference(float(distances.max()), float((~(distances <= TOLERANCE)).mean()))
 
 
 def _missing(error: ImportError) -> LgadError:
-    return LgadError(f"{error}; install what ONNX takes: pip install 'lgad-pipeline[export]'.")
+    return LgadError(f"{error}; install the packages for ONNX: pip install 'lgad-pipeline[export]'.")

@@ -1,4 +1,4 @@
-"""The folder of predictions: it knows its own files, and never replaces those of others."""
+"""Directory of predictions that never replaces files which were not written by `lgad predict`."""
 
 import json
 import os
@@ -23,7 +23,7 @@ _NOT_OURS = ("Thumbs.db", "desktop.ini")
 
 
 def model_fingerprint(folder: Path) -> str:
-    """BLAKE2b-128 of a trained network and of how its lanes are read, hexadecimal."""
+    """Return the BLAKE2b-128 of a trained network and its decoding settings, hexadecimal."""
     digest = blake2b(digest_size=16)
     for name in (NETWORK, PREDICTOR, WEIGHTS):
         digest.update((folder / name).read_bytes())
@@ -31,12 +31,12 @@ def model_fingerprint(folder: Path) -> str:
 
 
 def marked_picture(jpeg: bytes) -> bytes:
-    """Add a comment to a JPEG file that says what it is, so that it is not taken for a frame later."""
+    """Add a comment to a JPEG file that marks it as drawn, so that it is not used as a frame later."""
     return jpeg[:2] + b"\xff\xfe" + (len(_MARK) + 2).to_bytes(2) + _MARK + jpeg[2:]
 
 
 def is_own_picture(path: Path) -> bool:
-    """Tell if a file is a picture that `lgad predict --pictures` wrote."""
+    """Return True if a file is a picture that `lgad predict --pictures` wrote."""
     if not path.name.endswith(_PICTURE):
         return False
     try:
@@ -47,22 +47,22 @@ def is_own_picture(path: Path) -> bool:
 
 
 class PredictionFolder:
-    """Lane files and pictures below a folder, and a journal (`predictions.jsonl`) of which ones they are.
+    """Lane files and pictures below a directory, and a journal (predictions.jsonl) that lists them.
 
     A line of the journal holds `file`, `frame`, `digest` (BLAKE2b-128) and `model`. It is written before its
-    file, so that the files of a run that was killed are known, too.
+    file, so that it covers the files of a run that was killed.
 
     Args:
-        folder: made if missing.
+        folder: directory of the results; created if missing.
         model: fingerprint of the model; results of another model are removed by `finish`.
-        frames: folder of the frames.
-        overwrite: replace files of others.
+        frames: directory of the frames.
+        overwrite: allow replacing files that were not written by `lgad predict`.
 
     Attributes:
         lanes: number of lanes written.
 
     Raises:
-        LgadError: the folder is a file, cannot be written, or holds files of others.
+        LgadError: the folder is a file, cannot be written, or holds files of others that would be replaced.
     """
 
     def __init__(self, folder: Path, model: str, frames: Path, overwrite: bool = False) -> None:
@@ -98,7 +98,7 @@ class PredictionFolder:
         return self._foreign
 
     def choose_names(self, frames: Sequence[str], pictures: bool) -> None:
-        """Choose the names of the results, and refuse to write over files of others.
+        """Choose the names of the results, and check that no file of others has one of them.
 
         The result of `a.jpg` is `a.lines.txt`. Where `a.png` is there, too, both keep their ending:
         `a.jpg.lines.txt` and `a.png.lines.txt`. Names of an earlier run stay.
@@ -109,10 +109,10 @@ class PredictionFolder:
             self._names.setdefault(frame, frame if shared[_stem(frame)] > 1 else _stem(frame))
         endings = (_LANES, _PICTURE) if pictures else (_LANES,)
         targets = (self._names[frame] + ending for frame in frames for ending in endings)
-        taken = [name for name in targets if name not in self._known and (self.folder / name).exists()]
-        if taken and not self.overwrite:
-            raise self._refusal(taken)
-        self._foreign = sorted({*self._foreign, *taken})
+        occupied = [name for name in targets if name not in self._known and (self.folder / name).exists()]
+        if occupied and not self.overwrite:
+            raise self._refusal(occupied)
+        self._foreign = sorted({*self._foreign, *occupied})
 
     def write(self, frame: str, lanes: bytes, picture: bytes | None = None) -> None:
         """Write the result of a frame; `choose_names` has been called with it."""
@@ -131,16 +131,16 @@ class PredictionFolder:
             self._written.add(name)
 
     def finish(self) -> int:
-        """Remove the results of other models, and write the journal again without them.
+        """Remove the results of other models, and rewrite the journal without them.
 
-        To be called after the last result; a run that failed leaves the earlier results as they are.
+        Call it after the last result; a run that failed keeps the earlier results.
 
         Returns:
             Number of files removed.
         """
         stale = [name for name, entry in self._known.items() if entry["model"] != self.model]
         if not self._written:
-            stale = []  # nothing takes their place
+            stale = []  # without new results the old ones are kept
         for name in stale:
             (self.folder / name).unlink(missing_ok=True)
             del self._known[name]
@@ -164,13 +164,13 @@ class PredictionFolder:
         write_text(self.folder / JOURNAL, "".join(lines))
 
     def _files_of_others(self, frames: Path) -> Iterator[str]:
-        """Lane files that are not this command's, or were changed; without a journal, any file.
+        """Yield the files that `lgad predict` did not write or that were changed since.
 
-        Frames may lie in the folder, and the folder among the frames.
+        With a journal only lane files count. The frames may be inside the directory, or around it.
         """
         own_folder = (self.folder / JOURNAL).is_file()
-        place, source = self.folder.resolve(), frames.resolve()
-        among_frames = place.is_relative_to(source)
+        folder, source = self.folder.resolve(), frames.resolve()
+        among_frames = folder.is_relative_to(source)
         for path in _files(self.folder):
             name = path.relative_to(self.folder).as_posix()
             if name == JOURNAL:
@@ -203,10 +203,10 @@ def _stem(frame: str) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             if not name.startswith(".") and name not in _NOT_OURS:
-                yield Path(place, name)
+                yield Path(parent, name)
 
 
 def _digest(path: Path) -> str:
@@ -214,7 +214,7 @@ def _digest(path: Path) -> str:
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """Entries by file; a last line cut off by a kill is left out.
+    """Read the entries by file name; a last line that a kill truncated is left out.
 
     Raises:
         LgadError: the file is no journal of predictions.
@@ -242,7 +242,7 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_inside(names: Iterable[str]) -> bool:
-    """A journal from elsewhere must not have files outside the folder removed."""
+    """Return True if no name leads out of the directory; a foreign journal must not remove other files."""
     return all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)
 
 

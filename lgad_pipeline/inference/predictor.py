@@ -1,4 +1,4 @@
-"""From a trained network and frames to lanes."""
+"""Prediction of lanes with a trained network."""
 
 import json
 from collections.abc import Sequence
@@ -28,13 +28,13 @@ PREDICTOR = "predictor.json"
 
 @dataclass(frozen=True)
 class Lane:
-    """One lane that was found.
+    """Predicted lane.
 
     Attributes:
-        slot: 1 far left, 2 left, 3 right, 4 far right.
-        points: float32 (N, 2), (x, y) in frame pixels, bottom first.
-        confidence: 0..1, mean of the map's maxima along the lane.
-        existence: 0..1, what the network's existence head says of the slot.
+        slot: lane slot: 1 far left, 2 left, 3 right, 4 far right.
+        points: points (x, y) in frame pixels, float32 (N, 2), bottom first.
+        confidence: mean over the rows of the lane of the maximum probability, 0..1.
+        existence: probability of the existence head that the slot holds a lane, 0..1.
     """
 
     slot: int
@@ -44,12 +44,12 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class SeenFrame:
-    """A frame as the network sees it.
+class PreparedFrame:
+    """Frame resized to the input of the network.
 
     Attributes:
-        image: uint8 (h, w, 3) RGB at the network's size.
-        view: how the image was made from the frame.
+        image: uint8 (h, w, 3) RGB at the size of the network's input.
+        view: mapping from frame pixels to image pixels.
     """
 
     image: np.ndarray
@@ -65,13 +65,19 @@ class _ViewFile(BaseModel):
 
 
 def write_predictor(folder: Path, view: View, decode_config: DecodeConfig) -> None:
-    """Add `predictor.json` to a trained network's folder: how frames come in and how lanes come out."""
+    """Write predictor.json, the settings of prediction, next to a trained network.
+
+    Args:
+        folder: directory of the trained network.
+        view: mapping from frame pixels to the pixels of the network's input.
+        decode_config: settings of decoding.
+    """
     content = {"view": asdict(view), "decode": decode_config.model_dump(mode="json")}
     write_text(folder / PREDICTOR, json.dumps(content, indent=2) + "\n")
 
 
 def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
-    """Read what `write_predictor` wrote.
+    """Read the settings of prediction that `write_predictor` wrote.
 
     Raises:
         DamagedNetwork: the file is missing, damaged, or holds a value out of bounds.
@@ -82,10 +88,13 @@ def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that torch does not know or that this machine lacks.
+    """Check that torch can use a device on this machine.
+
+    Args:
+        device: name of the device, such as cpu or cuda.
 
     Raises:
-        LgadError: it cannot be used.
+        LgadError: the device cannot be used.
     """
     try:
         torch.empty(1, device=device)
@@ -97,13 +106,13 @@ def check_device(device: str) -> None:
 
 
 class LanePredictor:
-    """Finds lanes in camera frames.
+    """Trained student that finds lanes in camera frames.
 
     Args:
-        network: a trained student.
-        view: how a frame becomes the network's input.
-        decode_config: how probability maps become lanes.
-        device: where the network runs.
+        network: trained student.
+        view: mapping from frame pixels to the pixels of the network's input.
+        decode_config: settings of decoding.
+        device: device of the network, such as cpu or cuda.
     """
 
     def __init__(
@@ -116,10 +125,14 @@ class LanePredictor:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Self:
-        """Read a folder with `weights.safetensors`, `network.json` and `predictor.json`.
+        """Read a trained student from disk.
+
+        Args:
+            folder: directory of the student (weights.safetensors, network.json, predictor.json).
+            device: device of the network.
 
         Raises:
-            DamagedNetwork: one of them is missing, damaged or of another version; see `load_network`.
+            DamagedNetwork: a file is missing, damaged or of another version; see `load_network`.
             LgadError: the device cannot be used.
         """
         check_device(device)
@@ -134,30 +147,34 @@ class LanePredictor:
         return cls(network, view, decode_config, device)
 
     def predict(self, frames: Sequence[np.ndarray]) -> list[list[Lane]]:
-        """Find the lanes in frames, uint8 (H, W, 3) RGB; one list a frame, in the frame's own pixels.
+        """Find the lanes in frames.
 
-        Frames may be of any size: see `see`.
+        Args:
+            frames: uint8 (H, W, 3) RGB, of any size.
+
+        Returns:
+            The lanes of each frame, in its pixels.
         """
-        return self.find([self.see(frame) for frame in frames])
+        return self.predict_prepared([self.prepare(frame) for frame in frames])
 
-    def see(self, frame: np.ndarray) -> SeenFrame:
-        """Bring a frame of any size, uint8 (H, W, 3) RGB, to the network's size.
+    def prepare(self, frame: np.ndarray) -> PreparedFrame:
+        """Resize a frame of any size, uint8 (H, W, 3) RGB, to the input of the network.
 
-        The view is scaled to the frame: a frame of another size than the network was trained on is seen as
-        if it had been resized to that. See `frames.distortion` for what that costs.
+        The view is scaled to the frame: a frame of another size is treated as if it had been resized to the
+        frame size of the training. `input_frames.distortion` warns of another aspect ratio.
         """
         view = self.view.of_size((frame.shape[0], frame.shape[1]))
-        return SeenFrame(view.image(frame), view)
+        return PreparedFrame(view.image(frame), view)
 
-    def find(self, frames: Sequence[SeenFrame]) -> list[list[Lane]]:
-        """Find the lanes in frames at the network's size; one list a frame, in the frame's own pixels."""
+    def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
+        """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
         if not frames:
             return []
         images = np.stack([frame.image for frame in frames])
         return self._lanes(torch.from_numpy(images).permute(0, 3, 1, 2), [frame.view for frame in frames])
 
     def predict_images(self, images: torch.Tensor) -> list[list[Lane]]:
-        """Find the lanes in images at the network's size, uint8 (B, 3, h, w) RGB; points in frame pixels."""
+        """Find the lanes in images at the input size, uint8 (B, 3, h, w) RGB; points in frame pixels."""
         return self._lanes(images, [self.view] * len(images))
 
     def _lanes(self, images: torch.Tensor, views: Sequence[View]) -> list[list[Lane]]:
@@ -168,9 +185,9 @@ class LanePredictor:
             )
         lanes: list[list[Lane]] = [[] for _ in views]
         for view in dict.fromkeys(views):
-            at = [index for index, other in enumerate(views) if other == view]
-            found = decode(probabilities[at], existence[at], view, self.decode_config)
-            for index, decoded in zip(at, found, strict=True):
+            same_view = [index for index, frame_view in enumerate(views) if frame_view == view]
+            results = decode(probabilities[same_view], existence[same_view], view, self.decode_config)
+            for index, decoded in zip(same_view, results, strict=True):
                 lanes[index] = [
                     Lane(slot, np.asarray(points, np.float32), confidence, float(existence[index, slot - 1]))
                     for slot, points, confidence in decoded
@@ -181,7 +198,7 @@ class LanePredictor:
     def probabilities(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return probability maps, float32 (B, slots, h, w), and existence probabilities, float32 (B, slots).
 
-        A network without an existence head says 1 to every slot: its maps alone decide.
+        Without an existence head every existence probability is 1, so that the maps alone decide.
         """
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
         output = self.network(planes)
@@ -202,12 +219,12 @@ def predict_split(
     """Write a lane file below `output_root` for every frame of a packed split, also for those without lanes.
 
     Args:
-        folder: a trained network with `predictor.json`.
+        folder: directory of the trained student.
         split: packed frames.
-        output_root: each frame's lane file lies where the frame lies below the data set's root.
+        output_root: directory of the lane files, with the layout of the data set.
         progress: called as progress(frames done, frames in total).
-        device: where the network runs.
-        batch_size: frames at a time.
+        device: device of the network.
+        batch_size: number of frames per forward pass.
     """
     predictor = LanePredictor.load(folder, device)
     done = 0

@@ -1,4 +1,4 @@
-"""What teacher and students look at: their attention maps over a frame, side by side."""
+"""Attention maps of teacher and students over a frame, next to each other."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ def network_attention(
     """Return the attention map, sum of squares over the channels, of each layer for one input.
 
     Args:
-        network: any network; put into evaluation mode.
-        planes: float32 (1, C, H, W).
+        network: any network; it is set to evaluation mode.
+        planes: input of the network, float32 (1, C, H, W).
         layers: dotted names of its layers.
 
     Returns:
@@ -39,13 +39,13 @@ def network_attention(
 def attention_sheet(
     sample: Sample, teacher: Path, students: Mapping[str, Path], paths: Sequence[MimickingPath]
 ) -> np.ndarray:
-    """Draw attention maps over a frame: a row a path, the teacher's map, then each student's.
+    """Draw attention maps over a frame: a row per mimicking path, the teacher's map, then each student's.
 
     Args:
-        sample: a packed frame with its label map; the teacher sees the label map alone.
-        teacher: folder of the trained teacher.
-        students: folders of trained students, by the name to write under their maps.
-        paths: whose layers are drawn.
+        sample: packed frame with its label map, the input of the teacher.
+        teacher: directory of the trained teacher.
+        students: directories of trained students by the name to write under their maps.
+        paths: mimicking paths whose layers are drawn.
 
     Returns:
         A picture, uint8 (H, W, 3) RGB; its first row shows the frame and the label map.

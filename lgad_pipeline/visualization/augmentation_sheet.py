@@ -1,4 +1,4 @@
-"""What augmentation does to a frame, change by change."""
+"""Contact sheet of the augmentation of a frame, one change per picture."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def augmentation_sheet(
     label_rows: int,
     config: AugmentationConfig,
 ) -> np.ndarray:
-    """Lay a frame and every change that `config` makes out on a sheet, each alone, then two of all at once.
+    """Draw a frame with each change of the augmentation alone, then twice with all changes.
 
     Of six draws of each change the one that differs most from the frame is shown. Labels are drawn over the
     image, slot by slot in its colour.
@@ -34,10 +34,10 @@ def augmentation_sheet(
     Args:
         frame: uint8 (H, W, 3), RGB, of the size that `view` names.
         lanes: points (N, 2) as (x, y) in frame pixels, bottom first.
-        view: how a frame becomes an image.
-        lane_width: of the label map, frame pixels.
+        view: mapping from frame pixels to image pixels.
+        lane_width: width of the lanes of the label map, frame pixels.
         label_rows: rows on which lanes are labelled.
-        config: the changes; those of amount 0 are left out.
+        config: settings of the augmentation; changes of amount 0 are left out.
 
     Returns:
         uint8 (H, W, 3), RGB.

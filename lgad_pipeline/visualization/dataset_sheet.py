@@ -1,4 +1,4 @@
-"""A data set at a glance: frames with their lanes and labels, and what was rejected."""
+"""Contact sheet of a data set: frames with lanes and labels, and rejected frames."""
 
 import re
 from pathlib import Path
@@ -32,17 +32,17 @@ _MISSING = 90  # grey of a frame that cannot be shown
 def data_sheet(
     found: Ingestion, frame_size: tuple[int, int], lane_width: int, label_rows: int, count: int = 8
 ) -> np.ndarray:
-    """Lay frames, evenly spread over the table, and rejected frames out on a sheet.
+    """Draw frames, evenly spread over the table, and rejected frames on a sheet.
 
     Annotated lanes are thin and white, the label map's slots coloured beneath them, as the legend says. A
     rejected frame is shown as it is, with the reason as its caption; of every reason some are shown.
 
     Args:
-        found: an ingestion of the data set.
-        frame_size: (H, W), pixels.
-        lane_width: of the label map, frame pixels.
-        label_rows: rows on which lanes are labelled.
-        count: frames of the table, and at most as many rejected ones.
+        found: ingestion of the data set.
+        frame_size: (H, W) of the frames, pixels.
+        lane_width: width of the lanes of the label map, frame pixels.
+        label_rows: number of rows on which lanes are labelled.
+        count: number of frames of the table, and greatest number of rejected frames.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -69,7 +69,7 @@ def data_sheet(
 
 
 def reasons(rejected: pd.DataFrame) -> list[tuple[int, str]]:
-    """Why entries were rejected: how many for a reason, and the first of them with its text; most first.
+    """Count rejected entries by reason, and return (count, first entry with its reason), most frequent first.
 
     Reasons that differ in a file name or a number alone count as one.
     """
@@ -83,13 +83,13 @@ def _kind_of(reason: str) -> str:
 
 
 def _spread_reasons(rejected: pd.DataFrame, count: int) -> list[Any]:
-    """Rejected entries: the first of every reason, then the second of every reason, and so on."""
+    """Return rejected entries: the first of every reason, then the second of every reason, and so on."""
     turn = rejected.groupby(rejected["reason"].map(_kind_of), sort=False).cumcount()
     return list(rejected.iloc[np.argsort(turn.to_numpy(), kind="stable")[:count]].itertuples())
 
 
 def lane_positions(frames: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
-    """Where in the frame annotated lanes run: from dark (none) to bright yellow (most), on black.
+    """Draw the positions of annotated lanes: from black (none) to bright yellow (most).
 
     Args:
         frames: the frames table; of more than 5,000, evenly spread ones are counted.
@@ -103,7 +103,7 @@ def lane_positions(frames: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndar
 
 
 def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
-    """Where in the frame each slot's lanes run, in its colour: uint8 (H, W, 3), RGB; see `lane_positions`."""
+    """Draw the positions of the lanes of each slot in its colour, uint8 (H, W, 3) RGB."""
     rows = [slot_lanes_of(row) for row in _spread(labels).itertuples()]
     cells = np.zeros((*_counts([], frame_size).shape, 3))
     for slot, colour in enumerate(SLOT_COLOURS):
@@ -114,7 +114,7 @@ def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndar
 
 
 def first_frame(found: Ingestion, frame_size: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The first frame with lanes, uint8 (H, W, 3), RGB, and its lanes, points (N, 2) in frame pixels.
+    """Return the first frame with lanes, uint8 (H, W, 3), RGB, and its lanes, points (N, 2) in frame pixels.
 
     Raises:
         LgadError: no frame of the table has a lane.
@@ -132,7 +132,7 @@ def _spread(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
-    """How many lanes pass through each cell of 10 x 10 px: float32 (H/10, W/10)."""
+    """Count the lanes that pass through each cell of 10 x 10 px: float32 (H/10, W/10)."""
     height, width = (-(-side // _CELL) for side in frame_size)
     counts = np.zeros((height, width), np.float32)
     for lane in lanes:
@@ -143,7 +143,7 @@ def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
 
 
 def _picture(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray:
-    """The frame, or grey where there is none of the size to show."""
+    """Return the frame; a grey picture if there is none of this size."""
     picture = _read(found, name, frame_size)
     if picture is None or picture.shape[:2] != frame_size:
         return np.full((*frame_size, 3), _MISSING, np.uint8)
@@ -151,7 +151,7 @@ def _picture(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.nda
 
 
 def _rejected_picture(found: Ingestion, file: str, frame_size: tuple[int, int]) -> np.ndarray:
-    """The frame of a rejected entry, whole and in its own shape on grey; grey where it cannot be read."""
+    """Return the frame of a rejected entry, scaled to fit on grey; grey only if it cannot be read."""
     stem = file.removesuffix(".lines.txt")
     names = [file] if stem == file else [stem + suffix for suffix in IMAGE_SUFFIXES]
     canvas = np.full((*frame_size, 3), _MISSING, np.uint8)

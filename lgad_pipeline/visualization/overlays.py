@@ -10,7 +10,7 @@ from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import Lane
 
-# Okabe and Ito's palette, told apart by colour-blind eyes: slots 1..4.
+# Colours of slots 1..4: the palette of Okabe and Ito, which colour-blind readers can distinguish.
 SLOT_COLOURS = ((86, 180, 233), (240, 160, 0), (20, 200, 140), (230, 120, 190))
 _OUTLINE = (20, 20, 20)
 _PAPER = 255
@@ -21,14 +21,14 @@ def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], width: int | None = Non
     """Draw lanes over a copy of a frame, each slot in its colour, with a dark outline.
 
     Args:
-        frame: the picture whose pixels the points are in.
-        lanes: what was found, or annotated.
-        width: of a lane, pixels; by default 1/160 of the frame's width.
+        frame: uint8 (H, W, 3) RGB, the frame of the points.
+        lanes: predicted or annotated lanes.
+        width: width of a lane, pixels; default: 1/160 of the width of the frame.
     """
     picture = frame.copy()
     width = width or max(1, round(frame.shape[1] / 160))
     for lane in lanes:
-        # Four more bits: points lie between pixels.
+        # Four fractional bits, because points are between pixels.
         points = np.rint(lane.points * 16).astype(np.int32)[:, None]
         for colour, line in ((_OUTLINE, width + max(2, width // 2)), (SLOT_COLOURS[lane.slot - 1], width)):
             cv2.polylines(picture, [points], False, colour, line, cv2.LINE_AA, shift=4)
@@ -36,20 +36,20 @@ def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], width: int | None = Non
 
 
 def draw_label_map(image: np.ndarray, label: np.ndarray, opacity: float = 0.6) -> np.ndarray:
-    """Lay a label map, uint8 (H, W), over an image of its size, translucent."""
+    """Draw a label map, uint8 (H, W), over an image of the same size, translucent."""
     palette = np.array([(0, 0, 0), *SLOT_COLOURS], np.float32)
     mixed = image * (1 - opacity) + palette[label] * opacity
     return np.where(label[..., None] > 0, mixed, image).round().astype(np.uint8)
 
 
 def draw_attention(image: np.ndarray, attention: np.ndarray, opacity: float = 0.65) -> np.ndarray:
-    """Lay an attention map over an image as a heat map, from dark (none) over red to bright yellow (most).
+    """Draw an attention map over an image as a heat map, from dark (none) over red to bright yellow (most).
 
     Args:
         image: uint8 (H, W, 3).
         attention: float (h, w), >= 0; resized to the image and scaled to its own range, the highest half per
             cent of the cells cut off.
-        opacity: of the heat map.
+        opacity: opacity of the heat map, 0..1.
     """
     cells = attention.astype(np.float32)
     low, high = float(cells.min()), float(np.quantile(cells, 0.995))
@@ -62,7 +62,7 @@ def draw_attention(image: np.ndarray, attention: np.ndarray, opacity: float = 0.
 
 
 def enlarged(picture: np.ndarray, width: int) -> np.ndarray:
-    """Bring a picture to `width` pixels, smoothly."""
+    """Resize a picture to `width` pixels with smooth interpolation."""
     height = round(picture.shape[0] * width / picture.shape[1])
     method = cv2.INTER_CUBIC if width > picture.shape[1] else cv2.INTER_AREA
     return cv2.resize(picture, (width, height), interpolation=method)
@@ -71,13 +71,13 @@ def enlarged(picture: np.ndarray, width: int) -> np.ndarray:
 def contact_sheet(
     pictures: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None, width: int = 480
 ) -> np.ndarray:
-    """Lay pictures out on white in rows of `columns`, a caption under each.
+    """Arrange pictures on white in rows of `columns`, a caption under each.
 
     Args:
-        pictures: of any size; all are brought to the first one's shape.
+        pictures: pictures of any size; all are resized to the shape of the first.
         columns: pictures in a row.
-        captions: as many as pictures, or None for a sheet without.
-        width: of a picture on the sheet, pixels.
+        captions: caption of each picture; None for a sheet without captions.
+        width: width of a picture on the sheet, pixels.
     """
     if not pictures:
         raise LgadError("A contact sheet needs at least one picture; none was given.")
@@ -98,7 +98,7 @@ def contact_sheet(
 
 
 def legend(width: int) -> np.ndarray:
-    """A strip of the given width (pixels) that names the slots' colours, uint8 (H, width, 3), RGB."""
+    """Draw a strip of the given width (pixels) with the colours of the slots, uint8 (H, width, 3) RGB."""
     names = ("slot 1, far left", "slot 2, left", "slot 3, right", "slot 4, far right", "annotated lane")
     line = max(18, width // 45)
     strip = np.full((line * 3 // 2, width, 3), _PAPER, np.uint8)
@@ -115,7 +115,7 @@ def legend(width: int) -> np.ndarray:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a picture as PNG, or as JPEG where the name says so, in one step."""
+    """Write a picture as PNG, or as JPEG if the name ends in .jpg or .jpeg; the file appears complete."""
     suffix = ".jpg" if path.suffix in (".jpg", ".jpeg") else ".png"
     encoded, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
     if not encoded:

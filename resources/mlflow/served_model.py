@@ -24,7 +24,7 @@ from lgad_pipeline.datasets.images import ImageError, image_size
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.input_frames import check_size, distortion, read_frame
-from lgad_pipeline.inference.predictor import Lane, LanePredictor, SeenFrame
+from lgad_pipeline.inference.predictor import Lane, LanePredictor, PreparedFrame
 from lgad_pipeline.networks.checkpoint import NETWORK, read_model
 
 LARGEST_FILE = 32 * 2**20
@@ -122,11 +122,12 @@ class LaneModel(PythonModel):
                 for number, source in enumerate(sources[start : start + _BATCH], start + 1)
             ]
             found += [
-                FrameLanes(lanes=[_found(lane) for lane in lanes]) for lanes in self.predictor.find(seen)
+                FrameLanes(lanes=[_found(lane) for lane in lanes])
+                for lanes in self.predictor.predict_prepared(seen)
             ]
         return found
 
-    def _see(self, source: bytes | np.ndarray, number: int) -> SeenFrame:
+    def _see(self, source: bytes | np.ndarray, number: int) -> PreparedFrame:
         try:
             frame = source if isinstance(source, np.ndarray) else read_frame(source)
         except ImageError as error:
@@ -136,7 +137,7 @@ class LaneModel(PythonModel):
             self.seen_sizes.add(size)
             if warning := distortion(size, self.predictor.view):
                 _log.warning(warning)
-        return self.predictor.see(frame)
+        return self.predictor.prepare(frame)
 
 
 def _source(frame: object, number: int) -> bytes | np.ndarray:
