@@ -20,6 +20,7 @@ COMMANDS = {
     "import": datasets.import_annotations,
     "unpack": datasets.unpack_archives,
     "show": datasets.show_dataset,
+    "schema": project.schema,
     "rollback": project.rollback,
     "sync": project.sync,
     "relocate": project.relocate,

@@ -41,3 +41,16 @@ def _run_script(*arguments: str) -> None:
             f"There is no {_SCRIPT} here; run `lgad {arguments[0]}` in the directory of the project."
         )
     sys.exit(subprocess.run([sys.executable, str(_SCRIPT), *arguments], check=False).returncode)
+
+
+def schema(
+    output: Annotated[Path | None, typer.Option(help="File to write instead of printing.")] = None,
+) -> None:
+    """Print the JSON schema of lgad.yaml, with which editors complete and check its keys."""
+    from lgad_pipeline.atomic_files import write_text
+    from lgad_pipeline.settings.schema import schema_text
+
+    if output is None:
+        print(schema_text(), end="")
+    else:
+        write_text(output, schema_text())

@@ -23,6 +23,7 @@ from lgad_pipeline.config.recipe import NetworkChoice, Recipe
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.clashes import clashes
+from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
 from lgad_pipeline.settings.sentences import key_path, sentence, shown
 from lgad_pipeline.settings.yaml_files import holds, local_path, merged, not_finite, read_yaml
 
@@ -53,7 +54,7 @@ class Settings(Entry):
 
     Attributes:
         datasets: usable data sets by name; the name is part of paths, partitions and models.
-        recipes: recipes by name.
+        recipes: recipes by name; with the key `extends`, a recipe inherits the keys of the one it names.
         notify: command that is run when a run fails for good.
         owner: name that this project's shards and registered models carry in a store or on an MLflow server
             that others use too. Checkouts of one project that share them need the same name; without one,
@@ -138,6 +139,7 @@ class _Source:
             told = f"{self._file(place)}: {'.'.join(map(str, place))} is {number}; give a finite number."
             mistakes.setdefault(str(place[1]) if self._in_dataset(place) else "", []).append(told)
         content = self._with_datasets()
+        content = self._with_inherited_keys(content)
         try:
             content["datasets"], found = self._datasets(content["datasets"], model)
             settings = model.model_validate(content)
@@ -196,6 +198,17 @@ class _Source:
                 entry = {**entry, "root": self.path.parent / _expanded(entry["root"])}
             rooted[name] = entry
         return {**self.content, "datasets": rooted}
+
+    def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
+        """Return the content with recipes that have the keys of those that they extend."""
+        recipes = content.get("recipes")
+        if not isinstance(recipes, Mapping):
+            return content
+        try:
+            return {**content, "recipes": resolve_extends(recipes)}
+        except ExtendsError as error:
+            keys = ("recipes", error.recipe, EXTENDS)
+            raise LgadError(f"{self._file(keys)}: {'.'.join(map(str, keys))} {error}.") from error
 
     def _sentences(self, error: ValidationError, model: type["Settings"], *above: str) -> list[str]:
         found = []

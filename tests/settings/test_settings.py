@@ -29,7 +29,7 @@ def message(folder: Path, text: str) -> str:
 
 
 def test_the_projects_own_settings_are_valid() -> None:
-    settings = Settings.load(Path(__file__).parents[1] / "lgad.yaml")
+    settings = Settings.load(Path(__file__).parents[2] / "lgad.yaml")
     assert isinstance(settings.dataset("synthetic"), SyntheticDataset)
     assert settings.recipe("enet").network.name == "enet"
 
