@@ -12,7 +12,9 @@ from pathlib import Path
 from made_up_road import FRAME_SIZE, draw_frame, write_road
 
 from lgad_pipeline import (
+    AugmentationConfig,
     DecodeConfig,
+    DistillationSpec,
     Lane,
     LanePredictor,
     LgadError,
@@ -31,7 +33,6 @@ from lgad_pipeline import (
     train_teacher,
     write_predictor,
 )
-from lgad_pipeline.training.plan import DistillationSpec
 
 IMAGE_SIZE = (32, 88)  # height, width that the networks see, pixels
 NETWORK = NetworkSpec(name="enet", image_size=IMAGE_SIZE, width=0.25)
@@ -50,10 +51,17 @@ def pack(root: Path, view: View) -> ShardSet:
 
 def train(shards: Path, models: Path) -> TrainingResult:
     """Train a teacher on label maps, then a student that mimics its attention."""
-    teacher = train_teacher(TRAINING, NETWORK, shards=shards, folder=models / "teacher")
-    distillation = DistillationSpec(teacher=teacher.folder)
+    augmentation = AugmentationConfig(rotation=0)
+    teacher = train_teacher(
+        TRAINING, NETWORK, shards=shards, folder=models / "teacher", augmentation=augmentation
+    )
     return train_student(
-        TRAINING, NETWORK, shards=shards, folder=models / "student", distillation=distillation
+        TRAINING,
+        NETWORK,
+        shards=shards,
+        folder=models / "student",
+        augmentation=augmentation,
+        distillation=DistillationSpec(teacher=teacher.folder),
     )
 
 
@@ -68,7 +76,7 @@ def main(folder: Path) -> None:
     network, spec = load_network(student.folder)
     print(f"{spec.name}: {sum(weights.numel() for weights in network.parameters())} weights")
 
-    # An untrained student is sure of nothing: without thresholds it gives lanes all the same.
+    # The student is hardly trained, so that no probability passes the default thresholds.
     write_predictor(student.folder, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
     lanes: list[Lane] = LanePredictor.load(student.folder).predict([draw_frame(0)])[0]
     for lane in lanes:

@@ -17,14 +17,21 @@ from lgad_pipeline._version import __version__
 if TYPE_CHECKING:
     from lgad_pipeline.config.augmentation import AugmentationConfig
     from lgad_pipeline.config.decoding import DecodeConfig
-    from lgad_pipeline.config.distillation import DistillationConfig, LogitsConfig, MimickingPath, SadConfig
+    from lgad_pipeline.config.distillation import (
+        DistillationConfig,
+        LogitsConfig,
+        LossSchedule,
+        MimickingPath,
+        SadConfig,
+    )
     from lgad_pipeline.config.network import NetworkSpec
     from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.lane_labels import assign_lane_slots
     from lgad_pipeline.data.shards import ShardSet, pack_shards
     from lgad_pipeline.distillation.attention import attention_divergence, attention_map
-    from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
+    from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss, StudentForward
+    from lgad_pipeline.distillation.registry import RegisteredLoss, register_loss
     from lgad_pipeline.distillation.taps import FeatureTaps
     from lgad_pipeline.distillation.teacher import FrozenTeacher
     from lgad_pipeline.errors import LgadError
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from lgad_pipeline.networks.layers import LaneOutput
     from lgad_pipeline.networks.registry import build_network, register_network
     from lgad_pipeline.settings import Settings
+    from lgad_pipeline.training.plan import DistillationSpec
     from lgad_pipeline.training.trainer import train_student, train_teacher
     from lgad_pipeline.training.training_folder import TrainingResult
     from lgad_pipeline.view import View
@@ -47,6 +55,7 @@ __all__ = [
     "Counts",
     "DecodeConfig",
     "DistillationConfig",
+    "DistillationSpec",
     "FeatureTaps",
     "FrozenTeacher",
     "Interval",
@@ -57,13 +66,16 @@ __all__ = [
     "LgadLoss",
     "LogitsConfig",
     "LogitsLoss",
+    "LossSchedule",
     "MimickingPath",
     "NetworkSpec",
     "OptimizerConfig",
+    "RegisteredLoss",
     "SadConfig",
     "SadLoss",
     "Settings",
     "ShardSet",
+    "StudentForward",
     "TrainingConfig",
     "TrainingResult",
     "View",
@@ -79,6 +91,7 @@ __all__ = [
     "load_network",
     "pack_shards",
     "paired_f1_difference",
+    "register_loss",
     "register_network",
     "train_student",
     "train_teacher",
@@ -90,6 +103,7 @@ _ORIGIN = {
     "Counts": "evaluation.types:Counts",
     "DecodeConfig": "config.decoding:DecodeConfig",
     "DistillationConfig": "config.distillation:DistillationConfig",
+    "DistillationSpec": "training.plan:DistillationSpec",
     "FeatureTaps": "distillation.taps:FeatureTaps",
     "FrozenTeacher": "distillation.teacher:FrozenTeacher",
     "Interval": "evaluation.types:Interval",
@@ -100,13 +114,16 @@ _ORIGIN = {
     "LgadLoss": "distillation.losses:LgadLoss",
     "LogitsConfig": "config.distillation:LogitsConfig",
     "LogitsLoss": "distillation.losses:LogitsLoss",
+    "LossSchedule": "config.distillation:LossSchedule",
     "MimickingPath": "config.distillation:MimickingPath",
     "NetworkSpec": "config.network:NetworkSpec",
     "OptimizerConfig": "config.training:OptimizerConfig",
+    "RegisteredLoss": "distillation.registry:RegisteredLoss",
     "SadConfig": "config.distillation:SadConfig",
     "SadLoss": "distillation.losses:SadLoss",
     "Settings": "settings:Settings",
     "ShardSet": "data.shards:ShardSet",
+    "StudentForward": "distillation.losses:StudentForward",
     "TrainingConfig": "config.training:TrainingConfig",
     "TrainingResult": "training.training_folder:TrainingResult",
     "View": "view:View",
@@ -121,6 +138,7 @@ _ORIGIN = {
     "load_network": "networks.checkpoint:load_network",
     "pack_shards": "data.shards:pack_shards",
     "paired_f1_difference": "evaluation.bootstrap:paired_f1_difference",
+    "register_loss": "distillation.registry:register_loss",
     "register_network": "networks.registry:register_network",
     "train_student": "training.trainer:train_student",
     "train_teacher": "training.trainer:train_teacher",

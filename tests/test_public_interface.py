@@ -3,6 +3,7 @@
 import ast
 import doctest
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,15 @@ import lgad_pipeline
 
 ROOT = Path(__file__).parents[1]
 NAMES = [name for name in lgad_pipeline.__all__ if name != "__version__"]
+
+
+def names_in_examples() -> set[str]:
+    names: set[str] = set()
+    for path in (ROOT / "examples").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "lgad_pipeline":
+                names.update(alias.name for alias in node.names)
+    return names
 
 
 def test_import_loads_no_heavy_package():
@@ -50,6 +60,19 @@ def test_types_of_editors_and_lazy_names_agree():
     }
     assert imported == lgad_pipeline._ORIGIN
     assert sorted([*imported, "__version__"]) == sorted(lgad_pipeline.__all__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_has_an_example(name):
+    documentation = inspect.getdoc(getattr(lgad_pipeline, name)) or ""
+    assert ">>>" in documentation or name in names_in_examples(), (
+        f"{name} has neither an Example: in its docstring nor a use in examples/"
+    )
+
+
+def test_reference_lists_every_name():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs/api").glob("*.md"))
+    assert sorted(re.findall(r"^::: lgad_pipeline\.(\w+)$", pages, re.M)) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

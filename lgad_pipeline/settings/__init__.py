@@ -50,7 +50,7 @@ _NAME = TypeAdapter(Name)
 
 
 class Settings(Entry):
-    """The whole of lgad.yaml, validated.
+    '''Contents of lgad.yaml, validated.
 
     Attributes:
         datasets: usable data sets by name; the name is part of paths, partitions and models.
@@ -60,7 +60,18 @@ class Settings(Entry):
             that others use too. Checkouts of one project that share them need the same name; without one,
             each state folder has a random name of its own.
         promotion: rule by which a new version of a model becomes champion.
-    """
+
+    Example:
+        >>> path = Path("lgad.yaml")
+        >>> _ = path.write_text("""
+        ... datasets:
+        ...   synthetic: {kind: synthetic, image_size: [80, 256], lane_width: 32}
+        ... recipes:
+        ...   enet: {network: {name: enet}, teacher: {steps: 150}, student: {steps: 600}}
+        ... """)
+        >>> Settings.load(path).recipe("enet").student.steps
+        600
+    '''
 
     datasets: dict[str, AnyDataset]
     recipes: dict[Name, Recipe] = Field(min_length=1)

@@ -17,7 +17,7 @@ PYTHON = blocks("python")
 LOOP = """
 import torch
 from torch import nn
-from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
+from lgad_pipeline import DistillationConfig, MimickingPath
 
 def network(channels):
     return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1))
@@ -29,12 +29,14 @@ segmentation_loss = nn.functional.cross_entropy
 """
 # First lines of the blocks that are executed -> code that is executed before them.
 EXECUTED = {
+    "README.md: from lgad_pipeline import LgadLoss": LOOP,
+    "docs/index.md: from lgad_pipeline import LgadLoss": LOOP,
     "docs/data.md: from pathlib import Path": "",
     "docs/own_network.md: import torch": "",
 }
 NOT_EXECUTED = {
-    "README.md: from lgad_pipeline import LgadLoss": "examples/lgad_in_your_loop.py",
-    "docs/index.md: from lgad_pipeline import LgadLoss": "examples/lgad_in_your_loop.py",
+    "README.md: from lgad_pipeline import LgadLoss": LOOP,
+    "docs/index.md: from lgad_pipeline import LgadLoss": LOOP,
     "README.md: model = mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/own_data.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/registry.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
