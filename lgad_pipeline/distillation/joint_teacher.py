@@ -39,7 +39,8 @@ class JointLgadLoss(AttentionLoss):
         encoding: LabelEncoding = "one_hot",
     ) -> None:
         super().__init__(student, paths, config)
-        self.teacher, self.classes, self.encoding = teacher, classes, encoding
+        self.teacher, self.classes = teacher, classes
+        self.encoding: LabelEncoding = encoding
         self.teacher_taps = FeatureTaps(teacher, [path.teacher for path in self.paths])
 
     def teacher_forward(self, label_map: torch.Tensor) -> Any:

@@ -139,7 +139,8 @@ class TeacherAttention:
         encoding: LabelEncoding = "one_hot",
     ) -> None:
         self.network = FrozenTeacher(teacher)
-        self.config, self.encoding = config, encoding
+        self.config = config
+        self.encoding: LabelEncoding = encoding
         self.classes = input_planes(teacher) if classes is None else classes
         self.taps = FeatureTaps(teacher, layers)
 

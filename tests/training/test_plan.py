@@ -1,0 +1,61 @@
+"""Training plans derived from recipes."""
+
+from pathlib import Path
+
+import pytest
+
+from lgad_pipeline.config.recipe import Recipe
+from lgad_pipeline.training.plan import TrainingPlan
+
+RECIPE = {
+    "network": {"name": "enet", "width": 0.5},
+    "teacher_network": {"name": "erfnet"},
+    "teacher_input": {"encoding": "binary", "erasing": 0.5},
+    "teacher": {"steps": 300},
+    "student": {"steps": 400},
+    "losses": {"mypackage.losses:MyLoss": {"weight": 0.1}},
+}
+FOLDERS = {"image_size": (32, 88), "shards": Path("shards"), "folder": Path("out")}
+
+
+def plan(recipe: dict, **inputs: object) -> TrainingPlan:
+    return TrainingPlan.from_recipe(Recipe.model_validate(recipe), **{**FOLDERS, **inputs})  # type: ignore[arg-type]
+
+
+def test_a_teacher_reads_label_maps_and_changes_geometry_only() -> None:
+    teacher = plan(RECIPE, role="teacher")
+    assert (teacher.network.name, teacher.network.in_channels, teacher.config.steps) == ("erfnet", 2, 300)
+    assert teacher.augmentation.brightness == 0 and teacher.augmentation.rotation > 0
+    assert teacher.teacher_input.erasing == 0.5
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        ("alone", set()),
+        ("equal-compute", set()),
+        ("lgad", {"teacher", "losses"}),
+        ("sad", {"sad"}),
+        ("lgad+sad", {"teacher", "losses", "sad"}),
+        ("logits", {"model"}),
+        ("blurred", {"blurred_labels"}),
+        ("label-head", {"label_head"}),
+    ],
+)
+def test_the_method_selects_the_losses(method: str, given: set[str]) -> None:
+    student = plan(RECIPE, role="student", method=method, teacher=Path("teacher"), model=Path("model"))
+    assert (student.network.name, student.network.in_channels, student.config.steps) == ("enet", 3, 400)
+    names = ("teacher", "joint_teacher", "blurred_labels", "sad", "model", "label_head", "losses")
+    assert {name for name in names if getattr(student.distillation, name)} == given
+
+
+def test_a_joint_teacher_replaces_the_folder_of_a_teacher() -> None:
+    recipe = {**RECIPE, "distillation": {"teacher": "together"}}
+    distillation = plan(recipe, role="student", method="lgad", teacher=Path("teacher")).distillation
+    assert distillation.teacher is None and distillation.joint_teacher is not None
+    assert distillation.joint_teacher.name == "erfnet"
+
+
+def test_a_plan_survives_json() -> None:
+    student = plan(RECIPE, role="student", method="lgad+sad", teacher=Path("teacher"))
+    assert TrainingPlan.model_validate_json(student.model_dump_json()) == student
