@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.cli.score_tables import (
+    check_output,
     compare_scores,
     say_faults,
     say_notes,
@@ -78,6 +79,8 @@ def evaluate(
         raise LgadError("--threshold must lie between 0 and 1; give an IoU such as 0.5.")
     size = given_size(frame_height, frame_width)
     chosen = [*(lists or []), *(more_lists or [])] or [_culane_list(annotations)]
+    for file in (json_file, per_frame):
+        check_output(file, chosen)
     named = FrameLists.read(chosen, annotations, strict=strict)
     say_faults(named.rejected, {})
     wanted = sorted({*thresholds, *(MEAN_F1_THRESHOLDS if mean_f1 else ())})

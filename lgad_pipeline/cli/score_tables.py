@@ -10,13 +10,33 @@ from rich.table import Table
 
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.console import marked, say
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores
 from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.lane_files import Rejected
 
+_INPUT_ENDINGS = (".txt", ".jpg", ".jpeg", ".png")
 _SHOWN = 10
 """Rejected lines that are printed one by one."""
+
+
+def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuse an output file that would replace an input of the command.
+
+    Args:
+        path: output file; None where none is asked for.
+        inputs: files that the command reads.
+
+    Raises:
+        LgadError: the output is one of the inputs, or an existing list, lane file or image.
+    """
+    if path is None or not path.exists():
+        return
+    if any(file.exists() and path.samefile(file) for file in inputs):
+        raise LgadError(f"{path} is read by this command and would be replaced; choose another output.")
+    if path.suffix.lower() in _INPUT_ENDINGS:
+        raise LgadError(f"{path} exists and may be a list, lane file or image; choose another output.")
 
 
 def score_content(result: LaneScores, thresholds: list[float], mean_f1: bool) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.cli.evaluation import Height, Strict, Width, given_size
-from lgad_pipeline.cli.score_tables import say_faults, say_notes
+from lgad_pipeline.cli.score_tables import check_output, say_faults, say_notes
 from lgad_pipeline.console import say
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple as score_tusimple
 from lgad_pipeline.evaluation.tusimple import write_tusimple
@@ -42,6 +42,7 @@ def evaluate_tusimple(
     strict: Strict = False,
 ) -> None:
     """Accuracy, FP and FN as TuSimple's benchmark computes them."""
+    check_output(json_file, (annotations, predictions))
     scores = score_tusimple(annotations, predictions, strict=strict)
     table = Table("accuracy", "FP", "FN")
     table.add_row(*(f"{value:.4f}" for value in (scores.accuracy, scores.fp, scores.fn)))

@@ -60,8 +60,10 @@ def tusimple_doubts(
     truth = [_points(annotated[name], annotated[name]) for name in names]
     guess = [_points(predicted[name], annotated[name]) if name in predicted else [] for name in names]
     right, bottom = np.concatenate([[[1, 1]], *(lane for lanes in truth for lane in lanes)]).max(axis=0)
-    # Without images: TuSimple's size, unless the annotations are plainly of frames of another size.
-    like_tusimple = right <= FRAME_SIZE[1] and 0.75 * FRAME_SIZE[0] <= bottom <= FRAME_SIZE[0]
+    # Without images: TuSimple's size, unless the annotated points do not fit it.
+    like_tusimple = bottom == 1 or (
+        right <= FRAME_SIZE[1] and 0.75 * FRAME_SIZE[0] <= bottom <= FRAME_SIZE[0]
+    )
     default = FRAME_SIZE if like_tusimple else (math.ceil(bottom), math.ceil(right))
     sizes = FrameSizes.of(names, (path.parent,), None, default)
     found = sizes(names)[:, :2]

@@ -6,6 +6,7 @@ names, tabs, commas and quotes are accepted.
 """
 
 import os
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ _SHOWN = 120  # greatest number of characters of an entry in a message
 _IMAGE_END = re.compile(
     r"\.(?:jpe?g|png|bmp|webp|tiff?|gif|ppm|pgm|jp2|heic|avif)(?=[\s,;]|$)", re.IGNORECASE
 )
-_QUOTED = re.compile(r'"([^"]+)"')
+_QUOTED = re.compile(r"""(["'])((?:(?!\1).)+)\1(?=[\s,;]|$)""")
 _LABEL_MAP = re.compile(r'[\s,;]+"?([^,;"]*?\.png)"?(?=[\s,;]|$)', re.IGNORECASE)
 _FLAGS = re.compile(r"(?:[\s,;]+[01])+$")
 _LANES_SUFFIX = ".lines.txt"
@@ -134,6 +135,8 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
     if not parts:
         raise ValueError(f"{shown} names no file; name a frame below the data root")
     if ".." in parts:
+        if not posixpath.normpath("/".join(parts)).startswith(".."):
+            raise ValueError(f"{shown} has a part '..'; write the path without it")
         raise ValueError(f"{shown} leads out of the data root; name a frame below it")
     return "/".join(parts)
 
@@ -184,7 +187,7 @@ def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> List
 def _split(line: str, root: Path, roots: tuple[str, ...]) -> tuple[str, str]:
     """Split a line into the frame and the columns after it."""
     if quoted := _QUOTED.match(line):
-        return quoted[1], line[quoted.end() :]
+        return quoted[2], line[quoted.end() :]
     ends = [match.end() for match in _IMAGE_END.finditer(line)]
     if not ends:  # a frame without an ending, or the name of a lane file
         bare = _FLAGS.sub("", line)
@@ -194,6 +197,10 @@ def _split(line: str, root: Path, roots: tuple[str, ...]) -> tuple[str, str]:
     # longest name of an existing file is the frame.
     if len(ends) > 1 and not _is_label_map(line[chosen:]):
         chosen = next((end for end in ends[::-1] if _exists(root, line[:end], roots)), chosen)
+        ending = line[:chosen].rpartition(".")[2]
+        words = re.split(r"[\s,;]+", line[chosen:])
+        if any(word.endswith(f".{ending}") and _exists(root, word, roots) for word in words):
+            raise ValueError("names more than one frame; write one frame path a line")
     return line[:chosen], line[chosen:]
 
 

@@ -112,3 +112,24 @@ def test_mistakes_are_one_sentence(official: Path, tmp_path: Path):
     ):
         with pytest.raises(LgadError, match=says):
             lgad(*where, *words)
+
+
+def test_an_output_never_replaces_an_input(official: Path, tmp_path: Path):
+    (tmp_path / "frames.txt").write_text("d/00000.jpg\n")
+    (tmp_path / "truth.json").write_text('{"raw_file": "0.jpg", "lanes": [[1]], "h_samples": [1]}\n')
+    (tmp_path / "guess.json").symlink_to(tmp_path / "truth.json")
+    anno, frames = official / "culane_eval" / "anno", tmp_path / "frames.txt"
+    where = ("evaluate", "--annotations", anno, "--predictions", anno, "--list", frames)
+    truth = tmp_path / "truth.json"
+    tusimple = ("evaluate-tusimple", "--annotations", truth, "--predictions", truth)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(LgadError, match=r"frames\.txt is read by this command and would be replaced"):
+        lgad(*where, "--json", frames)
+    with pytest.raises(LgadError, match=r"frames\.txt is read by this command and would be replaced"):
+        lgad(*where, "--per-frame", frames)
+    with pytest.raises(LgadError, match=r"guess\.json is read by this command and would be replaced"):
+        lgad(*tusimple, "--json", tmp_path / "guess.json")
+    (tmp_path / "0.lines.txt").write_text("1 2 3 4\n")
+    with pytest.raises(LgadError, match="may be a list, lane file or image"):
+        lgad(*where, "--json", tmp_path / "0.lines.txt")
+    assert before == {path: path.read_bytes() for path in before}

@@ -91,3 +91,8 @@ def test_an_outline_of_many_corners_is_simplified_by_less_than_a_pixel():
 def test_polygons_that_are_no_band_are_named(corners, words):
     with pytest.raises(AnnotationError, match=words):
         centre_line(np.array(corners), WIDTH)
+
+
+def test_a_polygon_that_folds_back_on_itself_is_rejected():
+    with pytest.raises(AnnotationError, match="folds back on itself"):
+        centre_line(np.array([[95, 350], [255, 190], [105, 350], [245, 190]]), WIDTH)

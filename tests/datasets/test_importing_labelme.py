@@ -165,3 +165,12 @@ def test_images_outside_the_source_are_not_read(tmp_path):
     reasons = {file: reason for file, _, reason in done.rejected}
     assert "leads out of the data root by a link" in reasons["f.jpg"]
     assert "is outside the source folder; name a folder that holds both" in reasons["g.json"]
+
+
+@pytest.mark.parametrize("kind", ["linestrip", "line", "polygon", "points"])
+def test_a_shape_without_points_is_rejected_alone(tmp_path, kind):
+    image(tmp_path / "source/f.jpg")
+    labelme(tmp_path / "source/f.json", [*SHAPES, shape([], kind)])
+    done = imported(tmp_path)
+    assert lines(tmp_path / "out/f.lines.txt") == BOTTOM_FIRST
+    assert [key[2] for key in done.shapes.rejected] == ["has no points; remove it or draw the line"]

@@ -255,3 +255,9 @@ def test_bad_lines_of_tasks_and_lane_files_are_rejected_with_their_reason(tmp_pa
     assert "names frames again in 1 line" in done.notes[0]
     with pytest.raises(LgadError, match=r"t\.json, line 2"):
         write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json", strict=True)
+
+
+def test_annotations_without_lanes_are_taken_as_frames_of_tusimples_size(tmp_path: Path):
+    truth = write(tmp_path / "truth.json", {"raw_file": CLIP, **full_frame(1), "lanes": []})
+    guess = write(tmp_path / "guess.json", {"raw_file": CLIP, **full_frame(1), "run_time": 1})
+    assert evaluate_tusimple(truth, guess).notes == []

@@ -157,3 +157,26 @@ def test_any_bytes_give_frames_below_the_root(tmp_path_factory, content):
         return
     for frame in found.frames:
         assert frame and not frame.startswith("/") and ".." not in frame.split("/") and "\0" not in frame
+
+
+def test_quotes_around_a_name_are_removed(read):
+    assert read("\"d/0.jpg\"\n'd/1.jpg'\n'd/2.jpg' 0 1 1 0\nd/it's.jpg\n").frames == [
+        "d/0.jpg",
+        "d/1.jpg",
+        "d/2.jpg",
+        "d/it's.jpg",
+    ]
+
+
+def test_several_existing_frames_on_one_line_are_rejected(read, tmp_path):
+    (tmp_path / "root/d").mkdir(parents=True)
+    for name in ("0.jpg", "1.jpg"):
+        (tmp_path / "root/d" / name).touch()
+    found = read("d/0.jpg d/1.jpg\nd/1.jpg l/1.png 0 1 1 0\n")
+    assert found.frames == ["d/1.jpg"]
+    assert found.rejected[0].reason == "names more than one frame; write one frame path a line"
+
+
+def test_a_path_with_two_dots_inside_the_root_is_rejected_for_them(read):
+    (rejected,) = read("d/x/../0.jpg\n").rejected
+    assert rejected.reason == "'d/x/../0.jpg' has a part '..'; write the path without it"

@@ -9,6 +9,7 @@ from lgad_pipeline.datasets.reader import AnnotationError
 
 _SLIMMEST = 3.0  # a band is at least so many times longer than wide
 _WIDEST = 1 / 16  # of the frame's width, mean; CULane's markings are 1/100 wide
+_REVERSAL = -0.9  # cosine of a turn that no lane has
 _CORNERS = 48  # more are simplified away before the ends are searched for
 _SAMPLES = 33  # places along the sides where their distance is measured
 
@@ -46,7 +47,7 @@ def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
 
     Raises:
         AnnotationError: the polygon is no band: less than 3 times as long as wide, or wider than 1/16 of the
-            frame.
+            frame; or its centre line turns back on itself.
     """
     corners = _simplified(np.asarray(outline, np.float64))
     if len(corners) < 3:
@@ -66,7 +67,11 @@ def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
             "a marking can have in this frame; draw the lane as a line"
         )
     if both_corners and 2 in (len(first), len(second)):
-        return first if len(second) == 2 else second
+        line = first if len(second) == 2 else second
+    steps = np.diff(line, axis=0)
+    turns = (steps[1:] * steps[:-1]).sum(axis=1) / np.maximum(_steps(line)[1:] * _steps(line)[:-1], 1e-9)
+    if (turns < _REVERSAL).any():
+        raise AnnotationError("is a polygon that folds back on itself; draw the lane as a line")
     return line
 
 

@@ -130,6 +130,8 @@ def _line(group: list[Shape], size: tuple[int, int], scale: tuple[float, float])
     shape = group[0]
     if shape.fault is not None:
         raise AnnotationError(shape.fault)
+    if shape.kind in (*_LINES, *_POINTS, _POLYGON) and not len(shape.points):
+        raise AnnotationError("has no points; remove it or draw the line")
     points = np.concatenate([shape.points for shape in group]).astype(np.float64) * scale
     if shape.kind in _LINES:
         return points, "lane"
