@@ -1,11 +1,11 @@
-"""What the synthetic data set is made of: its size, its splits and the share of each scenario."""
+"""Settings of the synthetic data set: seed, sizes of the splits, and the share of each scenario."""
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from lgad_pipeline.config.splits import SCENARIOS, Scenario, Split
 
-#: Frames of each scenario in the official CULane test list, which sets the shares here.
+#: Number of frames of each scenario in the official CULane test list; it determines the shares.
 CULANE_TEST_COUNTS: dict[Scenario, int] = {
     "normal": 9621,
     "crowd": 8113,
@@ -18,7 +18,7 @@ CULANE_TEST_COUNTS: dict[Scenario, int] = {
     "night": 7029,
 }
 
-#: Index of the first frame of each split: a split does not change when another one grows.
+#: Index of the first frame of each split; with fixed starts a split does not change when another one grows.
 SPLIT_START: dict[Split, int] = {"train": 0, "val": 10_000_000, "test": 20_000_000}
 
 
@@ -26,10 +26,10 @@ class SyntheticConfig(BaseModel):
     """Size and seed of a synthetic data set.
 
     Attributes:
-        seed: every frame is a function of this and of its own index.
-        train: frames to train on.
-        val: frames to choose models on.
-        test: frames for the final evaluation; all nine scenarios are in it from 9 frames on.
+        seed: seed of the world; each frame is a function of the seed and its index.
+        train: number of training frames.
+        val: number of validation frames.
+        test: number of test frames; with 9 or more, every scenario occurs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,10 +41,16 @@ class SyntheticConfig(BaseModel):
 
 
 def scenario_counts(total: int) -> dict[Scenario, int]:
-    """Divide `total` frames among the scenarios: CULane's shares, and at least one in thirty of each.
+    """Divide frames among the scenarios by CULane's shares, with at least one in thirty for each.
 
-    The floor (one frame at least) keeps the rare scenarios measurable in a small split. Fewer than nine
-    frames go to the commonest scenarios.
+    The minimum (at least one frame) keeps rare scenarios measurable in a small split. Fewer than nine frames
+    go to the most frequent scenarios.
+
+    Args:
+        total: number of frames.
+
+    Returns:
+        Number of frames of each scenario; the sum is `total`.
     """
     if total < len(SCENARIOS):
         common = sorted(SCENARIOS, key=lambda name: -CULANE_TEST_COUNTS[name])[:total]
@@ -52,7 +58,7 @@ def scenario_counts(total: int) -> dict[Scenario, int]:
     floor = max(1, total // 30)
     counts: dict[Scenario, int] = {}
     rest, shares = total, sum(CULANE_TEST_COUNTS.values())
-    # From the rarest on, each takes its share of what the rarer ones have left, or the floor.
+    # From the rarest scenario on, each gets its share of the remaining frames, or the minimum.
     for name in sorted(SCENARIOS, key=lambda name: CULANE_TEST_COUNTS[name]):
         counts[name] = max(floor, round(rest * CULANE_TEST_COUNTS[name] / shares))
         rest -= counts[name]
@@ -61,7 +67,12 @@ def scenario_counts(total: int) -> dict[Scenario, int]:
 
 
 def scenario_plan(config: SyntheticConfig, split: Split) -> list[Scenario]:
-    """The scenario of every frame of a split, in frame order."""
+    """Return the scenario of each frame of a split, in frame order.
+
+    Args:
+        config: seed and sizes of the splits.
+        split: train, val or test.
+    """
     counts = scenario_counts(getattr(config, split))
     plan = [name for name in SCENARIOS for _ in range(counts[name])]
     order = np.random.default_rng([config.seed, SPLIT_START[split]]).permutation(len(plan))

@@ -1,4 +1,4 @@
-"""The dashcam: a pinhole above a road, in the frame of CULane."""
+"""Pinhole model of a dashcam above a road, in CULane's frame size."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ class Camera:
     Frame axes: x to the right, y downward, in pixels with pixel centres at integers.
 
     Attributes:
-        focal: focal length, px.
-        centre_x: column of the car's axis at infinity, px.
-        horizon: row of a flat road at infinity, px (this carries the pitch).
-        height: of the camera above the road, m.
+        focal: focal length, pixels.
+        centre_x: frame column of the car's axis at infinity, pixels.
+        horizon: frame row of a flat road at infinity, pixels; it expresses the pitch.
+        height: height of the camera above the road, m.
         roll: rotation of the finished frame about its centre, degrees.
     """
 
@@ -32,15 +32,24 @@ class Camera:
     def project(
         self, x: np.ndarray, height: np.ndarray | float, z: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Frame columns and rows of world points, before roll."""
+        """Project world points to the frame, before roll.
+
+        Args:
+            x: lateral coordinate, m.
+            height: height above the road under the camera, m.
+            z: distance along the camera's axis, m.
+
+        Returns:
+            Frame columns and rows, pixels.
+        """
         return self.centre_x + self.focal * x / z, self.horizon + self.focal * (self.height - height) / z
 
     def roll_matrix(self) -> np.ndarray:
-        """(2, 3) affine map that takes unrolled frame points to rolled ones."""
+        """Return the affine map from unrolled to rolled frame points, float64 (2, 3)."""
         angle = np.deg2rad(self.roll)
         cos, sin = np.cos(angle), np.sin(angle)
         mid_x, mid_y = (FRAME_WIDTH - 1) / 2, (FRAME_HEIGHT - 1) / 2
-        # A little magnification keeps the corners of the turned frame filled.
+        # A slight magnification fills the corners of the rotated frame.
         scale = 1 + abs(sin) * FRAME_WIDTH / FRAME_HEIGHT
         return np.array(
             [
@@ -51,7 +60,7 @@ class Camera:
 
 
 def sample_camera(rng: np.random.Generator) -> Camera:
-    """Draw a mounting: the spread of CULane's own cars around a vanishing point near (800, 275)."""
+    """Draw a camera: the spread of CULane's cars around a vanishing point near (800, 275)."""
     return Camera(
         focal=float(rng.uniform(720, 1150)),
         centre_x=float(np.clip(rng.normal(805, 65), 620, 1000)),

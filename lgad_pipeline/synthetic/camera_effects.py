@@ -1,4 +1,4 @@
-"""From the lit world to the camera's picture: night light, glare, haze, tone, blur and noise."""
+"""Effects of light and camera on a drawn frame: night light, lamps, glare, exposure, tone, blur and noise."""
 
 import cv2
 import numpy as np
@@ -9,18 +9,26 @@ from lgad_pipeline.synthetic.canvas import Colour
 from lgad_pipeline.synthetic.light import Light, glow
 from lgad_pipeline.synthetic.road import Ground
 
-SMALL = 10  # light maps are made at a tenth of the frame's size
+SMALL = 10  # light maps are computed at a tenth of the frame's size
 
 
 def apply_night_light(
     image: np.ndarray, rng: np.random.Generator, light: Light, ground: Ground, lamps: list[np.ndarray]
 ) -> None:
-    """Leave of `image` what ambient light, the car's headlights and street lamps show of it at night."""
+    """Darken a frame to the parts that ambient light, headlights and street lamps show at night, in place.
+
+    Args:
+        image: frame in daylight, uint8 (590, 1640, 3), BGR.
+        rng: random generator of the frame.
+        light: light of the frame.
+        ground: geometry of the ground.
+        lamps: positions of street lamps, (u, height, z) in m.
+    """
     h, w = FRAME_HEIGHT // SMALL, FRAME_WIDTH // SMALL
     y, x = np.mgrid[0:h, 0:w].astype(np.float32) * SMALL
     level = np.empty((h, w, 3), np.float32)
     level[:] = np.asarray(light.lamps, np.float32) * np.float32(light.ambient)
-    # Low beam: bright on the road ahead, cut off a little above the horizon.
+    # Low beam: bright on the road ahead, with a cut-off slightly above the horizon.
     beam = float(rng.uniform(0.15, 0.75))
     depth = (y - ground.vanishing) / (FRAME_HEIGHT - ground.vanishing)
     reach = float(rng.uniform(0.18, 0.4))
@@ -31,7 +39,7 @@ def apply_night_light(
     white = np.array([rng.uniform(0.75, 1.1), 0.97, 1.0], np.float32)
     level += (np.float32(beam) * fall * side)[..., None] * white
     for lamp in lamps:
-        if lamp[2] < 90:  # the pool of light under each lamp
+        if lamp[2] < 90:  # illuminated ground under each lamp
             spot = ground.points(lamp[0], lamp[2])
             size = 5.5 * ground.camera.focal / lamp[2]
             pool = np.exp(-(((x - spot[0]) / size) ** 2) - ((y - spot[1]) / (0.16 * size + 6)) ** 2)
@@ -41,7 +49,11 @@ def apply_night_light(
 
 
 def sample_city_lights(rng: np.random.Generator, urban: bool) -> list[tuple[np.ndarray, Colour, float]]:
-    """Windows, shop signs, distant lamps beside the road: place (u, height, z), relative colour, strength."""
+    """Draw windows, shop signs and distant lamps along the road.
+
+    Returns:
+        Position (u, height, z) in m, relative BGR colour and strength of each light.
+    """
     lights = []
     for _ in range(int(rng.integers(5, 60) if urban else rng.integers(0, 12))):
         u = float(rng.choice([-1, 1]) * rng.uniform(9, 45))
@@ -54,7 +66,14 @@ def sample_city_lights(rng: np.random.Generator, urban: bool) -> list[tuple[np.n
 def draw_lamps(
     image: np.ndarray, ground: Ground, lamps: list[tuple[np.ndarray, Colour, float]], wet: bool
 ) -> None:
-    """Draw lamps with their halos and, on a wet road, their streaks in it."""
+    """Draw lamps with halos and, on a wet road, with vertical reflections, in place.
+
+    Args:
+        image: frame, uint8 (590, 1640, 3), BGR.
+        ground: geometry of the ground.
+        lamps: position (u, height, z) in m, relative BGR colour and strength of each lamp.
+        wet: true for a wet road.
+    """
     for place, colour, strength in lamps:
         if place[2] < 1.5:
             continue
@@ -67,7 +86,7 @@ def draw_lamps(
 
 
 def add_glare(image: np.ndarray, rng: np.random.Generator, light: Light, ground: Ground) -> None:
-    """A low sun or the lamps of another car straight into the lens: a blown-out core, a veil, streaks."""
+    """Add the glare of a low sun or of headlights, in place: overexposed core, veil, streaks."""
     x = float(np.clip(ground.camera.centre_x + rng.normal(0, 330), -50, FRAME_WIDTH + 50))
     y = float(ground.vanishing - rng.uniform(-10, 190))
     warm = float(rng.uniform(0, 0.3))
@@ -77,11 +96,11 @@ def add_glare(image: np.ndarray, rng: np.random.Generator, light: Light, ground:
     size = float(rng.uniform(40, 190))
     veil = 300 * np.exp(-((distance / size) ** 2))
     veil += rng.uniform(40, 170) * np.exp(-distance / rng.uniform(250, 700))
-    for _ in range(int(rng.integers(0, 7))):  # streaks of a smeared windscreen
+    for _ in range(int(rng.integers(0, 7))):  # streaks of a dirty windscreen
         angle = rng.uniform(0, np.pi)
         across = np.abs((dx - x) * np.sin(angle) - (dy - y) * np.cos(angle))
         veil += rng.uniform(15, 70) * np.exp(-((across / rng.uniform(8, 30)) ** 2) - distance / 500)
-    # The sun mirrored by the road under it.
+    # Reflection of the sun on the road.
     if rng.random() < 0.6:
         lane = np.exp(-(((dx - x) / rng.uniform(60, 260)) ** 2)) * (dy > ground.vanishing)
         veil += rng.uniform(30, 150) * lane * np.exp(-(dy - ground.vanishing) / rng.uniform(80, 250))
@@ -94,7 +113,17 @@ def add_glare(image: np.ndarray, rng: np.random.Generator, light: Light, ground:
 def apply_camera_response(
     image: np.ndarray, rng: np.random.Generator, light: Light, scenario: str
 ) -> np.ndarray:
-    """The camera's own part: exposure, contrast, colour, vignette, blur, sharpening, noise."""
+    """Apply exposure, contrast, colour, vignette, blur or sharpening, and noise.
+
+    Args:
+        image: frame, uint8 (590, 1640, 3), BGR.
+        rng: random generator of the frame.
+        light: light of the frame.
+        scenario: CULane's test category.
+
+    Returns:
+        The finished frame, uint8 (590, 1640, 3), BGR.
+    """
     night = light.weather == "night"
     saturation = float(rng.uniform(0.45, 1.75))
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
@@ -121,7 +150,7 @@ def apply_camera_response(
 
 
 def _exposure(grey: np.ndarray, rng: np.random.Generator, night: bool, scenario: str) -> float:
-    """Gain of an automatic exposure that aims at a mean level and keeps the brightest parts bright."""
+    """Return the gain of an automatic exposure: a target for the mean, a minimum for the brightest parts."""
     mean, bright = max(float(grey.mean()), 4), max(float(np.percentile(grey, 97)), 4)
     target = float(rng.uniform(35, 85) if night else rng.uniform(85, 145))
     gain = (target / mean) ** 0.6
@@ -132,6 +161,7 @@ def _exposure(grey: np.ndarray, rng: np.random.Generator, night: bool, scenario:
 
 
 def _vignette(depth: float) -> np.ndarray:
+    """Return the brightness of the lens over the frame, uint8 (590, 1640, 3), 255 in the middle."""
     y, x = np.mgrid[-1 : 1 : FRAME_HEIGHT // SMALL * 1j, -1 : 1 : FRAME_WIDTH // SMALL * 1j]
     fall = 1 - depth * np.clip((x**2 + 0.45 * y**2) / 1.45, 0, 1) ** 1.6
     full = cv2.resize((255 * fall).astype(np.uint8), (FRAME_WIDTH, FRAME_HEIGHT))
@@ -139,6 +169,7 @@ def _vignette(depth: float) -> np.ndarray:
 
 
 def _noise(image: np.ndarray, rng: np.random.Generator, amount: float) -> np.ndarray:
+    """Add sensor noise."""
     grain = textures.grain()
     y, x = (
         int(rng.integers(0, grain.shape[0] - FRAME_HEIGHT)),

@@ -1,4 +1,4 @@
-"""Things that stand upright in the world, drawn from far to near with the air between."""
+"""Canvas for upright objects of the world: polygons and sprites at road positions, seen through haze."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,38 +17,48 @@ Colour = tuple[float, float, float]  # BGR, 0..255
 
 
 def brightened(colour: Colour, gain: float) -> Colour:
-    """`colour` made `gain` times as bright."""
+    """Return the colour with its brightness multiplied by `gain`."""
     b, g, r = (float(min(c * gain, 255)) for c in colour)
     return b, g, r
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something to draw; items are drawn from far to near."""
+    """Object to draw; items are drawn from far to near.
+
+    Attributes:
+        z: distance of the object, m.
+        draw: function that draws the object into a frame, uint8 (590, 1640, 3), in place.
+    """
 
     z: float
     draw: Callable[[np.ndarray], None]
 
 
 class Canvas:
-    """Draws upright things at places of the road, with the air between."""
+    """Drawing operations at road positions, with haze by distance.
+
+    Attributes:
+        ground: geometry of the ground.
+        light: light of the frame.
+    """
 
     def __init__(self, ground: Ground, light: Light) -> None:
         self.ground = ground
         self.light = light
 
     def haze(self, z: float) -> tuple[float, Colour]:
-        """Share and colour of the air in front of a thing at distance `z`."""
+        """Return the share (0..1) and the colour of the haze in front of an object at distance `z` (m)."""
         return 1 - float(np.exp(-z / self.light.haze)), self.light.skyline
 
     def hazed(self, colour: Colour, z: float) -> Colour:
-        """`colour` as seen through the air."""
+        """Return a colour as seen through the haze at distance `z` (m)."""
         share, air = self.haze(z)
         b, g, r = (c + (a - c) * share for c, a in zip(colour, air, strict=True))
         return b, g, r
 
     def polygon(self, image: np.ndarray, points: np.ndarray, colour: Colour, z: float) -> None:
-        """Fill the polygon of road places `points` (N, 3): u, height, z in metres."""
+        """Fill a polygon in place; points are (N, 3) as (u, height, z) in m, haze is that of distance `z`."""
         xy = self.ground.points(points[:, 0], np.maximum(points[:, 2], 0.8), points[:, 1])
         xy = np.round(np.clip(xy, -8000, 9000) * 16).astype(np.int32)
         cv2.fillPoly(image, [xy], self.hazed(colour, z), cv2.LINE_AA, 4)
@@ -63,7 +73,7 @@ class Canvas:
         gain: Colour,
         flip: bool,
     ) -> None:
-        """Paste a sprite of `height` m that stands at (u, z)."""
+        """Paste a sprite of `height` m with its foot at (u, z), in place."""
         x, y = self.ground.points(u, z)
         size = height * self.ground.camera.focal / z
         half = 0.5 * size * sprite.aspect
@@ -73,7 +83,14 @@ class Canvas:
 
 
 def strip_along(canvas: Canvas, u: float, bands: list[tuple[float, float, Colour]], far: float) -> list[Item]:
-    """A wall or rail along `u`, as items of growing length; bands are (lower, upper height in m, colour)."""
+    """Create a wall or rail along the road, as items whose length grows with distance.
+
+    Args:
+        canvas: canvas that the items are drawn on.
+        u: position, m to the right of the ego lane's middle.
+        bands: lower height (m), upper height (m) and colour of each horizontal band.
+        far: distance z of the far end, m.
+    """
     edges = np.geomspace(1.2, far, 15)
     items = []
 
@@ -92,7 +109,7 @@ def strip_along(canvas: Canvas, u: float, bands: list[tuple[float, float, Colour
 def posts_along(
     canvas: Canvas, u: float, width: float, height: float, step: float, colour: Colour, far: float
 ) -> list[Item]:
-    """Posts at equal steps along `u`."""
+    """Create posts of `width` x `height` m along the road, `step` m apart, up to distance `far`."""
     items = []
 
     def draw(image: np.ndarray, z: float) -> None:

@@ -1,4 +1,4 @@
-"""What the camera's own car puts into the frame: bonnet, windscreen reflections, stickers, the time."""
+"""Parts of the camera's own car in the frame: bonnet, windscreen reflections, stickers, clock."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,14 @@ from lgad_pipeline.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH
 
 
 def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float, ambient: float) -> None:
-    """A bonnet in `ambient` light that mirrors what is above the horizon, with the dark scuttle under it."""
+    """Draw a bonnet that mirrors the scene above the horizon, with the dark cowl below it.
+
+    Args:
+        image: frame, uint8 (590, 1640, 3), BGR; changed in place.
+        rng: random generator of the frame.
+        horizon: frame row of the horizon, pixels.
+        ambient: level of ambient light, 0..1.
+    """
     crown = float(rng.uniform(395, 460) if rng.random() < 0.5 else rng.uniform(440, 572))
     x = np.arange(FRAME_WIDTH, dtype=np.float32)
     middle = float(rng.uniform(700, 980))
@@ -21,7 +28,7 @@ def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float, amb
     height = FRAME_HEIGHT - top
     paint = np.array([(30, 38, 20), (25, 25, 25), (60, 58, 56), (150, 150, 148), (35, 25, 60), (70, 45, 25)])
     tint = paint[int(rng.integers(0, len(paint)))] * float(rng.uniform(0.5, 1.2)) * ambient
-    # The mirrored scene, squeezed and blurred: sky near the middle, trees towards the sides.
+    # The mirrored scene is compressed and blurred: sky near the middle, trees towards the sides.
     source = image[: max(int(horizon) - 5, 20)]
     small = cv2.flip(cv2.resize(source, (164, 24), interpolation=cv2.INTER_AREA), 0)
     mirror = cv2.resize(small, (FRAME_WIDTH, height), interpolation=cv2.INTER_LINEAR)
@@ -49,7 +56,7 @@ def draw_bonnet(image: np.ndarray, rng: np.random.Generator, horizon: float, amb
 
 
 def draw_reflection(image: np.ndarray, rng: np.random.Generator) -> None:
-    """The dashboard's pale mirror image in the windscreen, over the lower part of the frame."""
+    """Draw the pale reflection of the dashboard in the windscreen, over the lower part of the frame."""
     start = int(rng.integers(150, 400))
     noise = textures.clouds()
     h, w = 96, 160
@@ -62,7 +69,7 @@ def draw_reflection(image: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def draw_frame_marks(image: np.ndarray, rng: np.random.Generator) -> None:
-    """Rounded dark corners, a sticker at the top, the recorder's time at the bottom: each now and then."""
+    """Draw rounded dark corners, a sticker at the top and the time at the bottom, each in some frames."""
     if rng.random() < 0.25:
         depth = float(rng.uniform(6, 26))
         for sign, edge in ((1, 0), (-1, FRAME_WIDTH)):

@@ -1,4 +1,4 @@
-"""A contact sheet of the road world: every scenario, with its annotated lanes drawn on half of the frames."""
+"""Contact sheet of the road world: frames of each scenario, half of them with their annotated lanes."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ _COLOURS = [(60, 60, 235), (60, 200, 60), (235, 120, 40), (40, 200, 235)]
 
 
 def _tile(scene: Scene, drawn: bool) -> np.ndarray:
+    """Return a small picture of a scene with its name, and with its lanes if `drawn`."""
     image = scene.image.copy()
     if drawn:
         for lane, colour in zip(scene.lanes, _COLOURS, strict=False):
@@ -30,7 +31,15 @@ def _tile(scene: Scene, drawn: bool) -> np.ndarray:
 
 
 def contact_sheet(seed: int = 0, columns: int = 4) -> np.ndarray:
-    """(H, W, 3) uint8 BGR: one row a scenario, `columns` frames each, lanes on every second frame."""
+    """Render a contact sheet with one row a scenario and lanes on every second frame.
+
+    Args:
+        seed: seed of the world.
+        columns: number of frames of each scenario.
+
+    Returns:
+        uint8 (H, W, 3), BGR.
+    """
     rows = []
     for number, scenario in enumerate(SCENARIOS):
         scenes = [render(seed, number * columns + i, scenario) for i in range(columns)]
@@ -39,7 +48,13 @@ def contact_sheet(seed: int = 0, columns: int = 4) -> np.ndarray:
 
 
 def write_contact_sheet(path: Path, seed: int = 0, columns: int = 4) -> None:
-    """Write the contact sheet of world `seed` as a JPEG."""
+    """Write a contact sheet as a JPEG file.
+
+    Args:
+        path: file to write.
+        seed: seed of the world.
+        columns: number of frames of each scenario.
+    """
     encoded = cv2.imencode(".jpg", contact_sheet(seed, columns), [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
     with atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

@@ -1,4 +1,4 @@
-"""The synthetic data set on disk, in CULane's own layout."""
+"""Writer of a synthetic data set in CULane's layout."""
 
 import json
 import multiprocessing
@@ -45,6 +45,16 @@ _FIRST_DRIVER = {"train": 1, "val": 40_001, "test": 80_001}
 
 @dataclass(frozen=True)
 class _Task:
+    """Frame to render and write.
+
+    Attributes:
+        root: folder of the data set.
+        frame: path of the JPEG file relative to the root.
+        seed: seed of the world.
+        index: index of the frame in the world.
+        scenario: CULane's test category.
+    """
+
     root: Path
     frame: str
     seed: int
@@ -53,14 +63,19 @@ class _Task:
 
 
 def frame_path(split: str, number: int) -> str:
-    """Path of a split's `number`-th frame under the root; each split has drivers of its own."""
-    clip, place = divmod(number, FRAMES_IN_CLIP)
+    """Return the path of a split's frame relative to the root; splits have no driver in common.
+
+    Args:
+        split: train, val or test.
+        number: number of the frame in the split, from 0.
+    """
+    clip, position = divmod(number, FRAMES_IN_CLIP)
     driver = _FIRST_DRIVER[split] + clip // CLIPS_OF_DRIVER
-    return f"driver_{driver}_30frame/{clip:08d}_{clip % 10_000:04d}.MP4/{place * 30:05d}.jpg"
+    return f"driver_{driver}_30frame/{clip:08d}_{clip % 10_000:04d}.MP4/{position * 30:05d}.jpg"
 
 
 def _write_frame(task: _Task) -> None:
-    """Render one frame and write its lane file, then its JPEG: where the JPEG is, the frame is done."""
+    """Render one frame; write its lane file, then its JPEG file, which marks the frame as finished."""
     scene = render(task.seed, task.index, task.scenario)
     path = task.root / task.frame
     write_lanes(lane_file(task.root, task.frame), scene.lanes)
@@ -71,13 +86,15 @@ def _write_frame(task: _Task) -> None:
 
 
 def _write_frames(tasks: list[_Task]) -> int:
-    cv2.setNumThreads(1)  # one process a core already
+    """Write frames in a worker process; return their number."""
+    cv2.setNumThreads(1)  # there is one process a core already
     for task in tasks:
         _write_frame(task)
     return len(tasks)
 
 
 def _done(task: _Task) -> bool:
+    """Return true if the frame and its lane file exist."""
     return (task.root / task.frame).exists() and lane_file(task.root, task.frame).exists()
 
 
@@ -88,7 +105,7 @@ def _stamp(config: SyntheticConfig) -> str:
 
 
 def _prepare(root: Path, stamp: str) -> None:
-    """Clear what another stamp's run left in `root`, and refuse a folder that is not ours."""
+    """Remove the frames of another stamp from the root; raise an error for a folder with foreign files."""
     marker = root / STAMP
     if marker.is_file():
         if marker.read_text(encoding="utf-8") == stamp:
@@ -109,7 +126,7 @@ def _chunks(tasks: list[_Task], size: int) -> Iterator[list[_Task]]:
 
 
 def _gt_line(root: Path, frame: str) -> str:
-    """A frame's line of `train_gt.txt`: frame, label map, existence flags of the four slots."""
+    """Return a frame's line of `train_gt.txt`: frame, label map, existence flags of the four slots."""
     existence = assign_slots(read_lanes(lane_file(root, frame))).existence
     flags = " ".join(str(int(flag)) for flag in existence)
     return f"/{frame} /laneseg_label_w16/{frame.removesuffix('.jpg')}.png {flags}\n"
@@ -135,19 +152,19 @@ def write_dataset(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write the data set of `config` under `root`, or complete one that a killed run left behind.
+    """Write a synthetic data set, or complete one after an interrupted run.
 
-    Finished frames are kept; a folder written under another configuration or by another version of the
-    renderer is written anew. The result does not depend on `workers` or on interruptions. The lists come
-    last: where they are, the data set is whole. `train_gt.txt` and `val_gt.txt` name label maps as CULane's
-    lists do; the maps are not written.
+    Finished frames are kept. If the configuration or the behaviour of the renderer has changed, all frames
+    are rendered again. The result does not depend on `workers` or on interruptions. The lists are written
+    last, so that their existence means a complete data set. `train_gt.txt` and `val_gt.txt` name label maps
+    as CULane's lists do; the label maps are not written.
 
     Args:
-        root: a folder of the data set's own.
-        config: seed and sizes.
-        workers: processes, by default one for each core. More than one start as fresh interpreters, so that a
-            script has to call this under `if __name__ == "__main__"`.
-        progress: called with (frames done, frames in all).
+        root: folder for this data set alone.
+        config: seed and sizes of the splits.
+        workers: number of processes; None for one a core. More than one are started as new interpreters, so
+            that a script must call this function under `if __name__ == "__main__"`.
+        progress: function called with the number of frames done and the number of all frames.
 
     Raises:
         LgadError: `root` holds files of another origin, or cannot be written to.
@@ -173,7 +190,7 @@ def write_dataset(
             done += 1
             report(done, len(tasks))
     else:
-        # A fresh interpreter for each worker: a fork would copy the threads' locks of torch and OpenCV.
+        # Each worker is a new interpreter: a fork would copy locks that threads of torch and OpenCV hold.
         with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
             pending = {pool.submit(_write_frames, chunk) for chunk in _chunks(missing, 8)}
             try:

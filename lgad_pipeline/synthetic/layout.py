@@ -1,4 +1,4 @@
-"""What the road is made of across its width: lanes, painted lines, edges, and the land beside it."""
+"""Cross-section of the road: lanes, painted lines, edges and roadside."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,11 +16,12 @@ class Line:
     """A lane line that runs along the road.
 
     Attributes:
-        u: metres right of the ego lane's middle; of a double line, the stripe nearer to the car.
+        u: position, m to the right of the ego lane's middle; of a double line, that of the stripe nearer to
+            the car.
         kind: solid or dashed.
-        yellow: else white.
+        yellow: true for yellow paint, false for white.
         twin: offset of a second stripe, m; 0 for none.
-        width: of the paint, m.
+        width: width of the paint, m.
         dash: painted length and period of a dashed line, m, and phase of its first dash.
         strength: 1 for fresh paint, 0 for none.
     """
@@ -40,10 +41,10 @@ class Side:
 
     Attributes:
         shoulder: width of paved surface beyond the line.
-        edge: what stands at the end of the shoulder.
+        edge: kind of the edge at the end of the shoulder.
         strip: width of the strip behind the edge (grass, soil or pavement).
-        beyond: lanes of another carriageway behind the strip (a divided road), else 0.
-        coloured: whether the shoulder is a red lane for buses or bicycles.
+        beyond: number of lanes of another carriageway behind the strip (a divided road), else 0.
+        coloured: true if the shoulder is a red lane for buses or bicycles.
     """
 
     shoulder: float
@@ -55,25 +56,38 @@ class Side:
 
 @dataclass(frozen=True)
 class Layout:
-    """The road across its width; lines are in order from left to right."""
+    """Cross-section of the road.
+
+    Attributes:
+        lane_width: width of each lane, m.
+        lines: lane lines from left to right.
+        ego_left: index in `lines` of the line to the left of the car.
+        oncoming: number of lanes of oncoming traffic, left of a yellow line on the same carriageway.
+        left: left side of the carriageway.
+        right: right side of the carriageway.
+        urban: true in a town.
+        lane_middles: positions of the lanes' middles, m to the right of the ego lane's middle.
+        junction: distances z where a crossing road begins and ends, m; None without one.
+    """
 
     lane_width: float
     lines: list[Line]
-    ego_left: int  # index in `lines` of the line at the car's left
-    oncoming: int  # lanes of oncoming traffic, left of a yellow line on the same carriageway
+    ego_left: int
+    oncoming: int
     left: Side
     right: Side
     urban: bool
     lane_middles: list[float]
-    junction: tuple[float, float] | None  # where another road crosses: from z to z, m
+    junction: tuple[float, float] | None
 
     @property
     def annotated(self) -> list[Line]:
-        """Up to two lines at each side of the car, as CULane annotates."""
+        """Up to two lines on each side of the car, as in CULane's annotations."""
         return self.lines[max(self.ego_left - 1, 0) : self.ego_left + 3]
 
 
 def _strength(rng: np.random.Generator, scenario: Scenario, common: float) -> float:
+    """Draw the strength of a line's paint around the strength common to the frame."""
     if scenario == "noline":
         return float(rng.uniform(0.0, 0.12)) if rng.random() < 0.35 else 0.0
     if rng.random() < 0.12:
@@ -82,6 +96,7 @@ def _strength(rng: np.random.Generator, scenario: Scenario, common: float) -> fl
 
 
 def _side(rng: np.random.Generator, urban: bool, divided: bool) -> Side:
+    """Draw one side of the carriageway."""
     if divided:
         edge: Edge = rng.choice(["rail", "hedge", "wall", "fence", "kerb"], p=[0.32, 0.26, 0.14, 0.18, 0.10])
         return Side(
@@ -98,7 +113,12 @@ def _side(rng: np.random.Generator, urban: bool, divided: bool) -> Side:
 
 
 def sample_layout(rng: np.random.Generator, scenario: Scenario) -> Layout:
-    """Draw a cross-section. Two to four lines are annotated in most; the car is never without its own two."""
+    """Draw a cross-section; the lines left and right of the car always exist.
+
+    Args:
+        rng: random generator of the frame.
+        scenario: CULane's test category.
+    """
     urban = bool(rng.random() < 0.6)
     lane_width = float(rng.uniform(3.1, 3.85))
     lanes = int(rng.choice([1, 2, 3, 4], p=[0.1, 0.38, 0.37, 0.15]))

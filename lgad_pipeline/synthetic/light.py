@@ -1,4 +1,4 @@
-"""Daylight, night and weather: how much light there is, where it comes from, and the sky."""
+"""Light of a frame (daylight, night, weather), the sky, and glows of lamps."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,17 +15,18 @@ Weather = Literal["clear", "pale", "overcast", "dusk", "night"]
 
 @dataclass(frozen=True)
 class Light:
-    """The light of a frame. Colours are BGR, 0..255.
+    """Light of a frame; colours are BGR, 0..255.
 
     Attributes:
-        weather: what the sky is like.
-        zenith, skyline: sky colours at the top and at the horizon.
-        cloud: share of the sky under cloud.
-        haze: distance at which the air has taken over, m.
-        sun: -1 where it stands at the left, 1 at the right.
-        hardness: of cast shadows, 0 (none) to 1 (black).
-        ambient: light that reaches everything at night, 0..1 (1 by day).
-        lamps: colour of street lamps at night, relative.
+        weather: kind of sky.
+        zenith: colour of the sky at the top.
+        skyline: colour of the sky at the horizon.
+        cloud: share of the sky covered by clouds, 0..1.
+        haze: distance at which the share of haze is 1 - 1/e, m.
+        sun: side of the sun, -1 for left, 1 for right.
+        hardness: darkness of cast shadows, 0 (none) to 1 (black).
+        ambient: level of ambient light, 0..1; 1 by day.
+        lamps: relative BGR colour of street lamps.
     """
 
     weather: Weather
@@ -49,7 +50,7 @@ _SKIES: dict[Weather, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
 
 
 def sample_light(rng: np.random.Generator, scenario: Scenario) -> Light:
-    """Draw the light that a scenario asks for."""
+    """Draw a light that fits a scenario."""
     if scenario == "night":
         weather: Weather = "night"
     elif scenario == "shadow":
@@ -78,7 +79,7 @@ def sample_light(rng: np.random.Generator, scenario: Scenario) -> Light:
 
 
 def draw_sky(image: np.ndarray, rng: np.random.Generator, light: Light, horizon: int) -> None:
-    """Fill the rows above `horizon` of `image` with sky and clouds."""
+    """Fill the rows above the horizon (frame row, pixels) with sky and clouds, in place."""
     rows = max(horizon + 2, 4)
     h, w = rows // 2 + 1, FRAME_WIDTH // 2
     fall = (np.linspace(0, 1, h, dtype=np.float32) ** 1.3)[:, None, None]
@@ -108,9 +109,16 @@ def glow(
     peak: float,
     tall: float = 1.0,
 ) -> None:
-    """Add a glow to `image`: a core that saturates in a faint halo.
+    """Add a glow with a saturated core and a faint halo, in place.
 
-    `colour` is relative BGR, `peak` about 1; the glow is `tall` times as high as wide.
+    Args:
+        image: frame, uint8 (590, 1640, 3), BGR.
+        x: column of the centre, pixels.
+        y: row of the centre, pixels.
+        radius: half width of the glow, pixels.
+        colour: relative BGR colour.
+        peak: brightness of the core, about 1.
+        tall: ratio of height to width.
     """
     x0, x1 = int(max(x - radius, 0)), int(min(x + radius + 1, FRAME_WIDTH))
     y0, y1 = int(max(y - tall * radius, 0)), int(min(y + tall * radius + 1, FRAME_HEIGHT))

@@ -1,4 +1,4 @@
-"""One frame of the road world, from its seed."""
+"""Renderer of one frame of the road world, as a function of seed, index and scenario."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from lgad_pipeline.synthetic.road_marks import draw_arrow, draw_bar, draw_lozeng
 from lgad_pipeline.synthetic.scenery import backdrop, roadside
 from lgad_pipeline.synthetic.vehicles import sample_traffic, vehicle_items, visible_lamps
 
-ROW_STEP = 10  # px between two points of an annotated lane
+ROW_STEP = 10  # distance of two points of an annotated lane, frame rows
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,10 @@ class Scene:
     """A rendered frame.
 
     Attributes:
-        image: (590, 1640, 3) uint8, BGR.
-        lanes: left to right, each (N, 2) float64 frame points, bottom first, every 10 rows.
-        scenario: CULane's category.
+        image: uint8 (590, 1640, 3), BGR.
+        lanes: annotated lanes from left to right, float64 (N, 2) each as (x, y), frame pixels, bottom first,
+            10 rows apart.
+        scenario: CULane's test category.
     """
 
     image: np.ndarray
@@ -36,9 +37,17 @@ class Scene:
 
 
 def lane_points(ground: Ground, u: float, top: float) -> np.ndarray:
-    """(N, 2) points of the line at `u`, bottom first, on rows 590, 580, ... down to row `top`.
+    """Compute the points of a lane line on the rows 590, 580, ...
 
     As in CULane, a lane that leaves the frame at its side keeps one point beyond the border.
+
+    Args:
+        ground: geometry of the ground.
+        u: position of the line, m to the right of the ego lane's middle.
+        top: frame row that all points are below, pixels.
+
+    Returns:
+        float64 (N, 2) as (x, y), frame pixels, bottom first; N = 0 if fewer than two points are in the frame.
     """
     fine = np.arange(FRAME_HEIGHT + 60, top - 20, -2.0)
     z = ground.distance(fine)
@@ -58,7 +67,16 @@ def lane_points(ground: Ground, u: float, top: float) -> np.ndarray:
 
 
 def annotate(ground: Ground, layout: Layout, margin: float) -> list[np.ndarray]:
-    """Lanes as CULane's annotators draw them, up to `margin` px below the point where the road vanishes."""
+    """Annotate the lanes of a frame as in CULane.
+
+    Args:
+        ground: geometry of the ground.
+        layout: cross-section of the road.
+        margin: distance of the lanes' upper ends from the vanishing row of the road, pixels.
+
+    Returns:
+        Lanes of at least 3 points, from left to right; see `Scene.lanes`.
+    """
     lanes = [lane_points(ground, line.u, ground.vanishing + margin) for line in layout.annotated]
     return [lane for lane in lanes if len(lane) >= 3]
 
@@ -66,7 +84,7 @@ def annotate(ground: Ground, layout: Layout, margin: float) -> list[np.ndarray]:
 def _marks(
     mask: np.ndarray, rng: np.random.Generator, ground: Ground, layout: Layout, scenario: Scenario
 ) -> None:
-    """Draw what is painted on the road besides lane lines."""
+    """Draw the road markings other than lane lines into `mask`, uint8 (n, 1640), in place."""
     left, right = layout.lines[0].u, layout.lines[-1].u
     if scenario == "arrow" or (scenario != "noline" and rng.random() < 0.14):
         z = float(rng.uniform(6, 22))
@@ -74,8 +92,8 @@ def _marks(
             if number < layout.oncoming or rng.random() < 0.15:
                 continue
             kind = ["ahead", "left", "right", "ahead-left", "ahead-right"][int(rng.integers(0, 5))]
-            for at in (z, z + float(rng.uniform(18, 40))):
-                draw_arrow(mask, ground, middle + float(rng.normal(0, 0.1)), at, kind)
+            for distance in (z, z + float(rng.uniform(18, 40))):
+                draw_arrow(mask, ground, middle + float(rng.normal(0, 0.1)), distance, kind)
     if scenario not in ("noline", "crossroad") and rng.random() < 0.08:
         for middle in layout.lane_middles[layout.oncoming :]:
             draw_lozenge(mask, ground, middle, float(rng.uniform(10, 40)))
@@ -96,7 +114,7 @@ def _marks(
 def _floor(
     rng: np.random.Generator, ground: Ground, layout: Layout, light: Light, scenario: Scenario
 ) -> np.ndarray:
-    """(n, 1640, 3) uint8 ground with paint and shade."""
+    """Draw the ground with paint and shade, uint8 (n, 1640, 3), BGR, over the ground's rows."""
     tile_coordinates = surface.TileCoordinates(ground)
     floor = surface.road_surface(rng, ground, layout, tile_coordinates)
     white, yellow = surface.line_masks(ground, layout)
@@ -118,7 +136,13 @@ def _floor(
 
 
 def render(seed: int, index: int, scenario: Scenario) -> Scene:
-    """Draw frame `index` of the world `seed`; the same arguments give the same frame, bit for bit."""
+    """Render one frame; the same arguments give the same frame, bit for bit.
+
+    Args:
+        seed: seed of the world.
+        index: index of the frame in the world.
+        scenario: CULane's test category.
+    """
     rng = np.random.default_rng([seed, index])
     camera = sample_camera(rng)
     ground = Ground(camera, sample_shape(rng, curved=scenario == "curve"))

@@ -1,4 +1,4 @@
-"""The road's shape: where its middle runs, how it rises, and which distance each frame row shows."""
+"""Geometry of the road: its course and height, and the distance that each frame row shows."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ class Shape:
     """A road's course ahead of the camera, as functions of the distance z along the camera's axis, metres.
 
     Attributes:
-        offset: of the ego lane's middle to the right of the camera at z = 0, m.
-        heading: of the road against the camera's axis, rad.
-        curvature: at the camera, 1/m; positive turns right.
-        bend: distance at which the curvature has fallen by half or so, m; far curves straighten out.
+        offset: distance of the ego lane's middle to the right of the camera at z = 0, m.
+        heading: angle between the road and the camera's axis, rad.
+        curvature: curvature at the camera, 1/m; positive turns right.
+        bend: distance over which the curvature decreases to a fraction, m.
         grade: second derivative of the height at the camera, 1/m; positive rises ahead.
-        rise: distance over which the grade levels off, m.
+        rise: distance over which that second derivative decreases to a fraction, m.
     """
 
     offset: float = 0.0
@@ -30,25 +30,30 @@ class Shape:
     rise: float = 100.0
 
     def middle(self, z: np.ndarray) -> np.ndarray:
-        """Lateral place of the ego lane's middle, m."""
+        """Compute the lateral position of the ego lane's middle at distances z, m."""
         return self.offset + self.heading * z + 0.5 * self.curvature * z**2 / (1 + z / self.bend)
 
     def slope(self, z: np.ndarray) -> np.ndarray:
-        """Derivative of `middle`."""
+        """Compute the derivative of `middle` at distances z."""
         q = 1 + z / self.bend
         return self.heading + self.curvature * (z / q - 0.5 * z**2 / (self.bend * q**2))
 
     def height(self, z: np.ndarray) -> np.ndarray:
-        """Height of the road's surface, m."""
+        """Compute the height of the road's surface at distances z, m."""
         return 0.5 * self.grade * z**2 / (1 + z / self.rise)
 
     def lateral(self, u: np.ndarray | float, z: np.ndarray) -> np.ndarray:
-        """World x of a line `u` metres to the right of the ego lane's middle, measured across the road."""
+        """Compute the world x of a line along the road at distances z.
+
+        Args:
+            u: position of the line, m to the right of the ego lane's middle, measured across the road.
+            z: distances along the camera's axis, m.
+        """
         return self.middle(z) + u * np.sqrt(1 + self.slope(z) ** 2)
 
 
 def sample_shape(rng: np.random.Generator, curved: bool) -> Shape:
-    """Draw a course; `curved` for the scenario of that name, else straight or nearly so."""
+    """Draw a course; a curve if `curved`, else straight or nearly straight."""
     if curved:
         curvature = rng.choice([-1, 1]) / rng.uniform(85, 300)
         bend = rng.uniform(120, 500)
@@ -67,19 +72,26 @@ def sample_shape(rng: np.random.Generator, curved: bool) -> Shape:
 
 
 class Ground:
-    """The ground as the frame's rows show it.
+    """Geometry of the ground in each frame row.
 
-    Each row below the horizon shows one distance (the camera does not roll here). With hills, rows are given
-    to the nearest surface that they see; what lies behind a crest has no row.
+    Each row below the horizon shows one distance (before roll). On a hilly road a row shows the nearest
+    visible surface; ground behind a crest has no row.
 
     Attributes:
+        camera: camera of the frame.
+        shape: course of the road.
+        vanishing: frame row of the farthest visible ground, pixels.
         top: first frame row that shows ground.
-        rows: (n,) frame rows top..589.
-        z: (n,) distance of each row, m; z_far and z_near: of its upper and lower edge.
-        scale: (n,) px per metre across.
-        middle: (n,) frame column of the ego lane's middle.
-        stretch: (n,) px along x per metre across the road, over `scale`.
-        along: (n,) length of road from z = 0, m; along_far, along_near as above.
+        rows: frame rows top..589, int (n,).
+        z: distance of each row, float64 (n,), m.
+        z_far: distance of each row's upper edge, float64 (n,), m.
+        z_near: distance of each row's lower edge, float64 (n,), m.
+        scale: pixels per metre perpendicular to the camera's axis, float64 (n,).
+        middle: frame column of the ego lane's middle, float64 (n,), pixels.
+        stretch: ratio of a distance along x to the same distance across the road, float64 (n,).
+        along: length of road from z = 0, float64 (n,), m.
+        along_far: length of road up to each row's upper edge, float64 (n,), m.
+        along_near: length of road up to each row's lower edge, float64 (n,), m.
     """
 
     def __init__(self, camera: Camera, shape: Shape) -> None:
@@ -107,23 +119,32 @@ class Ground:
         self.along_near = np.interp(self.z_near, steps, lengths)
 
     def distance(self, y: np.ndarray) -> np.ndarray:
-        """Distance z (m) of the ground seen at frame rows `y` (floats)."""
-        # Interpolating 1/z, which is linear in y on a flat road, is exact there.
+        """Compute the distance z of the ground at frame rows `y`, m; rows may be fractional."""
+        # On a flat road 1/z is linear in y, so that its interpolation is exact.
         return 1 / np.interp(y, self._seen_y, 1 / self._seen_z)
 
     def columns(self, u: np.ndarray | float) -> np.ndarray:
-        """(n,) frame columns, one for each of `rows`, of the line `u` m right of the ego lane's middle."""
+        """Compute the frame columns (n,) of the line `u` m to the right of the ego lane's middle."""
         return self.middle + u * self.scale * self.stretch
 
     def points(
         self, u: np.ndarray | float, z: np.ndarray | float, height: np.ndarray | float = 0.0
     ) -> np.ndarray:
-        """(..., 2) frame points of places `u` m right of the ego lane's middle, `height` m above the road."""
+        """Project points of the road to the frame, before roll.
+
+        Args:
+            u: positions, m to the right of the ego lane's middle.
+            z: distances, m.
+            height: heights above the road, m.
+
+        Returns:
+            float64 (..., 2) as (x, y), frame pixels.
+        """
         z = np.asarray(z, np.float64)
         x, y = self.camera.project(self.shape.lateral(u, z), self.shape.height(z) + height, z)
         return np.stack(np.broadcast_arrays(x, y), axis=-1)
 
     def hidden(self, z: float) -> bool:
-        """Whether the ground at distance `z` lies behind a crest."""
+        """Return true if the ground at distance `z` (m) is hidden behind a crest."""
         _, y = self.camera.project(np.zeros(1), self.shape.height(np.array([z])), np.array([z]))
         return bool(abs(float(self.distance(y)[0]) / z - 1) > 0.05)

@@ -1,4 +1,4 @@
-"""What people put beside a road: rails, walls, fences, kerbs, lamps, signs, traffic lights."""
+"""Road furniture: guard rails, walls, fences, kerbs, street lamps, signs and traffic lights."""
 
 from functools import partial
 
@@ -9,7 +9,15 @@ from lgad_pipeline.synthetic.layout import Side
 
 
 def edge_items(rng: np.random.Generator, canvas: Canvas, side: Side, u: float, sign: int) -> list[Item]:
-    """The edge of the carriageway at `u`; `sign` is the way outward."""
+    """Create the items of one edge of the carriageway.
+
+    Args:
+        rng: random generator of the frame.
+        canvas: canvas that the items are drawn on.
+        side: cross-section of this side of the road.
+        u: position of the edge, m to the right of the ego lane's middle.
+        sign: outward direction, -1 for left, 1 for right.
+    """
     shine = float(rng.uniform(0.75, 1.15))
     if side.edge == "rail":
         steel: Colour = (165 * shine, 160 * shine, 152 * shine)
@@ -40,9 +48,10 @@ def edge_items(rng: np.random.Generator, canvas: Canvas, side: Side, u: float, s
     return []
 
 
-def _lamp(
+def _draw_lamp_post(
     image: np.ndarray, canvas: Canvas, u: float, z: float, height: float, reach: float, colour: Colour
 ) -> None:
+    """Draw a street lamp: post of `height` m at (u, z) with an arm of `reach` m."""
     w = 0.07 + 0.0006 * z
     canvas.polygon(
         image,
@@ -59,7 +68,15 @@ def _lamp(
 def lamp_row(
     rng: np.random.Generator, canvas: Canvas, u: float, sign: int, lights: list[np.ndarray]
 ) -> list[Item]:
-    """Street lamps along `u`, arms over the road; their heads are added to `lights` as (u, height, z)."""
+    """Create street lamps along the road, with arms over it.
+
+    Args:
+        rng: random generator of the frame.
+        canvas: canvas that the items are drawn on.
+        u: position of the posts, m to the right of the ego lane's middle.
+        sign: outward direction, -1 for left, 1 for right.
+        lights: list that the positions of the lamps are appended to, (u, height, z) in m.
+    """
     height, step = float(rng.uniform(6, 10)), float(rng.uniform(22, 40))
     reach = -sign * float(rng.uniform(1, 2.5))
     grey = float(rng.uniform(90, 200))
@@ -69,7 +86,7 @@ def lamp_row(
             Item(
                 float(z),
                 partial(
-                    _lamp,
+                    _draw_lamp_post,
                     canvas=canvas,
                     u=u,
                     z=float(z),
@@ -83,7 +100,7 @@ def lamp_row(
     return items
 
 
-def _sign(
+def _draw_sign(
     image: np.ndarray,
     canvas: Canvas,
     box: tuple[float, float, float, float],
@@ -91,7 +108,7 @@ def _sign(
     colour: Colour,
     seed: int,
 ) -> None:
-    """A board (left, right, low, high) with bright strokes for its lettering."""
+    """Draw a board (left, right, low, high) in m, with bright strokes as lettering."""
     left, right, low, high = box
     wide, tall = right - left, high - low
     canvas.polygon(
@@ -108,7 +125,7 @@ def _sign(
 
 
 def signs(rng: np.random.Generator, canvas: Canvas, left: float, right: float) -> list[Item]:
-    """Sign boards beside the road or on a gantry over it, between the road's edges."""
+    """Create sign boards at the road or on a gantry over it; `left` and `right` are the road's edges, m."""
     items = []
     for _ in range(int(rng.integers(0, 3))):
         z = float(rng.uniform(18, 140))
@@ -142,19 +159,22 @@ def signs(rng: np.random.Generator, canvas: Canvas, left: float, right: float) -
         items.append(
             Item(
                 z,
-                partial(_sign, canvas=canvas, box=box, z=z, colour=colour, seed=int(rng.integers(0, 2**31))),
+                partial(
+                    _draw_sign, canvas=canvas, box=box, z=z, colour=colour, seed=int(rng.integers(0, 2**31))
+                ),
             )
         )
     return items
 
 
 def _pole(canvas: Canvas, u: float, z: float, height: float, half: float) -> list[Item]:
+    """Create a pole of `height` m at (u, z), `half` m to each side."""
     corners = np.array([[u - half, 0, z], [u + half, 0, z], [u + half, height, z], [u - half, height, z]])
     return [Item(z, partial(canvas.polygon, points=corners, colour=(140, 140, 140), z=z))]
 
 
 def traffic_lights(rng: np.random.Generator, canvas: Canvas, u: float, z: float) -> list[Item]:
-    """A mast at (u, z) with lights on an arm over the road."""
+    """Create a mast at (u, z) in m with traffic lights on an arm over the road."""
     height, reach = float(rng.uniform(5.5, 6.5)), float(rng.uniform(4, 10))
     grey = float(rng.uniform(110, 200))
     lit: Colour = (60, 60, 235) if rng.random() < 0.5 else (150, 220, 60)
@@ -163,15 +183,15 @@ def traffic_lights(rng: np.random.Generator, canvas: Canvas, u: float, z: float)
         [[u - reach, height, z], [u, height - 0.2, z], [u, height + 0.1, z], [u - reach, height + 0.12, z]]
     )
     items.append(Item(z, partial(canvas.polygon, points=arm, colour=(grey, grey, grey), z=z)))
-    for at in rng.uniform(u - reach, u - 1, 3):
+    for x in rng.uniform(u - reach, u - 1, 3):
         low = height - 1.1
-        case = np.array([[at, low, z], [at + 0.4, low, z], [at + 0.4, low + 1.2, z], [at, low + 1.2, z]])
+        case = np.array([[x, low, z], [x + 0.4, low, z], [x + 0.4, low + 1.2, z], [x, low + 1.2, z]])
         lamp = np.array(
             [
-                [at + 0.08, low + 0.1, z],
-                [at + 0.32, low + 0.1, z],
-                [at + 0.32, low + 0.35, z],
-                [at + 0.08, low + 0.35, z],
+                [x + 0.08, low + 0.1, z],
+                [x + 0.32, low + 0.1, z],
+                [x + 0.32, low + 0.35, z],
+                [x + 0.08, low + 0.35, z],
             ]
         )
         items.append(Item(z - 0.1, partial(canvas.polygon, points=case, colour=(35, 35, 35), z=z)))

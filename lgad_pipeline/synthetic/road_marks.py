@@ -1,4 +1,4 @@
-"""Marks on the road other than lane lines: arrows, crossings, stop lines, lozenges."""
+"""Road markings other than lane lines: arrows, pedestrian crossings, stop lines and diamonds."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from lgad_pipeline.synthetic.road import Ground
 
 Value = float | tuple[float, float, float]
 
-# Outlines in a box of width 1 and length 1, the tip ahead: (across, along).
+# Outlines in a box of width 1 and length 1 as (across, along), pointing ahead.
 _AHEAD = [(-0.08, 0), (0.08, 0), (0.08, 0.6), (0.3, 0.6), (0.0, 1.0), (-0.3, 0.6), (-0.08, 0.6)]
 _TURN = [
     (-0.08, 0), (0.08, 0), (0.08, 0.5), (0.4, 0.64), (0.4, 0.52), (0.75, 0.74), (0.4, 0.96), (0.4, 0.84),
@@ -19,8 +19,15 @@ _HEAD_TURN = [(0.06, 0.35), (0.4, 0.5), (0.4, 0.4), (0.72, 0.6), (0.4, 0.8), (0.
 
 
 def mark_polygon(mask: np.ndarray, ground: Ground, outline: np.ndarray, value: Value = 255) -> None:
-    """Fill a road polygon, (N, 2) of u and z in metres, in `mask` (n, W, ...) over the ground's rows."""
-    # Points along each edge let the outline follow the road's bend.
+    """Fill a polygon on the road, in place.
+
+    Args:
+        mask: mask or image over the ground's rows, uint8 (n, W) or (n, W, 3).
+        ground: geometry of the ground.
+        outline: corners of the polygon, (N, 2) as (u, z), m.
+        value: gray level or BGR colour to fill with.
+    """
+    # Each edge is divided, so that the outline follows the curvature of the road.
     edges = np.concatenate([outline, outline[:1]])
     steps = np.linspace(0, 1, 5)[:-1, None]
     path = np.concatenate([a + steps * (b - a) for a, b in pairwise(edges)])
@@ -32,7 +39,7 @@ def mark_polygon(mask: np.ndarray, ground: Ground, outline: np.ndarray, value: V
 
 
 def draw_arrow(mask: np.ndarray, ground: Ground, u: float, z: float, kind: str) -> None:
-    """An arrow of 6 m in the lane whose middle is `u`: ahead, left, right, ahead-left or ahead-right."""
+    """Draw an arrow of 6 m at (u, z); kinds are ahead, left, right, ahead-left and ahead-right."""
     length, width = 6.0, 1.15
     parts = []
     if kind.startswith("ahead"):
@@ -46,20 +53,20 @@ def draw_arrow(mask: np.ndarray, ground: Ground, u: float, z: float, kind: str) 
 
 
 def draw_zebra(mask: np.ndarray, ground: Ground, left: float, right: float, z: float, depth: float) -> None:
-    """A pedestrian crossing from `left` to `right`, its near edge at distance `z`."""
+    """Draw a pedestrian crossing from `left` to `right` (m), with its near edge at distance `z` (m)."""
     for u in np.arange(left, right, 1.05):
         mark_polygon(mask, ground, np.array([[u, z], [u + 0.5, z], [u + 0.5, z + depth], [u, z + depth]]))
 
 
 def draw_bar(mask: np.ndarray, ground: Ground, left: float, right: float, z: float, depth: float) -> None:
-    """A line across the road, such as a stop line."""
+    """Draw a line across the road, such as a stop line, of `depth` m."""
     u = np.linspace(left, right, 8)
     near, far = np.stack([u, np.full(8, z)], 1), np.stack([u, np.full(8, z + depth)], 1)
     mark_polygon(mask, ground, np.concatenate([near, far[::-1]]))
 
 
 def draw_lozenge(mask: np.ndarray, ground: Ground, u: float, z: float) -> None:
-    """The outlined lozenge that announces a crossing."""
+    """Draw the outlined diamond that announces a pedestrian crossing, with its near tip at (u, z)."""
     for scale, value in ((1.0, 255), (0.72, 0)):
         outline = np.array([[0, -1.6], [0.6, 0], [0, 1.6], [-0.6, 0]]) * scale + [u, z + 1.6]
         mark_polygon(mask, ground, outline, value)

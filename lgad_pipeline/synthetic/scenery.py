@@ -1,4 +1,4 @@
-"""The land beside the road: plants, houses, the skyline, and all of it put together."""
+"""Roadside scenery: plants, buildings, skyline, and the composition of both sides of the road."""
 
 from functools import partial
 
@@ -23,7 +23,19 @@ def plant_row(
     far_step: float,
     start: float = 3.0,
 ) -> list[Item]:
-    """Plants in a row along `u`: every `step` m up to `near_far`, every `far_step` beyond it."""
+    """Create a row of plants along the road.
+
+    Args:
+        rng: random generator of the frame.
+        canvas: canvas that the items are drawn on.
+        kinds: kinds of plants.
+        u: position of the row, m to the right of the ego lane's middle.
+        height: mean height of the plants, m.
+        step: distance of two plants up to `near_far`, m.
+        near_far: distance z where the spacing changes, m.
+        far_step: distance of two plants beyond `near_far`, m.
+        start: distance z of the first plant, m.
+    """
     bank = [sprite for kind in kinds for sprite in sprites.plants(kind)]
     gain = rng.uniform(0.32, 0.95) * np.clip(1 + rng.normal(0, [0.14, 0.06, 0.16]), 0.6, 1.5)
     places = np.concatenate([np.arange(start, near_far, step), np.arange(near_far, 260, far_step)])
@@ -44,7 +56,7 @@ def plant_row(
     return items
 
 
-def _house(
+def _draw_building(
     image: np.ndarray,
     canvas: Canvas,
     sprite: sprites.Sprite,
@@ -55,7 +67,7 @@ def _house(
     width: float,
     gain: float,
 ) -> None:
-    """A block with one face to the road (u, near..far) and one to the camera (outward from u at `near`)."""
+    """Draw a building with one face to the road (u, near..far) and one to the camera (at near)."""
     share, air = canvas.haze(near)
     texture = sprite.levels[0] if near < 40 else sprite.levels[1]
     outer = u + np.sign(u) * width
@@ -77,15 +89,15 @@ def _house(
         sprites.blend(image[low[1] : high[1], low[0] : high[0]], piece, (tone, tone, tone), (share, air))
 
 
-def houses(rng: np.random.Generator, canvas: Canvas, u: float, sign: int) -> list[Item]:
-    """A loose row of houses, `u` m out on the side `sign`."""
+def building_row(rng: np.random.Generator, canvas: Canvas, u: float, sign: int) -> list[Item]:
+    """Create a loose row of buildings, `u` m from the ego lane's middle; sign is -1 for left, 1 for right."""
     items = []
     z = float(rng.uniform(8, 60))
     while z < 260:
         depth, height = float(rng.uniform(10, 40)), float(rng.uniform(5, 32))
         sprite = sprites.facades()[int(rng.integers(0, 6))]
         draw = partial(
-            _house, canvas=canvas, sprite=sprite, near=z, far=z + depth,
+            _draw_building, canvas=canvas, sprite=sprite, near=z, far=z + depth,
             u=sign * (u + float(rng.uniform(0, 10))),
             height=height, width=float(rng.uniform(10, 25)), gain=float(rng.uniform(0.6, 1.1)),
         )  # fmt: skip
@@ -95,7 +107,7 @@ def houses(rng: np.random.Generator, canvas: Canvas, u: float, sign: int) -> lis
 
 
 def backdrop(image: np.ndarray, rng: np.random.Generator, canvas: Canvas, urban: bool) -> None:
-    """Distant hills, woods and houses behind the road's end."""
+    """Draw distant hills, woods and buildings at the horizon, in place."""
     strips = sprites.skylines()
     foot = canvas.ground.vanishing + 3
     if rng.random() < 0.4:
@@ -117,6 +129,7 @@ def _skyline(
     air: float,
     canvas: Canvas,
 ) -> None:
+    """Draw one strip of skyline with its lower edge at row `foot`, `size` px high, faded by `air` (0..1)."""
     widen = max(1.0, 1.15 * FRAME_WIDTH / (size * sprite.aspect)) * float(rng.uniform(1, 1.6))
     slack = 0.5 * (size * sprite.aspect * widen - FRAME_WIDTH)
     x = 0.5 * FRAME_WIDTH + float(rng.uniform(-slack, slack))
@@ -137,7 +150,14 @@ def _skyline(
 def roadside(
     rng: np.random.Generator, canvas: Canvas, layout: Layout, lights: list[np.ndarray]
 ) -> list[Item]:
-    """Everything beside the road, on both sides."""
+    """Create the items of both sides of the road.
+
+    Args:
+        rng: random generator of the frame.
+        canvas: canvas that the items are drawn on.
+        layout: cross-section of the road.
+        lights: list that the positions of street lamps are appended to, (u, height, z) in m.
+    """
     items: list[Item] = []
     left_end = layout.lines[0].u - layout.left.shoulder
     right_end = layout.lines[-1].u + layout.right.shoulder
@@ -199,7 +219,7 @@ def roadside(
                 7.0,
             )
         if rng.random() < (0.45 if layout.urban else 0.12):
-            items += houses(rng, canvas, abs(outer) + float(rng.uniform(4, 16)), sign)
+            items += building_row(rng, canvas, abs(outer) + float(rng.uniform(4, 16)), sign)
         if rng.random() < (0.6 if layout.urban else 0.25):
             items += lamp_row(rng, canvas, outer if rng.random() < 0.5 else end + 0.4 * sign, sign, lights)
     items += signs(rng, canvas, left_end, right_end)
@@ -211,6 +231,7 @@ def roadside(
 
 
 def _kinds(rng: np.random.Generator) -> list[str]:
+    """Draw one or two kinds of plants for a row."""
     if rng.random() < 0.06:
         return ["bare"]
     pool = ["broad", "airy", "tall", "conifer"]

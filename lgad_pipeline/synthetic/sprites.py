@@ -1,4 +1,4 @@
-"""Pictures of plants and houses to be pasted into frames. Made once a process, the same in every process."""
+"""Sprites of plants, facades and skylines, drawn once a process and identical in every process."""
 
 from functools import cache
 
@@ -13,11 +13,12 @@ Bark = tuple[float, float, float, float]
 
 
 class Sprite:
-    """A picture with transparency at several sizes.
+    """Picture with transparency at several resolutions.
 
     Attributes:
-        levels: (h, w, 4) uint8 each, BGR multiplied by alpha, then alpha; each half as large as the last.
-        aspect: width over height.
+        levels: pictures, uint8 (h, w, 4) each: BGR multiplied by alpha, then alpha; each half as large as the
+            last.
+        aspect: ratio of width to height.
     """
 
     def __init__(self, picture: np.ndarray) -> None:
@@ -29,7 +30,7 @@ class Sprite:
         self.aspect = picture.shape[1] / picture.shape[0]
 
     def level(self, height: float) -> np.ndarray:
-        """The smallest level that is not coarser than `height` px."""
+        """Return the smallest level with at least `height` rows, or the largest level."""
         for picture in reversed(self.levels):
             if picture.shape[0] >= height:
                 return picture
@@ -37,7 +38,7 @@ class Sprite:
 
 
 def _clump(rng: np.random.Generator, picture: np.ndarray, centre: tuple[float, float], radius: float) -> None:
-    """Draw a clump of leaves, lit from the upper right, into a uint8 BGRA picture."""
+    """Draw a clump of leaves, lit from the upper right, into a uint8 BGRA picture, in place."""
     count = int(40 + radius**1.6)
     angle = rng.uniform(0, 2 * np.pi, count)
     distance = np.minimum(radius * np.abs(rng.normal(0.25, 0.55, count)), 2.2 * radius)
@@ -56,6 +57,7 @@ def _clump(rng: np.random.Generator, picture: np.ndarray, centre: tuple[float, f
 
 
 def _branches(rng: np.random.Generator, picture: np.ndarray, count: int, bark: Bark, spread: float) -> None:
+    """Draw `count` branches into a uint8 BGRA picture, in place."""
     mid = SIZE / 2
     for _ in range(count):
         start = (int(mid + rng.normal(0, 3)), int(rng.uniform(0.4, 0.7) * SIZE))
@@ -64,6 +66,7 @@ def _branches(rng: np.random.Generator, picture: np.ndarray, count: int, bark: B
 
 
 def _plant(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Draw a plant, uint8 (384, 384, 4), BGRA."""
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     mid = SIZE / 2
     grey = float(rng.uniform(35, 85))
@@ -71,19 +74,19 @@ def _plant(rng: np.random.Generator, kind: str) -> np.ndarray:
     if kind != "bush":
         foot = (int(mid), SIZE)
         cv2.line(picture, foot, (int(mid + rng.normal(0, 8)), SIZE // 3), bark, int(rng.integers(5, 10)))
-        if rng.random() < 0.4:  # whitewashed, as street trees are
+        if rng.random() < 0.4:  # white paint on the trunk, as on street trees
             cv2.line(picture, foot, (int(mid), int(0.9 * SIZE)), (190, 200, 200, 255), 10)
     if kind == "broad":
         _branches(rng, picture, 5, bark, 60)
         for _ in range(30):
             angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 1))
-            at = (mid + 125 * reach * np.cos(angle), SIZE * (0.34 + 0.26 * reach * np.sin(angle)))
-            _clump(rng, picture, at, float(rng.uniform(18, 42)))
+            centre = (mid + 125 * reach * np.cos(angle), SIZE * (0.34 + 0.26 * reach * np.sin(angle)))
+            _clump(rng, picture, centre, float(rng.uniform(18, 42)))
     elif kind == "airy":
         _branches(rng, picture, 14, bark, 75)
         for _ in range(26):
-            at = (mid + rng.normal(0, 70), SIZE * float(np.clip(rng.normal(0.33, 0.14), 0.06, 0.62)))
-            _clump(rng, picture, at, float(rng.uniform(9, 26)))
+            centre = (mid + rng.normal(0, 70), SIZE * float(np.clip(rng.normal(0.33, 0.14), 0.06, 0.62)))
+            _clump(rng, picture, centre, float(rng.uniform(9, 26)))
     elif kind == "bare":
         for _ in range(3):
             _branches(rng, picture, 22, bark, 60)
@@ -95,19 +98,19 @@ def _plant(rng: np.random.Generator, kind: str) -> np.ndarray:
     elif kind == "conifer":
         for i in range(44):
             spread = 10 + 95 * i / 44
-            at = (mid + rng.uniform(-1, 1) * spread, SIZE * (0.06 + 0.86 * i / 44))
-            _clump(rng, picture, at, float(rng.uniform(9, 21)))
+            centre = (mid + rng.uniform(-1, 1) * spread, SIZE * (0.06 + 0.86 * i / 44))
+            _clump(rng, picture, centre, float(rng.uniform(9, 21)))
         picture[..., :3] = (picture[..., :3] * np.array([0.8, 0.68, 0.55])).astype(np.uint8)
     else:
         for _ in range(34):
-            at = (mid + rng.uniform(-1, 1) * 150, SIZE * float(rng.uniform(0.3, 0.95)))
-            _clump(rng, picture, at, float(rng.uniform(14, 36)))
+            centre = (mid + rng.uniform(-1, 1) * 150, SIZE * float(rng.uniform(0.3, 0.95)))
+            _clump(rng, picture, centre, float(rng.uniform(14, 36)))
     return picture
 
 
 @cache
 def plants(kind: str) -> list[Sprite]:
-    """Sprites of one kind of plant: broad, airy, bare, tall, conifer or bush."""
+    """Return the sprites of one kind of plant: broad, airy, bare, tall, conifer or bush."""
     kinds = ["broad", "airy", "bare", "tall", "conifer", "bush"]
     rng = np.random.default_rng([SEED, 10, kinds.index(kind)])
     return [Sprite(_plant(rng, kind)) for _ in range(2 if kind == "bare" else 4)]
@@ -115,7 +118,7 @@ def plants(kind: str) -> list[Sprite]:
 
 @cache
 def facades() -> list[Sprite]:
-    """Sprites of house fronts, 256 x 256 and opaque."""
+    """Return sprites of building facades, 256 x 256 px and opaque."""
     sprites = []
     for number in range(6):
         rng = np.random.default_rng([SEED, 11, number])
@@ -137,7 +140,7 @@ def facades() -> list[Sprite]:
 
 @cache
 def skylines() -> list[Sprite]:
-    """Long strips (128 x 2048) of distant trees, bushes, houses and hills, for the horizon."""
+    """Return strips (128 x 2048 px) of distant trees, bushes, buildings and hills."""
     strips = []
     for number in range(6):
         rng = np.random.default_rng([SEED, 12, number])
@@ -159,8 +162,8 @@ def skylines() -> list[Sprite]:
                 sprite = plants(kinds[int(rng.integers(0, 5))])[int(rng.integers(0, 4))]
                 height = float(rng.uniform(25, 95) if number < 2 else rng.uniform(15, 50))
                 gain = rng.uniform(0.55, 1.0)
-                at = float(rng.uniform(0, 2048))
-                paste(strip, sprite, at, 130.0, height, (gain, gain, gain))
+                x = float(rng.uniform(0, 2048))
+                paste(strip, sprite, x, 130.0, height, (gain, gain, gain))
         strips.append(Sprite(strip))
     return strips
 
@@ -176,9 +179,18 @@ def paste(
     flip: bool = False,
     widen: float = 1.0,
 ) -> None:
-    """Paste `sprite` upright into `image` (H, W, 3 or 4), its foot's middle at (x, bottom), `height` px high.
+    """Paste a sprite upright, in place.
 
-    `gain` multiplies B, G, R; `haze` is a share and the colour to fade to; `widen` stretches it across.
+    Args:
+        image: picture, uint8 (H, W, 3 or 4).
+        sprite: sprite to paste.
+        x: column of the middle of its lower edge, pixels.
+        bottom: row of its lower edge, pixels.
+        height: height in the picture, pixels.
+        gain: factors of B, G and R.
+        haze: share of haze (0..1) and its BGR colour.
+        flip: true to mirror the sprite.
+        widen: factor of its width.
     """
     picture = sprite.level(height)
     h, w = picture.shape[:2]
@@ -203,7 +215,14 @@ def blend(
     gain: tuple[float, float, float],
     haze: tuple[float, tuple[float, float, float]],
 ) -> None:
-    """Lay `piece` (h, w, 4), its BGR multiplied by alpha, over `area` (h, w, 3 or 4), in place."""
+    """Blend a picture with transparency over an area, in place.
+
+    Args:
+        area: area of a picture, uint8 (h, w, 3 or 4).
+        piece: picture, uint8 (h, w, 4), BGR multiplied by alpha.
+        gain: factors of B, G and R.
+        haze: share of haze (0..1) and its BGR colour.
+    """
     alpha = piece[..., 3]
     share, colour = haze
     tint = [g * (1 - share) for g in gain]

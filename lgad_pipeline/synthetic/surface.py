@@ -1,4 +1,4 @@
-"""The ground: the surfaces across the road, their texture, and the paint on them."""
+"""Surfaces of the ground: bands across the road, their texture, the paint and the shade on them."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,15 @@ Colour = tuple[float, float, float]  # BGR, 0..255
 
 
 def fill_band(image: np.ndarray, ground: Ground, left: float, right: float, colour: Colour) -> None:
-    """Fill the band between two lines along the road, `left` and `right` m from the ego lane's middle."""
+    """Fill the band between two lines along the road, in place.
+
+    Args:
+        image: picture of the ground, uint8 (n, W, 3), BGR, over the ground's rows.
+        ground: geometry of the ground.
+        left: position of the left line, m to the right of the ego lane's middle.
+        right: position of the right line, m to the right of the ego lane's middle.
+        colour: BGR, 0..255.
+    """
     rows = np.arange(len(ground.rows), dtype=np.float64)
     a = np.stack([np.clip(ground.columns(left), -9000, 9000), rows], 1)
     b = np.stack([np.clip(ground.columns(right), -9000, 9000), rows], 1)[::-1]
@@ -24,11 +32,11 @@ def fill_band(image: np.ndarray, ground: Ground, left: float, right: float, colo
 
 
 class TileCoordinates:
-    """Road coordinates of every ground pixel, in steps of the road tile.
+    """Coordinates of every ground pixel in the road tile.
 
     Attributes:
-        u: (n, 1640) float32, tile columns.
-        s: (n, 1) float32, tile rows, not wrapped.
+        u: tile columns, float32 (n, 1640).
+        s: tile rows, not wrapped, float32 (n, 1).
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -41,7 +49,16 @@ class TileCoordinates:
         self.s = (ground.along * density).astype(np.float32)[:, None]
 
     def sample(self, tile: np.ndarray, phase: float, zoom: float = 1.0) -> np.ndarray:
-        """(n, 1640) `tile` laid on the ground, moved `phase` steps along the road, `zoom` times as dense."""
+        """Sample a tile at every ground pixel.
+
+        Args:
+            tile: uint8 (size, size), repeated along the road.
+            phase: offset along the road, tile rows.
+            zoom: factor of the density.
+
+        Returns:
+            uint8 (n, 1640).
+        """
         size = tile.shape[0]
         s = np.ascontiguousarray(np.broadcast_to((self.s * zoom + phase) % (size - 1), self.u.shape))
         u = self.u if zoom == 1 else self.u * np.float32(zoom)
@@ -56,12 +73,21 @@ def paint_layer(
     wear: float,
     phase: int,
 ) -> None:
-    """Lay paint of `colour` on `image` (n, W, 3) where `mask` (n, W) covers, worn off by `wear` in 0..1."""
+    """Blend worn paint into a picture of the ground, in place.
+
+    Args:
+        image: uint8 (n, W, 3), BGR.
+        tile_coordinates: tile coordinates of the ground's pixels.
+        mask: coverage of the paint, uint8 (n, W).
+        colour: BGR, 0..255.
+        wear: degree of wear, 0..1.
+        phase: offset of the wear texture along the road, texture rows.
+    """
     y, x = np.nonzero(mask)
     if not len(y):
         return
     alpha = mask[y, x].astype(np.float32) / 255
-    # Eight wear steps a tile step: flakes of a centimetre.
+    # The wear texture is denser than the road tile, so that flakes have about a centimetre.
     noise = textures.wear_tile()[
         (tile_coordinates.s[y, 0] * 3 + phase).astype(np.int64) & 511,
         (tile_coordinates.u[y, x] * 4).astype(np.int64) & 511,
@@ -73,7 +99,7 @@ def paint_layer(
 
 
 def line_masks(ground: Ground, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage of white and of yellow lane lines over the ground's rows, (n, 1640) uint8 each."""
+    """Draw the coverage of white and of yellow lane lines over the ground's rows, uint8 (n, 1640) each."""
     white = np.zeros((len(ground.rows), FRAME_WIDTH), np.uint8)
     yellow = np.zeros_like(white)
     for line in layout.lines:
@@ -88,6 +114,7 @@ def line_masks(ground: Ground, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _colour(values: np.ndarray) -> Colour:
+    """Convert an array of three values to a colour, clipped to 0..255."""
     b, g, r = np.clip(values, 0, 255)
     return float(b), float(g), float(r)
 
@@ -95,7 +122,7 @@ def _colour(values: np.ndarray) -> Colour:
 def road_surface(
     rng: np.random.Generator, ground: Ground, layout: Layout, tile_coordinates: TileCoordinates
 ) -> np.ndarray:
-    """(n, 1640, 3) uint8 ground without paint or light, BGR."""
+    """Draw the ground without paint and shade, uint8 (n, 1640, 3), BGR."""
     n = len(ground.rows)
     image = np.empty((n, FRAME_WIDTH, 3), np.uint8)
     grass, soil, paving = np.array([45, 105, 88]), np.array([95, 118, 135]), np.array([138, 142, 146])
@@ -133,8 +160,8 @@ def road_surface(
     _wheel_tracks(image, rng, ground, layout, asphalt)
     if layout.junction:
         near, far = max(layout.junction[0], NEAR), layout.junction[1]
-        other = np.array([[-150, near], [150, near], [150, far], [-150, far]])
-        mark_polygon(image, ground, other, _colour(asphalt * rng.uniform(0.92, 1.05)))
+        crossing_road = np.array([[-150, near], [150, near], [150, far], [-150, far]])
+        mark_polygon(image, ground, crossing_road, _colour(asphalt * rng.uniform(0.92, 1.05)))
     if concrete or rng.random() < 0.12:
         _joints(image, rng, ground, left_end, right_end, asphalt)
     tile = textures.road_tiles()[int(rng.integers(0, 4))]
@@ -144,7 +171,7 @@ def road_surface(
 
 
 def _rough(image: np.ndarray, rng: np.random.Generator, tile_coordinates: TileCoordinates) -> None:
-    """Clumps of grass and soil: strong noise for everything that is not yet road."""
+    """Add clumps of grass and soil to the area that is not road, in place."""
     clumps = tile_coordinates.sample(textures.blobs(), float(rng.integers(0, 1000)), 2.0)
     depth = float(rng.uniform(0.25, 0.6))
     table = np.clip(255 * (1 - depth + depth * np.linspace(0, 1, 256) ** 0.8), 0, 255).astype(np.uint8)
@@ -155,11 +182,11 @@ def _rough(image: np.ndarray, rng: np.random.Generator, tile_coordinates: TileCo
 def _wheel_tracks(
     image: np.ndarray, rng: np.random.Generator, ground: Ground, layout: Layout, asphalt: np.ndarray
 ) -> None:
-    """Two tracks polished darker or lighter in each lane, and the oil stain between."""
+    """Draw two darker or lighter wheel tracks in each lane, and the oil stain between them, in place."""
     gain = float(rng.normal(0, 0.06))
     for middle in layout.lane_middles:
-        for at, half, share in ((-0.8, 0.32, 1.0), (0.8, 0.32, 1.0), (0.0, 0.35, -0.8)):
-            u = middle + at + float(rng.normal(0, 0.05))
+        for offset, half, share in ((-0.8, 0.32, 1.0), (0.8, 0.32, 1.0), (0.0, 0.35, -0.8)):
+            u = middle + offset + float(rng.normal(0, 0.05))
             fill_band(image, ground, u - half, u + half, _colour(asphalt * (1 + 0.5 * gain * share)))
             fill_band(image, ground, u - half / 2, u + half / 2, _colour(asphalt * (1 + gain * share)))
 
@@ -172,25 +199,25 @@ def _joints(
     right: float,
     asphalt: np.ndarray,
 ) -> None:
-    """Seams across and along the slabs of a concrete road."""
+    """Draw the joints between the slabs of a concrete road, in place."""
     dark = _colour(asphalt * float(rng.uniform(0.6, 0.85)))
     for z in np.arange(float(rng.uniform(2, 7)), 60, float(rng.uniform(4.5, 6))):
         ends = ground.points(np.array([left, right]), np.array([z, z]))
         ends[:, 1] -= ground.top
-        at = np.round(np.clip(ends, -9000, 9000) * 16).astype(np.int32)
+        corners = np.round(np.clip(ends, -9000, 9000) * 16).astype(np.int32)
         thickness = max(1, int(0.02 * ground.camera.focal / z))
-        cv2.line(image, at[0].tolist(), at[1].tolist(), dark, thickness, cv2.LINE_AA, 4)
+        cv2.line(image, corners[0].tolist(), corners[1].tolist(), dark, thickness, cv2.LINE_AA, 4)
 
 
 def _stony(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Add fine grain that fades towards the horizon to `texture` (n, W)."""
+    """Add fine grain that fades towards the horizon to a texture, uint8 (n, W)."""
     n = len(texture)
     stones = textures.stones()
     y, x = int(rng.integers(0, 512 - min(n, 500))), int(rng.integers(0, 2048 - FRAME_WIDTH))
     piece = stones[y : y + n, x : x + FRAME_WIDTH]
     strength = float(rng.uniform(0.05, 0.4))
     out = texture.copy()
-    parts = 6  # the grain grows with nearness in steps too small to see
+    parts = 6  # the grain grows towards the camera in steps too small to be visible
     for k in range(parts):
         rows = slice(k * n // parts, (k + 1) * n // parts)
         share = strength * (k + 0.5) / parts
@@ -206,7 +233,7 @@ def cast_shade(
     layout: Layout,
     heavy: bool,
 ) -> np.ndarray:
-    """(n, 1640) uint8: how deep each ground pixel lies in the shade of trees, poles and houses."""
+    """Draw the depth of shade of trees, poles and buildings on each ground pixel, uint8 (n, 1640)."""
     shade = np.zeros(tile_coordinates.u.shape, np.uint8)
     left = layout.lines[0].u - layout.left.shoulder
     right = layout.lines[-1].u + layout.right.shoulder
@@ -214,7 +241,7 @@ def cast_shade(
         spots = tile_coordinates.sample(
             textures.blobs(), float(rng.integers(0, 1000)), float(rng.uniform(0.6, 1.6))
         )
-        # Shade reaches from the sun's side of the road inward; in the heavy case over all of it.
+        # Shade reaches inward from the sun's side of the road; heavy shade covers the whole road.
         edge = left if light.sun < 0 else right
         reach = float(rng.uniform(6, 25) if heavy else rng.uniform(1, 10))
         border = (edge - light.sun * reach + textures.TILE_HALF) * textures.TILE_DENSITY
@@ -241,7 +268,7 @@ def cast_shade(
 
 
 def shade_ground(floor: np.ndarray, shade: np.ndarray, light: Light) -> np.ndarray:
-    """Darken `floor` (n, W, 3) where `shade` (n, W) uint8 lies; shade is bluer than sun."""
+    """Darken a picture of the ground (n, W, 3) by the depth of shade, uint8 (n, W); shade is bluish."""
     keep = 1 - light.hardness * np.array([0.92, 0.98, 1.0])
     table = (255 - np.arange(256)[:, None] * (1 - keep)).astype(np.uint8)[None]
     return cv2.multiply(

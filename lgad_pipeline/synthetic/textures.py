@@ -1,4 +1,4 @@
-"""Noise that everything in the world is textured with. Made once a process, the same in every process."""
+"""Noise textures of the world, computed once a process and identical in every process."""
 
 from functools import cache
 
@@ -11,9 +11,17 @@ SEED = 20240117
 def spectral_noise(
     rng: np.random.Generator, height: int, width: int, slope: float, stretch: float = 1.0
 ) -> np.ndarray:
-    """(height, width) float32 noise that tiles, mean 0, deviation 1, amplitude ~ 1 / frequency**slope.
+    """Compute periodic noise with mean 0 and standard deviation 1.
 
-    `stretch` > 1 draws it out along the columns (streaks that run downward).
+    Args:
+        rng: random generator.
+        height: rows of the noise, pixels.
+        width: columns of the noise, pixels.
+        slope: exponent of the spectrum; the amplitude is proportional to 1 / frequency**slope.
+        stretch: factor by which structures are longer along the columns than along the rows.
+
+    Returns:
+        float32 (height, width).
     """
     fy = np.fft.fftfreq(height)[:, None] * stretch
     fx = np.fft.rfftfreq(width)[None, :]
@@ -33,7 +41,7 @@ TILE_SIZE = 1024
 
 @cache
 def road_tiles() -> list[np.ndarray]:
-    """Several (1024, 1024) uint8 tiles of asphalt and concrete, 128 = neutral."""
+    """Return four tiles of asphalt and concrete, uint8 (1024, 1024) each; 128 is neutral."""
     tiles = []
     rng = np.random.default_rng([SEED, 1])
     fine = 7 * spectral_noise(rng, TILE_SIZE, TILE_SIZE, 0.9)
@@ -63,7 +71,7 @@ def road_tiles() -> list[np.ndarray]:
 
 @cache
 def wear_tile() -> np.ndarray:
-    """(512, 512) float32 noise of deviation 1 that tiles: where paint has come off."""
+    """Return periodic noise for the wear of paint, float32 (512, 512)."""
     rng = np.random.default_rng([SEED, 2])
     fine = spectral_noise(rng, 512, 512, 0.7)
     coarse = spectral_noise(rng, 512, 512, 1.5, stretch=4)
@@ -72,7 +80,7 @@ def wear_tile() -> np.ndarray:
 
 @cache
 def grain() -> np.ndarray:
-    """(700, 1900, 3) uint8 sensor noise about 128, deviation 24, mostly alike in the three colours."""
+    """Return sensor noise around 128, mostly equal in B, G and R, uint8 (700, 1900, 3)."""
     rng = np.random.default_rng([SEED, 3])
     common = rng.standard_normal((700, 1900, 1), dtype=np.float32)
     own = cv2.GaussianBlur(rng.standard_normal((700, 1900, 3), dtype=np.float32), (0, 0), 1.2) * 4
@@ -81,7 +89,7 @@ def grain() -> np.ndarray:
 
 @cache
 def stones() -> np.ndarray:
-    """(512, 2048) uint8 noise about 128, fine: the grain of the road in the foreground."""
+    """Return fine noise around 128 for the grain of the road in the foreground, uint8 (512, 2048)."""
     rng = np.random.default_rng([SEED, 6])
     noise = rng.standard_normal((512, 2048), dtype=np.float32)
     noise = 0.5 * noise + 2.2 * cv2.GaussianBlur(noise, (5, 3), 1.0)
@@ -90,7 +98,7 @@ def stones() -> np.ndarray:
 
 @cache
 def clouds() -> np.ndarray:
-    """(512, 2048) float32 noise for cloud cover, deviation 1."""
+    """Return noise for clouds with standard deviation 1, float32 (512, 2048)."""
     rng = np.random.default_rng([SEED, 4])
     noise = spectral_noise(rng, 1024, 1024, 1.65)
     return np.ascontiguousarray(np.tile(noise[::2], (1, 2)))
@@ -98,7 +106,7 @@ def clouds() -> np.ndarray:
 
 @cache
 def blobs() -> np.ndarray:
-    """(1024, 1024) uint8 noise that tiles, uniform in level: the shadows of foliage, clumps of grass."""
+    """Return periodic noise with uniform levels for foliage shadows and grass, uint8 (1024, 1024)."""
     rng = np.random.default_rng([SEED, 5])
     noise = spectral_noise(rng, 1024, 1024, 1.25) + 0.35 * spectral_noise(rng, 1024, 1024, 0.6)
     ranks = np.empty(noise.size, np.float32)

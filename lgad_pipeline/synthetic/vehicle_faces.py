@@ -1,4 +1,4 @@
-"""The drawn faces of vehicles: polygons on the end and on the flank of a box."""
+"""Faces of vehicles: polygons on the end and on the flank of a box."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,9 +25,16 @@ BLACK: Colour = (22, 21, 21)
 
 @dataclass(frozen=True)
 class Vehicle:
-    """A vehicle on the road: its middle `u` and near end `z`, in metres.
+    """A vehicle on the road.
 
-    Oncoming ones show their front; crossing ones show a flank and drive to the left when `oncoming`.
+    Attributes:
+        kind: kind of the vehicle.
+        u: lateral position of its middle, m to the right of the ego lane's middle.
+        z: distance of its near end, m.
+        paint: colour of its body.
+        oncoming: true if it shows its front; of a crossing vehicle, true if it drives to the left.
+        size: width, height and length, m.
+        crossing: true if it crosses the road and shows its flank.
     """
 
     kind: Kind
@@ -40,7 +47,7 @@ class Vehicle:
 
 
 def _outline(kind: Kind) -> list[tuple[float, float]]:
-    """The rear silhouette: (across -0.5..0.5, up 0..1)."""
+    """Return the outline of the rear as points (across -0.5..0.5, up 0..1), in shares of width and height."""
     if kind in ("truck", "bus"):
         return [(-0.5, 0.14), (0.5, 0.14), (0.5, 0.98), (0.47, 1.0), (-0.47, 1.0), (-0.5, 0.98)]
     shoulder, roof = (0.62, 0.36) if kind == "sedan" else (0.6, 0.42)
@@ -52,15 +59,21 @@ def _outline(kind: Kind) -> list[tuple[float, float]]:
 
 
 Face = list[tuple[list[tuple[float, float]], Colour]]
+"""Polygons with their colours, in drawing order."""
 
 
 def box(left: float, right: float, low: float, high: float) -> list[tuple[float, float]]:
-    """An upright rectangle."""
+    """Return the corners of an upright rectangle."""
     return [(left, low), (right, low), (right, high), (left, high)]
 
 
 def end_face(vehicle: Vehicle, gain: float) -> Face:
-    """Polygons of the end that faces the camera, back to front."""
+    """Return the polygons of the end that faces the camera, in drawing order.
+
+    Args:
+        vehicle: vehicle to draw.
+        gain: brightness of the body, 1 for its own colour.
+    """
     paint = brightened(vehicle.paint, gain)
     lamp: Colour = (215, 225, 225) if vehicle.oncoming else (40, 35, 175)
     plate: Colour = (150, 75, 25) if vehicle.kind != "truck" else (40, 170, 205)
@@ -131,7 +144,7 @@ def end_face(vehicle: Vehicle, gain: float) -> Face:
     return face
 
 
-#: How far the glass at a car's rear and at its front leans back: (foot, top) as shares of the length.
+#: Setback of the glass at a car's rear and at its front: (foot, top) as shares of the length.
 _LEAN: dict[Kind, tuple[tuple[float, float], tuple[float, float]]] = {
     "sedan": ((0.12, 0.32), (0.22, 0.38)),
     "suv": ((0.02, 0.1), (0.16, 0.3)),
@@ -140,7 +153,15 @@ _LEAN: dict[Kind, tuple[tuple[float, float], tuple[float, float]]] = {
 
 
 def end_setback(vehicle: Vehicle, up: np.ndarray) -> np.ndarray:
-    """How far from the near end, as a share of the length, the end's face lies at heights `up` (shares)."""
+    """Compute the distance of the end's face from the near end at given heights.
+
+    Args:
+        vehicle: vehicle to draw.
+        up: heights, shares of the vehicle's height.
+
+    Returns:
+        Distances, shares of the vehicle's length.
+    """
     if vehicle.kind not in _LEAN:
         return np.zeros_like(up)
     foot, top = _LEAN[vehicle.kind][vehicle.oncoming]
@@ -148,12 +169,17 @@ def end_setback(vehicle: Vehicle, up: np.ndarray) -> np.ndarray:
 
 
 def flank_face(vehicle: Vehicle, gain: float) -> Face:
-    """Polygons of the flank: (along 0 at the near end..1, up 0..1)."""
+    """Return the polygons of the flank in drawing order, as points (along 0..1 from the near end, up 0..1).
+
+    Args:
+        vehicle: vehicle to draw.
+        gain: brightness of the body, 1 for its own colour.
+    """
     paint = brightened(vehicle.paint, gain)
     wheel = [(0.5 + 0.5 * np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 14)[:-1]]
     _, height, length = vehicle.size
     radius = 0.33 if vehicle.kind in ("sedan", "suv", "van") else 0.48
-    places = (0.2, 0.8) if vehicle.kind != "bus" else (0.28, 0.78)
+    axles = (0.2, 0.8) if vehicle.kind != "bus" else (0.28, 0.78)
     if vehicle.kind == "truck":
         body = [
             (0, 0.28),
@@ -199,8 +225,8 @@ def flank_face(vehicle: Vehicle, gain: float) -> Face:
             glass = [[(1 - a, h) for a, h in pane] for pane in glass]
     face: Face = [(body, paint), (box(0.02, 0.98, 0.18, 0.34), brightened(paint, 0.72))]
     face += [(pane, GLASS) for pane in glass]
-    for at in places:
-        rim = [(at + (x - 0.5) * 2 * radius / length, radius / height * (1 + y)) for x, y in wheel]
-        hub = [(at + (x - 0.5) * 1.1 * radius / length, radius / height * (1 + 0.55 * y)) for x, y in wheel]
+    for axle in axles:
+        rim = [(axle + (x - 0.5) * 2 * radius / length, radius / height * (1 + y)) for x, y in wheel]
+        hub = [(axle + (x - 0.5) * 1.1 * radius / length, radius / height * (1 + 0.55 * y)) for x, y in wheel]
         face += [(rim, BLACK), (hub, (125, 125, 125))]
     return face

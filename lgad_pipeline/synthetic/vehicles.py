@@ -1,4 +1,4 @@
-"""Other vehicles: boxes with drawn faces, seen from behind or from ahead, by day and by night."""
+"""Other vehicles: boxes with drawn faces, their traffic, and their lamps at night."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ _PAINTS: list[Colour] = [
 
 
 def _fill(image: np.ndarray, canvas: Canvas, points: np.ndarray, face: Face, z: float) -> None:
-    """Fill the polygons of a face, whose road places (N, 3) are one after another in `points`."""
+    """Fill the polygons of a face in place; `points` are their corners, (N, 3) as (u, height, z) in m."""
     xy = canvas.ground.points(points[:, 0], np.maximum(points[:, 2], 0.9), points[:, 1])
     xy = np.round(np.clip(xy, -6000, 8000) * 16).astype(np.int32)
     start = 0
@@ -38,6 +38,7 @@ def _fill(image: np.ndarray, canvas: Canvas, points: np.ndarray, face: Face, z: 
 
 
 def _shadow(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
+    """Darken the ground under and next to a vehicle, in place."""
     width, height, length = vehicle.size
     ground, light = canvas.ground, canvas.light
     reach = -light.sun * 0.9 * height * light.hardness
@@ -57,6 +58,7 @@ def _shadow(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
 
 
 def _draw(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
+    """Draw a vehicle with its shadow, in place."""
     width, height, length = vehicle.size
     if vehicle.kind == "bike":
         _draw_bike(image, canvas, vehicle)
@@ -128,7 +130,7 @@ def _draw_bike(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
 
 
 def vehicle_items(canvas: Canvas, vehicles: list[Vehicle]) -> list[Item]:
-    """Vehicles as items to draw."""
+    """Create the items of the vehicles that no crest hides."""
     return [
         Item(vehicle.z, partial(_draw, canvas=canvas, vehicle=vehicle))
         for vehicle in vehicles
@@ -139,7 +141,15 @@ def vehicle_items(canvas: Canvas, vehicles: list[Vehicle]) -> list[Item]:
 def sample_vehicle(
     rng: np.random.Generator, u: float, z: float, oncoming: bool, bikes: float = 0.0
 ) -> Vehicle:
-    """A vehicle of any kind at (u, z)."""
+    """Draw a vehicle of random kind, colour and size.
+
+    Args:
+        rng: random generator of the frame.
+        u: lateral position of its middle, m to the right of the ego lane's middle.
+        z: distance of its near end, m.
+        oncoming: true if it shows its front.
+        bikes: probability of a bike.
+    """
     shares = np.array([0.45, 0.24, 0.12, 0.09, 0.1, 0.0]) * (1 - bikes) + np.array([0, 0, 0, 0, 0, bikes])
     kind: Kind = list(SIZES)[int(rng.choice(6, p=shares))]
     width, height, length = SIZES[kind]
@@ -156,7 +166,7 @@ def sample_vehicle(
 
 
 def sample_traffic(rng: np.random.Generator, layout: Layout, crowded: bool) -> list[Vehicle]:
-    """Vehicles in the lanes of both directions, and now and then a bike at the edge."""
+    """Draw vehicles in the lanes of both directions, and bikes at the edge of some urban roads."""
     vehicles = []
     density = float(rng.uniform(0.6, 1.0) if crowded else rng.uniform(0.0, 0.45))
     for number, middle in enumerate(layout.lane_middles):
@@ -195,7 +205,7 @@ def sample_traffic(rng: np.random.Generator, layout: Layout, crowded: bool) -> l
 
 
 def _lamps_of(vehicle: Vehicle) -> list[tuple[np.ndarray, Colour, float]]:
-    """Lamps that shine at night: place (u, height, z), relative colour and strength."""
+    """Return a vehicle's lamps at night: position (u, height, z) in m, relative BGR colour and strength."""
     width, height, length = vehicle.size
     if vehicle.crossing:
         return [(np.array([vehicle.u - 0.5 * length, 0.65, vehicle.z]), (0.85, 0.95, 1.0), 0.7)]
@@ -207,7 +217,7 @@ def _lamps_of(vehicle: Vehicle) -> list[tuple[np.ndarray, Colour, float]]:
 
 
 def visible_lamps(vehicles: list[Vehicle], ground: Ground) -> list[tuple[np.ndarray, Colour, float]]:
-    """The lamps of all vehicles but those that a nearer vehicle hides."""
+    """Return the lamps of all vehicles that no nearer vehicle hides; see `_lamps_of`."""
     boxes = []
     for vehicle in vehicles:
         half = 0.5 * (vehicle.size[2] if vehicle.crossing else vehicle.size[0])
@@ -220,7 +230,9 @@ def visible_lamps(vehicles: list[Vehicle], ground: Ground) -> list[tuple[np.ndar
     lamps = []
     for vehicle in vehicles:
         for lamp in _lamps_of(vehicle):
-            at = ground.points(lamp[0][0], lamp[0][2], lamp[0][1])
-            if not any(z < vehicle.z and (low < at).all() and (at < high).all() for z, low, high in boxes):
+            point = ground.points(lamp[0][0], lamp[0][2], lamp[0][1])
+            if not any(
+                z < vehicle.z and (low < point).all() and (point < high).all() for z, low, high in boxes
+            ):
                 lamps.append(lamp)
     return lamps

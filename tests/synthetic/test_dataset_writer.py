@@ -86,7 +86,7 @@ def test_processes_write_what_one_process_writes(tmp_path: Path) -> None:
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
-def test_another_configuration_is_written_anew(tmp_path: Path) -> None:
+def test_another_configuration_replaces_the_frames(tmp_path: Path) -> None:
     write_dataset(tmp_path / "a", SyntheticConfig(train=2, val=0, test=0), workers=1)
     write_dataset(tmp_path / "a", SyntheticConfig(seed=9, train=1, val=0, test=0), workers=1)
     write_dataset(tmp_path / "b", SyntheticConfig(seed=9, train=1, val=0, test=0), workers=1)
