@@ -13,6 +13,7 @@ previous round's digests in the place of the references (the colour refinement o
 
 import ast
 import importlib.util
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
@@ -67,6 +68,9 @@ def _top(entry: str) -> str:
 
 
 def _package_root(name: str) -> Path:
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if name == "__main__" and script:  # a script has no import specification
+        return Path(script)
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise LgadError(f"The source of package {name} was not found; install it or correct the import path.")
