@@ -175,14 +175,15 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
 
 def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bool:
     """True if the registered version of a recipe is still in MLflow, with its files."""
-    from assets.freshness import latest
+    from assets.freshness import latest_materialization
+    from assets.partitions import grid_key
     from assets.registry import registered_model
     from resources.mlflow.versions import is_intact
 
-    record = latest(instance, registered_model, dataset, recipe)
+    record = latest_materialization(instance, registered_model.key, grid_key(dataset, recipe))
     if record is None:
         return False
-    metadata: Any = record[0].metadata
+    metadata: Any = record.materialization.metadata
     with tracking.explained():
         return is_intact(tracking, str(metadata["model"].value), str(metadata["version"].value))
 
@@ -217,7 +218,7 @@ def failure_text(result: Any) -> str:
     Raises:
         KeyboardInterrupt: it was stopped by Ctrl-C, which Dagster counts as a failure.
     """
-    from assets.failures import reason, root_error
+    from assets.failures import failure_reason, root_error
 
     where = f"Details: `make ui`, run {result.run_id[:8]}."
     for event in result.get_step_failure_events():
@@ -225,7 +226,7 @@ def failure_text(result: Any) -> str:
         if root_error(error).cls_name == "DagsterExecutionInterruptedError":
             raise KeyboardInterrupt
         if root_error(error).cls_name != "DagsterAssetCheckFailedError":
-            return f"{event.step_key} failed: {reason(error)}\n{where}"
+            return f"{event.step_key} failed: {failure_reason(error)}\n{where}"
     blocked = [
         f"{check.asset_key.to_user_string()} was refused: {check.description}"
         for check in result.get_asset_check_evaluations()
@@ -238,22 +239,23 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     """Print the scores, the registered model and the path of the report."""
     import dagster as dg
 
-    from assets.freshness import latest
+    from assets.freshness import latest_materialization
+    from assets.partitions import grid_key
     from assets.registry import registered_model
-    from assets.scores import compare
+    from lgad_pipeline.evaluation.student_scores import read_comparison
     from resources.mlflow.resource import default_tracking
     from resources.mlflow.versions import standing
     from resources.project import Project
 
     paths = Project(file=str(settings_path())).paths(dataset, recipe)
-    comparison = compare(paths)
+    comparison = read_comparison(paths.lane_scores)
     table = Table(title=f"F1 at IoU 0.5, {dataset}, test frames", title_justify="left", header_style="bold")
     table.add_column("scenario")
     for column in ("frames", "student alone", "student with LGAD", "gain (points)", "FP with LGAD"):
         table.add_column(column, justify="right")
     for row in comparison.rows:
         gain = "–" if row.gain is None else f"[{'green' if row.gain >= 0 else 'red'}]{100 * row.gain:+.1f}[/]"
-        cells = ["–" if score.f1 is None else f"{score.f1:.3f}" for score in (row.alone, row.lgad)]
+        cells = ["–" if f1 is None else f"{f1:.3f}" for f1 in (row.f1_alone, row.f1_lgad)]
         style = "bold" if row is comparison.total else None
         table.add_row(marked(row.scenario), str(row.frames), *cells, gain, str(row.lgad.fp), style=style)
         if row is comparison.total:
@@ -266,9 +268,9 @@ def show(console: Console, dataset: str, recipe: str) -> None:
         gain = "Neither student finds a lane: train longer, or check sizes and labels with `lgad show`."
     console.print(gain, highlight=False)
     with dg.DagsterInstance.get() as instance:
-        record = latest(instance, registered_model, dataset, recipe)
+        record = latest_materialization(instance, registered_model.key, grid_key(dataset, recipe))
     if record is not None:
-        metadata: Any = record[0].metadata
+        metadata: Any = record.materialization.metadata
         name, version = str(metadata["model"].value), str(metadata["version"].value)
         tracking = default_tracking(settings_path().parent)
         with tracking.explained():

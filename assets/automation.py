@@ -1,4 +1,4 @@
-"""Automation of assets: device pool, retries, and the conditions under which they are requested."""
+"""Automation of assets: device pool, retries, and the conditions under which assets are requested."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from lgad_pipeline.settings import settings_path
 from resources.project import Project
 
 DEVICE = "device"
-"""The pool of everything that computes on the accelerator; its limit stands in dagster.yaml."""
+"""Pool of all steps that compute on the accelerator; dagster.yaml sets its limit."""
 
-TRY_AGAIN = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
-"""Of trainings: a step that breaks or is killed resumes at its checkpoint, in the same MLflow run."""
+RETRY_TRAINING = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+"""Retry policy of trainings: a failed or killed step resumes at its checkpoint, in the same MLflow run."""
 
 
-class ToBeRetrained(dg.AutomationCondition):
-    """Partitions that lgad.yaml wants retrained (`retrain` of the data set) and that are stale."""
+class StaleAndRetrained(dg.AutomationCondition):
+    """Condition for the stale partitions of recipes that `retrain` in lgad.yaml names for their data set."""
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
-        """The stale ones among the candidates."""
+        """Select the stale partitions among the candidates."""
         if context.candidate_subset.is_empty:
             return dg.AutomationResult(context, context.get_empty_subset())
         project = Project(file=str(settings_path()))
@@ -36,22 +36,24 @@ class ToBeRetrained(dg.AutomationCondition):
         return dg.AutomationResult(context, subset)
 
 
-_DATA_WAS_MADE = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated()).allow(
+_SHARDS_UPDATED = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated()).allow(
     dg.AssetSelection.assets("shards")
 )
-_SCORES_WERE_MADE: Any = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated())
-_IS_DUE: Any = (_DATA_WAS_MADE & ToBeRetrained()).with_label("shards were made, and this does not fit them")
+_SCORES_UPDATED: Any = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated())
+_IS_DUE: Any = (_SHARDS_UPDATED & StaleAndRetrained()).with_label(
+    "the shards were updated and this asset is stale"
+)
 _FOLLOWS = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested()).with_label(
-    "what this is made from will be made"
+    "an input of this asset will be updated"
 )
 AFTER_DATA = (
     (_IS_DUE | _FOLLOWS).since_last_handled()
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
-).with_label("what is stale after its data was made or looked through")
+).with_label("stale after an update or a check of its data")
 AFTER_SCORES = (
-    _SCORES_WERE_MADE.since_last_handled()
+    _SCORES_UPDATED.since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
     & ~dg.AutomationCondition.in_progress()
-).with_label("after the scores of a recipe were made")
+).with_label("after an update of the scores of a recipe")

@@ -21,7 +21,7 @@ LEAST_LABELLED = 0.95
     description="The frames table has the columns and types that are documented, every split has frames, "
     "every frame is there once and has its lanes, size and fingerprints.",
 )
-def frames_table_is_whole(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
+def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Schema and counts."""
     import pyarrow.parquet as pq
 

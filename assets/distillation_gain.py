@@ -1,11 +1,11 @@
-"""What distillation gains, shown on many paired trainings. One partition a recipe on a data set."""
+"""Asset of a study: gain of distillation over many pairs; one partition per recipe and data set."""
 
 from hashlib import blake2b
 
 import dagster as dg
 from pydantic import Field
 
-from assets.automation import DEVICE, TRY_AGAIN
+from assets.automation import DEVICE, RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import materialize_result
 from assets.partitions import GRID, dataset_and_recipe
@@ -17,16 +17,18 @@ from resources.trainer import Trainer
 
 
 class GainConfig(dg.Config):
-    """Which methods are compared with the student alone, and on how many pairs."""
+    """Options of the study: compared methods, number of pairs, steps and processes."""
 
     methods: list[str] = Field(
         default=["lgad", "sad", "lgad+sad", "logits"],
-        description="Any of lgad, sad, lgad+sad, logits, blurred, label-head and equal-compute; "
-        "each against the student alone.",
+        description="Methods that are compared with the student alone: any of lgad, sad, lgad+sad, logits, "
+        "blurred, label-head and equal-compute.",
     )
-    seeds: int = Field(default=5, ge=1, description="Pairs; the interval narrows with their number.")
-    steps: int | None = Field(default=None, description="Steps of the students; the recipe's if not given.")
-    workers: int = Field(default=1, ge=1, description="Processes of one thread each.")
+    seeds: int = Field(default=5, ge=1, description="Number of pairs; more pairs give a narrower interval.")
+    steps: int | None = Field(
+        default=None, description="Steps of the students; by default those of the recipe."
+    )
+    workers: int = Field(default=1, ge=1, description="Number of processes, each with one thread.")
 
 
 @dg.asset(
@@ -35,19 +37,20 @@ class GainConfig(dg.Config):
     owners=OWNERS,
     partitions_def=GRID,
     pool=DEVICE,
-    retry_policy=TRY_AGAIN,
+    retry_policy=RETRY_TRAINING,
     deps=[shards],
     code_version=code_fingerprint("lgad_pipeline.studies.run:distillation_gain"),
-    description="""The gain in F1 of each method over the student alone, mean over pairs that share initial
-weights, batches, augmentation and dropout, per scenario and in total. Its 95 % interval is a bootstrap over
-seeds and test frames.
+    description="""The gain in F1 of each method over the student alone, per scenario and in total: the mean
+over pairs of trainings with the same initial weights, batches, augmentation and dropout. Its 95 % interval is
+a bootstrap over seeds and test frames.
 
-It trains many students and belongs to no schedule. Stop it when you like: it goes on from where it was.""",
+This asset trains many students and is part of no schedule. It can be stopped at any time; the next run
+resumes it.""",
 )
 def distillation_gain(
     context: dg.AssetExecutionContext, config: GainConfig, project: Project, trainer: Trainer
 ) -> dg.MaterializeResult:
-    """Paired trainings of all methods, and what they gain."""
+    """Paired trainings of all methods and their gains."""
     import cv2
 
     from lgad_pipeline.studies import run

@@ -1,4 +1,4 @@
-"""Lanes found on validation and test frames, and how well. One partition a recipe on a data set."""
+"""Assets of the evaluation: predicted lanes and their scores; one partition per recipe and data set."""
 
 from hashlib import blake2b
 
@@ -8,18 +8,18 @@ from pydantic import Field
 from assets.automation import AFTER_DATA, DEVICE
 from assets.data import OWNERS, frames, shards
 from assets.freshness import materialize_result
-from assets.networks import input_record, student_alone, student_lgad
+from assets.networks import student_alone, student_lgad, training_record
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
-from assets.presentation.report_page import scenario_bars
+from assets.presentation.mlflow_links import stored_picture
+from assets.presentation.score_metadata import F1_CHART, lane_scores_metadata, scenario_bars
 from assets.presentation.svg_charts import NETWORK_NAMES
-from assets.scores import compare, score_student, scores_digest, write_scores
-from assets.tusimple_scores import tusimple_scores
+from assets.run_records import split_input
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.settings import TusimpleDataset
 from resources.mlflow.resource import MlflowTracking
-from resources.paths import fetch_shards
+from resources.paths import ProjectPaths, fetch_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.trainer import Trainer
@@ -29,10 +29,10 @@ PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.predictor:predict_sp
 
 
 class PredictionsConfig(dg.Config):
-    """What the page of the predictions shows."""
+    """Options of the asset page of the predictions."""
 
     pictures: int = Field(
-        default=6, ge=2, le=24, description="Test frames that are drawn with annotated and found lanes."
+        default=6, ge=2, le=24, description="Number of test frames drawn with annotated and predicted lanes."
     )
 
 
@@ -45,11 +45,12 @@ class PredictionsConfig(dg.Config):
     pool=DEVICE,
     deps=[shards, student_alone, student_lgad],
     code_version=PREDICTION_CODE,
-    description="""Lanes of both students on every validation and test frame, as `.lines.txt` files in
-CULane's format.
+    description="""Predicted lanes of both students on every validation and test frame, as `.lines.txt`
+files in CULane's format.
 
-Probability maps become lanes row by row: the weighted centroid of the columns around a row's maximum, finer
-than a column of the map; a slot counts when its existence probability is above one half.""",
+A probability map becomes a lane row by row: the point of a row is the weighted centroid of the columns around
+the maximum, so its precision is finer than one column. A slot counts if its existence probability is above
+one half.""",
 )
 def predictions(
     context: dg.AssetExecutionContext,
@@ -60,18 +61,17 @@ def predictions(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """Lane files of both students."""
-    from assets.presentation.pictures import prediction_sheet
+    from assets.presentation.pictures import prediction_pictures, prediction_sheet
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.predictor import predict_split
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)
     packed = ShardSet.open(fetch_shards(paths))
-    counts = []
     for student in STUDENTS:
         for split in SPLITS:
-            what = f"finding lanes, {NETWORK_NAMES[student]}, {split}"
-            with progress.task(context.log, what) as task:
+            title = f"predicting lanes, {NETWORK_NAMES[student]}, {split}"
+            with progress.task(context.log, title) as task:
                 predict_split(
                     paths.network(student),
                     packed[split],
@@ -79,21 +79,33 @@ def predictions(
                     progress=task.advance,
                     device=trainer.torch_device,
                 )
-            counts.append({"student": student, "split": split, "frames": len(packed[split])})
-    sheet, caption = (
-        prediction_sheet(paths, "student_lgad", config.pictures),
-        "white: annotated; coloured: found",
+    pictures = prediction_pictures(
+        paths.student_lgad,
+        packed["test"],
+        recordings=paths.recordings,
+        annotations=paths.annotations,
+        wanted=config.pictures,
     )
+    sheet, caption = prediction_sheet(pictures), "white: annotated lanes; coloured: predicted lanes"
     mlflow.add_picture(paths.student_lgad, sheet, "lanes.png")
+    counts = [
+        {"student": student, "split": split, "frames": len(packed[split])}
+        for student in STUDENTS
+        for split in SPLITS
+    ]
     return materialize_result(
         context,
         project,
-        _digest_of_students(project, dataset, recipe),
+        _predictions_digest(project, paths),
         {
             "folder": dg.MetadataValue.path(paths.predictions),
             "lane files": metadata.table(counts),
-            "student with LGAD on test frames": metadata.in_mlflow(
-                mlflow, paths.student_lgad, "lanes.png", caption, metadata.picture(sheet, caption)
+            "student with LGAD on test frames": stored_picture(
+                mlflow,
+                paths.student_lgad,
+                "lanes.png",
+                caption=caption,
+                fallback=metadata.picture(sheet, caption),
             ),
         },
     )
@@ -106,73 +118,63 @@ def predictions(
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
-    code_version=code_fingerprint(
-        "lgad_pipeline.evaluation.culane:evaluate_culane",
-        "lgad_pipeline.evaluation.bootstrap:paired_f1_difference",
-    ),
-    description="""F1 of both students, as [CULane](https://arxiv.org/abs/1712.06080) defines it, per scenario
-and in total, and what distillation adds.
+    code_version=code_fingerprint("lgad_pipeline.evaluation.student_scores:score_students"),
+    description="""F1 of both students as [CULane](https://arxiv.org/abs/1712.06080) defines it, per
+scenario and in total, and the gain of distillation.
 
-A predicted lane is a true positive when its mask (30 px wide on the full frame) overlaps that of its
-annotated lane by an IoU above 0.5, matched one to one. F1 = 2PR / (P + R). Crossroad frames hold no lanes:
-their false positives are counted. The interval of the gain is a paired bootstrap over test frames.
+A predicted lane is a true positive if its mask (30 px wide on the full frame) overlaps the mask of its
+annotated lane with an IoU above 0.5; predicted and annotated lanes are matched one to one. F1 = 2PR / (P +
+R). Crossroad frames have no lanes: their false positives are counted instead. The interval of the gain is a
+paired bootstrap over test frames.
 
-On TuSimple, the benchmark's accuracy, FP and FN stand beside it.""",
+For data sets in TuSimple's format, accuracy, FP and FN of TuSimple's benchmark are added.""",
 )
 def lane_scores(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """F1 per scenario of both students."""
+    """F1 of both students per scenario."""
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.evaluation.student_scores import score_students
+    from lgad_pipeline.evaluation.tusimple_students import score_tusimple_students
+
     dataset, recipe = dataset_and_recipe(context)
-    paths = project.paths(dataset, recipe)
-    entry = project.dataset(dataset)
-    notes: list[str] = []
-    for student in STUDENTS:
-        for split in SPLITS:
-            with progress.task(context.log, f"scoring {NETWORK_NAMES[student]}, {split}") as task:
-                scores = score_student(
-                    paths, paths.predictions / student / split, split, entry.frame_size, task.advance
-                )
-            notes += [f"{NETWORK_NAMES[student]}, {split}: {note}" for note in scores.notes]
-            write_scores(paths, student, split, scores)
-    for note in notes:
+    entry, paths = project.dataset(dataset), project.paths(dataset, recipe)
+    packed = ShardSet.open(fetch_shards(paths))
+    with progress.task(context.log, "scoring both students") as task:
+        scores = score_students(
+            predictions=paths.predictions,
+            annotations=paths.annotations,
+            shards=packed,
+            output=paths.lane_scores,
+            frame_size=entry.frame_size,
+            progress=task.advance,
+        )
+    for note in scores.notes:
         context.log.warning(note)
-    comparison = compare(paths)
-    bars = scenario_bars(comparison.rows)
-    mlflow.add_file(paths.student_lgad, bars.encode(), "f1.svg")
+    tusimple = {}
+    if isinstance(entry, TusimpleDataset):
+        tusimple = score_tusimple_students(
+            recordings=paths.recordings, shards=packed, predictions=paths.predictions
+        )
+    chart = scenario_bars(scores.comparison.rows)
+    test_input = split_input(project, paths, packed, "test")
+    mlflow.add_file(paths.student_lgad, chart.encode(), "f1.svg")
     for student in STUDENTS:
-        mlflow.add_metrics(paths.network(student), comparison.metrics(student))
-        mlflow.add_input(paths.network(student), input_record(project, dataset, recipe, "test"))
-    own = tusimple_scores(paths) if isinstance(entry, TusimpleDataset) else []
-    total = comparison.total
-    gain = comparison.gain.scaled(100)
+        mlflow.add_metrics(paths.network(student), scores.comparison.metrics(student))
+        mlflow.add_input(paths.network(student), test_input)
+    stored_chart = stored_picture(
+        mlflow, paths.student_lgad, "f1.svg", caption=F1_CHART, fallback=metadata.chart(chart, F1_CHART)
+    )
     return materialize_result(
         context,
         project,
-        scores_digest(paths),
-        {
-            "F1 student with LGAD": total.lgad.f1,
-            "F1 student alone": total.alone.f1,
-            "distillation gain": total.gain,
-            "gain, 95 % interval": f"{gain.low:+.1f} to {gain.high:+.1f} points",
-            "F1 by scenario": metadata.table(comparison.table()),
-            **({"TuSimple's own metric": metadata.table(own)} if own else {}),
-            **({"notes": "\n".join(notes)} if notes else {}),
-            "F1 bars": metadata.in_mlflow(
-                mlflow, paths.student_lgad, "f1.svg", "F1 by scenario", metadata.chart(bars, "F1 by scenario")
-            ),
-            "F1 on validation, with LGAD": comparison.validation["student_lgad"].f1,
-            "F1 on validation, alone": comparison.validation["student_alone"].f1,
-            "folder": dg.MetadataValue.path(paths.lane_scores),
-        },
+        scores.digest,
+        lane_scores_metadata(scores, paths.lane_scores, chart=stored_chart, tusimple=tusimple),
     )
 
 
-def _digest_of_students(project: Project, dataset: str, recipe: str) -> str:
-    """The fingerprints of both students' trainings: with settings and code they decide the predictions."""
-    from assets.presentation.pictures import training_record
-
-    paths = project.paths(dataset, recipe)
+def _predictions_digest(project: Project, paths: ProjectPaths) -> str:
+    """Compute the fingerprint of the predictions from trainings, decoding settings and code."""
     parts = [training_record(paths.network(student))["fingerprint"] for student in STUDENTS]
-    parts += [project.recipe(recipe).decode.model_dump_json(), PREDICTION_CODE]
+    parts += [project.recipe(paths.recipe).decode.model_dump_json(), PREDICTION_CODE]
     return blake2b("".join(parts).encode(), digest_size=16).hexdigest()

@@ -1,20 +1,20 @@
-"""Why a step failed, in one sentence."""
+"""Reason of a failed step in one sentence."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dagster_shared.error import SerializableErrorInfo
+    from resources.dagster_private import SerializableErrorInfo
 
 
 def root_error(error: "SerializableErrorInfo") -> "SerializableErrorInfo":
-    """The project's own error behind what Dagster says of it, else the first cause of all."""
+    """Find the error of the project behind the errors that Dagster wraps around it, else the first cause."""
     while error.cause is not None and error.cls_name != "LgadError":
         error = error.cause
     return error
 
 
-def reason(error: "SerializableErrorInfo") -> str:
-    """The message of the error behind it all, without its class where the message is ours."""
-    found = root_error(error)
-    message = found.message.strip()
-    return message.partition(": ")[2] if found.cls_name == "LgadError" else message
+def failure_reason(error: "SerializableErrorInfo") -> str:
+    """Return the message of the root error; without its class if it is an error of the project."""
+    root = root_error(error)
+    message = root.message.strip()
+    return message.partition(": ")[2] if root.cls_name == "LgadError" else message

@@ -1,4 +1,4 @@
-"""Staleness: a result is fresh if code, settings, inputs and its files are those of a run that succeeded."""
+"""Staleness of assets: fingerprints of code, settings, inputs and files decide what is up to date."""
 
 import contextlib
 import os
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import dagster as dg
 
 from assets.manifests import changed_file_reasons, write_manifest
-from assets.partitions import GRID, grid_key
+from assets.partitions import grid_key, split_key
 from resources.project import Project
 from resources.provenance import git_commit
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+    from resources.dagster_private import AssetGraph
 
 INPUTS_TAG = "lgad/inputs"
+"""Tag of a materialization: fingerprint of the code, settings and inputs it was computed from."""
 DATA_VERSION_TAG = "dagster/data_version"
 
 
@@ -28,8 +29,16 @@ def materialize_result(
     metadata: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
-    """The result of an asset, with its files and what it was made from, so that it need not be made again."""
-    dataset, recipe = _parts(context.partition_key)
+    """Build the result of an asset, and record what is needed to see later that it is up to date.
+
+    Args:
+        context: context of the asset.
+        project: settings and paths of the project.
+        data_version: fingerprint of the data that the asset wrote.
+        metadata: values that the asset page shows; floats are rounded to four decimals.
+        checks: results of the checks that the asset evaluates itself.
+    """
+    dataset, recipe = split_key(str(context.partition_key))
     write_manifest(project.paths(dataset, recipe), context.asset_key.to_user_string())
     tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
@@ -46,21 +55,24 @@ def materialize_result(
 def is_fresh(
     instance: dg.DagsterInstance, project: Project, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> bool:
-    """Return True if a partition is there, unchanged, and was made from what would be used now."""
-    record = latest(instance, asset, dataset, recipe)
-    if record is None or record[0].tags is None:
+    """Decide whether a partition is up to date.
+
+    It is up to date if its last run succeeded, its files are unchanged, and its code, settings and inputs
+    are the current ones.
+    """
+    name, recipe = asset.key.to_user_string(), recipe if _on_grid(asset) else ""
+    record = latest_materialization(instance, asset.key, _partition(dataset, recipe))
+    if record is None or record.materialization.tags is None:
         return False
-    materialization, run_id = record
-    if not _succeeded(instance, run_id):
-        return False  # stopped on the way, or held back by a check
-    paths, name = project.paths(dataset, recipe if _on_grid(asset) else ""), asset.key.to_user_string()
-    if name == "recordings" and data_version(materialization) != folder_state(paths.recordings).digest:
+    if not _succeeded(instance, record.run_id):
+        return False  # The run was stopped, or a blocking check failed.
+    paths = project.paths(dataset, recipe)
+    if name == "recordings" and record.data_version != folder_state(paths.recordings).digest:
         return False
     if changed_file_reasons(paths, name):
         return False
-    return (materialization.tags or {}).get(INPUTS_TAG) == inputs_digest(
-        instance, project, asset, dataset, recipe
-    )
+    current = inputs_digest(instance, project, asset, dataset, recipe)
+    return record.materialization.tags.get(INPUTS_TAG) == current
 
 
 def stale_assets(
@@ -70,36 +82,45 @@ def stale_assets(
     names: Collection[str],
     dataset: str,
     recipe: str = "",
-    known: Callable[[str], bool] = lambda name: True,
+    exists: Callable[[str], bool] = lambda name: True,
 ) -> list[dg.AssetKey]:
-    """Those of the named assets that are not up to date for a partition, or follow from one that is not.
+    """List the named assets that are stale for a partition, and those that depend on a stale one.
 
-    `known` may say of an asset that it is not, for reasons of its own.
+    Args:
+        instance: the Dagster instance.
+        project: settings and paths of the project.
+        graph: the asset graph of the code location.
+        names: names of the assets in question.
+        dataset: name of the data set.
+        recipe: name of the recipe; empty for data assets.
+        exists: a further condition: returns False for an asset whose result does not exist any more.
     """
     stale: list[dg.AssetKey] = []
     for key in graph.toposorted_asset_keys:
-        name, asset = key.to_user_string(), graph.get(key)
+        name, node = key.to_user_string(), graph.get(key)
         if name not in names:
             continue
-        follows = any(parent in stale for parent in asset.parent_keys)
-        if follows or not is_fresh(instance, project, asset.assets_def, dataset, recipe) or not known(name):
+        has_stale_input = any(parent in stale for parent in node.parent_keys)
+        fresh = not has_stale_input and is_fresh(instance, project, node.assets_def, dataset, recipe)
+        if not fresh or not exists(name):
             stale.append(key)
     return stale
 
 
-def tag_run(context: dg.AssetExecutionContext, made_data: str = "") -> None:
-    """Write into a run's tags what it works on, so that runs are found by it.
+def tag_run(context: dg.AssetExecutionContext, data_version: str = "") -> None:
+    """Tag a run with data set, recipe, data fingerprint and commit, so that it can be found by them.
 
     Args:
-        context: of the asset that is made.
-        made_data: the fingerprint of what it made, where that is data; a training has that of its shards.
+        context: context of the asset.
+        data_version: fingerprint of the data that a data asset wrote. Runs of a recipe get the fingerprint
+            of the shards instead.
     """
-    dataset, recipe = _parts(context.partition_key)
+    dataset, recipe = split_key(str(context.partition_key))
     packed = latest_materialization(context.instance, dg.AssetKey("shards"), dataset) if recipe else None
     tags = {
         "lgad/dataset": dataset,
         "lgad/recipe": recipe,
-        "lgad/data_fingerprint": data_version(packed[0]) if packed else made_data,
+        "lgad/data_fingerprint": packed.data_version if packed else data_version,
         "lgad/commit": git_commit(),
     }
     context.instance.add_run_tags(context.run.run_id, {name: value for name, value in tags.items() if value})
@@ -108,43 +129,60 @@ def tag_run(context: dg.AssetExecutionContext, made_data: str = "") -> None:
 def inputs_digest(
     instance: dg.DagsterInstance, project: Project, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> str:
-    """A fingerprint of everything that a partition is made from: code, settings, the parents' data.
+    """Compute the fingerprint of everything that a partition is computed from.
 
-    An asset of the data set whose parent is made by recipe is made from all recipes.
+    It covers the code, the settings and the data versions of the inputs. An asset of a data set that reads an
+    asset of the grid reads all recipes.
     """
     on_grid = _on_grid(asset)
     spec = asset.get_asset_spec(asset.key)
     parts = [spec.code_version or "", project.settings_digest(dataset, recipe if on_grid else "")]
-    points = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
+    grid_keys = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
     for dep in sorted(spec.deps, key=lambda dep: dep.asset_key):
-        by_recipe = [latest_materialization(instance, dep.asset_key, point) for point in points]
+        by_recipe = [latest_materialization(instance, dep.asset_key, key) for key in grid_keys]
         records = [record for record in by_recipe if record] or [
             latest_materialization(instance, dep.asset_key, dataset)
         ]
-        parts += [data_version(record[0]) if record else "missing" for record in records]
+        parts += [record.data_version if record else "missing" for record in records]
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
-def latest(
-    instance: dg.DagsterInstance, asset: dg.AssetsDefinition, dataset: str, recipe: str
-) -> tuple[dg.AssetMaterialization, str] | None:
-    """The latest materialization of an asset for a data set, or a recipe on it, and its run's id."""
-    return latest_materialization(
-        instance, asset.key, grid_key(dataset, recipe) if _on_grid(asset) else dataset
-    )
+class MaterializationRecord(NamedTuple):
+    """Materialization of a partition and the run that it is from.
+
+    Attributes:
+        materialization: the event with tags and metadata.
+        run_id: id of the Dagster run.
+    """
+
+    materialization: dg.AssetMaterialization
+    run_id: str
+
+    @property
+    def data_version(self) -> str:
+        """Fingerprint of the data that the asset wrote."""
+        return (self.materialization.tags or {}).get(DATA_VERSION_TAG, "")
 
 
-def data_version(materialization: dg.AssetMaterialization) -> str:
-    """The fingerprint that the asset gave its data."""
-    return (materialization.tags or {}).get(DATA_VERSION_TAG, "")
+def latest_materialization(
+    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
+) -> MaterializationRecord | None:
+    """Read the latest materialization of a partition; None if there is none."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=1
+    ).records
+    if not records or records[0].asset_materialization is None:
+        return None
+    return MaterializationRecord(records[0].asset_materialization, records[0].run_id)
 
 
 class FolderState(NamedTuple):
-    """What a look at a folder tells; no file is opened.
+    """State of a directory, computed from its listing; no file is opened.
 
     Attributes:
-        digest: fingerprint of the files by name, size and time of change.
-        changed: when a file or folder was last added, changed, renamed or removed, seconds since 1970.
+        digest: fingerprint of the files: name, size and modification time.
+        changed: time when a file or directory was last added, changed, renamed or removed, seconds since
+            1970.
     """
 
     digest: str
@@ -152,52 +190,36 @@ class FolderState(NamedTuple):
 
 
 def folder_state(root: Path) -> FolderState:
-    """Look at the files below a folder; one that is missing looks empty."""
-    lines, changed, here = [], 0.0, len(str(root)) + 1
+    """Compute the state of all files below a directory; a missing directory counts as empty."""
+    lines, changed, prefix = [], 0.0, len(str(root)) + 1
     folders = [root] if root.is_dir() else []
-    for folder in folders:  # grows as it goes
+    for folder in folders:  # The loop appends the subdirectories to the list.
         changed = max(changed, folder.stat().st_ctime)
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(Path(entry.path))
                     continue
-                with contextlib.suppress(OSError):  # removed meanwhile, a link to nowhere or in a circle
+                with contextlib.suppress(OSError):  # removed in the meantime, or a broken or circular link
                     stat = entry.stat()
                     changed = max(changed, stat.st_ctime)
-                    lines.append(f"{entry.path[here:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
+                    lines.append(f"{entry.path[prefix:]}\0{stat.st_size}\0{stat.st_mtime_ns}\n")
     content = "".join(sorted(lines)).encode(errors="surrogateescape")
     return FolderState(blake2b(content, digest_size=16).hexdigest(), changed)
 
 
+def _partition(dataset: str, recipe: str) -> str:
+    return grid_key(dataset, recipe) if recipe else dataset
+
+
 def _on_grid(asset: dg.AssetsDefinition) -> bool:
-    """True for an asset of a recipe on a data set, False for one of a data set."""
+    """Return True for an asset of a recipe on a data set, False for an asset of a data set."""
     return isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
 
 
 def _succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """True if a run, or a retry that continued it, succeeded."""
+    """Return True if a run, or a retry that resumed it, succeeded."""
     if not instance.has_run(run_id):
         return False
     group = instance.get_run_group(run_id)
     return group is not None and any(run.status == dg.DagsterRunStatus.SUCCESS for run in group[1])
-
-
-def latest_materialization(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
-) -> tuple[dg.AssetMaterialization, str] | None:
-    """The latest materialization of a partition, and its run's id."""
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition]), limit=1
-    ).records
-    if not records or records[0].asset_materialization is None:
-        return None
-    return records[0].asset_materialization, records[0].run_id
-
-
-def _parts(partition: str) -> tuple[str, str]:
-    """Data set and recipe of a partition key; a data asset has no recipe."""
-    if "|" not in partition:
-        return partition, ""
-    keys = GRID.get_partition_key_from_str(partition).keys_by_dimension
-    return keys["dataset"], keys["recipe"]

@@ -1,4 +1,4 @@
-"""Manifests of what assets wrote, so that a deleted, emptied or changed file makes its asset stale."""
+"""Manifests of the files that assets write: a deleted, emptied or changed file makes its asset stale."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ def write_manifest(paths: ProjectPaths, asset: str) -> None:
     """Write the manifest of the files that an asset has just written.
 
     Raises:
-        LgadError: one of them is missing, or the manifest cannot be written.
+        LgadError: one of the files is missing, or the manifest cannot be written.
     """
     files = paths.outputs(asset)
     if not files:
@@ -26,9 +26,11 @@ def write_manifest(paths: ProjectPaths, asset: str) -> None:
 
 
 def changed_file_reasons(paths: ProjectPaths, asset: str) -> list[str]:
-    """Sentences about files of an asset that are gone or changed since it was made; none if all are there.
+    """Describe the files of an asset that are missing or have changed since its materialization.
 
-    Shards that a store has may be missing here: they are fetched when they are needed.
+    Returns:
+        One sentence per file; empty if all files are unchanged. Shards may be missing on this machine if a
+        store has them: they are downloaded when they are needed.
     """
     if not paths.outputs(asset):
         return []
@@ -38,7 +40,7 @@ def changed_file_reasons(paths: ProjectPaths, asset: str) -> list[str]:
 
 
 def changed_outputs(paths: ProjectPaths, asset: str) -> dict[Path, str]:
-    """Files of an asset that are gone or changed since it was made, each with a sentence."""
+    """Find the files of an asset that are missing or have changed, each with a sentence."""
     in_store = asset == "shards" and paths.store is not None
     return changed_files(paths.state, _manifest(paths, asset) or {}, absent_ok=in_store)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.failures import reason
+from assets.failures import failure_reason
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
@@ -121,7 +121,7 @@ def _message(
         "job": run.job_name,
         "partition": run.tags.get("dagster/partition", ""),
         "step": first.step_key if first else None,
-        "reason": reason(error) if error else entry.get_dagster_event().message,
+        "reason": failure_reason(error) if error else entry.get_dagster_event().message,
     }
 
 

@@ -1,13 +1,13 @@
-"""Partitions: data sets, and recipes on data sets, as lgad.yaml names them when the code is loaded."""
+"""Partitions: the data sets of lgad.yaml, and the grid of data sets and recipes."""
 
 import dagster as dg
 
 from lgad_pipeline.settings import Settings
 
-# The code location reads lgad.yaml here alone while it loads, because decorators need the partitions.
+# Decorators need the partitions, so lgad.yaml is read once here when the code location loads.
 SETTINGS = Settings.from_environment()
 
-# A data set with a broken entry keeps its partition: its runs fail with the reason, and its history stays.
+# A data set with an invalid entry keeps its partition: its runs fail with the reason, its history stays.
 DATASETS = dg.StaticPartitionsDefinition(SETTINGS.dataset_names)
 GRID = dg.MultiPartitionsDefinition(
     {"dataset": DATASETS, "recipe": dg.StaticPartitionsDefinition(sorted(SETTINGS.recipes))}
@@ -15,13 +15,18 @@ GRID = dg.MultiPartitionsDefinition(
 
 
 def grid_key(dataset: str, recipe: str) -> dg.MultiPartitionKey:
-    """The partition of a recipe on a data set."""
+    """Build the partition key of a recipe on a data set."""
     return dg.MultiPartitionKey({"dataset": dataset, "recipe": recipe})
 
 
+def split_key(partition: str) -> tuple[str, str]:
+    """Split a partition key into data set and recipe; the recipe of a data asset is empty."""
+    if "|" not in partition:
+        return partition, ""
+    keys = GRID.get_partition_key_from_str(partition).keys_by_dimension
+    return keys["dataset"], keys["recipe"]
+
+
 def dataset_and_recipe(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[str, str]:
-    """Data set and recipe of a run on the grid."""
-    key = context.partition_key
-    if not isinstance(key, dg.MultiPartitionKey):
-        key = GRID.get_partition_key_from_str(key)
-    return key.keys_by_dimension["dataset"], key.keys_by_dimension["recipe"]
+    """Read data set and recipe from the partition of a run."""
+    return split_key(str(context.partition_key))

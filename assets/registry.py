@@ -1,4 +1,4 @@
-"""Which student is in use. One partition a recipe on a data set."""
+"""Assets of the registry: ONNX graph and registered model; one partition per recipe and data set."""
 
 from hashlib import blake2b
 from pathlib import Path
@@ -9,23 +9,25 @@ import dagster as dg
 from assets.automation import AFTER_DATA, DEVICE
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
+from assets.evaluation_checks import baseline_objection
 from assets.freshness import materialize_result
-from assets.networks import student_lgad
+from assets.networks import student_lgad, training_record
 from assets.partitioned_checks import partitioned_check, partitioned_spec
 from assets.partitions import GRID, dataset_and_recipe
-from assets.presentation import metadata
+from assets.presentation.mlflow_links import page_link
 from assets.presentation.model_card import model_card
-from assets.scores import against_champion, compare, f1_intervals, verdict_table
+from assets.presentation.score_metadata import registered_model_metadata, verdict_metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.mlflow.resource import MlflowTracking
-from resources.paths import fetch_shards
-from resources.progress import ProgressLog
+from resources.paths import ProjectPaths, fetch_shards
+from resources.progress import ProgressLog, Task
 from resources.project import Project
 from resources.provenance import git_commit
 from resources.trainer import Trainer
 
 if TYPE_CHECKING:
     from lgad_pipeline.evaluation.promotion import Verdict
+    from resources.mlflow.registry import Decision
 
 
 @dg.asset(
@@ -37,13 +39,13 @@ if TYPE_CHECKING:
     deps=[student_lgad],
     code_version=code_fingerprint("lgad_pipeline.inference.onnx_export:export_onnx"),
     description="""The student with LGAD as an ONNX graph, for runtimes without torch. Input `image`: uint8
-(B, 3, h, w) RGB at the network's size, not normalized. Outputs `probabilities`: float32 (B, slots, h, w), and
-`existence`: float32 (B, slots).""",
+(B, 3, h, w) RGB at the size of the network, not normalized. Outputs: `probabilities`, float32
+(B, slots, h, w), and `existence`, float32 (B, slots).""",
 )
 def onnx_graph(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """The student for other runtimes."""
+    """The student with LGAD as an ONNX graph."""
     from lgad_pipeline.inference.onnx_export import export_onnx
 
     paths = project.paths(*dataset_and_recipe(context))
@@ -64,8 +66,8 @@ def onnx_graph(
     onnx_graph,
     additional_deps=[shards],
     blocking=True,
-    description="The ONNX graph says what the network in torch says, on validation frames: at most one "
-    "probability in a thousand differs by more than 0.001 (rounding decides between equal cells).",
+    description="The ONNX graph and the torch network give the same probabilities on validation frames: at "
+    "most one probability in a thousand differs by more than 0.001. (Rounding decides between equal cells.)",
 )
 def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """ONNX Runtime against torch."""
@@ -78,15 +80,15 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     paths = project.paths(*dataset_and_recipe(context))
     split = ShardSet.open(fetch_shards(paths))["val"]
     images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
-    found = difference(paths.student_lgad, paths.onnx_graph, images)
+    result = difference(paths.student_lgad, paths.onnx_graph, images)
     return dg.AssetCheckResult(
-        passed=found.equal,
-        description=f"Largest difference of a probability on {len(images)} frames: {found.largest:.1e}; "
-        f"{found.apart:.3%} are more than {TOLERANCE:g} apart.",
+        passed=result.equal,
+        description=f"Largest difference of a probability on {len(images)} frames: {result.largest:.1e}; "
+        f"{result.apart:.3%} differ by more than {TOLERANCE:g}.",
         metadata={
             "partition": str(context.partition_key),
-            "largest difference": found.largest,
-            "share apart": found.apart,
+            "largest difference": result.largest,
+            "share above the tolerance": result.apart,
             "tolerance": TOLERANCE,
         },
     )
@@ -109,21 +111,22 @@ CHAMPION_CHECK = "f1_is_not_below_the_champions"
             CHAMPION_CHECK,
             "registered_model",
             GRID,
-            description="Against the champion it was compared with, the new version loses nothing in total "
-            "F1 on validation frames, and in no scenario of the test frames more than "
-            "`promotion.scenario_tolerance`, beyond noise. Where it fails, the champion stays in use.",
+            description="The new version is not worse than the champion: total F1 on validation frames is "
+            "not lower beyond noise, and F1 of no scenario of the test frames is lower beyond noise by "
+            "more than `promotion.scenario_tolerance`. If the check fails, the champion stays in use.",
         )
     ],
     description="""The student with LGAD as a version of the registered model `<data set>-<recipe>`: an
-MLflow pyfunc that takes frames (uint8 arrays, JPEG or PNG bytes) and returns lanes in image pixels; weights
-as safetensors, nothing pickled, with the ONNX graph.
+MLflow pyfunc that reads frames (uint8 arrays, JPEG or PNG bytes) and returns lanes in pixels of the frame.
+The version has the weights as safetensors and the ONNX graph; nothing is pickled.
 
-The new version is the `challenger`. It becomes `champion` by the rule `promotion:` of lgad.yaml: both are
-scored now on the same frames; its gain in total F1 on validation frames must be beyond noise (paired
-bootstrap), no scenario of the test frames may lose more than the tolerance, and a frame may not take longer.
-The first version becomes champion if it scores above chance (`f1_above_chance`). The decision and its numbers
-are kept with the version, in its tags and in its run's `promotion/`. `lgad rollback MODEL` puts the
-champion's predecessor back in use, `--to VERSION` any other.""",
+The new version is the `challenger`. It becomes `champion` by the rule `promotion:` in lgad.yaml. Both are
+scored on the same frames: the gain in total F1 on validation frames must be beyond noise (paired bootstrap),
+no scenario of the test frames may lose more than the tolerance, and the time per frame must not grow beyond
+its limit. The first version becomes champion if its F1 is above the blind baseline
+(`f1_above_blind_baseline`). The decision and its numbers are stored in the tags of the version and in
+`promotion/` of its MLflow run. `lgad rollback MODEL` puts the previous champion back in use, `--to VERSION`
+any other version.""",
 )
 def registered_model(
     context: dg.AssetExecutionContext,
@@ -132,107 +135,139 @@ def registered_model(
     mlflow: MlflowTracking,
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
-    """A version in the registry, and which one is in use."""
-    from assets.blind_baseline import chance_objection
-    from assets.presentation.pictures import example_jpeg, training_record
-    from lgad_pipeline.inference.predictor import LanePredictor
-    from resources.mlflow.registry import decide, register
+    """A version in the registry, and the decision which version is in use."""
+    from lgad_pipeline.evaluation.student_scores import read_comparison
 
     dataset, recipe = dataset_and_recipe(context)
-    paths = project.paths(dataset, recipe)
-    name = f"{dataset}-{recipe}"
-    comparison = compare(paths)
-    record = training_record(paths.student_lgad)
-    tags = {
-        "dataset": dataset,
-        "recipe": recipe,
-        "data_fingerprint": record["shards"],
-        "git_commit": git_commit(),
-        "dagster.run_id": context.run.run_id,
-        "dagster.run": f"{mlflow.dagster_ui}/runs/{context.run.run_id}",
-        "test_f1": f"{comparison.total.lgad.f1 or 0.0:.4f}",
-    }
+    paths, name = project.paths(dataset, recipe), f"{dataset}-{recipe}"
+    fingerprint = training_record(paths.student_lgad)["fingerprint"]
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
-        run_id = mlflow.run_of(paths.student_lgad)
-        mlflow.sync_all_or_warn(project.state / "models")
-        version = register(
-            mlflow,
-            name,
-            paths.student_lgad,
-            paths.onnx_graph,
-            run_id=run_id,
-            fingerprint=record["fingerprint"],
-            example=example_jpeg(paths),
-            tags=tags,
-            owner=project.owner,
-            card=model_card(
-                project.dataset(dataset),
-                project.recipe(recipe),
-                comparison,
-                f1_intervals(paths, "student_lgad"),
-                tags,
-                run_id,
-            ),
-        )
-
-        def against(champion: Path) -> "Verdict":
-            task.note("scoring champion and challenger")
-            rule, size = project.settings.promotion, project.dataset(dataset).frame_size
-            return against_champion(paths, champion, rule, trainer.torch_device, size, task.advance)
-
-        decision = decide(
-            mlflow,
-            name,
-            version,
-            against,
-            project.promotion_lock(name),
-            objection=chance_objection(paths, comparison, project.dataset(dataset).frame_size),
-            load=LanePredictor.load,
-        )
+        version = _register(context, project, mlflow, paths, name)
+        decision = _decide(project, trainer, mlflow, paths, name, version, task)
         task.note(f"version {version}")
     return materialize_result(
         context,
         project,
-        f"{record['fingerprint']}-{version}-{decision.champion or 'none'}",
-        {
-            "model": name,
-            "version": int(version),
-            "alias": "champion, challenger" if decision.promoted else "challenger",
-            "decision": decision.reason,
-            **verdict_metadata(decision.verdict),
-            "F1 by scenario": metadata.table(comparison.table()),
-            "MLflow version": metadata.page(mlflow, mlflow.version_url(name, version)),
-            "load it with": dg.MetadataValue.md(
-                f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}/{version}")\n'
-                'lanes = model.predict([open("frame.jpg", "rb").read()])[0].lanes\n```'
-            ),
-        },
+        f"{fingerprint}-{version}-{decision.champion or 'none'}",
+        registered_model_metadata(
+            name,
+            decision,
+            read_comparison(paths.lane_scores),
+            version_page=page_link(mlflow, mlflow.version_url(name, version)),
+        ),
         [champion_check(str(context.partition_key), decision.verdict, decision.reason)],
     )
 
 
-def champion_check(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
-    """The check of a verdict; it passes where there was no champion to compare with."""
-    lost = []
-    if verdict is not None:
-        lost = ["total"] if verdict.total.gain.high < 0 else []
-        lost += [change.name for change in verdict.scenarios if change.worse]
-    return dg.AssetCheckResult(
-        check_name=CHAMPION_CHECK,
-        passed=not lost,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=reason,
-        metadata={"partition": partition, "worse in": lost, **verdict_metadata(verdict)},
+def _register(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    mlflow: MlflowTracking,
+    paths: ProjectPaths,
+    name: str,
+) -> str:
+    """Register the student with LGAD as a new version, and return the version."""
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.evaluation.student_scores import f1_intervals, read_comparison
+    from resources.mlflow.registry import register
+
+    comparison = read_comparison(paths.lane_scores)
+    record = training_record(paths.student_lgad)
+    run_id = mlflow.run_of(paths.student_lgad)
+    mlflow.send_all(project.state / "models")
+    tags = {
+        "dataset": paths.dataset,
+        "recipe": paths.recipe,
+        "data_fingerprint": record["shards"],
+        "git_commit": git_commit(),
+        "dagster.run_id": context.run.run_id,
+        "dagster.run": f"{mlflow.dagster_ui}/runs/{context.run.run_id}",
+        "test_f1": f"{comparison.total.lgad.f1:.4f}",
+    }
+    example_frame = ShardSet.open(fetch_shards(paths))["val"].table["frame"][0]
+    return register(
+        mlflow,
+        name,
+        paths.student_lgad,
+        paths.onnx_graph,
+        run_id=run_id,
+        fingerprint=record["fingerprint"],
+        example=(paths.recordings / example_frame).read_bytes(),
+        tags=tags,
+        owner=project.owner,
+        card=model_card(
+            project.dataset(paths.dataset),
+            project.recipe(paths.recipe),
+            comparison,
+            intervals=f1_intervals(paths.lane_scores, "student_lgad"),
+            tags=tags,
+            run_id=run_id,
+        ),
     )
 
 
-def verdict_metadata(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:
-    """The numbers of the comparison with the champion, for the asset's page."""
-    if verdict is None:
-        return {}
-    champion, challenger = (1000 * seconds for seconds in verdict.latency)
-    return {
-        "against the champion": metadata.table(verdict_table(verdict)),
-        "gain on validation frames (points)": dg.MetadataValue.float(100 * verdict.total.gain.value),
-        "milliseconds a frame": dg.MetadataValue.text(f"{challenger:.1f}, the champion {champion:.1f}"),
-    }
+def _decide(
+    project: Project,
+    trainer: Trainer,
+    mlflow: MlflowTracking,
+    paths: ProjectPaths,
+    name: str,
+    version: str,
+    task: Task,
+) -> "Decision":
+    """Apply the promotion rule to the champion and the new version."""
+    from lgad_pipeline.data.frame_table import read_table
+    from lgad_pipeline.evaluation.model_comparison import compare_with_champion
+    from lgad_pipeline.evaluation.student_scores import read_comparison
+    from resources.mlflow.registry import decide
+
+    frame_size = project.dataset(paths.dataset).frame_size
+
+    def compare(champion: Path) -> "Verdict":
+        task.note("scoring champion and challenger")
+        return compare_with_champion(
+            champion,
+            paths.student_lgad,
+            frames=read_table(paths.frames),
+            recordings=paths.recordings,
+            frame_size=frame_size,
+            rule=project.settings.promotion,
+            device=trainer.torch_device,
+            progress=task.advance,
+        )
+
+    return decide(
+        mlflow,
+        name,
+        version,
+        compare,
+        project.promotion_lock(name),
+        objection=baseline_objection(paths, read_comparison(paths.lane_scores), frame_size),
+        load_fault=load_fault,
+    )
+
+
+def load_fault(folder: Path) -> str:
+    """Describe why the network in a directory cannot be loaded; empty if it can."""
+    from lgad_pipeline.inference.predictor import LanePredictor
+
+    try:
+        LanePredictor.load(folder)
+    except LgadError as error:
+        return str(error).rstrip(".")
+    return ""
+
+
+def champion_check(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
+    """Build the check result of a comparison with the champion; without a champion it passes."""
+    worse = []
+    if verdict is not None:
+        worse = ["total"] if verdict.total.gain.high < 0 else []
+        worse += [change.name for change in verdict.scenarios if change.worse]
+    return dg.AssetCheckResult(
+        check_name=CHAMPION_CHECK,
+        passed=not worse,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=reason,
+        metadata={"partition": partition, "worse in": worse, **verdict_metadata(verdict)},
+    )

@@ -1,8 +1,10 @@
-"""The report: one HTML file to send to somebody. One partition a recipe on a data set."""
+"""Asset of the report: one self-contained HTML file; one partition per recipe and data set."""
 
 import datetime
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -10,31 +12,37 @@ from pydantic import Field
 from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
-from assets.freshness import latest, materialize_result
-from assets.networks import student_alone, student_lgad, teacher
+from assets.freshness import latest_materialization, materialize_result
+from assets.networks import mimicking_paths_of, student_alone, student_lgad, teacher, training_record
 from assets.partitions import GRID, dataset_and_recipe
-from assets.presentation import metadata
+from assets.presentation.data_metadata import split_counts
+from assets.presentation.mlflow_links import page_link
 from assets.presentation.report_page import AttentionRow, Picture, Report, render
+from assets.presentation.score_metadata import F1_CHART, scenario_table
 from assets.presentation.svg_charts import NETWORK_NAMES
+from assets.presentation.training_metadata import metric_curve
 from assets.registry import registered_model
-from assets.scores import compare
-from lgad_pipeline import atomic_files as files
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.code_fingerprint import code_fingerprint
-from lgad_pipeline.config.roles import STUDENTS
-from lgad_pipeline.config.splits import SCENARIOS, SPLITS
+from lgad_pipeline.config.roles import ROLES, STUDENTS
+from lgad_pipeline.config.splits import SCENARIOS
 from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, fetch_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
 
+if TYPE_CHECKING:
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.settings import Recipe
+
 
 class ReportConfig(dg.Config):
-    """What stands in the report."""
+    """Options of the report."""
 
-    note: str = Field(default="", description="A sentence for the head of the page, such as why it was made.")
+    note: str = Field(default="", description="Sentence at the top of the page, for example its purpose.")
     pictures: int = Field(
-        default=10, ge=2, le=60, description="Test frames that are drawn with annotated and found lanes."
+        default=10, ge=2, le=60, description="Number of test frames drawn with annotated and predicted lanes."
     )
 
 
@@ -54,10 +62,10 @@ class ReportConfig(dg.Config):
         lane_scores,
         registered_model,
     ],
-    code_version=code_fingerprint("assets.report:gather", "assets.presentation.report_page:render"),
-    description="""One self-contained HTML file: scores per scenario of both students, test frames with
-annotated and found lanes, attention of teacher and students side by side, loss curves, data facts, the
-registered version, and what it takes to make it again.""",
+    code_version=code_fingerprint("assets.report:report_content", "assets.presentation.report_page:render"),
+    description="""One self-contained HTML file: scores of both students per scenario, test frames with
+annotated and predicted lanes, attention maps of teacher and students, loss curves, counts of the data, the
+registered version, and what is needed to reproduce the results.""",
 )
 def report(
     context: dg.AssetExecutionContext,
@@ -67,16 +75,23 @@ def report(
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """The HTML report."""
-    from hashlib import blake2b
+    from lgad_pipeline.evaluation.student_scores import read_comparison
 
-    dataset, recipe = dataset_and_recipe(context)
-    paths = project.paths(dataset, recipe)
+    paths = project.paths(*dataset_and_recipe(context))
+    version = latest_materialization(context.instance, registered_model.key, str(context.partition_key))
+    assert version is not None  # Dagster materializes the dependency first.
+    registered, run_id = version.materialization.metadata, context.run.run_id
     with progress.task(context.log, "writing the report"):
-        version = latest(context.instance, registered_model, dataset, recipe)
-        assert version is not None  # it is made before
-        content = gather(project, mlflow, dataset, recipe, version[0].metadata, context.run.run_id, config)
+        content = report_content(
+            project,
+            paths,
+            config=config,
+            version=registered,
+            tracking=mlflow.address,
+            links=_links(mlflow, paths, project.recipe(paths.recipe), registered, run_id),
+        )
         html = render(content)
-        files.write_text(paths.report, html)
+        write_text(paths.report, html)
     mlflow.add_file(paths.student_lgad, html.encode(), "report.html")
     return materialize_result(
         context,
@@ -84,138 +99,155 @@ def report(
         blake2b(html.encode(), digest_size=16).hexdigest(),
         {
             "report": dg.MetadataValue.path(paths.report),
-            "open in MLflow": metadata.page(mlflow, mlflow.file_page(paths.student_lgad, "report.html")),
+            "open in MLflow": page_link(mlflow, mlflow.file_page(paths.student_lgad, "report.html")),
             "size (MB)": round(len(html) / 1e6, 2),
-            "F1 by scenario": metadata.table(compare(paths).table()),
+            F1_CHART: scenario_table(read_comparison(paths.lane_scores)),
         },
     )
 
 
-def gather(
+def report_content(
     project: Project,
-    mlflow: MlflowTracking,
-    dataset: str,
-    recipe: str,
-    version: Mapping[str, dg.MetadataValue],
-    run_id: str,
+    paths: ProjectPaths,
+    *,
     config: ReportConfig,
+    version: Mapping[str, dg.MetadataValue],
+    tracking: str,
+    links: Mapping[str, str],
 ) -> Report:
-    """Everything that the page shows."""
-    import pandas as pd
+    """Collect the content of the page.
 
-    from assets.networks import loss_curve
-    from assets.presentation.pictures import prediction_pictures, training_record
+    Args:
+        project: settings of the project.
+        paths: paths of the results.
+        config: options of the report.
+        version: metadata of the registered version.
+        tracking: address of the MLflow store.
+        links: addresses by name.
+    """
+    from assets.presentation.pictures import prediction_pictures
     from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.evaluation.student_scores import read_comparison
 
-    paths = project.paths(dataset, recipe)
-    comparison = compare(paths)
+    dataset, recipe = project.dataset(paths.dataset), project.recipe(paths.recipe)
+    comparison = read_comparison(paths.lane_scores)
+    packed = ShardSet.open(fetch_shards(paths))
     table = tables.read_table(paths.frames)
-    lanes = table["lanes"].map(len)
-    trained_first = project.recipe(recipe).trains_teacher_first
-    roles = (*(("teacher",) if trained_first else ()), *STUDENTS)
-    histories = {
-        role: pd.read_parquet(paths.network(role) / "history.parquet").set_index("step") for role in roles
-    }
-    records = {role: training_record(paths.network(role)) for role in roles}
     scenarios = table.loc[table["split"] == "test", "scenario"].dropna()
-    curves = {
-        "loss of the students": {role: loss_curve(histories[role]) for role in STUDENTS},
-        "attention loss (LGAD)": {"student_lgad": loss_curve(histories["student_lgad"], "train/attention")},
-        "lane IoU of the students, validation": {
-            role: loss_curve(histories[role], "val/miou") for role in STUDENTS
-        },
-        **({"loss of the teacher": {"teacher": loss_curve(histories["teacher"])}} if trained_first else {}),
-    }
+    records = {role: training_record(paths.network(role)) for role in _stored_roles(recipe)}
+    pictures = prediction_pictures(
+        paths.student_lgad,
+        packed["test"],
+        recordings=paths.recordings,
+        annotations=paths.annotations,
+        wanted=config.pictures,
+    )
     return Report(
-        dataset=dataset,
-        recipe=recipe,
+        dataset=paths.dataset,
+        recipe=paths.recipe,
         note=config.note,
-        made=datetime.datetime.now().strftime("%-d %B %Y, %H:%M"),
+        date=datetime.datetime.now().strftime("%-d %B %Y, %H:%M"),
         scores=comparison.rows,
         gain=comparison.gain,
         model=str(version["model"].value),
         version=str(version["version"].value),
         decision=str(version["decision"].value),
         champion="champion" in str(version["alias"].value),
-        samples=[
-            Picture(image, caption)
-            for caption, image in prediction_pictures(paths, "student_lgad", config.pictures)
-        ],
-        attention=attention_rows(project, paths),
-        curves=curves,
-        data_counts={
-            split: {
-                "frames": int((table["split"] == split).sum()),
-                "lanes": int(lanes[table["split"] == split].sum()),
-            }
-            for split in SPLITS
-        },
+        samples=[Picture(image, caption) for caption, image in pictures],
+        attention=list(attention_rows(recipe, paths, packed)),
+        curves=_curves(recipe, paths),
+        data_counts=split_counts(table),
         scenario_counts={
             name: int((scenarios == name).sum()) for name in SCENARIOS if (scenarios == name).any()
         },
         rejected=len(tables.read_table(paths.rejected)),
         facts={
-            "tracking": mlflow.address,
+            "tracking": tracking,
             "data fingerprint": records["student_lgad"]["shards"],
             "training fingerprint": records["student_lgad"]["fingerprint"],
             "commit": git_commit(),
-            "network": "{0.name}, width {0.width:g}".format(project.recipe(recipe).network),
-            "image size": " x ".join(str(side) for side in reversed(project.dataset(dataset).image_size))
-            + " px",
+            "network": f"{recipe.network.name}, width {recipe.network.width:g}",
+            "image size": "{1} x {0} px".format(*dataset.image_size),
             "minutes of training": ", ".join(
                 f"{NETWORK_NAMES[role]} {record['seconds'] / 60:.1f}" for role, record in records.items()
             ),
         },
-        links={
-            "Dagster run": f"{mlflow.dagster_ui}/runs/{run_id}",
-            **{
-                f"MLflow, {NETWORK_NAMES[role]}": url
-                for role in roles
-                if (url := mlflow.run_url(paths.network(role)))
-            },
-            "MLflow, registered version": mlflow.version_url(
-                str(version["model"].value), str(version["version"].value)
-            ),
-        },
+        links=links,
     )
 
 
-def attention_rows(project: Project, paths: ProjectPaths) -> list[AttentionRow]:
-    """Attention of teacher and students on two test frames, a row for each mimicking path.
+def _stored_roles(recipe: "Recipe") -> tuple[str, ...]:
+    """List the networks that a recipe stores: a teacher trained together with the student is not stored."""
+    return ROLES if recipe.trains_teacher_first else STUDENTS
 
-    A teacher that is trained together with the student is not kept and has no picture.
-    """
-    from assets.presentation.pictures import by_scenario, compared_layers, look
-    from lgad_pipeline.data.shards import ShardSet
+
+def _links(
+    mlflow: MlflowTracking,
+    paths: ProjectPaths,
+    recipe: "Recipe",
+    version: Mapping[str, dg.MetadataValue],
+    run_id: str,
+) -> dict[str, str]:
+    runs = {
+        f"MLflow, {NETWORK_NAMES[role]}": mlflow.run_url(paths.network(role))
+        for role in _stored_roles(recipe)
+    }
+    return {
+        "Dagster run": f"{mlflow.dagster_ui}/runs/{run_id}",
+        **{name: url for name, url in runs.items() if url},
+        "MLflow, registered version": mlflow.version_url(
+            str(version["model"].value), str(version["version"].value)
+        ),
+    }
+
+
+def _curves(recipe: "Recipe", paths: ProjectPaths) -> dict[str, dict[str, Any]]:
+    """Read the training curves of the page: chart title -> network -> steps and values."""
+    import pandas as pd
+
+    histories = {
+        role: pd.read_parquet(paths.network(role) / "history.parquet").set_index("step")
+        for role in _stored_roles(recipe)
+    }
+    teacher_loss = {"loss of the teacher": {"teacher": metric_curve(histories["teacher"])}}
+    return {
+        "loss of the students": {role: metric_curve(histories[role]) for role in STUDENTS},
+        "attention loss (LGAD)": {"student_lgad": metric_curve(histories["student_lgad"], "train/attention")},
+        "lane IoU of the students, validation": {
+            role: metric_curve(histories[role], "val/miou") for role in STUDENTS
+        },
+        **(teacher_loss if recipe.trains_teacher_first else {}),
+    }
+
+
+def attention_rows(recipe: "Recipe", paths: ProjectPaths, shards: "ShardSet") -> Iterator[AttentionRow]:
+    """Draw the attention of the stored networks on two test frames, a row for each mimicking path."""
+    from assets.presentation.pictures import indices_by_scenario, label_map_and_attention
     from lgad_pipeline.visualization.overlays import draw_attention, enlarged
 
-    shard_set, recipe = ShardSet.open(fetch_shards(paths)), project.recipe(paths.recipe)
-    split = shard_set["test"]
-    layers = compared_layers(recipe, shard_set.view.image_size)
-    students = [path.student for path in layers]
-    rows = []
-    candidates = (split[index] for index in by_scenario(split.table["scenario"].tolist(), 9))
+    split = shards["test"]
+    mimicking_paths = mimicking_paths_of(recipe, shards.view.image_size)
+    layers = {
+        role: [path.teacher if role == "teacher" else path.student for path in mimicking_paths]
+        for role in _stored_roles(recipe)
+    }
+    candidates = (split[index] for index in indices_by_scenario(split.table["scenario"].tolist(), 9))
     for sample in itertools.islice((sample for sample in candidates if sample.label.any()), 2):
-        maps = {student: look(paths.network(student), sample, students)[1] for student in STUDENTS}
-        if recipe.trains_teacher_first:
-            maps["teacher"] = look(paths.teacher, sample, [path.teacher for path in layers])[1]
+        maps = {
+            role: label_map_and_attention(paths.network(role), sample, names)[1]
+            for role, names in layers.items()
+        }
         image = enlarged(sample.image, 420)
-        for path in layers:
-            heat = {
-                role: Picture(
-                    draw_attention(image, found[path.teacher if role == "teacher" else path.student]),
-                    NETWORK_NAMES[role],
-                )
-                for role, found in maps.items()
+        for index, path in enumerate(mimicking_paths):
+            pictures = {
+                role: Picture(draw_attention(image, maps[role][names[index]]), NETWORK_NAMES[role])
+                for role, names in layers.items()
             }
-            label = path.student if path.student == path.teacher else f"{path.teacher} → {path.student}"
-            rows.append(
-                AttentionRow(
-                    label,
-                    Picture(image, sample.scenario or "frame"),
-                    heat.get("teacher"),
-                    heat["student_alone"],
-                    heat["student_lgad"],
-                )
+            yield AttentionRow(
+                path=path.student if path.student == path.teacher else f"{path.teacher} → {path.student}",
+                frame=Picture(image, sample.scenario or "frame"),
+                teacher=pictures.get("teacher"),
+                alone=pictures["student_alone"],
+                lgad=pictures["student_lgad"],
             )
-    return rows

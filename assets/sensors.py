@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.freshness import data_version, folder_state, latest_materialization
+from assets.freshness import folder_state, latest_materialization
 from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress, refresh
 from assets.notifications import failure_sensor
 from assets.partitions import DATASETS, SETTINGS
@@ -79,7 +79,7 @@ def _look_for_frames(
         entry.require_root()
     seen = folder_state(project.paths(dataset).recordings)
     known = latest_materialization(context.instance, dg.AssetKey("recordings"), dataset)
-    if known is not None and data_version(known[0]) == seen.digest:
+    if known is not None and known.data_version == seen.digest:
         return None
     # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.
     if 0 <= time.time() - seen.changed < entry.retrain.quiet_seconds:

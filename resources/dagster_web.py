@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 import typer
 import uvicorn
-from dagster import DagsterInstance, __version__
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster import DagsterInstance
 from dagster_webserver.app import create_app_from_workspace_process_context
 
+from resources.dagster_private import workspace_context
 from resources.links import MlflowLinks, mlflow_address
 from resources.page_style import PageStyle
 from resources.web_guard import WebGuard
@@ -38,8 +37,7 @@ def main(
     """Serve Dagster's pages for the instance in DAGSTER_HOME."""
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW)
-        target = WorkspaceFileTarget(paths=[str(workspace)])
-        with WorkspaceProcessContext(instance, target, version=__version__) as context:
+        with workspace_context(instance, workspace) as context:
             pages = PageStyle(create_app_from_workspace_process_context(context))
             app = MlflowLinks(pages, mlflow_address())
             uvicorn.run(WebGuard(app, allowed_hosts()), host=host, port=port, log_level="warning")

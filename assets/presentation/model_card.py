@@ -1,38 +1,43 @@
 """Model card of a registered version."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from assets.presentation.metadata import markdown_table
-from assets.scores import Comparison
 from lgad_pipeline.evaluation.types import Interval
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe
 
+if TYPE_CHECKING:
+    from lgad_pipeline.evaluation.student_scores import StudentComparison
+
 _UNSTATED = (
     "not stated (`licence:` of the data set in lgad.yaml). CULane and TuSimple are published for research "
-    "use, which binds models trained on them, too."
+    "use only; this applies to models trained on them, too."
 )
 
 
 def model_card(
     dataset: AnyDataset,
     recipe: Recipe,
-    comparison: Comparison,
+    comparison: "StudentComparison",
+    *,
     intervals: Mapping[str, Interval],
     tags: Mapping[str, str],
     run_id: str,
 ) -> str:
-    """Model card of a version: purpose, data, recipe, scores; markdown.
+    """Write the model card of a version in markdown: purpose, data, recipe, scores.
 
     Args:
-        dataset: Entry of lgad.yaml.
-        recipe: Entry of lgad.yaml.
-        comparison: Scores of the student with and without distillation.
-        intervals: Bootstrap interval of the student's F1, by scenario.
-        tags: Tags of the version.
-        run_id: Id of the student's MLflow run, which keeps the pictures.
+        dataset: settings of the data set.
+        recipe: settings of the recipe.
+        comparison: scores of the student with and without distillation.
+        intervals: F1 of the student with its bootstrap interval, by scenario.
+        tags: tags of the version.
+        run_id: id of the student's MLflow run, which has the pictures.
     """
-    gain = comparison.gain_text
-    gain = "Neither student finds a lane" if comparison.total.nothing_found else f"Distillation gained {gain}"
+    gain = "Neither student finds a lane"
+    if comparison.finds_lanes:
+        gain = f"Gain of distillation: {comparison.gain_text}"
     height, width = dataset.image_size
     licence = (
         dataset.licence or _UNSTATED if isinstance(dataset, FolderDataset) else "rendered by this project."
@@ -41,9 +46,9 @@ def model_card(
         {
             "scenario": row.scenario,
             "frames": row.frames,
-            "F1": row.lgad.f1,
-            "95 %": "–" if row.lgad.f1 is None else _range(intervals[row.scenario]),
-            "F1 without LGAD": row.alone.f1,
+            "F1": row.f1_lgad,
+            "95 %": "–" if row.f1_lgad is None else _range(intervals[row.scenario]),
+            "F1 without LGAD": row.f1_alone,
             "false lanes": row.lgad.fp,
         }
         for row in comparison.rows
@@ -63,7 +68,7 @@ lanes as points (x, y) in the frame's pixels, with slot, existence and confidenc
 
 {_spaced(markdown_table(rows))}
 
-![Lanes found on test frames](get-artifact?path=lanes.png&run_uuid={run_id})
+![Predicted lanes on test frames](get-artifact?path=lanes.png&run_uuid={run_id})
 """
 
 
@@ -72,6 +77,6 @@ def _range(interval: Interval) -> str:
 
 
 def _spaced(table: str) -> str:
-    """A markdown table with space between its columns, of which MLflow's pages leave none."""
+    """Add space between the columns of a markdown table, because MLflow's pages show none."""
     lines = table.split("\n")
     return "\n".join(line if "---" in line else line.replace(" |", "&emsp;|") for line in lines)

@@ -18,7 +18,7 @@ from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.data.frame_table import UNLISTED, frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
-from lgad_pipeline.evaluation.culane import LaneScores, evaluate
+from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
 
 SCORED_SPLITS = ("val", "test")
@@ -46,6 +46,11 @@ class ScoreRow:
     def has_lanes(self) -> bool:
         """False for a scenario whose frames have no annotated lane: F1 is not defined there."""
         return self.scenario not in SCENARIOS_WITHOUT_LANES
+
+    @property
+    def finds_lanes(self) -> bool:
+        """True if at least one student finds at least one annotated lane."""
+        return bool(self.alone.tp or self.lgad.tp)
 
     @property
     def f1_alone(self) -> float | None:
@@ -85,7 +90,7 @@ class StudentComparison:
     @property
     def finds_lanes(self) -> bool:
         """True if at least one student finds at least one annotated lane of the test frames."""
-        return bool(self.total.alone.tp or self.total.lgad.tp)
+        return self.total.finds_lanes
 
     @property
     def gain_text(self) -> str:
@@ -145,7 +150,7 @@ def score_students(
     done, total = 0, len(STUDENTS) * sum(frames.values())
     for student in STUDENTS:
         for split in SCORED_SPLITS:
-            scores = evaluate(
+            scores = evaluate_culane(
                 annotations,
                 predictions / student / split,
                 lists[split],

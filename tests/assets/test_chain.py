@@ -37,7 +37,8 @@ ASSETS = {
         "report",
     ],
 }
-TAUGHT = ("teacher_reproduces_labels", "training_has_converged", "f1_above_chance")  # ten steps teach nothing
+# These checks may fail, because a network learns little in ten steps.
+MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_blind_baseline")
 # The names are those of the project's own lgad.yaml: the code location knows its partitions from there.
 SETTINGS = """
 datasets:
@@ -129,7 +130,7 @@ def test_checks_have_run(chain):
     keys = list(asset_graph.asset_check_keys)
     names = {key.name for key in keys}
     assert names >= {
-        "frames_table_is_whole",
+        "frames_table_is_valid",
         "splits_share_no_frame",
         "lanes_are_labelled",
         "slots_and_existence_agree",
@@ -139,7 +140,7 @@ def test_checks_have_run(chain):
         "inference_cost_is_unchanged",
         "predictions_cover_the_test_list",
         "export_equals_framework",
-        "f1_above_chance",
+        "f1_above_blind_baseline",
         "f1_is_not_below_the_champions",
     }
     for key in keys:
@@ -148,7 +149,7 @@ def test_checks_have_run(chain):
         (record,) = chain.instance.event_log_storage.get_asset_check_execution_history(
             key, limit=1, partition_filter=PartitionKeyFilter(key=partition)
         )
-        if key.name not in TAUGHT:
+        if key.name not in MAY_FAIL:
             assert record.status.value == "SUCCEEDED", key
 
 

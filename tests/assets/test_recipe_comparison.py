@@ -3,9 +3,11 @@ import json
 import pandas as pd
 import pytest
 
+from assets.presentation.recipe_metadata import scenario_rows
 from assets.presentation.svg_charts import interval_chart
-from assets.recipe_comparison import by_scenario, compare_recipes, differing_settings
+from assets.recipe_comparison import differing_settings
 from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.evaluation.recipe_comparison import compare_recipes
 from lgad_pipeline.evaluation.types import Interval
 from resources.paths import ProjectPaths
 from resources.project import Project
@@ -45,7 +47,8 @@ def project(tmp_path, monkeypatch):
 
 
 def test_recipes_side_by_side_by_hand(project):
-    results, left_out = compare_recipes(project, "synthetic")
+    folders = {name: project.paths("synthetic", name).lane_scores for name in project.settings.recipes}
+    results, left_out = compare_recipes(folders)
     plain, strong = results
     # Two of four lanes found and nothing else: F1 = 4 / (4 + 2); all four found: F1 = 1.
     assert plain.recipe == "plain" and plain.lead is None
@@ -53,13 +56,13 @@ def test_recipes_side_by_side_by_hand(project):
     assert strong.comparison.total.gain == pytest.approx(1 / 3)
     assert strong.lead is not None and strong.lead.value == pytest.approx(1 / 3)
     assert 0 <= strong.lead.low < 1 / 3 < strong.lead.high <= 1
-    assert by_scenario(results)[1] == {
+    assert scenario_rows(results)[1] == {
         "scenario": "normal",
         "frames": 4,
         "plain": pytest.approx(2 / 3),
         "strong": 1.0,
     }
-    assert {row["recipe"]: row["reason"].partition(";")[0] for row in left_out} == {
+    assert left_out == {
         "untrained": "has no scores yet",
         "stale": "scored on other frames",
     }

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from assets.presentation.pictures import compared_layers, network_pictures
+from assets.networks import mimicking_paths_of
+from assets.presentation.pictures import network_pictures
+from assets.presentation.report_page import AttentionRow
 from assets.report import attention_rows
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.data.shards import pack_shards
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
@@ -66,16 +68,21 @@ def project(tmp_path_factory):
         yield project
 
 
+def drawn_rows(project: Project, recipe: str) -> list[AttentionRow]:
+    paths = project.paths("synthetic", recipe)
+    return list(attention_rows(project.recipe(recipe), paths, ShardSet.open(paths.shards)))
+
+
 def test_layers_are_paired_as_training_pairs_them(project):
-    paths = compared_layers(project.recipe("mixed"), (48, 128))
+    paths = mimicking_paths_of(project.recipe("mixed"), (48, 128))
     students, teachers = [path.student for path in paths], [path.teacher for path in paths]
-    # The deepest with the deepest, and so on up: ENet has two layers, the teacher three.
+    # Layers are paired from the deepest upwards: ENet has two layers, the teacher three.
     assert students == ["encoder.stage2", "encoder.stage3"], students
     assert teachers == ["encoder.stage3", "encoder.stage4"], teachers
 
 
 def test_report_draws_each_network_at_its_own_layers(project):
-    rows = attention_rows(project, project.paths("synthetic", "mixed"))
+    rows = drawn_rows(project, "mixed")
     assert {row.path for row in rows} == {
         "encoder.stage3 → encoder.stage2",
         "encoder.stage4 → encoder.stage3",
@@ -85,10 +92,16 @@ def test_report_draws_each_network_at_its_own_layers(project):
 
 @pytest.mark.parametrize("role", ["teacher", *STUDENTS])
 def test_page_of_each_network_draws_its_own_layers(project, role):
-    pictures = network_pictures(project.paths("synthetic", "mixed"), role, project.recipe("mixed"))
+    paths = project.paths("synthetic", "mixed")
+    layers = [
+        pair.teacher if role == "teacher" else pair.student
+        for pair in mimicking_paths_of(project.recipe("mixed"), (48, 128))
+    ]
+    split = ShardSet.open(paths.shards)["val"]
+    pictures = network_pictures(paths.network(role), split, role=role, layers=layers)
     assert set(pictures) == {"overlays", "attention"}
 
 
-def test_teacher_that_is_not_kept_is_not_drawn(project):
-    rows = attention_rows(project, project.paths("synthetic", "together"))
+def test_teacher_that_is_not_stored_is_not_drawn(project):
+    rows = drawn_rows(project, "together")
     assert rows and all(row.teacher is None and len(row.pictures) == 3 for row in rows)

@@ -1,4 +1,4 @@
-from assets.presentation.pictures import by_scenario, evenly_spread
+from assets.presentation.pictures import evenly_spread, indices_by_scenario
 
 
 def test_spread_reaches_both_ends():
@@ -8,9 +8,9 @@ def test_spread_reaches_both_ends():
 
 def test_every_scenario_comes_before_a_second_of_one():
     scenarios = ["normal"] * 8 + ["night", "normal", "curve"]
-    assert set(by_scenario(scenarios, 3)) == {0, 8, 10}
-    assert len(by_scenario(scenarios, 6)) == 6
+    assert set(indices_by_scenario(scenarios, 3)) == {0, 8, 10}
+    assert len(indices_by_scenario(scenarios, 6)) == 6
 
 
 def test_frames_without_scenario_are_spread():
-    assert len(by_scenario([None] * 20, 4)) == 4
+    assert len(indices_by_scenario([None] * 20, 4)) == 4

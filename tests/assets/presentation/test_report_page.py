@@ -2,13 +2,14 @@ import re
 
 import numpy as np
 
-from assets.presentation.report_page import AttentionRow, Picture, Report, Score, ScoreRow, render
-from lgad_pipeline.evaluation.types import Interval
+from assets.presentation.report_page import AttentionRow, Picture, Report, render
+from lgad_pipeline.evaluation.student_scores import ScoreRow
+from lgad_pipeline.evaluation.types import Counts, Interval
 
 PICTURE = Picture(np.full((40, 100, 3), 90, np.uint8), "frame <1>")
 ROWS = [
-    ScoreRow("total", 20, Score(0.5, 0.5, 0.5, 5, 5, 5), Score(0.625, 0.6, 0.65, 6, 4, 4)),
-    ScoreRow("crossroad", 2, Score(None, 0, 0, 0, 3, 0), Score(None, 0, 0, 0, 1, 0)),
+    ScoreRow("total", 20, Counts(5, 5, 5), Counts(10, 8, 4)),
+    ScoreRow("crossroad", 2, Counts(0, 3, 0), Counts(0, 1, 0)),
 ]
 
 
@@ -16,7 +17,7 @@ def page(**changes) -> str:
     content: dict = {
         "dataset": "roads",
         "recipe": "enet",
-        "made": "today",
+        "date": "today",
         "scores": ROWS,
         "gain": Interval(0.1, -0.01, 0.2),
         "model": "roads-enet",

@@ -3,15 +3,12 @@ import json
 import pandas as pd
 import pytest
 
-from assets.scores import compare, scores_digest
 from lgad_pipeline.config.roles import STUDENTS
-from resources.paths import ProjectPaths
+from lgad_pipeline.evaluation.student_scores import read_comparison, scores_digest
 
 
 @pytest.fixture
-def paths(tmp_path):
-    paths = ProjectPaths(tmp_path, tmp_path, "roads", "enet")
-    paths.lane_scores.mkdir(parents=True)
+def folder(tmp_path):
     hits = {"student_alone": [1, 1, 0], "student_lgad": [1, 1, 1]}
     for student in STUDENTS:
         found = sum(hits[student])
@@ -21,31 +18,31 @@ def paths(tmp_path):
             "total": {"tp": found, "fp": 3, "fn": 3 - found, "frames": 4},
         }
         for split in ("val", "test"):
-            (paths.lane_scores / f"{student}-{split}.json").write_text(json.dumps(counts))
+            (tmp_path / f"{student}-{split}.json").write_text(json.dumps(counts))
         table = pd.DataFrame({"list": ["normal"] * 3, "frame": list("abc"), "tp_0.5": hits[student]})
         table["fp_0.5"], table["fn_0.5"] = [1, 0, 2], 1 - table["tp_0.5"]
-        table.to_parquet(paths.lane_scores / f"{student}-test.parquet")
-    return paths
+        table.to_parquet(tmp_path / f"{student}-test.parquet")
+    return tmp_path
 
 
-def test_f1_by_hand(paths):
-    comparison = compare(paths)
+def test_f1_by_hand(folder):
+    comparison = read_comparison(folder)
     assert [row.scenario for row in comparison.rows] == ["total", "normal", "crossroad"]
     assert comparison.total.alone.f1 == pytest.approx(2 * 2 / (2 * 2 + 3 + 1))
     assert comparison.total.lgad.f1 == pytest.approx(2 * 3 / (2 * 3 + 3 + 0))
     assert comparison.total.gain == pytest.approx(2 / 3 - 1 / 2)
-    assert comparison.rows[2].lgad.f1 is None and comparison.rows[2].lgad.fp == 2
+    assert comparison.rows[2].f1_lgad is None and comparison.rows[2].lgad.fp == 2
     low, high = comparison.gain.low, comparison.gain.high
     assert low <= (comparison.total.gain or 0.0) <= high
 
 
-def test_metrics_for_mlflow_name_each_student(paths):
-    metrics = compare(paths).metrics("student_alone")
+def test_metrics_for_mlflow_name_each_student(folder):
+    metrics = read_comparison(folder).metrics("student_alone")
     assert metrics["test/f1/total"] == pytest.approx(0.5) and metrics["test/fp/crossroad"] == 2
     assert "test/f1/crossroad" not in metrics and metrics["val/f1"] == pytest.approx(0.5)
 
 
-def test_digest_follows_the_scores(paths):
-    before = scores_digest(paths)
-    (paths.lane_scores / "student_lgad-val.json").write_text("{}")
-    assert scores_digest(paths) != before
+def test_digest_follows_the_scores(folder):
+    before = scores_digest(folder)
+    (folder / "student_lgad-val.json").write_text("{}")
+    assert scores_digest(folder) != before

@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from assets.tusimple_scores import tusimple_scores
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.data.shards import pack_shards
+from lgad_pipeline.data.shards import ShardSet, pack_shards
+from lgad_pipeline.evaluation.tusimple_students import score_tusimple_students
 from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.view import View
 from resources.paths import ProjectPaths
@@ -52,13 +52,10 @@ def test_the_benchmarks_figures_by_hand(paths):
     frame = "test/clips/3/20.lines.txt"
     write_lanes(paths.predictions / "student_alone" / frame, [found, wrong])
     write_lanes(paths.predictions / "student_lgad" / frame, [found, half])
-    alone, lgad = tusimple_scores(paths)
+    alone, lgad = score_tusimple_students(
+        recordings=paths.recordings, shards=ShardSet.open(paths.shards), predictions=paths.predictions
+    ).values()
     # The frame that is gone counts for nobody. Wrong lanes meet RIGHT on those rows where they cross it.
     crossing = np.mean(np.abs(wrong[:, 0] - RIGHT) < 20 / np.cos(np.arctan(1 / 3)))
-    assert alone == {
-        "student": "student alone",
-        "accuracy": pytest.approx((1 + crossing) / 2),
-        "FP": 0.5,
-        "FN": 0.5,
-    }
-    assert lgad["accuracy"] == pytest.approx((1 + 0.5) / 2) and lgad["FP"] == lgad["FN"] == 0.5
+    assert alone.accuracy == pytest.approx((1 + crossing) / 2) and alone.fp == alone.fn == 0.5
+    assert lgad.accuracy == pytest.approx((1 + 0.5) / 2) and lgad.fp == lgad.fn == 0.5

@@ -1,0 +1,153 @@
+"""Metadata of the data assets: counts, tables and pictures of frames, lane labels and shards."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import numpy as np
+
+from assets.presentation import metadata
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.settings import AnyDataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lgad_pipeline.data.ingestion import Ingestion
+    from lgad_pipeline.data.shards import ShardSet
+
+SLOT_NAMES = ("1 far left", "2 left", "3 right", "4 far right")
+
+
+def recordings_metadata(root: Path) -> dict[str, Any]:
+    """Describe the directory of a data set: numbers of images and lane files, size."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {
+        "folder": dg.MetadataValue.path(root),
+        "dagster/uri": root.as_uri(),
+        "images": sum(path.suffix == ".jpg" for path in files),
+        "lane files": sum(path.name.endswith(".lines.txt") for path in files),
+        "size (MB)": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+    }
+
+
+def frames_metadata(result: "Ingestion", entry: AnyDataset, path: Path) -> dict[str, Any]:
+    """Describe the frames table.
+
+    Args:
+        result: frames, rejected items, changes and notes of the ingestion.
+        entry: settings of the data set.
+        path: file of the table.
+    """
+    import pandas as pd
+
+    from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
+    from lgad_pipeline.visualization.dataset_sheet import data_sheet, lane_positions
+
+    table = result.frames
+    scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
+    lanes = pd.crosstab(table["lanes"].map(len), table["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    splits = [{"split": split, **counts} for split, counts in split_counts(table).items()]
+    sheet = data_sheet(result, entry.frame_size, entry.lane_width, entry.label_rows, 6)
+    return {
+        "table": dg.MetadataValue.path(path),
+        "dagster/uri": path.as_uri(),
+        "dagster/partition_row_count": len(table),
+        "splits": metadata.table(splits),
+        "test scenarios": metadata.table(
+            [{"scenario": name, "frames": int(n)} for name, n in scenarios.items()]
+        ),
+        "lanes per frame": metadata.table(
+            [{"lanes": str(count), **row.astype(int).to_dict()} for count, row in lanes.iterrows()]
+        ),
+        "lane positions": metadata.picture(
+            lane_positions(table, entry.frame_size), "positions of the annotated lanes in the frame"
+        ),
+        "frames": metadata.picture(
+            sheet, "white: annotated lanes; coloured: label map; last rows: rejected frames"
+        ),
+        "changes since the last table": metadata.table([result.changes._asdict()]),
+        "notes": metadata.table([{"file": note.file, "note": note.text} for note in result.notes]),
+        "rejected": len(result.rejected),
+        "rejected, first 20": metadata.first_rows(result.rejected),
+        "dagster/column_schema": metadata.columns(FRAMES_SCHEMA),
+    }
+
+
+def split_counts(frames: "pd.DataFrame") -> dict[str, dict[str, int]]:
+    """Count frames and annotated lanes of each split of a frames table."""
+    lanes = frames["lanes"].map(len)
+    return {
+        split: {
+            "frames": int((frames["split"] == split).sum()),
+            "lanes": int(lanes[frames["split"] == split].sum()),
+        }
+        for split in SPLITS
+    }
+
+
+def lane_labels_metadata(
+    labels: "pd.DataFrame", coverage: Mapping[str, int], *, frame_size: tuple[int, int], path: Path
+) -> dict[str, Any]:
+    """Describe the lane labels.
+
+    Args:
+        labels: the lane labels, a row for each frame.
+        coverage: numbers of annotated and labelled lanes by name.
+        frame_size: height and width of the frames, pixels.
+        path: file of the table.
+    """
+    from lgad_pipeline.data.lane_labels import LABELS_SCHEMA
+    from lgad_pipeline.visualization.dataset_sheet import slot_positions
+
+    existence = np.array([list(flags) for flags in labels["existence"]], bool)
+    slots = [
+        {
+            "slot": name,
+            "frames": int(existence[:, slot].sum()),
+            "share": float(existence[:, slot].mean()) if len(existence) else None,
+        }
+        for slot, name in enumerate(SLOT_NAMES)
+    ]
+    return {
+        "table": dg.MetadataValue.path(path),
+        "dagster/uri": path.as_uri(),
+        "dagster/partition_row_count": len(labels),
+        "coverage": metadata.table(
+            [{"figure": name.replace("_", " "), "count": n} for name, n in coverage.items()]
+        ),
+        "slots": metadata.table(slots),
+        "slot positions": metadata.picture(
+            slot_positions(labels, frame_size), "positions of the lanes of each slot in the frame"
+        ),
+        "dagster/column_schema": metadata.columns(LABELS_SCHEMA),
+    }
+
+
+def shards_metadata(shards: "ShardSet", entry: AnyDataset, folder: Path) -> dict[str, Any]:
+    """Describe the packed frames.
+
+    Args:
+        shards: the packed frames.
+        entry: settings of the data set.
+        folder: directory of the shards on this machine.
+    """
+    from assets.presentation.pictures import label_sheet
+
+    return {
+        "folder": dg.MetadataValue.path(folder),
+        "dagster/uri": (entry.shards or folder.as_uri()).split("?")[0],
+        "dagster/partition_row_count": sum(len(split) for split in shards.splits.values()),
+        "store": (entry.shards or "only on this machine").split("?")[0],
+        "frames": metadata.table(
+            [{"split": name, "frames": len(split)} for name, split in shards.splits.items()]
+        ),
+        "image size": f"{entry.image_size[1]} x {entry.image_size[0]} px",
+        "size (MB)": round(sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 1),
+        "rejected": len(shards.rejected),
+        "rejected, first 20": metadata.first_rows(shards.rejected),
+        "labels on frames": metadata.picture(
+            label_sheet(shards["train"], 6), "training frames with their label maps"
+        ),
+    }

@@ -1,0 +1,53 @@
+"""Records of MLflow runs: parameters of a training, and data sets as inputs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lgad_pipeline.settings import AnyDataset, Recipe
+from resources.mlflow.journal_lines import InputNote
+from resources.paths import ProjectPaths
+from resources.project import Project
+
+if TYPE_CHECKING:
+    from lgad_pipeline.data.shards import ShardSet
+
+
+def training_parameters(role: str, dataset: AnyDataset, recipe: Recipe) -> Mapping[str, Any]:
+    """Collect the settings of a training, as MLflow parameters.
+
+    Args:
+        role: the network: teacher, student_alone or student_lgad. The parameter `network` describes it.
+        dataset: settings of the data set.
+        recipe: settings of the recipe.
+    """
+    network = recipe.teachers_network if role == "teacher" else recipe.network
+    parameters: dict[str, Any] = {
+        "network": network.model_dump(mode="json"),
+        "image_size": list(dataset.image_size),
+        "lane_width": dataset.lane_width,
+        "training": (recipe.teacher if role == "teacher" else recipe.student).model_dump(mode="json"),
+        "augmentation": recipe.augmentation.model_dump(mode="json"),
+    }
+    if role != "student_alone":
+        parameters["teacher_input"] = recipe.teacher_input.model_dump(mode="json")
+    if role == "student_lgad":
+        parameters["teacher_network"] = recipe.teachers_network.model_dump(mode="json")
+        parameters["distillation"] = recipe.distillation.model_dump(mode="json")
+    return parameters
+
+
+def split_input(project: Project, paths: ProjectPaths, shards: "ShardSet", split: str) -> InputNote:
+    """Describe a split of the shards as an input of an MLflow run: address, columns, number of frames."""
+    from lgad_pipeline.data.shard_file import SHARD_SCHEMA
+
+    address = paths.store or paths.shards.as_uri()
+    if paths.store is None and paths.shards.is_relative_to(project.folder):
+        address = paths.shards.relative_to(project.folder).as_posix()
+    return InputNote(
+        name=paths.dataset if split == "train" else f"{paths.dataset} {split}",
+        digest=shards.fingerprint,
+        source=address,
+        fields=tuple((field.name, str(field.type)) for field in SHARD_SCHEMA),
+        rows=len(shards.splits[split]) if split in shards.splits else None,
+        context={"train": "training", "val": "validation"}.get(split, split),
+    )
