@@ -22,7 +22,7 @@ from assets.presentation.training_metadata import CAPTIONS, loss_chart, loss_tit
 from assets.run_records import split_input, training_parameters
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
-from resources.mlflow.resource import MlflowTracking, noted_run
+from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.mlflow.run import TrackedRun
 from resources.paths import ProjectPaths, fetch_shards
 from resources.processes import exclusive, has_ended, orphaned
@@ -101,7 +101,7 @@ def _network_asset(
                 folder,
                 pictures={name: picture() for name, picture in pictures.items()},
                 run_page=page_link(mlflow, mlflow.run_url(folder)),
-                run_id=noted_run(folder),
+                run_id=run_id_of(folder),
             ),
         )
 
@@ -238,9 +238,9 @@ def _store_pictures(
     chart = loss_chart(role, result.history)
     values = {"loss": ("loss.svg", loss_title(role), metadata.chart(chart, loss_title(role)))}
     for name, picture in network_pictures(folder, packed["val"], role=role, layers=layers).items():
-        run.picture(picture, f"{name}.png")
+        run.add_picture(picture, f"{name}.png")
         values[name] = (f"{name}.png", CAPTIONS[name], metadata.picture(picture, CAPTIONS[name]))
-    run.file(chart.encode(), "loss.svg")
+    run.add_file(chart.encode(), "loss.svg")
     return {
         name: lambda file=file, caption=caption, fallback=fallback: stored_picture(
             mlflow, folder, file, caption=caption, fallback=fallback

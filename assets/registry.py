@@ -174,7 +174,7 @@ def _register(
     comparison = read_comparison(paths.lane_scores)
     record = training_record(paths.student_lgad)
     run_id = mlflow.run_of(paths.student_lgad)
-    mlflow.send_all(project.state / "models")
+    mlflow.sync_all_or_warn(project.state / "models")
     tags = {
         "dataset": paths.dataset,
         "recipe": paths.recipe,
@@ -219,6 +219,7 @@ def _decide(
     from lgad_pipeline.data.frame_table import read_table
     from lgad_pipeline.evaluation.model_comparison import compare_with_champion
     from lgad_pipeline.evaluation.student_scores import read_comparison
+    from lgad_pipeline.inference.predictor import LanePredictor
     from resources.mlflow.registry import decide
 
     frame_size = project.dataset(paths.dataset).frame_size
@@ -243,19 +244,8 @@ def _decide(
         compare,
         project.promotion_lock(name),
         objection=baseline_objection(paths, read_comparison(paths.lane_scores), frame_size),
-        load_fault=load_fault,
+        load=LanePredictor.load,
     )
-
-
-def load_fault(folder: Path) -> str:
-    """Describe why the network in a directory cannot be loaded; empty if it can."""
-    from lgad_pipeline.inference.predictor import LanePredictor
-
-    try:
-        LanePredictor.load(folder)
-    except LgadError as error:
-        return str(error).rstrip(".")
-    return ""
 
 
 def champion_check(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:

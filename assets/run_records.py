@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lgad_pipeline.settings import AnyDataset, Recipe
-from resources.mlflow.journal_lines import InputNote
+from resources.mlflow.journal_file import InputRecord
 from resources.paths import ProjectPaths
 from resources.project import Project
 
@@ -36,14 +36,14 @@ def training_parameters(role: str, dataset: AnyDataset, recipe: Recipe) -> Mappi
     return parameters
 
 
-def split_input(project: Project, paths: ProjectPaths, shards: "ShardSet", split: str) -> InputNote:
+def split_input(project: Project, paths: ProjectPaths, shards: "ShardSet", split: str) -> InputRecord:
     """Describe a split of the shards as an input of an MLflow run: address, columns, number of frames."""
     from lgad_pipeline.data.shard_file import SHARD_SCHEMA
 
     address = paths.store or paths.shards.as_uri()
     if paths.store is None and paths.shards.is_relative_to(project.folder):
         address = paths.shards.relative_to(project.folder).as_posix()
-    return InputNote(
+    return InputRecord(
         name=paths.dataset if split == "train" else f"{paths.dataset} {split}",
         digest=shards.fingerprint,
         source=address,
