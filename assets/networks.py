@@ -33,7 +33,7 @@ from resources.trainer import Log, Trainer
 if TYPE_CHECKING:
     from lgad_pipeline.config.distillation import MimickingPath
     from lgad_pipeline.settings import Recipe
-    from lgad_pipeline.training.run import TrainingResult
+    from lgad_pipeline.training.training_folder import TrainingResult
 
 TRAINING_CODE = code_fingerprint(
     "lgad_pipeline.training.trainer:train_teacher", "lgad_pipeline.training.trainer:train_student"
@@ -185,7 +185,7 @@ def _training_log(context: dg.AssetExecutionContext, run: TrackedRun, show: Log)
     def log(metrics: dict[str, float], step: int) -> None:
         # The process of the run, or the run itself, has ended: this training stops here, and the next run
         # resumes it from its checkpoint.
-        if orphaned() or has_ended(context.instance, context.run_id):
+        if orphaned() or has_ended(context.instance, context.run.run_id):
             raise dg.DagsterExecutionInterruptedError
         run.log(metrics, step)
         show(metrics, step)
@@ -256,7 +256,7 @@ def mimicking_paths_of(recipe: "Recipe", image_size: tuple[int, int]) -> "tuple[
         recipe: settings of the recipe.
         image_size: height and width of the input of the networks, pixels.
     """
-    from lgad_pipeline.training.lessons import mimicking_paths
+    from lgad_pipeline.training.student_losses import mimicking_paths
 
     student, teacher = recipe.network.spec(image_size), recipe.teachers_network.spec(image_size)
     return mimicking_paths(recipe.distillation, student, teacher)

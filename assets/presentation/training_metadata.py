@@ -12,7 +12,7 @@ from assets.presentation.svg_charts import NETWORK_NAMES, curves
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lgad_pipeline.training.run import TrainingResult
+    from lgad_pipeline.training.training_folder import TrainingResult
 
 CAPTIONS = {"overlays": "left: label map; right: prediction of the network", "attention": "attention maps"}
 
