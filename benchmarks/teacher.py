@@ -91,9 +91,11 @@ def draw_label_maps(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
     """Draw the label maps of training and validation at training size, uint8 (frames, H, W) by split."""
     view: View = dataset.view
     maps: dict[str, list[np.ndarray]] = {"train": [], "val": []}
-    for entry in track(tusimple.entries(dataset.root, []), "drawing label maps"):
+    for entry in track(tusimple.list_frames(dataset.root, []), "drawing label maps"):
         assert isinstance(entry.annotation, bytes)  # TuSimple's list holds the annotations
-        lanes = assign_slots(tusimple.lanes(entry.annotation), dataset.frame_size, dataset.label_rows)
+        lanes = assign_slots(
+            tusimple.parse_annotation(entry.annotation), dataset.frame_size, dataset.label_rows
+        )
         if entry.split in maps:
             maps[entry.split].append(view.label(label_map(lanes, dataset.frame_size, dataset.lane_width)))
     return {split: np.stack(drawn) for split, drawn in maps.items()}

@@ -10,8 +10,8 @@ from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.datasets.importing.entry import dataset_entry, dataset_keys, dataset_name
 from lgad_pipeline.datasets.importing.summary import summary
-from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.ingestion import Ingestion

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.datasets.reader import Rejected
+from lgad_pipeline.lanes.lane_files import Rejected
 
 NEAR = 10
 """Bits of 256 in which two hashes of the same picture may differ.
@@ -64,7 +64,7 @@ def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:
             f"is a {splits[row]} frame and {how} the {splits[other]} frame {names[other]}; "
             "take it out of its list, or draw the splits by drive"
         )
-        reasons.append((names[row], None, reason))
+        reasons.append(Rejected(names[row], None, reason))
     return chosen, reasons
 
 

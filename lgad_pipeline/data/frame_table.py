@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from lgad_pipeline.atomic_files import atomic_path, remove_left_overs
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 
 UNLISTED = "unlisted"
 """The test frames that no category names."""
@@ -116,7 +116,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     )
 
 
-def rejected_table(rows: Iterable[tuple[str, int | None, str]]) -> pd.DataFrame:
+def rejected_table(rows: Iterable[Rejected]) -> pd.DataFrame:
     """The table of rejected items, from (file, line or None, reason)."""
     # Names of files need not be text, but tables hold nothing else.
     texts = ((encodable(file), line, encodable(reason)) for file, line, reason in rows)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.data.duplicates import duplicates, picture_hash
 from lgad_pipeline.data.frame_table import (
     FRAMES_SCHEMA,
@@ -21,25 +23,32 @@ from lgad_pipeline.data.frame_table import (
     to_pandas,
 )
 from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache, file_stamp
-from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.datasets.images import image_header, read_small
-from lgad_pipeline.datasets.reader import AnnotationError, Entry, Kind, Note, Rejected
+from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, Note
+from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 
-# The road world is written in CULane's layout.
-KINDS: dict[str, Kind] = {
-    "bdd100k": bdd100k,
-    "culane": culane,
-    "llamas": llamas,
-    "synthetic": culane,
-    "tusimple": tusimple,
-}
-
 _LANE_FILE_LIMIT = 1 << 20  # bytes; CULane's longest lane file has a few thousand
 _CHUNK = 64  # frames checked by one thread at a time
+
+
+@dataclass(frozen=True)
+class _Unchanged:
+    """A frame whose row of the earlier frames table is used again.
+
+    Attributes:
+        row: number of the row in the earlier table, from 0.
+    """
+
+    row: int
+
+
+_Result = _Unchanged | FrameRecord | Rejected
+"""Result of one listed frame: the row of the earlier table, a new row, or the reason why it is rejected."""
 
 
 @dataclass(frozen=True)
@@ -119,61 +128,82 @@ def ingest(
     """
     root = Path(root)
     _require_content(root)
-    rejected: list[Rejected] = []
-    reader = KINDS[kind]
-    entries = reader.entries(root, rejected)
-    known = IngestionCache(previous, frame_size)
+    rejected: list[Rejected | Note] = []
+    reader = dataset_reader(kind)
+    entries = reader.list_frames(root, rejected)
+    cache = IngestionCache(previous, frame_size)
     started = time.time_ns()
+    code = _reading_code(reader)
     chunks = [entries[first : first + _CHUNK] for first in range(0, len(entries), _CHUNK)]
     workers = workers or 2 * (os.cpu_count() or 1)
 
-    def check_chunk(chunk: Sequence[Entry]) -> list[int | FrameRecord | Rejected]:
-        return [_known_or_checked(entry) for entry in chunk]
+    def read_chunk(chunk: Sequence[FrameEntry]) -> list[_Result]:
+        return [read_or_reuse(entry) for entry in chunk]
 
-    def _known_or_checked(entry: Entry) -> int | FrameRecord | Rejected:
-        # The stamp is made before reading: what changes meanwhile is read again next time.
-        stamp = file_stamp(root, entry, started) or ""
-        if stamp and (row := known.row(entry, stamp)) is not None:
-            return row
-        return _check(root, reader, entry, frame_size, stamp, follow_links)
+    def read_or_reuse(entry: FrameEntry) -> _Result:
+        # The stamp is computed before the file is read, so a file that changes meanwhile is read again by
+        # the next ingestion.
+        stamp = (code and file_stamp(root, entry, now=started, code=code)) or ""
+        row = cache.row(entry, stamp) if stamp else None
+        if row is not None:
+            return _Unchanged(row)
+        return _read_frame(root, reader, entry, frame_size=frame_size, stamp=stamp, follow_links=follow_links)
 
-    kept: list[Entry] = []
-    sources: list[int] = []  # rows of the earlier table, then of the batches
-    batches, done, fresh = [], 0, 0
-    for chunk, results in zip(
-        chunks, ordered_map(check_chunk, chunks, workers, ahead=2 * workers), strict=True
-    ):
+    used: list[FrameEntry] = []
+    rows: list[int] = []  # of the earlier table, and behind it of the new batches
+    batches, done, new_rows = [], 0, len(cache.table)
+    results_of_chunks = ordered_map(read_chunk, chunks, workers, ahead=2 * workers)
+    for chunk, results in zip(chunks, results_of_chunks, strict=True):
         records: list[FrameRecord] = []
         for entry, result in zip(chunk, results, strict=True):
-            if isinstance(result, tuple):
-                rejected.append(result)
-                continue
-            kept.append(entry)
-            if isinstance(result, FrameRecord):
-                records.append(result)
-                result = len(known.table) + fresh + len(records) - 1
-            sources.append(result)
+            match result:
+                case _Unchanged(row):
+                    rows.append(row)
+                case FrameRecord():
+                    rows.append(new_rows + len(records))
+                    records.append(result)
+                case Rejected():
+                    rejected.append(result)
+                    continue
+            used.append(entry)
         batches.append(frames_batch(records))
-        fresh += len(records)
+        new_rows += len(records)
         done += len(chunk)
         if progress is not None:
             progress(done, len(entries))
-    table = pa.concat_tables([known.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)])
-    if sources != list(range(len(table))):
-        table = table.take(pa.array(sources, pa.int64()))
-    frames = to_pandas(_as_listed(table, kept))
-    twice, copies = duplicates(frames)
+    table = pa.concat_tables([cache.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)])
+    if rows != list(range(len(table))):
+        table = table.take(pa.array(rows, pa.int64()))
+    frames = to_pandas(_as_listed(table, used))
+    duplicate, copies = duplicates(frames)
     if copies:
-        frames = frames[~twice].reset_index(drop=True)
+        frames = frames[~duplicate].reset_index(drop=True)
     notes = tuple(
         Note(encodable(item.file), item.line, encodable(item.text))
         for item in rejected
         if isinstance(item, Note)
     )
-    rejected = [item for item in rejected if not isinstance(item, Note)]
+    items = [item for item in rejected if isinstance(item, Rejected)]
     return Ingestion(
-        frames, rejected_table([*rejected, *copies]), known.changes(frames), root, follow_links, notes
+        frames, rejected_table([*items, *copies]), cache.changes(frames), root, follow_links, notes
     )
+
+
+def _reading_code(reader: DatasetReader) -> str | None:
+    """Return a fingerprint of the code that makes a row of the frames table from a frame.
+
+    None where the source of the reader cannot be found: rows of an earlier table are not reused then.
+    """
+    entry_points = [
+        "lgad_pipeline.data.ingestion:_read_frame",
+        "lgad_pipeline.datasets.registry:DATASET_READERS",
+    ]
+    if not isinstance(reader, ModuleType):
+        entry_points.append(f"{type(reader).__module__}:{type(reader).__qualname__}")
+    try:
+        return code_fingerprint(*entry_points)
+    except LgadError:
+        return None
 
 
 def _require_content(root: Path) -> None:
@@ -195,7 +225,7 @@ def _require_content(root: Path) -> None:
         ) from error
 
 
-def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:
+def _as_listed(table: pa.Table, entries: Sequence[FrameEntry]) -> pa.Table:
     """The table with scenario and flags as the lists have them now: lists change without their frames."""
     for name in ("scenario", "existence"):
         place = FRAMES_SCHEMA.get_field_index(name)
@@ -204,8 +234,14 @@ def _as_listed(table: pa.Table, entries: Sequence[Entry]) -> pa.Table:
     return table
 
 
-def _check(
-    root: Path, kind: Kind, entry: Entry, frame_size: tuple[int, int], stamp: str, follow_links: bool
+def _read_frame(
+    root: Path,
+    reader: DatasetReader,
+    entry: FrameEntry,
+    *,
+    frame_size: tuple[int, int],
+    stamp: str,
+    follow_links: bool,
 ) -> FrameRecord | Rejected:
     """Read one frame and its annotation: a new row, or why it is rejected."""
     height, width = frame_size
@@ -215,30 +251,32 @@ def _check(
         claimed = header.displayed
     except FileNotFoundError:
         reason = f"names {entry.frame}, which does not exist; restore the frame or take its entry out"
-        return entry.file, entry.line, reason
+        return Rejected(entry.file, entry.line, reason)
     except LgadError as error:
-        return entry.frame, None, str(error)
+        return Rejected(entry.frame, None, str(error))
     if claimed != frame_size:
         reason = (
             f"is {claimed[1]} x {claimed[0]} px where {width} x {height} is declared; "
             "correct frame_size in lgad.yaml or take the frame out of the lists"
         )
-        return entry.frame, None, reason
+        return Rejected(entry.frame, None, reason)
     file, line, whose = _place(entry)
     try:
         annotation = _annotation(root, entry, follow_links)
-        lanes = kind.lanes(annotation)
+        lanes = reader.parse_annotation(annotation)
         _refuse_misplaced(lanes, frame_size)
     except FileNotFoundError:
-        return file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
+        return Rejected(
+            file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
+        )
     except AnnotationError as error:
-        return file, line or error.line, f"{whose}{error}"
+        return Rejected(file, line or error.line, f"{whose}{error}")
     except LgadError as error:
-        return file, line, f"{whose}{error}"
+        return Rejected(file, line, f"{whose}{error}")
     try:
         picture = picture_hash(read_small(data, header))
     except LgadError as error:
-        return entry.frame, None, str(error)
+        return Rejected(entry.frame, None, str(error))
     image_print, lane_print = (blake2b(content, digest_size=16).hexdigest() for content in (data, annotation))
     return FrameRecord(
         entry.frame,
@@ -255,14 +293,14 @@ def _check(
     )
 
 
-def _place(entry: Entry) -> tuple[str, int | None, str]:
+def _place(entry: FrameEntry) -> tuple[str, int | None, str]:
     """File, and line if it has a meaning, of an annotation; and its frame where the file has many."""
     if isinstance(entry.annotation, str):
         return entry.annotation, None, ""
     return entry.file, entry.line, f"{entry.frame}: "
 
 
-def _annotation(root: Path, entry: Entry, follow_links: bool) -> bytes:
+def _annotation(root: Path, entry: FrameEntry, follow_links: bool) -> bytes:
     if isinstance(entry.annotation, bytes):
         return entry.annotation
     return read_inside(root, entry.annotation, _LANE_FILE_LIMIT, follow_links)

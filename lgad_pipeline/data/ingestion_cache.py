@@ -8,9 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
-from lgad_pipeline.datasets.reader import Entry
-
-_FORMAT = "2"  # raise it when the same files give other rows, so that old rows are replaced
+from lgad_pipeline.datasets.reader import FrameEntry
 
 
 class Changes(NamedTuple):
@@ -34,7 +32,7 @@ class IngestionCache:
         self._stamps = self.table["stamp"].to_pylist()
         self._rows = {key: row for row, key in enumerate(keys)}
 
-    def row(self, entry: Entry, stamp: str) -> int | None:
+    def row(self, entry: FrameEntry, stamp: str) -> int | None:
         """Row of the entry, if it is there with the same stamp."""
         row = self._rows.get((entry.frame, entry.split))
         return row if row is not None and self._stamps[row] == stamp else None
@@ -49,7 +47,7 @@ class IngestionCache:
         return Changes(unchanged, added, len(found) - unchanged - added, len(stamps))
 
 
-def file_stamp(root: Path, entry: Entry, now: int) -> str | None:
+def file_stamp(root: Path, entry: FrameEntry, *, now: int, code: str) -> str | None:
     """What tells a changed frame or annotation without reading it.
 
     It holds sizes, times of modification and times of change. The latter cannot be set, so a file that was
@@ -58,13 +56,14 @@ def file_stamp(root: Path, entry: Entry, now: int) -> str | None:
     Args:
         root: folder of the data set.
         entry: the frame.
-        now: nanoseconds since the epoch.
+        now: time of the ingestion, nanoseconds since the epoch.
+        code: fingerprint of the code that reads frames; another one makes every stamp another one.
 
     Returns:
         The stamp; None where a file is gone or its time is in the future. The latter happens after the
         clock was set back: a file written since might get the same time again, so it is read every time.
     """
-    parts = [_FORMAT]
+    parts = [code]
     try:
         for item in (entry.frame, entry.annotation):
             if isinstance(item, bytes):

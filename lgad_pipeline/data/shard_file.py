@@ -12,13 +12,14 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.data.frame_table import described
 from lgad_pipeline.data.lane_labels import slot_lanes_of
 from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
 from lgad_pipeline.datasets.images import ImageError, image_size, read_image
-from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.thread_pool import ordered_map
 from lgad_pipeline.view import View
@@ -35,8 +36,6 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 
-_FORMAT = 3  # raise it when the same inputs give other shards, so that old parts are packed again
-
 
 @dataclass(frozen=True)
 class Packing:
@@ -52,7 +51,11 @@ class Packing:
 def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing) -> str:
     """BLAKE2b-64, hexadecimal, of all that a part's content depends on."""
     digest = blake2b(digest_size=8)
-    digest.update(repr((_FORMAT, asdict(packing.view), packing.lane_width, packing.quality)).encode())
+    code = code_fingerprint(
+        "lgad_pipeline.data.shard_file:_pack_frame", "lgad_pipeline.data.shard_file:write_part"
+    )
+    settings = asdict(packing.view), packing.lane_width, packing.quality
+    digest.update(repr((code, *settings)).encode())
     for row, label in zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True):
         lanes = slot_lanes_of(label)
         digest.update(repr(tuple(row)).encode())
@@ -106,7 +109,7 @@ def write_part(
     return PartEntry(file=path.name, rows=len(packed), digest=digest_of(path)), rejected
 
 
-def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
+def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
     """The shard's row of one frame, or (file, line, reason) when it cannot be packed."""
     row, label = pair
     try:
@@ -114,14 +117,16 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | tuple[str, None, str]:
             packing.root, row.frame, frame_limit(packing.view.frame_size), packing.follow_links
         )
         if blake2b(data, digest_size=16).hexdigest() != row.fingerprint:
-            return row.frame, None, "has changed since it was ingested; ingest the data set again"
+            return Rejected(row.frame, None, "has changed since it was ingested; ingest the data set again")
         if image_size(data) != packing.view.frame_size:
             raise ImageError("is not of the declared size; correct frame_size in lgad.yaml")
         image = packing.view.image(read_image(data))
     except FileNotFoundError:
-        return row.frame, None, "has gone since it was ingested; restore it or ingest the data set again"
+        return Rejected(
+            row.frame, None, "has gone since it was ingested; restore it or ingest the data set again"
+        )
     except LgadError as error:
-        return row.frame, None, str(error)
+        return Rejected(row.frame, None, str(error))
     lanes = slot_lanes_of(label)
     drawn = packing.view.label(label_map(lanes, packing.view.frame_size, packing.lane_width))
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, packing.quality])[1]

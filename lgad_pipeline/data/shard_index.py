@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.view import View
 
 INDEX = "index.json"
@@ -92,7 +93,7 @@ class ShardIndex(_Entry):
     dataset: str = ""
     view: ViewEntry
     splits: dict[Literal["train", "val", "test"], list[PartEntry]]
-    rejected: list[tuple[str, int | None, str]]
+    rejected: list[Rejected]
     checksum: str = ""
 
     @property
@@ -134,10 +135,10 @@ class ShardIndex(_Entry):
 
 
 def new_index(
-    parts: dict[str, list[PartEntry]], view: View, rejected: Iterable[tuple], origin: Origin
+    parts: dict[str, list[PartEntry]], view: View, rejected: Iterable[Rejected], origin: Origin
 ) -> ShardIndex:
     """Index of freshly packed parts; its fingerprint depends on what they were made from alone."""
-    rejected = [tuple(item) for item in rejected]
+    rejected = list(rejected)
     names = [part.file for entries in parts.values() for part in entries]
     made_from = json.dumps([names, rejected]).encode()
     values = {

@@ -26,8 +26,8 @@ from lgad_pipeline.data.shard_index import (
     read_index,
     write_index,
 )
-from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 from lgad_pipeline.view import View
@@ -202,7 +202,7 @@ def pack_shards(
     packing = Packing(Path(root), view, lane_width, quality, follow_links)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
-    rejected: list[Rejected] = [(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
+    rejected: list[Rejected] = [Rejected(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
     done, parts = len(rejected), {}
     with locked(output):
         journal = Journal(output)

@@ -10,10 +10,10 @@ from lgad_pipeline.atomic_files import atomic_path, remove_left_overs, write_tex
 from lgad_pipeline.datasets.archive_files import Archive, Parts, archives_in
 from lgad_pipeline.datasets.archive_members import DAMAGES, MEMBER_LIMIT, ArchiveError, Member, members
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
-from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
+from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
 
 _NOTES = ".unpacked"
@@ -88,9 +88,9 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
                 write_text(note, json.dumps({"stamp": stamp, "files": count, "rejected": refused}) + "\n")
         if fault:
             whole = False
-            rejected.append((archive.name, None, fault))
+            rejected.append(Rejected(archive.name, None, fault))
         files += count
-        rejected += [(archive.name, None, reason) for reason in refused]
+        rejected += [Rejected(archive.name, None, reason) for reason in refused]
         before += sum(size for size, _ in stamp)
         if progress is not None:
             progress(before, total)

@@ -18,15 +18,15 @@ import numpy as np
 from lgad_pipeline.datasets.lane_markings import centre_lines, polyline
 from lgad_pipeline.datasets.reader import (
     AnnotationError,
-    Entry,
+    FrameEntry,
     Note,
-    Rejected,
     Repeats,
     frame_path,
     held_out,
 )
 from lgad_pipeline.datasets.safe_io import json_objects
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 
 _TRAIN, _TEST = "train", "val"  # as the published files are called
 _LIST = "labels/lane/polygons/lane_{}.json"
@@ -38,7 +38,7 @@ _MOST_EDGES = 100
 _WIDEST = 40.0  # px; a double line in front of the car
 
 
-def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """Read `lane_train.json` and `lane_val.json`; where the latter is missing, that is reported.
 
     Raises:
@@ -59,7 +59,7 @@ def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
     return [*train, *_entries_of(root, _TEST, rejected)]
 
 
-def lanes(annotation: bytes) -> list[np.ndarray]:
+def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     """Lanes of one frame's markings, bottom first."""
     marks = json.loads(annotation)
     if len(marks) > _MOST_EDGES:
@@ -67,7 +67,7 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
     return centre_lines([(category, polyline(line, types)) for category, types, line in marks], _WIDEST)
 
 
-def _entries_of(root: Path, published: str, rejected: list[Rejected]) -> list[Entry]:
+def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
     seen: set[str] = set()
     repeats, found = Repeats(), []
@@ -77,13 +77,13 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected]) -> list[En
             frame = frame_path(f"images/100k/{published}/{called}")
             annotation = json.dumps(_marks(content)).encode()
         except ValueError as error:
-            rejected.append((name, number, f"{called}: {error}"))
+            rejected.append(Rejected(name, number, f"{called}: {error}"))
             continue
         if frame in seen:
             repeats.add(name, number, frame)
             continue
         seen.add(frame)
-        found.append(Entry(frame, split, annotation, name, number))
+        found.append(FrameEntry(frame, split, annotation, name, number))
     rejected += repeats.notes("the first annotation of a frame counts")
     return found
 

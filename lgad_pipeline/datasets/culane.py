@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
-from lgad_pipeline.datasets.reader import AnnotationError, Entry, Note, Rejected, counted, frame_path
+from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, counted, frame_path
 from lgad_pipeline.datasets.safe_io import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
-from lgad_pipeline.lanes.lane_files import Rejected as SetAsideLine
-from lgad_pipeline.lanes.lane_files import lane_file, parse_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, parse_lanes
 
 _LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
 _ARCHIVES = ("*.tar.gz", "*.tgz", "*.tar", "*.zip")
 _FLAGS = 4  # existence flags that a line states, one a slot
 
 
-def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """Read `list/{train,val,test}_gt.txt`, else the lists without `_gt`, and `list/test_split/`.
 
     The categories are `test0_*.txt` .. `test8_*.txt`; of several that name a frame, the first counts.
@@ -33,9 +32,9 @@ def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
     return [entry for split in SPLITS for entry in listed[split]]
 
 
-def lanes(annotation: bytes) -> list[np.ndarray]:
+def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     """Lanes of a lane file's content; the first bad line refuses it whole."""
-    faults: list[SetAsideLine] = []
+    faults: list[Rejected] = []
     found = parse_lanes(annotation, "", faults)
     if faults:
         raise AnnotationError(faults[0].reason, faults[0].line)
@@ -55,22 +54,22 @@ def _list_of(root: Path, split: str) -> str:
     )
 
 
-def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected]) -> list[Entry]:
+def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """The entries of one list, each frame once; rejected and repeated lines are reported."""
     listed = read_frame_list(list_inside(root, name), root)
-    faults = [(name, fault.line, fault.reason) for fault in listed.rejected]
+    faults = [fault._replace(file=name) for fault in listed.rejected]
     found = []
     for entry in listed.entries:
         try:
             frame = frame_path(entry.frame)
         except ValueError as error:
-            faults.append((name, entry.line, str(error)))
+            faults.append(Rejected(name, entry.line, str(error)))
             continue
         annotation = str(lane_file(Path(), frame))
         flags = entry.flags or ()
         existence = tuple(map(bool, flags)) if len(flags) == _FLAGS else None
-        found.append(Entry(frame, split, annotation, name, entry.line, existence=existence))
-    rejected += sorted(faults, key=lambda fault: fault[1])
+        found.append(FrameEntry(frame, split, annotation, name, entry.line, existence=existence))
+    rejected += sorted(faults, key=lambda fault: fault.line or 0)
     if listed.repeats:
         again, first = listed.repeated, listed.repeats[0].line
         text = (
@@ -86,7 +85,7 @@ def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected]) -> 
     return found
 
 
-def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected]) -> dict[str, str]:
+def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected | Note]) -> dict[str, str]:
     """Category of each test frame that has one; of several, the first counts and the others are noted."""
     scenarios: dict[str, str] = {}
     folder = root / "list" / "test_split"

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.datasets.reader import AnnotationError, Entry, Note, Rejected, frame_path, held_out, points
+from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, frame_path, held_out, points
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 
 _HEIGHT, _WIDTH = 717, 1276
 _LEAST_HEIGHT, _LEAST_MARKERS = 20, 2
 _STEP = 10  # rows between the points of a lane
 
 
-def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """Name a frame for every label file below `labels/train/` and `labels/valid/`.
 
     Raises:
@@ -44,7 +45,7 @@ def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
     return [*train, *test]
 
 
-def lanes(annotation: bytes) -> list[np.ndarray]:
+def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     """Lanes of one label file, bottom first."""
     try:
         content: Any = json.loads(annotation)
@@ -87,13 +88,13 @@ def _lane(markers: np.ndarray) -> np.ndarray:
     return np.concatenate([extended[inside], lane]).astype(np.float32)
 
 
-def _entries_of(root: Path, published: str, rejected: list[Rejected]) -> list[Entry]:
+def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     split, found = "train" if published == "train" else "test", []
     for path in sorted((root / "labels" / published).glob("*/*.json")):
         name = path.relative_to(root).as_posix()
         try:
             frame = f"color_images/{published}/{path.parent.name}/{path.stem}_color_rect.png"
-            found.append(Entry(frame_path(frame), split, name, name, None))
+            found.append(FrameEntry(frame_path(frame), split, name, name, None))
         except ValueError as error:
-            rejected.append((name, None, str(error)))
+            rejected.append(Rejected(name, None, str(error)))
     return found

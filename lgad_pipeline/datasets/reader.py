@@ -10,10 +10,7 @@ import numpy as np
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
-from lgad_pipeline.lanes.lane_files import MAX_COORDINATE
-
-Rejected = tuple[str, int | None, str]
-"""File below the root, line from 1 or None, reason with remedy."""
+from lgad_pipeline.lanes.lane_files import MAX_COORDINATE, Rejected
 
 
 class Note(NamedTuple):
@@ -25,7 +22,7 @@ class Note(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FrameEntry:
     """A frame as a data set's lists name it.
 
     Attributes:
@@ -47,10 +44,10 @@ class Entry:
     existence: tuple[bool, ...] | None = None
 
 
-class Kind(Protocol):
+class DatasetReader(Protocol):
     """A kind of data set; a module with these two functions is one."""
 
-    def entries(self, root: Path, rejected: list[Rejected]) -> list[Entry]:
+    def list_frames(self, root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
         """Every listed frame, train, val, test, each split in the order of its list, each frame once a split.
 
         Lines that cannot be used go to `rejected`, and what is worth knowing of the others, as a `Note`.
@@ -61,7 +58,7 @@ class Kind(Protocol):
         """
         ...
 
-    def lanes(self, annotation: bytes) -> list[np.ndarray]:
+    def parse_annotation(self, annotation: bytes) -> list[np.ndarray]:
         """Lanes of one annotation: float32 (N, 2) each, (x, y) in frame pixels.
 
         Raises:
@@ -107,7 +104,7 @@ def points(pairs: Iterable) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def held_out(entries: Sequence[Entry], group: Callable[[Entry], str]) -> list[Entry]:
+def held_out(entries: Sequence[FrameEntry], group: Callable[[FrameEntry], str]) -> list[FrameEntry]:
     """Training entries with every tenth group of them, by name, as validation entries behind the others.
 
     Frames of a group look alike, so a group is never divided.

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.datasets.reader import AnnotationError, Entry, Note, Rejected, Repeats, frame_path
+from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, Repeats, frame_path
 from lgad_pipeline.datasets.safe_io import json_objects, list_inside, numbered_lines, open_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import are_coordinates
+from lgad_pipeline.lanes.lane_files import Rejected, are_coordinates
 
 _VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
 _FOLDERS = ("", "train_set", "test_set")
 _LINE_LIMIT = 1 << 20  # bytes; the longest published line has 2,000
 
 
-def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
+def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """Read the label files; a missing test or validation file is reported, and the others are read.
 
     Raises:
@@ -46,7 +46,7 @@ def entries(root: Path, rejected: list[Rejected]) -> list[Entry]:
     return [entry for split in SPLITS for entry in _entries_of(root, files[split], split, rejected)]
 
 
-def lanes(annotation: bytes) -> list[np.ndarray]:
+def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     """Lanes of one JSON line, bottom first, at the rows where they are present; absent lanes are left out."""
     content = _parse(annotation)
     rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
@@ -61,8 +61,10 @@ def lanes(annotation: bytes) -> list[np.ndarray]:
     return [lane for lane in (lane[lane[:, 0] >= 0] for lane in points) if len(lane)]
 
 
-def _entries_of(root: Path, paths: list[Path], split: str, rejected: list[Rejected]) -> list[Entry]:
-    found: dict[str, Entry] = {}
+def _entries_of(
+    root: Path, paths: list[Path], split: str, rejected: list[Rejected | Note]
+) -> list[FrameEntry]:
+    found: dict[str, FrameEntry] = {}
     repeats = Repeats()
     for path in paths:
         name = path.relative_to(root).as_posix()
@@ -73,11 +75,11 @@ def _entries_of(root: Path, paths: list[Path], split: str, rejected: list[Reject
             try:
                 frame = _frame(line, folder)
             except (ValueError, AnnotationError) as error:
-                rejected.append((name, number, str(error)))
+                rejected.append(Rejected(name, number, str(error)))
                 continue
             if found.pop(frame, None):  # the benchmark's own script takes the last, too
                 repeats.add(name, number, frame)
-            found[frame] = Entry(frame, split, line, name, number)
+            found[frame] = FrameEntry(frame, split, line, name, number)
     rejected += repeats.notes("the last annotation of a frame counts, as in the benchmark")
     return list(found.values())
 

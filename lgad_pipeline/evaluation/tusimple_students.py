@@ -46,7 +46,7 @@ def score_tusimple_students(
     packed = set(shards["test"].table["frame"])
     annotated = {
         entry.frame: json.loads(entry.annotation)
-        for entry in tusimple.entries(recordings, [])
+        for entry in tusimple.list_frames(recordings, [])
         if entry.split == "test" and entry.frame in packed
     }
     scores = {}

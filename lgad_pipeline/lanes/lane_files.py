@@ -23,16 +23,16 @@ NO_POINTS = np.zeros((0, 2), np.float32)
 
 
 class Rejected(NamedTuple):
-    """A rejected line.
+    """A line, a file or a frame that cannot be used.
 
     Attributes:
-        file: path of the file.
-        line: number of the line, from 1; 0 for the file as a whole.
-        reason: cause and remedy, without a full stop.
+        file: path of the file at fault; of a data set's file, below the root of the data set.
+        line: line of that file, counted from 1; None for the file as a whole.
+        reason: what is wrong, and the remedy.
     """
 
     file: str
-    line: int
+    line: int | None
     reason: str
 
     def __str__(self) -> str:

@@ -18,9 +18,9 @@ from lgad_pipeline.data.frame_table import require_splits
 from lgad_pipeline.datasets import culane
 from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.datasets.importing.entry import dataset_keys, dataset_name
-from lgad_pipeline.datasets.reader import Entry
+from lgad_pipeline.datasets.reader import FrameEntry, Note
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import find_lane_file, read_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, read_lanes
 from lgad_pipeline.settings import Settings, local_path
 from lgad_pipeline.settings.yaml_files import read_yaml
 
@@ -78,8 +78,8 @@ def measured_keys(root: Path) -> dict[str, Any]:
         raise LgadError(
             f"The folder {root} does not exist; give the folder that holds the data set's `list/`."
         )
-    faults: list[tuple[str, int | None, str]] = []
-    entries = culane.entries(root, faults)
+    faults: list[Rejected | Note] = []
+    entries = culane.list_frames(root, faults)
     if not entries:
         told = "; ".join(f"{file}: {reason}" for file, _, reason in faults[:1])
         raise LgadError(f"{root} has no frames in its lists ({told or 'they are empty'}); list the frames.")
@@ -128,7 +128,7 @@ def _require_same(content: Any, name: str, entry: Mapping[str, Any]) -> None:
         )
 
 
-def _frame_size(root: Path, entries: Sequence[Entry]) -> tuple[int, int]:
+def _frame_size(root: Path, entries: Sequence[FrameEntry]) -> tuple[int, int]:
     sizes: Counter[tuple[int, int]] = Counter()
     fault = ""
     for entry in entries:
@@ -141,7 +141,7 @@ def _frame_size(root: Path, entries: Sequence[Entry]) -> tuple[int, int]:
     return sizes.most_common(1)[0][0]
 
 
-def _lanes(root: Path, entries: Sequence[Entry]) -> list[np.ndarray]:
+def _lanes(root: Path, entries: Sequence[FrameEntry]) -> list[np.ndarray]:
     found = []
     for entry in entries:
         try:
@@ -151,7 +151,7 @@ def _lanes(root: Path, entries: Sequence[Entry]) -> list[np.ndarray]:
     return found
 
 
-def _spread(entries: Sequence[Entry], most: int) -> list[Entry]:
+def _spread(entries: Sequence[FrameEntry], most: int) -> list[FrameEntry]:
     """Up to `most` entries, evenly spread."""
     return [
         entries[place] for place in sorted({*np.linspace(0, len(entries) - 1, most).astype(int).tolist()})

@@ -31,7 +31,7 @@ from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.images import image_size, read_image, read_small, whole_image_size
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.datasets.importing.summary import summary
-from lgad_pipeline.datasets.reader import Entry, Kind
+from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
 from lgad_pipeline.lanes.frame_list import read_frame_list
@@ -189,13 +189,13 @@ def check_lanes(found: list[np.ndarray]) -> None:
     assign_slots(found[:50], (118, 328))
 
 
-def check_entries(entries: list[Entry], root: Path, rejected: list) -> None:
+def check_entries(entries: list[FrameEntry], root: Path, rejected: list) -> None:
     for entry in entries:
         assert entry.split in SPLITS and (root / entry.frame).resolve().is_relative_to(root.resolve())
     rejected_table(rejected)
 
 
-def list_reader(kind: Kind, name: str) -> Callable[[bytes, Path], None]:
+def list_reader(kind: DatasetReader, name: str) -> Callable[[bytes, Path], None]:
     """A check of what a kind makes of a list file with any content."""
 
     def check(data: bytes, folder: Path) -> None:
@@ -203,7 +203,7 @@ def list_reader(kind: Kind, name: str) -> Callable[[bytes, Path], None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         rejected: list = []
-        found = kind.entries(folder, rejected)
+        found = kind.list_frames(folder, rejected)
         check_entries(found, folder, rejected)
         for entry in found:
             if isinstance(entry.annotation, bytes):
@@ -212,9 +212,9 @@ def list_reader(kind: Kind, name: str) -> Callable[[bytes, Path], None]:
     return check
 
 
-def annotation(kind: Kind) -> Callable[[bytes, Path], None]:
+def annotation(kind: DatasetReader) -> Callable[[bytes, Path], None]:
     def check(data: bytes, folder: Path) -> None:
-        check_lanes(kind.lanes(data))
+        check_lanes(kind.parse_annotation(data))
 
     return check
 

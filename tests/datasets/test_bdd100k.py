@@ -9,7 +9,7 @@ import pytest
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.datasets.bdd100k import lanes
+from lgad_pipeline.datasets.bdd100k import parse_annotation
 from lgad_pipeline.datasets.lane_markings import centre_lines, polyline
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.errors import LgadError
@@ -167,9 +167,9 @@ def test_missing_lists(root):
 
 
 def test_an_annotation_without_markings_has_no_lanes():
-    assert lanes(b"[]") == []
+    assert parse_annotation(b"[]") == []
     with pytest.raises(AnnotationError):
-        lanes(b'[["single white", "L", [[1]]]]')
+        parse_annotation(b'[["single white", "L", [[1]]]]')
 
 
 def of_2018(label: dict) -> dict:

@@ -8,7 +8,7 @@ import pytest
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.datasets.llamas import lanes
+from lgad_pipeline.datasets.llamas import parse_annotation
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.errors import LgadError
 
@@ -73,10 +73,10 @@ def test_label_files_become_splits_and_markers_become_lanes(root):
 
 def test_where_markers_overlap_the_lane_runs_between_them_and_leaves_the_frame_at_its_side():
     overlapping = lane(((100, 600), (100, 500)), ((110, 600), (110, 500)))
-    (found,) = lanes(json.dumps({"lanes": [overlapping]}).encode())
+    (found,) = parse_annotation(json.dumps({"lanes": [overlapping]}).encode())
     assert set(found[found[:, 1] <= 600][:, 0].tolist()) == {105}
     leaving = lane(((40, 600), (140, 500)), ((180, 460), (200, 440)))
-    (found,) = lanes(json.dumps({"lanes": [leaving]}).encode())
+    (found,) = parse_annotation(json.dumps({"lanes": [leaving]}).encode())
     assert 0 <= found[0, 0] < 10 and 630 < found[0, 1] <= 640
 
 
@@ -124,6 +124,6 @@ def test_missing_labels(root):
 
 
 def test_a_lane_without_markers_is_none():
-    assert lanes(b'{"lanes": [{"markers": []}]}') == []
+    assert parse_annotation(b'{"lanes": [{"markers": []}]}') == []
     with pytest.raises(AnnotationError):
-        lanes(b"[]")
+        parse_annotation(b"[]")

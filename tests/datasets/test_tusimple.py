@@ -12,7 +12,7 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.datasets.reader import AnnotationError
-from lgad_pipeline.datasets.tusimple import lanes
+from lgad_pipeline.datasets.tusimple import parse_annotation
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
 
@@ -144,7 +144,7 @@ def test_a_bad_line_is_set_aside_alone(root, text, words):
 )
 def test_any_annotation_is_lanes_or_one_error(annotation):
     try:
-        found = lanes(annotation)
+        found = parse_annotation(annotation)
     except AnnotationError:
         return
     assert all(lane.ndim == 2 and lane.shape[1] == 2 and np.isfinite(lane).all() for lane in found)

@@ -18,9 +18,8 @@ from lgad_pipeline.datasets.importing.points import Annotation
 from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
 from lgad_pipeline.datasets.importing.sizes import SAME, refuse_outside, scale_to
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
-from lgad_pipeline.datasets.reader import Rejected
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 from lgad_pipeline.progress import Progress
 
 
@@ -137,7 +136,8 @@ def convert(
     _refuse_unknown(labels, done.shapes)
     if not kept:
         example = next(
-            (f"{place_of(row[0], row[1])}: {row[2]}" for row in done.rejected), "it names no image"
+            (f"{place_of(item.file, item.line)}: {item.reason}" for item in done.rejected),
+            "it names no image",
         )
         raise LgadError(f"{source} holds no annotated image of format {annotations} ({example}).")
     names = _names(kept, done)
@@ -192,10 +192,10 @@ def _frame(
         if annotation.size is None:
             refuse_outside(lanes, size)
     except FileNotFoundError:
-        done.rejected.append((image, None, "is annotated but missing; put the image there"))
+        done.rejected.append(Rejected(image, None, "is annotated but missing; put the image there"))
         return None
     except LgadError as error:
-        done.rejected.append((image, None, str(error)))
+        done.rejected.append(Rejected(image, None, str(error)))
         return None
     turned = image_orientation(data) != 1
     done.empty += not annotation.shapes

@@ -9,9 +9,10 @@ from lgad_pipeline.datasets.importing.layout import files_below, hint_at, posix
 from lgad_pipeline.datasets.importing.points import MOST_POINTS, Annotation, Shape, shape, stated_size
 from lgad_pipeline.datasets.importing.text import xml_as_utf8
 from lgad_pipeline.datasets.importing.tracks import Tracks
-from lgad_pipeline.datasets.reader import AnnotationError, Rejected
+from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 
 _LIMIT = 256 << 20  # bytes; 100,000 frames have some 100 MB
 _DEPTH = 64  # nested elements; exports have 5
@@ -47,9 +48,9 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
         try:
             yield from _Export(source, file, rejected).annotations()
         except FileNotFoundError:
-            rejected.append((file, None, "has gone while it was read; import again"))
+            rejected.append(Rejected(file, None, "has gone while it was read; import again"))
         except LgadError as error:
-            rejected.append((file, None, str(error)))
+            rejected.append(Rejected(file, None, str(error)))
 
 
 class _Export:

@@ -10,9 +10,10 @@ from typing import Any
 from lgad_pipeline.datasets.importing.layout import files_below, hint_at, is_absolute, posix
 from lgad_pipeline.datasets.importing.points import Annotation, Shape, shape, stated_size
 from lgad_pipeline.datasets.importing.text import parse_json
-from lgad_pipeline.datasets.reader import AnnotationError, Rejected
+from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 
 _LIMIT = 64 << 20  # bytes; a file may carry its image, base64
 _DEFAULT_KIND = "polygon"  # of labelme before 3.4, which wrote no shape_type
@@ -51,9 +52,9 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
         try:
             yield _parse(read_inside(source, name, _LIMIT), name, source)
         except FileNotFoundError:
-            rejected.append((name, None, "has gone while it was read; import again"))
+            rejected.append(Rejected(name, None, "has gone while it was read; import again"))
         except LgadError as error:
-            rejected.append((name, None, str(error)))
+            rejected.append(Rejected(name, None, str(error)))
 
 
 def embedded_image(source: Path, file: str) -> bytes:

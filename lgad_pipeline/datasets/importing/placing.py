@@ -11,9 +11,10 @@ from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.datasets.importing.labelme import embedded_image
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.points import Annotation
-from lgad_pipeline.datasets.reader import AnnotationError, Rejected, frame_path
+from lgad_pipeline.datasets.reader import AnnotationError, frame_path
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
 
 _IMAGE_LIMIT = 256 << 20  # bytes
 _JPEG_QUALITY = 98  # of frames that are turned
@@ -59,7 +60,7 @@ def place_images(
             faults[place] = (
                 f"annotates {where.pop(place)}, which {place_of_other} annotates, too; remove one of them"
             )
-    rejected += [(found[place].file, found[place].line, faults[place]) for place in sorted(faults)]
+    rejected += [Rejected(found[place].file, found[place].line, faults[place]) for place in sorted(faults)]
     return [(found[place], where[place]) for place in sorted(where)]
 
 
