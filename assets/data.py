@@ -21,7 +21,7 @@ from assets.presentation.data_metadata import (
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset, SyntheticDataset
-from resources.paths import ProjectPaths
+from resources.paths import ProjectPaths, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project
 
@@ -62,7 +62,8 @@ def recordings(
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
     if isinstance(entry, FolderDataset):
-        entry.require_root()
+        with settings_named(paths.dataset):
+            entry.require_root()
     elif isinstance(entry, SyntheticDataset):
         from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
@@ -98,7 +99,7 @@ def frames(
 
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
-    with progress.task(context.log, "reading frames and lane files") as task:
+    with progress.task(context.log, "reading frames and lane files") as task, settings_named(paths.dataset):
         result = ingest(
             paths.recordings,
             entry.frame_size,
@@ -109,7 +110,8 @@ def frames(
         )
     tables.write_table(paths.frames, result.frames, tables.FRAMES_SCHEMA)
     tables.write_table(paths.rejected, result.rejected, tables.REJECTED_SCHEMA)
-    result.require(entry.max_rejected)
+    with settings_named(paths.dataset):
+        result.require(entry.max_rejected)
     tables.require_splits(result.frames)
     if paths.annotations != paths.recordings:
         tables.write_lane_files(result.frames, paths.annotations)
@@ -179,7 +181,11 @@ def shards(
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
     # One lock covers packing and upload: a download between them would replace the new shards by old ones.
-    with progress.task(context.log, "packing shards") as task, locked(paths.shards):
+    with (
+        progress.task(context.log, "packing shards") as task,
+        locked(paths.shards),
+        settings_named(paths.dataset),
+    ):
         packed = pack_shards(
             tables.read_table(paths.frames),
             tables.read_table(paths.lane_labels),

@@ -54,7 +54,7 @@ class View:
         if picture.shape[:2] != self.frame_size:
             raise LgadError(
                 f"A picture is {picture.shape[1]} x {picture.shape[0]} px where {self.frame_size[1]} x "
-                f"{self.frame_size[0]} px are expected; correct frame_size of the data set in lgad.yaml."
+                f"{self.frame_size[0]} px are expected; correct frame_size of the data set."
             )
 
     def _resize(self, picture: np.ndarray, interpolation: int) -> np.ndarray:

@@ -1,10 +1,14 @@
 """Paths of the results of one data set, or of one recipe on it, below the state root."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.errors import LgadError
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.shard_index import Origin
@@ -155,6 +159,27 @@ def rendered_frames(state: Path, dataset: str) -> Path:
     return state / "data" / dataset / "recordings"
 
 
+_SETTING = re.compile(r"\b(root|frame_size|max_rejected|follow_links)\b|`(shards|owner)\b")
+
+
+@contextmanager
+def settings_named(dataset: str) -> Iterator[None]:
+    """Add to errors of the library where the setting is that their remedy names.
+
+    Raises:
+        LgadError: the error of the library; "(in lgad.yaml: datasets.drives.frame_size)" follows it if its
+            remedy names a setting of the data set.
+    """
+    try:
+        yield
+    except LgadError as error:
+        settings = {key for match in _SETTING.findall(str(error)) for key in match if key}
+        if not settings or "lgad.yaml" in str(error):
+            raise
+        keys = [key if key == "owner" else f"datasets.{dataset}.{key}" for key in sorted(settings)]
+        raise LgadError(f"{error} (in lgad.yaml: {', '.join(keys)})") from error
+
+
 def fetch_shards(paths: ProjectPaths) -> Path:
     """Complete the shards on this machine from their remote copy, if there is one.
 
@@ -167,5 +192,6 @@ def fetch_shards(paths: ProjectPaths) -> Path:
     if paths.store is not None:
         from lgad_pipeline.data.remote_shards import fetch
 
-        fetch(paths.store, paths.shards, paths.origin)
+        with settings_named(paths.dataset):
+            fetch(paths.store, paths.shards, paths.origin)
     return paths.shards

@@ -1,4 +1,4 @@
-"""Data sets of lgad.yaml: one class for each `kind`."""
+"""Settings of data sets: one class for each `kind`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16,
 
 
 class Entry(BaseModel):
-    """A part of lgad.yaml: unknown keys are refused."""
+    """Base class of settings: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,7 +91,7 @@ class FolderDataset(Dataset):
 
     Attributes:
         kind: layout of its lists and annotations.
-        root: folder of the data set; relative paths are relative to lgad.yaml. It need not exist while the
+        root: folder of the data set; relative paths are relative to the settings file. It need not exist while the
             settings are read: a disk that is not mounted stops this data set and no other.
         licence: licence of the frames, a sentence for the model cards.
     """
@@ -114,8 +114,7 @@ class FolderDataset(Dataset):
         except (OSError, ValueError) as error:
             reason = str(getattr(error, "strerror", None) or error)
         raise LgadError(
-            f"{self.root} cannot be read ({reason}); mount its disk, or correct `root` of this data set in "
-            "lgad.yaml."
+            f"{self.root} cannot be read ({reason}); mount its disk, or correct `root` of this data set."
         )
 
 

@@ -1,4 +1,4 @@
-"""Recipes of lgad.yaml: networks, trainings, distillation, decoding."""
+"""Settings of recipes: networks, trainings, distillation, decoding."""
 
 from pathlib import Path
 from typing import Any

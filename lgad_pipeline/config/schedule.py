@@ -23,12 +23,12 @@ class RetrainConfig(BaseModel):
     """Automatic retraining of the models of one data set.
 
     Attributes:
-        cron: time at which the schedule looks for what is stale: minute, hour, day of the month, month,
+        cron: time at which stale results are searched and made again: minute, hour, day of the month, month,
             weekday.
         timezone: time zone of `cron`, such as Europe/Berlin.
-        recipes: recipes that are trained; every recipe of lgad.yaml unless named.
+        recipes: recipes that are trained; all recipes if none is named.
         quiet_seconds: seconds for which nothing in the folder may have changed before new frames are
-            processed, so that a drive that is still being copied waits.
+            processed, so that frames that are still being copied wait.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -175,9 +175,9 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         return to_pandas(pq.read_table(path))
     except FileNotFoundError as error:
-        raise LgadError(f"{path} is missing; materialize its asset again.") from error
+        raise LgadError(f"{path} is missing; create it again.") from error
     except pa.ArrowException as error:
-        raise LgadError(f"{path} is damaged ({error}); delete it and materialize its asset again.") from error
+        raise LgadError(f"{path} is damaged ({error}); delete it and create it again.") from error
 
 
 def dataset_fingerprint(frames: pd.DataFrame) -> str:

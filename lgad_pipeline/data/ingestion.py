@@ -92,7 +92,7 @@ class Ingestion:
         if refused > max_rejected * rows:
             raise LgadError(
                 f"{refused} of {rows} entries of {self.root} were rejected, more than max_rejected "
-                f"{max_rejected:g} allows (one of them: {example}); correct them or raise it in lgad.yaml."
+                f"{max_rejected:g} allows (one of them: {example}); correct them or raise max_rejected."
             )
 
 
@@ -212,7 +212,7 @@ def _require_content(root: Path) -> None:
     Raises:
         LgadError: it is.
     """
-    remedy = "correct `root` of the data set in lgad.yaml"
+    remedy = "correct `root` of the data set"
     try:
         if not root.is_dir():
             raise LgadError(f"The data root {root} is missing; mount its disk or {remedy}.")
@@ -257,7 +257,7 @@ def _read_frame(
     if claimed != frame_size:
         reason = (
             f"is {claimed[1]} x {claimed[0]} px where {width} x {height} is declared; "
-            "correct frame_size in lgad.yaml or take the frame out of the lists"
+            "correct frame_size or take the frame out of the lists"
         )
         return Rejected(entry.frame, None, reason)
     file, line, whose = _place(entry)

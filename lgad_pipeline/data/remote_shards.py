@@ -109,13 +109,13 @@ def _local_index(folder: Path) -> bytes:
     try:
         return (folder / INDEX).read_bytes()
     except FileNotFoundError as error:
-        raise LgadError(f"{folder / INDEX} is missing; materialize the shards first.") from error
+        raise LgadError(f"{folder / INDEX} is missing; pack the shards first.") from error
 
 
 def _undamaged_size(folder: Path, part: PartEntry) -> int:
     path = folder / part.file
     if not is_undamaged(path, part.digest):
-        raise LgadError(f"{path} is missing or damaged; materialize the shards again.")
+        raise LgadError(f"{path} is missing or damaged; pack the shards again.")
     return path.stat().st_size
 
 
@@ -125,13 +125,13 @@ def _check_origin(store: "_Store", content: bytes, origin: Origin) -> ShardIndex
     if index.dataset != origin.dataset:
         raise LgadError(
             f"{store.uri} holds the shards of the data set {index.dataset!r}, not of {origin.dataset!r}; "
-            "give each data set an address of its own as `shards` in lgad.yaml."
+            "give each data set an address of its own as `shards`."
         )
     if index.owner != origin.owner:
         raise LgadError(
             f"{store.uri} holds shards of another project (owner {index.owner}, this one is {origin.owner}); "
-            f"choose another address as `shards` in lgad.yaml, or, if they are this project's, write "
-            f"`owner: {index.owner}` into lgad.yaml."
+            f"choose another address as `shards`, or, if they are this project's, write "
+            f"`owner: {index.owner}` into the settings."
         )
     return index
 
@@ -139,7 +139,7 @@ def _check_origin(store: "_Store", content: bytes, origin: Origin) -> ShardIndex
 def _check_unchanged(store: "_Store", content: bytes) -> None:
     if store.read(INDEX, _INDEX_LIMIT) != content:
         raise LgadError(
-            f"{store.uri} was written to by another machine at the same time; materialize the shards again, "
+            f"{store.uri} was written to by another machine at the same time; pack the shards again, "
             "on one machine."
         )
 
@@ -150,7 +150,7 @@ def _download(store: "_Store", folder: Path, part: PartEntry) -> None:
             file.writelines(store.chunks(part.file))
         if not is_undamaged(unfinished, part.digest):
             raise LgadError(
-                f"{store.name(part.file)} is damaged; delete it and materialize the shards again where the "
+                f"{store.name(part.file)} is damaged; delete it and pack the shards again where the "
                 "frames are."
             )
 
@@ -165,7 +165,7 @@ class _Store:
                 self.filesystem, self.path = fs.FileSystem.from_uri(uri)
             except (ValueError, ImportError) as error:
                 raise LgadError(
-                    f"{self.uri} is no address of a store ({_first(error)}); write `shards` in lgad.yaml as "
+                    f"{self.uri} is no address of a store ({_first(error)}); write `shards` as "
                     "s3://bucket/folder, gs://bucket/folder, file:///folder or fsspec+<protocol>://folder."
                 ) from error
 
@@ -223,12 +223,11 @@ class _Store:
             yield
         except FileNotFoundError as error:
             raise LgadError(
-                f"{place} is missing; materialize the shards where the frames are, or correct `shards` in "
-                "lgad.yaml."
+                f"{place} is missing; pack the shards where the frames are, or correct `shards`."
             ) from error
         except (OSError, pa.ArrowException) as error:
             raise LgadError(
-                f"{place} cannot be reached ({_first(error)}); check `shards` in lgad.yaml, the network, and "
+                f"{place} cannot be reached ({_first(error)}); check `shards`, the network, and "
                 "the credentials in the environment."
             ) from error
 

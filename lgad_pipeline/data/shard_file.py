@@ -119,7 +119,7 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
         if blake2b(data, digest_size=16).hexdigest() != row.fingerprint:
             return Rejected(row.frame, None, "has changed since it was ingested; ingest the data set again")
         if image_size(data) != packing.view.frame_size:
-            raise ImageError("is not of the declared size; correct frame_size in lgad.yaml")
+            raise ImageError("is not of the declared size; correct frame_size")
         image = packing.view.image(read_image(data))
     except FileNotFoundError:
         return Rejected(
@@ -154,18 +154,18 @@ def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
         LgadError: it is missing, damaged, or holds something else than the index says.
     """
     if not is_undamaged(path, part.digest):
-        raise LgadError(f"{path} is missing or damaged; materialize the shards again.")
+        raise LgadError(f"{path} is missing or damaged; pack the shards again.")
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         batch = reader.get_batch(0)
         batch.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise LgadError(f"{path} is no Arrow file of shards; materialize the shards again.") from error
+        raise LgadError(f"{path} is no Arrow file of shards; pack the shards again.") from error
     required = [field.name for field in SHARD_SCHEMA if not field.nullable]
     agrees = batch.schema.equals(SHARD_SCHEMA) and reader.num_record_batches == 1
     if not agrees or batch.num_rows != part.rows or any(batch.column(name).null_count for name in required):
         raise LgadError(
-            f"{path} does not hold the {part.rows} frames that the index names; materialize the shards again."
+            f"{path} does not hold the {part.rows} frames that the index names; pack the shards again."
         )
     return batch
 

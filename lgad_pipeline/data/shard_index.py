@@ -30,7 +30,7 @@ class Origin(NamedTuple):
 
     Attributes:
         owner: name of the project, see `Settings.owner`.
-        dataset: name of the data set in its lgad.yaml.
+        dataset: name of the data set in the settings of the project.
     """
 
     owner: str
@@ -80,7 +80,7 @@ class ShardIndex(_Entry):
         format: version of this layout.
         fingerprint: BLAKE2b-128, hexadecimal, of everything that the shards were made from.
         owner: name of the project that packed them; "" for shards that no store holds.
-        dataset: name of the data set in that project's lgad.yaml; "" as above.
+        dataset: name of the data set in the settings of that project; "" as above.
         view: how a frame became an image.
         splits: the parts of each split, in order.
         rejected: (file, line, reason) of each frame that could not be packed.
@@ -122,11 +122,11 @@ class ShardIndex(_Entry):
         except ValidationError as error:
             raise LgadError(
                 f"{place} is no index of shards, or of another version (see {_first_place(error)} in it); "
-                "delete it and materialize the shards again."
+                "delete it and pack the shards again."
             ) from error
         if index.checksum != index._sum():
             raise LgadError(
-                f"{place} is damaged: its checksum is wrong; delete it and materialize the shards again."
+                f"{place} is damaged: its checksum is wrong; delete it and pack the shards again."
             )
         return index
 
@@ -162,7 +162,7 @@ def read_index(folder: Path) -> ShardIndex:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise LgadError(f"{path} is missing; materialize the shards again.") from error
+        raise LgadError(f"{path} is missing; pack the shards again.") from error
     return ShardIndex.from_bytes(content, str(path))
 
 

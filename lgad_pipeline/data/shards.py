@@ -83,7 +83,7 @@ class ShardSplit:
         image = packed_image(batch, "image", row, cv2.IMREAD_COLOR_RGB)
         label = packed_image(batch, "label", row, cv2.IMREAD_UNCHANGED)
         if image is None or label is None:
-            raise LgadError(f"{self._paths[part]} is damaged at row {row}; materialize the shards again.")
+            raise LgadError(f"{self._paths[part]} is damaged at row {row}; pack the shards again.")
         existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)
         frame, scenario = (batch.column(name)[row].as_py() for name in ("frame", "scenario"))
         return Sample(frame, image, label, existence, scenario)

@@ -47,7 +47,7 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
     if not (root / _LIST.format(_TRAIN)).is_file():
         raise LgadError(
             f"{root} has no {_LIST.format(_TRAIN)}; unpack BDD100K's images and lane labels there or "
-            "correct `root` of the data set in lgad.yaml."
+            "correct `root` of the data set."
         )
     # A frame is called like its video, and a video begins with the name of the drive.
     train = held_out(_entries_of(root, _TRAIN, rejected), lambda entry: Path(entry.frame).name.split("-")[0])

@@ -50,7 +50,7 @@ def _list_of(root: Path, split: str) -> str:
         raise LgadError(f"{root} holds archives and no list; unpack them with `lgad unpack {root}`.")
     raise LgadError(
         f"{root} has neither {with_flags} nor {plain}; write the {split} list, one frame path a line, "
-        "or correct `root` of the data set in lgad.yaml."
+        "or correct `root` of the data set."
     )
 
 

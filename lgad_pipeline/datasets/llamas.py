@@ -35,7 +35,7 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
     if not train:
         raise LgadError(
             f"{root} has no label files in labels/train/<recording>/; unpack LLAMAS's color_images and "
-            "labels there or correct `root` of the data set in lgad.yaml."
+            "labels there or correct `root` of the data set."
         )
     test = _entries_of(root, "valid", rejected)
     if not test:

@@ -85,7 +85,7 @@ def _followed(root: Path, relative: str) -> Path:
     if not path.is_relative_to(os.path.realpath(root)):
         raise LgadError(
             "leads out of the data root by a link; put the file itself there, or set `follow_links: true` of "
-            "the data set in lgad.yaml"
+            "the data set"
         )
     return path
 

@@ -71,7 +71,7 @@ def test_every_damage_is_one_sentence_and_never_ends_the_process(shards):
     assert len(told) == len(damaged)
     for folder, sentence in zip(folders, told, strict=True):
         assert sentence.startswith(f"{folder}/train-00000")
-        assert sentence.endswith(" is missing or damaged; materialize the shards again.")
+        assert sentence.endswith(" is missing or damaged; pack the shards again.")
 
 
 def test_packing_again_restores_a_damaged_part_alone(shards, write_tree, tmp_path):

@@ -169,7 +169,7 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(data, tmp_path):
     for after in (3, 10):
         command = [sys.executable, "-c", KILLED, str(tmp_path), str(after)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-        with pytest.raises(LgadError, match="materialize the shards again"):
+        with pytest.raises(LgadError, match="pack the shards again"):
             ShardSet.open(tmp_path / "shards")
     finished = list((tmp_path / "shards").glob("train-0000[01]*.arrow"))
     stamps = [path.stat().st_mtime_ns for path in finished]

@@ -119,7 +119,7 @@ def test_a_damaged_object_is_named_and_only_it_is_fetched_again(root, tmp_path, 
     assert "\n" not in str(raised.value)
     assert not list((tmp_path / "there").glob(f"*{name}*"))
     s3.delete_file(f"drives/culane/small/{name}")
-    with pytest.raises(LgadError, match=f"^{URI}/{name} is missing; materialize the shards"):
+    with pytest.raises(LgadError, match=f"^{URI}/{name} is missing; pack the shards"):
         fetch(URI, tmp_path / "there", MINE)
     upload(here, URI)
     assert contents(fetch(URI, tmp_path / "there", MINE)) == contents(here)
@@ -195,7 +195,7 @@ def test_a_damaged_part_is_not_uploaded(root, tmp_path, s3):
     here = packed(root, tmp_path / "here")
     part = min(here.glob("train-*"))
     part.write_bytes(bytes(len(part.read_bytes())))
-    with pytest.raises(LgadError, match=rf"{part.name} is missing or damaged; materialize the shards again"):
+    with pytest.raises(LgadError, match=rf"{part.name} is missing or damaged; pack the shards again"):
         upload(here, URI)
 
 

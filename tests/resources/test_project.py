@@ -18,7 +18,9 @@ def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch:
     project = Project(file=str(tmp_path / "lgad.yaml"))
     paths = project.paths("synthetic")
     assert fetch_shards(paths) == paths.shards
-    with pytest.raises(LgadError, match=r"nas/index\.json is missing"):
+    with pytest.raises(
+        LgadError, match=r"nas/index\.json is missing.*\(in lgad\.yaml: datasets\.mine\.shards\)"
+    ):
         fetch_shards(project.paths("mine"))
     (tmp_path / "nas").mkdir()
     view = ViewEntry(frame_size=(590, 1640), image_size=(288, 800), crop_top=0)

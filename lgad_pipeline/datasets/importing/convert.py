@@ -58,7 +58,7 @@ class Conversion:
         rejected: file below the source, line, reason, of annotation files and frames that were not imported.
         shapes: what was done with every shape.
         count: number of lanes.
-        lanes: those of the frames of the most frequent size, for the entry in lgad.yaml.
+        lanes: those of the frames of the most frequent size, for the entry in a settings file.
         empty: frames that were annotated without any shape.
         scaled: frames whose lanes were scaled to the size of the image.
         turned: frames that were stored with an EXIF orientation and are written upright.
@@ -169,7 +169,7 @@ def _check(source: Path, output: Path) -> None:
     if not source.is_dir():
         raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
     if any("\udc80" <= character <= "\udcff" for character in str(output.resolve())):
-        raise LgadError(f"The path {output} is not UTF-8, which lgad.yaml needs; name another folder.")
+        raise LgadError(f"The path {output} is not UTF-8, which settings files need; name another folder.")
     if output.is_file() or (output.exists() and any(output.iterdir())):
         raise LgadError(f"{output} is not empty; name a new folder for the data set.")
 

@@ -1,4 +1,4 @@
-"""The entry of lgad.yaml for a folder in CULane's layout: a valid name, and keys that fit the frames."""
+"""Settings entry for a folder in CULane's layout: a valid name, and keys that fit the frames."""
 
 import math
 import re
@@ -17,7 +17,7 @@ _LONGEST = 64  # characters of a name
 
 
 def dataset_name(text: str) -> str:
-    """A name that lgad.yaml accepts for a data set, made from any text, such as a folder's name.
+    """Name that settings accept for a data set, made from any text, such as a folder's name.
 
     Accents are dropped, capitals become small, every other run of characters becomes one `_`. The name is
     text in YAML without quotes: where it would be a number, a date or a truth value, `set_` comes first.
