@@ -159,7 +159,7 @@ def rendered_frames(state: Path, dataset: str) -> Path:
     return state / "data" / dataset / "recordings"
 
 
-_SETTING = re.compile(r"\b(root|frame_size|max_rejected|follow_links)\b|`(shards|owner)\b")
+_SETTING = re.compile(r"`(root|shards|owner|follow_links)\b|\b(frame_size|max_rejected)\b")
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def settings_named(dataset: str) -> Iterator[None]:
     """Add to errors of the library where the setting is that their remedy names.
 
     Raises:
-        LgadError: the error of the library; "(in lgad.yaml: datasets.drives.frame_size)" follows it if its
+        LgadError: the error of the library; "(in lgad.yaml: datasets.drives.frame_size)" is added if its
             remedy names a setting of the data set.
     """
     try:
@@ -177,7 +177,7 @@ def settings_named(dataset: str) -> Iterator[None]:
         if not settings or "lgad.yaml" in str(error):
             raise
         keys = [key if key == "owner" else f"datasets.{dataset}.{key}" for key in sorted(settings)]
-        raise LgadError(f"{error} (in lgad.yaml: {', '.join(keys)})") from error
+        raise LgadError(f"{str(error).rstrip('.')} (in lgad.yaml: {', '.join(keys)}).") from error
 
 
 def fetch_shards(paths: ProjectPaths) -> Path:

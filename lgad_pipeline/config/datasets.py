@@ -91,8 +91,9 @@ class FolderDataset(Dataset):
 
     Attributes:
         kind: layout of its lists and annotations.
-        root: folder of the data set; relative paths are relative to the settings file. It need not exist while the
-            settings are read: a disk that is not mounted stops this data set and no other.
+        root: folder of the data set; relative paths are relative to the settings file. The
+            folder may be missing while the settings are read, so that a disk that is not mounted stops this
+            data set alone.
         licence: licence of the frames, a sentence for the model cards.
     """
 

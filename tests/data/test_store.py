@@ -126,7 +126,7 @@ def test_a_damaged_object_is_named_and_only_it_is_fetched_again(root, tmp_path, 
 
 
 def test_an_empty_store_and_one_that_is_away_are_one_sentence_each(root, tmp_path, s3, monkeypatch):
-    with pytest.raises(LgadError, match=f"^{URI}/index.json is missing; materialize"):
+    with pytest.raises(LgadError, match=f"^{URI}/index.json is missing; pack"):
         fetch(URI, tmp_path / "there", MINE)
     here = packed(root, tmp_path / "here")
     use(monkeypatch, "http://127.0.0.1:9")  # nobody listens on the discard port

@@ -19,7 +19,7 @@ def test_reading_shards_fetches_them_from_the_store(tmp_path: Path, monkeypatch:
     paths = project.paths("synthetic")
     assert fetch_shards(paths) == paths.shards
     with pytest.raises(
-        LgadError, match=r"nas/index\.json is missing.*\(in lgad\.yaml: datasets\.mine\.shards\)"
+        LgadError, match=r"nas/index\.json is missing.*\(in lgad\.yaml: datasets\.mine\.shards\)\.$"
     ):
         fetch_shards(project.paths("mine"))
     (tmp_path / "nas").mkdir()
