@@ -1,12 +1,12 @@
-"""Lane geometry timed against plain implementations: every mask, every lane, on a full canvas.
+"""Timing of lane geometry against a plain implementation that draws every lane on a full canvas.
 
     python benchmarks/geometry.py [--frames 300] [--official EVALUATE] [--official-labels GENERATE]
                                   [--full-list FILE]
 
-The annotations and predictions are made up, 2.4 lanes a frame on each side. `--official` and
+The annotations and predictions are synthetic, 2.4 lanes a frame on each side. `--official` and
 `--official-labels` name binaries of lane_evaluation and seg_label_generate to time on the same files;
-`--full-list` evaluates made-up lanes for every entry of a list on all cores. Otherwise one core is used, and
-the figures are its processor time: the least of three rounds, programs in turn.
+`--full-list` evaluates synthetic lanes for every entry of a list on all cores. Otherwise one core is used,
+and the figures are its processor time: the least of three rounds, programs in turn.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def plain_mask(points: np.ndarray, width: int) -> np.ndarray:
 
 
 def plain_evaluation(root: Path, frames: list[str]) -> int:
-    found = 0
+    matches = 0
     for frame in frames:
         annotated, predicted = (read_lanes(lane_file(root / side, frame)) for side in ("anno", "pred"))
         ious = np.zeros((len(annotated), len(predicted)))
@@ -72,8 +72,8 @@ def plain_evaluation(root: Path, frames: list[str]) -> int:
                 masks = [plain_mask(next(iter(sample_times(ragged([lane])))), 30) for lane in (first, second)]
                 ious[i, j] = (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum()
         partner = match(ious)
-        found += int((ious[np.arange(len(annotated)), partner] > 0.5).sum()) if ious.size else 0
-    return found
+        matches += int((ious[np.arange(len(annotated)), partner] > 0.5).sum()) if ious.size else 0
+    return matches
 
 
 def plain_labels(root: Path, frames: list[str]) -> None:
@@ -105,30 +105,30 @@ def _processor_time() -> float:
 
 
 def time_evaluation(root: Path, frames: list[str], official: Path | None) -> None:
-    def ours() -> LaneScores:
+    def library() -> LaneScores:
         return evaluate_culane(root / "anno", root / "pred", {"all": frames}, workers=1)
 
-    def theirs(binary: Path) -> None:
+    def official_tool(binary: Path) -> None:
         words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
         _run(binary, [*words, "-w", "30", "-t", "0.5", "-c", "1640", "-r", "590"])
 
     few = frames[:64]
-    assert plain_evaluation(root, few) == ours().frames["tp_0.5"][: len(few)].sum()
-    times = spent(ours, *([partial(theirs, official)] if official else []))
+    assert plain_evaluation(root, few) == library().frames["tp_0.5"][: len(few)].sum()
+    times = spent(library, *([partial(official_tool, official)] if official else []))
     report("evaluation", len(frames), times, spent(lambda: plain_evaluation(root, few))[0] / len(few))
 
 
 def time_label_maps(root: Path, frames: list[str], official: Path | None) -> None:
-    def ours() -> None:
+    def library() -> None:
         rasterize(root / "anno", frames, Path(tempfile.mkdtemp(dir=root)), workers=1)
 
-    def theirs(binary: Path) -> None:
+    def official_tool(binary: Path) -> None:
         # Into an empty folder: the tool leaves files that exist as they are.
         words = ["-m", "imgLabel", "-w", "16", "-l", root / "l.txt", "-d", root / "anno"]
         _run(binary, [*words, "-o", tempfile.mkdtemp(dir=root)])
 
     few = frames[:64]
-    times = spent(ours, *([partial(theirs, official)] if official else []))
+    times = spent(library, *([partial(official_tool, official)] if official else []))
     report("label maps", len(frames), times, spent(lambda: plain_labels(root, few))[0] / len(few))
 
 
@@ -138,9 +138,9 @@ def _run(binary: Path, words: Sequence[str | Path]) -> None:
 
 
 def report(name: str, frames: int, times: list[float], plain: float) -> None:
-    ours, *official = (seconds / frames for seconds in times)
-    line = f"{name}: {1e3 * ours:.2f} ms a frame; plain {1e3 * plain:.2f}, {plain / ours:.1f} x"
-    print(line + "".join(f"; official {1e3 * one:.2f}, {one / ours:.1f} x" for one in official))
+    library, *official = (seconds / frames for seconds in times)
+    line = f"{name}: {1e3 * library:.2f} ms a frame; plain {1e3 * plain:.2f}, {plain / library:.1f} x"
+    print(line + "".join(f"; official {1e3 * tool:.2f}, {tool / library:.1f} x" for tool in official))
 
 
 def time_full_list(root: Path, frames: list[str]) -> None:
@@ -149,7 +149,7 @@ def time_full_list(root: Path, frames: list[str]) -> None:
     evaluate_culane(root / "anno", root / "pred", {"all": frames})
     seconds = time.perf_counter() - begin
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    own, child = (resource.getrusage(one).ru_maxrss / 1024 for one in who)
+    own, child = (resource.getrusage(process).ru_maxrss / 1024 for process in who)
     print(f"{len(frames)} frames on all cores: {seconds:.1f} s; {own:.0f} MB here, {child:.0f} MB a worker")
 
 

@@ -1,8 +1,8 @@
-"""Real frames through `mlflow models serve`: every one must be answered, and the server must live.
+"""Load test of `mlflow models serve` with real frames: the server must answer every one and keep running.
 
     python benchmarks/serving.py models:/synthetic-enet@champion FRAMES [FRAMES ...]
 
-FRAMES are folders of JPEG and PNG files of any size, or such files; they are sent round about, COUNT in all.
+FRAMES are folders of JPEG and PNG files of any size, or such files; they are sent in turn, COUNT in all.
 """
 
 import argparse
@@ -58,8 +58,8 @@ def main() -> None:
     arguments = parser.parse_args()
     files = [
         path
-        for place in arguments.frames
-        for path in (sorted(place.rglob("*")) if place.is_dir() else [place])
+        for source in arguments.frames
+        for path in (sorted(source.rglob("*")) if source.is_dir() else [source])
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
     chosen = [files[index % len(files)] for index in range(arguments.count)]
@@ -72,16 +72,16 @@ def main() -> None:
             request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
             started = time.perf_counter()
             with urllib.request.urlopen(request) as answer:
-                found = json.loads(answer.read())["predictions"]
+                predictions = json.loads(answer.read())["predictions"]
             seconds.append(time.perf_counter() - started)
-            lanes += len(found[0]["lanes"])
+            lanes += len(predictions[0]["lanes"])
     finally:
         alive = server.poll() is None
         os.killpg(server.pid, signal.SIGTERM)
     print(
         f"{len(seconds)} of {len(chosen)} frames ({len(set(chosen))} files) answered, {lanes} lanes found; "
         f"median {1000 * statistics.median(seconds):.0f} ms, slowest {1000 * max(seconds):.0f} ms; "
-        f"the server {'lives' if alive else 'has ended'}"
+        f"the server {'is running' if alive else 'has ended'}"
     )
 
 

@@ -126,16 +126,16 @@ class _Project:
         return _hash(sorted(digests.values()))
 
     def _reach(self, entries: Sequence[Reference]) -> dict[Reference, _Definition]:
-        found: dict[Reference, _Definition] = {}
+        reached: dict[Reference, _Definition] = {}
         waiting = list(entries)
         while waiting:
             reference = waiting.pop()
-            if reference not in found:
+            if reference not in reached:
                 if reference not in self._definitions:
                     self._definitions[reference] = self._defined(reference)
-                found[reference] = self._definitions[reference]
-                waiting += found[reference].reached
-        return found
+                reached[reference] = self._definitions[reference]
+                waiting += reached[reference].reached
+        return reached
 
     def _defined(self, reference: Reference) -> _Definition:
         module = self._module(reference.module)
@@ -161,7 +161,7 @@ class _Project:
         )
 
     def resolve(self, module: str, name: str) -> Reference | None:
-        """The definition behind a name that is imported from a module, through re-exports."""
+        """Return the definition behind a name that is imported from a module, through re-exports."""
         for _ in range(8):
             found = self._module(module)
             if found is None:
@@ -182,7 +182,7 @@ class _Project:
         return [] if found is None else [Reference(module, name) for name in found.definitions]
 
     def parameters(self, reference: Reference) -> list[str]:
-        """The parameter names of a function, or of the `__init__` of a class, in order; else none."""
+        """Return the parameter names of a function, or of the `__init__` of a class, in order; else none."""
         module = self._module(reference.module)
         assert module is not None
         node: ast.AST = module.definitions[reference.name][-1]

@@ -1,4 +1,4 @@
-"""Tokens of a top-level definition: what decides its behaviour, without names and places.
+"""Tokens of a top-level definition: all that decides its behaviour, without names and positions.
 
 Part of `code_fingerprint`, which says what counts.
 """
@@ -59,7 +59,7 @@ class ParsedModule:
 
 
 class Project(Protocol):
-    """What the tokens of a definition need to know of the rest of the project."""
+    """Interface to the other definitions of the project."""
 
     def resolve(self, module: str, name: str) -> Reference | None:
         """Return the definition behind a name of a module, through re-exports."""
@@ -306,7 +306,7 @@ class DefinitionTokens:
         yield f"name {node.attr}" if module is not None else Attribute(node.attr)
 
     def _module_of(self, node: ast.expr) -> str | None:
-        """The module that an expression such as `lanes.view` names, or None."""
+        """Return the module that an expression such as `lanes.view` names, or None."""
         if isinstance(node, ast.Attribute):
             parent = self._module_of(node.value)
             return None if parent is None else f"{parent}.{node.attr}"

@@ -1,4 +1,4 @@
-"""Text on a terminal: what comes from outside is printed as plain text and nothing else."""
+"""Output on a terminal; text from files and users is printed without control characters."""
 
 import sys
 import unicodedata
@@ -41,7 +41,7 @@ def say(text: object, *, error: bool = False) -> None:
 
 
 def fail(text: object) -> None:
-    """Print an error; the further lines of its text are indented, so that none looks like a message."""
+    """Print an error; further lines of its text are indented, so that they do not resemble a message."""
     first, *others = str(text).splitlines() or [""]
     say(f"error: {first}", error=True)
     for line in others:
@@ -50,7 +50,7 @@ def fail(text: object) -> None:
 
 @contextmanager
 def progress_bar(title: object) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar where the standard error is a terminal; yield a function to call with (done, total)."""
+    """Show a progress bar on a terminal's standard error; yield a function to call with (done, total)."""
     console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

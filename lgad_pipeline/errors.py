@@ -1,4 +1,4 @@
-"""The errors that a user can correct."""
+"""Exception for errors that a user can correct, and its form for errors of the operating system."""
 
 import errno
 import os
@@ -13,9 +13,9 @@ _REMEDIES = {
     errno.EACCES: "give permission or choose another folder",
     errno.EPERM: "give permission or choose another folder",
     errno.EROFS: "choose a folder that can be written to",
-    errno.ENOSPC: "make room or choose another folder",
-    errno.EDQUOT: "make room or choose another folder",
-    errno.EFBIG: "make room or choose another folder",
+    errno.ENOSPC: "free space or choose another folder",
+    errno.EDQUOT: "free space or choose another folder",
+    errno.EFBIG: "free space or choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "correct the links in the path",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
@@ -24,23 +24,23 @@ _REMEDIES = {
 
 
 class LgadError(Exception):
-    """Bad input or a bad setting: one sentence that names the file or key, what is wrong, and the remedy."""
+    """Error that a user can correct: a sentence with the file or setting, the fault and the remedy."""
 
 
 def os_fault(error: OSError, path: Path | None = None, action: str = "read or written") -> LgadError:
-    """Put an error of the operating system, such as a full disk, into one sentence with the remedy.
+    """Describe an error of the operating system, such as a full disk, in one sentence with the remedy.
 
     Args:
-        error: what was raised.
-        path: the file or folder to name; the one that the error names if not given.
-        action: what failed, as a participle such as "written".
+        error: exception that was raised.
+        path: file or directory to name; default: the one that the exception names.
+        action: failed action as a participle, such as "written".
     """
     named = path or error.filename2 or error.filename
     if isinstance(named, bytes):
         named = os.fsdecode(named)
     if named is None or isinstance(named, int):
         named = "A file"
-    # A file is written under a name of its own first, and the user knows the final name alone.
+    # A file is first written under a temporary name, but the user knows only the final name.
     shown = re.sub(r"\.([^/]+)\.\d+\.part$", r"\1", str(named))
     reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0, "correct the path or choose another folder")

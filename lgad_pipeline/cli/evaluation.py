@@ -1,4 +1,4 @@
-"""`lgad evaluate`, `lgad rasterize`: lane geometry at the command line."""
+"""`lgad evaluate`: scores of predicted lanes; `lgad rasterize`: label maps from lane files."""
 
 import json
 from pathlib import Path
@@ -26,17 +26,17 @@ from lgad_pipeline.lanes.rendering.label_tool import rasterize as rasterize_lane
 from lgad_pipeline.lanes.slots import RULE_SIZE
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line instead of rejecting it.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core if not given.")]
-_OF_IMAGES = "of the frames, px; that of their images if not given"
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")]
+_OF_IMAGES = "of the frames, px; default: that of their images"
 Height = Annotated[int | None, typer.Option(min=1, help=f"Height {_OF_IMAGES}.")]
 Width = Annotated[int | None, typer.Option(min=1, help=f"Width {_OF_IMAGES}.")]
 
 
 def given_size(height: int | None, width: int | None) -> tuple[int, int] | None:
-    """The frame size (H, W) of the two options; None if neither is given.
+    """Return the frame size (H, W) of the two options; None if neither is given.
 
     Raises:
-        LgadError: one is given without the other.
+        LgadError: only one is given.
     """
     if height is None and width is None:
         return None
@@ -46,37 +46,37 @@ def given_size(height: int | None, width: int | None) -> tuple[int, int] | None:
 
 
 def evaluate(
-    annotations: Annotated[Path, typer.Option(help="Folder of the annotated lane files.")],
+    annotations: Annotated[Path, typer.Option(help="Directory of the annotated lane files.")],
     predictions: Annotated[
-        list[Path], typer.Option(help="Folder of the predicted lane files; give it twice to compare two.")
+        list[Path], typer.Option(help="Directory of the predicted lane files; give two to compare them.")
     ],
     lists: Annotated[
         list[Path] | None,
-        typer.Option("--list", help="List of frames, or a folder of lists; CULane's own if not given."),
+        typer.Option("--list", help="List of frames, or a directory of lists; default: CULane's test list."),
     ] = None,
     more_lists: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further lists.")
     ] = None,
     threshold: Annotated[
-        list[float] | None, typer.Option(help="IoU above which a match counts; 0.5.")
+        list[float] | None, typer.Option(help="IoU above which a match counts; default: 0.5.")
     ] = None,
     mean_f1: Annotated[bool, typer.Option("--mf1", help="Also F1 averaged over IoU 0.50:0.05:0.95.")] = False,
     lane_width: Annotated[int, typer.Option(min=1, help="Width of the lanes compared, px.")] = 30,
     frame_height: Height = None,
     frame_width: Width = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the counts here.")] = None,
-    per_frame: Annotated[Path | None, typer.Option(help="Write a row a frame here, as Parquet.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file of the counts.")] = None,
+    per_frame: Annotated[Path | None, typer.Option(help="Parquet file to write, a row per frame.")] = None,
     strict: Strict = False,
     workers: Workers = None,
 ) -> None:
-    """TP, FP, FN and F1 of predicted lanes, as CULane's official tool counts them."""
+    """Compute TP, FP, FN and F1 of predicted lanes as CULane's official tool does."""
     if len(predictions) > 2:
         raise LgadError(
             f"--predictions was given {len(predictions)} times; give one folder, or two to compare."
         )
     thresholds = sorted(set(threshold or [0.5]))
     if not all(0 <= value <= 1 for value in thresholds):
-        raise LgadError("--threshold must lie between 0 and 1; give an IoU such as 0.5.")
+        raise LgadError("--threshold must be between 0 and 1; give an IoU such as 0.5.")
     size = given_size(frame_height, frame_width)
     chosen = [*(lists or []), *(more_lists or [])] or [_culane_list(annotations)]
     for file in (json_file, per_frame):
@@ -128,12 +128,12 @@ def evaluate(
 def _culane_list(annotations: Path) -> Path:
     path = annotations / "list" / "test.txt"
     if not path.is_file():
-        raise LgadError(f"There is no {path}; name the frames to evaluate with --list.")
+        raise LgadError(f"There is no {path}; give the frames to evaluate with --list.")
     return path
 
 
 def rasterize(
-    annotations: Annotated[Path, typer.Option(help="Folder of the annotated lane files.")],
+    annotations: Annotated[Path, typer.Option(help="Directory of the annotated lane files.")],
     frames: Annotated[Path, typer.Option("--list", help="List of frames.")],
     output: Annotated[Path, typer.Option(help="Gets laneseg_label_w<width>/ and list/train_gt.txt.")],
     lane_width: Annotated[int, typer.Option("--width", min=1, help="Width of the lanes, px.")] = 16,
@@ -142,7 +142,7 @@ def rasterize(
     strict: Strict = False,
     workers: Workers = None,
 ) -> None:
-    """Label maps and existence flags from lane files, as CULane's official tool draws them."""
+    """Draw label maps and existence flags from lane files as CULane's official tool does."""
     given = given_size(frame_height, frame_width)
     named = FrameLists.read([frames], annotations, strict=strict, scenarios=False)
     (members,) = named.frames.values()

@@ -1,4 +1,4 @@
-"""Scores of an evaluation as tables, JSON and sentences at the command line."""
+"""Scores of an evaluation as tables, JSON and sentences for the command line."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
 
 
 def score_content(result: LaneScores, thresholds: list[float], mean_f1: bool) -> dict[str, dict[str, Any]]:
-    """The scores as JSON: list name -> threshold -> figures."""
+    """Return the scores for a JSON file: list name -> threshold -> figures."""
     content: dict[str, dict[str, Any]] = {}
     for name, by_threshold in result.scores.items():
         rows = result.frames if name == TOTAL else result.frames[result.frames["list"] == name]
@@ -70,7 +70,7 @@ def _figures(counts: Counts) -> dict[str, float]:
 def score_table(
     title: str, result: LaneScores, content: dict[str, dict[str, Any]], threshold: float
 ) -> Table:
-    """The counts of every list at one threshold; `content` is what `score_content` gives."""
+    """Build the table of the counts of every list at one threshold; `content` is that of `score_content`."""
     table = Table(title=marked(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("list", no_wrap=True)
     for heading in ("frames", "TP", "FP", "FN", "precision", "recall", "F1", "95 % of F1"):
@@ -81,7 +81,7 @@ def score_table(
         row = by_threshold[f"{threshold:g}"]
         shares = [f"{100 * row[key]:.2f}" for key in ("precision", "recall", "f1")]
         shares.append(" - ".join(f"{100 * end:.1f}" for end in row["f1_interval"]))
-        if row["tp"] + row["fn"] == 0:  # crossroads: no lanes to find, so false positives are the figure
+        if row["tp"] + row["fn"] == 0:  # crossroads have no lanes: false positives are the figure
             shares = ["-"] * len(shares)
         counts = [str(row[key]) for key in ("tp", "fp", "fn")]
         table.add_row(
@@ -91,7 +91,7 @@ def score_table(
 
 
 def compare_scores(console: Console, results: list[LaneScores], thresholds: list[float]) -> dict[str, Any]:
-    """Print how much F1 the second of two results has more than the first; return the figures for JSON."""
+    """Print the difference in F1 between two results, and return the figures for JSON."""
     report = {}
     for threshold in thresholds:
         gain = paired_f1_difference(results[0].frames, results[1].frames, threshold)
@@ -109,7 +109,7 @@ def compare_scores(console: Console, results: list[LaneScores], thresholds: list
 
 
 def say_faults(rejected: Sequence[Rejected], missing: Mapping[str, int]) -> None:
-    """Print rejected lines, the first of them one by one, and how many frames had no file.
+    """Print rejected lines, the first of them one by one, and the number of frames without a file.
 
     Args:
         rejected: lines of lists and lane files.
@@ -125,7 +125,7 @@ def say_faults(rejected: Sequence[Rejected], missing: Mapping[str, int]) -> None
 
 
 def say_notes(notes: Iterable[str]) -> None:
-    """Print sentences on what makes a result doubtful."""
+    """Print warnings about a result."""
     for note in notes:
         say(f"note: {note}", error=True)
 
@@ -135,12 +135,12 @@ def _count(number: int, noun: str) -> str:
 
 
 def write_frame_scores(path: Path, predictions: list[Path], results: list[LaneScores]) -> None:
-    """Write a row a frame and prediction folder, as Parquet."""
+    """Write a row per frame and prediction directory as Parquet."""
     import pandas as pd
 
     tables = []
     for folder, result in zip(predictions, results, strict=True):
-        # A frame may be on a list and on its scenario's: the later list says more about it.
+        # A frame may be in a list and in that of its scenario; the later list, the scenario, is kept.
         table = result.frames.drop_duplicates("frame", keep="last")
         tables.append(table.assign(list=table["list"].astype(str), predictions=str(folder)))
     with atomic_path(path) as temporary:

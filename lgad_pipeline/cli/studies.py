@@ -1,6 +1,6 @@
-"""`lgad gain`: one command from nothing to the gain of distillation and how sure it is.
+"""`lgad gain`: a study of paired trainings that measures the gain of distillation.
 
-Imports that bring torch stand inside the function, so that the other commands start without it.
+Modules that load torch are imported inside the function, so that the other commands start quickly.
 """
 
 from pathlib import Path
@@ -15,17 +15,15 @@ from lgad_pipeline.settings import Settings, settings_path
 
 
 def gain(
-    study: Annotated[Path, typer.Argument(help="The study, a YAML file: data set, recipes, methods, seeds.")],
-    output: Annotated[Path, typer.Option(help="Folder of the study; run again to go on after a kill.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks are trained.")
-    ] = "auto",
+    study: Annotated[Path, typer.Argument(help="YAML file of the study: data set, recipes, methods, seeds.")],
+    output: Annotated[Path, typer.Option(help="Directory of the study; a stopped one is resumed.")],
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes, of one thread each.")] = 1,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
     settings: Annotated[
-        Path | None, typer.Option(help="Data sets and recipes; lgad.yaml if not given.")
+        Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
     ] = None,
 ) -> None:
-    """Train teachers and paired students, score them on the test split, and say what distillation gains."""
+    """Train teachers and paired students, score them on the test split, and report the gain."""
     from lgad_pipeline.inference.predictor import check_device
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.data import prepare_data

@@ -1,4 +1,4 @@
-"""`lgad evaluate-tusimple`, `lgad export-tusimple`: TuSimple's benchmark at the command line."""
+"""`lgad evaluate-tusimple`: TuSimple's metric; `lgad export-tusimple`: predictions as JSON lines."""
 
 import json
 from pathlib import Path
@@ -20,13 +20,13 @@ def export_tusimple(
     annotations: Annotated[
         Path, typer.Option(help="Frames to predict, JSON lines: test_label.json or a list of tasks.")
     ],
-    predictions: Annotated[Path, typer.Option(help="Folder of the predicted lane files.")],
-    output: Annotated[Path, typer.Option(help="Gets the predictions as JSON lines.")],
+    predictions: Annotated[Path, typer.Option(help="Directory of the predicted lane files.")],
+    output: Annotated[Path, typer.Option(help="JSON lines file to write.")],
     frame_height: Height = None,
     frame_width: Width = None,
     strict: Strict = False,
 ) -> None:
-    """Predicted lane files as the JSON lines that TuSimple's benchmark reads."""
+    """Write predicted lane files as the JSON lines that TuSimple's benchmark reads."""
     size = given_size(frame_height, frame_width)
     done = write_tusimple(annotations, predictions, output, frame_size=size, strict=strict)
     say(f"{done.frames} frame{'s' * (done.frames != 1)} in {output}")
@@ -38,10 +38,10 @@ def export_tusimple(
 def evaluate_tusimple(
     annotations: Annotated[Path, typer.Option(help="Annotated lanes, JSON lines.")],
     predictions: Annotated[Path, typer.Option(help="Predicted lanes, JSON lines.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file of the figures.")] = None,
     strict: Strict = False,
 ) -> None:
-    """Accuracy, FP and FN as TuSimple's benchmark computes them."""
+    """Compute accuracy, FP and FN as TuSimple's benchmark does."""
     check_output(json_file, (annotations, predictions))
     scores = score_tusimple(annotations, predictions, strict=strict)
     table = Table("accuracy", "FP", "FN")

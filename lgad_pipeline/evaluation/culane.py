@@ -1,4 +1,4 @@
-"""CULane's metric: true and false positives by IoU, precision, recall and F1 for each list of frames."""
+"""CULane's metric: true positives by IoU, precision, recall and F1 of each list of frames."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.evaluation.doubts import Evidence, doubts
+from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lane_matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
 from lgad_pipeline.evaluation.types import TOTAL, Counts
@@ -20,7 +20,7 @@ from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
-"""The thresholds that mF1 averages F1 over: 0.50:0.05:0.95."""
+"""IoU thresholds over which mF1 averages F1: 0.50:0.05:0.95."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class LaneScores:
         frames: one row per list and frame: list, frame, annotated, predicted (lanes), and for each threshold
             t the columns tp_t, fp_t, fn_t.
         rejected: bad lines of lane files; each counts as a lane that matches nothing.
-        without_annotation, without_prediction: frames without such a file; they count as without lanes.
-        notes: sentences on what makes the scores doubtful, such as lanes in pixels of another frame size.
-        size_note: one sentence on the frame sizes used and where they come from.
+        without_annotation: number of frames without an annotated lane file; they count as without lanes.
+        without_prediction: number of frames without a predicted lane file; they count as without lanes.
+        notes: warnings, such as lanes in pixels of another frame size.
+        size_note: sentence on the frame sizes used and their source.
         sizes: number of frames by size, such as {"1640x590": 300}.
     """
 
@@ -48,7 +49,7 @@ class LaneScores:
     sizes: dict[str, int] = field(default_factory=dict)
 
     def mean_f1(self, name: str = TOTAL) -> float:
-        """F1 averaged over `MEAN_F1_THRESHOLDS`, all of which must have been evaluated."""
+        """Average F1 over `MEAN_F1_THRESHOLDS`, which must have been evaluated."""
         return float(np.mean([self.scores[name][threshold].f1 for threshold in MEAN_F1_THRESHOLDS]))
 
 
@@ -65,18 +66,18 @@ def evaluate_culane(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> LaneScores:
-    """Compare the lane files below two folders, list by list, as CULane's lane_evaluation does.
+    """Compare the lane files below two directories, list by list, as CULane's lane_evaluation does.
 
-    Every frame is compared in its own size, which is read from the header of its image where that is.
+    Every frame is compared in its own size, which is read from the header of its image if there is one.
 
     Args:
-        annotations: folder of the annotated lane files, and of the images of the frames if it has them.
-        predictions: folder of the predicted lane files, laid out alike.
-        lists: list name -> frames, relative to the folders.
+        annotations: directory of the annotated lane files and, if available, of the images.
+        predictions: directory of the predicted lane files, with the same layout.
+        lists: list name -> frames, relative to the directories.
         thresholds: a match counts when its IoU is greater; IoU is computed once for all of them.
-        frame_size: (H, W), px, of the frames without an image; None: that of the first image, else CULane's.
+        frame_size: (H, W) of the frames without an image, px; None: that of the first image, else CULane's.
         lane_width: width at which lanes are compared, frame pixels.
-        image_roots: further folders where the images of the frames are looked for.
+        image_roots: further directories that may hold the images of the frames.
         strict: a bad line in a lane file is an error; else it is rejected, and counts as a lane that
             matches nothing.
         workers: processes; None for one a core. Few frames are evaluated in this process.
@@ -110,7 +111,7 @@ def evaluate_culane(
     found = Evidence.joined(evidence)
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), rejected),
-        notes=doubts(annotations, predictions, found),
+        notes=culane_warnings(annotations, predictions, found),
         size_note=sizes.describe(found.sizes),
         sizes=sizes.table(found.sizes),
     )
@@ -125,7 +126,7 @@ def _evaluate_files(
     strict: bool,
     frames: Sequence[str],
 ) -> tuple[np.ndarray, Evidence, list[Rejected]]:
-    """A row a frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold."""
+    """Return a row per frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold."""
     cv2.setNumThreads(1)
     rejected: list[Rejected] = []
     faults = None if strict else rejected
@@ -168,7 +169,7 @@ def _note_repeats(
     lanes: Ragged,
     rejected: list[Rejected] | None,
 ) -> int:
-    """Note the lanes without a spline, and count them."""
+    """Add the lanes without a spline to the rejected lines, and return their number."""
     repeats = np.flatnonzero(without_spline(lanes))
     if not len(repeats):
         return 0
@@ -191,7 +192,7 @@ def true_positives(
     frame_size: tuple[int, int] = FRAME_SIZE,
     lane_width: int = LANE_WIDTH,
 ) -> np.ndarray:
-    """Matches with an IoU above each threshold, int (frames, thresholds).
+    """Count the matches with an IoU above each threshold, int (frames, thresholds).
 
     Args:
         frames: pairs (annotated, predicted) of lanes, float32 (N, 2) each, frame pixels.
@@ -249,5 +250,5 @@ def _summarize(
 
 
 def column(kind: str, threshold: float) -> str:
-    """The name of a column of `LaneScores.frames`: kind tp, fp or fn at a threshold."""
+    """Return the name of a column of `LaneScores.frames`: kind tp, fp or fn at a threshold."""
     return f"{kind}_{threshold:g}"

@@ -1,4 +1,4 @@
-"""Sizes of frames: read from the headers of their images where these are, stated or assumed where not."""
+"""Sizes of frames, read from the headers of their images, or given or assumed without an image."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ _NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
 
 @dataclass(frozen=True)
 class FrameSizes:
-    """The size of every frame of a list; can be pickled, since other processes read the headers.
+    """Sizes of the frames of a list; picklable, because other processes read the headers.
 
     Attributes:
-        roots: folders that frames are relative to, where their images are looked for.
-        stated: (H, W) as the user gave it, px; an image of another size is an error. None: not given.
+        roots: directories that may hold the images of the frames.
+        stated: (H, W) that the user gave, px; an image of another size is an error. None: not given.
         assumed: (H, W) of the frames without an image, px.
-        first: the first frame, for messages.
+        first: name of the first frame, for messages.
     """
 
     roots: tuple[Path, ...]
@@ -40,7 +40,7 @@ class FrameSizes:
         stated: tuple[int, int] | None,
         default: tuple[int, int],
     ) -> Self:
-        """The sizes of `frames`; one without an image is assumed to be like the first that has one.
+        """Find the sizes of `frames`; one without an image is assumed to have the size of the first image.
 
         Raises:
             LgadError: the first image is not of the size stated.
@@ -98,7 +98,7 @@ class FrameSizes:
         return text + (f" ({broken} cannot be read)." if broken else ".")
 
     def table(self, sizes: np.ndarray) -> dict[str, int]:
-        """How many frames have which size, such as {"1640x590": 300}, the most frequent first."""
+        """Count the frames of each size, such as {"1640x590": 300}, the most frequent first."""
         counts = Counter(map(tuple, sizes[:, :2].tolist()))
         return {f"{width}x{height}": count for (height, width), count in counts.most_common()}
 
@@ -108,7 +108,7 @@ def _frames(count: int) -> str:
 
 
 def _image_file(roots: Sequence[Path], frame: str) -> Path | None:
-    """The image of a frame; one listed without an ending is looked for under each of them."""
+    """Find the image of a frame; for a frame without a file name suffix all suffixes are tried."""
     named = frame.lower().endswith(IMAGE_SUFFIXES)
     for root in roots:
         path = resolve_inside(root, frame)

@@ -25,7 +25,7 @@ Lanes = Sequence[np.ndarray]
 def lane_ious(
     annotated: Lanes, predicted: Lanes, frame_size: tuple[int, int] = FRAME_SIZE, lane_width: int = LANE_WIDTH
 ) -> np.ndarray:
-    """IoU of every annotated lane with every predicted one, each drawn as a thick line.
+    """Compute the IoU of every annotated lane with every predicted one, each drawn as a thick line.
 
     Args:
         annotated: A lanes, float32 (N, 2) each, frame pixels.
@@ -74,7 +74,7 @@ def frame_ious(
 
 
 def _paths(lanes: Ragged, drawable: np.ndarray) -> Ragged:
-    """What is drawn of lanes: 2 points as they are, 3 or more by *times* sampling."""
+    """Return the drawn points of lanes: 2 points as they are, 3 or more by *times* sampling."""
     counts = np.where(drawable, np.diff(lanes.offsets), 0)
     curved, straight = counts >= 3, counts == 2
     sampled = sample_times(_choose(lanes, curved))
@@ -102,11 +102,11 @@ def _shared(spans: Spans, rows: slice, columns: slice) -> np.ndarray:
 def match(similarity: np.ndarray) -> np.ndarray:
     """Match annotated and predicted lanes one to one, for the greatest total similarity.
 
-    Kuhn-Munkres with the official tool's slack: equalities hold within 1e-2, so that nearly equal matchings
-    are told apart by order, and a matching is the greatest within that slack only.
+    Kuhn-Munkres with the tolerance of the official tool: values within 1e-2 count as equal, so that the order
+    decides between nearly equal matchings, and the result is the greatest within that tolerance only.
 
     Args:
-        similarity: (A, P).
+        similarity: similarity of every annotated lane with every predicted one, (A, P).
 
     Returns:
         int (A,): the predicted lane matched with each annotated one, or -1.
@@ -125,7 +125,7 @@ def match(similarity: np.ndarray) -> np.ndarray:
 
 
 def _assign(weight: list[list[float]]) -> list[int]:
-    """The left node matched with each right one, or -1; there are no more left nodes than right ones."""
+    """Return the left node matched with each right one, or -1; there are no more left than right nodes."""
     lefts, rights = range(len(weight)), range(len(weight[0]))
     label_left = [max([_LEAST, *(value for value in row if not math.isnan(value))]) for row in weight]
     label_right = [0.0] * len(rights)

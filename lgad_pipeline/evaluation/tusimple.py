@@ -10,30 +10,30 @@ import numpy as np
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.tusimple_doubts import (
+from lgad_pipeline.evaluation.tusimple_files import Line, frame_key, read_objects
+from lgad_pipeline.evaluation.tusimple_warnings import (
     FRAME_SIZE,
     MORE_LANES,
     SLOWEST,
-    tusimple_doubts,
+    tusimple_warnings,
     zeroed_note,
 )
-from lgad_pipeline.evaluation.tusimple_files import Line, frame_key, read_objects
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
 
 _PIXELS = 20.0  # a point is right within so many px across the lane
-_MATCHED = 0.85  # accuracy from which a lane is found
+_MATCHED = 0.85  # least accuracy of a lane that counts as matched
 _ABSENT = -100.0
 _LANES = 4  # annotated lanes that count in full
 
 
 @dataclass(frozen=True)
 class TusimpleScores:
-    """Means over the annotated frames.
+    """TuSimple's figures, means over the annotated frames.
 
     Attributes:
-        accuracy: share of right points on the annotated lanes.
+        accuracy: share of correct points on the annotated lanes.
         fp: share of the predicted lanes that match no annotated one.
         fn: share of the annotated lanes that no predicted one matches.
         rejected: prediction lines that could not be used; their frames count as without predictions.
@@ -41,7 +41,7 @@ class TusimpleScores:
         frames: annotated frames.
         slow: frames that count as 0 since their `run_time` is above the benchmark's 200 ms.
         crowded: frames that count as 0 since they have more than two lanes beyond the annotated ones.
-        notes: sentences on what makes the figures doubtful.
+        notes: warnings about the figures.
     """
 
     accuracy: float
@@ -57,14 +57,14 @@ class TusimpleScores:
 
 @dataclass(frozen=True)
 class Exported:
-    """What `write_tusimple` wrote.
+    """Summary of `write_tusimple`.
 
     Attributes:
-        frames: frames written.
-        without_file: of them, those without a lane file; they are written without lanes.
+        frames: number of frames written.
+        without_file: number of those frames without a lane file; they are written without lanes.
         rejected: lines of the annotations and of lane files that could not be used.
-        notes: sentences on what makes the predictions doubtful.
-        size_note: one sentence on the frame sizes that coordinates were compared with.
+        notes: warnings about the predictions.
+        size_note: sentence on the frame sizes that coordinates were compared with.
     """
 
     frames: int
@@ -78,9 +78,9 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     """Compare two JSON files as TuSimple's benchmark does.
 
     Args:
-        annotations: an object a frame: `raw_file`, `lanes` (x on each row, negative where absent),
-            `h_samples`; of a frame annotated twice the last one counts, as in the benchmark.
-        predictions: an object a frame: `raw_file`, `lanes`, `run_time` (ms).
+        annotations: JSON file, an object per frame: `raw_file`, `lanes` (x on each row, negative where
+            absent), `h_samples`; of a frame annotated twice the last one counts, as in the benchmark.
+        predictions: JSON file, an object per frame: `raw_file`, `lanes`, `run_time` (ms).
         strict: a bad or missing prediction is an error; else it is rejected and its frame counts as one
             without predicted lanes.
 
@@ -121,14 +121,14 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
         notes.append(f"{annotations} is given as annotations and as predictions: every lane matches itself.")
     notes += [
         *zeroed_note(len(pairs), slow, zeroed - slow),
-        *tusimple_doubts(annotations, annotated, predicted),
+        *tusimple_warnings(annotations, annotated, predicted),
     ]
     accuracy, fp, fn = (float(value) for value in np.mean(figures, axis=0))
     return TusimpleScores(accuracy, fp, fn, rejected, len(missing), len(pairs), slow, zeroed - slow, notes)
 
 
 def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The annotated frames by key, and a sentence on those annotated twice."""
+    """Read the annotated frames by key, and a sentence on those annotated twice."""
     found: dict[str, dict[str, Any]] = {}
     again = []
     for line in read_objects(path, ("raw_file", "lanes", "h_samples")):
@@ -183,10 +183,10 @@ def write_tusimple(
     Between a lane's points x is interpolated; above its first and below its last point it is absent (-2).
 
     Args:
-        annotations: an object a frame with `raw_file` and `h_samples`, such as `test_label.json`; `lanes` are
-            not needed, so that the benchmark's list of tasks will do.
-        lane_files: folder with a lane file at the place of each `raw_file`; a missing one means no lanes.
-        output: the file.
+        annotations: JSON file, an object per frame with `raw_file` and `h_samples`, such as test_label.json;
+            `lanes` are not needed, so that the benchmark's list of tasks is accepted.
+        lane_files: directory with a lane file at the path of each `raw_file`; a missing file means no lanes.
+        output: JSON lines file to write.
         run_time: milliseconds a frame, as measured by the caller; 0 where it was not.
         frame_size: (H, W), px, that coordinates are compared with; None: that of the images next to the
             annotations, else TuSimple's.
@@ -241,7 +241,7 @@ def write_tusimple(
 
 
 def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[str]]:
-    """The frames to write by key, each once; the lines rejected; and a sentence on repeated frames."""
+    """Read the frames to write by key, each once, the rejected lines, and a sentence on repeated frames."""
     tasks: dict[str, dict[str, Any]] = {}
     rejected = []
     repeated = 0
@@ -265,7 +265,7 @@ def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[
 
 
 def _lane_path(folder: Path, raw_file: str) -> Path:
-    """The lane file of a frame: at the place that is stated, else from `clips/` on."""
+    """Find the lane file of a frame: at the given path, else at the path from `clips/` on."""
     stated, key = (
         find_lane_file(folder, relative_frame(raw_file)),
         find_lane_file(folder, frame_key(raw_file)),
@@ -274,7 +274,7 @@ def _lane_path(folder: Path, raw_file: str) -> Path:
 
 
 def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """X of a lane, (N, 2) as (x, y), on rows (R,): float64 (R,), -2 where the lane is absent."""
+    """Interpolate x of a lane (N, 2) on rows (R,): float64 (R,), -2 where the lane is absent."""
     if not len(lane):
         return np.full(len(rows), -2.0)
     ordered = lane[np.argsort(lane[:, 1], kind="stable")].astype(np.float64)
@@ -285,7 +285,7 @@ def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def score_frame(
     annotated: list[list[float]], predicted: list[list[float]], run_time: float, rows: list[float]
 ) -> tuple[float, float, float]:
-    """Accuracy, FP share and FN share of one frame.
+    """Compute accuracy, share of FP and share of FN of one frame.
 
     Args:
         annotated: x of each annotated lane on the rows, px; negative where absent.
@@ -311,12 +311,12 @@ def score_frame(
 
 
 def _is_zeroed(annotated: list[list[float]], predicted: list[list[float]], run_time: float) -> bool:
-    """True for a frame that the benchmark counts as accuracy 0 and FN 1, whatever the lanes are."""
+    """Return True for a frame that the benchmark counts as accuracy 0 and FN 1 regardless of its lanes."""
     return run_time > SLOWEST or len(predicted) > len(annotated) + MORE_LANES
 
 
 def _angle(lane: np.ndarray, rows: np.ndarray) -> float:
-    """Angle from the vertical of the least-squares line x(y) through the lane's present points."""
+    """Compute the angle from the vertical of the least-squares line x(y) through the points of a lane."""
     present = lane >= 0
     if present.sum() < 2:
         return 0.0

@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 
 def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
-    """The objects of a file, bad ones with their fault.
+    """Read the objects of a file, bad ones with their fault.
 
     Args:
         path: JSON lines, an array of objects, or objects one after the other, in UTF-8 or UTF-16.
@@ -63,7 +63,7 @@ def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
 
 
 def frame_key(raw_file: str) -> str:
-    """A frame's path in one form, however it was written: from `clips/` on, with slashes, not absolute.
+    """Normalize the path of a frame: from `clips/` on, with slashes, not absolute.
 
     Raises:
         ValueError: it leads out of the root or holds control characters.
@@ -108,7 +108,7 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:
-    """Why an object cannot be used, as the end of a sentence; empty if it can."""
+    """Return the fault of an object as the end of a sentence; empty if there is none."""
     name = entry.get("raw_file")
     who = f"{name}: " if isinstance(name, str) else ""
     for key in keys:

@@ -106,7 +106,7 @@ def test_mistakes_are_one_sentence(official: Path, tmp_path: Path):
     folder = official / "culane_eval"
     where = ["evaluate", "--annotations", folder / "anno", "--predictions", folder / "pred"]
     for words, says in (
-        ([], "name the frames to evaluate with --list"),
+        ([], "give the frames to evaluate with --list"),
         (["--list", tmp_path], "holds no list"),
         (["--list", folder / "list" / "test.txt", "--threshold", 2], "between 0 and 1"),
     ):

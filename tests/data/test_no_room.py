@@ -35,7 +35,10 @@ def test_without_room_the_old_table_stays(write_tree, tmp_path):
     frames = ingest(write_tree(), SIZE).frames
     path = tmp_path / "out" / "frames.parquet"
     write_table(path, frames, FRAMES_SCHEMA)
-    with largest_file(1000), pytest.raises(LgadError, match=r"frames\.parquet cannot be written .*make room"):
+    with (
+        largest_file(1000),
+        pytest.raises(LgadError, match=r"frames\.parquet cannot be written .*free space"),
+    ):
         write_table(path, pd.concat([frames] * 20), FRAMES_SCHEMA)
     assert len(read_table(path)) == len(frames)
     assert [file.name for file in path.parent.iterdir()] == ["frames.parquet"]
@@ -49,7 +52,10 @@ def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
         frames, assign_lane_slots(frames), root=root, output=here, view=view, lane_width=6, origin=mine
     )
     upload(here, (tmp_path / "nas").as_uri())
-    with largest_file(1000), pytest.raises(LgadError, match=r"there/.*\.arrow cannot be written .*make room"):
+    with (
+        largest_file(1000),
+        pytest.raises(LgadError, match=r"there/.*\.arrow cannot be written .*free space"),
+    ):
         fetch((tmp_path / "nas").as_uri(), there, mine)
     assert [path.name for path in there.iterdir()] == [".lock"]
 
@@ -60,7 +66,7 @@ def test_without_room_the_old_shards_stay(write_tree, tmp_path):
     labels, view = assign_lane_slots(frames), View(SIZE, (40, 128), 40)
     before = pack_shards(frames, labels, root=root, output=output, view=view, lane_width=6)
     names = {path.name for path in output.iterdir()}
-    with largest_file(1000), pytest.raises(LgadError, match=r"\.arrow cannot be written .*make room"):
+    with largest_file(1000), pytest.raises(LgadError, match=r"\.arrow cannot be written .*free space"):
         pack_shards(frames, labels, root=root, output=output, view=view, lane_width=7)
     assert {path.name for path in output.iterdir()} == names
     assert ShardSet.open(output).fingerprint == before.fingerprint
@@ -74,7 +80,7 @@ def test_without_room_an_archive_goes_on_later(tmp_path):
             info = tarfile.TarInfo(name)
             info.size = size
             tar.addfile(info, io.BytesIO(bytes(size)))
-    with largest_file(1000), pytest.raises(LgadError, match=r"second\.txt cannot be written .*make room"):
+    with largest_file(1000), pytest.raises(LgadError, match=r"second\.txt cannot be written .*free space"):
         unpack(archive.parent, output)
     assert [path.name for path in output.iterdir()] == ["first.txt"]
     assert unpack(archive.parent, output).whole and (output / "second.txt").stat().st_size == 2000

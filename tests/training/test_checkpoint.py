@@ -195,7 +195,7 @@ def test_a_full_disk_is_one_sentence_and_the_training_continues_with_space(tmp_p
     cut = tmp_path / "cut"
     try:
         with pytest.raises(
-            LgadError, match=r"checkpoint\.pt cannot be written \(File too large\); make room"
+            LgadError, match=r"checkpoint\.pt cannot be written \(File too large\); free space"
         ):
             run(StudentTask(CONFIG), student(), CONFIG, cut, replace(DATA, batches=filling))
     finally:

@@ -1,6 +1,6 @@
-"""Signs that two folders of lane files are not what they are thought to be, a sentence each.
+"""Warnings about the input of CULane's metric, such as lanes in pixels of another frame size.
 
-The counts stay those of the official tool; a score that may answer another question is pointed out.
+The counts are those of the official tool in any case.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lgad_pipeline.lanes.spline import Ragged
 
 
 class Evidence(NamedTuple):
-    """What is kept of the lanes of some frames.
+    """Properties of the lanes of some frames from which warnings follow.
 
     Attributes:
         sizes: int32 (frames, 3), as `FrameSizes` gives them.
@@ -49,7 +49,7 @@ class Evidence(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
-        """The evidence of all frames."""
+        """Join the evidence of all frames."""
         sizes, annotated, predicted, same = (
             np.concatenate([part[field] for part in parts]) for field in range(4)
         )
@@ -61,8 +61,8 @@ def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
     return lanes.points[lanes.offsets[first] : lanes.offsets[first + counts[frame]]]
 
 
-def doubts(annotations: Path, predictions: Path, evidence: Evidence) -> list[str]:
-    """The sentences on a comparison of two folders, none if nothing is remarkable."""
+def culane_warnings(annotations: Path, predictions: Path, evidence: Evidence) -> list[str]:
+    """Return the warnings about a comparison of two directories, a sentence each."""
     some = (evidence.annotated[:, 0] > 0) | (evidence.predicted[:, 0] > 0)
     found = []
     if annotations.resolve() == predictions.resolve():

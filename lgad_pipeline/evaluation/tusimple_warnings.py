@@ -1,4 +1,4 @@
-"""Signs that TuSimple's benchmark reads predictions otherwise than they are meant, a sentence each."""
+"""Warnings about the input of TuSimple's metric, such as run times in seconds."""
 
 import math
 from pathlib import Path
@@ -18,7 +18,7 @@ MORE_LANES = 2
 
 
 def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
-    """A sentence on the frames that the benchmark's rules count as 0, none if there are none.
+    """Describe the frames that the benchmark's rules count as 0, none if there are none.
 
     Args:
         frames: annotated frames.
@@ -36,7 +36,7 @@ def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
     ]
 
 
-def tusimple_doubts(
+def tusimple_warnings(
     path: Path, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
 ) -> list[str]:
     """Sentences on predictions that the benchmark reads otherwise than they may be meant."""
@@ -76,6 +76,6 @@ def tusimple_doubts(
 
 
 def _points(entry: dict[str, Any], rows: dict[str, Any]) -> list[np.ndarray]:
-    """The present points of an entry's lanes, float32 (N, 2) each, on the rows of the annotation."""
+    """Return the present points of an entry's lanes, float32 (N, 2) each, on the rows of the annotation."""
     lanes = [np.array([xs, rows["h_samples"]], np.float32).T.reshape(-1, 2) for xs in entry["lanes"]]
     return [lane[lane[:, 0] >= 0] for lane in lanes]
