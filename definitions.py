@@ -1,7 +1,9 @@
-"""Entry point of Dagster: the code location with everything that it shows and runs."""
+"""Entry point of the Dagster code location: assets, checks, jobs, schedules, sensors and resources."""
 
 import logging
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -16,9 +18,10 @@ from lgad_pipeline.settings import settings_path
 from resources.mlflow.resource import default_tracking
 from resources.progress import ProgressLog
 from resources.project import Project
+from resources.provenance import REPOSITORY, git_commit, remote_url
 from resources.trainer import Trainer
 
-# Each step runs in a process of its own. They are forked off one that has imported what all of them need.
+# Each step runs in its own process, forked from a process that has imported the common modules.
 _STEPS = dg.multiprocess_executor.configured(
     {
         "start_method": {
@@ -44,16 +47,19 @@ _MODULES = [
 
 
 def definitions(progress: ProgressLog) -> dg.Definitions:
-    """Build the code location; `progress` reports the progress of long steps.
+    """Build the code location.
 
-    A data set with a broken entry in lgad.yaml is named in a warning and stops no other.
+    A data set with an invalid entry in lgad.yaml causes a warning; the other data sets are not affected.
+
+    Args:
+        progress: resource that reports the progress of long steps.
     """
-    for told in SETTINGS.broken.values():
-        logging.getLogger("dagster.lgad").warning(told)
+    for error in SETTINGS.broken.values():
+        logging.getLogger("dagster.lgad").warning(error)
     with warnings.catch_warnings():
-        # Links from the UI to an asset's source are in beta; Dagster says so once for every asset.
+        # Source links of assets are a beta feature; Dagster warns once per asset.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        all_assets = dg.with_source_code_references(dg.load_assets_from_modules(_MODULES))
+        all_assets = _with_source_links(dg.load_assets_from_modules(_MODULES))
     return dg.Definitions(
         assets=all_assets,
         asset_checks=dg.load_asset_checks_from_modules(_MODULES),
@@ -68,6 +74,17 @@ def definitions(progress: ProgressLog) -> dg.Definitions:
             "progress": progress,
         },
     )
+
+
+def _with_source_links(loaded: Sequence[Any]) -> Sequence[Any]:
+    """Link each asset to its source: on the web page of the remote repository, else to the local file."""
+    linked = dg.with_source_code_references(loaded)
+    url = remote_url()
+    commit = git_commit().removesuffix("-dirty")
+    if not url or commit == "unknown":
+        return linked
+    mapping = dg.AnchorBasedFilePathMapping(local_file_anchor=REPOSITORY, file_anchor_path_in_repository="")
+    return dg.link_code_references_to_git(linked, url, commit, file_path_mapping=mapping)
 
 
 defs = definitions(ProgressLog())

@@ -22,3 +22,13 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return finished.stdout.strip() if finished.returncode == 0 else ""
+
+
+def remote_url() -> str:
+    """Return the web address of the checkout's repository on GitHub or GitLab; empty if it is not there."""
+    url = _git("remote", "get-url", "origin")
+    if url.startswith("git@"):
+        host, _, path = url.removeprefix("git@").partition(":")
+        url = f"https://{host}/{path}"
+    known = any(host in url.split("/")[2] for host in ("github", "gitlab")) if "://" in url else False
+    return url.removesuffix(".git") if known and "@" not in url else ""
