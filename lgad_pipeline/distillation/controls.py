@@ -20,10 +20,10 @@ from lgad_pipeline.distillation.taps import FeatureTaps
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], spec: NetworkSpec) -> dict[str, torch.Size]:
     """Return the output shape (C, h, w) of named layers; the network is not changed."""
-    twin = copy.deepcopy(network).eval()
-    planes = torch.zeros(1, spec.in_channels, *spec.image_size, device=next(twin.parameters()).device)
-    with FeatureTaps(twin, layers) as taps, torch.no_grad():
-        twin(planes)
+    network_copy = copy.deepcopy(network).eval()
+    planes = torch.zeros(1, spec.in_channels, *spec.image_size, device=next(network_copy.parameters()).device)
+    with FeatureTaps(network_copy, layers) as taps, torch.no_grad():
+        network_copy(planes)
         return {layer: features.shape[1:] for layer, features in taps.pop().items()}
 
 

@@ -86,15 +86,15 @@ def test_the_weight_follows_the_settings() -> None:
 
 
 def test_pixels_with_an_ignore_index_belong_to_no_class() -> None:
-    seen: list[torch.Tensor] = []
+    inputs_of_teacher: list[torch.Tensor] = []
     teacher = network(3, 3)
-    teacher[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    teacher[0].register_forward_pre_hook(lambda module, inputs: inputs_of_teacher.append(inputs[0]))
     student = network(3, 3)
     lgad = LgadLoss(student, teacher, PATHS, DistillationConfig())
     label_map = torch.tensor([[[0, 2], [255, -1]]]).repeat(1, 2, 4)
     student(torch.rand(1, 3, 4, 8))
     lgad(label_map)
-    assert seen[0].sum(dim=1)[0, :2, :2].tolist() == [[1, 1], [0, 0]]
+    assert inputs_of_teacher[0].sum(dim=1)[0, :2, :2].tolist() == [[1, 1], [0, 0]]
 
 
 def test_wrong_label_maps_and_teachers_are_errors() -> None:

@@ -30,7 +30,7 @@ def test_blurred_lanes_by_hand() -> None:
     torch.testing.assert_close(maps, expected)
 
 
-def test_layer_shapes_leave_the_network_alone() -> None:
+def test_layer_shapes_do_not_change_the_network() -> None:
     torch.manual_seed(0)
     network = build_network(SPEC)
     before = copy.deepcopy(network.state_dict())
@@ -55,20 +55,20 @@ def test_the_gradient_of_the_blurred_control_is_that_of_the_divergence_of_shares
     # The student computes in float64; its layer shapes are found with a float32 copy.
     loss = BlurredLabelsLoss(student, NetworkSpec(image_size=(8, 8)), ["0"], DistillationConfig())
     student.double()
-    kept: list[torch.Tensor] = []
-    first.register_forward_hook(lambda module, inputs, output: kept.append(output))  # type: ignore
+    outputs: list[torch.Tensor] = []
+    first.register_forward_hook(lambda module, inputs, output: outputs.append(output))  # type: ignore
     image = torch.rand(1, 3, 8, 8, dtype=torch.float64)
     output = student(image)
-    kept[0].retain_grad()
+    outputs[0].retain_grad()
     loss.compute(StudentForward(image, output, label)).backward()
-    features = kept[0].detach()
+    features = outputs[0].detach()
     energy = features.square().sum()
-    ours = features.square().sum(dim=1, keepdim=True) / energy
-    theirs = blurred_lanes(label, (4, 4)).double()[:, None]
-    theirs = theirs / theirs.sum()
-    expected = 2 * features * (1 - theirs / ours) / energy
-    assert kept[0].grad is not None
-    torch.testing.assert_close(kept[0].grad, expected, atol=1e-6, rtol=1e-5)
+    student_share = features.square().sum(dim=1, keepdim=True) / energy
+    target = blurred_lanes(label, (4, 4)).double()[:, None]
+    target = target / target.sum()
+    expected = 2 * features * (1 - target / student_share) / energy
+    assert outputs[0].grad is not None
+    torch.testing.assert_close(outputs[0].grad, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_pooled_cross_entropy_by_hand() -> None:
@@ -93,7 +93,7 @@ def test_cells_of_one_pixel_have_the_weighted_cross_entropy_of_the_labels() -> N
     )
 
 
-def test_label_heads_teach_the_layers_up_to_theirs() -> None:
+def test_label_heads_pass_gradients_to_the_layers_up_to_them() -> None:
     torch.manual_seed(0)
     student = build_network(SPEC)
     head = LabelHead(student, SPEC, ["encoder.stage1", "encoder.stage2"], LabelHeadConfig())
@@ -105,9 +105,9 @@ def test_label_heads_teach_the_layers_up_to_theirs() -> None:
     image, label = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
     head.compute(StudentForward(image, student(image).logits, label)).backward()
     assert all(parameter.grad is not None for parameter in head.heads.parameters())
-    taught = {name for name, value in student.named_parameters() if value.grad is not None}
-    assert taught and all(name.startswith("encoder.") for name in taught)
-    assert not any(name.startswith("encoder.stage3") for name in taught)
+    with_gradient = {name for name, value in student.named_parameters() if value.grad is not None}
+    assert with_gradient and all(name.startswith("encoder.") for name in with_gradient)
+    assert not any(name.startswith("encoder.stage3") for name in with_gradient)
     student.get_submodule("encoder").requires_grad_(False)
     with pytest.raises(LgadError, match=r"learns nothing .* encoder\.stage1, encoder\.stage2"):
         head.compute(StudentForward(image, student(image).logits, label))

@@ -14,7 +14,7 @@ def table(tp, fp, fn) -> pd.DataFrame:
 
 
 def drawn(share: float, frames: int, generator: np.random.Generator) -> pd.DataFrame:
-    """Frames with four lanes each, of which a share is found."""
+    """Frames with four lanes each, of which a share is detected."""
     tp = generator.binomial(4, share, frames)
     return table(tp, 4 - tp, 4 - tp)
 
@@ -43,8 +43,8 @@ def test_interval_has_the_width_that_theory_says() -> None:
     first, second, seeds = [], [], 12
     for difference in generator.normal(0.05, 0.02, seeds):
         first.append(table([5000] * 400, [5000] * 400, [5000] * 400))
-        found = round(10000 * (0.5 + difference))
-        second.append(table([found] * 400, [10000 - found] * 400, [10000 - found] * 400))
+        detected = round(10000 * (0.5 + difference))
+        second.append(table([detected] * 400, [10000 - detected] * 400, [10000 - detected] * 400))
     gain = paired_gain(first, second)
     error = np.std(gain.differences) / math.sqrt(seeds)
     assert gain.high - gain.low == pytest.approx(2 * 1.96 * error, rel=0.1)
@@ -54,7 +54,7 @@ def test_interval_has_the_width_that_theory_says() -> None:
 def test_frames_alone_make_the_interval_of_one_pair() -> None:
     generator = np.random.default_rng(1)
     gain = paired_gain([drawn(0.5, 800, generator)], [drawn(0.6, 800, generator)])
-    # With as many found as wanted lanes F1 is the share found: two binomial means.
+    # With equal numbers of predicted and annotated lanes, F1 is the detected share: two binomial means.
     error = math.sqrt((0.5 * 0.5 + 0.6 * 0.4) / (4 * 800))
     assert gain.high - gain.low == pytest.approx(2 * 1.96 * error, rel=0.15)
     assert math.isnan(gain.deviation) and math.isnan(gain.seed_low)

@@ -133,18 +133,18 @@ def test_teacher_learns_a_tiny_set_of_label_maps(tmp_path: Path) -> None:
 
 
 def test_log_and_history_hold_the_same_metrics(tmp_path: Path) -> None:
-    seen = []
+    logged = []
     state = run(
         StudentTask(CONFIG),
         student(),
         CONFIG,
         tmp_path,
-        log=lambda metrics, step: seen.append((step, metrics)),
+        log=lambda metrics, step: logged.append((step, metrics)),
     )
-    assert [step for step, _ in seen] == [2, 3, 4, 6]
-    assert [{"step": step, **metrics} for step, metrics in seen] == state.history
-    assert set(seen[1][1]) == {"val/miou", "val/existence_accuracy"}
-    first = seen[0][1]
+    assert [step for step, _ in logged] == [2, 3, 4, 6]
+    assert [{"step": step, **metrics} for step, metrics in logged] == state.history
+    assert set(logged[1][1]) == {"val/miou", "val/existence_accuracy"}
+    first = logged[0][1]
     assert first["train/loss"] == pytest.approx(
         first["train/cross_entropy"] + 0.1 * first["train/iou"] + 0.1 * first["train/existence"], rel=1e-5
     )

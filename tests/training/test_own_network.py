@@ -1,4 +1,4 @@
-"""The example of docs/own_network.md, taken from the page and trained."""
+"""The example of docs/own_network.md, read from the page and trained."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("other_teacher", [False, True])
-def test_the_example_learns_from_a_teacher(
+def test_the_example_is_trained_with_a_teacher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_teacher: bool
 ) -> None:
     (tmp_path / "mynets.py").write_text(blocks("python")[0])

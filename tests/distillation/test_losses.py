@@ -141,17 +141,17 @@ def test_taps_do_not_break_the_graph_of_a_compiled_network() -> None:
 def test_a_copy_of_a_tapped_network_leaves_the_taps_alone(copied) -> None:
     network, image = Branching(), torch.rand(2, 1, 4, 4)
     with FeatureTaps(network, ["early"]) as taps:
-        twin = copied(network)
+        copied_network = copied(network)
         network(image)
         with torch.no_grad():
-            twin(image + 1)
+            copied_network(image + 1)
             copy.copy(network.early)(image + 1)  # shares the hooks of the original
         kept = taps.pop()["early"]
         assert kept.requires_grad and torch.equal(kept, network.early(image))
         taps.pop()
-        with FeatureTaps(twin, ["early"]) as theirs:  # and it can be tapped itself
-            twin.early(image)
-            assert torch.equal(theirs.pop()["early"], network.early(image))
+        with FeatureTaps(copied_network, ["early"]) as copy_taps:  # the copy can be tapped, too
+            copied_network.early(image)
+            assert torch.equal(copy_taps.pop()["early"], network.early(image))
 
 
 def pickled(network: nn.Module) -> nn.Module:
@@ -282,10 +282,12 @@ def test_loss_is_the_weighted_mean_over_paths_of_unequal_layers() -> None:
 
 def test_student_equal_to_its_teacher_has_no_loss() -> None:
     network = build_network(teacher_spec(SPEC)).eval()
-    twin = copy.deepcopy(network)
-    loss = lgad(twin, network, default_paths(attention_layers(SPEC)), DistillationConfig())
+    copied_network = copy.deepcopy(network)
+    loss = lgad(copied_network, network, default_paths(attention_layers(SPEC)), DistillationConfig())
     label = torch.randint(0, 5, (2, 16, 32))
-    assert loss.compute(run_student(twin, label_planes(label, 5), label)).item() == pytest.approx(0, abs=1e-6)
+    assert loss.compute(run_student(copied_network, label_planes(label, 5), label)).item() == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_frozen_teacher_gives_no_gradient_to_its_input() -> None:

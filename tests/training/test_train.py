@@ -83,8 +83,8 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 
 
 def same(first: Path, second: Path) -> bool:
-    ours, theirs = weights(first), weights(second)
-    return all(np.array_equal(value, theirs[name]) for name, value in ours.items())
+    first_weights, second_weights = weights(first), weights(second)
+    return all(np.array_equal(value, second_weights[name]) for name, value in first_weights.items())
 
 
 def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
@@ -169,9 +169,7 @@ def test_a_teacher_trained_together_leaves_a_plain_student(shards: Path, tmp_pat
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "network.json", "history.parquet", "training.json"])
-def test_training_whose_files_are_gone_or_emptied_is_done_again(
-    shards: Path, tmp_path: Path, file: str
-) -> None:
+def test_training_with_missing_or_empty_files_is_repeated(shards: Path, tmp_path: Path, file: str) -> None:
     train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     before = (tmp_path / file).read_bytes() if file == "weights.safetensors" else None
     (tmp_path / file).write_bytes(b"")
@@ -190,7 +188,7 @@ def test_a_finished_training_is_reused_until_its_inputs_change(shards: Path, tmp
     assert not train_student(other, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
 
 
-def test_inputs_that_do_not_fit_are_one_sentence(shards: Path, tmp_path: Path) -> None:
+def test_inputs_that_do_not_fit_raise_one_sentence(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(LgadError, match="pack the shards again or correct the recipe"):
         train_student(
             CONFIG,
@@ -289,7 +287,7 @@ class Middle(nn.Sequential):
 
 @pytest.fixture
 def write_network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    """Write the modules of a network of one's own, as an editor does between two processes."""
+    """Write the modules of a user's network, as an editor does between two processes."""
     folder = tmp_path_factory.mktemp("own")
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -311,7 +309,7 @@ def write_network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         sys.modules.pop(name, None)
 
 
-def test_the_source_of_a_network_of_ones_own_is_part_of_the_training(
+def test_the_source_of_a_users_network_is_part_of_the_fingerprint(
     shards: Path, tmp_path: Path, write_network
 ) -> None:
     spec = NetworkSpec(name=write_network(), image_size=SPEC.image_size)
@@ -332,7 +330,7 @@ def test_the_source_of_a_network_of_ones_own_is_part_of_the_training(
         reused()
 
 
-def test_the_source_of_a_teachers_network_is_part_of_the_students_training(
+def test_the_source_of_a_teachers_network_is_part_of_the_students_fingerprint(
     shards: Path, tmp_path: Path, write_network
 ) -> None:
     own = NetworkSpec(name=write_network(), image_size=SPEC.image_size)
@@ -363,7 +361,9 @@ def test_the_source_of_a_teachers_network_is_part_of_the_students_training(
         assert not reused(distillation)
 
 
-def test_what_cannot_change_the_weights_does_not_train_again(shards: Path, tmp_path: Path) -> None:
+def test_settings_without_effect_on_the_weights_do_not_repeat_a_training(
+    shards: Path, tmp_path: Path
+) -> None:
     train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     before = weights(tmp_path)
     other = CONFIG.model_copy(update={"log_every": 1, "validate_every": 2, "checkpoint_seconds": 60})
@@ -374,14 +374,14 @@ def test_what_cannot_change_the_weights_does_not_train_again(shards: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "network.json", "history.parquet", "training.json"])
-@pytest.mark.parametrize("damage", ["gone", "empty", "changed"])
-def test_a_finished_training_that_is_not_whole_is_done_again(
+@pytest.mark.parametrize("damage", ["missing", "empty", "changed"])
+def test_a_finished_training_with_damaged_files_is_repeated(
     shards: Path, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     good = weights(tmp_path)
     content = (tmp_path / name).read_bytes()
-    if damage == "gone":
+    if damage == "missing":
         (tmp_path / name).unlink()
     elif damage == "empty":
         (tmp_path / name).write_bytes(b"")
@@ -391,14 +391,14 @@ def test_a_finished_training_that_is_not_whole_is_done_again(
     again = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     assert not again.reused and again.fingerprint == first.fingerprint
     assert all(np.array_equal(value, weights(tmp_path)[key]) for key, value in good.items())
-    assert name in caplog.text or (name, damage) == ("training.json", "gone")
+    assert name in caplog.text or (name, damage) == ("training.json", "missing")
     assert train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION).reused
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_missing_split_is_noticed_before_the_first_step(tmp_path: Path, split: str) -> None:
+def test_a_missing_split_is_an_error_before_the_first_step(tmp_path: Path, split: str) -> None:
     shards = packed(tmp_path, {**SPLITS, split: []})
-    seen: list[int] = []
+    logged: list[int] = []
     with pytest.raises(LgadError, match=f"no split '{split}'"):
         train_student(
             CONFIG,
@@ -406,14 +406,12 @@ def test_a_missing_split_is_noticed_before_the_first_step(tmp_path: Path, split:
             shards=shards,
             folder=tmp_path / "student",
             augmentation=AUGMENTATION,
-            log=lambda metrics, step: seen.append(step),
+            log=lambda metrics, step: logged.append(step),
         )
-    assert not seen and not (tmp_path / "student" / "checkpoint.pt").exists()
+    assert not logged and not (tmp_path / "student" / "checkpoint.pt").exists()
 
 
-def test_a_checkpoint_that_was_damaged_is_gone_when_the_training_is_finished(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_removed_when_the_training_is_finished(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     train_student(CONFIG, SPEC, shards=shards, folder=tmp_path, augmentation=AUGMENTATION)
     assert not list(tmp_path.glob("checkpoint*"))

@@ -45,7 +45,7 @@ def test_bfloat16_logits_are_read_in_float32() -> None:
 def test_one_cycle_has_the_shape_of_torch() -> None:
     config = OptimizerConfig(learning_rate=0.4, warmup_steps=29, schedule="one_cycle")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.4, total_steps=101, pct_start=0.3, div_factor=25, final_div_factor=1000 / 25
     )
     rates = []
@@ -53,10 +53,10 @@ def test_one_cycle_has_the_shape_of_torch() -> None:
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         if len(rates) < 101:
-            theirs.step()
-    ours = [learning_rate(config, step, 100) for step in range(100)]
-    assert ours == pytest.approx(rates[1:], abs=0.01)
-    assert max(ours) == pytest.approx(0.4)
+            scheduler.step()
+    computed = [learning_rate(config, step, 100) for step in range(100)]
+    assert computed == pytest.approx(rates[1:], abs=0.01)
+    assert max(computed) == pytest.approx(0.4)
 
 
 def test_poly_by_hand() -> None:
