@@ -1,4 +1,4 @@
-"""How fast the road world is rendered and written on one core, by processor time.
+"""Benchmark of rendering and writing the road world on one core, by processor time.
 
 python benchmarks/world.py [frames]
 """

@@ -50,11 +50,11 @@ def _outline(kind: Kind) -> list[tuple[float, float]]:
     """Return the outline of the rear as points (across -0.5..0.5, up 0..1), in shares of width and height."""
     if kind in ("truck", "bus"):
         return [(-0.5, 0.14), (0.5, 0.14), (0.5, 0.98), (0.47, 1.0), (-0.47, 1.0), (-0.5, 0.98)]
-    shoulder, roof = (0.62, 0.36) if kind == "sedan" else (0.6, 0.42)
+    shoulder, top = (0.62, 0.36) if kind == "sedan" else (0.6, 0.42)
     return [
         (-0.48, 0.13), (0.48, 0.13), (0.5, 0.3), (0.495, 0.55), (0.47, shoulder),
-        (roof + 0.03, 0.95), (roof - 0.06, 1.0),
-        (-roof + 0.06, 1.0), (-roof - 0.03, 0.95), (-0.47, shoulder), (-0.495, 0.55), (-0.5, 0.3),
+        (top + 0.03, 0.95), (top - 0.06, 1.0),
+        (-top + 0.06, 1.0), (-top - 0.03, 0.95), (-0.47, shoulder), (-0.495, 0.55), (-0.5, 0.3),
     ]  # fmt: skip
 
 

@@ -87,8 +87,8 @@ def _draw(image: np.ndarray, canvas: Canvas, vehicle: Vehicle) -> None:
         across = np.full(len(places), vehicle.u + flank * 0.49 * width)
         # The glasshouse leans inward above the shoulders of a car.
         if vehicle.kind not in ("truck", "bus"):
-            roof = 0.13 if vehicle.kind == "sedan" else 0.07
-            across -= flank * width * np.interp(places[:, 1], [0.6, 1.0], [0.02, roof])
+            inset = 0.13 if vehicle.kind == "sedan" else 0.07
+            across -= flank * width * np.interp(places[:, 1], [0.6, 1.0], [0.02, inset])
         _fill(
             image,
             canvas,

@@ -13,8 +13,8 @@ from lgad_pipeline.view import View
 OFFICIAL = View((590, 1640), (288, 800))
 
 
-def official_by_hand(probabilities: np.ndarray, existence: np.ndarray) -> list[list[tuple[int, int]]]:
-    """The described rules, one pixel at a time."""
+def reference_official(probabilities: np.ndarray, existence: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Decode by the described rules, one pixel at a time."""
     lanes = []
     for plane, exists in zip(probabilities, existence, strict=True):
         padded = np.pad(plane.astype(float), 4)
@@ -40,7 +40,7 @@ def test_official_decoding_follows_the_described_rules():
     existence = np.array([0.9, 0.6, 0.51, 0.7])
     (decoded,) = decode_official(torch.tensor(planes)[None], torch.tensor(existence)[None], OFFICIAL)
     assert [points.tolist() for _, points, _ in decoded] == [
-        [list(point) for point in lane] for lane in official_by_hand(planes, existence)
+        [list(point) for point in lane] for lane in reference_official(planes, existence)
     ]
 
 
@@ -72,8 +72,8 @@ def test_batches_decode_as_single_frames():
         alone = [decode(maps[i : i + 1], existence[i : i + 1], view, config)[0] for i in range(3)]
         for first, second in zip(together, alone, strict=True):
             assert [lane[0] for lane in first] == [lane[0] for lane in second]
-            for one, other in zip(first, second, strict=True):
-                np.testing.assert_allclose(one[1], other[1], atol=1e-2)
+            for single, batched in zip(first, second, strict=True):
+                np.testing.assert_allclose(single[1], batched[1], atol=1e-2)
 
 
 @settings(max_examples=25, deadline=None)
@@ -83,7 +83,7 @@ def test_batches_decode_as_single_frames():
     st.floats(-80, 80),
     st.sampled_from([((288, 800), 0, 16), ((96, 256), 240, 24), ((64, 176), 240, 30)]),
 )
-def test_a_decoded_label_map_lies_within_the_maps_resolution_of_the_lane(bottom, top, bend, size):
+def test_a_decoded_label_map_is_within_the_maps_resolution_of_the_lane(bottom, top, bend, size):
     image_size, crop_top, width = size
     view = View((590, 1640), image_size, crop_top)
     up = np.linspace(0, 1, 34)
@@ -106,7 +106,7 @@ def test_a_decoded_label_map_lies_within_the_maps_resolution_of_the_lane(bottom,
         assert np.abs(points[inside, 0] - expected[inside]).max() <= within, config.method
 
 
-def test_gaps_are_bridged_outliers_ignored_and_lanes_carried_to_the_bottom():
+def test_gaps_are_bridged_outliers_ignored_and_lanes_extended_to_the_bottom():
     view = View((590, 1640), (64, 176), 240)
     rows = np.arange(64)
     lane = 60 + 0.8 * rows
@@ -118,14 +118,14 @@ def test_gaps_are_bridged_outliers_ignored_and_lanes_carried_to_the_bottom():
     planes = torch.zeros(1, 4, 64, 176)
     planes[0, 1] = maps
     ((slot, points, _),) = decode(planes, torch.ones(1, 4), view, DecodeConfig())[0]
-    at = view.to_image(points)
+    map_points = view.to_image(points)
     assert slot == 2 and points[0, 1] == 590
-    np.testing.assert_allclose(at[:, 0], 60 + 0.8 * at[:, 1], atol=0.35)
+    np.testing.assert_allclose(map_points[:, 0], 60 + 0.8 * map_points[:, 1], atol=0.35)
     ((_, short, _),) = decode(planes, torch.ones(1, 4), view, DecodeConfig(to_bottom=False))[0]
     assert short[0, 1] < 550
 
 
-def test_nothing_is_found_in_empty_maps_or_absent_slots():
+def test_no_lane_is_decoded_in_empty_maps_or_absent_slots():
     view = View((590, 1640), (64, 176), 240)
     assert decode(torch.zeros(2, 4, 64, 176), torch.ones(2, 4), view, DecodeConfig()) == [[], []]
     assert decode(torch.ones(2, 4, 64, 176), torch.zeros(2, 4), view, DecodeConfig()) == [[], []]

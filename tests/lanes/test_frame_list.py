@@ -10,7 +10,7 @@ FRAMES = ["d/0.jpg", "d/1.jpg", "d/2.jpg"]
 
 @pytest.fixture
 def read(tmp_path):
-    """A function that writes a list's content and reads it, relative to a root beside it."""
+    """Return a function that writes the content of a list and reads it, relative to a root next to it."""
 
     def read(content: str | bytes):
         path = tmp_path / "list.txt"
@@ -41,9 +41,9 @@ def read(tmp_path):
     ],
 )
 def test_a_list_is_read_whatever_program_wrote_it(read, content):
-    found = read(content)
-    assert found.frames == FRAMES
-    assert not found.rejected and not found.repeated
+    frame_list = read(content)
+    assert frame_list.frames == FRAMES
+    assert not frame_list.rejected and not frame_list.repeated
 
 
 def test_columns_behind_the_frame(read):
@@ -110,23 +110,23 @@ def test_absolute_paths_below_the_root_are_made_relative(read, tmp_path):
 
 
 def test_repeated_frames_count_once_and_are_reported(read):
-    found = read("d/0.jpg\nd/1.jpg\n/d/1.jpg 0 0 0 0\nd\\1.jpg\n")
-    assert found.frames == ["d/0.jpg", "d/1.jpg"]
-    assert found.repeated == 2
-    assert [(line.line, line.reason) for line in found.repeats] == [
+    frame_list = read("d/0.jpg\nd/1.jpg\n/d/1.jpg 0 0 0 0\nd\\1.jpg\n")
+    assert frame_list.frames == ["d/0.jpg", "d/1.jpg"]
+    assert frame_list.repeated == 2
+    assert [(line.line, line.reason) for line in frame_list.repeats] == [
         (3, "repeats d/1.jpg of line 2; take one of the two lines out"),
         (4, "repeats d/1.jpg of line 2; take one of the two lines out"),
     ]
 
 
 def test_lines_that_name_no_frame_below_the_root_are_rejected_with_the_reason(read):
-    found = read(
+    frame_list = read(
         b"../a.jpg\nd/../../a.jpg\na\0.jpg\n\x1b[31m.jpg\n\xff.jpg\nC:\\x\\a.jpg\n"
         + b"n" * 5000
         + b"\n/\nok.jpg\n"
     )
-    assert found.frames == ["ok.jpg"]
-    assert [(line.line, line.reason) for line in found.rejected] == [
+    assert frame_list.frames == ["ok.jpg"]
+    assert [(line.line, line.reason) for line in frame_list.rejected] == [
         (1, "'../a.jpg' leads out of the data root; name a frame below it"),
         (2, "'d/../../a.jpg' leads out of the data root; name a frame below it"),
         (3, "'a\\x00.jpg' holds control characters; write the path as plain text"),
@@ -152,10 +152,10 @@ def test_any_bytes_give_frames_below_the_root(tmp_path_factory, content):
     folder = tmp_path_factory.getbasetemp()
     (folder / "any.txt").write_bytes(content)
     try:
-        found = read_frame_list(folder / "any.txt", folder)
+        frame_list = read_frame_list(folder / "any.txt", folder)
     except LaneFileError:
         return
-    for frame in found.frames:
+    for frame in frame_list.frames:
         assert frame and not frame.startswith("/") and ".." not in frame.split("/") and "\0" not in frame
 
 
@@ -172,9 +172,9 @@ def test_several_existing_frames_on_one_line_are_rejected(read, tmp_path):
     (tmp_path / "root/d").mkdir(parents=True)
     for name in ("0.jpg", "1.jpg"):
         (tmp_path / "root/d" / name).touch()
-    found = read("d/0.jpg d/1.jpg\nd/1.jpg l/1.png 0 1 1 0\n")
-    assert found.frames == ["d/1.jpg"]
-    assert found.rejected[0].reason == "names more than one frame; write one frame path a line"
+    frame_list = read("d/0.jpg d/1.jpg\nd/1.jpg l/1.png 0 1 1 0\n")
+    assert frame_list.frames == ["d/1.jpg"]
+    assert frame_list.rejected[0].reason == "names more than one frame; write one frame path a line"
 
 
 def test_a_path_with_two_dots_inside_the_root_is_rejected_for_them(read):

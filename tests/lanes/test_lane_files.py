@@ -42,7 +42,7 @@ def test_written_lanes_read_back_to_the_last_bit(tmp_path: Path):
         (b"1 2 1e9 4", "the coordinate 1e9"),
     ],
 )
-def test_a_bad_line_is_named_or_set_aside(line: bytes, says: str):
+def test_a_bad_line_is_an_error_or_is_rejected(line: bytes, says: str):
     content = b"1 2 3 4\n" + line + b"\n5 6 7 8\n"
     with pytest.raises(LaneFileError) as error:
         parse_lanes(content, "some/file.lines.txt")
@@ -52,14 +52,14 @@ def test_a_bad_line_is_named_or_set_aside(line: bytes, says: str):
     assert [(fault.line, says in fault.reason) for fault in rejected] == [(2, True)]
 
 
-def test_a_path_that_leads_out_of_the_root_and_a_missing_file_are_one_sentence(tmp_path: Path):
+def test_a_path_that_leads_out_of_the_root_and_a_missing_file_are_errors(tmp_path: Path):
     with pytest.raises(LaneFileError, match="leads out"):
         resolve_inside(tmp_path, "../x")
     with pytest.raises(LaneFileError, match=r"none\.txt cannot be read"):
         read_lanes(tmp_path / "none.txt")
 
 
-def test_the_lane_file_takes_the_place_of_the_last_ending():
+def test_the_ending_of_a_lane_file_replaces_the_last_ending():
     assert lane_file(Path("r"), "/d.MP4/00.1.jpg") == Path("r/d.MP4/00.1.lines.txt")
     assert lane_file(Path("r"), "00001") == Path("r/00001.lines.txt")
 
@@ -69,11 +69,11 @@ def test_the_lane_file_takes_the_place_of_the_last_ending():
 def test_lane_files_of_any_editor(encoding, ending):
     """With CR alone, two lanes would become one that jumps across the road."""
     text = ending.join(["100 117 110 107 ", "", "240 117 230 107", ""])
-    found = parse_lanes(text.encode(encoding), "f")
-    assert [lane.tolist() for lane in found] == [[[100, 117], [110, 107]], [], [[240, 117], [230, 107]]]
+    lanes = parse_lanes(text.encode(encoding), "f")
+    assert [lane.tolist() for lane in lanes] == [[[100, 117], [110, 107]], [], [[240, 117], [230, 107]]]
 
 
-def test_a_broken_utf_16_lane_file_is_named():
+def test_an_invalid_utf_16_lane_file_is_rejected():
     rejected = []
     parse_lanes("1 2 3 4".encode("utf-16") + b"\0", "f", rejected)
     assert "is not a number" in rejected[0].reason

@@ -9,7 +9,7 @@ from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames, assign_slots
 
 
-def test_label_maps_and_existence_are_the_official_tools(seg_labels: Path):
+def test_label_maps_and_existence_equal_those_of_the_official_tool(seg_labels: Path):
     for line in (seg_labels / "existence.txt").read_text().splitlines():
         frame, *flags = line.split()
         slots = assign_slots(read_lanes(seg_labels / "annotations" / f"{frame}.lines.txt"))
@@ -24,7 +24,7 @@ def straight(bottom: float, top: float, lowest: float = 590, highest: float = 26
 
 
 def slots_of(*lanes: np.ndarray) -> list[float]:
-    """x of each slot at the bottom row, NaN for none."""
+    """Return x of each slot at the bottom row, NaN for an empty slot."""
     return assign_slots(lanes).xs[:, 0].tolist()
 
 
@@ -70,14 +70,14 @@ def test_frames_of_another_size_follow_the_scaled_rules():
     assert label_map(small, (295, 820), 8).shape == (295, 820)
 
 
-def test_later_slots_lie_on_top():
+def test_later_slots_cover_earlier_ones():
     xs = np.full((4, 35), np.nan)
     xs[1], xs[2] = np.linspace(500, 900, 35), np.linspace(900, 500, 35)
     picture = label_map(SlotLanes(ROWS, xs, np.array([False, True, True, False])))
     assert picture[420, 700] == 3 and picture[580, 512] == 2
 
 
-def test_frames_do_not_disturb_each_other(seg_labels: Path):
+def test_frames_do_not_influence_each_other(seg_labels: Path):
     files = sorted((seg_labels / "annotations").rglob("*.lines.txt"))[:12]
     frames = [read_lanes(file) for file in files]
     frames[3] = [np.repeat(lane, 2, axis=0)[::-1] for lane in frames[3]]

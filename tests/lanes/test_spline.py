@@ -6,7 +6,7 @@ from scipy.interpolate import CubicSpline
 from lgad_pipeline.lanes.spline import ragged, sample_steps, sample_times
 
 
-def test_samples_lie_on_the_natural_cubic_spline_over_chord_length():
+def test_samples_are_on_the_natural_cubic_spline_over_chord_length():
     rng = np.random.default_rng(1)
     lanes = [
         np.cumsum(rng.uniform(1, 20, (count, 2)) * [1, -1], axis=0).astype(np.float32)
@@ -18,10 +18,12 @@ def test_samples_lie_on_the_natural_cubic_spline_over_chord_length():
         chord = np.hypot(*np.diff(lane, axis=0).T.astype(float))
         along = np.concatenate([[0], np.cumsum(chord)])
         spline = CubicSpline(along, lane.astype(float), bc_type="natural")
-        at = np.append((along[:-1, None] + chord[:, None] * np.arange(50) / 50).ravel(), along[-1])
-        np.testing.assert_allclose(times, spline(at), atol=1e-3)
-        at = np.concatenate([start + np.arange(np.ceil(h)) for start, h in zip(along, chord, strict=False)])
-        np.testing.assert_allclose(steps, spline(np.append(at, along[-1])), atol=1e-3)
+        along_samples = np.append((along[:-1, None] + chord[:, None] * np.arange(50) / 50).ravel(), along[-1])
+        np.testing.assert_allclose(times, spline(along_samples), atol=1e-3)
+        along_samples = np.concatenate(
+            [start + np.arange(np.ceil(h)) for start, h in zip(along, chord, strict=False)]
+        )
+        np.testing.assert_allclose(steps, spline(np.append(along_samples, along[-1])), atol=1e-3)
 
 
 def test_two_points_get_their_midpoint():
@@ -31,7 +33,7 @@ def test_two_points_get_their_midpoint():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(3, 60), min_size=1, max_size=6), st.integers(0, 1000))
-def test_lanes_do_not_disturb_each_other(counts: list[int], seed: int):
+def test_lanes_do_not_influence_each_other(counts: list[int], seed: int):
     rng = np.random.default_rng(seed)
     lanes = [rng.uniform(0, 1000, (count, 2)).astype(np.float32) for count in counts]
     together = list(sample_times(ragged(lanes)))

@@ -27,7 +27,7 @@ def digests(root: Path) -> dict[str, str]:
     }
 
 
-def test_the_layout_is_culanes_own(written: Path) -> None:
+def test_the_layout_is_that_of_culane(written: Path) -> None:
     lists = {path.relative_to(written / "list").as_posix() for path in written.glob("list/**/*.txt")}
     assert lists == {
         "train.txt",
@@ -66,7 +66,7 @@ def test_existence_flags_count_the_lanes(written: Path) -> None:
         assert sum(int(flag) for flag in flags) == len(lanes)
 
 
-def test_a_broken_run_is_completed_to_the_same_bytes(written: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_completed_to_the_same_bytes(written: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_dataset(root, CONFIG, workers=1)
     for number, path in enumerate(sorted(root.rglob("*.*"))):

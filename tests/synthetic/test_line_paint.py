@@ -37,7 +37,7 @@ def test_a_solid_line_covers_its_area_of_the_frame(u: float) -> None:
     np.testing.assert_allclose(centre, columns[bright], atol=0.3)
 
 
-def test_a_dashed_line_is_painted_where_its_dashes_lie() -> None:
+def test_a_dashed_line_is_painted_where_its_dashes_are() -> None:
     ground = Ground(CAMERA, Shape())
     mask = np.zeros((len(ground.rows), FRAME_WIDTH), np.uint8)
     draw_line(mask, ground, line(1.75, kind="dashed"))

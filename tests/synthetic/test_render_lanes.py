@@ -13,8 +13,8 @@ CAMERA = Camera(focal=900.0, centre_x=800.0, horizon=275.0, height=1.25)
 
 
 def test_a_lane_on_a_flat_straight_road_is_the_pinholes_straight_line() -> None:
-    # By hand: a ground point at distance z shows on row 275 + 900 * 1.25 / z, so z = 1125 / (y - 275), and a
-    # line 1.75 m to the right lies on column 800 + 900 * 1.75 / z = 800 + 1.4 (y - 275).
+    # A ground point at distance z shows on row 275 + 900 * 1.25 / z, so z = 1125 / (y - 275), and a
+    # line 1.75 m to the right is on column 800 + 900 * 1.75 / z = 800 + 1.4 (y - 275).
     points = lane_points(Ground(CAMERA, Shape()), 1.75, top=300.0)
     assert points[:, 1].tolist() == [float(y) for y in range(590, 300, -10)]
     np.testing.assert_allclose(points[:, 0], 800 + 1.4 * (points[:, 1] - 275), atol=0.02)
@@ -26,7 +26,7 @@ def test_a_lane_that_leaves_the_frame_keeps_one_point_beyond() -> None:
     assert (points[1:, 0] < FRAME_WIDTH).all()
 
 
-def test_a_bend_moves_a_lane_as_its_parabola_says() -> None:
+def test_a_bend_moves_a_lane_along_its_parabola() -> None:
     # With a bend that never straightens, the middle runs along k z^2 / 2; u is measured along the normal,
     # which the column sees as u sqrt(1 + (k z)^2).
     k = 1 / 400

@@ -24,7 +24,7 @@ def test_pngs_are_the_label_maps(seg_labels: Path, size: tuple[int, int], width:
     check(assign_frames([read_lanes(file) for file in files], size), size, width)
 
 
-def test_later_slots_lie_on_top_and_lanes_reach_over_the_borders():
+def test_later_slots_cover_earlier_ones_and_lanes_may_cross_the_borders():
     rng = np.random.default_rng(0)
     ends = rng.uniform(-200, 1840, (8, 4, 2))
     frames = [
@@ -33,6 +33,6 @@ def test_later_slots_lie_on_top_and_lanes_reach_over_the_borders():
         )
         for pair in ends
     ]
-    nothing = SlotLanes(ROWS, np.full((4, 35), np.nan), np.zeros(4, bool))
-    check([nothing, *frames, nothing], (590, 1640), 30)
-    check([nothing], (590, 1640), 16)
+    empty = SlotLanes(ROWS, np.full((4, 35), np.nan), np.zeros(4, bool))
+    check([empty, *frames, empty], (590, 1640), 30)
+    check([empty], (590, 1640), 16)

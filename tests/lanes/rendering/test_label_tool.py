@@ -62,7 +62,7 @@ def test_a_size_that_disagrees_with_an_image_draws_nothing(root: Path):
     assert not (root / "out").exists()
 
 
-def test_without_images_the_size_is_stated_and_lanes_that_do_not_fit_are_pointed_out(root: Path):
+def test_without_images_the_size_is_stated_and_lanes_that_do_not_fit_are_reported(root: Path):
     for frame in "ab":
         (root / "set" / "d" / f"{frame}.jpg").unlink()
     result = command(root)
@@ -117,7 +117,7 @@ def test_frames_that_differ_in_their_ending_alone_get_a_label_map_each(root: Pat
     ]
 
 
-def test_doubled_points_are_left_out_and_pointed_out(root: Path):
+def test_doubled_points_are_left_out_and_reported(root: Path):
     double = lane(CULANE)[[*range(12), 11]]
     write_lanes(root / "set" / "d" / "a.lines.txt", [lane(CULANE, -1), double])
     done = rasterize(root / "set", ["d/a.jpg"], root / "out")
@@ -130,13 +130,13 @@ def test_names_with_spaces_survive_the_list_that_is_written(root: Path):
     write_lanes(root / "set" / "day one" / "0.lines.txt", [lane(CULANE)])
     (root / "train.txt").write_text("day one/0.jpg\n")
     assert command(root).exit_code == 0
-    again = CliRunner().invoke(
+    repeated = CliRunner().invoke(
         app,
         [
             *("rasterize", "--annotations", str(root / "set"), "--output", str(root / "again")),
             *("--list", str(root / "out" / "list" / "train_gt.txt")),
         ],
     )
-    assert again.exit_code == 0, again.output
+    assert repeated.exit_code == 0, repeated.output
     written = [(root / name / "list" / "train_gt.txt").read_text() for name in ("out", "again")]
     assert written[0] == written[1]

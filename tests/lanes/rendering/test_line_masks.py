@@ -47,7 +47,7 @@ def random_lane(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     st.sampled_from([1, 2, 5, 16, 30, 31]),
     st.sampled_from([(120, 200), (200, 90), (20, 30)]),
 )
-def test_spans_are_what_opencv_draws(seed: int, width: int, size: tuple[int, int]):
+def test_spans_equal_the_drawing_of_opencv(seed: int, width: int, size: tuple[int, int]):
     rng = np.random.default_rng(seed)
     lanes = [random_lane(rng, size) for _ in range(6)]
     paths = [

@@ -8,7 +8,7 @@ from PIL import Image
 from lgad_pipeline.lanes.rendering.run_length_png import LabelRuns, encode_pngs
 
 
-def changes_of(pictures: np.ndarray) -> LabelRuns:
+def runs_of(pictures: np.ndarray) -> LabelRuns:
     padded = np.pad(pictures.astype(np.int64), ((0, 0), (0, 0), (1, 1)))
     picture, row, column = np.nonzero(np.diff(padded))
     return LabelRuns(picture, row, column, padded[picture, row, column + 1])
@@ -22,13 +22,13 @@ def test_opencv_and_pillow_read_back_what_was_written(size: tuple[int, int]):
     pictures[2, : size[0] // 2] = 0
     pictures[3:5] = np.sort(pictures[3:5], axis=2)  # long runs
     pictures[5] = 4
-    for picture, content in zip(pictures, encode_pngs(changes_of(pictures), 6, size), strict=True):
-        again = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        assert again is not None and np.array_equal(again, picture)
+    for picture, content in zip(pictures, encode_pngs(runs_of(pictures), 6, size), strict=True):
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert decoded is not None and np.array_equal(decoded, picture)
         assert np.array_equal(np.array(Image.open(io.BytesIO(content))), picture)
 
 
 def test_runs_of_every_length():
     pictures = (np.arange(600) < np.arange(1, 600)[:, None]).astype(np.uint8)[None] * 3
-    (content,) = encode_pngs(changes_of(pictures), 1, pictures.shape[1:])
+    (content,) = encode_pngs(runs_of(pictures), 1, pictures.shape[1:])
     assert np.array_equal(np.array(Image.open(io.BytesIO(content))), pictures[0])
