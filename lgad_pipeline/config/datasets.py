@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.synthetic import SyntheticConfig
@@ -152,9 +152,45 @@ class LlamasDataset(FolderDataset):
     frame_size: Size = (717, 1276)
 
 
-AnyDataset = SyntheticDataset | CulaneDataset | TusimpleDataset | Bdd100kDataset | LlamasDataset
+class ImportedDataset(FolderDataset):
+    """A data set of a kind from another package, whose reader is named by its import path.
+
+    Attributes:
+        kind: import path of the reader, such as mypackage.kinds:MyReader.
+    """
+
+    kind: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+AnyDataset = (
+    SyntheticDataset | CulaneDataset | TusimpleDataset | Bdd100kDataset | LlamasDataset | ImportedDataset
+)
+
+IMPORTED_KIND = "package.module:Reader"
+"""Stands for every import path among the names of the kinds."""
 
 DATASET_KINDS: Mapping[str, type[Dataset]] = {
-    get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(AnyDataset)
+    next(iter(get_args(kind.model_fields["kind"].annotation)), IMPORTED_KIND): kind
+    for kind in get_args(AnyDataset)
 }
 """The class of each `kind`."""
+
+
+def kind_name(entry: Any) -> Any:
+    """Return the key of `DATASET_KINDS` for an entry of lgad.yaml; None if the entry names no kind."""
+    if not isinstance(entry, Mapping | Dataset):
+        return "culane"  # any class refuses such an entry, and says that it has no keys
+    kind = entry.get("kind") if isinstance(entry, Mapping) else getattr(entry, "kind", None)
+    return IMPORTED_KIND if isinstance(kind, str) and ":" in kind else kind
+
+
+DatasetEntry = Annotated[
+    Annotated[SyntheticDataset, Tag("synthetic")]
+    | Annotated[CulaneDataset, Tag("culane")]
+    | Annotated[TusimpleDataset, Tag("tusimple")]
+    | Annotated[Bdd100kDataset, Tag("bdd100k")]
+    | Annotated[LlamasDataset, Tag("llamas")]
+    | Annotated[ImportedDataset, Tag(IMPORTED_KIND)],
+    Discriminator(kind_name),
+]
+"""An entry of lgad.yaml, whose class is chosen by its `kind`."""

@@ -12,6 +12,7 @@ from lgad_pipeline.config.datasets import (
     Bdd100kDataset,
     CulaneDataset,
     Dataset,
+    DatasetEntry,
     Entry,
     FolderDataset,
     LlamasDataset,
@@ -45,7 +46,7 @@ __all__ = [
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 T = TypeVar("T")
-_DATASETS = TypeAdapter(dict[Name, Annotated[AnyDataset, Field(discriminator="kind")]])
+_DATASETS = TypeAdapter(dict[Name, DatasetEntry])
 _NAME = TypeAdapter(Name)
 
 

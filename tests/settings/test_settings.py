@@ -278,3 +278,12 @@ def test_values_nested_deeply_are_one_clear_sentence(tmp_path, depth):
     (tmp_path / "lgad.yaml").write_text("recipes: " + "[" * depth + "]" * depth)
     with pytest.raises(LgadError):
         Settings.load(tmp_path / "lgad.yaml")
+
+
+def test_a_kind_of_another_package_is_named_by_its_import_path(tmp_path):
+    file = tmp_path / "lgad.yaml"
+    file.write_text(
+        "datasets:\n  own: {kind: 'mypackage.kinds:MyReader', root: data}\n"
+        "recipes:\n  a: {teacher: {steps: 400}, student: {steps: 400}}\n"
+    )
+    assert Settings.load(file).dataset("own").kind == "mypackage.kinds:MyReader"
