@@ -138,7 +138,7 @@ def cancel(instance: dg.DagsterInstance, folder: Path) -> None:
 
 
 def unfinished(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """The runs that have not ended, or wait for another try."""
+    """Return the runs that have not ended, or wait for another try."""
     runs = instance.get_runs(dg.RunsFilter(job_name="retrain"))
     ahead = [run for run in runs if run.tags.get("dagster/will_retry") == "true"]
     retried = {run.parent_run_id for run in runs}
@@ -148,7 +148,7 @@ def unfinished(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def metrics(folder: Path) -> dict[int, float]:
-    """The teacher's loss by step, as MLflow's database has it."""
+    """Return the teacher's loss by step, as MLflow's database has it."""
     return dict(query(folder, f"SELECT step, value {_TEACHERS_LOSS}"))
 
 

@@ -63,7 +63,7 @@ def main(
 
 
 def directly() -> None:
-    """The library calls alone."""
+    """Return the library calls alone."""
     from lgad_pipeline.config.roles import STUDENTS
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
@@ -110,7 +110,7 @@ def directly() -> None:
 
 
 def through_dagster() -> None:
-    """The demo."""
+    """Return the demo."""
     import demo
 
     demo.main(dataset="synthetic", recipe="enet", root="")

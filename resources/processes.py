@@ -31,13 +31,13 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def orphaned() -> bool:
-    """True if the process that started this one for a step of a run has died."""
+    """Return True if the process that started this one for a step of a run has died."""
     parent = multiprocessing.parent_process()
     return parent is not None and not parent.is_alive()
 
 
 def has_ended(instance: "dg.DagsterInstance", run_id: str) -> bool:
-    """True if Dagster says that a run is over, although a process still works on it.
+    """Return True if Dagster says that a run is over, although a process still works on it.
 
     That happens to a run that was cancelled by force, because the code server that launched it is gone.
     """
@@ -59,12 +59,12 @@ class ProcessId(NamedTuple):
     boot: str
 
     def same(self, other: "ProcessId") -> bool:
-        """True if both are the same process."""
+        """Return True if both are the same process."""
         return self[::2] == other[::2] and abs(self.started - other.started) < _ROUNDING_SECONDS
 
 
 def process_id(pid: int) -> ProcessId | None:
-    """The identity of the process that has an id now; None if there is none, or it has ended (a zombie)."""
+    """Return the identity of the process that has an id now; None if there is none, or if it is a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -76,7 +76,7 @@ def process_id(pid: int) -> ProcessId | None:
 
 
 def alive(pid: int, seen: float, known: ProcessId | None = None) -> bool:
-    """True if the process that had an id at some time still runs on this machine.
+    """Return True if the process that had an id at some time still runs on this machine.
 
     Args:
         pid: Process id.

@@ -90,7 +90,7 @@ class Task:
         self.note = note
 
     def metrics(self, steps: int) -> Callable[[Mapping[str, float], int], None]:
-        """A listener for a training's `log(metrics, step)`."""
+        """Return a listener for a training's `log(metrics, step)`."""
 
         def log(metrics: Mapping[str, float], step: int) -> None:
             self.advance(step, steps)

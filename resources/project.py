@@ -1,4 +1,4 @@
-"""What lgad.yaml says, and where the results of each data set and recipe lie."""
+"""Dagster resource of the project: settings of lgad.yaml, and the paths of the results."""
 
 import os
 from functools import cached_property
@@ -17,7 +17,7 @@ from resources.paths import ProjectPaths, rendered_frames
 
 
 class Project(dg.ConfigurableResource):
-    """The data sets and recipes of lgad.yaml, and the folder where everything that is made lies."""
+    """Data sets and recipes of lgad.yaml, and the state root, the directory of all results."""
 
     file: str = Field(description="Absolute path of lgad.yaml.")
 
@@ -37,11 +37,11 @@ class Project(dg.ConfigurableResource):
         return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").resolve()
 
     def dataset(self, name: str) -> AnyDataset:
-        """The entry of a data set."""
+        """Return the entry of a data set."""
         return self.settings.dataset(name)
 
     def recipe(self, name: str) -> Recipe:
-        """The entry of a recipe."""
+        """Return the entry of a recipe."""
         return self.settings.recipe(name)
 
     def paths(self, dataset: str, recipe: str = "") -> ProjectPaths:
@@ -60,15 +60,15 @@ class Project(dg.ConfigurableResource):
         return self.settings.owner or _kept_name(self.state / "owner")
 
     def promotion_lock(self, model: str) -> Path:
-        """Folder that is held while it is decided which version of a registered model is in use."""
+        """Return the directory that is locked while a champion of a registered model is chosen."""
         return self.state / "locks" / model
 
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
-        """Fingerprint of what lgad.yaml says about a data set and a recipe, without what changes no result.
+        """Return the fingerprint of the settings of a data set and a recipe that change results.
 
-        Of a recipe it covers the source code of networks of one's own, too.
+        It covers the source code of networks that other packages define, too.
         """
-        # The place of the frames changes no result, either: their content is compared, and both may move.
+        # `root` changes no result: the content of the frames is compared, and their directory may move.
         text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root"})
         if recipe:
             entry = self.recipe(recipe)
@@ -79,7 +79,7 @@ class Project(dg.ConfigurableResource):
 
 
 def _kept_name(path: Path) -> str:
-    """The name in a file, which gets a random name on first use."""
+    """Return the name in a file, which gets a random name on first use."""
     if not path.is_file():
         with locked(path.parent):
             if not path.is_file():

@@ -7,7 +7,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def git_commit() -> str:
-    """The checkout's commit, with "-dirty" when files differ from it; "unknown" outside a git checkout."""
+    """Return the commit of the checkout, with "-dirty" if files differ, or "unknown" outside a checkout."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return "unknown"

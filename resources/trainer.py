@@ -1,4 +1,4 @@
-"""Where networks are trained: here, in the process of the Dagster run."""
+"""Dagster resource that trains networks in the process of the step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +17,15 @@ Log = Callable[[dict[str, float], int], None]
 
 
 class Trainer(dg.ConfigurableResource):
-    """Trains in this process, on the device that it finds or is told."""
+    """Trainer of the networks: runs in this process, on the configured device."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="auto takes a GPU if there is one."
+        default="auto", description="auto: a GPU if there is one, else the CPU."
     )
 
     @property
     def torch_device(self) -> str:
-        """The device, found."""
+        """Device of the training: `cpu` or `cuda`."""
         if self.device != "auto":
             return self.device
         import torch

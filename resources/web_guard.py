@@ -130,6 +130,6 @@ class _Headers:
         return ", ".join(self._values[name]) if name in self._values else default
 
     def only(self, name: str) -> str | None:
-        """The value of a header that is there exactly once."""
+        """Return the value of a header that is there exactly once."""
         values = self._values.get(name, [])
         return values[0] if len(values) == 1 else None

@@ -131,7 +131,7 @@ class Settings(Entry):
 
 
 def settings_path() -> Path:
-    """The settings file in use: LGAD_SETTINGS, or lgad.yaml in the working directory."""
+    """Return the settings file in use: LGAD_SETTINGS, or lgad.yaml in the working directory."""
     return Path(os.environ.get("LGAD_SETTINGS") or "lgad.yaml").resolve()
 
 
@@ -148,8 +148,8 @@ class _Source:
         """Validate; see `Settings.load`."""
         mistakes: dict[str, list[str]] = {}
         for place, number in not_finite(self.content):
-            told = f"{self._file(place)}: {'.'.join(map(str, place))} is {number}; give a finite number."
-            mistakes.setdefault(str(place[1]) if self._in_dataset(place) else "", []).append(told)
+            mistake = f"{self._file(place)}: {'.'.join(map(str, place))} is {number}; give a finite number."
+            mistakes.setdefault(str(place[1]) if self._in_dataset(place) else "", []).append(mistake)
         content = self._with_datasets()
         content = self._with_inherited_keys(content)
         try:
@@ -161,8 +161,8 @@ class _Source:
             raise LgadError("\n".join(mistakes[""]))
         for name, sentences in found.items():
             mistakes.setdefault(name, []).extend(sentences)
-        for name, told in self._against_others(settings).items():
-            mistakes.setdefault(name, []).append(told)
+        for name, mistake in self._against_others(settings).items():
+            mistakes.setdefault(name, []).append(mistake)
         for name, sentences in mistakes.items():
             settings.datasets.pop(name, None)
             settings._broken[name] = "\n".join(sentences)
@@ -198,7 +198,7 @@ class _Source:
         return found
 
     def _with_datasets(self) -> dict[Any, Any]:
-        """The content with the embedded data set, and with absolute roots."""
+        """Return the content with the embedded data set, and with absolute roots."""
         entries = self.content.get("datasets")
         if entries is None:
             entries = {}
@@ -230,7 +230,7 @@ class _Source:
         return found
 
     def _file(self, keys: tuple[Any, ...]) -> str:
-        """The name of the file that has a key; a key that is missing belongs to the entry above it."""
+        """Return the name of the file that has a key; a key that is missing belongs to the entry above it."""
         if holds(self.local, keys) or (
             len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
         ):

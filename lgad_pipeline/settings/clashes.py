@@ -69,7 +69,7 @@ def _same_shards(datasets: Mapping[str, Dataset]) -> dict[str, str]:
 
 
 def _normal(address: str) -> str:
-    """An address without its query, with exactly one slash between and after its parts."""
+    """Return an address without its query, with exactly one slash between and after its parts."""
     scheme, _, rest = address.split("?")[0].partition("://")
     parts = [part for part in rest.split("/") if part not in ("", ".")]
     return f"{scheme.lower()}://" + "".join(f"{part}/" for part in parts)

@@ -81,8 +81,8 @@ def measured_keys(root: Path) -> dict[str, Any]:
     faults: list[Rejected | Note] = []
     entries = culane.list_frames(root, faults)
     if not entries:
-        told = "; ".join(f"{file}: {reason}" for file, _, reason in faults[:1])
-        raise LgadError(f"{root} has no frames in its lists ({told or 'they are empty'}); list the frames.")
+        example = "; ".join(f"{file}: {reason}" for file, _, reason in faults[:1])
+        raise LgadError(f"{root} has no frames in its lists ({example or 'empty'}); list the frames.")
     require_splits(pd.DataFrame({"split": [entry.split for entry in entries]}))
     size = _frame_size(root, _spread(entries, _HEADERS))
     keys = dataset_keys(size, _lanes(root, _spread(entries, _LANE_FILES)))
@@ -159,7 +159,7 @@ def _spread(entries: Sequence[FrameEntry], most: int) -> list[FrameEntry]:
 
 
 def _flow(value: Any) -> Any:
-    """A list on one line."""
+    """Return a list on one line."""
     if not isinstance(value, list):
         return value
     flow = CommentedSeq(value)

@@ -18,7 +18,7 @@ _MAYBE_ALIAS = re.compile(r"\*\w")
 
 
 def local_path(path: Path) -> Path:
-    """The settings of this machine alone, next to a settings file: lgad.local.yaml for lgad.yaml."""
+    """Return the settings of this machine alone, next to a settings file: lgad.local.yaml for lgad.yaml."""
     return path.with_suffix(f".local{path.suffix}")
 
 
@@ -55,7 +55,7 @@ def read_yaml(path: Path) -> object:
 
 
 def _holds_itself(content: object, above: set[int], seen: set[int]) -> bool:
-    """True if a mapping or list is among its own values, at any depth.
+    """Return True if a mapping or list is among its own values, at any depth.
 
     Args:
         content: values of a YAML file.

@@ -13,14 +13,14 @@ _SECRET_KEYS = ("pass", "pwd", "secret", "token", "key")
 
 
 def holds_secret(address: str) -> bool:
-    """True where an address has a password, or a query that may hold one."""
+    """Return True where an address has a password, or a query that may hold one."""
     parts = urlsplit(address)
     keys = [item.partition("=")[0].lower() for item in parts.query.replace(";", "&").split("&")]
     return parts.password is not None or any(secret in key for key in keys for secret in _SECRET_KEYS)
 
 
 def without_secret(address: str) -> str:
-    """An address for messages and pages: password replaced by ***, query left out."""
+    """Return an address for messages and pages: password replaced by ***, query left out."""
     parts = urlsplit(address)
     network = parts.netloc
     if parts.password is not None:
@@ -31,7 +31,7 @@ def without_secret(address: str) -> str:
 
 
 def tracking_address() -> str:
-    """The tracking address of the environment, normalized; empty where it names none.
+    """Return the tracking address of the environment, normalized; empty where it names none.
 
     Raises:
         LgadError: the address of a server holds a password.
@@ -53,7 +53,7 @@ def tracking_address() -> str:
 
 
 def page_address(variable: str, default: str) -> str:
-    """The address in an environment variable at which people open pages.
+    """Return the address in an environment variable at which people open pages.
 
     Raises:
         LgadError: it holds a password; the address is written into links.

@@ -76,7 +76,7 @@ def diagnose(error: Exception, address: str = "") -> StoreFault:
 
 
 def is_store_error(error: Exception) -> bool:
-    """True for errors that come from MLflow or from what it uses to reach its store."""
+    """Return True for errors that come from MLflow or from what it uses to reach its store."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -100,7 +100,7 @@ def _outdated(revision: str, address: str) -> StoreFault:
 
 
 def _mlflow_command() -> str:
-    """The command line program of the MLflow that runs here, as typed in the user's shell."""
+    """Return the command line program of the MLflow that runs here, as typed in the user's shell."""
     program = Path(sys.executable).with_name("mlflow")
     found = shutil.which("mlflow")
     return "mlflow" if found and Path(found) == program else shlex.quote(str(program))

@@ -1,4 +1,4 @@
-"""Lines of a run's journal: the description of the run first, then its metrics in order of time."""
+"""File of a run journal and its records: the description of the run, then its metrics in order of time."""
 
 import json
 import os
@@ -76,7 +76,7 @@ class RunRecord(BaseModel):
 
 
 class SyncState(BaseModel):
-    """How much of a run a server has confirmed; written by the process that sends.
+    """Part of a run that a server has confirmed; written by the process that sends.
 
     Attributes:
         address: The server.
@@ -85,7 +85,7 @@ class SyncState(BaseModel):
         described: True once it has the parameters.
         inputs: Number of data sets that it has.
         bytes: Position in the journal up to which it has the metrics.
-        status: Status that it was told.
+        status: Status that it has confirmed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -142,7 +142,7 @@ class JournalFile:
             raise os_fault(error, self.path) from error
 
     def close_torn_line(self) -> None:
-        """End a last line that a killed process left half written, so that the next one is read."""
+        """End a last line that a killed process wrote in part, so that the next line can be read."""
         content = self.path.read_bytes() if self.path.is_file() else b""
         if content and not content.endswith(b"\n"):
             with self.path.open("ab") as file:
@@ -178,12 +178,12 @@ class JournalFile:
                 continue
 
     def damaged(self, start: int = 0) -> int:
-        """Number of lines from a position on that are neither metrics nor a description."""
+        """Return the number of lines from a position on that are neither metrics nor a description."""
         lines = sum(not _is_description(content) for content, _ in self.lines(start))
         return lines - sum(1 for _ in self.entries(start))
 
     def description(self) -> RunRecord | None:
-        """The description that the journal begins with, as it was then."""
+        """Return the description that the journal begins with, as it was then."""
         for content, _ in self.lines():
             if _is_description(content):
                 try:

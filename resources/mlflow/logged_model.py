@@ -64,7 +64,7 @@ def _no_advice_on_types() -> Iterator[None]:
 
 
 def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
-    """A folder named `network` with what prediction needs, and nothing of the training."""
+    """Return a folder named `network` with what prediction needs, and nothing of the training."""
     copy = scratch / "network"
     copy.mkdir()
     for file in (*(folder / name for name in NETWORK_FILES), graph):

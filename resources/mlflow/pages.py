@@ -22,13 +22,13 @@ class MlflowPages(dg.ConfigurableResource):
         raise NotImplementedError
 
     def run_url(self, folder: Path) -> str | None:
-        """The page of the run of the network in `folder`; None while it was not sent."""
+        """Return the page of the run of the network in `folder`; None while it was not sent."""
         sent = RunJournal(folder).sent(self.store)
         page = f"{self.ui}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}"
         return page if sent.run_id else None
 
     def compare_url(self, folders: Sequence[Path]) -> str | None:
-        """The page that compares the runs of the networks in `folders`, which are of one experiment."""
+        """Return the page that compares the runs of the networks in `folders`, all of one experiment."""
         sent = [RunJournal(folder).sent(self.store) for folder in folders]
         if not all(one.run_id for one in sent):
             return None
@@ -53,10 +53,10 @@ class MlflowPages(dg.ConfigurableResource):
         return f"{self.run_url(folder)}/artifacts/{quote(name)}"
 
     def version_url(self, name: str, version: str) -> str:
-        """The page of a registered model's version."""
+        """Return the page of a registered model's version."""
         return f"{self.ui}/#/models/{name}/versions/{version}"
 
 
 def _in_url(values: Sequence[str]) -> str:
-    """A list as MLflow's pages read it from an address."""
+    """Return a list as MLflow's pages read it from an address."""
     return quote(json.dumps(values, separators=(",", ":")))

@@ -106,7 +106,7 @@ def register(
 
 
 def _intact_version(tracking: MlflowTracking, name: str, fingerprint: str) -> str | None:
-    """The newest version that holds a training and whose files are there."""
+    """Return the newest version that holds a training and whose files are there."""
     for version in versions_of(tracking, name):
         if version.tags.get(FINGERPRINT_TAG) != fingerprint:
             continue
@@ -191,7 +191,7 @@ class _Judge:
             return self._without_comparison(champion, "could not be compared", str(error))
 
     def _without_comparison(self, champion: str | None, why: str, lost: str) -> Decision:
-        """The decision where no champion can be loaded: the version must be better than chance."""
+        """Return the decision where no champion can be loaded: the version must be better than chance."""
         version, behind = self.version, f" {lost}" if lost else ""
         if self.objection:
             reason = f"Version {version} stays challenger: {self.objection}.{behind}"
@@ -199,7 +199,7 @@ class _Judge:
         return Decision(version, version, champion, f"Version {version} {why}: it becomes champion.{behind}")
 
     def _against(self, champion: str, network: Path) -> Decision:
-        """The decision against the champion's network in a folder."""
+        """Return the decision against the champion's network in a folder."""
         version = self.version
         remedy = f"`lgad rollback {self.name} --to VERSION` puts a version in use."
         fault = ""

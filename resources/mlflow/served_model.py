@@ -1,4 +1,4 @@
-"""The model that MLflow loads and serves, as code: MLflow copies this file beside the weights.
+"""The model that MLflow loads and serves, as code: MLflow copies this file next to the weights.
 
 It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy,
 OpenCV and lgad_pipeline.
@@ -83,7 +83,7 @@ class LaneModel(PythonModel):
     _skip_type_hint_validation = True
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights that lie beside this file."""
+        """Read the weights next to this file."""
         folder = Path(context.artifacts["network"])
         # MLflow has run this file of the model already, so the model's own class is trusted as well.
         allow_networks(read_model(folder / NETWORK, NetworkSpec).name)
@@ -141,7 +141,7 @@ class LaneModel(PythonModel):
 
 
 def _source(frame: object, number: int) -> bytes | np.ndarray:
-    """A frame as the bytes of its file, or as uint8 (H, W, 3) RGB; its size is checked, nothing is decoded.
+    """Return a frame as the bytes of its file, or as uint8 (H, W, 3) RGB; checks the size, decodes nothing.
 
     A text is never taken as a path: over HTTP it would open the server's files to everybody.
     """
@@ -192,7 +192,7 @@ def _check_sum(frames: Sequence[object] | np.ndarray, sources: Sequence[bytes | 
 
 
 def _reason(error: LgadError) -> str:
-    """What is wrong, without the remedy: that is meant for the frames of a data set."""
+    """Return what is wrong, without the remedy: that is meant for the frames of a data set."""
     return str(error) if "allowed" in str(error) else str(error).partition(";")[0]
 
 

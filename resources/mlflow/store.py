@@ -115,7 +115,7 @@ class MlflowStore(MlflowPages):
                 os.environ.pop(name, None)
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment called `name`, made when it is missing."""
+        """Return the id of the experiment called `name`, made when it is missing."""
         found = self.client.get_experiment_by_name(name)
         if found:
             return found.experiment_id

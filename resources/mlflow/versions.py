@@ -49,7 +49,7 @@ class VersionRow:
 
 
 def champion_of(tracking: MlflowTracking, name: str) -> str | None:
-    """The version with the alias champion; None if there is none."""
+    """Return the version with the alias champion; None if there is none."""
     return _aliases(tracking, name).get(CHAMPION)
 
 
@@ -83,7 +83,7 @@ def version_rows(tracking: MlflowTracking, name: str) -> list[VersionRow]:
 
 
 def standing(tracking: MlflowTracking, name: str, version: str) -> tuple[str, str]:
-    """What a version is used for now, in words, and the last decision about it.
+    """Return what a version is used for now, in words, and the last decision about it.
 
     A version whose files cannot be loaded is called neither champion nor challenger.
     """
@@ -98,7 +98,7 @@ def standing(tracking: MlflowTracking, name: str, version: str) -> tuple[str, st
 
 
 def is_intact(tracking: MlflowTracking, name: str, version: str) -> bool:
-    """True if a version is registered and its files are those that were registered."""
+    """Return True if a version is registered and its files are those that were registered."""
     if not any(str(known.version) == version for known in versions_of(tracking, name)):
         return False
     try:
@@ -156,7 +156,7 @@ def rollback(
 
 @contextmanager
 def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Path]:
-    """A copy of the network folder of a registered version, while it is needed.
+    """Return a copy of the network folder of a registered version, while it is needed.
 
     Raises:
         VersionLostError: its files are gone, or are not those that were registered.
@@ -239,7 +239,7 @@ def _check_owner(tracking: MlflowTracking, name: str, owner: str) -> None:
 def _predecessor(
     tracking: MlflowTracking, name: str, champion: str | None, rows: Mapping[str, VersionRow]
 ) -> str:
-    """The version that the champion replaced.
+    """Return the version that the champion replaced.
 
     Raises:
         LgadError: there is none; the error lists the versions.
@@ -274,7 +274,7 @@ def _aliases(tracking: MlflowTracking, name: str) -> dict[str, str]:
 
 
 def _is_missing(error: Exception) -> bool:
-    """True if an error says that a file is not there, not that the store cannot be reached or read."""
+    """Return True if an error says that a file is not there, not that the store cannot be reached or read."""
     from requests import RequestException
 
     if isinstance(error, RequestException):  # an OSError as well
