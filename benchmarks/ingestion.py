@@ -72,7 +72,7 @@ def measure(root: Path, table: Path) -> None:
     seconds = time.perf_counter() - start
     peak = getrusage(RUSAGE_SELF).ru_maxrss / 1024  # it works in threads and starts no process
     print(
-        f"{len(found.frames)} frames, {len(found.rejected)} set aside, {found.changes.unchanged} unchanged: "
+        f"{len(found.frames)} frames, {len(found.rejected)} rejected, {found.changes.unchanged} unchanged: "
         f"{seconds:.1f} s ({time.process_time():.1f} s of processor time), "
         f"{len(found.frames) / seconds:.0f} frames/s, {peak:.0f} MB at most"
     )

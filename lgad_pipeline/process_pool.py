@@ -1,4 +1,4 @@
-"""Work on many frames, some at a time, on all cores."""
+"""Process pool: a function of chunks of frames, computed on all cores, results in order."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Work in threads whose results come back in order, with bounded memory."""
+"""Thread pool: results in the order of the items, with bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable

@@ -1,4 +1,4 @@
-"""How batches are augmented; the settings read this without loading torch."""
+"""Settings of the augmentation; they load without torch."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -167,7 +167,7 @@ AnyDataset = (
 )
 
 IMPORTED_KIND = "package.module:Reader"
-"""Stands for every import path among the names of the kinds."""
+"""Key of `DATASET_KINDS` for every import path."""
 
 DATASET_KINDS: Mapping[str, type[Dataset]] = {
     next(iter(get_args(kind.model_fields["kind"].annotation)), IMPORTED_KIND): kind

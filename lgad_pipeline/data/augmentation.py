@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on their device: the road seen by another camera, in another light.
+"""Augmentation of whole batches, on their device: geometry, light and partial covering.
 
 Geometry moves image and label together (bilinear and nearest); light changes the image alone. Covering part
 of the image (erasing, shadow, glare) leaves the label as it is, because CULane annotates lanes through

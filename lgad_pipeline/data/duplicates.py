@@ -1,4 +1,4 @@
-"""Frames that are there twice: the same bytes, or a test frame's picture again among the others."""
+"""Duplicate guard: frames with the same bytes, and training frames that show the picture of a test frame."""
 
 from collections.abc import Iterator
 

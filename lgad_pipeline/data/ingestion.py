@@ -1,4 +1,4 @@
-"""A data set's folder becomes the frames table; what cannot be used is rejected and counted."""
+"""Ingestion of a data set's folder: the frames table, and the rejected items with their reasons."""
 
 import os
 import time

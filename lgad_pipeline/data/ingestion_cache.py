@@ -1,4 +1,4 @@
-"""What an earlier ingestion knows of a data set's frames, so that unchanged ones need not be read again."""
+"""Cache of an earlier ingestion: the rows of unchanged frames, which are not read again."""
 
 from hashlib import blake2b
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lane labels: each frame's lanes in their four slots, and figures on how well that went."""
+"""Lane labels: each frame's lanes in their four slots, and statistics of the assignment."""
 
 from typing import Any
 

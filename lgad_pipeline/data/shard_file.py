@@ -1,4 +1,4 @@
-"""One part of the training shards: an Arrow IPC file of images, label maps and flags."""
+"""Shard file: one part of the training shards, an Arrow IPC file of images, label maps and flags."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

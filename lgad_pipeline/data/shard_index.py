@@ -1,4 +1,4 @@
-"""The index of packed shards: what they were made from, and the digest of every part."""
+"""Index of packed shards: fingerprint of their inputs, and digest of every part."""
 
 import json
 import re

@@ -198,7 +198,7 @@ def pack_shards(
             written to.
     """
     if not frames["frame"].reset_index(drop=True).equals(labels["frame"].reset_index(drop=True)):
-        raise LgadError("The lane labels do not belong to the frames table; make the lane labels anew.")
+        raise LgadError("The lane labels do not belong to the frames table; assign the lane slots again.")
     packing = Packing(Path(root), view, lane_width, quality, follow_links)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()

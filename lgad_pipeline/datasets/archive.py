@@ -1,4 +1,4 @@
-"""CULane as it is downloaded: archives, unpacked with nothing trusted that they say."""
+"""Unpacking of downloaded archives, which are treated as untrusted input."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Archives in a folder of downloads: what belongs together, and the parts of one read as one file."""
+"""Archives in a folder of downloads: groups of parts, and a reader of the parts as one file."""
 
 import io
 import re

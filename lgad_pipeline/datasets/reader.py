@@ -1,4 +1,4 @@
-"""What a kind of data set is: a module that lists its frames and reads their annotations."""
+"""Protocol of data set kinds: a reader lists the frames of a data set and parses their annotations."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -41,8 +41,7 @@ NOT_EXECUTED = {
     "docs/own_data.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/registry.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/registry.md: import json": "tests/inference/test_export.py executes it",
-    "docs/data.md: from lgad_pipeline.datasets.culane import lanes": "tests/datasets/test_own_kind.py",
-    "docs/data.md: class CsvDataset": "part of a module",
+    "docs/data.md: from lgad_pipeline.datasets.culane": "tests/datasets/test_registry.py",
     "docs/own_network.md: from lgad_pipeline.config.network": "changes this process; tests/networks",
 }
 

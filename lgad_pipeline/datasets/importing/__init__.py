@@ -1,1 +1,1 @@
-"""Annotations of other tools, brought into CULane's layout."""
+"""Import of other tools' annotations into CULane's layout."""

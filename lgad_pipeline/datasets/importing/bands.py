@@ -1,4 +1,4 @@
-"""A polygon drawn around a lane marking becomes the marking's centre line."""
+"""Centre line of a polygon that is drawn around a lane marking."""
 
 from typing import NamedTuple
 

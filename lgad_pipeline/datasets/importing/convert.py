@@ -1,4 +1,4 @@
-"""Annotations of another tool become a folder in CULane's layout."""
+"""Import of another tool's annotations into a folder in CULane's layout."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator

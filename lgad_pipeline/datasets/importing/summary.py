@@ -1,4 +1,4 @@
-"""What an import did, in sentences for the terminal."""
+"""Summary of an import, in sentences for the terminal."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Annotation files as text, whatever encoding they were saved in."""
+"""Decoding of annotation files: XML and JSON in several text encodings."""
 
 import json
 import re
