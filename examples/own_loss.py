@@ -45,6 +45,7 @@ class LabelDistance(RegisteredLoss):
     """Mean distance between the probability of any lane and the label map."""
 
     Config = LabelDistanceConfig
+    config: LabelDistanceConfig
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the unweighted loss, a scalar, for the latest forward of the student."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.lane_labels import assign_lane_slots
     from lgad_pipeline.data.shards import ShardSet, pack_shards
+    from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry
+    from lgad_pipeline.datasets.registry import register_dataset
     from lgad_pipeline.distillation.attention import attention_divergence, attention_map
     from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss, StudentForward
     from lgad_pipeline.distillation.registry import RegisteredLoss, register_loss
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.types import Counts, Interval
     from lgad_pipeline.inference.onnx_export import export_onnx
     from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
+    from lgad_pipeline.lanes.lane_files import Rejected
     from lgad_pipeline.networks.checkpoint import load_network
     from lgad_pipeline.networks.layers import LaneOutput
     from lgad_pipeline.networks.registry import build_network, register_network
@@ -51,12 +54,14 @@ if TYPE_CHECKING:
     from lgad_pipeline.view import View
 
 __all__ = [
+    "AnnotationError",
     "AugmentationConfig",
     "Counts",
     "DecodeConfig",
     "DistillationConfig",
     "DistillationSpec",
     "FeatureTaps",
+    "FrameEntry",
     "FrozenTeacher",
     "Interval",
     "Lane",
@@ -71,6 +76,7 @@ __all__ = [
     "NetworkSpec",
     "OptimizerConfig",
     "RegisteredLoss",
+    "Rejected",
     "SadConfig",
     "SadLoss",
     "Settings",
@@ -91,6 +97,7 @@ __all__ = [
     "load_network",
     "pack_shards",
     "paired_f1_difference",
+    "register_dataset",
     "register_loss",
     "register_network",
     "train_student",
@@ -99,12 +106,14 @@ __all__ = [
 ]
 
 _ORIGIN = {
+    "AnnotationError": "datasets.reader:AnnotationError",
     "AugmentationConfig": "config.augmentation:AugmentationConfig",
     "Counts": "evaluation.types:Counts",
     "DecodeConfig": "config.decoding:DecodeConfig",
     "DistillationConfig": "config.distillation:DistillationConfig",
     "DistillationSpec": "training.plan:DistillationSpec",
     "FeatureTaps": "distillation.taps:FeatureTaps",
+    "FrameEntry": "datasets.reader:FrameEntry",
     "FrozenTeacher": "distillation.teacher:FrozenTeacher",
     "Interval": "evaluation.types:Interval",
     "Lane": "inference.predictor:Lane",
@@ -119,6 +128,7 @@ _ORIGIN = {
     "NetworkSpec": "config.network:NetworkSpec",
     "OptimizerConfig": "config.training:OptimizerConfig",
     "RegisteredLoss": "distillation.registry:RegisteredLoss",
+    "Rejected": "lanes.lane_files:Rejected",
     "SadConfig": "config.distillation:SadConfig",
     "SadLoss": "distillation.losses:SadLoss",
     "Settings": "settings:Settings",
@@ -138,6 +148,7 @@ _ORIGIN = {
     "load_network": "networks.checkpoint:load_network",
     "pack_shards": "data.shards:pack_shards",
     "paired_f1_difference": "evaluation.bootstrap:paired_f1_difference",
+    "register_dataset": "datasets.registry:register_dataset",
     "register_loss": "distillation.registry:register_loss",
     "register_network": "networks.registry:register_network",
     "train_student": "training.trainer:train_student",
