@@ -1,4 +1,4 @@
-"""What must hold of the data before anything is trained on it."""
+"""Checks of the data before a training."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ LEAST_LABELLED = 0.95
     frames,
     blocking=True,
     description="The frames table has the columns and types that are documented, every split has frames, "
-    "every frame is there once and has its lanes, size and fingerprints.",
+    "each frame has exactly one row with lanes, size and fingerprints.",
 )
 def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Schema and counts."""
@@ -35,7 +35,7 @@ def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Proje
 
 
 def frames_table_faults(table: "pa.Table") -> list[str]:
-    """What is wrong with a frames table, a sentence each; nothing as a rule."""
+    """List the faults of a frames table, one clause each; empty for a valid table."""
     from lgad_pipeline.config.splits import SPLITS
     from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
 
@@ -59,7 +59,7 @@ def frames_table_faults(table: "pa.Table") -> list[str]:
 @partitioned_check(
     frames,
     blocking=True,
-    description="No test frame is also trained or validated on, by path or by the bytes of its image.",
+    description="No test frame is also in the training or validation split (by path or image bytes).",
 )
 def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Split leakage."""

@@ -1,4 +1,4 @@
-"""Jobs: the data of a data set, the models of a recipe on it; and the schedules that start them."""
+"""Jobs for data, models, comparison and studies, and the schedules of data sets."""
 
 import warnings
 from collections.abc import Iterator
@@ -32,14 +32,14 @@ retrain_job = dg.define_asset_job(
 compare_job = dg.define_asset_job(
     "compare",
     selection=ACROSS_RECIPES,
-    description="All recipes of a data set side by side, after a backfill of `retrain` over them.",
+    description="Compares all recipes of a data set, for example after a backfill of `retrain`.",
 )
 
 gain_job = dg.define_asset_job(
     "gain",
     selection=_STUDIES,
     tags=RUN_TAGS,
-    description="Many paired trainings of one recipe on one data set: what each method gains, and how sure.",
+    description="Gain of each method over many paired trainings of one recipe on a data set.",
 )
 
 
@@ -49,9 +49,9 @@ def refresh(
     dataset: str,
     run_key: str,
 ) -> dg.RunRequest | None:
-    """A run of those data assets of a data set that are stale; its stale models follow when it has succeeded.
+    """Build a run request for the stale data assets of a data set; its stale models follow after success.
 
-    Where only models are stale, the shards are looked through, which costs seconds. None where nothing is.
+    If only models are stale, the request is for the shards, which takes seconds. None if nothing is stale.
     """
     assert context.repository_def is not None
     graph = context.repository_def.asset_graph
@@ -83,7 +83,7 @@ _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 
 
 def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
-    """The schedule of a data set.
+    """Build the schedule of a data set.
 
     Raises:
         DagsterInvalidDefinitionError: its `cron` or `timezone` is none in Dagster's view.
@@ -102,7 +102,7 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
         context: dg.ScheduleEvaluationContext, project: Project
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         if in_progress(context.instance, dataset):
-            yield dg.SkipReason(f"The data of {dataset} is being made already.")
+            yield dg.SkipReason(f"The data of {dataset} is being processed already.")
             return
         time = context.scheduled_execution_time.strftime("%Y-%m-%d %H:%M")
         request = refresh(context, project, dataset, f"{dataset} {time}")

@@ -1,4 +1,4 @@
-"""What must hold of a trained network before it is used."""
+"""Checks of a trained network before it is used."""
 
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ STILL_FALLING = 0.1
 
 @partitioned_check(
     teacher,
-    description="The teacher gives back the label maps that it is shown: mean intersection over union of the "
-    f"lane classes on validation frames of at least {WELL_REPRODUCED}. Another has little to teach.",
+    description="The teacher reproduces the label maps that it reads: mean intersection over union of the "
+    f"lane classes on validation frames of at least {WELL_REPRODUCED}. Below, its attention helps little.",
 )
 def teacher_reproduces_labels(
     context: dg.AssetCheckExecutionContext, project: Project
@@ -81,8 +81,8 @@ def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         asset,
         name="training_has_converged",
         description="Of the whole fall of the loss, from its first tenth, no more than "
-        f"{STILL_FALLING:.0%} lies between the last fifth of the training and the fifth before. More says "
-        "that further steps would pay.",
+        f"{STILL_FALLING:.0%} lies between the last fifth of the training and the fifth before. A larger "
+        "share means that further steps would help.",
     )
     def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
         if untrained := _trained_together(context, project, role):
@@ -130,7 +130,7 @@ student_lgad_is_finite = _training_check(student_lgad)
 def inference_cost_is_unchanged(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
-    """Nothing of the teacher is left at inference."""
+    """Same inference cost with and without distillation."""
     from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
     paths = project.paths(*dataset_and_recipe(context))

@@ -37,14 +37,14 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, project: Project, mlflow: MlflowTracking
     ) -> dg.SkipReason:
         cursor = _Cursor.read(context.cursor, context.instance)
-        told, fault = 0, ""
+        reported, fault = 0, ""
         for record in _failures(context.instance, cursor.after):
             run = context.instance.get_run_by_id(record.event_log_entry.run_id)
             if run is not None and run.tags.get("dagster/will_retry") != "true":
                 message = _message(context.instance, run, record.event_log_entry, mlflow.dagster_ui)
                 try:
-                    tell(notify, message, project.state / "logs" / OUTPUT)
-                    told += 1
+                    run_command(notify, message, project.state / "logs" / OUTPUT)
+                    reported += 1
                 except LgadError as error:
                     fault = str(error)
                     if cursor.attempts + 1 < ATTEMPTS:
@@ -54,18 +54,18 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
             cursor = _Cursor(record.storage_id, 0)
         context.update_cursor(cursor.text)
         if not fault:
-            return dg.SkipReason(f"{told} failed runs were reported.")
+            return dg.SkipReason(f"{reported} failed runs were reported.")
         context.log.error(fault)
         again = (
             f" Attempt {cursor.attempts} of {ATTEMPTS}; the next tick tries again." if cursor.attempts else ""
         )
-        return dg.SkipReason(f"{told} failed runs were reported. {fault}{again}")
+        return dg.SkipReason(f"{reported} failed runs were reported. {fault}{again}")
 
     return sensor
 
 
-def tell(notify: NotifyConfig, message: Mapping[str, str | None], output: Path) -> None:
-    """Give a message to the user's command.
+def run_command(notify: NotifyConfig, message: Mapping[str, str | None], output: Path) -> None:
+    """Run the user's command with a message on its standard input.
 
     Neither the command's arguments nor its output are in the error: an address with a token may be in them.
 

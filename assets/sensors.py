@@ -1,4 +1,4 @@
-"""Sensors: new frames, models that are older than their data, runs whose process died."""
+"""Sensors: changed frames, stale models, and runs whose process has ended."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ _LAUNCHED_TAG = ".dagster/grpc_info"
     job=data_job,
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Looks through the folders of the data sets that have `retrain` in lgad.yaml, by names, "
+    description="Lists the directories of the data sets with `retrain` in lgad.yaml and compares names, "
     "sizes and times; no file is opened. New or changed frames are processed once the folder has been "
     "quiet for `quiet_seconds`; the models that are stale then follow by `retrain_stale_models`. "
     f"A tick looks at {LOOKED_AT} data sets and requests {REQUESTED} runs at most; the next one continues "
@@ -38,15 +38,15 @@ _LAUNCHED_TAG = ".dagster/grpc_info"
 def new_frames(
     context: dg.SensorEvaluationContext, project: Project
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """A run for each data set whose folder is not what its frames were made from."""
+    """Request a run for each data set whose directory has changed since its last ingestion."""
     watched = sorted(name for name, entry in project.settings.datasets.items() if entry.retrain)
     start = bisect_right(watched, context.cursor or "")
     unchanged, requested, reasons = 0, 0, list(project.settings.broken.values())
     for dataset in (watched[start:] + watched[:start])[:LOOKED_AT]:
         context.update_cursor(dataset)
         try:
-            answer = _look_for_frames(context, project, dataset)
-        except (LgadError, OSError) as error:  # it stops only itself
+            answer = _check_folder(context, project, dataset)
+        except (LgadError, OSError) as error:  # An error of one data set does not stop the others.
             answer = f"{dataset}: {error}"
         if isinstance(answer, dg.RunRequest):
             requested += 1
@@ -57,8 +57,8 @@ def new_frames(
             unchanged += 1
         if requested == REQUESTED:
             break
-    for told in reasons:
-        context.log.warning(told)
+    for reason in reasons:
+        context.log.warning(reason)
     if not requested:
         counted = f"{unchanged} of {len(watched)} data sets were looked at and are unchanged."
         yield dg.SkipReason(" ".join([*reasons, counted]) if watched or reasons else _NONE_WATCHED)
@@ -67,10 +67,10 @@ def new_frames(
 _NONE_WATCHED = "No data set of lgad.yaml has `retrain`."
 
 
-def _look_for_frames(
+def _check_folder(
     context: dg.SensorEvaluationContext, project: Project, dataset: str
 ) -> dg.RunRequest | str | None:
-    """A run for a data set that has changed, or why there is none; None for one that has not changed."""
+    """Return a run request, or the reason why there is none; None for an unchanged data set."""
     if not DATASETS.has_partition_key(dataset):
         return f"{dataset} is new in lgad.yaml; reload the code location."
     entry = project.dataset(dataset)
@@ -85,19 +85,19 @@ def _look_for_frames(
     if 0 <= time.time() - seen.changed < entry.retrain.quiet_seconds:
         return f"{dataset} has changed just now, and may still be changing."
     if in_progress(context.instance, dataset):
-        return f"The data of {dataset} is being made already."
+        return f"The data of {dataset} is being processed already."
     return refresh(context, project, dataset, f"{dataset} {seen.digest}")
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="A run whose process is gone without a word (the machine was switched off, or everything was "
-    "killed) is marked failed, so that it is tried again and its slot in the pool becomes free. It judges "
-    "runs of this machine alone: those of the default launcher, and those of `make demo` here.",
+    description="Marks a run failed if its process has ended without a report. It is then retried "
+    "and its slot in the pool becomes free. Only runs of this machine are checked: those of the default "
+    "launcher and those of `make demo`.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Mark runs failed whose process has died; the cursor holds the identities of the processes seen."""
+    """Mark runs failed whose process has ended; the cursor stores the identities of the running processes."""
     instance, lost = context.instance, 0
     known = {run: ProcessId(*values) for run, values in json.loads(context.cursor or "{}").items()}
     seen: dict[str, ProcessId] = {}
@@ -122,7 +122,7 @@ def runs_here(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def worker_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """The id of the process that works on a run, and when it said so; None before it has."""
+    """Read the process id of a run and the time of its report; None before the report."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         metadata = entry.get_dagster_event().engine_event_data.metadata
         if "pid" in metadata:
@@ -131,9 +131,9 @@ def worker_of(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | 
 
 
 def follower() -> dg.SensorDefinition:
-    """The sensor that starts the trainings which declare that they follow their data."""
+    """Build the sensor that retrains stale models after an update of their data."""
     with warnings.catch_warnings():
-        # A condition of our own is evaluated in the code location, which is in beta.
+        # The condition of this project is evaluated in the code location; that is a beta feature.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.AutomationConditionSensorDefinition(
             "retrain_stale_models",
@@ -143,12 +143,12 @@ def follower() -> dg.SensorDefinition:
             run_tags=RUN_TAGS,
             default_status=dg.DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=30,
-            description="Trains, scores and registers what is stale after the shards of a data set were made "
-            "or looked through, for the recipes in its `retrain` of lgad.yaml.",
+            description="Trains, scores and registers stale models after an update or check of the shards of "
+            "a data set, for the recipes in its `retrain` of lgad.yaml.",
         )
 
 
 def sensors() -> list[dg.SensorDefinition]:
-    """All of them; `failed_runs` only if lgad.yaml has `notify`."""
+    """List all sensors; `failed_runs` exists only if lgad.yaml has `notify`."""
     told = [failure_sensor(SETTINGS.notify)] if SETTINGS.notify else []
     return [new_frames, follower(), lost_runs, *told]

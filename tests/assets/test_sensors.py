@@ -13,7 +13,7 @@ import pytest
 
 from assets import sensors
 from assets.jobs import in_progress
-from assets.notifications import ATTEMPTS, failure_sensor, tell
+from assets.notifications import ATTEMPTS, failure_sensor, run_command
 from assets.sensors import lost_runs, new_frames, worker_of
 from definitions import definitions
 from lgad_pipeline.config.schedule import NotifyConfig
@@ -177,7 +177,7 @@ SECRET = "https://hooks.example/T0/secret"
 def test_command_that_does_not_work_is_one_sentence_without_its_output(tmp_path, command, sentence):
     output = tmp_path / "logs" / "notify.log"
     with pytest.raises(LgadError, match=sentence) as error:
-        tell(NotifyConfig(command=command), {"run": "a\0b"}, output)
+        run_command(NotifyConfig(command=command), {"run": "a\0b"}, output)
     assert "secret" not in str(error.value) and output.stat().st_mode & 0o777 == 0o600
     assert (b"no such channel" in output.read_bytes()) == (command[0] == "sh")
 
