@@ -68,11 +68,11 @@ def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model
     )
     predict(frames, model, tmp_path / "out", pictures=True)
     assert below(tmp_path / "out") == ["good.lanes.jpg", "good.lines.txt", "predictions.jsonl"]
-    told = capsys.readouterr()
-    assert told.out == f"1 lane file below {tmp_path / 'out'}, 4 lanes in it\n"
-    assert "rejected: cut.jpg and 1 more: is cut off before its end" in told.err
-    assert "rejected: text.jpg: is neither a JPEG nor a PNG image" in told.err
-    assert "rejected: b.bmp: is a .bmp image; convert it to JPEG or PNG." in told.err
+    printed = capsys.readouterr()
+    assert printed.out == f"1 lane file below {tmp_path / 'out'}, 4 lanes in it\n"
+    assert "rejected: cut.jpg and 1 more: is cut off before its end" in printed.err
+    assert "rejected: text.jpg: is neither a JPEG nor a PNG image" in printed.err
+    assert "rejected: b.bmp: is a .bmp image; convert it to JPEG or PNG." in printed.err
 
 
 def test_frames_of_any_size_give_lanes_in_their_own_pixels(tmp_path, model, capsys) -> None:
@@ -83,9 +83,9 @@ def test_frames_of_any_size_give_lanes_in_their_own_pixels(tmp_path, model, caps
     ]
     assert 40 < same[:, 1].max() <= 48 < 88 < twice[:, 1].max() <= 96
     assert hd[:, 1].max() == 90 and hd[:, 0].max() < 120
-    told = capsys.readouterr().err
-    assert "1 frame: Frames of 120 x 90 px have another aspect ratio than the training's 96 x 48" in told
-    assert "192" not in told
+    printed = capsys.readouterr().err
+    assert "1 frame: Frames of 120 x 90 px have another aspect ratio than the training's 96 x 48" in printed
+    assert "192" not in printed
 
 
 def test_the_aspect_ratio_is_compared() -> None:
@@ -227,9 +227,9 @@ def test_lists_are_read_as_they_are_meant(tmp_path, model, capsys) -> None:
     listed.write_text(f"\ufeffday 1.jpg\r\n{frames}/b.jpg\r\nb.jpg\r\n../x.jpg\r\nmissing.jpg\r\n")
     predict(frames, model, tmp_path / "out", listed)
     assert below(tmp_path / "out") == ["b.lines.txt", "day 1.lines.txt", "predictions.jsonl"]
-    told = capsys.readouterr().err
-    assert "list.txt, line 4: " in told and "rejected: missing.jpg: cannot be read" in told
-    assert "1 lines of" in told
+    printed = capsys.readouterr().err
+    assert "list.txt, line 4: " in printed and "rejected: missing.jpg: cannot be read" in printed
+    assert "1 lines of" in printed
 
 
 def test_no_lane_file_is_no_success(tmp_path, model) -> None:
@@ -241,8 +241,8 @@ def test_no_lane_file_is_no_success(tmp_path, model) -> None:
 
 def test_names_of_files_reach_the_terminal_as_text(tmp_path, model) -> None:
     frames = put(tmp_path / "in", **{"\x1b[31m[bold]x[bold]__jpg": b"no picture", "a__jpg": jpeg()})
-    told = CliRunner().invoke(
+    printed = CliRunner().invoke(
         app, ["predict", str(frames), "--model", str(model), "--output", str(tmp_path / "out")]
     )
-    assert told.exit_code == 0 and "\x1b" not in told.output
-    assert "rejected: \\x1b[31m[bold]x[bold].jpg: is neither" in told.output
+    assert printed.exit_code == 0 and "\x1b" not in printed.output
+    assert "rejected: \\x1b[31m[bold]x[bold].jpg: is neither" in printed.output

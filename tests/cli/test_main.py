@@ -84,9 +84,9 @@ WRITING = [
 @pytest.mark.parametrize("command", WRITING)
 @pytest.mark.parametrize("out", ["file/below", "/proc/nothing"])
 def test_an_output_that_cannot_be_written_is_one_sentence(place, monkeypatch, capsys, command, out) -> None:
-    code, told = run(monkeypatch, capsys, command.format(out=out))
-    assert code == 1 and "Traceback" not in told
-    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    code, printed = run(monkeypatch, capsys, command.format(out=out))
+    assert code == 1 and "Traceback" not in printed
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and (out.split("/")[-1] in errors[0] or "file" in errors[0])
 
 
@@ -112,6 +112,6 @@ READING = [
 @pytest.mark.parametrize("command", READING)
 @pytest.mark.parametrize("it", ["nowhere", "empty", "file", "binary"])
 def test_an_input_of_the_wrong_kind_is_one_sentence(place, monkeypatch, capsys, command, it) -> None:
-    code, told = run(monkeypatch, capsys, command.format(it=it))
-    assert code == 1 and "Traceback" not in told
-    assert len([line for line in told.splitlines() if line.startswith("error: ")]) == 1
+    code, printed = run(monkeypatch, capsys, command.format(it=it))
+    assert code == 1 and "Traceback" not in printed
+    assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1

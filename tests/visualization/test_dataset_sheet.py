@@ -40,8 +40,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_sheet_shows_frames_lanes_labels_and_rejected_frames(project, capsys):
     show_dataset("mine", project / "sheet.png", count=8)
-    told = capsys.readouterr().out
-    assert "3 frames, 1 rejected" in told and str(project / "sheet.png") in told
+    printed = capsys.readouterr().out
+    assert "3 frames, 1 rejected" in printed and str(project / "sheet.png") in printed
     sheet = cv2.imread(str(project / "sheet.png"))
     assert sheet is not None
     bgr = sheet.reshape(-1, 3)
@@ -54,10 +54,10 @@ def test_a_wrong_size_is_told_with_its_count_and_the_rejected_frames_are_drawn(p
     settings = project / "lgad.yaml"
     settings.write_text(settings.read_text().replace("[118, 328]", "[120, 320]"))
     show_dataset("mine")
-    told = capsys.readouterr().out
-    assert "0 frames, 4 rejected" in told
-    assert "  3 rejected, such as train.png: is 328 x 118 px where 320 x 120 is declared" in told
-    assert "  1 rejected, such as list/train.txt: names gone.png, which does not exist" in told
+    printed = capsys.readouterr().out
+    assert "0 frames, 4 rejected" in printed
+    assert "  3 rejected, such as train.png: is 328 x 118 px where 320 x 120 is declared" in printed
+    assert "  1 rejected, such as list/train.txt: names gone.png, which does not exist" in printed
     sheet = cv2.imread(str(project / ".lgad/shown/mine.png"))
     assert sheet is not None and not (project / "data.png").exists()
     road = (sheet == np.array((40, 90, 60))).all(axis=2).sum()
