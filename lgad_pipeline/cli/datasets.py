@@ -115,6 +115,8 @@ def show_dataset(
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
         found = _ingest(entry)
         _print_ingestion(found)
+        if found.frames.empty and found.rejected.empty:
+            raise LgadError(f"The lists of {entry.root} name no frame; write one frame path a line.")
         if augmented is None:
             write_png(output, data_sheet(found, entry.frame_size, *drawing, count))
             say(output)

@@ -183,8 +183,7 @@ def _decode(data: bytes, flags: int, header: ImageHeader | None = None) -> np.nd
     header = header or image_header(data)
     pixels = np.frombuffer(data, np.uint8)
     try:
-        if header.bits == 16:
-            _refuse_unscaled(cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION))
+        refuse_unscaled(data, header)
         image = cv2.imdecode(pixels, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         image = None
@@ -194,8 +193,20 @@ def _decode(data: bytes, flags: int, header: ImageHeader | None = None) -> np.nd
     return turn(image) if turn else image
 
 
-def _refuse_unscaled(image: np.ndarray | None) -> None:
-    """Refuse 10, 12 or 14 bits in the lower bits of 16: decoded to 8 bits, such a frame is nearly black."""
+def refuse_unscaled(data: bytes, header: ImageHeader | None = None) -> None:
+    """Refuse 10, 12 or 14 bits in the lower bits of 16: decoded to 8 bits, such a frame is nearly black.
+
+    Args:
+        data: bytes of a JPEG or PNG file.
+        header: what `image_header` gave for them, if it was asked for already.
+
+    Raises:
+        ImageError: it is such an image.
+    """
+    if (header or image_header(data)).bits != 16:
+        return
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is not None and (largest := int(image.max())) < _LEAST_RANGE:
         raise ImageError(
             f"has 16 bits a channel but no value above {largest} of 65535, so it would be nearly black; "

@@ -118,6 +118,9 @@ class Settings(Entry):
         """
         if name in self._broken:
             raise LgadError(self._broken[name])
+        invalid = [sentence for key, sentence in self._broken.items() if not _is_name(key)]
+        if name not in self.datasets and invalid:  # YAML reads names such as `on` as another value
+            raise LgadError("\n".join(invalid))
         return _entry("data set", name, self.datasets)
 
     def retrained(self, dataset: str) -> tuple[str, ...]:
@@ -175,6 +178,13 @@ class _Source:
         good: dict[str, AnyDataset] = {}
         bad: dict[str, list[str]] = {}
         for name, entry in entries.items():
+            if not isinstance(name, str):
+                file = self._file(("datasets", name))
+                bad[str(name)] = [
+                    f"{file}: datasets has the name {shown(name)}, which YAML does not read as text; "
+                    "put the name in quotes."
+                ]
+                continue
             try:
                 good |= _DATASETS.validate_python({name: entry})
             except ValidationError as error:

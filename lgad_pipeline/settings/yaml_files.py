@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.text_encoding import plain_text
 
 # Nested aliases multiply: 32 of them can make 100,000 values of one, 64 can make 10^10.
 _MOST_ALIASES = 32
@@ -29,7 +30,7 @@ def read_yaml(path: Path) -> object:
         LgadError: it cannot be read, is no valid YAML, names a key twice, or has too many aliases.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = plain_text(path.read_bytes()).decode()
         # LibYAML bounds the depth of nesting, for which the pure Python loader needs quadratic time.
         if len(_MAYBE_ALIAS.findall(text)) > _MOST_ALIASES:
             aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.CSafeLoader))
@@ -49,6 +50,8 @@ def read_yaml(path: Path) -> object:
             f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
             "the environment variable LGAD_SETTINGS."
         ) from error
+    except UnicodeError as error:
+        raise LgadError(f"{path} is not UTF-8 ({error}); save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         place = " ".join(str(error).split())
         raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error

@@ -261,7 +261,7 @@ def test_a_set_without_lanes_is_pointed_out(tmp_path):
     arguments = ["import", "labelme", str(tmp_path / "source"), str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "No frame has a lane" in result.output
-    with pytest.raises(LgadError, match="--labels names no label"):
+    with pytest.raises(LgadError, match="--labels has no label"):
         CliRunner().invoke(app, [*arguments, "--labels", " , "], catch_exceptions=False)
 
 

@@ -174,3 +174,14 @@ def test_a_shape_without_points_is_rejected_alone(tmp_path, kind):
     done = imported(tmp_path)
     assert lines(tmp_path / "out/f.lines.txt") == BOTTOM_FIRST
     assert [key[2] for key in done.shapes.rejected] == ["has no points; remove it or draw the line"]
+
+
+def test_an_image_that_ingestion_refuses_is_not_imported(tmp_path):
+    image(tmp_path / "source/f.jpg")
+    labelme(tmp_path / "source/f.json", SHAPES)
+    cv2.imwrite(str(tmp_path / "source/g.png"), np.full((*SIZE, 3), 3825, np.uint16))
+    labelme(tmp_path / "source/g.json", SHAPES, "g.png")
+    done = imported(tmp_path)
+    assert done.splits["train"] == ["f.jpg"]
+    ((name, _, reason),) = done.rejected
+    assert name == "g.png" and "would be nearly black" in reason

@@ -60,8 +60,8 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "lgad.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(LgadError, match="is not valid YAML: 'utf-8' codec can't decode"):
+    (tmp_path / "lgad.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LgadError, match=r"is not UTF-8 .*; save it as UTF-8"):
         Settings.load(tmp_path / "lgad.yaml")
 
 
@@ -179,7 +179,7 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
         "wide": "datasets.wide.max_rejected is inf; give a finite number.",
         "text": "datasets.text is 'words'",
         "My Set": "datasets has the name 'My Set'; a name has at most 64 lower-case letters",
-        "7": "datasets has the name 7; a name has",
+        "7": "datasets has the name 7, which YAML does not read as text",
     }.items():
         with pytest.raises(LgadError) as error:
             settings.dataset(name)
@@ -287,3 +287,36 @@ def test_a_kind_of_another_package_is_named_by_its_import_path(tmp_path):
         "recipes:\n  a: {teacher: {steps: 400}, student: {steps: 400}}\n"
     )
     assert Settings.load(file).dataset("own").kind == "mypackage.kinds:MyReader"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_settings_are_read_in_the_encodings_of_windows(tmp_path, encoding):
+    path = tmp_path / "lgad.yaml"
+    content = """datasets:
+  mine: {kind: culane, root: /data, image_size: [80, 256]}
+recipes:
+  enet: {teacher: {steps: 150}, student: {steps: 600}}
+"""
+    path.write_bytes(content.replace("\n", "\r\n").encode(encoding))
+    assert Settings.load(path).dataset_names == ["mine", "synthetic"]
+
+
+def test_settings_in_another_encoding_name_it(tmp_path):
+    path = tmp_path / "lgad.yaml"
+    path.write_bytes(b"datasets: {}  # \xe9\n")
+    with pytest.raises(LgadError, match=r"lgad\.yaml is not UTF-8 .*; save it as UTF-8"):
+        Settings.load(path)
+
+
+def test_a_name_that_yaml_reads_as_another_value_is_named(tmp_path):
+    path = tmp_path / "lgad.yaml"
+    path.write_text("""datasets:
+  on: {kind: culane, root: /data, image_size: [80, 256]}
+recipes:
+  enet: {teacher: {steps: 150}, student: {steps: 600}}
+""")
+    with pytest.raises(
+        LgadError,
+        match="datasets has the name True, which YAML does not read as text; put the name in quotes",
+    ):
+        Settings.load(path).dataset("on")

@@ -64,6 +64,13 @@ def test_a_wrong_size_is_told_with_its_count_and_the_rejected_frames_are_drawn(p
     assert road > 3 * 0.8 * 800 * 300  # three frames, drawn whole though their size is not the declared one
 
 
+def test_lists_without_frames_are_named(project):
+    for split in ("train", "val", "test"):
+        (project / f"data/list/{split}.txt").write_text("")
+    with pytest.raises(LgadError, match=r"lists of .*data name no frame; write one frame path a line"):
+        show_dataset("mine", project / "sheet.png")
+
+
 def test_no_file_of_the_data_set_is_replaced_by_the_sheet(project):
     before = (project / "data/train.png").read_bytes()
     with pytest.raises(LgadError, match=r"train\.png is a file of the data set"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.datasets.images import image_orientation, whole_image_size
+from lgad_pipeline.datasets.images import image_orientation, refuse_unscaled, whole_image_size
 from lgad_pipeline.datasets.importing import cvat, labelme
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.placing import image_of, place_images, place_of, write_frame
@@ -182,6 +182,7 @@ def _frame(
     try:
         data, image = image_of(source, annotation, image)
         size = whole_image_size(data)
+        refuse_unscaled(data)
         scale = scale_to(size, annotation.size)
         lanes, faults = lanes_of(annotation.shapes, place, size, scale, labels, done.shapes)
         if faults and not lanes:

@@ -106,7 +106,9 @@ def write_frame(source: Path, image: str, annotation: Annotation, turned: bool, 
 
 def _upright(data: bytes, target: Path) -> bytes:
     pixels = cv2.cvtColor(read_image(data), cv2.COLOR_RGB2BGR)
-    written, encoded = cv2.imencode(target.suffix.lower(), pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    ending = target.suffix.lower()
+    options = [] if ending == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    written, encoded = cv2.imencode(ending, pixels, options)
     if not written:
         raise AnnotationError(f"{target} cannot be encoded.")
     return encoded.tobytes()
