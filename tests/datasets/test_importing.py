@@ -281,7 +281,7 @@ def test_what_cannot_be_imported_is_one_clear_sentence(tmp_path):
         convert(source, tmp_path / "out", annotations=Format.LABELME)
     with pytest.raises(LgadError, match="is a file; name the folder"):
         convert(source / "a.json", tmp_path / "out", annotations=Format.LABELME)
-    with pytest.raises(LgadError, match=r"is not UTF-8, which lgad\.yaml needs"):
+    with pytest.raises(LgadError, match=r"is not UTF-8, which settings files need"):
         convert(source, tmp_path / "o\udcff", annotations=Format.LABELME)
     with pytest.raises(LgadError, match="is not empty"):
         convert(source, tmp_path, annotations=Format.LABELME)
