@@ -1,11 +1,11 @@
-"""How a network is trained."""
+"""Settings of a training: steps, optimizer, losses, precision and logging."""
 
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 WITHOUT_EFFECT = frozenset({"log_every", "validate_every", "checkpoint_seconds"})
-"""Keys of `TrainingConfig` that cannot change the trained weights, and so are in no fingerprint."""
+"""Keys of `TrainingConfig` that cannot change the trained weights, and so are not part of its fingerprint."""
 
 
 class OptimizerConfig(BaseModel):
@@ -13,14 +13,14 @@ class OptimizerConfig(BaseModel):
 
     Attributes:
         name: `adamw`, or `sgd` with Nesterov momentum (the published CULane recipes).
-        learning_rate: the highest one.
-        weight_decay: decoupled for adamw, an L2 penalty for sgd; not of parameters of one dimension
+        learning_rate: highest learning rate.
+        weight_decay: decoupled for adamw, an L2 penalty for sgd; not applied to parameters of one dimension
             (normalization layers, slopes of PReLU, biases).
-        momentum: of sgd; beta 1 of adamw.
+        momentum: momentum of sgd, beta 1 of adamw.
         schedule: `one_cycle`, half a cosine up and half a cosine down, or `poly`, linear up and down by
             (1 - progress)^0.9.
-        warmup_steps: steps of the way up.
-        gradient_clip: highest norm of all gradients together, or None.
+        warmup_steps: number of steps in which the learning rate rises.
+        gradient_clip: highest norm of all gradients together, or None for no clipping.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,23 +35,23 @@ class OptimizerConfig(BaseModel):
 
 
 class TrainingConfig(BaseModel):
-    """One training of one network, teacher or student.
+    """Settings of the training of one network, teacher or student.
 
     Attributes:
-        steps: optimizer steps.
-        batch_size: frames a step.
-        seed: of the initial weights, the batches, their augmentation and dropout.
-        optimizer: see `OptimizerConfig`.
-        background_weight: of the background class in the cross entropy (SCNN: 0.4).
-        iou_weight: of the soft IoU loss (ENet-SAD: 0.1).
-        existence_weight: of the existence loss (SCNN: 0.1).
-        ema_decay: of the averaged weights, which are those that are kept; 0 keeps the last ones.
-        threads: of the processor, for one operation; None leaves it to torch. Small images: one is fastest.
+        steps: number of optimizer steps.
+        batch_size: number of frames per step.
+        seed: seed of the initial weights, the batches, their augmentation and dropout.
+        optimizer: optimizer and learning-rate schedule.
+        background_weight: weight of the background class in the cross entropy (SCNN: 0.4).
+        iou_weight: weight of the soft IoU loss (ENet-SAD: 0.1).
+        existence_weight: weight of the existence loss (SCNN: 0.1).
+        ema_decay: decay of the averaged weights, which are saved; 0 to save the weights of the last step.
+        threads: number of CPU threads per operation; None for torch's choice. Small images: 1 is fastest.
         precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
-        log_every: steps between two log entries; each holds the means since the one before.
+        log_every: steps between two log entries; each contains the means since the previous one.
         validate_every: steps between two validations; the last step always validates.
-        checkpoint_seconds: least time between two checkpoints, which a killed run may lose; longer where
-            writing one would take more than 2 % of the time.
+        checkpoint_seconds: least time between two checkpoints, which a killed run may lose; it is
+            longer if writing them would take more than 2 % of the time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
 """Training of teachers and students: set-up, loop, step. Read it from top to bottom."""
 
 import json
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, cast
@@ -31,6 +31,7 @@ from lgad_pipeline.training.optimizer import build_optimizer, learning_rate
 from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
 from lgad_pipeline.training.student_losses import set_up_student
 from lgad_pipeline.training.tasks import Task, TeacherTask, total_loss
+from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.timing import CheckpointTimer, TrainingClock
 from lgad_pipeline.training.training_data import TrainingData, training_data
 from lgad_pipeline.training.training_folder import (
@@ -163,7 +164,7 @@ def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device =
     if is_finished(plan.folder, fingerprint):
         return read_result(plan.folder, reused=True)
 
-    with torch.random.fork_rng(), _threads(config.threads):
+    with torch.random.fork_rng(), torch_threads(config.threads):
         # Build the network first, so that its initial weights depend on the seed alone.
         torch.manual_seed(config.seed)
         network = build_network(spec)
@@ -296,14 +297,3 @@ def _train_step(
     state.step += 1
     state.update_average(config.ema_decay)
     state.add({**{term.name: term.value for term in terms}, "loss": loss})
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Set torch's number of threads inside the context; None keeps it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
