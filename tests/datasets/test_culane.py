@@ -238,9 +238,9 @@ def test_a_list_that_leads_out_by_a_link_is_refused(write_tree, name):
 
 def test_a_list_without_end_is_refused(write_tree, monkeypatch):
     root = write_tree(train=5)
-    monkeypatch.setattr(text_lines, "_MOST_LINES", 5)
+    monkeypatch.setattr(text_lines, "_MAX_LINES", 5)
     assert len(ingest(root, SIZE).frames) == 10
-    monkeypatch.setattr(text_lines, "_MOST_LINES", 4)
+    monkeypatch.setattr(text_lines, "_MAX_LINES", 4)
     with pytest.raises(LgadError, match=r"list/train_gt\.txt has more than 4 entries; divide"):
         ingest(root, SIZE)
 
