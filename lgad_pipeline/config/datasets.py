@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.synthetic import SyntheticConfig
@@ -34,7 +43,8 @@ class Dataset(Entry):
         jpeg_quality: quality of the images in the shards, 1..100; 85 needs 60 % of the space of 95.
         shards: folder of an object store that the packed shards are copied to and read from, such as
             s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
-        max_rejected: largest share of the listed frames that may be rejected before ingestion fails.
+        max_rejected: largest share of the listed frames that may be rejected before ingestion fails. Settings
+            files of version 0.1 name it max_set_aside, which is read, too.
         follow_links: frames and lane files may be links that lead out of the folder, for instance to another
             disk. Otherwise such frames are rejected, so that a data set from elsewhere reads nothing outside.
         retrain: schedule and recipes of automatic retraining; none unless given.
@@ -50,7 +60,9 @@ class Dataset(Entry):
     label_rows: int = Field(35, ge=2, le=59)
     jpeg_quality: int = Field(95, ge=1, le=100)
     shards: str | None = None
-    max_rejected: float = Field(0.1, ge=0, le=1)
+    max_rejected: float = Field(
+        0.1, ge=0, le=1, validation_alias=AliasChoices("max_rejected", "max_set_aside")
+    )
     follow_links: bool = False
     retrain: RetrainConfig | None = None
 

@@ -121,13 +121,14 @@ def _is_number(word: bytes) -> bool:
 
 
 def are_coordinates(values: object) -> bool:
-    """Return true if a value from JSON is a list of coordinates: numbers below `MAX_COORDINATE`, no NaN.
+    """Return true if a JSON value is a list of coordinates: finite numbers below `MAX_COORDINATE`, no booleans.
 
     Args:
         values: parsed JSON value.
     """
     return isinstance(values, list) and all(
-        isinstance(value, int | float) and abs(value) < MAX_COORDINATE for value in values
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_COORDINATE
+        for value in values
     )
 
 

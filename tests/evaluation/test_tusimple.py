@@ -49,6 +49,7 @@ def write(path: Path, *entries: object) -> Path:
         ({"raw_file": "b", "lanes": [["x", 2]], "run_time": 1}, "lists of numbers"),
         ({"raw_file": "b", "lanes": [[10**400, 2]], "run_time": 1}, "below a million"),
         ({"raw_file": "b", "lanes": [[float("nan"), 2]], "run_time": 1}, "below a million"),
+        ({"raw_file": "b", "lanes": [[True, 2]], "run_time": 1}, "below a million"),
         ("[" * 100_000, "no JSON object"),
         ({"raw_file": "c", "lanes": [], "run_time": 1}, "not annotated"),
         ({"raw_file": "a", "lanes": [], "run_time": 1}, "predicted twice"),

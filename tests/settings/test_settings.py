@@ -48,6 +48,13 @@ def test_a_relative_root_lies_beside_the_file(tmp_path: Path) -> None:
     assert dataset.view.crop_top == 240
 
 
+def test_the_key_of_version_0_1_for_rejected_frames_is_read(tmp_path: Path) -> None:
+    entry = "datasets: {mine: {kind: culane, root: ., max_set_aside: 0.5}}"
+    assert Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine").max_rejected == 0.5
+    renamed = entry.replace("max_set_aside", "max_rejected")
+    assert Settings.load(written(tmp_path, renamed + RECIPES)).dataset("mine").max_rejected == 0.5
+
+
 def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
     entry = "datasets: {mine: {kind: tusimple, root: ., image_size: [288, 512]}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
