@@ -121,7 +121,7 @@ def _is_number(word: bytes) -> bool:
 
 
 def are_coordinates(values: object) -> bool:
-    """Return true if a JSON value is a list of coordinates: finite numbers below `MAX_COORDINATE`, no booleans.
+    """Return true if a JSON value is a list of coordinates: finite numbers below `MAX_COORDINATE`.
 
     Args:
         values: parsed JSON value.

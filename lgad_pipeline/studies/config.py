@@ -56,7 +56,8 @@ class Variant(BaseModel):
 class ComputeCost(BaseModel):
     """Cost of training steps, in steps of the student alone with as many frames.
 
-    The defaults are measured: docs/method.md, `python benchmarks/distillation.py`.
+    `distilled_step` is measured (docs/method.md, `python benchmarks/distillation.py`); `teacher_step` is an
+    assumption: teacher and student have the same layers but for the first.
 
     Attributes:
         distilled_step: cost of a student's step with the LGAD loss, the forward of the teacher included.
