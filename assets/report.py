@@ -210,15 +210,16 @@ def _curves(recipe: "Recipe", paths: ProjectPaths) -> dict[str, dict[str, Any]]:
         role: pd.read_parquet(paths.network(role) / "history.parquet").set_index("step")
         for role in _stored_roles(recipe)
     }
-    teacher_loss = {"loss of the teacher": {"teacher": metric_curve(histories["teacher"])}}
-    return {
+    curves = {
         "loss of the students": {role: metric_curve(histories[role]) for role in STUDENTS},
         "attention loss (LGAD)": {"student_lgad": metric_curve(histories["student_lgad"], "train/attention")},
         "lane IoU of the students, validation": {
             role: metric_curve(histories[role], "val/miou") for role in STUDENTS
         },
-        **(teacher_loss if recipe.trains_teacher_first else {}),
     }
+    if "teacher" in histories:
+        curves["loss of the teacher"] = {"teacher": metric_curve(histories["teacher"])}
+    return curves
 
 
 def attention_rows(recipe: "Recipe", paths: ProjectPaths, shards: "ShardSet") -> Iterator[AttentionRow]:
