@@ -8,6 +8,7 @@ from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.datasets.images import image_orientation, read_image
 from lgad_pipeline.datasets.importing.convert import Format, convert
+from lgad_pipeline.datasets.importing.summary import summary
 from lgad_pipeline.errors import LgadError
 from tests.datasets.importing_files import (
     BOTTOM_FIRST,
@@ -113,6 +114,13 @@ def test_doubled_points_are_left_out_and_the_metric_matches_the_lane(tmp_path):
     lanes, done = imported(tmp_path, [shape([*LINE, LINE[-1]]), shape([LINE[0], *LINE])])
     assert lanes == [(np.array(LINE) - 0.5).tolist()] * 2
     assert done.shapes.doubled == 2
+
+
+def test_a_lane_drawn_twice_in_a_frame_is_pointed_out(tmp_path):
+    lanes, done = imported(tmp_path, [shape(LINE), shape(LINE), shape([[x + 9, y] for x, y in LINE])])
+    assert len(lanes) == 3 and done.shapes.repeated == 1
+    [sentence] = [text for text in summary(done) if "twice" in text]
+    assert sentence.startswith("Drawn twice in one frame: 1 lane; delete the copy")
 
 
 def test_a_frame_whose_shapes_are_all_rejected_is_no_empty_road(tmp_path):

@@ -37,6 +37,7 @@ class Tally:
         ignored: label -> shapes left out because the label was not chosen; kind -> shapes that mark no place.
         rejected: (kind, label, reason) -> shapes that are no lane, and the first of them.
         doubled: points left out because they repeat the point before.
+        repeated: lanes that are equal to another lane of their frame.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -44,6 +45,7 @@ class Tally:
     ignored: Counter[str] = field(default_factory=Counter)
     rejected: dict[tuple[str, str, str], Example] = field(default_factory=dict)
     doubled: int = 0
+    repeated: int = 0
 
     def reject(self, shape: Shape, place: str, reason: str, count: int = 1) -> None:
         """Count shapes that are no lane."""
@@ -123,6 +125,7 @@ def _add(
         return
     tally.used[shape.kind, became] += len(group)
     tally.doubled += doubled
+    tally.repeated += any(np.array_equal(lane, other) for other in frame.lanes)
     frame.lanes.append(lane)
 
 

@@ -35,6 +35,11 @@ def _shapes(done: Conversion) -> Iterator[str]:
         yield f"Not imported: {_counts(shapes.ignored)}."
     if shapes.doubled:
         yield f"Left out, since equal to the point before: {_number(shapes.doubled, 'point')}."
+    if shapes.repeated:
+        yield (
+            f"Drawn twice in one frame: {_number(shapes.repeated, 'lane')}; delete the copy, since a "
+            "prediction can match only one of the two."
+        )
 
 
 def _frames(done: Conversion) -> Iterator[str]:
