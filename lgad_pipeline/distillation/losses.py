@@ -1,4 +1,4 @@
-"""Distillation losses: LGAD, self attention distillation (SAD), logits distillation; and their registry.
+"""Distillation losses: LGAD, self attention distillation (SAD), and logits distillation.
 
 Each loss works in any training loop. Build it before the student is compiled or wrapped for distributed
 training, run the student, then call the loss and add it to the segmentation loss:

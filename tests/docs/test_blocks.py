@@ -15,28 +15,28 @@ PYTHON = blocks("python")
 
 # A loop with placeholders for the reader's own objects.
 LOOP = """
+from collections import OrderedDict
 import torch
 from torch import nn
 from lgad_pipeline import DistillationConfig, MimickingPath
 
 def network(channels):
-    return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 5, 1))
+    layers = {"stem": nn.Conv2d(channels, 8, 3, padding=1), "layer3": nn.ReLU(), "head": nn.Conv2d(8, 5, 1)}
+    return nn.Sequential(OrderedDict(layers))
 
 student, teacher = network(3), network(5)
-paths, config = [MimickingPath(student="1", teacher="1")], DistillationConfig()
+paths, config = [MimickingPath(student="layer3", teacher="layer3")], DistillationConfig()
 loader = [(torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32)))]
 segmentation_loss = nn.functional.cross_entropy
 """
 # First lines of the blocks that are executed -> code that is executed before them.
 EXECUTED = {
-    "README.md: from lgad_pipeline import LgadLoss": LOOP,
+    "README.md: from lgad_pipeline import DistillationConfig, LgadLoss": LOOP,
     "docs/index.md: from lgad_pipeline import LgadLoss": LOOP,
     "docs/data.md: from pathlib import Path": "",
     "docs/own_network.md: import torch": "",
 }
 NOT_EXECUTED = {
-    "README.md: from lgad_pipeline import LgadLoss": LOOP,
-    "docs/index.md: from lgad_pipeline import LgadLoss": LOOP,
     "README.md: model = mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/own_data.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/registry.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
