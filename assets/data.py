@@ -132,8 +132,9 @@ def frames(
     code_version=LABELS_CODE,
     description="""Lane labels: the lanes of every frame in their slots (1 far left, 2 left, 3 right, 4 far
 right), as the label tool of [CULane](https://arxiv.org/abs/1712.06080) assigns them. Each lane becomes a
-natural cubic spline; lanes are ordered by where they cross the bottom row; of a double line one lane is kept;
-at most two lanes on each side are kept. The table has x on rows every 10 px and an existence flag per slot.""",
+natural cubic spline; lanes are ordered by where they cross the bottom row; of a double line one lane is
+kept; at most two lanes on each side are kept. The table has x on rows every 10 px and an existence flag per
+slot.""",
 )
 def lane_labels(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
