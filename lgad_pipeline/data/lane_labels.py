@@ -53,7 +53,7 @@ def assign_lane_slots(
 
 
 def slot_lanes_of(row: Any) -> SlotLanes:
-    """Return the slots of a row of the lane labels (`table.itertuples()`), as `lanes.rendering` reads them."""
+    """Return the slots of a row of the lane labels (`table.itertuples()`), for `lanes.rendering` to draw."""
     xs = np.array([np.asarray(slot, np.float64) for slot in row.xs])
     return SlotLanes(np.asarray(row.rows, np.float64), xs, np.asarray(row.existence, bool))
 
