@@ -18,6 +18,7 @@ from lgad_pipeline.config.recipe import NetworkChoice, Recipe
 from lgad_pipeline.config.training import WITHOUT_EFFECT, TrainingConfig
 from lgad_pipeline.distillation.registry import import_path
 from lgad_pipeline.distillation.teacher import teacher_spec
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import NETWORK, read_model
 from lgad_pipeline.networks.pretrained import file_digest
 from lgad_pipeline.networks.source import source_digest
@@ -25,6 +26,7 @@ from lgad_pipeline.training.training_folder import fingerprint_of
 
 Role = Literal["teacher", "student"]
 _GEOMETRY = ("flip", "rotation", "scale", "shift_x", "shift_y", "min_lane_pixels")
+_METHODS = {"alone", "blurred", "equal-compute", "label-head", "lgad", "logits", "sad"}
 
 
 class DistillationSpec(BaseModel):
@@ -162,12 +164,17 @@ class TrainingPlan(BaseModel):
             shards: directory of the packed data set.
             folder: directory of the result.
             method: distillation losses of a student: `alone`, `lgad`, `sad`, `lgad+sad`, `logits`, `blurred`
-                or `label-head`; with `lgad` also the recipe's registered losses. Any other method is `alone`.
+                or `label-head`; with `lgad` also the recipe's registered losses.
+                `equal-compute` is `alone` with more
+                steps, which the recipe states.
             teacher: directory of a trained teacher, for a method with `lgad`, unless the recipe trains the
                 teacher together with the student.
             model: directory of a trained network of frames, for the method `logits`.
             network: network to train; None for the recipe's network of this role.
             label_noise: noise in the training labels, or None.
+
+        Raises:
+            LgadError: the method is unknown.
         """
         common: dict[str, Any] = {"shards": shards, "folder": folder, "label_noise": label_noise}
         if role == "teacher":
@@ -218,6 +225,11 @@ def _distillation(
     recipe: Recipe, method: str, image_size: tuple[int, int], teacher: Path | None, model: Path | None
 ) -> DistillationSpec:
     methods = method.split("+")
+    if unknown := set(methods) - _METHODS:
+        raise LgadError(
+            f"{', '.join(sorted(unknown))} is no distillation method; "
+            f"choose of {', '.join(sorted(_METHODS))}, joined by +."
+        )
     lgad = "lgad" in methods
     joint = lgad and recipe.distillation.teacher == "together"
     return DistillationSpec(

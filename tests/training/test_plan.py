@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lgad_pipeline.config.recipe import Recipe
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.plan import TrainingPlan
 
 RECIPE = {
@@ -47,6 +48,11 @@ def test_the_method_selects_the_losses(method: str, given: set[str]) -> None:
     assert (student.network.name, student.network.in_channels, student.config.steps) == ("enet", 3, 400)
     names = ("teacher", "joint_teacher", "blurred_labels", "sad", "model", "label_head", "losses")
     assert {name for name in names if getattr(student.distillation, name)} == given
+
+
+def test_an_unknown_method_is_an_error_that_lists_the_methods() -> None:
+    with pytest.raises(LgadError, match=r"ldag is no distillation method; choose of alone, .*sad"):
+        plan(RECIPE, role="student", method="ldag+sad")
 
 
 def test_a_joint_teacher_replaces_the_folder_of_a_teacher() -> None:
