@@ -18,19 +18,20 @@ from lgad_pipeline.progress import Progress
 
 _NOTES = ".unpacked"
 _SUFFIXES = (*IMAGE_SUFFIXES, ".txt")
-_NAME_LIMIT = 200  # bytes of a part of a path, so that a name next to it still fits
+_NAME_LIMIT = 200  # bytes of one path component; leaves space for the name of a temporary file next to it
 _CLASHES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
-_MACOS = ("._", "__MACOSX", ".DS_Store")  # what macOS adds to archives
+_MACOS = ("._", "__MACOSX", ".DS_Store")  # prefixes of the files that macOS adds to archives
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What became of a folder of archives.
+    """Result of unpacking a folder of archives.
 
     Attributes:
-        files: files that the archives hold and that now lie below the output.
-        rejected: archive, None, what of it was not unpacked and why.
-        whole: no archive was cut off, damaged or hostile as a whole.
+        files: number of files unpacked from the archives, those of earlier runs included.
+        rejected: archives and members that were not unpacked; `file` is the archive's name, `line` is None,
+            `reason` says what was not unpacked and why.
+        whole: True if every archive was read to its end, none cut off, damaged or hostile.
     """
 
     files: int
@@ -41,22 +42,27 @@ class Unpacked:
 def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpacked:
     """Unpack every archive of a folder into `output`: frames, label maps, lane files and lists.
 
-    Tar archives, gzip-compressed or not, and zip archives are read, whole or in parts. They are unpacked in
-    the order of their names, but `annotations*` last: CULane's corrects lane files that lie next to the
-    frames. A file that is there with the same bytes is left as it is, another one is replaced in one step,
-    and an archive that is through is noted, so that a killed run continues where it was and a second one does
-    nothing.
+    Reads tar archives, gzip-compressed or not, and zip archives, whole or in parts. They are unpacked in the
+    order of their names, but `annotations*` last, because CULane's corrects lane files next to the frames. An
+    existing file with the same bytes is kept; one with other bytes is replaced atomically. Each completed
+    archive is recorded, so that a killed run resumes at the archive that it was unpacking, and a second run
+    unpacks nothing.
 
-    Links, devices, absolute paths, paths that lead out, and other files than images and texts are rejected.
-    An archive that holds more than a hundred times its own size, or is damaged, is left at that point.
+    Rejects links, devices, absolute paths, paths that lead out of `output`, and files other than images and
+    texts. An archive that unpacks to more than a hundred times its own size, or is damaged, is unpacked up to
+    that point.
 
     Args:
-        source: folder of the archives.
-        output: folder to unpack into; may be `source`.
-        progress: called as progress(bytes read, bytes of all archives).
+        source: directory of the archives.
+        output: directory to unpack into; may be `source`.
+        progress: callback, called as progress(bytes read, bytes of all archives).
+
+    Returns:
+        The number of unpacked files, and the archives and members that were rejected.
 
     Raises:
-        LgadError: there is no archive, or `output` cannot be written to.
+        LgadError: there is no archive.
+        OSError: `output` cannot be written to.
     """
     if source.is_file():
         raise LgadError(f"{source} is a file; name the folder of the downloaded archives, {source.parent}.")
@@ -80,7 +86,8 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
             count, refused = 0, []
         else:
             if fresh:
-                fresh = False  # what was unpacked before may correct it: it is unpacked again, too
+                # A later archive may correct files of this one, so all later archives are unpacked again.
+                fresh = False
                 remove_left_overs(output.rglob(".*.part"))
             note.unlink(missing_ok=True)
             count, refused, fault = _unpack_one(archive, output, before, total, progress)
@@ -98,12 +105,12 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
 
 
 def _stamp(archive: Archive) -> list[list[int]]:
-    """Size and time of modification of each part."""
+    """Return (size in bytes, modification time in ns) of each part."""
     return [[status.st_size, status.st_mtime_ns] for status in map(Path.stat, archive.paths)]
 
 
 def _noted(note: Path, stamp: list[list[int]]) -> tuple[int, list[str]] | None:
-    """Files and reasons of an archive that is through and has not changed since."""
+    """Return the recorded file count and reasons of a completed archive; None if it has changed since."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
         return (content["files"], content["rejected"]) if content["stamp"] == stamp else None
@@ -114,7 +121,12 @@ def _noted(note: Path, stamp: list[list[int]]) -> tuple[int, list[str]] | None:
 def _unpack_one(
     archive: Archive, output: Path, before: int, total: int, progress: Progress | None
 ) -> tuple[int, list[str], str]:
-    """Files unpacked, reasons of what was rejected, and why the archive was left, if it was."""
+    """Unpack one archive.
+
+    Returns:
+        The number of files unpacked, the reasons of rejected members, and the reason why the archive was not
+        read to its end; empty if it was.
+    """
     count, refused, of_macos = 0, [], 0
     fault = ""
     with Parts(archive.paths) as parts:
@@ -146,9 +158,9 @@ def _is_of_macos(name: str) -> bool:
 
 
 def _unpack_member(member: Member, output: Path) -> str:
-    """Write one member below `output`; the reason if it was rejected."""
+    """Write one member below `output`; return the reason if it was rejected, else an empty text."""
     if member.folder:
-        return ""  # made with its first file
+        return ""  # The folder is created with its first file.
     if not member.regular:
         return "is a link, a device or no plain file"
     try:
@@ -188,5 +200,5 @@ def _is_there(output: Path, path: str, content: bytes) -> bool:
 
 
 def _shown(name: str) -> str:
-    """A member's name as it may be printed and stored."""
+    """Return a member's name with control and non-ASCII characters escaped, at most 200 characters."""
     return name.encode("unicode_escape").decode()[:200]

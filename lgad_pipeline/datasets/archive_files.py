@@ -16,7 +16,13 @@ _FOREIGN = (".7z", ".rar", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", "
 
 
 class Archive(NamedTuple):
-    """An archive in a folder: its name, its files in order, and why it cannot be read, if so."""
+    """An archive in a folder.
+
+    Attributes:
+        name: file name; for an archive in parts, the common name followed by `.*`.
+        paths: paths of its parts in order; one path if the archive is whole.
+        fault: reason why it cannot be read; empty if it can.
+    """
 
     name: str
     paths: tuple[Path, ...]
@@ -24,9 +30,9 @@ class Archive(NamedTuple):
 
 
 def archives_in(folder: Path) -> list[Archive]:
-    """Archives of a folder by name, the parts of one together; `annotations*` last.
+    """List the archives of a folder by name, the parts of an archive joined, `annotations*` last.
 
-    CULane's `annotations_new.tar.gz` corrects lane files that lie next to the frames.
+    CULane's `annotations_new.tar.gz` corrects lane files next to the frames, so it has to be unpacked last.
     """
     groups: dict[str, dict[int, Path]] = {}
     found = []
@@ -52,7 +58,7 @@ def archives_in(folder: Path) -> list[Archive]:
 
 
 def _place(part: str) -> int:
-    """Number of a part: `00`, `01`; or `aa`, `ab` as `split` calls them."""
+    """Return the number of a part from its suffix: digits (`01`), or two letters as `split` writes them."""
     return int(part) if part.isdigit() else 26 * (ord(part[0]) - ord("a")) + ord(part[1]) - ord("a")
 
 
@@ -68,7 +74,7 @@ def _joined(name: str, parts: dict[int, Path]) -> Archive:
 
 
 class Parts(io.RawIOBase):
-    """Files that are parts of one, read one behind the other."""
+    """Read-only stream over the parts of one archive, concatenated in order."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -77,23 +83,23 @@ class Parts(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """Bytes of all parts."""
+        """Total size of all parts, bytes."""
         return self._ends[-1]
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Position in bytes from the start of the first part."""
+        """Return the position in bytes from the start of the first part."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position, as files do."""
+        """Move to a position and return it, as `io.IOBase.seek` does."""
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         if start + offset < 0:
             raise ValueError("the archive points to a place before its start")
@@ -101,7 +107,7 @@ class Parts(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Read into `buffer` from one part; the bytes read, 0 at the end."""
+        """Read from one part into `buffer`; return the number of bytes read, 0 at the end."""
         number = bisect_right(self._ends, self._at)
         if number == len(self._ends):
             return 0

@@ -1,4 +1,4 @@
-"""The files in tar and zip archives, gzip-compressed or not, whole or in parts; no archive is trusted."""
+"""Members of tar and zip archives, whole or in parts, read under size limits; no archive is trusted."""
 
 import gzip
 import io
@@ -14,8 +14,8 @@ from lgad_pipeline.errors import LgadError
 
 MEMBER_LIMIT = 32 << 20  # bytes; a published frame has less than 1 MB, the longest list 8 MB
 _HEADER_LIMIT = 1 << 20  # bytes between two members of a tar archive
-_DIRECTORY_LIMIT = 96 << 20  # bytes of the directory of a zip archive; CULane's has some 50 MB
-_EXPANSION = 100  # times the archive's size; frames hardly expand, the repetitive lists some twentyfold
+_DIRECTORY_LIMIT = 96 << 20  # bytes of the directory of a zip archive; CULane's has about 50 MB
+_EXPANSION = 100  # unpacked size / archive size; about 1 for frames, about 20 for the repetitive lists
 _GZIP, _ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
 
@@ -27,27 +27,27 @@ DAMAGES = (
     EOFError,
     ValueError,
     RecursionError,
-    NotImplementedError,  # a version of zip that zipfile does not know
+    NotImplementedError,  # a version of zip that zipfile does not support
 )
-"""What reading a damaged archive raises."""
+"""Exceptions that reading a damaged archive raises."""
 
 
 class ArchiveError(LgadError):
-    """An archive that asks for more than a sound one, or is none.
+    """Error of a file that is no archive, or of an archive that exceeds a size limit.
 
-    The sentence leaves its name to the caller.
+    The message is a predicate without a subject; the caller adds the archive's name.
     """
 
 
 class Member(NamedTuple):
-    """One entry of an archive.
+    """Member of an archive.
 
     Attributes:
-        name: as the archive states it.
-        folder: it is a folder.
-        regular: it is a plain file.
-        size: bytes that it states.
-        read: gives its content.
+        name: path of the member as the archive states it, not checked.
+        folder: True if the member is a folder.
+        regular: True if the member is a regular file.
+        size: size that the archive states, bytes.
+        read: function that returns the member's content.
     """
 
     name: str
@@ -58,11 +58,16 @@ class Member(NamedTuple):
 
 
 def members(parts: Parts) -> Iterator[Member]:
-    """The entries of an archive in their order; each is read, if at all, before the next is asked for.
+    """Iterate over the members of an archive in their order.
+
+    The content of a member has to be read, if at all, before the next member is requested.
+
+    Args:
+        parts: stream over the archive's parts.
 
     Raises:
-        ArchiveError: it is no archive, or asks for more than a sound one.
-        One of `DAMAGES`: it is damaged, here or from `Member.read`.
+        ArchiveError: the file is no archive, or exceeds a size limit.
+        One of `DAMAGES`: the archive is damaged; raised here or by `Member.read`.
     """
     stream = io.BufferedReader(parts, 1 << 16)
     start = stream.read(512)
@@ -82,7 +87,7 @@ def members(parts: Parts) -> Iterator[Member]:
 def _tar_members(stream: "_Bounded") -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:  # type: ignore[arg-type]
         while (info := tar.next()) is not None:
-            tar.members.clear()  # or every header would stay in memory
+            tar.members.clear()  # tarfile keeps every header, so they are dropped to save memory.
             stream.since = 0
 
             def read(info: tarfile.TarInfo = info) -> bytes:
@@ -90,7 +95,7 @@ def _tar_members(stream: "_Bounded") -> Iterator[Member]:
                 return content.read() if content else b""
 
             yield Member(info.name, info.isdir(), info.isreg() and not info.issparse(), info.size, read)
-    while stream.read(1 << 16):  # to the end, where the checksum is
+    while stream.read(1 << 16):  # gzip checks its checksum at the end, so the rest is read.
         pass
 
 
@@ -118,7 +123,7 @@ def _too_expanded() -> ArchiveError:
 
 
 class _Directory:
-    """A zip archive's file; its directory, which is read in one piece, is no larger than it may be."""
+    """Stream of a zip archive with a limit on one read, because zipfile reads the directory in one piece."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -132,7 +137,7 @@ class _Directory:
 
 
 class _Bounded:
-    """The unpacked bytes of a tar archive, no more in all and between two members than it may have."""
+    """Stream of the unpacked bytes of a tar archive, with limits in total and between two members."""
 
     def __init__(self, stream: "BinaryIO | gzip.GzipFile", limit: int) -> None:
         self.since = 0
@@ -140,7 +145,7 @@ class _Bounded:
         self._stream = stream
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes."""
+        """Read up to `count` bytes."""
         data = self._stream.read(count)
         self.since += len(data)
         self._left -= len(data)
@@ -152,7 +157,7 @@ class _Bounded:
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; where tarfile takes a damaged or missing one for the end, it is an error."""
+    """Header of a tar member; a damaged or missing header, which tarfile reads as the end, is an error."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

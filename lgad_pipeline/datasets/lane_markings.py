@@ -1,4 +1,4 @@
-"""Painted lines as annotation tools outline them: polylines with curves, one along each edge of the paint."""
+"""Lanes from painted lines that are annotated as polylines with curves, one along each edge of the paint."""
 
 import re
 from collections.abc import Sequence
@@ -10,22 +10,23 @@ import numpy as np
 from lgad_pipeline.datasets.reader import AnnotationError, points
 
 _TYPES = re.compile(r"[LC](?:L|CC[CL])*")
-_STEPS = np.linspace(0, 1, 9)[1:, None]  # a curve becomes eight chords
+_STEPS = np.linspace(0, 1, 9)[1:, None]  # curve parameters; a curve is approximated by eight chords
 
 
 def polyline(vertices: Any, types: Any) -> np.ndarray:
-    """Points of a polyline whose vertices carry types, as Scalabel writes them.
+    """Convert a polyline whose vertices have types, in Scalabel's format, to points.
 
     Args:
         vertices: pairs (x, y), pixels.
-        types: a character a vertex: `L` is a corner; `C` begins a cubic curve of two control points and its
-            end, which tools mark `C` or `L`. The first one does not matter, as in BDD100K's own script.
+        types: one character per vertex. `L` is a corner; `C` begins a cubic curve of two control points and
+            an end point, which tools mark `C` or `L`. The first character has no effect, as in BDD100K's
+            script.
 
     Returns:
         float32 (N, 2), bottom first.
 
     Raises:
-        AnnotationError: the vertices are no pairs of numbers, or the types do not fit them.
+        AnnotationError: the vertices are not pairs of numbers, or the types do not fit them.
     """
     corners = points(vertices)
     if not (isinstance(types, str) and types and len(types) == len(corners) and _TYPES.fullmatch(types)):
@@ -45,17 +46,19 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
 
 
 def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list[np.ndarray]:
-    """Lanes from the edges of painted lines; an edge without a counterpart is a lane itself.
+    """Compute lanes from the edges of painted lines; an edge without a counterpart is a lane itself.
 
-    Two edges are one line's when they have the same category, share at least half the height of the shorter
-    one, and lie less than `widest` apart there on average. The nearest pairs are taken first.
+    Two edges belong to one line if they have the same category, share at least half the height of the shorter
+    one, and are less than `widest` apart there on average. Pairs are formed in the order of their distance,
+    the nearest first.
 
     Args:
-        edges: category and points (N, 2), bottom first, of each.
+        edges: category and points of each edge; points are float32 (N, 2) as (x, y), pixels, bottom first.
         widest: width of the widest line, pixels.
 
     Returns:
-        float32 (N, 2), bottom first: centres of pairs on rows 10 px apart, then the edges left over.
+        float32 (N, 2) as (x, y), bottom first: centre lines of the pairs at rows about 10 px apart, then the
+        edges without a counterpart.
     """
     pairs = []
     for (i, (one, left)), (j, (other, right)) in combinations(enumerate(edges), 2):
@@ -74,7 +77,7 @@ def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list
 
 
 def _shared_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Rows that both edges have, bottom first; none where they share less than half of the shorter one."""
+    """Return rows that both edges cover, bottom first; none if they share less than half of the shorter."""
     bottom, top = min(left[0, 1], right[0, 1]), max(left[-1, 1], right[-1, 1])
     shorter = min(left[0, 1] - left[-1, 1], right[0, 1] - right[-1, 1])
     if bottom - top < max(1.0, 0.5 * shorter):

@@ -14,7 +14,13 @@ from lgad_pipeline.lanes.lane_files import MAX_COORDINATE, Rejected
 
 
 class Note(NamedTuple):
-    """What was noticed and rejects no frame; a reader puts it among the rejected items."""
+    """Remark about a list that rejects no frame; a reader adds it to the rejected items.
+
+    Attributes:
+        file: path of the list, relative to the root.
+        line: line of the list, from 1; None where the remark is about the whole file.
+        text: predicate of the message; the caller adds the file's name as its subject.
+    """
 
     file: str
     line: int | None
@@ -23,16 +29,17 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FrameEntry:
-    """A frame as a data set's lists name it.
+    """A frame that a data set lists.
 
     Attributes:
-        frame: path of the image below the root, as `frame_path` gives it.
-        split: train, val or test.
-        annotation: path of its lane file below the root; or the annotation itself, where the list holds it.
-        file: the list, below the root; or the annotation's own file, where the folder is the list.
+        frame: path of the image relative to the root, as `frame_path` returns it.
+        split: name of the split, `train`, `val` or `test`.
+        annotation: path of the lane file relative to the root (str), or the annotation itself (bytes) where
+            the list contains it.
+        file: path of the list relative to the root; of the annotation file for data sets without lists.
         line: line of the list, from 1; None where there is no list.
-        scenario: category of a test frame, if it has one.
-        existence: flags of the four slots, if the list states them.
+        scenario: CULane category of a test frame; None if it has none.
+        existence: existence flags of the four slots; None if the list does not state them.
     """
 
     frame: str
@@ -45,21 +52,31 @@ class FrameEntry:
 
 
 class DatasetReader(Protocol):
-    """A kind of data set; a module with these two functions is one."""
+    """Reader of one kind of data set; a module with these two functions satisfies the protocol."""
 
     def list_frames(self, root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
-        """Every listed frame, train, val, test, each split in the order of its list, each frame once a split.
+        """List the frames: train, val, test, each split in the order of its list, each frame once per split.
 
-        Lines that cannot be used go to `rejected`, and what is worth knowing of the others, as a `Note`.
         Neither frames nor lane files are read.
 
+        Args:
+            root: root directory of the data set.
+            rejected: list to which lines that cannot be used are appended as `Rejected`, and remarks that
+                reject no frame as `Note`.
+
         Raises:
-            LgadError: a list without which the data set makes no sense is missing.
+            LgadError: a list that the data set needs is missing.
         """
         ...
 
     def parse_annotation(self, annotation: bytes) -> list[np.ndarray]:
-        """Lanes of one annotation: float32 (N, 2) each, (x, y) in frame pixels.
+        """Parse one annotation.
+
+        Args:
+            annotation: content of the lane file, or `FrameEntry.annotation` where the list contains it.
+
+        Returns:
+            Lanes, float32 (N, 2) each, (x, y) in frame pixels.
 
         Raises:
             AnnotationError: the annotation cannot be used.
@@ -68,7 +85,7 @@ class DatasetReader(Protocol):
 
 
 class AnnotationError(LgadError):
-    """An annotation that cannot be used; the sentence leaves the file's name to the caller."""
+    """Error of an annotation that cannot be used; the caller adds the file's name to the message."""
 
     def __init__(self, reason: str, line: int | None = None):
         super().__init__(reason)
@@ -76,10 +93,13 @@ class AnnotationError(LgadError):
 
 
 def frame_path(text: str) -> str:
-    """A listed path in the form of the frames table: below the root, with slashes, no leading one.
+    """Convert a listed path to the form of the frames table: relative to the root, with forward slashes.
+
+    Args:
+        text: path as a list states it.
 
     Raises:
-        ValueError: it names no image below the root; the text is the reason to report.
+        ValueError: the path names no image below the root; the message is the reason to report.
     """
     frame = relative_frame(text)
     if PurePosixPath(frame).suffix.lower() not in IMAGE_SUFFIXES:
@@ -90,24 +110,37 @@ def frame_path(text: str) -> str:
 
 
 def points(pairs: Iterable) -> np.ndarray:
-    """Coordinates as data files have them: float32 (N, 2) as (x, y), pixels.
+    """Convert coordinates from a data file to an array.
+
+    Args:
+        pairs: pairs (x, y) of numbers or numeric texts, pixels.
+
+    Returns:
+        float32 (N, 2) as (x, y), pixels.
 
     Raises:
-        AnnotationError: they are not pairs of numbers, or too far away to be meant.
+        AnnotationError: the values are not pairs of numbers, or not finite, or too far away from any frame.
     """
     try:
         found = np.array([[float(x), float(y)] for x, y in pairs], np.float64).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError("has a line that is not made of x y pairs; correct it") from error
-    if not (np.abs(found) <= MAX_COORDINATE).all():  # so is NaN
+    if not (np.abs(found) <= MAX_COORDINATE).all():  # A comparison with NaN is False, so NaN is rejected.
         raise AnnotationError("has a point that is no place near a frame; correct it")
     return found.astype(np.float32)
 
 
 def held_out(entries: Sequence[FrameEntry], group: Callable[[FrameEntry], str]) -> list[FrameEntry]:
-    """Training entries with every tenth group of them, by name, as validation entries behind the others.
+    """Move every tenth group of the training entries, in the order of group names, to the validation split.
 
     Frames of a group look alike, so a group is never divided.
+
+    Args:
+        entries: training entries.
+        group: function that returns the name of an entry's group.
+
+    Returns:
+        The remaining training entries, then the validation entries, each in their order.
     """
     groups = set(sorted({group(entry) for entry in entries})[1::10])
     train = [entry for entry in entries if group(entry) not in groups]
@@ -115,22 +148,26 @@ def held_out(entries: Sequence[FrameEntry], group: Callable[[FrameEntry], str]) 
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 line`, `2 lines`."""
+    """Return a number and its noun, such as `1 line` or `2 lines`."""
     return f"{number} {thing}{'s' * (number != 1)}"
 
 
 class Repeats:
-    """Counts the lines of lists that name a frame again."""
+    """Counter of list lines that name a frame again."""
 
     def __init__(self) -> None:
         self._lists: dict[str, list[str]] = {}
 
     def add(self, file: str, line: int, frame: str) -> None:
-        """Count a line of the list `file`."""
+        """Count a line of the list `file` that names `frame` again."""
         self._lists.setdefault(file, []).append(f"{frame} in line {line}")
 
     def notes(self, consequence: str) -> list[Note]:
-        """A note for each list that has such lines, with what becomes of them."""
+        """Return a note for each list that has such lines.
+
+        Args:
+            consequence: sentence part that says which annotation of a repeated frame is used.
+        """
         return [
             Note(
                 file, None, f"names {counted(len(found), 'frame')} again, the first {found[0]}; {consequence}"

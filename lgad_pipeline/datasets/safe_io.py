@@ -1,4 +1,4 @@
-"""Reading files that a list names, without leaving the data set's root."""
+"""Safe reading of files that a list names: regular files of limited size inside the data set's root."""
 
 import json
 import os
@@ -12,23 +12,23 @@ from lgad_pipeline.lanes import text_lines
 from lgad_pipeline.lanes.lane_files import resolve_inside
 from lgad_pipeline.lanes.text_encoding import detect_encoding
 
-_MOST_ENTRIES = 2_000_000  # of a list; the largest published one has 90,000
+_MOST_ENTRIES = 2_000_000  # entries of a list; the largest published list has 90,000
 _PIECE = 1 << 16  # characters
 
 
 def read_inside(root: Path, relative: str, limit: int, follow_links: bool = False) -> bytes:
-    """Bytes of the regular file `relative` below `root`.
+    """Read the regular file `relative` below `root`.
 
     Args:
-        root: the data set's folder.
-        relative: path below it.
-        limit: the most bytes that such a file may have.
-        follow_links: links may lead out of `root`; else they must stay below it.
+        root: root directory of the data set.
+        relative: path of the file relative to `root`.
+        limit: maximum size of the file, bytes.
+        follow_links: True if links may lead out of `root`; if False, such files are refused.
 
     Raises:
         FileNotFoundError: there is no such file.
-        LgadError: it is outside `root`, is not a regular file, is larger than `limit`, or cannot be read.
-            The sentence leaves the file's name to the caller.
+        LgadError: the file is outside `root`, is not a regular file, is larger than `limit`, or cannot be
+            read. The caller adds the file's name to the message.
     """
     try:
         path = resolve_inside(root, relative) if follow_links else _followed(root, relative)
@@ -40,11 +40,12 @@ def read_inside(root: Path, relative: str, limit: int, follow_links: bool = Fals
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Bytes of a regular file of at most `limit` bytes.
+    """Read a regular file of at most `limit` bytes.
 
     Raises:
-        OSError: it cannot be read.
-        LgadError: it is not a regular file, or is larger. The sentence leaves the file's name to the caller.
+        OSError: the file cannot be read.
+        LgadError: it is not a regular file, or is larger than `limit`. The caller adds the file's name to
+            the message.
     """
     with open_regular(path) as stream:
         if (size := os.fstat(stream.fileno()).st_size) > limit:
@@ -56,10 +57,10 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-        OSError: it cannot be read.
-        LgadError: it is not a regular file. The sentence leaves the file's name to the caller.
+        OSError: the file cannot be read.
+        LgadError: it is not a regular file. The caller adds the file's name to the message.
     """
-    # Without O_NONBLOCK a named pipe would keep the reader waiting for ever.
+    # Opening a named pipe without a writer blocks, so O_NONBLOCK is set.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -68,10 +69,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def list_inside(root: Path, name: str) -> Path:
-    """The list `name` below `root`, to be opened.
+    """Return the resolved path of the list `name` below `root`.
 
     Raises:
-        LgadError: it is outside `root` by a link.
+        LgadError: the list is outside `root`, for example through a link.
     """
     try:
         return _followed(root, name)
@@ -80,7 +81,7 @@ def list_inside(root: Path, name: str) -> Path:
 
 
 def _followed(root: Path, relative: str) -> Path:
-    # Unlike Path.resolve, realpath leaves a loop of links to `open`, which says so.
+    # Path.resolve may raise on a loop of links; realpath does not, so that `open` reports the loop.
     path = Path(os.path.realpath(resolve_inside(root, relative)))
     if not path.is_relative_to(os.path.realpath(root)):
         raise LgadError(
@@ -91,16 +92,21 @@ def _followed(root: Path, relative: str) -> Path:
 
 
 def frame_limit(frame_size: tuple[int, int]) -> int:
-    """The most bytes that a compressed frame of (H, W) pixels may have: what it has uncompressed."""
+    """Return the maximum file size of a frame of (H, W) pixels, bytes: 4 bytes per pixel and 64 KiB."""
     height, width = frame_size
     return 4 * height * width + (1 << 16)
 
 
 def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
-    """Number and content of the lines of a file below `root`, as `lanes.text_lines` gives them.
+    """Iterate over line number and content of a file below `root`, see `lanes.text_lines.numbered_lines`.
+
+    Args:
+        root: root directory of the data set.
+        name: path of the file relative to `root`.
+        limit: limit on the length of a line, bytes, see `lanes.text_lines.numbered_lines`.
 
     Raises:
-        LgadError: the file is outside `root` by a link, cannot be read, or has too many lines.
+        LgadError: the file is outside `root`, cannot be read, or has too many lines.
     """
     return text_lines.numbered_lines(list_inside(root, name), limit)
 
@@ -113,12 +119,15 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
 
 
 def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line and value of each object in a JSON list, one after the other: lists are larger than the memory.
+    """Iterate over the objects of a JSON list without loading it whole, because lists can exceed the memory.
 
     Args:
-        root: the data set's folder.
-        name: the file below it, UTF-8 or UTF-16.
-        limit: about how many characters one object may have.
+        root: root directory of the data set.
+        name: path of the file relative to `root`; UTF-8 or UTF-16.
+        limit: approximate maximum length of one object, characters.
+
+    Yields:
+        Line number of the object's start, from 1, and the object.
 
     Raises:
         LgadError: the file is outside `root`, is no JSON list of objects, is cut off, or cannot be read.
@@ -146,7 +155,8 @@ def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[
                 try:
                     value, end = decoder.raw_decode(buffer)
                 except ValueError:
-                    # As it is cut off so far; doubling keeps the repeated decoding linear.
+                    # The buffer may end inside the object, so more is read; doubling the buffer keeps the
+                    # total cost of the repeated decoding linear.
                     piece = stream.read(max(_PIECE, len(buffer))) if len(buffer) <= limit else ""
                     if not piece:
                         raise

@@ -72,7 +72,6 @@ ALLOWED: dict[str, int] = {
     "lgad_pipeline/datasets/importing/placing.py": 1,
     "lgad_pipeline/datasets/importing/points.py": 1,
     "lgad_pipeline/datasets/importing/text.py": 1,
-    "lgad_pipeline/datasets/lane_markings.py": 1,
     "lgad_pipeline/lanes/polyfit.py": 1,
     "lgad_pipeline/lanes/spline.py": 1,
     "lgad_pipeline/manifest.py": 1,
