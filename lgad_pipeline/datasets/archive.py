@@ -61,8 +61,7 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
         The number of unpacked files, and the archives and members that were rejected.
 
     Raises:
-        LgadError: there is no archive.
-        OSError: `output` cannot be written to.
+        LgadError: there is no archive, or `output` cannot be written to.
     """
     if source.is_file():
         raise LgadError(f"{source} is a file; name the folder of the downloaded archives, {source.parent}.")

@@ -12,15 +12,16 @@ from ruamel.yaml import YAML
 
 _CULANE_WIDTH, _CULANE_LANE = 1640, 16  # pixels; the official label tool draws lanes 16 px wide
 _ROWS, _CULANE_ROWS = 59, 35  # labelled rows are 1/59 of the frame's height apart; CULane labels 35 of them
-_MARGIN = 0.05  # of the frame's height, kept above the highest lane
-_LONGEST = 64  # characters of a name
+_MARGIN = 0.05  # fraction of the frame's height that is kept above the highest lane
+_LONGEST = 64  # maximum length of a name, characters
 
 
 def dataset_name(text: str) -> str:
-    """Name that settings accept for a data set, made from any text, such as a folder's name.
+    """Convert any text, such as a folder's name, to a data set name that settings accept.
 
-    Accents are dropped, capitals become small, every other run of characters becomes one `_`. The name is
-    text in YAML without quotes: where it would be a number, a date or a truth value, `set_` comes first.
+    Accents are removed, letters become lower case, and every run of other characters becomes one `_`. The
+    name is read as text in YAML without quotes: if it would be a number, a date or a truth value, it gets the
+    prefix `set_`.
 
     >>> dataset_name("Été 2024: A9 #3")
     'ete_2024_a9_3'
@@ -36,16 +37,16 @@ def dataset_name(text: str) -> str:
 
 
 def dataset_keys(frame_size: tuple[int, int], lanes: Iterable[np.ndarray]) -> dict[str, object]:
-    """Keys of a data set's entry that depend on its frames and lanes.
+    """Compute the keys of a data set's entry that depend on its frames and lanes.
 
     Args:
         frame_size: (H, W) of the frames, pixels.
         lanes: lanes of the frames, (N, 2) each as (x, y) in frame pixels; may be empty.
 
     Returns:
-        `frame_size`; `crop_top`, 5 % of the height above the highest annotated point, in steps of 10 rows;
-        `lane_width`, in proportion to the 16 px of a 1640 px wide frame; `label_rows` only where lanes reach
-        higher than CULane's 35 rows.
+        `frame_size`: (H, W), pixels; `crop_top`: frame row 5 % of the height above the highest annotated
+        point, rounded down to a multiple of 10; `lane_width`: pixels, in proportion to the 16 px of a 1640 px
+        wide frame; `label_rows`: only where lanes reach higher than CULane's 35 rows.
     """
     height, width = frame_size
     highest = min((float(lane[:, 1].min()) for lane in lanes if len(lane)), default=None)
@@ -64,16 +65,16 @@ def dataset_keys(frame_size: tuple[int, int], lanes: Iterable[np.ndarray]) -> di
 
 
 def dataset_entry(name: str, root: Path, keys: dict[str, object]) -> str:
-    """An entry as YAML, valid for any path: `datasets:` with one data set in CULane's layout.
+    """Return an entry as YAML, valid for any path: `datasets:` with one data set in CULane's layout.
 
     Args:
-        name: name of the data set, as `dataset_name` makes it.
-        root: absolute path of its folder.
+        name: name of the data set, as `dataset_name` returns it.
+        root: absolute path of the data set's root directory.
         keys: further keys of the entry, see `dataset_keys`.
     """
     entry = {"datasets": {name: {"kind": "culane", "root": str(root), **keys}}}
-    # No line is folded; lists such as frame_size stay on one line. Characters that a terminal does not show
-    # become escapes in quotes.
+    # The width is infinite, so no line is folded; default_flow_style=None writes lists such as frame_size on
+    # one line. A path with characters that a terminal does not show is written with escapes in quotes.
     return yaml.safe_dump(
         entry,
         sort_keys=False,

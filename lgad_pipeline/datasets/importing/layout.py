@@ -1,4 +1,4 @@
-"""Where the image of an annotation is: the layouts that people have, searched in a fixed order."""
+"""Search for the image of an annotation in the usual folder layouts, in a fixed order."""
 
 import os
 import posixpath
@@ -13,19 +13,20 @@ _OTHER_SUFFIXES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
 
 
 class Images:
-    """The images below a source folder, found by path, or by name in a folder near to the annotation.
+    """Index of the images below a source folder, by path, and by name in a folder near the annotation.
 
-    Names are compared as written first; then without regard to case and to how accents are encoded, since
-    annotation files travel between operating systems.
+    Paths are compared as written first, then without regard to case and to the Unicode form of accents,
+    because annotation files are moved between operating systems.
     """
 
     def __init__(self, source: Path, annotations: set[str]) -> None:
         """List the images.
 
         Args:
-            source: the folder.
-            annotations: annotation files below it; a folder that holds some is not searched for the images of
-                annotations in other folders.
+            source: directory of the annotations and images.
+            annotations: paths of the annotation files relative to `source`. A folder that contains
+                annotation files is not searched for images of annotations in other folders, except in the
+                folders below it.
         """
         self.paths = {path for path in files_below(source) if _suffix(path) in IMAGE_SUFFIXES}
         self._source = source
@@ -40,11 +41,14 @@ class Images:
                 self._by_name[key].append(path)
 
     def at(self, places: list[str]) -> str | None:
-        """The first image that exists at one of the paths; a path without an image's ending stands for any.
+        """Return the first image that exists at one of the paths; None if there is none.
+
+        Args:
+            places: paths relative to the source folder, in the order of preference. A path without an image
+                suffix matches an image with any suffix.
 
         Raises:
-            LgadError: a path without an ending stands for several images. The sentence leaves the name of the
-                annotation to the caller.
+            LgadError: a path matches several images. The caller adds the annotation's name to the message.
         """
         for place in places:
             path = posixpath.normpath(place)
@@ -58,15 +62,15 @@ class Images:
         return None
 
     def near(self, annotation: str, image: str, unused: set[str]) -> str | None:
-        """The one image of that name in a folder near to the annotation's.
+        """Return the only image of a name in a folder near the annotation's; None if none or several match.
 
-        Near is a folder whose path differs in one component: labels/a.json and images/a.jpg, a.json and
-        images/a.jpg, json/a.json and a.jpg. Where all images are in one folder, that one is near, too.
+        A folder is near if its path differs in one component: labels/a.json and images/a.jpg, a.json and
+        images/a.jpg, json/a.json and a.jpg. If all images are in one folder, that folder is near, too.
 
         Args:
-            annotation: annotation file, below the source.
-            image: the image's name, in any form.
-            unused: images that no other annotation has.
+            annotation: path of the annotation file relative to the source folder.
+            image: name or path of the image, with or without suffix; only its last component is compared.
+            unused: paths of the images that no other annotation uses.
         """
         name = _key(posixpath.basename(image))
         found = [path for path in self._by_name.get(name, []) if path in unused]
@@ -75,7 +79,12 @@ class Images:
         return near[0] if len(near) == 1 else None
 
     def reason(self, image: str, places: list[str]) -> str:
-        """Why no image was found, with the remedy."""
+        """Return the reason why no image was found, and the remedy.
+
+        Args:
+            image: name of the image as the annotation states it.
+            places: paths relative to the source folder at which it was searched for.
+        """
         for place in places:
             path = posixpath.normpath(place)
             if path.startswith("../"):
@@ -103,7 +112,11 @@ class Images:
 
 
 def files_below(source: Path, *endings: str) -> list[str]:
-    """Files below a folder with one of the endings, or all; hidden files and folders are left out.
+    """List the files below a folder; hidden files and folders are left out.
+
+    Args:
+        source: directory to search.
+        endings: suffixes in lower case, such as `.json`; none: files with any suffix.
 
     Returns:
         Paths relative to `source`, sorted.
@@ -128,7 +141,12 @@ def files_below(source: Path, *endings: str) -> list[str]:
 
 
 def hint_at(source: Path, remedies: dict[str, str]) -> str:
-    """What to do with the files that a folder holds instead; empty where it holds none of them."""
+    """Return a hint for a folder that contains files of another kind; empty if it contains none of them.
+
+    Args:
+        source: directory to search.
+        remedies: suffix -> what the user has to do with files of this suffix.
+    """
     for ending, remedy in remedies.items():
         if files_below(source, ending):
             return f"; it holds {ending} files: {remedy}"
@@ -136,12 +154,12 @@ def hint_at(source: Path, remedies: dict[str, str]) -> str:
 
 
 def posix(path: str) -> str:
-    """A path as another system writes it, with slashes."""
+    """Return a path with its backslashes replaced by forward slashes."""
     return path.replace("\\", "/")
 
 
 def is_absolute(path: str) -> bool:
-    """True for /a/b.jpg and C:/a/b.jpg."""
+    """Return True for absolute POSIX and Windows paths, such as /a/b.jpg and C:/a/b.jpg."""
     return path.startswith("/") or (len(path) > 1 and path[1] == ":" and path[0].isalpha())
 
 

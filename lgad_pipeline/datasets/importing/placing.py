@@ -1,4 +1,4 @@
-"""The image of each annotation: found, read, and written to the data set."""
+"""Assignment of images to annotations, and output of the images as frames of the data set."""
 
 import os
 import shutil
@@ -17,21 +17,31 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 
 _IMAGE_LIMIT = 256 << 20  # bytes
-_JPEG_QUALITY = 98  # of frames that are turned
+_JPEG_QUALITY = 98  # for frames that are encoded again because they are rotated
 
 
 def place_of(file: str, line: int | None) -> str:
-    """A place for messages: the file, and the line if there is one."""
+    """Return a position for messages: the file, and the line if there is one."""
     return f"{file}, line {line}" if line else file
 
 
 def place_images(
     found: list[Annotation], images: Images, rejected: list[Rejected]
 ) -> list[tuple[Annotation, str]]:
-    """Each annotation with the path of its image, once an image, in the order of the annotations.
+    """Assign an image to each annotation.
 
-    Images at the stated path come first, so that a search by name cannot take one from its annotation. Of
-    several annotations of one image the first with shapes counts.
+    Images at the stated paths are assigned first, so that the search by name cannot assign them to another
+    annotation. If several annotations have the same image, the first one with shapes is used.
+
+    Args:
+        found: annotations of the import.
+        images: images below the source folder.
+        rejected: list to which annotations without an image, or with the image of another annotation, are
+            appended.
+
+    Returns:
+        (annotation, path of its image relative to the source folder) in the order of `found`; each image
+        occurs once.
     """
     where: dict[int, str] = {}
     faults: dict[int, str] = {}
@@ -65,11 +75,20 @@ def place_images(
 
 
 def image_of(source: Path, annotation: Annotation, image: str) -> tuple[bytes, str]:
-    """Bytes and path of a frame's image; a path without ending stands for the image in the annotation file.
+    """Read the image of a frame.
+
+    Args:
+        source: directory of the annotations and images.
+        annotation: annotation of the frame.
+        image: path of the image relative to `source`; a path without image suffix means the image that is
+            embedded in the annotation file.
+
+    Returns:
+        The bytes of the image file, and its path; the suffix of an embedded image is added.
 
     Raises:
         FileNotFoundError: there is no such file.
-        LgadError: it cannot be used. The sentence leaves the file's name to the caller.
+        LgadError: the image cannot be used. The caller adds the file's name to the message.
     """
     if image.lower().endswith(IMAGE_SUFFIXES):
         return read_inside(source, image, _IMAGE_LIMIT), image
@@ -79,14 +98,15 @@ def image_of(source: Path, annotation: Annotation, image: str) -> tuple[bytes, s
 
 
 def write_frame(source: Path, image: str, annotation: Annotation, turned: bool, target: Path) -> None:
-    """Write a frame: a hard link where possible, else a copy; a new image, upright, if it is stored turned.
+    """Write a frame as a hard link where possible, else as a copy; an upright new image if `turned`.
 
     Args:
-        source: folder of the images.
-        image: path below it; of an image in the annotation file, the path that it would have.
-        annotation: of the frame.
-        turned: the image is stored with an EXIF orientation.
-        target: path to write to.
+        source: directory of the annotations and images.
+        image: path of the image relative to `source`; for an embedded image, the path that `image_of`
+            returned.
+        annotation: annotation of the frame.
+        turned: True if the image is stored with an EXIF orientation other than upright.
+        target: path of the file to write.
     """
     inside = (source / image).is_file()
     with atomic_path(target) as part:

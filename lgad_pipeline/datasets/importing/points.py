@@ -1,4 +1,4 @@
-"""What the reader of each annotation tool yields: the shapes of a frame, as they were annotated."""
+"""Annotations in the common form that the reader of each annotation tool yields: the shapes of a frame."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ import numpy as np
 from lgad_pipeline.datasets.reader import AnnotationError, points
 
 MOST_POINTS = 2000
-"""Most points of one shape; a lane has one a frame row at most."""
+"""Maximum number of points of one shape; a lane needs at most one point per frame row."""
 
 
 class Shape(NamedTuple):
-    """One annotated shape.
+    """Annotated shape.
 
     Attributes:
-        kind: what the tool calls it, such as linestrip, polyline, polygon, rectangle.
+        kind: type of the shape in the tool's terms, such as linestrip, polyline, polygon, rectangle.
         label: text that the annotator chose; empty where there is none.
         points: float32 (N, 2) as (x, y), pixels of the size that the annotation states, with the origin at
             the corner of the first pixel; empty for kinds without points.
-        group: what connects shapes of one object; None where the tool states nothing.
-        fault: why the points cannot be used, or None.
+        group: identifier shared by the shapes of one object; None where the tool states none.
+        fault: reason why the points cannot be used; None if they can.
     """
 
     kind: str
@@ -34,17 +34,17 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotation:
-    """The annotation of one frame.
+    """Annotation of one frame.
 
     Attributes:
-        file: annotation file, below the source folder.
-        line: its line, from 1; None where the file holds one frame.
-        image: the image's name as the file states it.
-        places: paths below the source folder where the image is expected, best first; a path without an
-            image's ending stands for any.
+        file: path of the annotation file relative to the source folder.
+        line: line of the frame in the file, from 1; None where the file contains one frame.
+        image: name of the image as the file states it.
+        places: paths relative to the source folder where the image is expected, in the order of preference;
+            a path without an image suffix matches any suffix.
         size: (H, W) that the file states, pixels; None where it states none.
-        shapes: in the file's order.
-        embedded: the annotation file holds the image itself.
+        shapes: shapes of the frame in the file's order.
+        embedded: True if the annotation file contains the image itself.
     """
 
     file: str
@@ -57,7 +57,14 @@ class Annotation:
 
 
 def shape(kind: str, label: str, pairs: Sequence, group: str | None = None) -> Shape:
-    """A shape from pairs of numbers or of texts; what is wrong with them is noted in the shape itself."""
+    """Create a shape; a fault of its points is stored in the shape instead of raised.
+
+    Args:
+        kind: type of the shape in the tool's terms.
+        label: text that the annotator chose.
+        pairs: pairs (x, y) of numbers or numeric texts, annotated pixels.
+        group: identifier shared by the shapes of one object; None where there is none.
+    """
     try:
         if len(pairs) > MOST_POINTS:
             raise AnnotationError(f"has more than {MOST_POINTS} points; simplify it")
@@ -67,7 +74,7 @@ def shape(kind: str, label: str, pairs: Sequence, group: str | None = None) -> S
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """(H, W) from an annotation file's values, numbers or texts; None where they are no size in pixels."""
+    """Return (H, W) in pixels from an annotation file's numbers or texts; None if they are no valid size."""
     sides = []
     for value in (height, width):
         try:

@@ -1,4 +1,4 @@
-"""The size that an annotation states, compared with the size of its image."""
+"""Comparison of the frame size that an annotation states with the size of its image."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ import numpy as np
 from lgad_pipeline.datasets.reader import AnnotationError
 
 SAME = (1.0, 1.0)
-_BEYOND = 0.02  # of the frame's side; tools keep points inside, annotators aim at the edge
+_BEYOND = 0.02  # fraction of the frame's side by which a point may be outside the frame
 
 
 def scale_to(frame: tuple[int, int], stated: tuple[int, int] | None) -> tuple[float, float]:
-    """Frame pixels in an annotated pixel, (x, y).
+    """Return the factors (x, y) from annotated pixels to frame pixels.
 
-    Sizes have the same proportions if the smaller one is, to one pixel, the larger one reduced.
+    Two sizes have the same proportions if the smaller one equals the larger one reduced, to one pixel.
 
     Args:
         frame: (H, W) of the image as it is displayed, pixels.
-        stated: (H, W) of the annotation; None, the image's own, where it states none.
+        stated: (H, W) that the annotation states, pixels; None where it states none, which means `frame`.
 
     Raises:
         AnnotationError: the proportions differ.
@@ -34,14 +34,14 @@ def scale_to(frame: tuple[int, int], stated: tuple[int, int] | None) -> tuple[fl
 
 
 def refuse_outside(lanes: Sequence[np.ndarray], frame: tuple[int, int]) -> None:
-    """Refuse lanes that leave the frame, where the annotation does not state the size that it was made at.
+    """Refuse lanes that leave the frame, for annotations that do not state the size of their image.
 
     Args:
-        lanes: (N, 2) each as (x, y), frame pixels.
-        frame: (H, W), pixels.
+        lanes: lanes of the frame, (N, 2) each as (x, y), frame pixels.
+        frame: (H, W) of the frame, pixels.
 
     Raises:
-        AnnotationError: a point is farther outside than 2 % of the frame's side.
+        AnnotationError: a point is outside the frame by more than 2 % of the frame's side.
     """
     height, width = frame
     most = np.array([width, height])

@@ -1,4 +1,4 @@
-"""Summary of an import, in sentences for the terminal."""
+"""Summary of an import in sentences for the terminal."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _SHOWN = 20  # kinds of rejected shapes, labels or renamed frames
 
 
 def summary(done: Conversion) -> Iterator[str]:
-    """One sentence for each thing that the user should know, the counts first."""
+    """Yield one sentence for each result of an import that the user should know, the counts first."""
     counts = ", ".join(f"{count} {split}" for split, count in done.frames.items())
     yield f"{_number(sum(done.frames.values()), 'frame')} ({counts}); {len(done.rejected)} rejected."
     yield from _shapes(done)
@@ -88,6 +88,6 @@ def _number(count: int, noun: str) -> str:
 
 
 def _counts(counter: Counter[str]) -> str:
-    """At most 20 names with their counts, the most frequent first."""
+    """Format at most 20 names with their counts, the most frequent first."""
     named = [f"{name or '(none)'} {count}" for name, count in counter.most_common(_SHOWN)]
     return ", ".join(named) + (f" and {len(counter) - _SHOWN} more" if len(counter) > _SHOWN else "")

@@ -10,7 +10,7 @@ _DECLARED = re.compile(
     rb"""^(?:\xef\xbb\xbf)?\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._:-]{1,40})["']"""
 )
 _OF_THE_PARSER = ("utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "iso-8859-1", "us-ascii", "ascii")
-# A newer superset stands for each old name.
+# Files often contain characters of a newer superset, so the superset decodes each old name.
 _DECODED = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
@@ -29,13 +29,17 @@ _DECODED = {
 
 
 def xml_as_utf8(data: bytes) -> tuple[bytes, str | None]:
-    """XML in a form that the parser reads.
+    """Convert XML to an encoding that the parser reads.
 
-    Only encodings on a list are decoded: the name comes from the file, and some of Python's codecs do other
-    things than decoding. The parser must not see a name that it does not know, since it asks those codecs.
+    Only encodings on a fixed list are decoded, because the name comes from the untrusted file, and some of
+    Python's codecs do other things than decode text. The parser looks up unknown names in those codecs, so
+    it must not receive one.
+
+    Args:
+        data: content of the XML file.
 
     Returns:
-        The bytes, and the encoding that overrides the declared one, or None.
+        The bytes to parse, and the encoding that overrides the declared one; None if the declared one holds.
 
     Raises:
         ValueError: the declared encoding is not on the list, or the bytes do not fit it.
@@ -52,10 +56,10 @@ def xml_as_utf8(data: bytes) -> tuple[bytes, str | None]:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, or in GBK.
+    """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, or in GBK.
 
     Raises:
-        AnnotationError: it is none.
+        AnnotationError: the bytes are not text in one of these encodings, or the text is no valid JSON.
     """
     try:
         try:
