@@ -15,18 +15,19 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 
 @contextmanager
 def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; on success it replaces `path`, otherwise it is removed.
+    """Yield a temporary path next to `path`; it replaces `path` on success and is removed on an error.
 
-    The name carries the process id, so that two processes may write the same file at once: the last one wins.
+    The temporary name contains the process id, so two processes can write the same file at the same time; the
+    last replacement is kept.
 
     Args:
         path: File to write.
         durable: Flush the file to the disk before the replacement, and the folder after it, so that a power
-            cut leaves the old or the new content. This costs some milliseconds a file; False suits the many
-            files (one a frame) that a command writes again when asked.
+            cut leaves the old or the new content. This takes some milliseconds per file. Use
+            False for many files (one per frame) that a command can write again.
 
     Raises:
-        LgadError: the folder cannot be written to, or the disk is full.
+        LgadError: The folder cannot be written to, or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -49,13 +50,13 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder (its file `.lock`) among processes and threads; wait for whoever holds it.
+    """Hold the lock of a folder (its file `.lock`) against processes and threads; wait until it is free.
 
-    The thread that holds it may take it again. The file `.lock` must never be deleted: two processes that
-    lock different files of one name would not see one another.
+    The thread that holds the lock can acquire it again. The file `.lock` must never be deleted: two processes
+    would then lock different files of the same name, and both would hold the lock.
 
     Raises:
-        LgadError: the folder cannot be written.
+        LgadError: The folder cannot be written.
     """
     lock = FileLock(folder / ".lock", is_singleton=True)
     try:
@@ -70,12 +71,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_left_overs(parts: Iterable[Path]) -> None:
-    """Remove half-written files that `atomic_path` could not, because their process was killed."""
+    """Remove the temporary files of `atomic_path` whose process was killed before it could remove them."""
     for part in parts:
         _, _, process = part.stem.rpartition(".")
-        with suppress(ValueError, OverflowError, PermissionError):  # no number, or another user's process
+        with suppress(
+            ValueError, OverflowError, PermissionError
+        ):  # the name has no process id, or another user runs the process
             try:
-                os.kill(int(process), 0)  # asks whether it lives
+                os.kill(int(process), 0)  # signal 0 only checks that the process exists
             except ProcessLookupError:
                 part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Manifest of written files: size, time of change and digest, to notice later that one is gone or changed."""
+"""Manifest of written files: size, modification time and digest, to detect missing and changed files."""
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -9,12 +9,12 @@ _CHUNK = 1 << 20
 
 
 class FileEntry(TypedDict):
-    """One file of a manifest.
+    """State of one file in a manifest.
 
     Attributes:
-        size: length in bytes.
-        modified: time of change, nanoseconds since 1970.
-        digest: BLAKE2b-128 of the content, hexadecimal.
+        size: length of the file in bytes.
+        modified: modification time in nanoseconds since 1970.
+        digest: BLAKE2b-128 digest of the content, hexadecimal.
     """
 
     size: int
@@ -23,21 +23,21 @@ class FileEntry(TypedDict):
 
 
 Manifest = dict[str, FileEntry]
-"""Entries by POSIX path below the folder that the manifest is of; ready to be written as JSON."""
+"""File entries by POSIX path relative to the folder of the manifest; can be written as JSON."""
 
 
 def manifest_of(folder: Path, files: Iterable[Path]) -> Manifest:
-    """Read files below a folder and note their state.
+    """Create the manifest of files below a folder.
 
     Args:
         folder: Directory that the paths in the manifest are relative to.
-        files: Existing files below it; a directory stands for all files below it that are not hidden.
+        files: Existing files below it; a directory includes all files below it that are not hidden.
     """
     found = {
         path.relative_to(folder).as_posix(): path
         for start in files
         for path in ([start] if not start.is_dir() else start.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")  # locks, files that are being written
+        if path.is_file() and not path.name.startswith(".")  # hidden: locks and temporary files
     }
     return {name: _entry(path) for name, path in sorted(found.items())}
 
@@ -45,15 +45,15 @@ def manifest_of(folder: Path, files: Iterable[Path]) -> Manifest:
 def changed_files(
     folder: Path, manifest: Mapping[str, FileEntry], *, absent_ok: bool = False
 ) -> dict[Path, str]:
-    """Return the files that are no longer what their manifest says, each with a sentence; none if all are.
+    """Return the files that differ from their manifest, each with a sentence; an empty dict if none differs.
 
-    A file of the same size and time of change is not opened. One with another time (restored from a backup,
-    copied) is read and compared by its digest.
+    A file with the same size and modification time is not opened. A file with another time (restored from a
+    backup, copied) is read and compared by its digest.
 
     Args:
         folder: Directory that the paths in the manifest are relative to.
-        manifest: What `manifest_of` returned when the files were written.
-        absent_ok: True where a missing file is fetched again when it is needed.
+        manifest: Result of `manifest_of` when the files were written.
+        absent_ok: Accept missing files, for files that are fetched again when they are needed.
     """
     found = {}
     for name, entry in manifest.items():
@@ -73,7 +73,7 @@ def changed_files(
 
 
 def manifest_faults(folder: Path, manifest: Mapping[str, FileEntry]) -> list[str]:
-    """Return the sentences of `changed_files`."""
+    """Return only the sentences of `changed_files`."""
     return list(changed_files(folder, manifest).values())
 
 

@@ -1,4 +1,4 @@
-"""Process pool: a function of chunks of frames, computed on all cores, results in order."""
+"""Process pool: a function applied to chunks of frames on all cores, with results in order."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +9,9 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 CHUNK = 64
-"""Frames worked on together."""
+"""Number of frames in a chunk."""
 _ALONE = 1024
-"""Up to so many frames, starting other processes costs more than it saves."""
+"""Number of frames up to which starting processes takes more time than it saves."""
 
 
 def map_chunks(
@@ -20,15 +20,15 @@ def map_chunks(
     """Yield `run(chunk)` for chunks of the frames, in order.
 
     Args:
-        run: can be pickled, since it may run in another process.
-        frames: what to work on.
-        workers: processes; None for one a core.
+        run: function of a chunk of frame names; must be picklable, because it can run in another process.
+        frames: names of the frames.
+        workers: number of processes; None for one per core.
     """
     chunks = [frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)]
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1 or len(frames) <= _ALONE:
         yield from map(run, chunks)
         return
-    # Spawned, not forked: whoever calls this may have threads running.
+    # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(run, chunks)

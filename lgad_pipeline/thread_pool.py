@@ -14,16 +14,16 @@ def ordered_map(
 ) -> Generator[Result]:
     """Yield `function(item)` for every item, in order, computed by `workers` threads.
 
-    At most `ahead` results are under way or waiting, so memory stays bounded however many items there are.
-    OpenCV, hashing and file reads let other threads run, so threads suffice and nothing is pickled. An
-    error in `function` is raised where its result would have come. Closing the generator drops what has not
-    begun.
+    At most `ahead` results are computed or waiting, so memory is bounded for any number of items. OpenCV,
+    hashing and file reads release the interpreter lock, so threads run in parallel and nothing is pickled. An
+    error in `function` is raised in place of its result. Closing the generator cancels the items that have
+    not started.
 
     Args:
-        function: called with one item; must be safe to call from several threads.
-        items: read only as far as needed, in the consumer's thread.
-        workers: threads, at least 1.
-        ahead: results computed before they are asked for, at least 1.
+        function: function of one item; must be safe to call from several threads.
+        items: inputs; read only as far as needed, in the thread of the consumer.
+        workers: number of threads, at least 1.
+        ahead: number of results computed before they are requested, at least 1.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lgad-data")
     pending: deque[Future[Result]] = deque()

@@ -1,1 +1,1 @@
-"""What a frame is: the frames table, data sets, shards, batches."""
+"""Frames table, ingestion, training shards and batches."""

@@ -1,4 +1,4 @@
-"""Duplicate guard: frames with the same bytes, and training frames that show the picture of a test frame."""
+"""Duplicate guard: rejection of frames with the same bytes and of training frames similar to a test frame."""
 
 from collections.abc import Iterator
 
@@ -9,24 +9,25 @@ import pandas as pd
 from lgad_pipeline.lanes.lane_files import Rejected
 
 NEAR = 10
-"""Bits of 256 in which two hashes of the same picture may differ.
+"""Number of bits, of 256, in which two hashes of the same picture can differ.
 
-Recompression, noise and a change of brightness move up to 6 bits on road frames, a shift by six pixels up to
-12; frames of one drive a second apart differ in some 45 or more, unless the car stands still.
+On road frames, recompression, noise and a change of brightness change up to 6 bits, and a shift by six
+pixels up to 12. Frames of one drive that are a second apart differ in about 45 bits or more, unless the car
+does not move.
 """
 
 _ROWS, _COLUMNS = 16, 16
-_FLAT = 6.0  # grey levels; a picture that varies less has no shape to compare
+_FLAT = 6.0  # grey levels; a picture with a smaller standard deviation has no structure to compare
 
 
 def picture_hash(grey: np.ndarray) -> str | None:
-    """A difference hash of 256 bits, hexadecimal: which of 16 x 16 places outshine their left neighbours.
+    """Compute the difference hash: a bit for each of 16 x 16 cells, 1 if brighter than its left neighbour.
 
     Args:
-        grey: uint8 (H, W), any size from 16 x 17 up; a reduced decoding will do.
+        grey: grey picture, uint8 (H, W), at least 16 x 17; a reduced decoding is sufficient.
 
     Returns:
-        The hash; None for a picture too flat to compare, such as a black one.
+        The hash, 256 bits, hexadecimal; None for a picture without structure, such as a black one.
     """
     cells = cv2.resize(grey, (_COLUMNS + 1, _ROWS), interpolation=cv2.INTER_AREA).astype(np.int16)
     if cells.std() < _FLAT:
@@ -35,17 +36,18 @@ def picture_hash(grey: np.ndarray) -> str | None:
 
 
 def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:
-    """Rows to reject because another row shows the same.
+    """Find the rows of the frames table to reject because another row has the same content.
 
-    The test split stays whole: published scores count all its frames. A frame of train or val gives way to
-    a test frame with the same path, the same bytes or nearly the same picture (`NEAR`), one of train to one
-    of val with the same bytes, and otherwise the later to the earlier with the same bytes.
+    No test frame is rejected, because published scores count all of them. A frame of train or val is rejected
+    if a test frame has the same bytes or nearly the same picture (`NEAR`). A train frame is rejected if a val
+    frame has the same bytes. Of frames with the same bytes in one split (train or val), the first is kept.
 
     Args:
         frames: the frames table.
 
     Returns:
-        bool (rows,), True where the row is rejected; and for each such row file, line, reason.
+        Flags, bool (rows,), True for a rejected row; and the rejected item (file, line, reason) of each
+        such row.
     """
     test = frames["split"].to_numpy() == "test"
     keeper: dict[int, tuple[int, str]] = {}
@@ -69,7 +71,7 @@ def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:
 
 
 def _same_bytes(frames: pd.DataFrame) -> Iterator[tuple[int, int]]:
-    """Rows of train and val that give way, each with the row that is kept."""
+    """Yield each row of train and val to reject for its bytes, with the row that is kept."""
     rank = frames["split"].map({"test": 0, "val": 1, "train": 2}).to_numpy()
     order = np.argsort(rank, kind="stable")
     splits, prints = frames["split"].to_numpy(), frames["fingerprint"].to_numpy()
@@ -81,7 +83,7 @@ def _same_bytes(frames: pd.DataFrame) -> Iterator[tuple[int, int]]:
 
 
 def _near(hashes: pd.Series, rows: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Row, the first of `others` within `NEAR` bits of it, and the bits."""
+    """Yield each row with the first of `others` within `NEAR` bits of it, and the number of these bits."""
     rows, others = (side[hashes.iloc[side].notna().to_numpy()] for side in (rows, others))
     if not len(rows) or not len(others):
         return
@@ -89,7 +91,7 @@ def _near(hashes: pd.Series, rows: np.ndarray, others: np.ndarray) -> Iterator[t
     first = np.ascontiguousarray(left[:, 0])
     found: dict[int, tuple[int, int]] = {}
     for place in range(len(right)):
-        # The first of the four words alone tells nearly all pairs apart.
+        # The first of the four words alone excludes nearly all pairs, so only a few are compared in full.
         close = np.flatnonzero(np.bitwise_count(first ^ right[place, 0]) <= NEAR)
         bits = np.bitwise_count(left[close] ^ right[place]).sum(axis=1)
         for index, distance in zip(close[bits <= NEAR].tolist(), bits[bits <= NEAR].tolist(), strict=True):
@@ -99,5 +101,5 @@ def _near(hashes: pd.Series, rows: np.ndarray, others: np.ndarray) -> Iterator[t
 
 
 def _words(hashes: pd.Series) -> np.ndarray:
-    """Hexadecimal hashes as uint64 (N, 4)."""
+    """Convert hexadecimal hashes to uint64 (N, 4)."""
     return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""The frames table: one row a frame, readable by pandas, DuckDB or any Parquet reader."""
+"""Frames table: one row per frame, readable by pandas, DuckDB or any Parquet reader."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 
 UNLISTED = "unlisted"
-"""The test frames that no category names."""
+"""Name of the group of test frames that are in no category."""
 
 
 def described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
-    """An Arrow field that carries its description into the file."""
+    """Create an Arrow field whose description is stored in the file."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": description})
 
 
@@ -38,7 +38,7 @@ FRAMES_SCHEMA = pa.schema(
         ),
         described(
             "existence",
-            pa.list_(pa.bool_()),  # not of fixed size: Parquet cannot give back such a list when it is null
+            pa.list_(pa.bool_()),  # not of fixed size: Parquet cannot read such a list when it is null
             "flags of the slots far left, left, right, far right as the list file states them, else null",
             nullable=True,
         ),
@@ -71,7 +71,7 @@ REJECTED_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """One row of the frames table; the fields are described in `FRAMES_SCHEMA`."""
+    """Row of the frames table; `FRAMES_SCHEMA` describes the fields."""
 
     frame: str
     split: str
@@ -87,7 +87,7 @@ class FrameRecord:
 
 
 def frames_batch(records: Sequence[FrameRecord]) -> pa.RecordBatch:
-    """Records as one Arrow batch of `FRAMES_SCHEMA`."""
+    """Convert records to one Arrow batch of `FRAMES_SCHEMA`."""
     columns = {
         field.name: _lanes_array([record.lanes for record in records])
         if field.name == "lanes"
@@ -98,7 +98,7 @@ def frames_batch(records: Sequence[FrameRecord]) -> pa.RecordBatch:
 
 
 def _lanes_array(lanes_of_frames: Sequence[Sequence[np.ndarray]]) -> pa.Array:
-    """Nested lanes from flat buffers: Python lists of floats would need a hundred times the memory."""
+    """Build the nested lanes from flat buffers; lists of Python floats need a hundred times the memory."""
     lanes = [lane for frame in lanes_of_frames for lane in frame]
     values = np.concatenate(
         [np.asarray(lane, np.float32).reshape(-1) for lane in lanes] or [np.zeros(0, np.float32)]
@@ -110,15 +110,15 @@ def _lanes_array(lanes_of_frames: Sequence[Sequence[np.ndarray]]) -> pa.Array:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """A pandas table whose nested columns stay in Arrow memory, far smaller than NumPy objects."""
+    """Convert to pandas; nested columns stay in Arrow memory, which is far smaller than NumPy objects."""
     return table.to_pandas(
         types_mapper=lambda kind: pd.ArrowDtype(kind) if pa.types.is_nested(kind) else None
     )
 
 
 def rejected_table(rows: Iterable[Rejected]) -> pd.DataFrame:
-    """The table of rejected items, from (file, line or None, reason)."""
-    # Names of files need not be text, but tables hold nothing else.
+    """Create the table of rejected items (`REJECTED_SCHEMA`)."""
+    # A file name can contain bytes that are not UTF-8, which Arrow cannot store, so they are escaped.
     texts = ((encodable(file), line, encodable(reason)) for file, line, reason in rows)
     names = REJECTED_SCHEMA.names
     table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in texts], REJECTED_SCHEMA)
@@ -126,24 +126,24 @@ def rejected_table(rows: Iterable[Rejected]) -> pd.DataFrame:
 
 
 def encodable(name: str) -> str:
-    """A file name as text that can be stored: bytes that are not UTF-8 become escapes."""
+    """Return a file name as text that can be stored: bytes that are not UTF-8 become escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def lanes_of(value: Iterable) -> list[np.ndarray]:
-    """One cell of the column `lanes`, however it was read: float32 (N, 2) each, (x, y) in frame pixels."""
+    """Convert one cell of the column `lanes` to arrays: float32 (N, 2) each, (x, y) in frame pixels."""
     return [np.array(list(lane), np.float32).reshape(-1, 2) for lane in value]
 
 
 def frames_by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The frames of a split by scenario, in CULane's order; those without one are `UNLISTED`."""
+    """Group the frames of a split by scenario, in CULane's order; frames without one are `UNLISTED`."""
     names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
     lists = {name: table.loc[names == name, "frame"].tolist() for name in (*SCENARIOS, UNLISTED)}
     return {name: frames for name, frames in lists.items() if frames}
 
 
 def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
-    """Write every frame's lanes as CULane has them: a `.lines.txt` below `folder` where the frame is."""
+    """Write the lanes of every frame in CULane's format: `.lines.txt` at the frame's path below `folder`."""
     for frame, lanes in zip(frames["frame"], frames["lanes"], strict=True):
         write_lanes(lane_file(folder, frame), lanes_of(lanes))
 
@@ -152,7 +152,7 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
     """Write a table as Parquet in one step, with the schema's field descriptions.
 
     Raises:
-        LgadError: a column of the schema is missing or of another type, or the folder cannot be written to.
+        LgadError: A column of the schema is missing or of another type, or the folder cannot be written to.
     """
     try:
         arrow = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
@@ -162,7 +162,7 @@ def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
         ) from error
     remove_left_overs(path.parent.glob(f".{path.name}.*.part"))
     with atomic_path(path) as temporary:
-        # pandas' own metadata names types that pandas cannot read back; the Arrow schema suffices.
+        # The metadata of pandas names types that pandas cannot read again, so only the Arrow schema is kept.
         pq.write_table(arrow.replace_schema_metadata(None), temporary, compression="zstd")
 
 
@@ -170,7 +170,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """Read a Parquet table that `write_table` wrote; nested columns stay in Arrow memory.
 
     Raises:
-        LgadError: the file is missing or damaged.
+        LgadError: The file is missing or damaged.
     """
     try:
         return to_pandas(pq.read_table(path))
@@ -181,7 +181,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def dataset_fingerprint(frames: pd.DataFrame) -> str:
-    """BLAKE2b-128, hexadecimal, of everything in the table that a model depends on; row order counts."""
+    """Compute the BLAKE2b-128 digest, hexadecimal, of all columns that a model depends on, in row order."""
     digest = blake2b(digest_size=16)
     names = ["frame", "split", "scenario", "existence", "fingerprint", "lane_fingerprint"]
     for row in frames[names].itertuples(index=False):
@@ -192,10 +192,10 @@ def dataset_fingerprint(frames: pd.DataFrame) -> str:
 
 
 def require_splits(frames: pd.DataFrame) -> None:
-    """Refuse a frames table in which a split has no frames.
+    """Check that every split of the frames table has frames.
 
     Raises:
-        LgadError: the splits without frames, the frames of each, and how to get some.
+        LgadError: A split has no frames; the message gives the number of frames of each split and the remedy.
     """
     counts = {split: int((frames["split"] == split).sum()) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
@@ -209,16 +209,16 @@ def require_splits(frames: pd.DataFrame) -> None:
 
 
 def split_leakage(frames: pd.DataFrame) -> pd.DataFrame:
-    """Test frames that train or val has, too: by path, or under another name with the same bytes.
+    """Find the test frames that are also in train or val, by path or by the same bytes under another name.
 
     Returns:
-        One row for each such test frame, paths first: test_frame, other_frame (the first of several),
-        other_split, by ("path" or "bytes"); empty when clean.
+        Table with one row per such test frame, matches by path first: test_frame, other_frame (the first of
+        several), other_split, by ("path" or "bytes"); empty without leakage.
     """
     names = {"frame": "other_frame", "split": "other_split"}
     test = frames.loc[frames["split"] == "test", ["frame", "fingerprint"]]
     other = frames.loc[frames["split"] != "test", ["frame", "split", "fingerprint"]].rename(columns=names)
-    # The first of several alone: a thousand equal frames on either side would make a million pairs.
+    # Only the first of several equal frames: a thousand on either side would give a million pairs.
     by_path = test.merge(other.drop_duplicates("other_frame"), left_on="frame", right_on="other_frame")
     rest = test[~test["frame"].isin(by_path["frame"])]
     by_bytes = rest.merge(other.drop_duplicates("fingerprint"), on="fingerprint")

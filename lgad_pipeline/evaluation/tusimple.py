@@ -1,4 +1,4 @@
-"""TuSimple's metric: accuracy, and the shares of false positives and false negatives."""
+"""TuSimple's metric: accuracy, and rates of false positives and false negatives."""
 
 import json
 from dataclasses import dataclass
@@ -22,25 +22,25 @@ from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
 
-_PIXELS = 20.0  # a point is right within so many px across the lane
-_MATCHED = 0.85  # least accuracy of a lane that counts as matched
+_PIXELS = 20.0  # largest distance of a correct point, px, perpendicular to the lane
+_MATCHED = 0.85  # smallest accuracy of an annotated lane that counts as matched
 _ABSENT = -100.0
-_LANES = 4  # annotated lanes that count in full
+_LANES = 4  # largest number of annotated lanes in the denominators
 
 
 @dataclass(frozen=True)
 class TusimpleScores:
-    """TuSimple's figures, means over the annotated frames.
+    """TuSimple's benchmark figures, means over the annotated frames.
 
     Attributes:
         accuracy: share of correct points on the annotated lanes.
-        fp: share of the predicted lanes that match no annotated one.
-        fn: share of the annotated lanes that no predicted one matches.
-        rejected: prediction lines that could not be used; their frames count as without predictions.
-        without_prediction: annotated frames without a usable prediction.
-        frames: annotated frames.
-        slow: frames that count as 0 since their `run_time` is above the benchmark's 200 ms.
-        crowded: frames that count as 0 since they have more than two lanes beyond the annotated ones.
+        fp: share of predicted lanes that match no annotated lane.
+        fn: share of annotated lanes that no predicted lane matches.
+        rejected: prediction lines that cannot be used; their frames count as frames without predictions.
+        without_prediction: number of annotated frames without a usable prediction.
+        frames: number of annotated frames.
+        slow: number of frames with accuracy 0 because their `run_time` is above the limit of 200 ms.
+        crowded: number of other frames with accuracy 0 because more than two lanes too many are predicted.
         notes: warnings about the figures.
     """
 
@@ -61,10 +61,10 @@ class Exported:
 
     Attributes:
         frames: number of frames written.
-        without_file: number of those frames without a lane file; they are written without lanes.
-        rejected: lines of the annotations and of lane files that could not be used.
+        without_file: number of frames without a lane file; they are written without lanes.
+        rejected: lines of the annotations and of lane files that cannot be used.
         notes: warnings about the predictions.
-        size_note: sentence on the frame sizes that coordinates were compared with.
+        size_note: sentence on the frame sizes that the coordinates are compared with.
     """
 
     frames: int
@@ -75,18 +75,19 @@ class Exported:
 
 
 def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = False) -> TusimpleScores:
-    """Compare two JSON files as TuSimple's benchmark does.
+    """Score predictions against annotations with the rules of TuSimple's benchmark.
 
     Args:
-        annotations: JSON file, an object per frame: `raw_file`, `lanes` (x on each row, negative where
-            absent), `h_samples`; of a frame annotated twice the last one counts, as in the benchmark.
+        annotations: JSON file, an object per frame: `raw_file`, `lanes` (x on each row in px, negative where
+            absent), `h_samples` (y of the rows in px). If a frame is annotated twice, the last annotation
+            counts, as in the benchmark.
         predictions: JSON file, an object per frame: `raw_file`, `lanes`, `run_time` (ms).
-        strict: a bad or missing prediction is an error; else it is rejected and its frame counts as one
-            without predicted lanes.
+        strict: raise an error for an invalid or missing prediction. Otherwise it is rejected, and its frame
+            counts as a frame without predicted lanes.
 
     Raises:
-        LgadError: a file cannot be read, an annotation is bad, the predictions are of other frames; or
-            `strict` and a bad or missing prediction.
+        LgadError: A file cannot be read, an annotation is invalid, no annotated frame has a valid prediction,
+            or `strict` is set and a prediction is invalid or missing.
     """
     annotated, notes = _annotated(annotations)
     predicted: dict[str, dict[str, Any]] = {}
@@ -128,7 +129,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
 
 
 def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Read the annotated frames by key, and a sentence on those annotated twice."""
+    """Read the annotated frames by key, and a note if frames are annotated twice."""
     found: dict[str, dict[str, Any]] = {}
     again = []
     for line in read_objects(path, ("raw_file", "lanes", "h_samples")):
@@ -178,23 +179,23 @@ def write_tusimple(
     frame_size: tuple[int, int] | None = None,
     strict: bool = False,
 ) -> Exported:
-    """Write predicted lane files as TuSimple's JSON lines, on each frame's own rows.
+    """Convert predicted lane files to TuSimple's JSON lines, on the `h_samples` of each frame.
 
-    Between a lane's points x is interpolated; above its first and below its last point it is absent (-2).
+    x is interpolated linearly between the points of a lane and is -2 (absent) above and below them.
 
     Args:
         annotations: JSON file, an object per frame with `raw_file` and `h_samples`, such as test_label.json;
-            `lanes` are not needed, so that the benchmark's list of tasks is accepted.
+            `lanes` are not needed, so the benchmark's list of tasks is accepted.
         lane_files: directory with a lane file at the path of each `raw_file`; a missing file means no lanes.
         output: JSON lines file to write.
-        run_time: milliseconds a frame, as measured by the caller; 0 where it was not.
-        frame_size: (H, W), px, that coordinates are compared with; None: that of the images next to the
-            annotations, else TuSimple's.
-        strict: a bad line is an error; else it is rejected.
+        run_time: run time per frame in milliseconds, measured by the caller; 0 if it was not measured.
+        frame_size: height and width (H, W) in px that the coordinates are compared with; None for the size of
+            the images next to the annotations, or TuSimple's size without images.
+        strict: raise an error for an invalid line; otherwise it is rejected.
 
     Raises:
-        LgadError: a file cannot be read or written; no frame is named, none has a lane file, or no lane
-            reaches a row; an image is not of the size given; or `strict` and a bad line.
+        LgadError: A file cannot be read or written; no frame is named, no frame has a lane file, or no lane
+            reaches a row; an image does not have `frame_size`; or `strict` is set and a line is invalid.
     """
     if output.resolve() == annotations.resolve():
         raise LgadError(f"{output} holds the annotations and would be replaced; choose another output.")
@@ -241,7 +242,7 @@ def write_tusimple(
 
 
 def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[str]]:
-    """Read the frames to write by key, each once, the rejected lines, and a sentence on repeated frames."""
+    """Read the frames to write by key, each once, the rejected lines, and a note on repeated frames."""
     tasks: dict[str, dict[str, Any]] = {}
     rejected = []
     repeated = 0
@@ -265,7 +266,7 @@ def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[
 
 
 def _lane_path(folder: Path, raw_file: str) -> Path:
-    """Find the lane file of a frame: at the given path, else at the path from `clips/` on."""
+    """Find the lane file of a frame: at the stated path, otherwise at the path that starts with `clips/`."""
     stated, key = (
         find_lane_file(folder, relative_frame(raw_file)),
         find_lane_file(folder, frame_key(raw_file)),
@@ -274,7 +275,7 @@ def _lane_path(folder: Path, raw_file: str) -> Path:
 
 
 def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Interpolate x of a lane (N, 2) on rows (R,): float64 (R,), -2 where the lane is absent."""
+    """Interpolate the x of a lane, (N, 2) in px, on rows (R,): float64 (R,), -2 where the lane is absent."""
     if not len(lane):
         return np.full(len(rows), -2.0)
     ordered = lane[np.argsort(lane[:, 1], kind="stable")].astype(np.float64)
@@ -285,13 +286,13 @@ def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def score_frame(
     annotated: list[list[float]], predicted: list[list[float]], run_time: float, rows: list[float]
 ) -> tuple[float, float, float]:
-    """Compute accuracy, share of FP and share of FN of one frame.
+    """Compute accuracy, false positive rate and false negative rate of one frame.
 
     Args:
-        annotated: x of each annotated lane on the rows, px; negative where absent.
-        predicted: likewise.
-        run_time: milliseconds that the prediction took.
-        rows: y of the rows, px.
+        annotated: x of each annotated lane on the rows in px, negative where absent.
+        predicted: x of each predicted lane on the rows in px, negative where absent.
+        run_time: run time of the prediction in milliseconds.
+        rows: y of the rows in px.
     """
     if _is_zeroed(annotated, predicted, run_time):
         return 0.0, 0.0, 1.0
@@ -311,7 +312,7 @@ def score_frame(
 
 
 def _is_zeroed(annotated: list[list[float]], predicted: list[list[float]], run_time: float) -> bool:
-    """Return True for a frame that the benchmark counts as accuracy 0 and FN 1 regardless of its lanes."""
+    """Return True for a frame that the benchmark counts as accuracy 0 and FN 1, whatever its lanes are."""
     return run_time > SLOWEST or len(predicted) > len(annotated) + MORE_LANES
 
 

@@ -1,4 +1,4 @@
-"""TuSimple's JSON files: one object a frame, one a line as published, in an array, or over several lines."""
+"""Reader of TuSimple's JSON files: an object per frame, as JSON lines, in an array or over several lines."""
 
 import codecs
 import json
@@ -24,12 +24,12 @@ _REMEDIES = {
 
 
 class Line(NamedTuple):
-    """One object of a file.
+    """Object of a file.
 
     Attributes:
-        number: line that it begins in, from 1.
-        entry: its content; None where it cannot be used.
-        fault: why not.
+        number: number of the line where the object begins, from 1.
+        entry: content of the object; None if it cannot be used.
+        fault: reason why the object cannot be used, the end of a sentence; empty if it can.
     """
 
     number: int
@@ -38,19 +38,19 @@ class Line(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The frame, as `frame_key` gives it; empty where it is not named."""
+        """Key of the frame, the result of `frame_key`; empty if the object cannot be used."""
         return frame_key(self.entry["raw_file"]) if self.entry else ""
 
 
 def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
-    """Read the objects of a file, bad ones with their fault.
+    """Read the objects of a file; invalid ones are returned with their fault.
 
     Args:
-        path: JSON lines, an array of objects, or objects one after the other, in UTF-8 or UTF-16.
-        keys: what every object must have, of `raw_file`, `lanes`, `h_samples` and `run_time`.
+        path: file with JSON lines, an array of objects, or objects one after the other, in UTF-8 or UTF-16.
+        keys: keys that every object must have, of `raw_file`, `lanes`, `h_samples` and `run_time`.
 
     Raises:
-        LaneFileError: the file cannot be read, or is no text.
+        LaneFileError: The file cannot be read, or is not text.
     """
     lines = []
     for number, value in _values(_text(path)):
@@ -63,10 +63,10 @@ def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
 
 
 def frame_key(raw_file: str) -> str:
-    """Normalize the path of a frame: from `clips/` on, with slashes, not absolute.
+    """Normalize the path of a frame: relative, with slashes, starting with the last `clips/` if it has one.
 
     Raises:
-        ValueError: it leads out of the root or holds control characters.
+        ValueError: The path leads out of the root or contains control characters.
     """
     path = relative_frame(raw_file.replace("\\", "/").removeprefix("file://"))
     _, clips, rest = f"/{path}".rpartition("/clips/")
@@ -84,7 +84,7 @@ def _text(path: Path) -> str:
 
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
-    """Line number and value of every object; a text with the fault where there is none."""
+    """Yield line number and value of every object; the value is a text with the fault if it is no object."""
     at, number, counted = 0, 1, 0
     if array := _ARRAY.match(text):
         at, text = array.end(), text.rstrip().removesuffix("]")
@@ -96,7 +96,7 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
         number, counted = number + text.count("\n", counted, at), at
         try:
             value, end = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError):  # brackets can be nested too deeply
+        except (ValueError, RecursionError):  # RecursionError: brackets are nested too deeply
             yield number, _NO_OBJECT if not _SINGLE_QUOTES.match(text, at) else _PYTHON
             following = _NEXT_OBJECT.search(text, at)
             if not following:

@@ -15,10 +15,10 @@ from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
 
 @dataclass(frozen=True)
 class TusimpleScore:
-    """Means over the test frames of TuSimple's benchmark figures.
+    """TuSimple's benchmark figures, means over the test frames.
 
     Attributes:
-        accuracy: share of annotated points with a predicted point close enough.
+        accuracy: share of annotated points with a predicted point within the benchmark's tolerance.
         fp: share of predicted lanes that match no annotated lane.
         fn: share of annotated lanes that no predicted lane matches.
     """
@@ -31,17 +31,18 @@ class TusimpleScore:
 def score_tusimple_students(
     *, recordings: Path, shards: ShardSet, predictions: Path
 ) -> dict[str, TusimpleScore]:
-    """Score both students on the packed test frames, as TuSimple's benchmark counts.
+    """Score both students on the packed test frames with the rules of TuSimple's benchmark.
 
-    The run time of a prediction is not counted: the limit of the benchmark, 200 ms, depends on the device.
+    The run time counts as 0 ms, because with the benchmark's limit of 200 ms the scores would depend on the
+    device.
 
     Args:
         recordings: root directory of the data set.
-        shards: packed frames, which name the scored test frames.
+        shards: packed data set; the frames of its test split are scored.
         predictions: directory of the lane files, `<student>/test/<frame>.lines.txt`.
 
     Returns:
-        The scores of each student.
+        The scores by name of the student.
     """
     packed = set(shards["test"].table["frame"])
     annotated = {

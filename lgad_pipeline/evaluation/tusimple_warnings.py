@@ -10,20 +10,20 @@ from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 
 FRAME_SIZE = (720, 1280)
-"""(H, W) of TuSimple's frames, px."""
+"""Height and width (H, W) of TuSimple's frames in px."""
 SLOWEST = 200.0
-"""Greatest `run_time` that counts, ms."""
+"""Largest `run_time` in ms with which a frame is scored."""
 MORE_LANES = 2
-"""Predicted lanes beyond the annotated ones that are accepted."""
+"""Largest accepted number of predicted lanes minus annotated lanes."""
 
 
 def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
-    """Describe the frames that the benchmark's rules count as 0, none if there are none.
+    """Describe the frames that the benchmark's rules count as 0; an empty list if there are none.
 
     Args:
-        frames: annotated frames.
-        slow: of them, those with a `run_time` above the limit.
-        crowded: of the others, those with too many predicted lanes.
+        frames: number of annotated frames.
+        slow: number of frames with a `run_time` above the limit.
+        crowded: number of other frames with too many predicted lanes.
     """
     why = [f"{slow} with a run_time above {SLOWEST:g} ms"] if slow else []
     if crowded:
@@ -39,7 +39,7 @@ def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
 def tusimple_warnings(
     path: Path, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
 ) -> list[str]:
-    """Sentences on predictions that the benchmark reads otherwise than they may be meant."""
+    """Return warnings about likely mistakes: other rows, unit of the run time, frame size."""
     notes = []
     others = sum(
         "h_samples" in guess and guess["h_samples"] != annotated[name]["h_samples"]
@@ -60,7 +60,7 @@ def tusimple_warnings(
     truth = [_points(annotated[name], annotated[name]) for name in names]
     guess = [_points(predicted[name], annotated[name]) if name in predicted else [] for name in names]
     right, bottom = np.concatenate([[[1, 1]], *(lane for lanes in truth for lane in lanes)]).max(axis=0)
-    # Without images: TuSimple's size, unless the annotated points do not fit it.
+    # Without images, the size is unknown, so it is TuSimple's unless the annotated points do not fit it.
     like_tusimple = bottom == 1 or (
         right <= FRAME_SIZE[1] and 0.75 * FRAME_SIZE[0] <= bottom <= FRAME_SIZE[0]
     )
@@ -76,6 +76,6 @@ def tusimple_warnings(
 
 
 def _points(entry: dict[str, Any], rows: dict[str, Any]) -> list[np.ndarray]:
-    """Return the present points of an entry's lanes, float32 (N, 2) each, on the rows of the annotation."""
+    """Return the present points of each lane of an entry on the annotation's rows, float32 (N, 2), px."""
     lanes = [np.array([xs, rows["h_samples"]], np.float32).T.reshape(-1, 2) for xs in entry["lanes"]]
     return [lane[lane[:, 0] >= 0] for lane in lanes]

@@ -70,7 +70,6 @@ ALLOWED: dict[str, int] = {
     "lgad_pipeline/data/shard_file.py": 2,
     "lgad_pipeline/lanes/polyfit.py": 1,
     "lgad_pipeline/lanes/spline.py": 1,
-    "lgad_pipeline/manifest.py": 1,
     "resources/links.py": 1,
     "resources/mlflow/addresses.py": 1,
     "resources/mlflow/journal_file.py": 1,
