@@ -7,18 +7,21 @@ import numpy as np
 
 from lgad_pipeline.datasets.reader import AnnotationError
 
-_SLIMMEST = 3.0  # a band is at least so many times longer than wide
-_WIDEST = 1 / 16  # of the frame's width, mean; CULane's markings are 1/100 wide
-_REVERSAL = -0.9  # cosine of a turn that no lane has
-_CORNERS = 48  # more are simplified away before the ends are searched for
-_SAMPLES = 33  # places along the sides where their distance is measured
+_SLIMMEST = 3.0  # minimum ratio of length to width of a band
+_WIDEST = 1 / 16  # maximum mean width / frame width; CULane's markings have 1/100
+_REVERSAL = -0.9  # cosine of the turn between two segments below which the line folds back on itself
+_CORNERS = 48  # a polygon with more corners is simplified before its ends are searched for
+_SAMPLES = 33  # positions along the sides at which their distance is measured
 
 
 class _Ends(NamedTuple):
-    """Candidates for an end of the band: stretches of the outline, from `start` to `stop` (pixels along it).
+    """Candidates for an end of the band: sections of the outline; every corner, then every edge.
 
-    A corner is a stretch of length 0, an edge has the length of the edge. `bend` is the turn of the outline
-    that an end takes out of the sides, rad. `direction` is the unit vector along an edge, (0, 0) at a corner.
+    Attributes:
+        start: float64 (K,), position of the section's start along the outline, pixels.
+        stop: float64 (K,), position of its stop along the outline, pixels; equals `start` for a corner.
+        bend: float64 (K,), turn of the outline inside the section, which the sides do not contain, rad.
+        direction: float64 (K, 2), unit vector along an edge; (0, 0) for a corner.
     """
 
     start: np.ndarray
@@ -28,26 +31,26 @@ class _Ends(NamedTuple):
 
 
 def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
-    """Centre line of a band.
+    """Compute the centre line of a band.
 
-    The outline is cut at its two ends, each an edge or a corner, into two long sides: of all pairs of ends
-    the one whose sides are nearest to each other and bend least. The centre line runs through the midpoints
-    of places on the two sides at the same fraction of the side's length. It has a point for each corner of
-    either side, so it is exact for straight sides.
+    The outline is cut at its two ends, each an edge or a corner, into two long sides. All pairs of ends are
+    compared, and the pair whose sides are nearest to each other and bend least is used. The centre line runs
+    through the midpoints of positions on the two sides at the same fraction of the side's length. It has a
+    point for each corner of either side, so it is exact for straight sides.
 
-    A polygon that one straight edge closes from its last corner to its first is a line drawn with the polygon
-    tool: its corners are the line.
+    A polygon whose last corner is connected to its first by one long straight edge is a line that was drawn
+    with the polygon tool; its corners are the points of the line.
 
     Args:
         outline: float (N, 2) as (x, y), frame pixels; the first corner is not repeated.
-        frame_width: pixels.
+        frame_width: width of the frame, pixels.
 
     Returns:
-        float64 (M, 2), from one end to the other.
+        float64 (M, 2) as (x, y), frame pixels, from one end to the other.
 
     Raises:
-        AnnotationError: the polygon is no band: less than 3 times as long as wide, or wider than 1/16 of the
-            frame; or its centre line turns back on itself.
+        AnnotationError: the polygon is no band, because it is less than 3 times as long as wide, or wider
+            than 1/16 of the frame; or its centre line folds back on itself.
     """
     corners = _simplified(np.asarray(outline, np.float64))
     if len(corners) < 3:
@@ -85,7 +88,7 @@ def _simplified(corners: np.ndarray) -> np.ndarray:
 
 
 def _sides(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The two long sides, in the same direction, and if both ends are corners."""
+    """Return the two long sides in the same direction, and True if both ends are corners."""
     count = len(corners)
     along = np.concatenate([[0.0], np.cumsum(_steps(np.vstack([corners, corners[:1]])))])
     perimeter = along[-1]
@@ -93,7 +96,7 @@ def _sides(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         raise AnnotationError("is a polygon without extent")
     ends = _candidates(corners, along)
     one, two = np.triu_indices(2 * count, 1)
-    # Lengths of the sides behind each end; an end that touches the other leaves one of length 0.
+    # Lengths of the sides after each end. Two ends that touch have a side of length 0, so they are excluded.
     forward = (ends.start[two] - ends.stop[one]) % perimeter
     backward = (ends.start[one] - ends.stop[two]) % perimeter
     possible = (forward > 1e-6) & (backward > 1e-6)
@@ -107,8 +110,9 @@ def _sides(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     apart = np.hypot(*np.moveaxis(left - right, -1, 0)).mean(axis=1)
     bend = ends.bend[:count].sum() - ends.bend[one] - ends.bend[two]
     caps = (ends.stop - ends.start)[one] + (ends.stop - ends.start)[two]
-    # The outline runs through the two end edges of a band in opposite directions; through the first and the
-    # third edge of a line closed by the polygon tool it does not. Four corners alone do not tell them apart.
+    # The end edges of a band have opposite directions along the outline; the first and the third edge of a
+    # line closed by the polygon tool do not. The other costs do not distinguish the two for four corners, so
+    # opposite directions reduce the cost.
     facing = (count == 4) & ((ends.direction[one] * ends.direction[two]).sum(axis=1) < -0.5)
     cost = bend / np.pi + apart / (8 * max(apart.min(), 0.5)) + caps / perimeter - 0.5 * facing
     best = int(np.argmin(cost))
@@ -119,7 +123,7 @@ def _sides(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 def _candidates(corners: np.ndarray, along: np.ndarray) -> _Ends:
-    """Every corner, then every edge, each kind in the outline's order."""
+    """Return every corner, then every edge, each kind in the outline's order."""
     edges = np.roll(corners, -1, axis=0) - corners
     heading = np.arctan2(edges[:, 1], edges[:, 0])
     turn = np.abs((heading - np.roll(heading, 1) + np.pi) % (2 * np.pi) - np.pi)
@@ -132,7 +136,7 @@ def _candidates(corners: np.ndarray, along: np.ndarray) -> _Ends:
 
 
 class _Outline:
-    """Points on a closed outline by their distance along it, up to two rounds."""
+    """Lookup of points on a closed outline by their distance along it, up to twice its length."""
 
     def __init__(self, corners: np.ndarray, along: np.ndarray) -> None:
         self._along = np.concatenate([along, along[1:] + along[-1]])
@@ -162,7 +166,7 @@ def _middle(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _mean_width(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean distance of the sides, measured across the band."""
+    """Return the mean distance of the sides, measured perpendicular to the centre line, pixels."""
     fractions = np.linspace(0, 1, _SAMPLES)
     sides = []
     for side in (first, second):

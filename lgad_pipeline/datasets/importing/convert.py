@@ -38,7 +38,15 @@ _READERS: dict[Format, Callable[[Path, list[Rejected]], Iterator[Annotation]]] =
 
 @dataclass
 class _Kept:
-    """A frame to be written: its annotation, its path below the source, size (H, W) and lanes."""
+    """Frame to be written.
+
+    Attributes:
+        annotation: annotation of the frame.
+        image: path of the image relative to the source folder.
+        size: (H, W) of the image as it is displayed, pixels.
+        lanes: lanes, float32 (N, 2) each as (x, y), frame pixels.
+        turned: True if the image is stored with an EXIF orientation other than upright.
+    """
 
     annotation: Annotation
     image: str
@@ -49,24 +57,26 @@ class _Kept:
 
 @dataclass
 class Conversion:
-    """The result of an import.
+    """Result of an import.
 
     Attributes:
-        splits: split -> frames, paths below the output.
-        followed: the splits are those of folders called train, val or test.
-        sizes: (H, W) -> number of frames; a data set has one size.
-        rejected: file below the source, line, reason, of annotation files and frames that were not imported.
-        shapes: what was done with every shape.
+        splits: split -> paths of its frames relative to the output folder.
+        followed: True if the splits are those of folders called train, val or test.
+        sizes: (H, W) in pixels -> number of frames; a valid data set has one size.
+        rejected: annotation files and frames that were not imported: path relative to the source folder,
+            line, reason.
+        shapes: counts of the used, ignored and rejected shapes.
         count: number of lanes.
-        lanes: those of the frames of the most frequent size, for the entry in a settings file.
-        empty: frames that were annotated without any shape.
-        scaled: frames whose lanes were scaled to the size of the image.
-        turned: frames that were stored with an EXIF orientation and are written upright.
-        embedded: frames whose image was in the annotation file.
-        renamed: path below the source -> another one below the output, where two frames would have shared a
-            lane file.
-        unused: number of images below the source that no annotation names.
-        in_a_corner: every lane is in the upper left quarter of its frame.
+        lanes: lanes of the frames of the most frequent size, for the entry in a settings file; float32 (N, 2)
+            each as (x, y), frame pixels.
+        empty: number of frames that were annotated without any shape.
+        scaled: number of frames whose lanes were scaled to the size of the image.
+        turned: number of frames that were stored with an EXIF orientation and are written upright.
+        embedded: number of frames whose image was in the annotation file.
+        renamed: path relative to the source folder -> different path relative to the output folder, for
+            frames that would have shared a lane file with another frame.
+        unused: number of images below the source folder that no annotation names.
+        in_a_corner: True if every lane is in the upper left quarter of its frame.
     """
 
     splits: dict[str, list[str]] = field(default_factory=dict)
@@ -86,7 +96,7 @@ class Conversion:
 
     @property
     def frames(self) -> dict[str, int]:
-        """Split -> number of frames."""
+        """Number of frames of each split: split -> count."""
         return {split: len(frames) for split, frames in self.splits.items()}
 
 
@@ -105,18 +115,18 @@ def convert(
     """Write frames, lane files and lists in CULane's layout.
 
     Frames are hard links where the file system allows it, else copies. A frame that is stored with an EXIF
-    orientation is written upright instead, so that tools which ignore the orientation agree with its lanes.
+    orientation is written upright instead, so that its lanes also fit in tools that ignore the orientation.
 
     Args:
-        source: folder of the annotations and images.
-        output: a new or empty folder.
-        annotations: tool that they come from.
-        val: share of the validation frames.
-        test: share of the test frames.
-        run: consecutive frames that stay together in a draw; None: see `draw_splits`.
-        seed: of the draw.
-        labels: labels that mean lanes; None: all.
-        progress: called as progress(frames done, frames in total).
+        source: directory of the annotations and images.
+        output: directory of the new data set; missing or empty.
+        annotations: tool that wrote the annotations.
+        val: fraction of the frames in the validation split, 0..1.
+        test: fraction of the frames in the test split, 0..1.
+        run: number of consecutive frames that stay in one split when runs are drawn; None: see `draw_splits`.
+        seed: seed of the random draw of runs or folders.
+        labels: labels of the shapes that are lanes; None: all labels.
+        progress: callback, called as progress(frames done, frames in total).
 
     Raises:
         LgadError: `source` is missing or holds no usable image, `output` is not empty or not writable, or a
@@ -177,7 +187,7 @@ def _check(source: Path, output: Path) -> None:
 def _frame(
     source: Path, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
 ) -> _Kept | None:
-    """The lanes of one frame in the pixels of its image; None where it was rejected."""
+    """Convert one annotation to a frame with lanes in the pixels of its image; None if it is rejected."""
     place = place_of(annotation.file, annotation.line)
     try:
         data, image = image_of(source, annotation, image)
@@ -212,7 +222,10 @@ def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
 
 
 def _names(kept: list[_Kept], done: Conversion) -> dict[str, str]:
-    """Path below the source -> path below the output: a.jpg and a.png must not share a.lines.txt."""
+    """Return path relative to the source -> path relative to the output, unique without the suffix.
+
+    For example, a.jpg and a.png would share the lane file a.lines.txt, so one of them is renamed.
+    """
     names: dict[str, str] = {}
     images = {frame.image for frame in kept}
     lane_files: set[Path] = set()
@@ -230,6 +243,6 @@ def _names(kept: list[_Kept], done: Conversion) -> dict[str, str]:
 
 
 def _in_a_corner(kept: list[_Kept]) -> bool:
-    """True if no lane of any frame leaves the upper left quarter, as after enlarging the images."""
+    """Return True if no lane leaves the upper left quarter of its frame, as after enlarging the images."""
     lanes = [(lane, frame.size) for frame in kept for lane in frame.lanes]
     return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)

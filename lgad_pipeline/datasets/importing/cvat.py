@@ -1,4 +1,4 @@
-"""CVAT: XML exports "CVAT for images 1.1" (a list of images) and "CVAT for video 1.1" (a list of tracks)."""
+"""Reader of CVAT's XML exports "CVAT for images 1.1" (list of images) and "CVAT for video 1.1" (tracks)."""
 
 import posixpath
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 
-_LIMIT = 256 << 20  # bytes; 100,000 frames have some 100 MB
-_DEPTH = 64  # nested elements; exports have 5
-_MOST_SHAPES = 1_000_000  # and images, of one file
+_LIMIT = 256 << 20  # bytes; an export of 100,000 frames has about 100 MB
+_DEPTH = 64  # maximum depth of nested elements; exports have 5
+_MOST_SHAPES = 1_000_000  # maximum number of shapes and images in one file
 
 _SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", "skeleton", "tag")
 _NAMES = {"box": "rectangle"}
@@ -28,11 +28,11 @@ _OTHER_ROOTS = {
 
 
 def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
-    """Annotations of every export below a folder: one file, or several jobs side by side.
+    """Read the annotations of every export below a folder: one file, or a file for each of several jobs.
 
     Args:
-        source: folder of the unpacked exports.
-        rejected: gets the files and images that cannot be used.
+        source: directory of the unpacked exports.
+        rejected: list to which files that cannot be used are appended.
 
     Raises:
         LgadError: there is no XML file.
@@ -54,7 +54,7 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
 
 
 class _Export:
-    """One XML file; the parser calls its methods, no tree is built."""
+    """Handler of one XML file; the parser calls its methods, so no tree is built in memory."""
 
     def __init__(self, source: Path, file: str, rejected: list[Rejected]) -> None:
         self._source, self._file, self._rejected = source, file, rejected
@@ -68,11 +68,11 @@ class _Export:
         self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
 
     def annotations(self) -> list[Annotation]:
-        """All frames of the file.
+        """Parse the file and return the annotations of all its frames.
 
         Raises:
-            LgadError: it is no export of CVAT, or declares a document type: entities can make a small file
-                fill the memory, and can name other files.
+            LgadError: the file is no export of CVAT, or declares a document type, which is refused because
+                entities can expand a small file until it fills the memory, and can name other files.
         """
         data, encoding = self._read()
         parser = expat.ParserCreate(encoding)
@@ -83,7 +83,7 @@ class _Export:
         parser.CharacterDataHandler = self._characters
         try:
             parser.Parse(data, True)
-        except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an unknown encoding
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: unknown encoding
             raise AnnotationError(f"is no XML ({error}); export it again") from error
         return self._found + self._of_tracks()
 

@@ -1,4 +1,4 @@
-"""labelme: a JSON file an image."""
+"""Reader of the annotations of labelme: one JSON file per image."""
 
 import base64
 import binascii
@@ -15,8 +15,8 @@ from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 
-_LIMIT = 64 << 20  # bytes; a file may carry its image, base64
-_DEFAULT_KIND = "polygon"  # of labelme before 3.4, which wrote no shape_type
+_LIMIT = 64 << 20  # bytes; a file may contain its image in base64
+_DEFAULT_KIND = "polygon"  # labelme before 3.4 wrote no shape_type; its shapes are polygons
 
 # Keys by which the JSON of other tools is recognized.
 _OTHER_TOOLS = (
@@ -35,11 +35,11 @@ _OTHER_TOOLS = (
 
 
 def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
-    """Annotations of every JSON file below a folder, in the order of their names.
+    """Read the annotation of every JSON file below a folder, in the order of the files' paths.
 
     Args:
-        source: the folder.
-        rejected: gets the files that cannot be used.
+        source: directory of the annotations and images.
+        rejected: list to which files that cannot be used are appended.
 
     Raises:
         LgadError: there is no JSON file.
@@ -58,10 +58,14 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
 
 
 def embedded_image(source: Path, file: str) -> bytes:
-    """The image that an annotation file carries.
+    """Return the bytes of the image that an annotation file contains.
+
+    Args:
+        source: directory of the annotations and images.
+        file: path of the annotation file relative to `source`.
 
     Raises:
-        LgadError: it carries none that can be decoded.
+        LgadError: the file contains no image that can be decoded from base64.
     """
     try:
         content = parse_json(read_inside(source, file, _LIMIT))

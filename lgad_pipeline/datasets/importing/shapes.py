@@ -1,4 +1,4 @@
-"""Shapes of a frame become lanes; what was done with every shape is counted."""
+"""Conversion of the shapes of a frame to lanes, and counts of used, ignored and rejected shapes."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -14,14 +14,19 @@ from lgad_pipeline.datasets.reader import AnnotationError
 _LINES = ("linestrip", "line", "polyline")
 _POINTS = ("point", "points")
 _POLYGON = "polygon"
-_NOT_ABOUT_LANES = ("tag",)  # of the whole image
+_NOT_ABOUT_LANES = ("tag",)  # annotations of the whole image
 
-_DOUBLED = 0.5  # pixels; a double click ends a line with the same point twice
+_DOUBLED = 0.5  # pixels; a double click adds the last point of a line twice, so nearer points are merged
 _HALF_PIXEL = 0.5  # annotation tools have the origin at the corner of the first pixel, CULane at its centre
 
 
 class Example(NamedTuple):
-    """How often a shape was rejected for a reason, and where first."""
+    """Count of the shapes rejected for one reason.
+
+    Attributes:
+        count: number of rejected shapes.
+        first: annotation file and line of the first one.
+    """
 
     count: int
     first: str
@@ -29,15 +34,16 @@ class Example(NamedTuple):
 
 @dataclass
 class Tally:
-    """What was done with the shapes of an import.
+    """Counts of the shapes of an import.
 
     Attributes:
-        labels: label -> shapes that have it.
-        used: (kind of shape, what it became) -> shapes.
-        ignored: label -> shapes left out because the label was not chosen; kind -> shapes that mark no place.
-        rejected: (kind, label, reason) -> shapes that are no lane, and the first of them.
-        doubled: points left out because they repeat the point before.
-        repeated: lanes that are equal to another lane of their frame.
+        labels: label -> number of shapes with this label.
+        used: (kind of shape, result such as "lane" or "centre line") -> number of shapes.
+        ignored: "label" and the label -> number of shapes whose label was not chosen; kind -> number of
+            shapes that describe the whole image.
+        rejected: (kind, label, reason) -> number of shapes that are no lane, and position of the first.
+        doubled: number of points left out because they repeat the point before.
+        repeated: number of lanes that are equal to another lane of their frame.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -48,14 +54,21 @@ class Tally:
     repeated: int = 0
 
     def reject(self, shape: Shape, place: str, reason: str, count: int = 1) -> None:
-        """Count shapes that are no lane."""
+        """Count shapes that are no lane.
+
+        Args:
+            shape: rejected shape, the first one of a group of points.
+            place: annotation file and line.
+            reason: reason of the rejection.
+            count: number of shapes.
+        """
         key = (shape.kind, shape.label, reason)
         before = self.rejected.get(key, Example(0, place))
         self.rejected[key] = Example(before.count + count, before.first)
 
 
 class Frame(NamedTuple):
-    """The lanes of a frame, and why shapes of it were rejected.
+    """Lanes of a frame, and reasons of its rejected shapes.
 
     Attributes:
         lanes: float32 (N, 2) each, (x, y) in frame pixels with pixel centres at integers, bottom first.
@@ -74,18 +87,19 @@ def lanes_of(
     labels: Collection[str] | None,
     tally: Tally,
 ) -> Frame:
-    """Turn the shapes of one frame into lanes.
+    """Convert the shapes of one frame to lanes.
 
-    Lines stay as they are; a polygon becomes its centre line (`bands.centre_line`); points of one group, or
-    without groups of one label, are joined in their order; every other shape is rejected.
+    A line is a lane; a polygon is replaced by its centre line (`bands.centre_line`); the points of one shape
+    are joined to a lane, and so are single points of the same group, or of the same label where they have no
+    group; every other shape is rejected.
 
     Args:
-        shapes: as annotated.
+        shapes: shapes of the frame as annotated.
         place: annotation file and line, for the tally.
         size: (H, W) of the frame, pixels.
-        scale: (x, y), frame pixels in an annotated pixel.
-        labels: labels that mean lanes; None: all.
-        tally: counts every shape.
+        scale: factors (x, y) from annotated pixels to frame pixels.
+        labels: labels of the shapes that are lanes; None: all labels.
+        tally: counts to which every shape is added.
     """
     frame = Frame([], [])
     clicks: dict[tuple[bool, str], list[Shape]] = {}
@@ -146,7 +160,7 @@ def _line(group: list[Shape], size: tuple[int, int], scale: tuple[float, float])
 
 
 def _joined(points: np.ndarray) -> np.ndarray:
-    """Points in their order, or by rows where that path is shorter: they were not set in order."""
+    """Join points in their order, or by rows if that path is shorter, because they were set in no order."""
     if len(points) < 2:
         raise AnnotationError(
             "is a single click; remove it, or give the points of a lane one group or a label of their own"
@@ -163,7 +177,7 @@ def _joined(points: np.ndarray) -> np.ndarray:
 
 
 def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
-    """The lane of a line in frame pixels, and the number of doubled points that were left out."""
+    """Return the lane of a line in frame pixels, and the number of doubled points that were left out."""
     kept = [0]
     for place in range(1, len(line)):
         if np.hypot(*(line[place] - line[kept[-1]])) >= _DOUBLED:
@@ -186,10 +200,10 @@ def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
 
 
 def _crosses_itself(line: np.ndarray) -> bool:
-    """Two segments that are no neighbours cross; one that only touches does not count."""
+    """Return True if two segments that are not adjacent cross; segments that only touch do not cross."""
     steps = np.diff(line, axis=0)
     if len(steps) < 3 or any((axis >= 0).all() or (axis <= 0).all() for axis in steps.T):
-        return False  # a line that always runs to one side cannot
+        return False  # A line that is monotonic along an axis cannot cross itself.
 
     def side(start: np.ndarray, step: np.ndarray, point: np.ndarray) -> np.ndarray:
         across = step[..., 0] * (point[..., 1] - start[..., 1]) - step[..., 1] * (

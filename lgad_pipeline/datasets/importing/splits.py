@@ -1,4 +1,4 @@
-"""Frames of an import are divided into train, val and test."""
+"""Division of the frames of an import into train, val and test."""
 
 import re
 from itertools import groupby
@@ -20,32 +20,33 @@ _STATED = {
     "test": "test",
     "testing": "test",
 }
-_FAIR = 1 / 3  # of its share that each split must get where whole folders are divided
+_FAIR = 1 / 3  # minimum fraction of its share that each split must get where whole folders are divided
 
 
 def draw_splits(frames: list[str], val: float, test: float, run: int | None = None, seed: int = 0) -> Splits:
     """Divide frames so that neighbours, which look alike, stay in one split.
 
-    - Folders called train and val or test are followed.
-    - Else, where three folders or more give each split at least a third of its share, folders (drives) are
-      divided.
-    - Else the frames, by folder and within it by name, numbers in their order, are cut at two places.
+    - If folders are called train and val or test, they are the splits.
+    - Else, if there are three folders or more and each split gets at least a third of its share, whole
+      folders (drives) are drawn.
+    - Else the frames, sorted by folder, then by name with numbers in numeric order, are cut at two positions.
 
-    As long as `val` and `test` leave a share, at least one frame is for training; of three frames each split
-    gets one, and fewer than three are all for training.
+    As long as `val` and `test` leave a share, at least one frame is for training. If both have a share, three
+    frames are divided into one per split, and fewer than three are all for training.
 
     Args:
-        frames: paths.
-        val: share of the validation frames.
-        test: share of the test frames.
-        run: draw runs of so many consecutive frames of a folder instead.
-        seed: of what is drawn.
+        frames: paths of the frames.
+        val: fraction of the frames in the validation split, 0..1.
+        test: fraction of the frames in the test split, 0..1.
+        run: number of consecutive frames of a folder in one run; if not None, runs are drawn instead of the
+            rules above.
+        seed: seed of the random draw of folders or runs.
 
     Returns:
-        split -> frames in their order of time.
+        split -> frames in temporal order (by folder, then by name).
 
     Raises:
-        LgadError: `val` and `test` are more than the whole, or `run` leaves nothing to train on.
+        LgadError: `val` and `test` are more than 1 together, or `run` leaves no frame for training.
     """
     if val + test > 1 + 1e-9:
         raise LgadError(f"--val {val:g} and --test {test:g} are more than the whole; lower one of them.")
@@ -69,7 +70,14 @@ def _by_time(frame: str) -> tuple[str, list[tuple[int, int, str]]]:
 
 
 def stated_splits(frames: list[str]) -> Splits | None:
-    """Splits that the names of folders state; frames without one are for training."""
+    """Return the splits that folder names state; frames outside such folders are for training.
+
+    Args:
+        frames: paths of the frames.
+
+    Returns:
+        split -> frames; None unless there are folders for training, and for validation or test.
+    """
     splits: Splits = {split: [] for split in SPLITS}
     stated = set()
     for frame in frames:
@@ -81,7 +89,7 @@ def stated_splits(frames: list[str]) -> Splits | None:
 
 
 def _cut(frames: list[str], shares: dict[str, float]) -> Splits:
-    """Consecutive parts: train first, then val, then test."""
+    """Cut frames into consecutive parts: train first, then val, then test."""
     count = len(frames)
     sizes = {"val": 0, "test": 0}
     wanted = sum(share > 0 for share in shares.values())
@@ -96,7 +104,10 @@ def _cut(frames: list[str], shares: dict[str, float]) -> Splits:
 
 
 def _by_folder(frames: list[str], shares: dict[str, float], seed: int) -> Splits | None:
-    """Whole folders, drawn: a split takes one as long as that brings it nearer to its share."""
+    """Draw whole folders for each split; None if there are too few, or a split is far below its share.
+
+    A split gets a folder if its size is then nearer to its share.
+    """
     folders = [list(members) for _, members in groupby(frames, key=lambda frame: PurePosixPath(frame).parent)]
     if len(folders) < 3:
         return None

@@ -1,4 +1,4 @@
-"""Tracks of "CVAT for video 1.1": one object through the frames of a video."""
+"""Tracks of "CVAT for video 1.1": the shapes of one object in the frames of a video."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 from lgad_pipeline.datasets.importing.points import Shape
 from lgad_pipeline.datasets.reader import AnnotationError
 
-_MOST_FRAMES = 10_000_000  # of a video
-_MOST_FILLED = 200_000  # shapes of a file in frames that it leaves out
+_MOST_FRAMES = 10_000_000  # limit on the frame numbers of a video
+_MOST_FILLED = 200_000  # maximum number of shapes of a file that are interpolated
 
 
 class _Step(NamedTuple):
@@ -19,13 +19,13 @@ class _Step(NamedTuple):
 
 @dataclass
 class TrackedFrame:
-    """A frame of a video that tracks name.
+    """A frame of a video that a track names.
 
     Attributes:
-        number: of the frame in the video, from 0.
-        subset: of the project; empty where there is none.
+        number: number of the frame in the video, from 0.
+        subset: subset of the CVAT project; empty where there is none.
         line: first line of the file that names the frame.
-        shapes: of the tracks that are visible in the frame.
+        shapes: shapes of the tracks that are visible in the frame.
     """
 
     number: int
@@ -35,12 +35,12 @@ class TrackedFrame:
 
 
 class Tracks:
-    """Shapes of tracks, collected by frame.
+    """Collector of the shapes of tracks by frame.
 
-    CVAT writes a shape for each frame of a track, interpolated where the annotator set none, and one with
-    `outside="1"` where the object leaves. Between two shapes of a track that leave frames out, points are
-    interpolated linearly, as CVAT does with shapes of equally many points. Frames that no track names are
-    not imported: nothing states that they were annotated.
+    CVAT writes a shape for each frame of a track, interpolated where the annotator set none, and a shape with
+    `outside="1"` where the object leaves the view. If frames are missing between two shapes of a track, the
+    points are interpolated linearly, as CVAT does with shapes of equally many points. Frames that no track
+    names are not imported, because nothing states that they were annotated.
     """
 
     def __init__(self) -> None:
@@ -50,14 +50,25 @@ class Tracks:
         self._filled = 0
 
     def open(self, label: str, name: str, subset: str) -> None:
-        """Begin a track."""
+        """Begin a track.
+
+        Args:
+            label: label of the track.
+            name: identifier of the track.
+            subset: subset of the CVAT project; empty where there is none.
+        """
         self.label, self.name, self._subset, self._last = label, f"track {name}", subset, None
 
     def add(self, values: dict[str, str], shape: Shape, line: int) -> None:
         """Add the shape of a frame to the open track.
 
+        Args:
+            values: attributes of the XML element; `frame` and `outside` are used.
+            shape: shape of the track in this frame.
+            line: line of the element in the file, from 1.
+
         Raises:
-            AnnotationError: the frame's number is none.
+            AnnotationError: the frame's number is missing or not valid, or too many frames are missing.
         """
         number = values.get("frame", "")
         if not (number.isascii() and number.isdecimal() and int(number[:9]) < _MOST_FRAMES):
@@ -71,7 +82,7 @@ class Tracks:
         self._last = step
 
     def frames(self) -> list[TrackedFrame]:
-        """Every frame that a track names, by subset and number."""
+        """Return every frame that a track names or spans, sorted by subset and number."""
         return [self._frames[key] for key in sorted(self._frames)]
 
     def _put(self, step: _Step) -> None:
@@ -81,7 +92,7 @@ class Tracks:
             frame.shapes.append(step.shape)
 
     def _fill(self, before: _Step, after: _Step) -> None:
-        """Add the frames between two shapes of the open track."""
+        """Add interpolated shapes to the frames between two shapes of the open track."""
         first, last = before.shape, after.shape
         gap = after.frame - before.frame
         for frame in range(before.frame + 1, after.frame):
