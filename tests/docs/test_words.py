@@ -60,7 +60,6 @@ ALLOWED: dict[str, int] = {
     "benchmarks/ingestion.py": 1,
     "benchmarks/killed.py": 1,
     "demo.py": 2,
-    "docs/registry.md": 1,
     "lgad_pipeline/code_fingerprint.py": 1,
     "lgad_pipeline/data/duplicates.py": 1,
     "lgad_pipeline/data/frame_table.py": 2,
