@@ -1,12 +1,11 @@
-"""Augmentation of whole batches, on their device: geometry, light and partial covering.
+"""Augmentation of whole batches on their device: geometry, light and partial occlusion.
 
-Geometry moves image and label together (bilinear and nearest); light changes the image alone. Covering part
-of the image (erasing, shadow, glare) leaves the label as it is, because CULane annotates lanes through
-occlusion.
+Geometry moves image and label together (bilinear and nearest sampling); light changes only the image.
+Occlusion of a part of the image (erasing, shadow, glare) does not change the label, because CULane annotates
+occluded lanes, too.
 
-Every amount is drawn on the CPU for the whole batch before the first pixel is touched, so that all devices
-make the same changes. Then a CPU takes a few frames at a time, which stay in its cache, and a GPU all of
-them.
+All random amounts are drawn on the CPU for the whole batch before a pixel is changed, so all devices make the
+same changes. A CPU then processes a few frames at a time, which fit its cache, and a GPU the whole batch.
 """
 
 import math
@@ -23,25 +22,26 @@ from lgad_pipeline.data.loader import Batch
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CACHED_PIXELS = 1 << 18  # 3 MiB of float32 RGB
 
-# Changes some frames, float32 (b, 3, H, W) on the scale 0..255, in place; the slice tells which of the batch.
+# Change of frames in place, float32 (b, 3, H, W) on the scale 0..255; the slice is their part of the batch.
 Change = Callable[[torch.Tensor, slice], object]
 
 
 def batch_generator(seed: int, step: int) -> torch.Generator:
-    """The generator, on the CPU, that `augment` draws the changes of one step from."""
+    """Create the random generator, on the CPU, for the augmentation of the batch of one step."""
     low, high = np.random.SeedSequence([seed, step]).generate_state(2)
     return torch.Generator().manual_seed(int(high >> 1) << 32 | int(low))
 
 
 def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:
-    """A changed copy of `batch`, on the same device, images uint8 as before.
+    """Return an augmented copy of `batch` on the same device, with images in uint8.
 
-    A slot exists in the result when it did before and kept `min_lane_pixels` of its label, or lost none.
+    A slot exists in the result if it existed before and has at least `min_lane_pixels` label pixels or
+    has lost none.
 
     Args:
-        batch: as `Loader` gives it.
-        config: what to change and how far.
-        generator: on the CPU; the same state gives the same changes on every device.
+        batch: batch of a `Loader`.
+        config: kinds and amounts of the changes.
+        generator: random generator on the CPU; the same state gives the same changes on every device.
     """
     draw = _Draw(len(batch.frames), generator, batch.image.device)
     flipped = draw.chosen(config.flip)
@@ -73,20 +73,20 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
 
 
 def swap_slots(label: torch.Tensor) -> torch.Tensor:
-    """Renumber the slots of label maps, uint8: 1 <-> 4 and 2 <-> 3; the pixels stay where they are."""
-    # Background 0 stays, slots 1..4 become 4..1: a tenth of the time of a comparison.
+    """Renumber the slots of label maps, uint8: 1 <-> 4 and 2 <-> 3; no pixel moves."""
+    # Background 0 stays 0, slots 1..4 become 4..1; arithmetic takes a tenth of the time of comparisons.
     return (5 - label).mul_(label.clamp(max=1))
 
 
 def _where(chosen: torch.Tensor, changed: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """`changed` for the chosen frames, bool (b,) on the CPU, and `kept` for the others."""
+    """Select `changed` for the chosen frames, bool (b,) on the CPU, and `kept` for the others."""
     if chosen.all():
         return changed
     return torch.where(chosen.to(kept.device).view(-1, *[1] * (kept.dim() - 1)), changed, kept)
 
 
 def _parts(label: torch.Tensor) -> Iterator[slice]:
-    """The frames of a batch that are changed at once."""
+    """Yield the parts of a batch that are processed at once."""
     count, height, width = label.shape
     step = count if label.is_cuda else max(1, _CACHED_PIXELS // (height * width))
     for first in range(0, count, step):
@@ -94,30 +94,30 @@ def _parts(label: torch.Tensor) -> Iterator[slice]:
 
 
 def _slot_pixels(label: torch.Tensor) -> torch.Tensor:
-    """Label pixels of every slot, float32 (b, 4): exact below 2^24, and a fifth of count_nonzero's time."""
+    """Count the label pixels of every slot, float32 (b, 4): exact below 2^24, faster than count_nonzero."""
     mask = torch.empty(label.shape, device=label.device)
     return torch.stack([torch.eq(label, slot, out=mask).sum((1, 2)) for slot in range(1, 5)], 1)
 
 
 class _Draw:
-    """Amounts for every frame of a batch, uniformly distributed."""
+    """Uniformly distributed random amounts for every frame of a batch."""
 
     def __init__(self, size: int, generator: torch.Generator, device: torch.device) -> None:
         self.size, self.generator, self.device = size, generator, device
 
     def chosen(self, probability: float) -> torch.Tensor:
-        """Which frames are changed, bool (B,), on the CPU: whether any is, is asked without waiting."""
+        """Draw the frames to change, bool (B,), on the CPU, so that no test of them waits for a GPU."""
         return torch.rand(self.size, generator=self.generator) < probability
 
     def amount(self, low: float, high: float, channels: int = 1) -> torch.Tensor:
-        """A number for each frame, (B, channels, 1, 1), on the batch's device."""
+        """Draw a number for each frame and channel, float32 (B, channels, 1, 1), on the batch's device."""
         drawn = torch.rand(self.size, channels, 1, 1, generator=self.generator)
         return (drawn * (high - low) + low).to(self.device)
 
     def line(self) -> Callable[[torch.Tensor, slice], torch.Tensor]:
-        """A slanted line for each frame: the signed distance of every pixel to it, (b, 1, H, W).
+        """Draw a line for each frame; return the function of the signed distances to it, (b, 1, H, W).
 
-        Distances count in halves of the image's width and height.
+        The unit of the distances is half the width and half the height of the image.
         """
         angle, x, y = self.amount(0, math.pi), self.amount(-1, 1), self.amount(-0.5, 1)
         a, b = angle.cos(), angle.sin()
@@ -131,7 +131,7 @@ class _Draw:
 
 
 def _coordinates(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places of the pixel centres, -1 and 1 at the edges: x (W,) and y (H, 1)."""
+    """Return the coordinates of the pixel centres, -1 and 1 at the edges: x (W,) and y (H, 1)."""
     height, width = image.shape[-2:]
     x = (torch.arange(width, device=image.device) * 2 + 1) / width - 1
     y = (torch.arange(height, device=image.device) * 2 + 1) / height - 1
@@ -139,13 +139,13 @@ def _coordinates(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _affine(draw: _Draw, config: AugmentationConfig, height: int, width: int) -> torch.Tensor | None:
-    """The maps from output to input, (B, 2, 3), as `grid_sample` counts; None where nothing moves."""
+    """Draw the maps from output to input, (B, 2, 3), for `grid_sample`; None if nothing moves."""
     if not (config.rotation or config.scale or config.shift_x or config.shift_y):
         return None
     turn, aspect = math.radians(config.rotation), height / width
     angle = draw.amount(-turn, turn).flatten()
     scale = 1 + draw.amount(-config.scale, config.scale).flatten()
-    # grid_sample counts half widths and half heights, so a shift by a share s is 2 s there.
+    # The unit of grid_sample is half the width and half the height, so a shift by a share s is 2 s.
     shift_x = draw.amount(-2 * config.shift_x, 2 * config.shift_x).flatten()
     shift_y = draw.amount(-2 * config.shift_y, 2 * config.shift_y).flatten()
     cosine, sine = angle.cos() / scale, angle.sin() / scale
@@ -154,9 +154,9 @@ def _affine(draw: _Draw, config: AugmentationConfig, height: int, width: int) ->
 
 
 def _warp(image: torch.Tensor, label: torch.Tensor, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image and label seen through `theta`: float32 (b, 3, H, W), continued by its border, and uint8."""
+    """Warp image and label by `theta`: float32 (b, 3, H, W), padded with its border, and uint8 (b, H, W)."""
     x, y = _coordinates(image)
-    # Planes of x and of y: a third of the time of pairs (x, y), as `affine_grid` makes them.
+    # Separate planes of x and y take a third of the time of the pairs (x, y) of `affine_grid`.
     grid = theta[:, :, :1] * x + theta[:, :, 2:]  # (b, 2, W)
     grid = (grid[:, :, None] + theta[:, :, 1, None, None] * y).permute(0, 2, 3, 1)
     moved = functional.grid_sample(
@@ -167,7 +167,7 @@ def _warp(image: torch.Tensor, label: torch.Tensor, theta: torch.Tensor) -> tupl
 
 
 def _light(draw: _Draw, config: AugmentationConfig, values: int) -> Iterator[Change]:
-    """The changes of the image alone, in their order; what is off takes no time."""
+    """Yield the changes of the image alone, in their order; a change that is off is not drawn."""
     for make, probability in (
         (_shadow, config.shadow),
         (_glare, config.glare),
@@ -185,7 +185,7 @@ def _light(draw: _Draw, config: AugmentationConfig, values: int) -> Iterator[Cha
 
 
 def _one_by_one(chosen: torch.Tensor, change: Change) -> Change:
-    """`change` made to the chosen frames, bool (B,), one after the other."""
+    """Restrict `change` to the chosen frames, bool (B,), and apply it to one frame at a time."""
 
     def changed(image: torch.Tensor, part: slice) -> None:
         for index in range(part.start, part.stop):
@@ -232,7 +232,7 @@ def _erasing(draw: _Draw) -> Change:
 
 def _blur(draw: _Draw) -> Change:
     def change(image: torch.Tensor, part: slice) -> None:
-        # Sums of shifted copies: a fifth of the time of avg_pool2d on the CPU.
+        # Sums of shifted copies take a fifth of the time of avg_pool2d on the CPU.
         padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
         rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
         torch.add(rows[..., :-2, :], rows[..., 1:-1, :], out=image).add_(rows[..., 2:, :]).div_(9)
@@ -241,7 +241,7 @@ def _blur(draw: _Draw) -> Change:
 
 
 def _colour(draw: _Draw, config: AugmentationConfig) -> Change:
-    """Saturation, then gain and contrast: one linear map of red, green and blue for each frame."""
+    """Combine saturation, gain and contrast into one linear map of red, green and blue for each frame."""
     saturation = 1 + draw.amount(-config.saturation, config.saturation)[:, 0]  # (B, 1, 1)
     gain = 1 + draw.amount(-config.brightness, config.brightness)
     gain = gain * (1 + draw.amount(-config.colour, config.colour, channels=3))  # (B, 3, 1, 1)
@@ -252,7 +252,7 @@ def _colour(draw: _Draw, config: AugmentationConfig) -> Change:
     offset = gain * (1 - contrast)
 
     def change(image: torch.Tensor, part: slice) -> None:
-        # The mean of a sixteenth of the pixels is near enough.
+        # The mean of a sixteenth of the pixels is sufficient and takes less time.
         mean = (image[..., ::4, ::4].mean((2, 3)) @ luma.T)[..., None, None]
         mixed = torch.bmm(mixing[part], image.flatten(2)).view(image.shape)
         torch.add(mixed, offset[part] * mean, out=image).clamp_(0, 255)
@@ -261,7 +261,7 @@ def _colour(draw: _Draw, config: AugmentationConfig) -> Change:
 
 
 def _tone(draw: _Draw, largest: float) -> Change:
-    """The curve x + t x (1 - x) of x on the scale 0..1."""
+    """Apply the curve x + t x (1 - x) to x on the scale 0..1, with a random t for each frame."""
     tone = draw.amount(-largest, largest)
 
     def change(image: torch.Tensor, part: slice) -> None:
@@ -271,10 +271,10 @@ def _tone(draw: _Draw, largest: float) -> Change:
 
 
 def _noise(draw: _Draw, largest: float, values: int) -> Change:
-    """Gaussian noise: one field for the batch, rolled differently for every frame."""
+    """Add Gaussian noise: one random field for the batch, rolled by a random amount for every frame."""
     deviation = draw.amount(0, largest).flatten().tolist()
     field = torch.randn(values, generator=draw.generator).to(draw.device)
-    field = torch.cat([field, field])  # a view of it is the field rolled
+    field = torch.cat([field, field])  # twice, so that a view of it is the rolled field
     starts = torch.randint(values, (draw.size,), generator=draw.generator).tolist()
 
     def change(image: torch.Tensor, part: slice) -> None:

@@ -1,4 +1,4 @@
-"""Ingestion of a data set's folder: the frames table, and the rejected items with their reasons."""
+"""Ingestion of a data set: the frames table, and the rejected items with their reasons."""
 
 import os
 import time
@@ -32,8 +32,8 @@ from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 
-_LANE_FILE_LIMIT = 1 << 20  # bytes; CULane's longest lane file has a few thousand
-_CHUNK = 64  # frames checked by one thread at a time
+_LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
+_CHUNK = 64  # number of frames that a thread reads at a time
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ _Result = _Unchanged | FrameRecord | Rejected
 
 @dataclass(frozen=True)
 class Ingestion:
-    """What a data set's folder held.
+    """Result of the ingestion of a data set.
 
     Attributes:
-        frames: the frames table (`FRAMES_SCHEMA`), train, val, test, each in the order of its list.
-        rejected: what could not be used (`REJECTED_SCHEMA`): file, line, reason with remedy.
-        changes: against the earlier ingestion.
-        root: the folder.
-        follow_links: links may lead out of it.
-        notes: what was noticed and rejects no frame.
+        frames: frames table (`FRAMES_SCHEMA`): train, val, test, each in the order of its list.
+        rejected: table of the rejected items (`REJECTED_SCHEMA`): file, line, reason with remedy.
+        changes: numbers of frames that differ from the earlier ingestion.
+        root: root directory of the data set.
+        follow_links: True if links can lead out of the root.
+        notes: observations that reject no frame.
     """
 
     frames: pd.DataFrame
@@ -72,16 +72,18 @@ class Ingestion:
     notes: tuple[Note, ...] = ()
 
     def require(self, max_rejected: float) -> None:
-        """Refuse a data set of which too much was rejected.
+        """Check that not too many items of the data set are rejected.
 
         Args:
-            max_rejected: the largest tolerated share of `rejected` in all rows of both tables.
+            max_rejected: largest accepted share of rejected items in the rows of both tables, 0..1.
 
         Raises:
-            LgadError: more was rejected, or not a single frame is left.
+            LgadError: The share is larger, or no frame is left.
         """
         refused = len(self.rejected)
-        one = self.rejected.iloc[refused // 2 : refused // 2 + 1].itertuples()  # the first may be a rare one
+        one = self.rejected.iloc[
+            refused // 2 : refused // 2 + 1
+        ].itertuples()  # from the middle, since the first can be untypical
         example = "; ".join(f"{row.file} {row.reason}" for row in one)
         if self.frames.empty:
             raise LgadError(
@@ -108,20 +110,20 @@ def ingest(
 ) -> Ingestion:
     """Read a data set's lists, frames and annotations.
 
-    Frame and lane files are read whole, once, to fingerprint them, and frames are decoded at an eighth of
-    their size. Whatever cannot be used is rejected with its reason, and the rest is read. Frames that show
-    what another split shows are rejected, too: see `duplicates`.
+    Frame and lane files are read once and completely, to compute their fingerprints; frames are decoded at
+    an eighth of their size. Items that cannot be used are rejected with their reason; the others are read.
+    Frames with the content of another frame are rejected, too: see `duplicates`.
 
     Args:
-        root: folder of the data set.
-        frame_size: (H, W) that every frame must have as it is displayed, pixels.
-        kind: which of `KINDS` reads its lists and annotations.
-        previous: the table of an earlier ingestion of the same folder. A frame of it whose image and
-            annotation still have the same size and time of change is taken from there and not read.
-        workers: threads; default two per core.
+        root: root directory of the data set.
+        frame_size: height and width (H, W) that every frame must have when it is displayed, in pixels.
+        kind: name of the reader of lists and annotations, a key of `DATASET_READERS`.
+        previous: frames table of an earlier ingestion of the same root. A row is used again, and its frame
+            is not read, if image and annotation have the same stamp: see `file_stamp`.
+        workers: number of threads; by default two per core.
         progress: called as progress(frames done, frames in total).
-        follow_links: frames and lane files may be links that lead out of `root`; else nothing outside of it
-            is read.
+        follow_links: accept frames and lane files that are links out of `root`; otherwise no file outside of
+            it is read.
 
     Raises:
         LgadError: `root` or a list is missing.
@@ -150,7 +152,7 @@ def ingest(
         return _read_frame(root, reader, entry, frame_size=frame_size, stamp=stamp, follow_links=follow_links)
 
     used: list[FrameEntry] = []
-    rows: list[int] = []  # of the earlier table, and behind it of the new batches
+    rows: list[int] = []  # row numbers in the earlier table followed by the new batches
     batches, done, new_rows = [], 0, len(cache.table)
     results_of_chunks = ordered_map(read_chunk, chunks, workers, ahead=2 * workers)
     for chunk, results in zip(chunks, results_of_chunks, strict=True):
@@ -190,9 +192,9 @@ def ingest(
 
 
 def _reading_code(reader: DatasetReader) -> str | None:
-    """Return a fingerprint of the code that makes a row of the frames table from a frame.
+    """Return the fingerprint of the code that converts a frame to a row of the frames table.
 
-    None where the source of the reader cannot be found: rows of an earlier table are not reused then.
+    None if the source of the reader cannot be found; then no rows of an earlier table are used again.
     """
     entry_points = [
         "lgad_pipeline.data.ingestion:_read_frame",
@@ -207,10 +209,10 @@ def _reading_code(reader: DatasetReader) -> str | None:
 
 
 def _require_content(root: Path) -> None:
-    """Refuse a root that is missing, empty or cannot be looked into.
+    """Check that the root exists, can be read and is not empty.
 
     Raises:
-        LgadError: it is.
+        LgadError: The root is missing, empty or cannot be read.
     """
     remedy = "correct `root` of the data set"
     try:
@@ -226,7 +228,7 @@ def _require_content(root: Path) -> None:
 
 
 def _as_listed(table: pa.Table, entries: Sequence[FrameEntry]) -> pa.Table:
-    """The table with scenario and flags as the lists have them now: lists change without their frames."""
+    """Replace scenario and flags by those of the current lists, since lists change without their frames."""
     for name in ("scenario", "existence"):
         place = FRAMES_SCHEMA.get_field_index(name)
         column = pa.array([getattr(entry, name) for entry in entries], FRAMES_SCHEMA.field(name).type)
@@ -243,7 +245,7 @@ def _read_frame(
     stamp: str,
     follow_links: bool,
 ) -> FrameRecord | Rejected:
-    """Read one frame and its annotation: a new row, or why it is rejected."""
+    """Read one frame and its annotation; return a new row, or the rejected item with its reason."""
     height, width = frame_size
     try:
         data = read_inside(root, entry.frame, frame_limit(frame_size), follow_links)
@@ -294,7 +296,7 @@ def _read_frame(
 
 
 def _place(entry: FrameEntry) -> tuple[str, int | None, str]:
-    """File, and line if it has a meaning, of an annotation; and its frame where the file has many."""
+    """Return file, line (None for a lane file) and the prefix of a reason, which names a frame of a list."""
     if isinstance(entry.annotation, str):
         return entry.annotation, None, ""
     return entry.file, entry.line, f"{entry.frame}: "
@@ -307,7 +309,7 @@ def _annotation(root: Path, entry: FrameEntry, follow_links: bool) -> bytes:
 
 
 def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
-    """Refuse a lane outside the frame, or with a point too far away to be meant; it may leave it."""
+    """Check that each lane is partly in the frame, and no point farther outside than the frame is large."""
     size = np.array(frame_size[::-1], np.float32)
     for number, lane in enumerate(lanes, 1):
         if not ((lane >= -size) & (lane <= 2 * size)).all():

@@ -1,4 +1,4 @@
-"""Cache of an earlier ingestion: the rows of unchanged frames, which are not read again."""
+"""Cache of an earlier ingestion: rows of unchanged frames, which are not read again."""
 
 from hashlib import blake2b
 from pathlib import Path
@@ -12,7 +12,14 @@ from lgad_pipeline.datasets.reader import FrameEntry
 
 
 class Changes(NamedTuple):
-    """How many frames a table shares with an earlier one; without an earlier one all are added."""
+    """Numbers of frames that differ from an earlier frames table.
+
+    Attributes:
+        unchanged: number of frames with the same stamp in both tables.
+        added: number of frames that are not in the earlier table; all of them without an earlier table.
+        changed: number of frames in both tables whose stamp is different or empty.
+        removed: number of frames that are only in the earlier table.
+    """
 
     unchanged: int
     added: int
@@ -21,7 +28,11 @@ class Changes(NamedTuple):
 
 
 class IngestionCache:
-    """The rows of an earlier ingestion, by frame and split."""
+    """Rows of an earlier frames table, by frame and split.
+
+    Attributes:
+        table: Arrow table of the earlier rows whose frames have the expected size.
+    """
 
     def __init__(self, previous: pd.DataFrame | None, frame_size: tuple[int, int]) -> None:
         self.table = FRAMES_SCHEMA.empty_table()
@@ -33,12 +44,12 @@ class IngestionCache:
         self._rows = {key: row for row, key in enumerate(keys)}
 
     def row(self, entry: FrameEntry, stamp: str) -> int | None:
-        """Row of the entry, if it is there with the same stamp."""
+        """Return the row number of an entry that is unchanged, None if it is absent or has another stamp."""
         row = self._rows.get((entry.frame, entry.split))
         return row if row is not None and self._stamps[row] == stamp else None
 
     def changes(self, frames: pd.DataFrame) -> Changes:
-        """How the new table differs."""
+        """Compare a new frames table with the earlier one."""
         stamps = {key: self._stamps[row] for key, row in self._rows.items()}
         new = zip(frames["frame"], frames["split"], frames["stamp"], strict=True)
         found = [bool(stamp) & (stamps.pop((frame, split), None) == stamp) for frame, split, stamp in new]
@@ -48,20 +59,20 @@ class IngestionCache:
 
 
 def file_stamp(root: Path, entry: FrameEntry, *, now: int, code: str) -> str | None:
-    """What tells a changed frame or annotation without reading it.
+    """Compute the stamp that detects a changed frame or annotation without reading its file.
 
-    It holds sizes, times of modification and times of change. The latter cannot be set, so a file that was
-    replaced by one of the same size and time of modification is noticed.
+    It contains sizes, modification times and change times (ctime). The change time cannot be set, so the
+    replacement of a file by one of the same size and modification time is detected.
 
     Args:
-        root: folder of the data set.
-        entry: the frame.
-        now: time of the ingestion, nanoseconds since the epoch.
-        code: fingerprint of the code that reads frames; another one makes every stamp another one.
+        root: root directory of the data set.
+        entry: frame and annotation of a list.
+        now: time of the ingestion in nanoseconds since 1970.
+        code: fingerprint of the code that reads frames; a change of it changes every stamp.
 
     Returns:
-        The stamp; None where a file is gone or its time is in the future. The latter happens after the
-        clock was set back: a file written since might get the same time again, so it is read every time.
+        The stamp; None if a file is missing or its time is in the future. A time in the future occurs after
+        the clock was set back: a later change could give the same time again, so the file is always read.
     """
     parts = [code]
     try:

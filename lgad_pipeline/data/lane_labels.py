@@ -1,4 +1,4 @@
-"""Lane labels: each frame's lanes in their four slots, and statistics of the assignment."""
+"""Lane labels: assignment of the lanes of each frame to the four slots, and statistics of the assignment."""
 
 from typing import Any
 
@@ -29,15 +29,15 @@ LABELS_SCHEMA = pa.schema(
 def assign_lane_slots(
     frames: pd.DataFrame, *, label_rows: int = len(ROWS), progress: Progress | None = None
 ) -> pd.DataFrame:
-    """Assign every frame's lanes to slots, as the official label tool does.
+    """Assign the lanes of every frame to slots with the rules of CULane's official label tool.
 
     Args:
-        frames: the frames table.
-        label_rows: rows on which lanes are labelled, see `assign_slots`.
+        frames: frames table (`FRAMES_SCHEMA`).
+        label_rows: number of rows on which lanes are labelled, see `assign_slots`.
         progress: called as progress(frames done, frames in total).
 
     Returns:
-        A table of `LABELS_SCHEMA`, row by row of `frames`.
+        Table of `LABELS_SCHEMA` with the rows of `frames` in the same order.
     """
     columns: dict[str, list] = {"rows": [], "xs": [], "existence": []}
     values = zip(frames["lanes"], frames["height"], frames["width"], strict=True)
@@ -53,31 +53,31 @@ def assign_lane_slots(
 
 
 def slot_lanes_of(row: Any) -> SlotLanes:
-    """Return the slots of a row of the lane labels (`table.itertuples()`), for `lanes.rendering` to draw."""
+    """Convert a row of the lane labels (`table.itertuples()`) to the type that `lanes.rendering` draws."""
     xs = np.array([np.asarray(slot, np.float64) for slot in row.xs])
     return SlotLanes(np.asarray(row.rows, np.float64), xs, np.asarray(row.existence, bool))
 
 
 def unlabelled(frames: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
-    """Frames with annotated lanes of which none got a slot: bool (rows,)."""
+    """Find the frames with annotated lanes of which none is assigned to a slot: bool (rows,)."""
     annotated, labelled = _lane_counts(frames, labels)
     return (annotated > 0) & (labelled == 0)
 
 
 def _lane_counts(frames: pd.DataFrame, labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Lanes of two points or more, and slots that exist: int (rows,) each."""
+    """Count the lanes of two points or more and the existing slots of each frame: int (rows,) each."""
     annotated = np.array([sum(len(lane) > 1 for lane in lanes) for lanes in frames["lanes"]], int)
     existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
     return annotated, existence.sum(axis=1)
 
 
 def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
-    """Figures for the check of the lane labels.
+    """Compute the figures for the check of the lane labels.
 
     Returns:
-        frames; annotated_lanes (lanes of two points or more); labelled_lanes (slots that exist);
-        frames_without_label (frames with annotated lanes of which none got a slot); flags_stated (frames
-        whose list states existence flags) and flags_agreeing (those whose flags equal the labels').
+        Numbers by name: frames; annotated_lanes (lanes of two points or more); labelled_lanes (slots that
+        exist); frames_without_label (frames with annotated lanes, none of them in a slot); flags_stated
+        (frames whose list states existence flags) and flags_agreeing (those whose flags equal the labels').
     """
     annotated, labelled = _lane_counts(frames, labels)
     existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)

@@ -38,14 +38,14 @@ _MISLEADING = "has annotated lanes of which none fits a slot; correct them or ta
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame at training size.
+    """Frame at training size.
 
     Attributes:
         frame: path of the image below the data set's root.
-        image: uint8 (H, W, 3), RGB.
-        label: uint8 (H, W), 0 background, 1..4 slots.
-        existence: bool (4,), slots far left, left, right, far right.
-        scenario: category of a test frame, else None.
+        image: image, uint8 (H, W, 3), RGB.
+        label: label map, uint8 (H, W), 0 background, 1..4 slots.
+        existence: existence flags, bool (4,), of the slots far left, left, right, far right.
+        scenario: category of a test frame; None for other frames.
     """
 
     frame: str
@@ -56,11 +56,11 @@ class Sample:
 
 
 class ShardSplit:
-    """The frames of one split, at random access; safe to read from several threads."""
+    """Packed frames of one split with random access; safe to read from several threads."""
 
     def __init__(self, folder: Path, parts: Sequence[PartEntry]):
         self._paths = [folder / part.file for part in parts]
-        # Most of the time goes into digests, which threads compute at once.
+        # Digests take most of the time, so threads compute them in parallel.
         opened = ordered_map(partial(_open, folder), parts, _WORKERS, 2 * _WORKERS)
         self._batches = list(opened)
         self._ends = np.cumsum([batch.num_rows for batch in self._batches])
@@ -72,8 +72,8 @@ class ShardSplit:
         """Decode frame `index` of the split, 0 <= index < len.
 
         Raises:
-            IndexError: there is no such frame.
-            LgadError: the shard is damaged.
+            IndexError: `index` is out of range.
+            LgadError: The shard is damaged.
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
@@ -90,7 +90,7 @@ class ShardSplit:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Frame and scenario of every sample, in order."""
+        """Table of frame and scenario of every sample, in order."""
         columns = [
             pa.table([batch.column("frame"), batch.column("scenario")], ["frame", "scenario"])
             for batch in self._batches
@@ -104,13 +104,13 @@ def _open(folder: Path, part: PartEntry) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """A packed data set.
+    """Packed data set.
 
     Attributes:
-        splits: the splits that hold frames, by name.
-        view: how a frame became an image.
-        fingerprint: BLAKE2b-128, hexadecimal, of everything that the shards were made from.
-        rejected: frames that could not be packed (`REJECTED_SCHEMA`).
+        splits: splits with frames, by name.
+        view: crop and size that frames were packed with.
+        fingerprint: BLAKE2b-128 digest of all inputs of the shards, hexadecimal.
+        rejected: table of the frames that cannot be packed (`REJECTED_SCHEMA`).
     """
 
     splits: dict[str, ShardSplit]
@@ -120,10 +120,10 @@ class ShardSet:
 
     @classmethod
     def open(cls, folder: Path) -> "ShardSet":
-        """Map a packed data set into memory; bytes are compared with their digests, nothing is decoded.
+        """Map a packed data set into memory; digests of the files are checked, no image is decoded.
 
         Raises:
-            LgadError: the folder holds no complete data set, or a part is missing or damaged.
+            LgadError: The folder contains no complete data set, or a part is missing or damaged.
         """
         index = read_index(folder)
         try:
@@ -142,10 +142,10 @@ class ShardSet:
         return cls(splits, view, index.fingerprint, rejected_table(index.rejected))
 
     def __getitem__(self, split: str) -> ShardSplit:
-        """The split of that name.
+        """Return the split of that name.
 
         Raises:
-            LgadError: no frame of that split was packed.
+            LgadError: No frame of that split was packed.
         """
         if split not in self.splits:
             raise LgadError(
@@ -171,30 +171,30 @@ def pack_shards(
 ) -> ShardSet:
     """Pack frames and their label maps, at training size, into Arrow IPC files.
 
-    The label map is drawn at frame size and then reduced with exact nearest sampling; the existence flags
-    stay those of the frame. A part is named by the fingerprint of its inputs, and the index states the
-    digest of its bytes: a finished, undamaged part is kept, so a killed packing resumes and of damaged shards
-    only the damaged parts are packed again. A training frame whose annotated lanes all got no slot would
-    teach that there are none: it is rejected. The index is written last; until then the old shards stay
-    valid. Then parts that the index does not name are removed. The bytes depend on the inputs alone, not on
-    `workers`. The lock of the folder is held meanwhile, see `files.locked`.
+    The label map is drawn at frame size and then reduced by exact nearest-neighbour sampling; the existence
+    flags are those of the frame. The name of a part contains the fingerprint of its inputs, and the index the
+    digest of its bytes. A finished, undamaged part is kept, so a killed packing resumes, and only damaged
+    parts are packed again. A training frame with annotated lanes of which none is in a slot is rejected,
+    because its empty label map would be wrong. The index is written last; until then the old shards are
+    valid. Afterwards, parts that are not in the index are removed. The bytes depend only on the inputs, not
+    on `workers`. The lock of the folder is held during the packing, see `atomic_files.locked`.
 
     Args:
-        frames: the frames table.
-        labels: the lane labels, row by row of `frames`.
-        root: folder below which the frames lie.
-        output: folder for the shards; it belongs to them alone.
-        view: how a frame becomes an image.
-        lane_width: width of a lane in the label map, frame pixels.
+        frames: frames table (`FRAMES_SCHEMA`).
+        labels: lane labels (`LABELS_SCHEMA`), with the rows of `frames` in the same order.
+        root: root directory of the data set.
+        output: directory for the shards, without other files.
+        view: crop and size to pack the frames with.
+        lane_width: width of a lane in the label map, in frame pixels.
         quality: JPEG quality of the packed images, 1..100.
-        rows_per_shard: frames in a part.
-        workers: threads; default one per core.
+        rows_per_shard: number of frames in a part.
+        workers: number of threads; by default one per core.
         progress: called as progress(frames done, frames in total).
-        follow_links: frames may be links that lead out of `root`.
-        origin: whose frames they are; a store accepts no others in their place.
+        follow_links: accept frames that are links out of `root`.
+        origin: project and data set of the frames; a store rejects shards of another origin.
 
     Raises:
-        LgadError: the labels do not belong to the frames, not one frame can be packed, or `output` cannot be
+        LgadError: The labels do not belong to the frames, no frame can be packed, or `output` cannot be
             written to.
     """
     if not frames["frame"].reset_index(drop=True).equals(labels["frame"].reset_index(drop=True)):
