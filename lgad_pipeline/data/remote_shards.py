@@ -1,7 +1,8 @@
-"""Shards in a store that `pyarrow.fs` can address (s3://, gs://, file://, fsspec+...://), and the way back.
+"""Upload and download of shards, for stores that `pyarrow.fs` supports (s3, gs, file, fsspec+... addresses).
 
-The local folder of shards is the cache: packing writes there and `upload` copies it to the store; elsewhere
-`fetch` fills it from the store. Credentials come from the environment, as each store's own tools read them.
+The local folder of shards is the cache: packing writes to it and `upload` copies it to the store; on another
+machine, `fetch` fills it from the store. Credentials are read from the environment variables and files that
+the tools of the store use.
 """
 
 from collections.abc import Iterator
@@ -31,18 +32,19 @@ _WORKERS = 4
 
 
 def upload(folder: Path, uri: str) -> None:
-    """Make the store hold what `folder` holds.
+    """Copy the shards in `folder` to the store.
 
-    Parts that are there in their full size are kept, the index comes after them, and parts that it does not
-    name are deleted last: whoever reads meanwhile finds the old or the new data set. A store that holds
-    another data set's or another project's shards is left as it is.
+    Parts that are in the store with the same size, and the same digest in its index, are kept. The index
+    is written after the parts, and parts that are not in it are deleted last, so a concurrent reader gets the
+    old or the new data set. A store with the shards of another data set or project is not
+    changed.
 
     Args:
-        folder: packed shards with an origin; its lock is held meanwhile.
-        uri: a folder of the store that belongs to these shards alone.
+        folder: directory of packed shards with an origin; its lock is held during the upload.
+        uri: address of a folder of the store, for these shards alone.
 
     Raises:
-        LgadError: the store cannot be reached or written to, holds other shards, or was written to by
+        LgadError: The store cannot be reached or written to, contains other shards, or was written to by
             another machine at the same time; or a part in `folder` is damaged.
     """
     store = _Store(uri)
@@ -71,23 +73,23 @@ def upload(folder: Path, uri: str) -> None:
 
 
 def fetch(uri: str, folder: Path, origin: Origin) -> Path:
-    """Make `folder` hold what the store holds, and return it.
+    """Download the shards of the store to `folder`, and return `folder`.
 
-    Only parts that are missing or damaged are read; each is written in one step and only if it has the digest
-    that the index states. Parts that the index does not name are removed, so the folder is never larger than
-    one data set. The lock of the folder is held meanwhile.
+    Only parts that are missing or damaged are downloaded. Each is written in one step, and only if it has the
+    digest in the index. Parts that are not in the index are removed afterwards. The lock of the folder is
+    held during the download.
 
     Args:
-        uri: a folder of the store, filled by `upload`.
-        folder: local; it belongs to the shards alone.
-        origin: whose shards they must be.
+        uri: address of a folder of the store, filled by `upload`.
+        folder: local directory for the shards, without other files.
+        origin: required project and data set of the shards.
 
     Raises:
-        LgadError: the store cannot be reached or holds other shards, an object is missing or damaged, or
+        LgadError: The store cannot be reached or contains other shards, an object is missing or damaged, or
             `folder` cannot be written.
     """
     store = _Store(uri)
-    # The lock comes first: an index that was read before another process packed and uploaded is an old one.
+    # The lock comes before the index, which another process can replace during the wait.
     with locked(folder):
         while True:
             content = store.read(INDEX, _INDEX_LIMIT)
@@ -98,7 +100,7 @@ def fetch(uri: str, folder: Path, origin: Origin) -> Path:
                     pass
                 break
             except LgadError:
-                # Another machine may have replaced the shards since the index was read.
+                # If another machine has replaced the shards meanwhile, the download starts again.
                 if store.read(INDEX, _INDEX_LIMIT) == content:
                     raise
         write_index(folder, content, {part.file for part in index.parts})
@@ -120,7 +122,7 @@ def _undamaged_size(folder: Path, part: PartEntry) -> int:
 
 
 def _check_origin(store: "_Store", content: bytes, origin: Origin) -> ShardIndex:
-    """Return the store's index, if the shards there are those of `origin`."""
+    """Parse the index of the store, and check that its shards have the origin `origin`."""
     index = ShardIndex.from_bytes(content, store.name(INDEX))
     if index.dataset != origin.dataset:
         raise LgadError(
@@ -156,7 +158,7 @@ def _download(store: "_Store", folder: Path, part: PartEntry) -> None:
 
 
 class _Store:
-    """A folder of a store; its errors are sentences."""
+    """Folder of a store; errors of the file system are raised as LgadError with a remedy."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.split("?")[0].rstrip("/")
@@ -170,27 +172,27 @@ class _Store:
                 ) from error
 
     def name(self, name: str) -> str:
-        """The address of an object, without the query."""
+        """Return the address of an object, without the query."""
         return f"{self.uri}/{name}"
 
     def sizes(self) -> dict[str, int]:
-        """The objects that are there, and their bytes."""
+        """Return the size in bytes of every object, by name."""
         with self._errors(self.uri):
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return {info.base_name: info.size for info in found if info.type == fs.FileType.File}
 
     def read(self, name: str, limit: int) -> bytes:
-        """The content of a small object."""
+        """Return the first `limit` bytes of a small object."""
         with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
             return stream.read(limit)
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """The content of an object, piece by piece."""
+        """Yield the content of an object in chunks of 1 MiB."""
         with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
             yield from iter(partial(stream.read, _CHUNK), b"")
 
     def put(self, path: Path) -> None:
-        """Copy a file to an object, which is there when it is whole."""
+        """Copy a file to an object of the same name."""
         with self._errors(self.name(path.name)):
             self.filesystem.create_dir(self.path)
             with path.open("rb") as file, self.filesystem.open_output_stream(self._at(path.name)) as stream:
@@ -201,7 +203,7 @@ class _Store:
         """Write a small object in one step."""
         with self._errors(self.name(name)):
             self.filesystem.create_dir(self.path)
-            # An object appears when it is complete, a file of a plain folder only when it is renamed.
+            # An object appears when it is complete, a local file at once, so a local file is renamed.
             plain = self.filesystem.type_name == "local"
             written = f".{name}.new" if plain else name
             with self.filesystem.open_output_stream(self._at(written)) as stream:
@@ -210,7 +212,7 @@ class _Store:
                 self.filesystem.move(self._at(written), self._at(name))
 
     def delete(self, name: str) -> None:
-        """Remove an object; one that is gone already is no error."""
+        """Delete an object; a missing object is no error."""
         with self._errors(self.name(name)), suppress(FileNotFoundError):
             self.filesystem.delete_file(self._at(name))
 

@@ -1,4 +1,4 @@
-"""Shard file: one part of the training shards, an Arrow IPC file of images, label maps and flags."""
+"""Shard file: one part of the training shards, an Arrow IPC file with images, label maps and flags."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -39,7 +39,15 @@ SHARD_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Packing:
-    """What one frame's entry in a shard depends on, beside the frame."""
+    """Settings of the packing that the content of a shard depends on.
+
+    Attributes:
+        root: root directory of the data set.
+        view: crop and size to pack the frames with.
+        lane_width: width of a lane in the label map, in frame pixels.
+        quality: JPEG quality of the packed images, 1..100.
+        follow_links: True to accept frames that are links out of `root`.
+    """
 
     root: Path
     view: View
@@ -49,7 +57,7 @@ class Packing:
 
 
 def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing) -> str:
-    """BLAKE2b-64, hexadecimal, of all that a part's content depends on."""
+    """Compute the BLAKE2b-64 digest, hexadecimal, of all inputs of a part."""
     digest = blake2b(digest_size=8)
     code = code_fingerprint(
         "lgad_pipeline.data.shard_file:_pack_frame", "lgad_pipeline.data.shard_file:write_part"
@@ -75,16 +83,16 @@ def write_part(
     """Pack the frames of one part, in order, and write the file in one step.
 
     Args:
-        path: the file.
-        rows: frame, split, scenario and fingerprint of each.
-        labels: their lane labels, row by row.
-        packing: what else the content depends on.
-        workers: threads.
+        path: file to write.
+        rows: table of frame, split, scenario and fingerprint of each frame.
+        labels: lane labels (`LABELS_SCHEMA`), with the rows of `rows` in the same order.
+        packing: settings of the packing.
+        workers: number of threads.
         progress: called with the number of frames done.
 
     Returns:
-        The part's entry for the index, None when not one frame could be packed; and (file, line, reason) of
-        each frame that could not.
+        The entry of the part for the index, None if no frame can be packed; and the rejected frames
+        (file, line, reason).
     """
     pairs = list(zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True))
     packed: list[dict] = []
@@ -110,7 +118,7 @@ def write_part(
 
 
 def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
-    """The shard's row of one frame, or (file, line, reason) when it cannot be packed."""
+    """Pack one frame; return its row of the shard, or the rejected item if it cannot be packed."""
     row, label = pair
     try:
         data = read_inside(
@@ -130,7 +138,7 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
     lanes = slot_lanes_of(label)
     drawn = packing.view.label(label_map(lanes, packing.view.frame_size, packing.lane_width))
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, packing.quality])[1]
-    # Without row filters the few values of a label map take less room, and a third of the time to decode.
+    # Without row filters, the PNG of a label map is smaller and takes a third of the time to decode.
     png = cv2.imencode(".png", drawn, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])[1]
     return {
         "frame": row.frame,
@@ -142,16 +150,17 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
 
 
 def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
-    """Map a part into memory, once its bytes have the digest that the index states.
+    """Map a part into memory after its digest is compared with the index.
 
-    Arrow trusts the offsets in a file and may crash the process on a damaged one, so the digest comes first.
+    Arrow does not check the offsets in a file and can crash the process on a damaged one, so the digest is
+    checked first.
 
     Args:
-        path: the file.
-        part: its entry in the index.
+        path: file of the part.
+        part: entry of the part in the index.
 
     Raises:
-        LgadError: it is missing, damaged, or holds something else than the index says.
+        LgadError: The file is missing or damaged, or its content does not agree with the index.
     """
     if not is_undamaged(path, part.digest):
         raise LgadError(f"{path} is missing or damaged; pack the shards again.")
@@ -171,6 +180,6 @@ def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
 
 
 def packed_image(batch: pa.RecordBatch, column: str, row: int, flags: int) -> np.ndarray | None:
-    """Decode an image of a part straight from the mapped file; None when it is damaged."""
+    """Decode an image of a part directly from the mapped file; return None if it is damaged."""
     data = np.frombuffer(batch.column(column)[row].as_buffer(), np.uint8)
     return cv2.imdecode(data, flags) if len(data) else None

@@ -1,4 +1,4 @@
-"""Index of packed shards: fingerprint of their inputs, and digest of every part."""
+"""Index of packed shards: fingerprint of their inputs, and the digest of every part."""
 
 import json
 import re
@@ -26,7 +26,7 @@ Side = Annotated[int, Field(ge=1, le=16384)]
 
 
 class Origin(NamedTuple):
-    """Whose frames the shards hold.
+    """Project and data set of the frames in shards.
 
     Attributes:
         owner: name of the project, see `Settings.owner`.
@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 
 
 LOCAL = Origin("", "")
-"""The origin of shards that no store holds."""
+"""Origin of shards that are not in a store."""
 
 
 class _Entry(BaseModel):
@@ -46,12 +46,12 @@ class _Entry(BaseModel):
 
 
 class PartEntry(_Entry):
-    """One Arrow file.
+    """Index entry of a part, an Arrow file.
 
     Attributes:
         file: name of the file.
-        rows: frames in it.
-        digest: BLAKE2b-128 of the file's bytes, hexadecimal.
+        rows: number of frames in the file.
+        digest: BLAKE2b-128 digest of the file's bytes, hexadecimal.
     """
 
     file: Annotated[str, Field(pattern=f"^{PART_NAME.pattern}$")]
@@ -60,7 +60,7 @@ class PartEntry(_Entry):
 
 
 class ViewEntry(_Entry):
-    """The `View` through which the frames were packed, see there."""
+    """Index entry of the `View` that frames were packed with; `View` describes the fields."""
 
     frame_size: tuple[Side, Side]
     image_size: tuple[Side, Side]
@@ -74,17 +74,17 @@ class ViewEntry(_Entry):
 
 
 class ShardIndex(_Entry):
-    """What index.json holds.
+    """Content of index.json.
 
     Attributes:
-        format: version of this layout.
-        fingerprint: BLAKE2b-128, hexadecimal, of everything that the shards were made from.
-        owner: name of the project that packed them; "" for shards that no store holds.
-        dataset: name of the data set in the settings of that project; "" as above.
-        view: how a frame became an image.
-        splits: the parts of each split, in order.
-        rejected: (file, line, reason) of each frame that could not be packed.
-        checksum: BLAKE2b-128, hexadecimal, of all of the above.
+        format: version of the file format.
+        fingerprint: BLAKE2b-128 digest of all inputs of the shards, hexadecimal.
+        owner: name of the project that packed the shards; "" for shards that are not in a store.
+        dataset: name of the data set in the settings of that project; "" for shards that are not in a store.
+        view: crop and size that frames were packed with.
+        splits: parts of each split, in order.
+        rejected: frames that cannot be packed: (file, line, reason).
+        checksum: BLAKE2b-128 digest of all other fields, hexadecimal.
     """
 
     format: Literal[3] = _FORMAT
@@ -98,24 +98,28 @@ class ShardIndex(_Entry):
 
     @property
     def parts(self) -> list[PartEntry]:
-        """The parts of all splits."""
+        """Parts of all splits."""
         return [part for parts in self.splits.values() for part in parts]
 
     @property
     def origin(self) -> Origin:
-        """Whose frames they are."""
+        """Project and data set of the frames."""
         return Origin(self.owner, self.dataset)
 
     def to_bytes(self) -> bytes:
-        """The content of the file."""
+        """Serialize the index to the content of index.json, with its checksum."""
         return self.model_copy(update={"checksum": self._sum()}).model_dump_json(indent=1).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, content: bytes, place: str) -> Self:
-        """Read the content of the file.
+        """Parse the content of index.json.
+
+        Args:
+            content: content of the file.
+            place: path or address of the file, for errors.
 
         Raises:
-            LgadError: it is damaged or of another version; `place` is named.
+            LgadError: The content is damaged or of another version.
         """
         try:
             index = cls.model_validate_json(content)
@@ -137,7 +141,7 @@ class ShardIndex(_Entry):
 def new_index(
     parts: dict[str, list[PartEntry]], view: View, rejected: Iterable[Rejected], origin: Origin
 ) -> ShardIndex:
-    """Index of freshly packed parts; its fingerprint depends on what they were made from alone."""
+    """Create the index of packed parts; its fingerprint depends only on the inputs of the parts."""
     rejected = list(rejected)
     names = [part.file for entries in parts.values() for part in entries]
     made_from = json.dumps([names, rejected]).encode()
@@ -156,7 +160,7 @@ def read_index(folder: Path) -> ShardIndex:
     """Read the index of a folder of shards.
 
     Raises:
-        LgadError: it is missing, damaged or of another version.
+        LgadError: The index is missing, damaged or of another version.
     """
     path = folder / INDEX
     try:
@@ -167,33 +171,40 @@ def read_index(folder: Path) -> ShardIndex:
 
 
 class Journal:
-    """The parts that a packing has finished, so that a killed one need not make them again.
+    """Journal of the finished parts of a packing, so that a killed packing resumes without them.
 
-    Arrow is never asked if a file is whole: it may crash the process on a damaged one.
+    Digests show if a file is complete. Arrow does not open it before, because a damaged file can crash the
+    process.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _JOURNAL
         self._folder = folder
         self._known: dict[str, PartEntry] = {}
-        with suppress(LgadError):  # without an index that can be read, the journal alone counts
+        with suppress(LgadError):  # without a readable index, only the journal is used
             self._known |= {part.file: part for part in read_index(folder).parts}
         lines = self._path.read_bytes().splitlines() if self._path.is_file() else []
         for line in lines:
             try:
                 part = PartEntry.model_validate_json(line)
-            except ValidationError:  # the process was killed while it wrote this line
+            except (
+                ValidationError
+            ):  # the process was killed while it wrote this line, so the part is packed again
                 continue
             self._known[part.file] = part
 
     def finished(self, name: str, rows: int) -> PartEntry | None:
-        """The entry of a part that is there undamaged with all its rows; None when it has to be packed."""
+        """Return the entry of a part that is undamaged and has all rows; None if it must be packed."""
         part = self._known.get(name)
         complete = part is not None and part.rows == rows and is_undamaged(self._folder / name, part.digest)
         return part if complete else None
 
     def add(self, part: PartEntry) -> None:
-        """Note a finished part; LgadError when that cannot be written."""
+        """Append a finished part to the journal.
+
+        Raises:
+            LgadError: The journal cannot be written.
+        """
         try:
             with self._path.open("ab") as file:
                 file.write(part.model_dump_json().encode() + b"\n")
@@ -202,14 +213,14 @@ class Journal:
 
 
 _DIGESTS: dict[tuple[int, int, int, int], str] = {}
-"""Digests of files that this process has read, by device, inode, size and time of change."""
+"""Digests of files that this process has read, by device, inode, size and modification time."""
 
 
 def digest_of(path: Path) -> str:
-    """BLAKE2b-128 of a file's bytes, hexadecimal; a file that kept its size and time is read once a process.
+    """Compute the BLAKE2b-128 digest of a file, hexadecimal; a process reads an unchanged file once.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     state = path.stat()
     key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
@@ -220,7 +231,7 @@ def digest_of(path: Path) -> str:
 
 
 def is_undamaged(path: Path, digest: str) -> bool:
-    """Tell if a file can be read and has this digest; it is read as bytes, never opened by Arrow."""
+    """Return True if a file can be read and has this digest; it is read as bytes, not opened by Arrow."""
     try:
         return digest_of(path) == digest
     except OSError:
@@ -228,14 +239,14 @@ def is_undamaged(path: Path, digest: str) -> bool:
 
 
 def write_index(folder: Path, index: bytes, names: Container[str]) -> None:
-    """Write the index in one step, then remove other parts, the journal and left-overs of killed processes.
+    """Write the index in one step, then remove other parts, the journal and abandoned temporary files.
 
-    The caller holds the lock of the folder.
+    The caller must hold the lock of the folder.
 
     Args:
         folder: Directory of the shards.
-        index: Content of the file.
-        names: The parts that it names.
+        index: Content of index.json.
+        names: File names of the parts in the index.
     """
     with atomic_path(folder / INDEX) as unfinished:
         unfinished.write_bytes(index)

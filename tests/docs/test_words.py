@@ -62,7 +62,6 @@ ALLOWED: dict[str, int] = {
     "demo.py": 2,
     "lgad_pipeline/code_fingerprint.py": 1,
     "lgad_pipeline/data/frame_table.py": 2,
-    "lgad_pipeline/data/shard_file.py": 2,
     "lgad_pipeline/lanes/polyfit.py": 1,
     "lgad_pipeline/lanes/spline.py": 1,
     "resources/links.py": 1,
