@@ -1,4 +1,4 @@
-"""Duplicate guard: rejection of frames with the same bytes and of training frames similar to a test frame."""
+"""Duplicate guard: rejection of frames with the same bytes, and of frames similar to a test frame."""
 
 from collections.abc import Iterator
 
@@ -83,7 +83,7 @@ def _same_bytes(frames: pd.DataFrame) -> Iterator[tuple[int, int]]:
 
 
 def _near(hashes: pd.Series, rows: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield each row with the first of `others` within `NEAR` bits of it, and the number of these bits."""
+    """Yield row, the first of `others` within `NEAR` bits of it, and the number of bits that differ."""
     rows, others = (side[hashes.iloc[side].notna().to_numpy()] for side in (rows, others))
     if not len(rows) or not len(others):
         return

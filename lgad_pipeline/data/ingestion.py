@@ -143,7 +143,7 @@ def ingest(
         return [read_or_reuse(entry) for entry in chunk]
 
     def read_or_reuse(entry: FrameEntry) -> _Result:
-        # The stamp is computed before the file is read, so a file that changes meanwhile is read again by
+        # The stamp is computed before the file is read, so a file that changes during it is read again by
         # the next ingestion.
         stamp = (code and file_stamp(root, entry, now=started, code=code)) or ""
         row = cache.row(entry, stamp) if stamp else None

@@ -129,7 +129,7 @@ class ShardSet:
         try:
             return cls._of(folder, index)
         except LgadError:
-            # Another process may have replaced the shards since the index was read.
+            # If another process has replaced the shards since the index was read, the new ones are opened.
             newer = read_index(folder)
             if newer == index:
                 raise
