@@ -1,12 +1,12 @@
-"""BDD100K's lane markings, as published: a JSON list of frames with polylines for each split.
+"""Reader of BDD100K's lane markings as published: a JSON list of frames with polylines for each split.
 
 The root is the folder `bdd100k`, with `images/100k/` and `labels/lane/polygons/`. A painted line is annotated
-along both of its edges; the lane is the centre between them. Crosswalks, road curbs and markings across the
-road are no lanes; nor are the boxes and drivable areas that the labels of 2018 hold as well. Those labels
-state the kind of a marking in `laneType`, later ones in the category.
+along both of its edges; the lane is the centre line between them. Crosswalks, road curbs and markings across
+the road are not lanes, and neither are the boxes and drivable areas that the labels of 2018 also contain. The
+labels of 2018 state the kind of a marking in `laneType`, later labels in the category.
 
-The published test labels are withheld, so the validation frames are for the test, and every tenth drive of
-the training frames is for validation.
+The test labels are not published, so the published validation frames are the test split, and every tenth
+drive of the training frames is the validation split.
 """
 
 import json
@@ -28,28 +28,32 @@ from lgad_pipeline.datasets.safe_io import json_objects
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 
-_TRAIN, _TEST = "train", "val"  # as the published files are called
+_TRAIN, _TEST = "train", "val"  # names of the splits in the published files
 _LIST = "labels/lane/polygons/lane_{}.json"
 _LANES = {f"{count} {colour}" for count in ("single", "double") for colour in ("white", "yellow", "other")}
 _NO_LANES = ("crosswalk", "road curb")
-_OTHER_LABELS = ("area/", "drivable area", "drivable")  # of 2018; polygons like lane labels
-_OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has some 20,000 at most
+_OTHER_LABELS = ("area/", "drivable area", "drivable")  # labels of 2018; their polygons look like lane labels
+_OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has at most about 20,000
 _MOST_EDGES = 100
-_WIDEST = 40.0  # px; a double line in front of the car
+_WIDEST = 40.0  # pixels; width of a double line in front of the car
 
 
 def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
-    """Read `lane_train.json` and `lane_val.json`; where the latter is missing, that is reported.
+    """Read `lane_train.json` and `lane_val.json`; a missing `lane_val.json` is reported in a note.
+
+    Args:
+        root: root directory of the data set, the folder `bdd100k`.
+        rejected: list to which rejected frames and notes are appended.
 
     Raises:
-        LgadError: `lane_train.json` is missing, or one of them is no JSON list of objects.
+        LgadError: `lane_train.json` is missing, or one of the files is no JSON list of objects.
     """
     if not (root / _LIST.format(_TRAIN)).is_file():
         raise LgadError(
             f"{root} has no {_LIST.format(_TRAIN)}; unpack BDD100K's images and lane labels there or "
             "correct `root` of the data set."
         )
-    # A frame is called like its video, and a video begins with the name of the drive.
+    # A frame has the name of its video, which starts with the name of the drive, so drives are the groups.
     train = held_out(_entries_of(root, _TRAIN, rejected), lambda entry: Path(entry.frame).name.split("-")[0])
     if not (root / _LIST.format(_TEST)).is_file():
         rejected.append(
@@ -60,7 +64,14 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
 
 
 def parse_annotation(annotation: bytes) -> list[np.ndarray]:
-    """Lanes of one frame's markings, bottom first."""
+    """Compute lanes from one frame's markings: float32 (N, 2) each, (x, y) in frame pixels, bottom first.
+
+    Args:
+        annotation: JSON list of (kind, types, vertices) of each marking, as `list_frames` writes it.
+
+    Raises:
+        AnnotationError: there are too many markings, or a polyline is not valid.
+    """
     marks = json.loads(annotation)
     if len(marks) > _MOST_EDGES:
         raise AnnotationError(f"has more than {_MOST_EDGES} markings; correct it")
@@ -89,10 +100,10 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> 
 
 
 def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Kind, types and vertices of the markings along the road: a tenth of the published text.
+    """Return kind, types and vertices of the markings along the road, a tenth of the published text.
 
     Raises:
-        ValueError: a label is not made as the published ones are; the text is the reason to report.
+        ValueError: a label differs in structure from the published ones; the message is the reason to report.
     """
     found = []
     try:
@@ -109,7 +120,7 @@ def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
 
 
 def _kind(label: dict[str, Any]) -> str | None:
-    """What sort of painted line a label is; None where it is none.
+    """Return the kind of painted line of a label; None if the label is no lane marking.
 
     Raises:
         ValueError: the category is unknown.
@@ -132,12 +143,12 @@ def _is_along(label: dict[str, Any]) -> bool:
 
 
 def _lines_of(poly2d: list) -> list:
-    """The polylines of a label: several, or one as bare vertices (x, y, type)."""
+    """Return the polylines of a label, which are a list of objects, or one list of vertices (x, y, type)."""
     return poly2d if isinstance(poly2d[0], dict) else [poly2d]
 
 
 def _line(line: Any) -> tuple[Any, Any]:
-    """Types and vertices."""
+    """Return types and vertices of a polyline."""
     if isinstance(line, dict):
         return line["types"], line["vertices"]
     return "".join(str(vertex[2]) for vertex in line), [vertex[:2] for vertex in line]

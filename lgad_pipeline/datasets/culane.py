@@ -1,4 +1,4 @@
-"""CULane's layout, as published: uneven lists, and a `.lines.txt` next to each frame."""
+"""Reader of CULane's layout as published: lists in several forms, and a `.lines.txt` next to each frame."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,13 +15,17 @@ from lgad_pipeline.lanes.lane_files import Rejected, lane_file, parse_lanes
 
 _LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
 _ARCHIVES = ("*.tar.gz", "*.tgz", "*.tar", "*.zip")
-_FLAGS = 4  # existence flags that a line states, one a slot
+_FLAGS = 4  # number of existence flags in a line, one per slot
 
 
 def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """Read `list/{train,val,test}_gt.txt`, else the lists without `_gt`, and `list/test_split/`.
 
-    The categories are `test0_*.txt` .. `test8_*.txt`; of several that name a frame, the first counts.
+    The categories are `test0_*.txt` .. `test8_*.txt`; if several name a frame, the first is used.
+
+    Args:
+        root: root directory of the data set.
+        rejected: list to which rejected lines and notes are appended.
 
     Raises:
         LgadError: one of the three lists is missing.
@@ -33,7 +37,17 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
 
 
 def parse_annotation(annotation: bytes) -> list[np.ndarray]:
-    """Lanes of a lane file's content; the first bad line refuses it whole."""
+    """Parse the content of a lane file; one invalid line rejects the whole file.
+
+    Args:
+        annotation: content of the lane file.
+
+    Returns:
+        Lanes, float32 (N, 2) each, (x, y) in frame pixels.
+
+    Raises:
+        AnnotationError: a line is not valid; the first such line is reported.
+    """
     faults: list[Rejected] = []
     found = parse_lanes(annotation, "", faults)
     if faults:
@@ -55,7 +69,7 @@ def _list_of(root: Path, split: str) -> str:
 
 
 def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
-    """The entries of one list, each frame once; rejected and repeated lines are reported."""
+    """Return the entries of one list, each frame once; report rejected and repeated lines."""
     listed = read_frame_list(list_inside(root, name), root)
     faults = [fault._replace(file=name) for fault in listed.rejected]
     found = []
@@ -86,7 +100,7 @@ def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Not
 
 
 def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected | Note]) -> dict[str, str]:
-    """Category of each test frame that has one; of several, the first counts and the others are noted."""
+    """Return frame -> category; if a frame has several, the first is used and the others are reported."""
     scenarios: dict[str, str] = {}
     folder = root / "list" / "test_split"
     for number, scenario in enumerate(SCENARIOS):

@@ -1,6 +1,6 @@
-"""Image files: size and orientation from their headers, and the one function that decodes them.
+"""Image files: size and orientation from their headers, and decoding.
 
-An image is always read as viewers and annotation tools show it: turned as its EXIF orientation says.
+An image is always read as viewers and annotation tools display it, with its EXIF orientation applied.
 """
 
 import io
@@ -29,7 +29,7 @@ _APP1, _START_OF_SCAN = 0xE1, 0xDA
 # Start-of-frame markers C0..CF; C4, C8 and CC in the same range mean tables and extensions.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ORIENTATION_TAG = 0x0112
-_OTHER_FORMATS = (  # name, signature, its place
+_OTHER_FORMATS = (  # name, signature, offset of the signature in bytes
     ("WebP", b"WEBP", 8),
     ("BMP", b"BM", 0),
     ("GIF", b"GIF8", 0),
@@ -38,7 +38,7 @@ _OTHER_FORMATS = (  # name, signature, its place
     ("HEIC or AVIF", b"ftyp", 4),
     ("JPEG 2000", b"jP  ", 4),
 )
-_LEAST_RANGE = 1 << 14  # of 16-bit images; 10, 12 or 14 bits stored unscaled stay below it
+_LEAST_RANGE = 1 << 14  # lower limit on the largest value of 16-bit images; 14 bits stored unscaled are below
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: cv2.flip(image, 1),
@@ -53,21 +53,22 @@ _SIDES_SWAPPED = (5, 6, 7, 8)
 
 
 class ImageError(LgadError):
-    """An image that cannot be used.
+    """Error of an image that cannot be used.
 
-    The sentence names the file if the image was given as a path; else it leaves the name to the caller.
+    The message names the file if the image was given as a path; else the caller adds the file's name.
     """
 
 
 class ImageHeader(NamedTuple):
-    """What an image's headers state.
+    """Properties that an image's headers state.
 
     Attributes:
-        height: as stored, pixels.
-        width: as stored, pixels.
+        height: height as stored, before the EXIF orientation is applied, pixels.
+        width: width as stored, before the EXIF orientation is applied, pixels.
         orientation: EXIF orientation, 1..8.
-        bits: bits a channel.
-        whole: the end of the image was found; it is not searched for in a JPEG file that is open on disk.
+        bits: bits per channel.
+        whole: True if the end of the image was found; always False for a JPEG file that is read from disk,
+            because its end is not searched for.
     """
 
     height: int
@@ -78,28 +79,29 @@ class ImageHeader(NamedTuple):
 
     @property
     def displayed(self) -> tuple[int, int]:
-        """(H, W) after the turn, pixels."""
+        """Size (H, W) after the EXIF orientation is applied, pixels."""
         return (self.width, self.height) if self.orientation in _SIDES_SWAPPED else (self.height, self.width)
 
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
-    """Size of a JPEG or PNG image as it is displayed, from its headers alone; nothing is decoded.
+    """Return the size of a JPEG or PNG image as it is displayed, from its headers; nothing is decoded.
 
     Args:
-        source: path of the file, of which only the headers are read; or the file's bytes.
+        source: path of the file, of which only the headers are read; or the bytes of the file.
 
     Returns:
-        (H, W), pixels, after the EXIF orientation.
+        (H, W) after the EXIF orientation is applied, pixels.
 
     Raises:
-        ImageError: missing, neither JPEG nor PNG, damaged header, or larger than any camera's image.
+        ImageError: the file is missing, is neither JPEG nor PNG, has a damaged header, or states no pixels or
+            more than any camera's image has.
     """
     if isinstance(source, bytes):
         return _header(io.BytesIO(source)).displayed
     try:
         with open_regular(source) as stream:
             start = os.read(stream.fileno(), _FIRST_READ)
-            with suppress(ImageError):  # the header is longer, or damaged
+            with suppress(ImageError):  # The header may be longer than the first read, so it is read again.
                 if start.startswith(_JPEG_SIGNATURE):
                     return _header(io.BytesIO(start)).displayed
             stream.seek(0)
@@ -109,21 +111,25 @@ def image_size(source: Path | bytes) -> tuple[int, int]:
 
 
 def whole_image_size(data: bytes) -> tuple[int, int]:
-    """Size of a JPEG or PNG image as it is displayed; an image cut off before its end is an error.
+    """Return the size (H, W), pixels, of a JPEG or PNG image as displayed; refuse one that is cut off.
 
     Raises:
-        ImageError: see `image_size`; or cut off.
+        ImageError: see `image_size`; or the image is cut off before its end.
     """
     return image_header(data).displayed
 
 
 def image_header(data: bytes) -> ImageHeader:
-    """Headers of a whole JPEG or PNG image.
+    """Read the headers of a complete JPEG or PNG image.
 
-    A decoder fills the missing part of a cut-off JPEG with grey and reports nothing, so the end is searched.
+    A decoder fills the missing part of a cut-off JPEG with gray and reports no error, so this function checks
+    that the image has its end.
+
+    Args:
+        data: bytes of the file.
 
     Raises:
-        ImageError: see `image_size`; or cut off.
+        ImageError: see `image_size`; or the image is cut off before its end.
     """
     header = _header(io.BytesIO(data))
     if not header.whole:
@@ -132,7 +138,7 @@ def image_header(data: bytes) -> ImageHeader:
 
 
 def image_orientation(data: bytes) -> int:
-    """EXIF orientation of a JPEG or PNG image, 1..8; 1, upright, where none is stated.
+    """Return the EXIF orientation of a JPEG or PNG image, 1..8; 1 (upright) where none is stated.
 
     Raises:
         ImageError: see `image_size`.
@@ -141,7 +147,7 @@ def image_orientation(data: bytes) -> int:
 
 
 def read_image(source: Path | bytes) -> np.ndarray:
-    """Decode a JPEG or PNG image, turned as its EXIF orientation says.
+    """Decode a JPEG or PNG image and apply its EXIF orientation.
 
     Args:
         source: path or bytes of the file.
@@ -150,7 +156,8 @@ def read_image(source: Path | bytes) -> np.ndarray:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: see `image_size`; or cut off, not decodable, or a 16-bit image without its upper bits.
+        ImageError: see `image_size`; or the image is cut off, cannot be decoded, or has 16 bits per channel
+            of which the upper ones are not used.
     """
     if isinstance(source, bytes):
         return _decode(source, cv2.IMREAD_COLOR_RGB)
@@ -161,11 +168,11 @@ def read_image(source: Path | bytes) -> np.ndarray:
 
 
 def read_small(data: bytes, header: ImageHeader | None = None) -> np.ndarray:
-    """Decode a JPEG or PNG image to uint8 (H/8, W/8), grey: of a JPEG, no more than that is computed.
+    """Decode a JPEG or PNG image to uint8 (H/8, W/8), gray; a JPEG is decoded at this reduced size only.
 
     Args:
         data: bytes of the file.
-        header: what `image_header` gave for them, if it was asked for already.
+        header: result of `image_header` for `data`; None: the headers are read here.
 
     Raises:
         ImageError: see `read_image`.
@@ -194,14 +201,14 @@ def _decode(data: bytes, flags: int, header: ImageHeader | None = None) -> np.nd
 
 
 def refuse_unscaled(data: bytes, header: ImageHeader | None = None) -> None:
-    """Refuse 10, 12 or 14 bits in the lower bits of 16: decoded to 8 bits, such a frame is nearly black.
+    """Refuse 10, 12 or 14 bits in the lower bits of 16, because such a frame is nearly black in 8 bits.
 
     Args:
         data: bytes of a JPEG or PNG file.
-        header: what `image_header` gave for them, if it was asked for already.
+        header: result of `image_header` for `data`; None: the headers are read here.
 
     Raises:
-        ImageError: it is such an image.
+        ImageError: the image has 16 bits per channel, but no value that uses the upper two bits.
     """
     if (header or image_header(data)).bits != 16:
         return
@@ -231,7 +238,7 @@ def _header(stream: BinaryIO) -> ImageHeader:
 
 
 def _other_content(start: bytes) -> str:
-    """Reason to reject a file that begins so, by what it seems to be."""
+    """Return the reason to reject a file that starts with these bytes, by the format that they indicate."""
     if not start:
         return "is empty; restore the frame or take it out of the lists"
     for name, signature, at in _OTHER_FORMATS:
@@ -282,7 +289,7 @@ def _jpeg_header(stream: BinaryIO) -> ImageHeader:
 
 
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Marker and payload length of each segment, with the stream at the start of its payload."""
+    """Iterate over marker and payload length of each segment, the stream at the start of its payload."""
     while len(lead := stream.read(4)) == 4:
         if lead[0] != 0xFF:
             raise ImageError("has a damaged JPEG header; copy the frame again or take it out of the lists")
@@ -296,7 +303,7 @@ def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _orientation(tiff: bytes) -> int | None:
-    """EXIF orientation 1..8 of a TIFF structure; None where it cannot be read, 1 for other values."""
+    """Return the EXIF orientation 1..8 of a TIFF structure; None if it cannot be read, 1 for other values."""
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
         return None

@@ -1,13 +1,13 @@
-"""LLAMAS (unsupervised labelled lane markers), as published: a JSON file a frame with painted markers.
+"""Reader of LLAMAS (unsupervised labelled lane markers) as published: a JSON file of markers per frame.
 
-The root holds `color_images/` and `labels/`, each with `train/` and `valid/` and a folder a recording. A
-marker is a dash or a piece of a solid line, from its near end to its far one. A lane runs through its
-markers, every 10 px, and down to the bottom of the frame as its nearest marker points: markers under the
-bonnet are not annotated. Lanes of one marker or less than 20 px high are artefacts of the automatic
-labelling and left out, as by the data set's own scripts.
+The root contains `color_images/` and `labels/`, each with `train/` and `valid/` and one folder per recording.
+A marker is a dash or a piece of a solid line, from its near end to its far end. A lane has a point every 10
+rows along its markers. Markers near the car's hood are not annotated, so the lane is extended to the bottom
+of the frame in the direction of its nearest marker. Lanes of one marker or less than 20 px high are artefacts
+of the automatic labelling, so they are left out, as in the data set's scripts.
 
-The published test labels are withheld, so the validation frames are for the test, and every tenth recording
-of the training frames is for validation.
+The test labels are not published, so the published validation frames are the test split, and every tenth
+recording of the training frames is the validation split.
 """
 
 import json
@@ -26,7 +26,11 @@ _STEP = 10  # rows between the points of a lane
 
 
 def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
-    """Name a frame for every label file below `labels/train/` and `labels/valid/`.
+    """List a frame for every label file below `labels/train/` and `labels/valid/`.
+
+    Args:
+        root: root directory of the data set.
+        rejected: list to which rejected label files and notes are appended.
 
     Raises:
         LgadError: there is no label file for training.
@@ -46,7 +50,17 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
 
 
 def parse_annotation(annotation: bytes) -> list[np.ndarray]:
-    """Lanes of one label file, bottom first."""
+    """Parse one label file.
+
+    Args:
+        annotation: content of the label file, JSON.
+
+    Returns:
+        Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first.
+
+    Raises:
+        AnnotationError: the content is no label file, or a marker is outside the frame's rows.
+    """
     try:
         content: Any = json.loads(annotation)
         ends = [
@@ -64,7 +78,14 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
 
 
 def _lane(markers: np.ndarray) -> np.ndarray:
-    """Points through markers, int (N, 2, 2) as (near end, far end) by (x, y); none if it is no lane."""
+    """Compute the points of a lane from its markers.
+
+    Args:
+        markers: int (N, 2, 2), (near end, far end) by (x, y), frame pixels.
+
+    Returns:
+        float32 (M, 2) as (x, y), frame pixels, bottom first; (0, 2) if the markers are no lane.
+    """
     ys = markers[..., 1]
     if not ((ys >= 0) & (ys < _HEIGHT)).all():
         raise AnnotationError("has a marker above or below the frame; unpack it again")

@@ -14,7 +14,7 @@ DATASET_READERS: dict[str, DatasetReader] = {
     "bdd100k": bdd100k,
     "culane": culane,
     "llamas": llamas,
-    "synthetic": culane,  # the procedural road world is written in CULane's layout
+    "synthetic": culane,  # synthetic data sets are written in CULane's layout
     "tusimple": tusimple,
 }
 
@@ -23,7 +23,7 @@ def register_dataset(kind: str) -> Callable[[Reader], Reader]:
     """Register a reader class under the name of a kind, as a class decorator.
 
     Args:
-        kind: name of the kind, as `ingest(..., kind=...)` takes it.
+        kind: name of the kind, as passed to `ingest(..., kind=...)`.
 
     Example:
         >>> @register_dataset("empty")

@@ -1,9 +1,9 @@
-"""TuSimple's lane challenge, as published: JSON lines that hold the frame and its lanes.
+"""Reader of TuSimple's lane challenge as published: JSON lines that contain the frame's path and its lanes.
 
-The label files lie in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each; or
-`test_label.json` in the root next to them. `label_data_0531.json` is the customary validation set; the other
-`label_data_*.json` are for training. `raw_file` names the frame from the folder of its `clips/`. Of several
-annotations of a frame the last counts.
+The label files are in the root with `clips/`, or in `train_set/` and `test_set/` with a `clips/` each;
+`test_label.json` may also be in the root next to these two. `label_data_0531.json` is the customary
+validation set; the other `label_data_*.json` are for training. `raw_file` is the path of the frame relative
+to the folder that contains its `clips/`. If a frame has several annotations, the last one is used.
 """
 
 import json
@@ -27,6 +27,10 @@ _LINE_LIMIT = 1 << 20  # bytes; the longest published line has 2,000
 def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     """Read the label files; a missing test or validation file is reported, and the others are read.
 
+    Args:
+        root: root directory of the data set.
+        rejected: list to which rejected lines and notes are appended.
+
     Raises:
         LgadError: there is no `label_data_*.json`.
     """
@@ -47,7 +51,17 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
 
 
 def parse_annotation(annotation: bytes) -> list[np.ndarray]:
-    """Lanes of one JSON line, bottom first, at the rows where they are present; absent lanes are left out."""
+    """Parse one JSON line; lanes without a point are left out.
+
+    Args:
+        annotation: JSON object with `lanes` and `h_samples`.
+
+    Returns:
+        Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first, at the rows where they are present.
+
+    Raises:
+        AnnotationError: the line is no such object, or its lists are not valid.
+    """
     content = _parse(annotation)
     rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
     if not isinstance(rows, list) or not isinstance(xs_of_lanes, list):
@@ -77,7 +91,7 @@ def _entries_of(
             except (ValueError, AnnotationError) as error:
                 rejected.append(Rejected(name, number, str(error)))
                 continue
-            if found.pop(frame, None):  # the benchmark's own script takes the last, too
+            if found.pop(frame, None):  # The benchmark's script uses the last annotation, so it is used here.
                 repeats.add(name, number, frame)
             found[frame] = FrameEntry(frame, split, line, name, number)
     rejected += repeats.notes("the last annotation of a frame counts, as in the benchmark")
@@ -85,7 +99,7 @@ def _entries_of(
 
 
 def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
-    """Line number and text of each frame's JSON object, from JSON lines as published or from a JSON list."""
+    """Iterate over line number and text of each frame's JSON object, in JSON lines or in a JSON list."""
     with open_text(list_inside(root, name), errors="replace") as stream:
         start = stream.read(64).lstrip()
     if not start.startswith("["):
@@ -96,7 +110,7 @@ def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _frame(line: bytes, folder: Path) -> str:
-    """The frame that a JSON object names, relative to the root."""
+    """Return the path of the frame that a JSON object names, relative to the root."""
     if len(line) > _LINE_LIMIT:
         raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
     raw_file = _parse(line).get("raw_file")
