@@ -49,7 +49,7 @@ def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         asset,
         name="training_is_finite",
         blocking=True,
-        description="Every loss that was logged is a finite number, and the last tenth lies below the first.",
+        description="Every loss that was logged is a finite number, and the last tenth is below the first.",
     )
     def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
         if untrained := _trained_together(context, project, role):
@@ -81,7 +81,7 @@ def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         asset,
         name="training_has_converged",
         description="Of the whole fall of the loss, from its first tenth, no more than "
-        f"{STILL_FALLING:.0%} lies between the last fifth of the training and the fifth before. A larger "
+        f"{STILL_FALLING:.0%} is between the last fifth of the training and the fifth before. A larger "
         "share means that further steps would help.",
     )
     def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:

@@ -1,6 +1,5 @@
 """Registry of distillation losses that users add, by name or by import path."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -8,6 +7,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from lgad_pipeline.config.distillation import LossSchedule
+from lgad_pipeline.config.import_path import import_object
 from lgad_pipeline.distillation.losses import DistillationLoss
 from lgad_pipeline.errors import LgadError
 
@@ -90,10 +90,7 @@ def loss_class(name: str) -> type[RegisteredLoss]:
             f"Loss {name!r} is not registered; registered are: {', '.join(sorted(_LOSSES)) or 'none'}. "
             "Give an import path such as mypackage.losses:MyLoss."
         )
-    try:
-        loss = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise LgadError(f"Loss {name} cannot be imported ({error}); correct the import path.") from error
+    loss = import_object("Loss", name)
     if not (isinstance(loss, type) and issubclass(loss, RegisteredLoss)):
         raise LgadError(f"Loss {name} is not a subclass of RegisteredLoss; correct the import path.")
     return loss

@@ -1,11 +1,11 @@
 """Registry of networks: classes by short name or by import path."""
 
-import importlib
 from collections.abc import Callable
 from typing import TypeVar
 
 from torch import nn
 
+from lgad_pipeline.config.import_path import import_object
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.enet import ENet
@@ -138,10 +138,7 @@ def _imported(path: str) -> type[nn.Module]:
             f"Network {path} does not exist; choose one of {', '.join([*BUILT_IN, *_registered])}, "
             "or give an import path such as mypackage.nets:MyNet."
         )
-    try:
-        value = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise LgadError(f"Network {path} cannot be imported ({error}); correct the import path.") from error
+    value = import_object("Network", path)
     if not (isinstance(value, type) and issubclass(value, nn.Module)):
         raise LgadError(f"Network {path} is no torch.nn.Module class; correct the import path.")
     allow_networks(path)
