@@ -78,6 +78,8 @@ def unpack_archives(
     with progress_bar(f"Unpacking {source}") as progress:
         done = unpack(source, output or source, progress=progress)
     _print_rejected(done.rejected)
+    for note in done.notes:
+        say(f"note: {note}")
     say(f"{done.files} files below {output or source}; {len(done.rejected)} rejected.")
     if not done.whole:
         raise LgadError("Not every archive is complete; download those named above again, then unpack again.")

@@ -3,11 +3,12 @@
 import errno
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from lgad_pipeline.atomic_files import atomic_path, remove_left_overs, write_text
-from lgad_pipeline.datasets.archive_files import Archive, Parts, archives_in
+from lgad_pipeline.datasets.archive_files import Archive, Parts, archives_in, corrects_others
 from lgad_pipeline.datasets.archive_members import DAMAGES, MEMBER_LIMIT, ArchiveError, Member, members
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.safe_io import read_inside
@@ -28,15 +29,32 @@ class Unpacked:
     """Result of unpacking a folder of archives.
 
     Attributes:
-        files: number of files unpacked from the archives, those of earlier runs included.
+        files: number of different files in the archives that were unpacked, in this run or in an earlier one.
         rejected: archives and members that were not unpacked; `file` is the archive's name, `line` is None,
             `reason` says what was not unpacked and why.
         whole: True if every archive was read to its end, none cut off, damaged or hostile.
+        notes: sentences on files that were replaced by files with other content.
     """
 
     files: int
     rejected: list[Rejected]
     whole: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Unpacking:
+    """State of a run.
+
+    Attributes:
+        output: directory to unpack into.
+        members: path below `output` -> the archive that it was unpacked from, and the digest of its content.
+        replaced: paths of the files that the current archive replaced by other content.
+    """
+
+    output: Path
+    members: dict[str, tuple[str, int]] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
 
 
 def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpacked:
@@ -44,13 +62,14 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
 
     Reads tar archives, gzip-compressed or not, and zip archives, whole or in parts. They are unpacked in the
     order of their names, but `annotations*` last, because CULane's corrects lane files next to the frames. An
-    existing file with the same bytes is kept; one with other bytes is replaced atomically. Each completed
-    archive is recorded, so that a killed run resumes at the archive that it was unpacking, and a second run
-    unpacks nothing.
+    existing file with the same bytes is kept; one with other bytes is replaced atomically, and a note says
+    so. Each completed archive is recorded, so that a killed run resumes at the archive that it was unpacking,
+    and a second run unpacks nothing.
 
     Rejects links, devices, absolute paths, paths that lead out of `output`, and files other than images and
-    texts. An archive that unpacks to more than a hundred times its own size, or is damaged, is unpacked up to
-    that point.
+    texts. If two members have the same path and other content, the first is kept and the second is rejected,
+    unless its archive is `annotations*`. An archive that unpacks to more than a hundred times its own size,
+    or is damaged, is unpacked up to that point.
 
     Args:
         source: directory of the archives.
@@ -74,33 +93,37 @@ def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpa
         )
     stamps = [_stamp(archive) for archive in archives]
     total = sum(size for stamp in stamps for size, _ in stamp)
-    files, rejected, whole, fresh, before = 0, [], True, True, 0
+    run = _Unpacking(output)
+    rejected, notes, whole, fresh, before = [], [], True, True, 0
     for archive, stamp in zip(archives, stamps, strict=True):
         note = output / _NOTES / f"{archive.name}.json"
         noted = _noted(note, stamp) if fresh else None
         fault = archive.fault
         if noted is not None:
-            count, refused = noted
+            found, refused = noted
+            run.members.update((path, (archive.name, digest)) for path, digest in found.items())
         elif fault:
-            count, refused = 0, []
+            refused = []
         else:
             if fresh:
                 # A later archive may correct files of this one, so all later archives are unpacked again.
                 fresh = False
                 remove_left_overs(output.rglob(".*.part"))
             note.unlink(missing_ok=True)
-            count, refused, fault = _unpack_one(archive, output, before, total, progress)
-            if not fault:
-                write_text(note, json.dumps({"stamp": stamp, "files": count, "rejected": refused}) + "\n")
+            found, refused, clashes, fault = _unpack_one(archive, run, before, total, progress)
+            if not fault and not clashes:
+                content = {"stamp": stamp, "members": found, "rejected": refused}
+                write_text(note, json.dumps(content) + "\n")
+            refused = [*refused, *clashes]
+            notes += _note_replaced(archive, run)
         if fault:
             whole = False
             rejected.append(Rejected(archive.name, None, fault))
-        files += count
         rejected += [Rejected(archive.name, None, reason) for reason in refused]
         before += sum(size for size, _ in stamp)
         if progress is not None:
             progress(before, total)
-    return Unpacked(files, rejected, whole)
+    return Unpacked(len(run.members), rejected, whole, notes)
 
 
 def _stamp(archive: Archive) -> list[list[int]]:
@@ -108,37 +131,49 @@ def _stamp(archive: Archive) -> list[list[int]]:
     return [[status.st_size, status.st_mtime_ns] for status in map(Path.stat, archive.paths)]
 
 
-def _noted(note: Path, stamp: list[list[int]]) -> tuple[int, list[str]] | None:
-    """Return the recorded file count and reasons of a completed archive; None if it has changed since."""
+def _noted(note: Path, stamp: list[list[int]]) -> tuple[dict[str, int], list[str]] | None:
+    """Return the recorded members and reasons of a completed archive; None if it has changed since."""
     try:
         content = json.loads(note.read_text(encoding="utf-8"))
-        return (content["files"], content["rejected"]) if content["stamp"] == stamp else None
+        return (dict(content["members"]), content["rejected"]) if content["stamp"] == stamp else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
+def _note_replaced(archive: Archive, run: _Unpacking) -> list[str]:
+    """Return a sentence if the archive replaced files, and forget them."""
+    paths, run.replaced = run.replaced, []
+    if not paths:
+        return []
+    files = f"{len(paths)} file{'s' * (len(paths) > 1)}"
+    return [f"{archive.name} replaced {files} that had other content, such as {_shown(paths[0])}."]
+
+
 def _unpack_one(
-    archive: Archive, output: Path, before: int, total: int, progress: Progress | None
-) -> tuple[int, list[str], str]:
+    archive: Archive, run: _Unpacking, before: int, total: int, progress: Progress | None
+) -> tuple[dict[str, int], list[str], list[str], str]:
     """Unpack one archive.
 
     Returns:
-        The number of files unpacked, the reasons of rejected members, and the reason why the archive was not
-        read to its end; empty if it was.
+        The unpacked members (path below the output -> digest of the content), the reasons of rejected
+        members, those of members that clash with another one, and the reason why the archive was not read to
+        its end; empty if it was.
     """
-    count, refused, of_macos = 0, [], 0
+    found, refused, clashes, of_macos = {}, [], [], 0
     fault = ""
     with Parts(archive.paths) as parts:
         try:
             for member in members(parts):
                 if _is_of_macos(member.name):
                     of_macos += not member.folder
-                    continue
-                reason = _unpack_member(member, output)
-                if reason:
-                    refused.append(f"{_shown(member.name)} {reason}")
-                elif not member.folder:
-                    count += 1
+                elif not member.folder:  # A folder is created with its first file.
+                    try:
+                        path, digest = _unpack_member(member, archive.name, run)
+                        found[path] = digest
+                    except _Clash as error:
+                        clashes.append(f"{_shown(member.name)} {error}")
+                    except _Refused as error:
+                        refused.append(f"{_shown(member.name)} {error}")
                 if progress is not None:
                     progress(before + parts.tell(), total)
         except ArchiveError as error:
@@ -149,27 +184,28 @@ def _unpack_one(
         refused.append(
             f"holds {of_macos} files that macOS added (._*, __MACOSX, .DS_Store); they are left out"
         )
-    return count, refused, fault
+    return found, refused, clashes, fault
+
+
+class _Refused(Exception):
+    """A member that is not unpacked; the message is the reason, a predicate."""
+
+
+class _Clash(_Refused):
+    """A member that another one of the same path and other content keeps from being unpacked."""
 
 
 def _is_of_macos(name: str) -> bool:
     return any(part.startswith(_MACOS) for part in PurePosixPath(name.replace("\\", "/")).parts)
 
 
-def _unpack_member(member: Member, output: Path) -> str:
-    """Write one member below `output`; return the reason if it was rejected, else an empty text."""
-    if member.folder:
-        return ""  # The folder is created with its first file.
-    if not member.regular:
-        return "is a link, a device or no plain file"
-    try:
-        path = PurePosixPath(relative_frame(member.name))
-    except ValueError:
-        return "leads out of the folder or holds control characters"
-    if member.name.startswith(("/", "\\")):
-        return "leads out of the folder by an absolute path"
-    if path.suffix.lower() not in _SUFFIXES or max(len(part.encode()) for part in path.parts) > _NAME_LIMIT:
-        return f"is called like no {', '.join(_SUFFIXES)} file"
+def _unpack_member(member: Member, archive: str, run: _Unpacking) -> tuple[str, int]:
+    """Write one member below the output; return its path there and the digest of its content.
+
+    Raises:
+        _Refused: the member is rejected.
+    """
+    path, target = _destination(member, run.output)
     if member.size > MEMBER_LIMIT:
         raise ArchiveError(
             f"holds {member.size} bytes as {_shown(member.name)}, more than any frame; download it again"
@@ -177,25 +213,65 @@ def _unpack_member(member: Member, output: Path) -> str:
     content = member.read()
     if len(content) != member.size:
         raise EOFError(f"{_shown(member.name)} is not whole")
-    target = output / path
-    if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(output)):
-        return "leads out of the folder by a link that is there"
+    digest = int.from_bytes(blake2b(content, digest_size=8).digest())
     try:
-        if not _is_there(output, str(path), content):
+        if _content(run.output, path) != content:
+            known, exists = run.members.get(path), os.path.lexists(target)
+            if exists and known and known[1] != digest:
+                _refuse_clash(known[0], archive)
             with atomic_path(target) as temporary:
                 temporary.write_bytes(content)
+            if exists:
+                run.replaced.append(path)
     except OSError as error:
         if error.errno not in _CLASHES:
             raise
-        return "has the name of a folder that is there, or is in a folder with the name of a file"
-    return ""
+        raise _Refused(
+            "has the name of a folder that is there, or is in a folder with the name of a file"
+        ) from error
+    run.members[path] = archive, digest
+    return path, digest
 
 
-def _is_there(output: Path, path: str, content: bytes) -> bool:
+def _destination(member: Member, output: Path) -> tuple[str, Path]:
+    """Return the path of a member relative to the output, and below it.
+
+    Raises:
+        _Refused: the member is no plain image or text, or leads out of the output.
+    """
+    if not member.regular:
+        raise _Refused("is a link, a device or no plain file")
     try:
-        return read_inside(output, path, len(content)) == content
+        path = PurePosixPath(relative_frame(member.name))
+    except ValueError as error:
+        raise _Refused("leads out of the folder or holds control characters") from error
+    if member.name.startswith(("/", "\\")):
+        raise _Refused("leads out of the folder by an absolute path")
+    if path.suffix.lower() not in _SUFFIXES or max(len(part.encode()) for part in path.parts) > _NAME_LIMIT:
+        raise _Refused(f"is called like no {', '.join(_SUFFIXES)} file")
+    target = output / path
+    if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(output)):
+        raise _Refused("leads out of the folder by a link that is there")
+    return str(path), target
+
+
+def _refuse_clash(first: str, archive: str) -> None:
+    """Refuse a member with other content than the first one of its path; accept a correction of it."""
+    if first == archive:
+        raise _Clash("is in this archive twice with other content; the first is kept, check which is right")
+    if corrects_others(first) or not corrects_others(archive):
+        raise _Clash(
+            f"has other content than in {first}, which is kept; delete the archive that is wrong, and unpack "
+            "again"
+        )
+
+
+def _content(output: Path, path: str) -> bytes | None:
+    """Return the content of a file that is there; None if there is none that can be read."""
+    try:
+        return read_inside(output, path, MEMBER_LIMIT)
     except (OSError, LgadError):
-        return False
+        return None
 
 
 def _shown(name: str) -> str:

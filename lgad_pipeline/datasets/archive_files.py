@@ -54,7 +54,12 @@ def archives_in(folder: Path) -> list[Archive]:
             else:
                 found.append(Archive(path.name, (path,)))
     found += [_joined(name, parts) for name, parts in groups.items()]
-    return sorted(found, key=lambda archive: (archive.name.startswith("annotations"), archive.name))
+    return sorted(found, key=lambda archive: (corrects_others(archive.name), archive.name))
+
+
+def corrects_others(name: str) -> bool:
+    """Return True for an archive whose lane files replace those of other archives: `annotations*`."""
+    return name.startswith("annotations")
 
 
 def _place(part: str) -> int:

@@ -4,6 +4,7 @@ import re
 import stat
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,11 @@ def test_archives_become_the_data_set_with_the_corrected_lane_files(downloads, t
         ingest(source, SIZE)
     seen = []
     done = unpack(source, tmp_path / "out", progress=lambda *counts: seen.append(counts))
-    assert done.whole and done.rejected == [] and done.files == len(tree(root)) + 10  # old lane files
+    assert done.whole and done.rejected == [] and done.files == len(tree(root))
+    assert done.notes == [
+        "annotations_new.tar.gz replaced 10 files that had other content, such as "
+        "drive/test.MP4/00000.lines.txt."
+    ]
     assert seen[-1][0] == seen[-1][1] == sum(path.stat().st_size for path in source.iterdir())
     unpacked = tree(tmp_path / "out")
     notes = {name for name in unpacked if name.startswith(".unpacked/")}
@@ -78,7 +83,8 @@ def test_a_second_run_does_nothing_and_a_changed_archive_is_unpacked_again(downl
     first = unpack(source, out)
     removed = out / "drive/train.MP4/00000.jpg"
     removed.rename(tmp_path / "removed.jpg")
-    assert unpack(source, out) == first and not removed.exists()  # nothing was unpacked
+    again = unpack(source, out)
+    assert again == replace(first, notes=[]) and not removed.exists()  # nothing was unpacked
     (tmp_path / "removed.jpg").rename(removed)
     before = tree(out)
     write_archive(source / "driver_23_30frame.tar.gz", member("drive/train.MP4/00000.lines.txt", b"old"))
@@ -109,6 +115,56 @@ def test_a_cut_off_archive_is_named_and_goes_on_after_a_new_download(downloads, 
     assert {n: b for n, b in found.items() if not n.startswith(".unpacked")} == {
         n: b for n, b in expected.items() if not n.startswith(".unpacked")
     }
+
+
+def test_of_two_members_with_one_path_and_other_content_the_first_is_kept_and_both_archives_are_named(
+    tmp_path,
+):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    write_archive(source / "a.tar.gz", member("d/0.lines.txt", b"first"), member("d/1.lines.txt", b"same"))
+    write_archive(source / "b.tgz", member("d\\0.lines.txt", b"second"), member("./d/1.lines.txt", b"same"))
+    write_archive(
+        source / "c.tar.gz", member("d/2.jpg", b"2"), member("d/2.jpg", b"two"), member("d/2.jpg", b"2")
+    )
+    expected = [
+        (
+            "b.tgz",
+            None,
+            "d\\\\0.lines.txt has other content than in a.tar.gz, which is kept; delete the archive that "
+            "is wrong, and unpack again",
+        ),
+        (
+            "c.tar.gz",
+            None,
+            "d/2.jpg is in this archive twice with other content; the first is kept, check which is right",
+        ),
+    ]
+    for _ in range(2):  # a second run says it again
+        done = unpack(source, out)
+        assert done.whole and done.files == 3 and done.notes == [] and done.rejected == expected
+        assert (out / "d/0.lines.txt").read_bytes() == b"first" and (out / "d/2.jpg").read_bytes() == b"2"
+    (source / "a.tar.gz").unlink()  # the remedy
+    done = unpack(source, out)
+    assert [row.file for row in done.rejected] == ["c.tar.gz"]
+    assert done.notes == ["b.tgz replaced 1 file that had other content, such as d/0.lines.txt."]
+    assert (out / "d/0.lines.txt").read_bytes() == b"second"
+
+
+def test_an_archive_unpacked_in_an_earlier_run_is_compared_by_what_it_held(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    write_archive(source / "a.tar.gz", member("d/0.lines.txt", b"old"))
+    write_archive(source / "annotations_new.tar.gz", member("d/0.lines.txt", b"corrected"))
+    assert unpack(source, out).files == 1
+    write_archive(source / "a2.tar.gz", member("d/0.lines.txt", b"old"))
+    write_archive(source / "b.tar.gz", member("d/0.lines.txt", b"another"))
+    done = unpack(source, out)
+    assert [(row.file, "than in a2.tar.gz" in row.reason) for row in done.rejected] == [("b.tar.gz", True)]
+    assert done.files == 1 and (out / "d/0.lines.txt").read_bytes() == b"corrected"
+    (out / "d/0.lines.txt").write_bytes(b"by hand")
+    (source / "a.tar.gz").touch()
+    assert "annotations_new.tar.gz replaced 1 file" in unpack(source, out).notes[-1]
 
 
 @pytest.mark.parametrize(
