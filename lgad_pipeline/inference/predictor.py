@@ -17,8 +17,8 @@ from lgad_pipeline.config.network import Side
 from lgad_pipeline.data.loader import in_order, normalize
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.decoding import decode
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+from lgad_pipeline.lanes.tensor_decoding import decode_tensors
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
@@ -186,7 +186,7 @@ class LanePredictor:
         lanes: list[list[Lane]] = [[] for _ in views]
         for view in dict.fromkeys(views):
             same_view = [index for index, frame_view in enumerate(views) if frame_view == view]
-            results = decode(probabilities[same_view], existence[same_view], view, self.decode_config)
+            results = decode_tensors(probabilities[same_view], existence[same_view], view, self.decode_config)
             for index, decoded in zip(same_view, results, strict=True):
                 lanes[index] = [
                     Lane(slot, np.asarray(points, np.float32), confidence, float(existence[index, slot - 1]))
