@@ -19,7 +19,8 @@ from rich.table import Table
 from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig
-from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.attention import attention_maps, divergence_of

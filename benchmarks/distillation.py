@@ -16,7 +16,8 @@ from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.distillation import DistillationConfig, SadConfig, default_paths
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
-from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.losses import DistillationLoss, LgadLoss, SadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec

@@ -26,7 +26,8 @@ from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.config.training import TrainingConfig
-from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
 from lgad_pipeline.data.loader import Batch, Loader, normalize

@@ -18,7 +18,8 @@ from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.distillation import LabelEncoding, TeacherInputConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
-from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch, batch_indices
 from lgad_pipeline.datasets import tusimple
 from lgad_pipeline.distillation.teacher import teacher_spec

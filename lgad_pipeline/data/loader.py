@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from lgad_pipeline.data.random_amounts import Recording
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.thread_pool import ordered_map
@@ -26,6 +27,7 @@ class Batch:
         label: label maps, uint8 (B, H, W), 0 background, 1..4 slots.
         existence: existence flags, float32 (B, 4), 1 if the slot contains a lane, else 0.
         flipped: flags, bool (B,), True for frames that are mirrored; None before augmentation.
+        amounts: random amounts of the augmentation that is still to be done on the device, or None.
     """
 
     frames: list[str]
@@ -33,16 +35,26 @@ class Batch:
     label: torch.Tensor
     existence: torch.Tensor
     flipped: torch.Tensor | None = None
+    amounts: Recording | None = None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """Return the batch with a function applied to each of its tensors."""
+        return replace(
+            self,
+            image=function(self.image),
+            label=function(self.label),
+            existence=function(self.existence),
+            flipped=None if self.flipped is None else function(self.flipped),
+            amounts=None if self.amounts is None else Recording(*map(function, self.amounts)),
+        )
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on `device`."""
-        moved = (tensor.to(device, non_blocking=True) for tensor in (self.image, self.label, self.existence))
-        return replace(self, **dict(zip(("image", "label", "existence"), moved, strict=True)))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "Batch":
         """Return the batch in page-locked memory, from which `to` copies to a GPU while the GPU computes."""
-        image, label, existence = (part.pin_memory() for part in (self.image, self.label, self.existence))
-        return replace(self, image=image, label=label, existence=existence)
+        return self.map(torch.Tensor.pin_memory)
 
 
 def batch_indices(count: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -132,6 +144,13 @@ def in_order(split: ShardSplit, batch_size: int, workers: int = 2) -> Generator[
 
 def normalize(image: torch.Tensor) -> torch.Tensor:
     """Normalize images, uint8 (B, 3, H, W), RGB, to float32 by ImageNet's mean and deviation."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=image.device).view(1, 3, 1, 1) * 255
-    return image.to(torch.float32, copy=True).sub_(mean).div_(std)
+    mean, deviation = _imagenet(image.device)
+    return image.to(torch.float32, copy=True).sub_(mean).div_(deviation)
+
+
+@lru_cache
+def _imagenet(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and deviation, (1, 3, 1, 1), scale 0..255; kept, because copying them waits for a GPU."""
+    with torch.inference_mode(mode=False):
+        mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1) * 255
+        return mean, torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1) * 255

@@ -7,7 +7,8 @@ from lightning_fabric import Fabric
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.training import TrainingConfig
-from lgad_pipeline.data.augmentation import augment, batch_generator
+from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.shards import ShardSet
 

@@ -4,7 +4,8 @@ import torch
 from pydantic import ValidationError
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.data.augmentation import augment, batch_generator, swap_slots
+from lgad_pipeline.data.augmentation import augment, swap_slots
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
 
 OFF = AugmentationConfig(

@@ -9,7 +9,8 @@ from lightning_fabric import Fabric
 from lgad_pipeline.config.distillation import DistillationConfig, default_paths
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
-from lgad_pipeline.data.augmentation import AugmentationConfig, augment, batch_generator
+from lgad_pipeline.data.augmentation import AugmentationConfig, augment
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.losses import LgadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec
