@@ -11,8 +11,9 @@ from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.cli.score_tables import (
     check_output,
     compare_scores,
-    say_faults,
+    missing_notes,
     say_notes,
+    say_rejected,
     score_content,
     score_table,
     write_frame_scores,
@@ -82,7 +83,7 @@ def evaluate(
     for file in (json_file, per_frame):
         check_output(file, chosen)
     named = FrameLists.read(chosen, annotations, strict=strict)
-    say_faults(named.rejected, {})
+    say_rejected(named.rejected)
     wanted = sorted({*thresholds, *(MEAN_F1_THRESHOLDS if mean_f1 else ())})
     results: list[LaneScores] = []
     for folder in predictions:
@@ -109,17 +110,19 @@ def evaluate(
             console.print(score_table(f"{folder}, IoU > {value:g}", result, content, value))
         if mean_f1:
             console.print(f"mF1 (IoU 0.50:0.05:0.95): {100 * result.mean_f1():.2f}")
-        missing = {"annotation": result.without_annotation, "prediction": result.without_prediction}
-        say_faults(result.rejected, missing)
-        say_notes(result.notes)
-    say_notes(named.notes)
+        say_rejected(result.rejected)
+    missing = missing_notes(results[0].without_annotation, annotations)
+    for folder, result in zip(predictions, results, strict=True):
+        missing += missing_notes(result.without_prediction, folder)
+    notes = [*missing, *(note for result in results for note in result.notes), *named.notes]
+    notes = list(dict.fromkeys(notes))
+    say_notes(notes)
     report: dict[str, Any] = contents[0]
     if len(results) == 2:
         report = dict(zip(map(str, predictions), contents, strict=True))
         report["difference"] = compare_scores(console, results, thresholds)
     if json_file:
-        notes = list(dict.fromkeys(note for result in results for note in result.notes))
-        about = {"frame_sizes": results[0].sizes, "notes": [results[0].size_note, *notes, *named.notes]}
+        about = {"frame_sizes": results[0].sizes, "notes": [results[0].size_note, *notes]}
         write_text(json_file, json.dumps({**report, "about": about}, indent=2) + "\n")
     if per_frame:
         write_frame_scores(per_frame, predictions, results)
@@ -148,7 +151,7 @@ def rasterize(
     (members,) = named.frames.values()
     sizes = FrameSizes.of(members, (annotations, *named.roots), given, RULE_SIZE)
     split = frames.stem.removesuffix("_gt")
-    say_faults(named.rejected, {})
+    say_rejected(named.rejected)
     with progress_bar(f"Drawing {frames}") as progress:
         done = rasterize_lanes(
             annotations,
@@ -163,5 +166,6 @@ def rasterize(
         )
     say(f"{done.frames} label map{'s' * (done.frames != 1)}, named in {done.label_list}")
     say(sizes.describe(done.sizes))
-    say_faults(done.rejected, {"annotation": done.without_annotation})
-    say_notes([*done.notes, *named.notes])
+    say_rejected(done.rejected)
+    missing = missing_notes(done.without_annotation, annotations)
+    say_notes([*missing, *done.notes, *named.notes])

@@ -1,6 +1,6 @@
 """Scores of an evaluation as tables, JSON and sentences for the command line."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores
 from lgad_pipeline.evaluation.types import TOTAL, Counts
-from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.file_names import OtherCase
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file
 
 _INPUT_ENDINGS = (".txt", ".jpg", ".jpeg", ".png")
 _SHOWN = 10
 """Rejected lines that are printed one by one."""
+_NAMED = 5
+"""Frames without a file that are named."""
 
 
 def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
@@ -108,20 +111,36 @@ def compare_scores(console: Console, results: list[LaneScores], thresholds: list
     return report
 
 
-def say_faults(rejected: Sequence[Rejected], missing: Mapping[str, int]) -> None:
-    """Print rejected lines, the first of them one by one, and the number of frames without a file.
-
-    Args:
-        rejected: lines of lists and lane files.
-        missing: kind of file, such as "prediction" -> number of frames without one.
-    """
+def say_rejected(rejected: Sequence[Rejected]) -> None:
+    """Print rejected lines of lists and lane files, the first of them one by one."""
     for fault in rejected[:_SHOWN]:
         say(f"rejected: {fault}", error=True)
     if rejected:
         say(f"{_count(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
-    for kind, count in missing.items():
-        if count:
-            say(f"{_count(count, 'frame')} without a file of {kind}s, counted as without lanes.", error=True)
+
+
+def missing_notes(frames: Sequence[str], source: Path, thing: str = "lane file") -> list[str]:
+    """Return a sentence that names the first frames without a result; an empty list if there are none.
+
+    Args:
+        frames: frames that have none.
+        source: directory or file that has none; in a directory, files of other case are searched for.
+        thing: word for what is missing.
+    """
+    if not frames:
+        return []
+    other_case, named = OtherCase(source), []
+    for frame in frames[:_NAMED]:
+        found = other_case.find(lane_file(Path(), frame).as_posix())
+        named.append(
+            f"{frame} (there is {found}; write the list in the case of the files)" if found else frame
+        )
+    more = f" and {len(frames) - _NAMED} more" if len(frames) > _NAMED else ""
+    have, count = ("has", "counts") if len(frames) == 1 else ("have", "count")
+    return [
+        f"{_count(len(frames), 'frame')} {have} no {thing} in {source} and {count} as without lanes: "
+        f"{', '.join(named)}{more}."
+    ]
 
 
 def say_notes(notes: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.cli.evaluation import Height, Strict, Width, given_size
-from lgad_pipeline.cli.score_tables import check_output, say_faults, say_notes
+from lgad_pipeline.cli.score_tables import check_output, missing_notes, say_notes, say_rejected
 from lgad_pipeline.console import say
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple as score_tusimple
 from lgad_pipeline.evaluation.tusimple import write_tusimple
@@ -31,8 +31,8 @@ def export_tusimple(
     done = write_tusimple(annotations, predictions, output, frame_size=size, strict=strict)
     say(f"{done.frames} frame{'s' * (done.frames != 1)} in {output}")
     say(done.size_note)
-    say_faults(done.rejected, {"prediction": done.without_file})
-    say_notes(done.notes)
+    say_rejected(done.rejected)
+    say_notes([*missing_notes(done.without_file, predictions), *done.notes])
 
 
 def evaluate_tusimple(
@@ -47,8 +47,9 @@ def evaluate_tusimple(
     table = Table("accuracy", "FP", "FN")
     table.add_row(*(f"{value:.4f}" for value in (scores.accuracy, scores.fp, scores.fn)))
     Console().print(table)
-    say_faults(scores.rejected, {"prediction": scores.without_prediction})
-    say_notes(scores.notes)
+    notes = [*missing_notes(scores.without_prediction, predictions, "prediction"), *scores.notes]
+    say_rejected(scores.rejected)
+    say_notes(notes)
     if json_file:
         content = {
             "accuracy": scores.accuracy,
@@ -56,6 +57,6 @@ def evaluate_tusimple(
             "fn": scores.fn,
             "frames": scores.frames,
             "zeroed": {"run_time": scores.slow, "too_many_lanes": scores.crowded},
-            "notes": scores.notes,
+            "notes": notes,
         }
         write_text(json_file, json.dumps(content, indent=2) + "\n")

@@ -3,17 +3,16 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.code_fingerprint import code_fingerprint
-from lgad_pipeline.data.duplicates import duplicates, picture_hash
+from lgad_pipeline.data.duplicates import duplicates
+from lgad_pipeline.data.frame_reader import read_frame
 from lgad_pipeline.data.frame_table import (
     FRAMES_SCHEMA,
     FrameRecord,
@@ -23,16 +22,14 @@ from lgad_pipeline.data.frame_table import (
     to_pandas,
 )
 from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache, file_stamp
-from lgad_pipeline.datasets.images import image_header, read_small
-from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, Note
+from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry, Note
 from lgad_pipeline.datasets.registry import dataset_reader
-from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.file_names import OtherCase, stored_name
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 
-_LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
 _CHUNK = 64  # number of frames that a thread reads at a time
 
 
@@ -132,7 +129,8 @@ def ingest(
     _require_content(root)
     rejected: list[Rejected | Note] = []
     reader = dataset_reader(kind)
-    entries = reader.list_frames(root, rejected)
+    entries = [_as_stored(root, entry) for entry in reader.list_frames(root, rejected)]
+    other_case = OtherCase(root)
     cache = IngestionCache(previous, frame_size)
     started = time.time_ns()
     code = _reading_code(reader)
@@ -149,7 +147,15 @@ def ingest(
         row = cache.row(entry, stamp) if stamp else None
         if row is not None:
             return _Unchanged(row)
-        return _read_frame(root, reader, entry, frame_size=frame_size, stamp=stamp, follow_links=follow_links)
+        return read_frame(
+            root,
+            reader,
+            entry,
+            frame_size=frame_size,
+            stamp=stamp,
+            follow_links=follow_links,
+            other_case=other_case,
+        )
 
     used: list[FrameEntry] = []
     rows: list[int] = []  # row numbers in the earlier table followed by the new batches
@@ -197,7 +203,7 @@ def _reading_code(reader: DatasetReader) -> str | None:
     None if the source of the reader cannot be found; then no rows of an earlier table are used again.
     """
     entry_points = [
-        "lgad_pipeline.data.ingestion:_read_frame",
+        "lgad_pipeline.data.frame_reader:read_frame",
         "lgad_pipeline.datasets.registry:DATASET_READERS",
     ]
     if not isinstance(reader, ModuleType):
@@ -236,89 +242,11 @@ def _as_listed(table: pa.Table, entries: Sequence[FrameEntry]) -> pa.Table:
     return table
 
 
-def _read_frame(
-    root: Path,
-    reader: DatasetReader,
-    entry: FrameEntry,
-    *,
-    frame_size: tuple[int, int],
-    stamp: str,
-    follow_links: bool,
-) -> FrameRecord | Rejected:
-    """Read one frame and its annotation; return a new row, or the rejected item with its reason."""
-    height, width = frame_size
-    try:
-        data = read_inside(root, entry.frame, frame_limit(frame_size), follow_links)
-        header = image_header(data)
-        claimed = header.displayed
-    except FileNotFoundError:
-        reason = f"names {entry.frame}, which does not exist; restore the frame or take its entry out"
-        return Rejected(entry.file, entry.line, reason)
-    except LgadError as error:
-        return Rejected(entry.frame, None, str(error))
-    if claimed != frame_size:
-        reason = (
-            f"is {claimed[1]} x {claimed[0]} px where {width} x {height} is declared; "
-            "correct frame_size or take the frame out of the lists"
-        )
-        return Rejected(entry.frame, None, reason)
-    file, line, whose = _place(entry)
-    try:
-        annotation = _annotation(root, entry, follow_links)
-        lanes = reader.parse_annotation(annotation)
-        _refuse_misplaced(lanes, frame_size)
-    except FileNotFoundError:
-        return Rejected(
-            file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
-        )
-    except AnnotationError as error:
-        return Rejected(file, line or error.line, f"{whose}{error}")
-    except LgadError as error:
-        return Rejected(file, line, f"{whose}{error}")
-    try:
-        picture = picture_hash(read_small(data, header))
-    except LgadError as error:
-        return Rejected(entry.frame, None, str(error))
-    image_print, lane_print = (blake2b(content, digest_size=16).hexdigest() for content in (data, annotation))
-    return FrameRecord(
-        entry.frame,
-        entry.split,
-        entry.scenario,
-        lanes,
-        entry.existence,
-        width,
-        height,
-        image_print,
-        lane_print,
-        picture,
-        stamp,
-    )
-
-
-def _place(entry: FrameEntry) -> tuple[str, int | None, str]:
-    """Return file, line (None for a lane file) and the prefix of a reason, which names a frame of a list."""
-    if isinstance(entry.annotation, str):
-        return entry.annotation, None, ""
-    return entry.file, entry.line, f"{entry.frame}: "
-
-
-def _annotation(root: Path, entry: FrameEntry, follow_links: bool) -> bytes:
-    if isinstance(entry.annotation, bytes):
-        return entry.annotation
-    return read_inside(root, entry.annotation, _LANE_FILE_LIMIT, follow_links)
-
-
-def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
-    """Check that each lane is partly in the frame, and no point farther outside than the frame is large."""
-    size = np.array(frame_size[::-1], np.float32)
-    for number, lane in enumerate(lanes, 1):
-        if not ((lane >= -size) & (lane <= 2 * size)).all():
-            raise AnnotationError(
-                f"has a point farther outside the frame than the frame is large, in lane {number}; "
-                "correct the lane",
-                number,
-            )
-        if len(lane) and not ((lane.max(axis=0) >= 0) & (lane.min(axis=0) < size)).all():
-            raise AnnotationError(
-                f"has no part of lane {number} in the frame; correct the lane or take it out", number
-            )
+def _as_stored(root: Path, entry: FrameEntry) -> FrameEntry:
+    """Return an entry with the names of its files in the Unicode form that they have on the disk."""
+    annotation = entry.annotation
+    if entry.frame.isascii() and (isinstance(annotation, bytes) or annotation.isascii()):
+        return entry
+    if isinstance(annotation, str):
+        annotation = stored_name(root, annotation)
+    return replace(entry, frame=stored_name(root, entry.frame), annotation=annotation)

@@ -32,8 +32,8 @@ class LaneScores:
         frames: one row per list and frame: list, frame, annotated, predicted (lanes), and for each threshold
             t the columns tp_t, fp_t, fn_t.
         rejected: bad lines of lane files; each counts as a lane that matches nothing.
-        without_annotation: number of frames without an annotated lane file; they count as without lanes.
-        without_prediction: number of frames without a predicted lane file; they count as without lanes.
+        without_annotation: frames without an annotated lane file; they count as without lanes.
+        without_prediction: frames without a predicted lane file; they count as without lanes.
         notes: warnings, such as lanes in pixels of another frame size.
         size_note: sentence on the frame sizes used and their source.
         sizes: number of frames by size, such as {"1640x590": 300}.
@@ -42,8 +42,8 @@ class LaneScores:
     scores: dict[str, dict[float, Counts]]
     frames: pd.DataFrame
     rejected: list[Rejected]
-    without_annotation: int
-    without_prediction: int
+    without_annotation: tuple[str, ...]
+    without_prediction: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     size_note: str = ""
     sizes: dict[str, int] = field(default_factory=dict)
@@ -245,8 +245,8 @@ def _summarize(
         }
         for name, index in (*members.items(), (TOTAL, np.arange(len(frames))))
     }
-    missing = (table[:, :2] < 0).sum(axis=0)
-    return LaneScores(scores, pd.DataFrame(columns), rejected, int(missing[0]), int(missing[1]))
+    missing = [tuple(frames[place] for place in np.flatnonzero(side < 0)) for side in table[:, :2].T]
+    return LaneScores(scores, pd.DataFrame(columns), rejected, *missing)
 
 
 def column(kind: str, threshold: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, ImageError, image_size
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import size_text
+from lgad_pipeline.lanes.file_names import stored_name
 from lgad_pipeline.lanes.lane_files import resolve_inside
 
 _NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
@@ -111,8 +112,8 @@ def _image_file(roots: Sequence[Path], frame: str) -> Path | None:
     """Find the image of a frame; for a frame without a file name suffix all suffixes are tried."""
     named = frame.lower().endswith(IMAGE_SUFFIXES)
     for root in roots:
-        path = resolve_inside(root, frame)
-        for candidate in [path] if named else [path.with_name(path.name + end) for end in IMAGE_SUFFIXES]:
-            if candidate.is_file():
-                return candidate
+        for name in [frame] if named else [f"{frame}{suffix}" for suffix in IMAGE_SUFFIXES]:
+            path = resolve_inside(root, stored_name(root, name))
+            if path.is_file():
+                return path
     return None

@@ -37,7 +37,7 @@ class TusimpleScores:
         fp: share of predicted lanes that match no annotated lane.
         fn: share of annotated lanes that no predicted lane matches.
         rejected: prediction lines that cannot be used; their frames count as frames without predictions.
-        without_prediction: number of annotated frames without a usable prediction.
+        without_prediction: annotated frames without a usable prediction.
         frames: number of annotated frames.
         slow: number of frames with accuracy 0 because their `run_time` is above the limit of 200 ms.
         crowded: number of other frames with accuracy 0 because more than two lanes too many are predicted.
@@ -48,7 +48,7 @@ class TusimpleScores:
     fp: float
     fn: float
     rejected: list[Rejected]
-    without_prediction: int
+    without_prediction: tuple[str, ...]
     frames: int
     slow: int
     crowded: int
@@ -61,14 +61,14 @@ class Exported:
 
     Attributes:
         frames: number of frames written.
-        without_file: number of frames without a lane file; they are written without lanes.
+        without_file: frames without a lane file; they are written without lanes.
         rejected: lines of the annotations and of lane files that cannot be used.
         notes: warnings about the predictions.
         size_note: sentence on the frame sizes that the coordinates are compared with.
     """
 
     frames: int
-    without_file: int
+    without_file: tuple[str, ...]
     rejected: list[Rejected]
     notes: list[str]
     size_note: str
@@ -103,7 +103,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
         if rejected:
             raise LgadError(f"{nothing}: {rejected[0]}")
         raise LgadError(f"{nothing}; give the predictions of the same frames.")
-    missing = [name for name in annotated if name not in predicted]
+    missing = tuple(name for name in annotated if name not in predicted)
     if strict and rejected:
         raise LaneFileError(str(rejected[0]))
     if strict and missing:
@@ -125,7 +125,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
         *tusimple_warnings(annotations, annotated, predicted),
     ]
     accuracy, fp, fn = (float(value) for value in np.mean(figures, axis=0))
-    return TusimpleScores(accuracy, fp, fn, rejected, len(missing), len(pairs), slow, zeroed - slow, notes)
+    return TusimpleScores(accuracy, fp, fn, rejected, missing, len(pairs), slow, zeroed - slow, notes)
 
 
 def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -205,8 +205,8 @@ def write_tusimple(
         )
     tasks, rejected, notes = _tasks(annotations)
     files = {key: _lane_path(lane_files, entry["raw_file"]) for key, entry in tasks.items()}
-    without = sum(not path.is_file() for path in files.values())
-    if without == len(tasks):
+    without = tuple(key for key, path in files.items() if not path.is_file())
+    if len(without) == len(tasks):
         raise LgadError(
             f"{lane_files} holds a lane file for none of the {len(tasks)} frames of {annotations} (the first "
             f"would be {next(iter(files.values()))}); give the folder that the predictions were written to."

@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,10 +66,12 @@ def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
 def frame_key(raw_file: str) -> str:
     """Normalize the path of a frame: relative, with slashes, starting with the last `clips/` if it has one.
 
+    Accents have the Unicode form NFC, so that files written on macOS and on Linux have the same keys.
+
     Raises:
         ValueError: The path leads out of the root or contains control characters.
     """
-    path = relative_frame(raw_file.replace("\\", "/").removeprefix("file://"))
+    path = relative_frame(unicodedata.normalize("NFC", raw_file.replace("\\", "/").removeprefix("file://")))
     _, clips, rest = f"/{path}".rpartition("/clips/")
     return f"clips/{rest}" if clips else path
 

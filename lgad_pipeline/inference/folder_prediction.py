@@ -12,6 +12,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.input_frames import read_frame
 from lgad_pipeline.inference.prediction_folder import PredictionFolder, is_own_picture, marked_picture
 from lgad_pipeline.inference.predictor import Lane, LanePredictor
+from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import lanes_text, resolve_inside
 
@@ -126,7 +127,7 @@ def _predict_batch(
     draw: Callable[[np.ndarray, list[Lane]], bytes] | None,
 ) -> list[tuple[int, int]]:
     """Predict some frames, and return the sizes (H, W) of those that can be read."""
-    usable, inputs, originals = [], [], []
+    usable, inputs, originals, other_case = [], [], [], OtherCase(root)
     for name in names:
         try:
             frame = read_frame(read_regular(resolve_inside(root, name), _LARGEST_FILE))
@@ -134,7 +135,9 @@ def _predict_batch(
             rejected.add(name, error)
             continue
         except OSError as error:
-            rejected.add(name, f"cannot be read ({error.strerror}); correct the path or the permission")
+            found = other_case.find(name) if isinstance(error, FileNotFoundError) else None
+            remedy = f"write it as {found}, its file" if found else "correct the path or the permission"
+            rejected.add(name, f"cannot be read ({error.strerror}); {remedy}")
             continue
         usable.append(name)
         inputs.append(predictor.prepare(frame))

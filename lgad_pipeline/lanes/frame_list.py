@@ -2,7 +2,8 @@
 
 A line is `frame`, or `frame label_map 0 1 1 0` as in CULane's `train_gt.txt`, or has other columns after the
 frame. Lists come from many programs, so byte order marks, UTF-16, any line ending, backslashes, spaces in
-names, tabs, commas and quotes are accepted.
+names, tabs, commas and quotes are accepted. A name may have another Unicode form than its file, as between
+macOS and Linux; the entry then has the form of the file.
 """
 
 import os
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category
 
-from lgad_pipeline.lanes.lane_files import Rejected, lane_file
+from lgad_pipeline.lanes.file_names import stored_name
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path of Linux
+_NAME_LIMIT = 255  # bytes; the longest name of a file on most file systems
 _SHOWN = 120  # greatest number of characters of an entry in a message
 
 # These include formats that the readers reject, so that their message can name the frame.
@@ -34,6 +37,14 @@ _CONTROL_CATEGORIES = (
     "Zl",
     "Zp",
 )  # Unicode categories: control, format, surrogate, line, paragraph
+_ENCODINGS = {  # of lists that are not UTF-8, by the name to report
+    "GBK": "gb18030",
+    "Shift-JIS": "cp932",
+    "Big5": "big5hkscs",
+    "EUC-KR": "cp949",
+    "Windows-1252 (Latin-1)": "cp1252",
+    "Windows-1251": "cp1251",
+}
 _JOINERS = "\u200c\u200d"  # format characters that names in some scripts need
 
 
@@ -134,6 +145,8 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts:
         raise ValueError(f"{shown} names no file; name a frame below the data root")
+    if any(len(part.encode()) > _NAME_LIMIT for part in parts):
+        raise ValueError(f"{shown} has a name of more than {_NAME_LIMIT} bytes; rename the file")
     if ".." in parts:
         if not posixpath.normpath("/".join(parts)).startswith(".."):
             raise ValueError(f"{shown} has a part '..'; write the path without it")
@@ -169,18 +182,46 @@ def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> List
     try:
         text = line.decode().strip()
     except UnicodeDecodeError as error:
-        raise ValueError("is not UTF-8; rename the frame and write the list as UTF-8") from error
+        raise ValueError(_foreign_encoding(line, root, roots)) from error
     frame, rest = _split(text, root, roots)
+    if text.startswith("#") and not _exists(root, frame, roots):
+        raise ValueError(f"{text[:_SHOWN]!a} names no file; a list has no comments, take the line out")
     label_map = None
     if match := _LABEL_MAP.match(rest):
         label_map = match[1].replace("\\", "/").strip("/")
         rest = rest[match.end() :]
     flags = _FLAGS.fullmatch(rest)
     return ListedFrame(
-        relative_frame(frame, roots),
+        _stored(root, relative_frame(frame, roots)),
         number,
         tuple(map(int, re.findall("[01]", rest))) if flags else None,
         label_map,
+    )
+
+
+def _stored(root: Path, frame: str) -> str:
+    """Return a frame in the Unicode form of its image, else of its lane file; unchanged without both."""
+    if frame.isascii():
+        return frame
+    stem = lane_file(Path(), frame).as_posix().removesuffix(_LANES_SUFFIX)
+    for base, suffix in ((frame, ""), (frame, _LANES_SUFFIX), (stem, _LANES_SUFFIX)):
+        stored = stored_name(root, base + suffix)
+        if _is_file(root / stored):
+            return stored.removesuffix(suffix) + frame[len(base) :]
+    return frame
+
+
+def _foreign_encoding(line: bytes, root: Path, roots: tuple[str, ...]) -> str:
+    """Return the reason to reject a line that is not UTF-8, with the encoding in which its file exists."""
+    for name, encoding in _ENCODINGS.items():
+        try:
+            frame, _ = _split(line.decode(encoding).strip(), root, roots)
+        except ValueError:  # of which UnicodeDecodeError is one
+            continue
+        if _exists(root, frame, roots):
+            return f"is written in {name}, not in UTF-8; save the list as UTF-8"
+    return (
+        "is not UTF-8 (perhaps GBK or Latin-1); save the list as UTF-8, and rename frames that are not UTF-8"
     )
 
 
@@ -214,6 +255,13 @@ def _exists(root: Path, text: str, roots: tuple[str, ...]) -> bool:
     """Return true if the frame or its lane file exists."""
     try:
         frame = relative_frame(text, roots)
-        return (root / frame).is_file() or lane_file(root, frame).is_file()
-    except (OSError, ValueError):
+    except ValueError:
+        return False
+    return _is_file(root / stored_name(root, frame)) or _is_file(find_lane_file(root, frame))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
         return False

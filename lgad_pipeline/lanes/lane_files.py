@@ -12,6 +12,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.file_names import stored_name
 from lgad_pipeline.lanes.text_encoding import plain_text
 
 MAX_COORDINATE = 1e6
@@ -229,9 +230,13 @@ def full_lane_file(root: Path, frame: str) -> Path:
 def find_lane_file(root: Path, frame: str) -> Path:
     """Return the path of a frame's lane file: `full_lane_file` if that file exists, else `lane_file`.
 
+    The file may have another Unicode form of the frame's name.
+
     Args:
         root: folder of the lane files.
         frame: path of the frame relative to the root.
     """
-    full = full_lane_file(root, frame)
-    return full if full.is_file() else lane_file(root, frame)
+    full, short = full_lane_file(root, frame), lane_file(root, frame)
+    if not frame.isascii():
+        full, short = (root / stored_name(root, path.relative_to(root).as_posix()) for path in (full, short))
+    return full if full.is_file() else short

@@ -102,6 +102,37 @@ def test_evaluate_tusimple_writes_its_figures(official: Path, tmp_path: Path):
     assert set(json.loads((tmp_path / "o").read_text())) >= {"accuracy", "fp", "fn"}
 
 
+def test_frames_without_a_lane_file_are_named(tmp_path: Path):
+    for frame in ("Drive/0", "Drive/1", *(f"empty/{number}" for number in range(7))):
+        for folder in ("anno", "pred"):
+            path = tmp_path / folder / f"{frame}.lines.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("100 500 120 400 140 300\n")
+    (tmp_path / "anno/Drive/1.lines.txt").unlink()
+    lines = ["Drive/0.jpg", "Drive/1.jpg", "drive/0.JPG", "hello", "# of May"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    where = ("--annotations", tmp_path / "anno", "--list", tmp_path / "list.txt")
+    output = lgad("evaluate", *where, "--predictions", tmp_path / "pred", "--json", tmp_path / "o.json")
+    hint = "drive/0.JPG (there is Drive/0.lines.txt; write the list in the case of the files)"
+    expected = [
+        f"3 frames have no lane file in {tmp_path / 'anno'} and count as without lanes: Drive/1.jpg, {hint}, "
+        "hello.",
+        f"2 frames have no lane file in {tmp_path / 'pred'} and count as without lanes: {hint}, hello.",
+    ]
+    assert [line for line in output.splitlines() if "no lane file" in line] == [
+        f"note: {line}" for line in expected
+    ]
+    assert json.loads((tmp_path / "o.json").read_text())["about"]["notes"][1:3] == expected
+    assert "'# of May' names no file; a list has no comments, take the line out" in output
+    shown = lgad("rasterize", *where, "--output", tmp_path / "maps")
+    assert expected[0] in shown
+    (tmp_path / "list.txt").write_text(
+        "\n".join(["Drive/0.jpg", *(f"gone/{number}.jpg" for number in range(7))])
+    )
+    output = lgad("evaluate", *where, "--predictions", tmp_path / "pred")
+    assert "7 frames have no lane file" in output and "gone/4.jpg and 2 more." in output
+
+
 def test_mistakes_are_one_sentence(official: Path, tmp_path: Path):
     folder = official / "culane_eval"
     where = ["evaluate", "--annotations", folder / "anno", "--predictions", folder / "pred"]

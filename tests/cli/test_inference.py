@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -210,7 +211,7 @@ def test_frames_that_differ_in_their_ending_alone_both_get_their_result(tmp_path
     scores = evaluate_culane(
         tmp_path / "truth", out, {"test": ["a.jpg", "a.png", "c.jpg"]}, frame_size=(96, 192), lane_width=5
     )
-    assert scores.without_prediction == 0
+    assert scores.without_prediction == ()
     assert scores.scores["test"][0.5].tp == 12
     apart = tmp_path / "apart"
     predict(frames / "a.jpg", model, apart)
@@ -230,6 +231,15 @@ def test_lists_are_read_as_they_are_meant(tmp_path, model, capsys) -> None:
     printed = capsys.readouterr().err
     assert "list.txt, line 4: " in printed and "rejected: missing.jpg: cannot be read" in printed
     assert "1 lines of" in printed
+
+
+def test_listed_frames_of_other_case_and_unicode_form(tmp_path, model, capsys) -> None:
+    frames = put(tmp_path / "in", **{f"{normalize('NFD', 'é')}__jpg": jpeg(), "b__jpg": jpeg()})
+    (tmp_path / "list.txt").write_text(f"{normalize('NFC', 'é')}.jpg\nB.JPG\n")
+    predict(frames, model, tmp_path / "out", frame_list=tmp_path / "list.txt")
+    assert below(tmp_path / "out") == [f"{normalize('NFD', 'é')}.lines.txt", "predictions.jsonl"]
+    reason = "rejected: B.JPG: cannot be read (No such file or directory); write it as b.jpg, its file."
+    assert reason in capsys.readouterr().err
 
 
 def test_no_lane_file_is_no_success(tmp_path, model) -> None:

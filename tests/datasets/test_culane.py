@@ -1,6 +1,7 @@
 import os
 import re
 import tracemalloc
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -38,6 +39,33 @@ def test_a_whole_data_set_becomes_a_table(write_tree):
     assert [len(lane) for lane in lanes] == [6, 6]
     np.testing.assert_array_equal(lanes[1][:2], [[240, 117], [230, 107]])
     assert frames["fingerprint"].nunique() == 10 and frames["lane_fingerprint"].nunique() == 1
+
+
+def test_files_named_in_another_unicode_form_are_read_and_those_of_other_case_are_named(write_tree):
+    root = write_tree()
+    for name in ("list/train_gt.txt", "list/val_gt.txt"):
+        text = (
+            (root / name)
+            .read_text()
+            .replace("drive/", "Zürich é/")
+            .replace("train.MP4/00003", "Train.mp4/00003")
+        )
+        (root / name).write_text(normalize("NFC", text))
+    (root / normalize("NFD", "Zürich é")).mkdir()
+    for name in ("train.MP4", "val.MP4"):
+        (root / "drive" / name).rename(root / normalize("NFD", "Zürich é") / name)
+    found = ingest(root, SIZE)
+    folder = normalize("NFD", "Zürich é")
+    assert found.frames["frame"][0] == f"{folder}/train.MP4/00000.jpg" and len(found.frames) == 9
+    where = normalize("NFC", "Zürich é")
+    assert rejected(found) == [
+        (
+            "list/train_gt.txt",
+            4,
+            f"names {where}/Train.mp4/00003.jpg, which is {folder}/train.MP4/00003.jpg in other case; "
+            "rename the file or correct the entry",
+        )
+    ]
 
 
 def test_the_result_does_not_depend_on_the_number_of_threads(write_tree):

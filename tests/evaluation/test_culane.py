@@ -102,7 +102,7 @@ def test_frames_lists_and_total(folders: tuple[Path, Path]):
     assert found.scores["one"][0.5] == Counts(1, 0, 1)
     assert found.scores["two"][0.5] == Counts(0, 0, 2)
     assert found.scores["total"][0.5] == Counts(1, 0, 1)
-    assert (found.without_annotation, found.without_prediction) == (0, 1)
+    assert (found.without_annotation, found.without_prediction) == ((), ("b.jpg",))
     assert found.mean_f1("one") == pytest.approx(2 / 3)
     assert found.frames[["list", "frame", "annotated", "predicted", "tp_0.5", "fn_0.5"]].values.tolist() == [
         ["one", "a.jpg", 1, 1, 1, 0],

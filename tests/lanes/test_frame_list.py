@@ -1,9 +1,11 @@
+from unicodedata import normalize
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lgad_pipeline.lanes.frame_list import ListedFrame, read_frame_list
-from lgad_pipeline.lanes.lane_files import LaneFileError, lane_file
+from lgad_pipeline.lanes.lane_files import LaneFileError, find_lane_file, lane_file
 
 FRAMES = ["d/0.jpg", "d/1.jpg", "d/2.jpg"]
 
@@ -131,11 +133,64 @@ def test_lines_that_name_no_frame_below_the_root_are_rejected_with_the_reason(re
         (2, "'d/../../a.jpg' leads out of the data root; name a frame below it"),
         (3, "'a\\x00.jpg' holds control characters; write the path as plain text"),
         (4, "'\\x1b[31m.jpg' holds control characters; write the path as plain text"),
-        (5, "is not UTF-8; rename the frame and write the list as UTF-8"),
+        (
+            5,
+            "is not UTF-8 (perhaps GBK or Latin-1); save the list as UTF-8, and rename frames that are not "
+            "UTF-8",
+        ),
         (6, "'C:\\\\x\\\\a.jpg' is a path of a Windows drive; write it relative to the data root"),
         (7, "is longer than 4096 bytes; write one frame path a line"),
         (8, "'/' names no file; name a frame below the data root"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [
+        ("gbk", "白天/帧1.jpg", "GBK"),
+        ("cp1252", "Straße/é.jpg", "Windows-1252 (Latin-1)"),
+        ("cp932", "昼/フレーム.jpg", "Shift-JIS"),
+    ],
+)
+def test_a_list_in_another_encoding_is_rejected_by_its_name(read, tmp_path, encoding, name, shown):
+    path = tmp_path / "root" / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    frame_list = read(f"{name} 1 0 0 1\nd/0.jpg\n".encode(encoding))
+    assert frame_list.frames == ["d/0.jpg"]
+    assert frame_list.rejected[0].reason == f"is written in {shown}, not in UTF-8; save the list as UTF-8"
+
+
+@pytest.mark.parametrize("stored", ["é/ü 1.jpg", "é/ü 1.lines.txt", "é/ü 1.jpg.lines.txt"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_another_unicode_form_is_that_of_its_file(read, tmp_path, stored, forms):
+    of_file, of_list = forms
+    path = tmp_path / "root" / normalize(of_file, stored)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    frame_list = read(f"{normalize(of_list, 'é/ü 1.jpg')} 1 0 0 1\n{normalize(of_file, 'é/ü 1.jpg')}\n")
+    assert frame_list.frames == [normalize(of_file, "é/ü 1.jpg")] and frame_list.repeated == 1
+    lanes = find_lane_file(tmp_path / "root", normalize(of_list, "é/ü 1.jpg"))
+    assert lanes.is_file() == stored.endswith(".txt")
+
+
+def test_comments_are_rejected_unless_they_are_files(read, tmp_path):
+    frame_list = read("# the frames of May\n#1/0.jpg\n")
+    reason = "names no file; a list has no comments, take the line out"
+    assert [line.reason for line in frame_list.rejected] == [
+        f"'# the frames of May' {reason}",
+        f"'#1/0.jpg' {reason}",
+    ]
+    (tmp_path / "root/#1").mkdir(parents=True)
+    (tmp_path / "root/#1/0.lines.txt").touch()
+    assert read("# the frames of May\n#1/0.jpg\n").frames == ["#1/0.jpg"]
+
+
+def test_a_name_that_no_file_can_have_is_rejected(read):
+    frame_list = read(f"d/{'n' * 300}.jpg\nd/0.jpg\n")
+    assert (
+        frame_list.frames == ["d/0.jpg"] and "a name of more than 255 bytes" in frame_list.rejected[0].reason
+    )
 
 
 def test_an_empty_list_is_allowed_and_a_missing_one_is_an_error(read, tmp_path):

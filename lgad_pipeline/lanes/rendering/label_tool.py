@@ -34,7 +34,7 @@ class Rasterized:
         label_list: path of the list file with label maps and existence flags.
         frames: number of label maps written.
         rejected: bad lines of lane files, which are not drawn.
-        without_annotation: number of frames without a lane file, whose label maps are empty.
+        without_annotation: frames without a lane file, whose label maps are empty.
         sizes: sizes of all frames as the frame sizer returned them, int (frames, 2 or more), pixels.
         notes: warnings, one sentence each, such as lanes outside of their frames.
     """
@@ -42,7 +42,7 @@ class Rasterized:
     label_list: Path
     frames: int
     rejected: list[Rejected]
-    without_annotation: int
+    without_annotation: tuple[str, ...]
     sizes: np.ndarray
     notes: list[str]
 
@@ -111,11 +111,14 @@ def rasterize(
     sizer = frame_size if callable(frame_size) else partial(_one_size, frame_size)
     run = partial(_rasterize_files, annotations, output / folder, ambiguous, lane_width, sizer, strict)
     lines: list[str] = []
+    missing: list[str] = []
     chunks: list[_Chunk] = []
     for chunk in map_chunks(run, frames, workers):
         chunks.append(chunk)
         for flags in chunk.existence:
             frame = frames[len(lines)]
+            if flags is None:
+                missing.append(frame)
             present = flags if flags is not None else np.zeros(4, bool)
             lines.append(
                 " ".join(
@@ -133,7 +136,7 @@ def rasterize(
         label_list,
         len(lines),
         [fault for chunk in chunks for fault in chunk.rejected],
-        sum(flags is None for chunk in chunks for flags in chunk.existence),
+        tuple(missing),
         np.concatenate([chunk.sizes for chunk in chunks]),
         _notes(annotations, chunks),
     )

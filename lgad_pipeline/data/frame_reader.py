@@ -1,0 +1,112 @@
+"""Reading of one listed frame: its image, its annotation, and the reason where it cannot be used."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from lgad_pipeline.data.duplicates import picture_hash
+from lgad_pipeline.data.frame_table import FrameRecord
+from lgad_pipeline.datasets.images import image_header, read_small
+from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry
+from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.file_names import OtherCase
+from lgad_pipeline.lanes.lane_files import Rejected
+
+_LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
+
+
+def read_frame(
+    root: Path,
+    reader: DatasetReader,
+    entry: FrameEntry,
+    *,
+    frame_size: tuple[int, int],
+    stamp: str,
+    follow_links: bool,
+    other_case: OtherCase,
+) -> FrameRecord | Rejected:
+    """Read one frame and its annotation; return a new row, or the rejected item with its reason."""
+    height, width = frame_size
+    try:
+        data = read_inside(root, entry.frame, frame_limit(frame_size), follow_links)
+        header = image_header(data)
+        claimed = header.displayed
+    except FileNotFoundError:
+        found = other_case.find(entry.frame)
+        reason = (
+            f"names {entry.frame}, which is {found} in other case; rename the file or correct the entry"
+            if found
+            else f"names {entry.frame}, which does not exist; restore the frame or take its entry out"
+        )
+        return Rejected(entry.file, entry.line, reason)
+    except LgadError as error:
+        return Rejected(entry.frame, None, str(error))
+    if claimed != frame_size:
+        reason = (
+            f"is {claimed[1]} x {claimed[0]} px where {width} x {height} is declared; "
+            "correct frame_size or take the frame out of the lists"
+        )
+        return Rejected(entry.frame, None, reason)
+    file, line, whose = _place(entry)
+    try:
+        annotation = _annotation(root, entry, follow_links)
+        lanes = reader.parse_annotation(annotation)
+        _refuse_misplaced(lanes, frame_size)
+    except FileNotFoundError:
+        return Rejected(
+            file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
+        )
+    except AnnotationError as error:
+        return Rejected(file, line or error.line, f"{whose}{error}")
+    except LgadError as error:
+        return Rejected(file, line, f"{whose}{error}")
+    try:
+        picture = picture_hash(read_small(data, header))
+    except LgadError as error:
+        return Rejected(entry.frame, None, str(error))
+    image_print, lane_print = (blake2b(content, digest_size=16).hexdigest() for content in (data, annotation))
+    return FrameRecord(
+        entry.frame,
+        entry.split,
+        entry.scenario,
+        lanes,
+        entry.existence,
+        width,
+        height,
+        image_print,
+        lane_print,
+        picture,
+        stamp,
+    )
+
+
+def _place(entry: FrameEntry) -> tuple[str, int | None, str]:
+    """Return file, line (None for a lane file) and the prefix of a reason, which names a frame of a list."""
+    if isinstance(entry.annotation, str):
+        return entry.annotation, None, ""
+    return entry.file, entry.line, f"{entry.frame}: "
+
+
+def _annotation(root: Path, entry: FrameEntry, follow_links: bool) -> bytes:
+    if isinstance(entry.annotation, bytes):
+        return entry.annotation
+    return read_inside(root, entry.annotation, _LANE_FILE_LIMIT, follow_links)
+
+
+def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
+    """Check that each lane is partly in the frame, and no point farther outside than the frame is large."""
+    size = np.array(frame_size[::-1], np.float32)
+    for number, lane in enumerate(lanes, 1):
+        if not ((lane >= -size) & (lane <= 2 * size)).all():
+            raise AnnotationError(
+                f"has a point farther outside the frame than the frame is large, in lane {number}; "
+                "correct the lane",
+                number,
+            )
+        if len(lane) and not ((lane.max(axis=0) >= 0) & (lane.min(axis=0) < size)).all():
+            raise AnnotationError(
+                f"has no part of lane {number} in the frame; correct the lane or take it out", number
+            )
