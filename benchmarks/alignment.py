@@ -20,8 +20,8 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch, Loader, in_order
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.attention import attention_maps, divergence_of
 from lgad_pipeline.distillation.taps import FeatureTaps
@@ -95,7 +95,7 @@ def train_alone(
         batch = augment(batch, recipe.augmentation, batch_generator(config.seed, step))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer, step, config.steps)
-        loss = total_loss(task.losses(student.train(), batch, step))
+        loss = total_loss(task.losses(student.train(), batch, task.weights(step)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -112,7 +112,7 @@ def gradients(
     with FeatureTaps(student, LAYERS) as taps:
         for number, batch in enumerate(batches):
             torch.manual_seed(number)  # for dropout
-            losses = {"labels": total_loss(task.losses(student.train(), batch, 0))}
+            losses = {"labels": total_loss(task.losses(student.train(), batch, {}))}
             student_maps = attention_maps(taps, config)
             targets = teacher_attention(batch.label) if teacher_attention else {}
             for layer, target in targets.items():

@@ -17,8 +17,8 @@ from lgad_pipeline.config.distillation import DistillationConfig, SadConfig, def
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.distillation.losses import DistillationLoss, LgadLoss, SadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.registry import attention_layers, build_network
@@ -50,7 +50,7 @@ def step_times(spec: NetworkSpec) -> dict[str, float]:
         for kind, (network, task, optimizer) in setups.items():
             start = time.process_time()
             augmented = augment(batch, AugmentationConfig(), batch_generator(0, step))
-            loss = total_loss(task.losses(network.train(), augmented, step))
+            loss = total_loss(task.losses(network.train(), augmented, task.weights(step)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

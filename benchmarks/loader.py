@@ -27,10 +27,10 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
 from lgad_pipeline.data.loader import Batch, Loader, normalize
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSplit, pack_shards
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.networks.registry import build_network
@@ -128,7 +128,7 @@ def waiting(split: ShardSplit, workers: int, steps: int) -> None:
         start = time.perf_counter()
         batch = next(stream)
         waits.append(time.perf_counter() - start)
-        loss = torch.stack([term.value for term in task.losses(network, batch, 0)]).sum()
+        loss = torch.stack([term.value for term in task.losses(network, batch, {})]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

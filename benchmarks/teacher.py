@@ -19,8 +19,8 @@ from lgad_pipeline.config.distillation import LabelEncoding, TeacherInputConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch, batch_indices
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.datasets import tusimple
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.lanes.rendering.label_map import label_map
@@ -67,8 +67,11 @@ def main(
         steps=steps, batch_size=8, validate_every=200, optimizer=OptimizerConfig(learning_rate=0.01)
     )
     data = TrainingData(
-        lambda start, stop: batches(maps["train"], config, start, stop),
-        lambda batch, step: augment(batch, GEOMETRY, batch_generator(config.seed, step)),
+        lambda start, stop: (
+            augment(batch, GEOMETRY, batch_generator(config.seed, step))
+            for step, batch in enumerate(batches(maps["train"], config, start, stop), start)
+        ),
+        lambda batch: batch,
         lambda: (batch_of(maps["val"][start : start + 16]) for start in range(0, len(maps["val"]), 16)),
     )
     torch.manual_seed(config.seed)

@@ -4,7 +4,19 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-WITHOUT_EFFECT = frozenset({"log_every", "validate_every", "checkpoint_seconds"})
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+WITHOUT_EFFECT = frozenset(
+    {
+        "log_every",
+        "validate_every",
+        "validation_frames",
+        "checkpoint_seconds",
+        "loader_threads",
+        "compile",
+        "cuda_graphs",
+    }
+)
 """Keys of `TrainingConfig` that cannot change the trained weights, and so are not part of its fingerprint."""
 
 
@@ -47,9 +59,16 @@ class TrainingConfig(BaseModel):
         existence_weight: weight of the existence loss (SCNN: 0.1).
         ema_decay: decay of the averaged weights, which are saved; 0 to save the weights of the last step.
         threads: number of CPU threads per operation; None for torch's choice. Small images: 1 is fastest.
-        precision: `32-true`, or `bf16-mixed` for bfloat16 autocast.
+        precision: `32-true`; `bf16-mixed` for bfloat16 autocast; or `auto` for the latter on devices that
+            compute bfloat16 natively (CUDA 8.0 and later, CPUs with AMX or AVX512-BF16), else the former.
+        accumulation: number of equal parts of a batch that are computed one after another, with less memory;
+            the statistics of batch norms are those of a part.
+        compile: True to compile the network by torch.compile; results differ by rounding.
+        cuda_graphs: True to launch the kernels of a step as one CUDA graph; no effect on a CPU.
+        loader_threads: number of threads that decode and augment batches in advance.
         log_every: steps between two log entries; each contains the means since the previous one.
         validate_every: steps between two validations; the last step always validates.
+        validation_frames: largest number of validation frames, evenly spaced in the split; None for all.
         checkpoint_seconds: least time between two checkpoints, which a killed run may lose; it is
             longer if writing them would take more than 2 % of the time.
     """
@@ -65,9 +84,14 @@ class TrainingConfig(BaseModel):
     existence_weight: float = Field(default=0.1, ge=0)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     threads: int | None = Field(default=None, ge=1)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "auto"
+    accumulation: int = Field(default=1, ge=1)
+    compile: bool = False
+    cuda_graphs: bool = False
+    loader_threads: int = Field(default=2, ge=1)
     log_every: int = Field(default=20, ge=1)
     validate_every: int = Field(default=200, ge=1)
+    validation_frames: int | None = Field(default=1000, ge=1)
     checkpoint_seconds: float = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
@@ -75,5 +99,13 @@ class TrainingConfig(BaseModel):
         if self.optimizer.warmup_steps >= self.steps:
             raise ValueError(
                 f"warmup_steps {self.optimizer.warmup_steps} must be fewer than the {self.steps} steps"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by accumulation {self.accumulation}"
             )
         return self

@@ -48,6 +48,27 @@ class Batch:
             amounts=None if self.amounts is None else Recording(*map(function, self.amounts)),
         )
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Return all tensors of the batch, in a fixed order."""
+        optional = [] if self.flipped is None else [self.flipped]
+        return [self.image, self.label, self.existence, *optional, *(self.amounts or ())]
+
+    def parts(self, count: int) -> list["Batch"]:
+        """Return the augmented batch in `count` parts of equal size, in order."""
+        size = len(self.frames) // count
+        return [
+            replace(
+                self,
+                frames=self.frames[first : first + size],
+                image=self.image[first : first + size],
+                label=self.label[first : first + size],
+                existence=self.existence[first : first + size],
+                flipped=None if self.flipped is None else self.flipped[first : first + size],
+                amounts=None,
+            )
+            for first in range(0, size * count, size)
+        ]
+
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on `device`."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -134,11 +155,20 @@ class Loader:
         return ordered_map(self.batch, range(start, stop), self.workers, ahead=2 * self.workers)
 
 
-def in_order(split: ShardSplit, batch_size: int, workers: int = 2) -> Generator[Batch]:
-    """Yield every frame of a split once, in order, for evaluation; the last batch can be smaller."""
-    chunks = [
-        np.arange(first, min(first + batch_size, len(split))) for first in range(0, len(split), batch_size)
-    ]
+def in_order(
+    split: ShardSplit, batch_size: int, workers: int = 2, *, limit: int | None = None
+) -> Generator[Batch]:
+    """Yield the frames of a split once, in order, for evaluation; the last batch can be smaller.
+
+    Args:
+        split: packed frames.
+        batch_size: number of frames in a batch.
+        workers: number of threads that decode batches in advance.
+        limit: largest number of frames, evenly spaced in the split; None for every frame.
+    """
+    count = len(split) if limit is None else min(limit, len(split))
+    indices = np.arange(count) * len(split) // max(count, 1)
+    chunks = [indices[first : first + batch_size] for first in range(0, count, batch_size)]
     return ordered_map(lambda indices: collate(split, indices), chunks, workers, ahead=2 * workers)
 
 

@@ -122,7 +122,8 @@ def _checked(name: str, outputs: dict[str, _LayerOutput]) -> torch.Tensor:
             "ReLU(inplace=True)), so that it is lost; choose the later layer, or give that one "
             "inplace=False."
         )
-    if not torch.isfinite(value.detach()).all():
+    # On a GPU the check would wait for the forward; there the loss, which is not finite either, is checked.
+    if value.device.type == "cpu" and not torch.isfinite(value.detach()).all():
         raise LgadError(
             f"Layer {name} returned values that are not finite; lower the learning rate or use precision "
             "32-true."

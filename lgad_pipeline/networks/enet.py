@@ -147,6 +147,8 @@ class Upsampling(nn.Module):
 
     def forward(self, features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         shortcut = functional.max_unpool2d(self.shortcut(features), indices, [2, 2])
+        # Unpooling on a GPU returns contiguous planes, which every later convolution would copy.
+        shortcut = shortcut.contiguous(memory_format=torch.channels_last)
         return self.activation(shortcut + self.residual(features))
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lgad_pipeline.errors import LgadError
 
@@ -47,13 +48,16 @@ class LaneNet(nn.Module):
 
 
 class PReLU(nn.PReLU):
-    """`nn.PReLU` with one slope, computed as an interpolation, which trains several times faster on a CPU."""
+    """`nn.PReLU` with one slope; on a CPU computed as an interpolation, which trains several times faster."""
 
     def __init__(self) -> None:
         super().__init__(num_parameters=1)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.lerp(features.relu(), features, self.weight.to(features.dtype))
+        weight = self.weight.to(features.dtype)
+        if features.is_cuda:
+            return functional.prelu(features, weight)
+        return torch.lerp(features.relu(), features, weight)
 
 
 def scaled(channels: int, width: float) -> int:

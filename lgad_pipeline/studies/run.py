@@ -18,7 +18,7 @@ from lgad_pipeline.studies.config import GainStudy
 from lgad_pipeline.studies.plan import TrainingSpec, plan, teacher_trainings
 from lgad_pipeline.studies.result import StudyResult, summarize, write_study
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_score
-from lgad_pipeline.training.trainer import Device
+from lgad_pipeline.training.device import Device
 
 Progress = Callable[[str], None]
 _PR_SET_PDEATHSIG = 1

@@ -17,8 +17,9 @@ from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.inference.predictor import predict_split, write_predictor
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.studies.plan import TrainingSpec
+from lgad_pipeline.training.device import Device
 from lgad_pipeline.training.plan import TrainingPlan
-from lgad_pipeline.training.trainer import Device, train
+from lgad_pipeline.training.trainer import train
 from lgad_pipeline.training.training_folder import TrainingResult
 
 THRESHOLD = 0.5

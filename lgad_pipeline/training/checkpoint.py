@@ -59,13 +59,15 @@ class TrainingState:
 
     def add(self, terms: Mapping[str, torch.Tensor]) -> None:
         """Add the loss terms of a step to the sums since the last log entry."""
-        for name, term in {**terms, "steps": torch.ones(())}.items():
-            self.sums[name] = self.sums.get(name, torch.zeros(())) + term.detach().cpu()
+        self.sums["steps"] = self.sums.get("steps", torch.zeros(())) + 1
+        for name, term in terms.items():
+            earlier = self.sums.get(name)
+            self.sums[name] = term.detach().clone() if earlier is None else earlier + term.detach()
 
     def pop_means(self) -> Metrics:
         """Return the means `train/<term>` over the steps since the last log entry, and start new sums."""
         steps = self.sums.pop("steps")
-        means = {f"train/{name}": float(total / steps) for name, total in self.sums.items()}
+        means = {f"train/{name}": float(total.cpu() / steps.cpu()) for name, total in self.sums.items()}
         self.sums = {}
         return means
 

@@ -58,3 +58,35 @@ def not_finite_message(
     )
     where = f"from the output backwards first in {layers}" if layers else "the sum of their squares"
     return f"The gradients are not finite at step {step} ({where}) {end}"
+
+
+class LateFiniteCheck:
+    """Check of the steps on a GPU that is read one step later, so that the CPU does not wait for the GPU.
+
+    After a step that is not finite, the fused optimizer changes no weight any more: it skips its update while
+    its attribute `found_inf` is not 0.
+
+    Args:
+        device: CUDA device.
+        optimizer: fused optimizer.
+    """
+
+    def __init__(self, device: torch.device, optimizer: torch.optim.Optimizer) -> None:
+        self._found = torch.zeros((), device=device)
+        self._read = torch.zeros((), pin_memory=True)
+        self._copied: torch.cuda.Event | None = None
+        optimizer.found_inf = self._found  # type: ignore[attr-defined]
+
+    def record(self, value: torch.Tensor) -> None:
+        """Record, before the update of a step, a scalar on the device that must be finite."""
+        self._found.copy_(torch.maximum(self._found, (~torch.isfinite(value)).float()))
+        self._read.copy_(self._found, non_blocking=True)
+        self._copied = torch.cuda.Event()
+        self._copied.record()
+
+    def failed(self) -> bool:
+        """Wait for the latest record, and return True if one so far was not finite."""
+        if self._copied is None:
+            return False
+        self._copied.synchronize()
+        return bool(self._read)

@@ -57,6 +57,7 @@ def build_optimizer(
             config.learning_rate,
             momentum=config.momentum,
             nesterov=config.momentum > 0,
+            fused=groups[0]["params"][0].is_cuda,
         )
     return torch.optim.AdamW(
         groups,

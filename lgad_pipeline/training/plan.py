@@ -196,13 +196,15 @@ class TrainingPlan(BaseModel):
             **common,
         )
 
-    def description(self, shards_fingerprint: str, code: str) -> dict[str, Any]:
+    def description(self, shards_fingerprint: str, code: str, *, precision: str) -> dict[str, Any]:
         """Return all inputs that the trained weights depend on, for the fingerprint of the training.
 
         Args:
             shards_fingerprint: fingerprint of the packed data set, label noise included.
             code: fingerprint of the training code.
+            precision: precision of this training, not `auto`.
         """
+        training = self.config.model_copy(update={"precision": precision})
         role_inputs = (
             {"teacher_input": self.teacher_input.model_dump(mode="json")}
             if self.role == "teacher"
@@ -210,7 +212,7 @@ class TrainingPlan(BaseModel):
         )
         return {
             "role": self.role,
-            "training": self.config.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
+            "training": training.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
             "network": self.network.model_dump(mode="json"),
             "network_source": source_digest(self.network.name),
             "augmentation": self.augmentation.model_dump(mode="json"),

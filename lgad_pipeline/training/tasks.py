@@ -18,6 +18,8 @@ from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_plane
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training import segmentation_losses
 
+Weight = float | torch.Tensor
+
 
 class LossTerm(NamedTuple):
     """Term of a training loss.
@@ -25,12 +27,12 @@ class LossTerm(NamedTuple):
     Attributes:
         name: name in the training history.
         value: unweighted value, a scalar tensor.
-        weight: weight of the term at this step.
+        weight: weight of the term at this step, a number or a scalar tensor.
     """
 
     name: str
     value: torch.Tensor
-    weight: float
+    weight: Weight
 
 
 class Task(Protocol):
@@ -40,8 +42,12 @@ class Task(Protocol):
         """Return the network's input for a batch, float32 (B, in_channels, H, W)."""
         ...
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> list[LossTerm]:
-        """Run the network on a batch and return the loss terms of this step."""
+    def weights(self, step: int) -> dict[str, float]:
+        """Return the weights of the scheduled terms that are active at a step, counted from 0."""
+        ...
+
+    def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
+        """Run the network on a batch and return its loss terms, of the scheduled ones those with a weight."""
         ...
 
 
@@ -64,7 +70,11 @@ class TeacherTask:
         """Return the encoded label map (B, in_channels, H, W), not corrupted."""
         return label_planes(batch.label, self.slots + 1, self.teacher_input.encoding)
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> list[LossTerm]:
+    def weights(self, step: int) -> dict[str, float]:
+        """Return no weights: all terms are constant."""
+        return {}
+
+    def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
         """Return `cross_entropy`, `iou` and, for a network with an existence head, `existence`."""
         planes = corrupt_label_planes(self.inputs(batch), self.teacher_input)
         return lane_losses(network(_channels_last(planes)), batch, self.config)
@@ -93,7 +103,12 @@ class StudentTask:
         """Return the normalized frames (B, 3, H, W)."""
         return normalize(batch.image)
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> list[LossTerm]:
+    def weights(self, step: int) -> dict[str, float]:
+        """Return the weights of the distillation losses that are active at a step."""
+        weights = {name: loss.weight(step) for name, loss in self.distillation.items()}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
         """Return the terms of `lane_losses`, those of a joint teacher, and the active distillation losses."""
         # The student runs first, so that its dropout masks are the same with and without a teacher.
         planes = _channels_last(self.inputs(batch))
@@ -104,10 +119,8 @@ class StudentTask:
             teacher_terms = lane_losses(teacher_output, batch, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
         forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
-        for name, loss in self.distillation.items():
-            weight = loss.weight(step)
-            if weight:
-                terms.append(LossTerm(name, loss.compute(forward), weight))
+        for name, weight in weights.items():
+            terms.append(LossTerm(name, self.distillation[name].compute(forward), weight))
         return terms
 
 

@@ -17,9 +17,13 @@ class TrainingClock:
 
     Args:
         state: state of the training, with the seconds of earlier runs.
+        device: training device, whose memory is counted.
     """
 
-    def __init__(self, state: TrainingState) -> None:
+    def __init__(self, state: TrainingState, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self._state, self._earlier = state, state.seconds
         self._start = self._logged = time.perf_counter()
         self._logged_step, self._waited = state.step, 0.0
@@ -44,7 +48,7 @@ class TrainingClock:
         metrics = {
             "steps_per_second": steps / elapsed,
             "data_wait": self._waited / elapsed,
-            "memory_gb": _memory_gb(),
+            "memory_gb": _memory_gb(self._device),
         }
         self._logged, self._logged_step, self._waited = now, self._state.step, 0.0
         return metrics
@@ -75,7 +79,7 @@ class CheckpointTimer:
         self._duration = self._ended - started
 
 
-def _memory_gb() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def _memory_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -5,9 +5,8 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
@@ -26,11 +25,12 @@ from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.networks.source import check_source_is_imported
 from lgad_pipeline.training.cached_attention import check_geometry
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
-from lgad_pipeline.training.finite import not_finite_message
+from lgad_pipeline.training.device import Device, device_arithmetic, resolve_device, resolve_precision
 from lgad_pipeline.training.optimizer import build_optimizer, learning_rate
 from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
+from lgad_pipeline.training.step import TrainingStep
 from lgad_pipeline.training.student_losses import set_up_student
-from lgad_pipeline.training.tasks import Task, TeacherTask, total_loss
+from lgad_pipeline.training.tasks import Task, TeacherTask
 from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.timing import CheckpointTimer, TrainingClock
 from lgad_pipeline.training.training_data import TrainingData, training_data
@@ -43,7 +43,6 @@ from lgad_pipeline.training.training_folder import (
 )
 from lgad_pipeline.training.validation import validate
 
-Device = Literal["auto", "cpu", "cuda"]
 MetricsLog = Callable[[Metrics, int], None]
 """Function of the metrics and the step that is called at every log entry."""
 
@@ -149,6 +148,11 @@ def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device =
     config, spec, distillation = plan.config, plan.network, plan.distillation
     if distillation.teacher is not None and distillation.lgad.maps == "cached":
         check_geometry(plan.augmentation)
+        if config.cuda_graphs:
+            raise LgadError(
+                "Cached attention maps are read from disk at every step, which a CUDA graph cannot contain; "
+                "set cuda_graphs: false or maps: computed."
+            )
 
     # Open the data and compare the fingerprint of all inputs with that of a finished training.
     shards = ShardSet.open(plan.shards)
@@ -159,19 +163,28 @@ def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device =
         )
     if plan.label_noise is not None:
         shards = with_label_noise(shards, plan.label_noise)
-    description = plan.description(shards.fingerprint, code_fingerprint(f"{__name__}:train"))
+    training_device = resolve_device(device)
+    precision = resolve_precision(config.precision, training_device)
+    description = plan.description(
+        shards.fingerprint, code_fingerprint(f"{__name__}:train"), precision=precision
+    )
     fingerprint = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=16).hexdigest()
     if is_finished(plan.folder, fingerprint):
         return read_result(plan.folder, reused=True)
 
-    with torch.random.fork_rng(), torch_threads(config.threads):
+    gpus = [torch.cuda.current_device()] if training_device == "cuda" else []
+    with (
+        torch.random.fork_rng(gpus),
+        torch_threads(config.threads),
+        device_arithmetic(training_device, precision),
+    ):
         # Build the network first, so that its initial weights depend on the seed alone.
         torch.manual_seed(config.seed)
         network = build_network(spec)
         check_source_is_imported(spec.name)
         if plan.pretrained:
             load_imagenet(network, plan.pretrained)
-        fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
+        fabric = Fabric(accelerator=training_device, devices=1, precision=precision)
         data = training_data(shards, config, plan.augmentation, fabric)
 
         # `trained` is the network, or the network together with a joint teacher or label heads.
@@ -235,19 +248,20 @@ def fit(
     )
     state = TrainingState(network, optimizer, average)
     state.restore(checkpoint, fingerprint)
-    wrapped, wrapped_optimizer = fabric.setup(network, optimizer)
-    clock, checkpoints = TrainingClock(state), CheckpointTimer(config.checkpoint_seconds)
+    runnable = torch.compile(network) if config.compile else network
+    wrapped, wrapped_optimizer = fabric.setup(runnable, optimizer)
+    train_step = TrainingStep(
+        fabric, task, wrapped, wrapped_optimizer, config=config, state=state, augment=data.augment
+    )
+    clock, checkpoints = TrainingClock(state, fabric.device), CheckpointTimer(config.checkpoint_seconds)
     with closing(cast(Generator[Batch], data.batches(state.step, config.steps))) as batches:
         while state.step < config.steps:
             with clock.waiting():
-                batch = next(batches).to(fabric.device)
-            batch = data.augment(batch, state.step)
+                batch = next(batches)
             rate = learning_rate(config.optimizer, state.step, config.steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            _train_step(
-                fabric, task, wrapped, optimizer=wrapped_optimizer, batch=batch, config=config, state=state
-            )
+            train_step(batch)
 
             # state.step now counts this step: log, validate and save where that is due.
             metrics: Metrics = {}
@@ -261,39 +275,8 @@ def fit(
                 if log is not None:
                     log(metrics, state.step)
             if last or checkpoints.due():
+                train_step.finish()
                 state.seconds = clock.total()
                 with checkpoints.saving():
                     state.save(checkpoint, fingerprint)
     return state
-
-
-def _train_step(
-    fabric: Fabric,
-    task: Task,
-    network: nn.Module,
-    *,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    config: TrainingConfig,
-    state: TrainingState,
-) -> None:
-    network.train()
-    # The global generator serves dropout and the corruption of a teacher's input. The student runs first,
-    # so that students of one seed get the same dropout masks, whatever else is computed in the step.
-    torch.manual_seed(int(np.random.SeedSequence([config.seed, state.step, 1]).generate_state(1)[0]))
-    with fabric.autocast():
-        terms = task.losses(network, batch, state.step)
-    loss = total_loss(terms)
-    optimizer.zero_grad()
-    fabric.backward(loss)
-    parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters])  # type: ignore[arg-type]
-    if not torch.isfinite(loss.detach() + norm):  # one transfer from the device for both
-        values = {term.name: term.value for term in terms}
-        raise LgadError(not_finite_message(values, loss, state.network, step=state.step, frames=batch.frames))
-    if config.optimizer.gradient_clip is not None:
-        nn.utils.clip_grads_with_norm_(parameters, config.optimizer.gradient_clip, norm)
-    optimizer.step()
-    state.step += 1
-    state.update_average(config.ema_decay)
-    state.add({**{term.name: term.value for term in terms}, "loss": loss})

@@ -7,8 +7,8 @@ import torch
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.view import View

@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.augmentation import augment, swap_slots
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.random_amounts import batch_generator
 
 OFF = AugmentationConfig(
     flip=0, rotation=0, scale=0, shift_x=0, shift_y=0, brightness=0, contrast=0, tone=0, saturation=0,

@@ -7,8 +7,8 @@ from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.distillation import DistillationConfig, TeacherInputConfig, default_paths
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
 from lgad_pipeline.distillation.teacher import (
     TeacherAttention,

@@ -10,8 +10,8 @@ from lgad_pipeline.config.distillation import DistillationConfig, default_paths
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import AugmentationConfig, augment
-from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.distillation.losses import LgadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
@@ -29,6 +29,7 @@ CONFIG = TrainingConfig(
     optimizer=OptimizerConfig(warmup_steps=2),
     log_every=2,
     validate_every=3,
+    precision="32-true",
     checkpoint_seconds=0,
 )
 
@@ -58,7 +59,7 @@ def batches(start: int, stop: int) -> Iterator[Batch]:
         yield frames(step)
 
 
-def no_change(batch: Batch, step: int) -> Batch:
+def no_change(batch: Batch) -> Batch:
     return batch
 
 
@@ -163,8 +164,9 @@ def test_distillation_of_weight_zero_is_the_student_alone(tmp_path: Path) -> Non
     """Same weights, batches, augmentation and dropout: the pair differs in the attention loss alone."""
     data = replace(
         DATA,
-        augment=lambda batch, step: augment(
-            batch, AugmentationConfig.model_validate({}), batch_generator(0, step)
+        batches=lambda start, stop: (
+            augment(frames(step), AugmentationConfig(), batch_generator(0, step))
+            for step in range(start, stop)
         ),
     )
     alone = run(StudentTask(CONFIG), student(), CONFIG, tmp_path / "alone", data)
@@ -215,13 +217,14 @@ def test_a_checkpoint_of_another_training_is_not_resumed(tmp_path: Path) -> None
 
 
 def test_a_loss_that_is_not_finite_names_step_term_and_frames(tmp_path: Path) -> None:
-    def poisoned(batch: Batch, step: int) -> Batch:
-        return replace(batch, existence=batch.existence * float("nan")) if step == 4 else batch
+    def poisoned(start: int, stop: int) -> Iterator[Batch]:
+        for step, batch in enumerate(batches(start, stop), start):
+            yield replace(batch, existence=batch.existence * float("nan")) if step == 4 else batch
 
     with pytest.raises(
         LgadError, match=r"not finite at step 4 \(existence\) with the frames 4/0\.jpg, 4/1\.jpg"
     ):
-        run(StudentTask(CONFIG), student(), CONFIG, tmp_path, replace(DATA, augment=poisoned))
+        run(StudentTask(CONFIG), student(), CONFIG, tmp_path, replace(DATA, batches=poisoned))
 
 
 def test_average_moves_faster_at_first() -> None:

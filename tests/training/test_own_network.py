@@ -50,7 +50,7 @@ def test_the_example_is_trained_with_a_teacher(
     image = torch.randint(0, 255, (2, 3, 32, 64), dtype=torch.uint8)
     batch = Batch(["a", "b"], image, label, torch.tensor([[0.0, 1, 0, 0]] * 2))
     data = TrainingData(
-        lambda start, stop: (batch for _ in range(start, stop)), lambda b, _: b, lambda: iter([batch])
+        lambda start, stop: (batch for _ in range(start, stop)), lambda b: b, lambda: iter([batch])
     )
     fabric = Fabric(accelerator="cpu", devices=1)
     task = StudentTask(config, losses)
