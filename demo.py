@@ -1,6 +1,6 @@
-"""The whole chain on one data set, in this process and in Dagster's own instance, so that the UI shows it.
+"""Whole pipeline on one data set and recipe, in this process and in the Dagster instance that the UI shows.
 
-`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. What is up to date is not made again; an
+`make demo [DATASET=synthetic] [RECIPE=enet] [ROOT=folder]` calls it. Only stale assets are materialized; an
 interrupted run resumes.
 """
 
@@ -30,8 +30,8 @@ def main(
     recipe: Annotated[str, typer.Option(help="Recipe of lgad.yaml.")] = "enet",
     root: Annotated[str, typer.Option(help="Folder of a data set that lgad.yaml does not name yet.")] = "",
 ) -> None:
-    """Take a data set to an evaluated, registered model."""
-    # Dagster keeps each step's output for its pages by taking over stdout and stderr: the bars go around it.
+    """Train, evaluate and register a model on a data set."""
+    # Dagster redirects stdout and stderr to keep the output of steps; the bars need a copy of stderr.
     terminal = os.dup(2)
     console = Console(file=os.fdopen(terminal, "w", encoding="utf-8"))
     started = time.monotonic()
@@ -39,26 +39,34 @@ def main(
         Settings.from_environment().recipe(recipe)
         require_dataset(settings_path(), dataset, root, console)
         with only_demo():
-            made = run(console, terminal, dataset, recipe)
+            changed = run(console, terminal, dataset, recipe)
             show(console, dataset, recipe)
     except LgadError as error:
-        told = "\n".join(map(plain, str(error).splitlines()))
-        console.print(told, style="bold red", markup=False, highlight=False, soft_wrap=True)
+        text = "\n".join(map(plain, str(error).splitlines()))
+        console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("\nStopped. `make demo` resumes from here.")
         raise SystemExit(130) from None
     seconds = time.monotonic() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    took = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    duration = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
     summary = (
-        f"{took}, {memory:.1f} GB of memory at the most" if made else f"Everything was up to date ({took})"
+        f"{duration}, at most {memory:.1f} GB of memory"
+        if changed
+        else f"Everything was up to date ({duration})"
     )
-    console.print(f"[dim]{summary}. `make ui` shows all of it.[/]")
+    console.print(f"[dim]{summary}. `make ui` shows the results.[/]")
 
 
 def require_dataset(path: Path, dataset: str, root: str, console: Console) -> None:
-    """See that the settings name the data set and its folder can be read; a new one is added to them.
+    """Check that the settings have the data set and that its folder can be read; add a new data set.
+
+    Args:
+        path: lgad.yaml.
+        dataset: name of the data set.
+        root: folder of a data set that the settings do not have yet; else empty.
+        console: console for the report of an added data set.
 
     Raises:
         LgadError: the data set is not known and no folder is given, its entry or folder is broken, or the
@@ -70,7 +78,7 @@ def require_dataset(path: Path, dataset: str, root: str, console: Console) -> No
         folder = isinstance(entry, FolderDataset)
         if root and not (folder and entry.root.resolve() == Path(root).expanduser().resolve()):
             raise LgadError(
-                f"{path.name} already describes the data set '{dataset}' otherwise; leave ROOT out, or "
+                f"{path.name} already has a data set '{dataset}' with another folder; leave ROOT out, or "
                 "choose another name with DATASET=."
             )
         if folder:
@@ -87,7 +95,8 @@ def require_dataset(path: Path, dataset: str, root: str, console: Console) -> No
     height, width = added["frame_size"]
     console.print(
         f"Added the data set {dataset} to {local_path(path).name}: frames of {width} x {height} px, used "
-        f"from row {added['crop_top']} down, lanes drawn {added['lane_width']} px wide. Change it there.",
+        f"from row {added['crop_top']} down, lanes drawn {added['lane_width']} px wide. Change the entry "
+        "there if needed.",
         markup=False,
         highlight=False,
     )
@@ -113,9 +122,19 @@ def only_demo() -> Iterator[None]:
 
 
 def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
-    """Materialize what is not up to date. False if nothing had to be made."""
+    """Materialize the stale assets of a data set and a recipe.
+
+    Args:
+        console: console for texts.
+        terminal: file descriptor for progress bars.
+        dataset: name of the data set.
+        recipe: name of the recipe.
+
+    Returns:
+        True if an asset was materialized, False if everything was up to date.
+    """
     os.environ.setdefault("DAGSTER_HOME", str(settings_path().parent))
-    with console.status("Looking at what is there"):
+    with console.status("Checking which assets are stale"):
         import dagster as dg
 
         from assets.partitions import grid_key
@@ -124,7 +143,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         from resources.progress import ProgressBars
 
         defs: Any = definitions(ProgressBars(descriptor=terminal))
-    made = False
+    changed = False
     with dg.DagsterInstance.get() as instance:
         (defs.resources or {})["mlflow"].check()
         close_orphans(instance)
@@ -133,7 +152,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
             stale = stale_in_job(instance, defs, job, dataset, recipe)
             if not stale:
                 continue
-            made = True
+            changed = True
             console.print(f"[bold]{job}[/] of {dataset}{f', recipe {recipe}' if job == 'retrain' else ''}")
             result = defs.resolve_job_def(job).execute_in_process(
                 instance=instance,
@@ -150,18 +169,18 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
             print_failed_checks(console, result)
             if not result.success:
                 raise LgadError(failure_text(result))
-    return made
+    return changed
 
 
 def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
-    """The assets of a job that are not up to date for this partition, or follow from one that is not."""
+    """List the assets of a job that are stale for a partition, and those that depend on a stale one."""
     from assets.freshness import stale_assets
     from lgad_pipeline.config.roles import STUDENTS
 
     project, tracking = defs.resources["project"], defs.resources["mlflow"]
     names = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
 
-    def in_store(name: str) -> bool:  # its MLflow store may have been deleted or exchanged
+    def in_store(name: str) -> bool:  # the MLflow store may have been deleted or replaced
         if name == "registered_model":
             return is_registered(instance, tracking, dataset, recipe)
         if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
@@ -174,7 +193,7 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
 
 
 def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bool:
-    """True if the registered version of a recipe is still in MLflow, with its files."""
+    """Return True if the registered version of a recipe is in MLflow, with its files."""
     from assets.freshness import latest_materialization
     from assets.partitions import grid_key
     from assets.registry import registered_model
@@ -189,7 +208,7 @@ def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bo
 
 
 def close_orphans(instance: Any) -> None:
-    """Close the runs of demos that were killed: they would look busy for ever, and hold the device."""
+    """Close the runs of demos that were killed: they would stay open, and occupy the device."""
     import dagster as dg
 
     unfinished = dg.RunsFilter(
@@ -198,7 +217,7 @@ def close_orphans(instance: Any) -> None:
     )
     for orphan in instance.get_runs(unfinished):
         instance.report_run_canceled(
-            orphan, message="The demo's process ended before this run; the next one went on."
+            orphan, message="The process of the demo ended before this run; the next demo resumes it."
         )
         instance.event_log_storage.free_concurrency_slots_for_run(orphan.run_id)
 
@@ -213,10 +232,10 @@ def print_failed_checks(console: Console, result: Any) -> None:
 
 
 def failure_text(result: Any) -> str:
-    """The reason of a failed run in one sentence, with the page that has the details.
+    """Return the reason of a failed run in one sentence, and the page that has the details.
 
     Raises:
-        KeyboardInterrupt: it was stopped by Ctrl-C, which Dagster counts as a failure.
+        KeyboardInterrupt: the user stopped the run by Ctrl-C, which Dagster counts as a failure.
     """
     from assets.failures import failure_reason, root_error
 

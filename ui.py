@@ -1,4 +1,4 @@
-"""Dagster's and MLflow's pages on this machine, until Ctrl-C.
+"""Servers of Dagster's and MLflow's pages on this machine, until Ctrl-C.
 
 `make ui [PORT=3000] [MLFLOW_PORT=5000]` calls it.
 """
@@ -33,16 +33,16 @@ def main(
     port: Annotated[int, typer.Option(help="Port of Dagster's pages.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.")] = 5000,
 ) -> None:
-    """Start both servers, say where they are, and stop them together."""
+    """Start both servers, print their addresses, and stop them together."""
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
     os.environ["LGAD_DAGSTER_UI"] = f"http://localhost:{port}"
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         os.environ["LGAD_MLFLOW_UI"] = f"http://localhost:{mlflow_port}"
-    # Its evaluation jobs are for language models; here they would be ten idle processes.
+    # MLflow's evaluation jobs are for language models; here they would be ten idle processes.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # its pages report their use, too
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow's pages would report their use
     servers: dict[str, subprocess.Popen] = {}
-    folder = tempfile.TemporaryDirectory(prefix="lgad-ui-")  # only its owner can open it
+    folder = tempfile.TemporaryDirectory(prefix="lgad-ui-")  # no other user can open it
     try:
         Settings.from_environment()
         check_free(port, f"make ui PORT={port + 1}")
@@ -55,19 +55,19 @@ def main(
             if own_mlflow:
                 servers["mlflow"] = start_mlflow(tracking.target, tracking.artifacts, mlflow_port)
             servers |= start_dagster(Path(folder.name), port)
-            for name, where in (("mlflow", mlflow_port), ("dagster", port)):
+            for name, listening in (("mlflow", mlflow_port), ("dagster", port)):
                 if name in servers:
-                    wait_for(name, servers[name], where)
+                    wait_for(name, servers[name], listening)
         console.print(f"Dagster  [bold]{os.environ['LGAD_DAGSTER_UI']}[/]")
         console.print(f"MLflow   [bold]{tracking.ui}[/]  [dim](once: choose Model training, top left)[/]")
         console.print("[dim]Ctrl-C stops both.[/]")
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
         stopped = next(name for name, server in servers.items() if server.poll() is not None)
-        raise LgadError(why(stopped))
+        raise LgadError(stop_reason(stopped))
     except LgadError as error:
-        told = "\n".join(map(plain, str(error).splitlines()))
-        console.print(told, style="bold red", markup=False)
+        text = "\n".join(map(plain, str(error).splitlines()))
+        console.print(text, style="bold red", markup=False)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("\nStopping.")
@@ -77,18 +77,24 @@ def main(
 
 
 def start_mlflow(store: str, artifacts: str, port: int) -> subprocess.Popen:
-    """Start MLflow's server; the store's address, which may hold a password, is not on the command line."""
-    place = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    """Start MLflow's server.
+
+    Args:
+        store: address of the store. It may hold a password, so it is not on the command line.
+        artifacts: directory of the artifacts.
+        port: port of MLflow's pages.
+    """
+    options = ["--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {"MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts}
-    return start("mlflow", ["mlflow", "server", *place], environment)
+    return start("mlflow", ["mlflow", "server", *options], environment)
 
 
 def start_dagster(folder: Path, port: int) -> dict[str, subprocess.Popen]:
-    """Start Dagster's three services: the code, the daemon, and the pages behind their guard.
+    """Start Dagster's three services: the code server, the daemon, and the guarded web server.
 
     Args:
-        folder: gets the socket through which the other two reach the code.
-        port: of the pages.
+        folder: directory for the workspace file and the socket of the code server.
+        port: port of Dagster's pages.
     """
     code, workspace = folder / "code", folder / "workspace.yaml"
     location = {"grpc_server": {"socket": str(code), "location_name": "lgad"}}
@@ -98,17 +104,21 @@ def start_dagster(folder: Path, port: int) -> dict[str, subprocess.Popen]:
     wait_for("code", servers["code"], code)
     servers["daemon"] = start("daemon", ["dagster._daemon", "run", "--workspace", str(workspace)])
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    place = ["--host", HOST, "--port", str(port), "--workspace", str(workspace)]
+    options = ["--host", HOST, "--port", str(port), "--workspace", str(workspace)]
     environment = {"PYTHONPATH": os.pathsep.join(paths)}
-    servers["dagster"] = start("dagster", ["resources.dagster_web", *place], environment)
+    servers["dagster"] = start("dagster", ["resources.dagster_web", *options], environment)
     return servers
 
 
-def check_free(port: int, other: str) -> None:
-    """See that nobody listens on a port of this machine.
+def check_free(port: int, remedy: str) -> None:
+    """Check that no process listens on a port of this machine.
+
+    Args:
+        port: number of the port.
+        remedy: command that uses another port.
 
     Raises:
-        LgadError: somebody does; `other` is the command that avoids it.
+        LgadError: another process listens on the port.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,17 +126,19 @@ def check_free(port: int, other: str) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise LgadError(
-                f"Port {port} is taken, perhaps by another `make ui`; stop that, or choose another: {other}."
+                f"Port {port} is in use, perhaps by another `make ui`; stop that, or use another: {remedy}."
             ) from error
 
 
 def start(name: str, module: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """Start a server whose output goes to a log; in a group of its own, so that Ctrl-C reaches us alone.
+    """Start a server whose output is written to a log.
+
+    The server is in its own process group: Ctrl-C in the terminal reaches this process alone.
 
     Args:
-        name: of the log.
-        module: the Python module and its arguments.
-        environment: what is added to this process's.
+        name: name of the log.
+        module: Python module and its arguments.
+        environment: variables that are added to the environment of this process.
     """
     with log_of(name).open("w") as log:
         return subprocess.Popen(
@@ -138,44 +150,51 @@ def start(name: str, module: Sequence[str], environment: Mapping[str, str] | Non
         )
 
 
-def wait_for(name: str, server: subprocess.Popen, place: int | Path) -> None:
+def wait_for(name: str, server: subprocess.Popen, listening: int | Path) -> None:
     """Wait until a server listens on a port of this machine, or on a socket.
 
+    Args:
+        name: name of the server's log.
+        server: process of the server.
+        listening: port, or path of a Unix socket.
+
     Raises:
-        LgadError: it ended, or does not listen after five minutes.
+        LgadError: the server ended, or does not listen after five minutes.
     """
     family, address = (
-        (socket.AF_UNIX, str(place)) if isinstance(place, Path) else (socket.AF_INET, (HOST, place))
+        (socket.AF_UNIX, str(listening))
+        if isinstance(listening, Path)
+        else (socket.AF_INET, (HOST, listening))
     )
     for _ in range(600):
         if server.poll() is not None:
-            raise LgadError(why(name))
+            raise LgadError(stop_reason(name))
         with socket.socket(family) as probe:
             if probe.connect_ex(address) == 0:
                 return
         time.sleep(0.5)
-    raise LgadError(f"{name} does not answer at {place}; {log_of(name)} may say why.")
+    raise LgadError(f"{name} does not answer at {listening}; read {log_of(name)} for the reason.")
 
 
-def why(name: str) -> str:
-    """Why a server ended, from the end of its log."""
+def stop_reason(name: str) -> str:
+    """Return the reason why a server ended: the last line of its log."""
     path = log_of(name)
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return f"{name} has stopped: {lines[-1] if lines else 'it said nothing'} (all of it: {path})"
+    return f"{name} has stopped: {lines[-1] if lines else 'its log is empty'} (whole log: {path})"
 
 
 def log_of(name: str) -> Path:
-    """The log of a server."""
+    """Return the path of the log of a server."""
     folder = settings_path().parent / ".lgad" / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.log"
 
 
 def stop(servers: Sequence[subprocess.Popen]) -> None:
-    """End servers and what they have started; those that do not within ten seconds are killed."""
+    """End servers and the processes that they started; kill those that still run after ten seconds."""
     for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         for server in servers:
-            with contextlib.suppress(ProcessLookupError):  # it and all it has started have ended
+            with contextlib.suppress(ProcessLookupError):  # all processes of the group have ended
                 os.killpg(server.pid, sign)
         deadline = time.monotonic() + patience
         for server in servers:

@@ -1,1 +1,1 @@
-"""The assets: what the pipeline makes, one module for each stage."""
+"""Assets of the pipeline, with their checks, jobs, schedules and sensors: one module for each stage."""

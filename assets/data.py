@@ -58,7 +58,7 @@ read.""",
 def recordings(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """Frames and lane files on disk."""
+    """Render the synthetic data set, or check that the directory of the data set can be read."""
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
     if isinstance(entry, FolderDataset):
@@ -93,7 +93,7 @@ frames (lgad.yaml) are an error. Frames that have not changed since the last ing
 def frames(
     context: dg.AssetExecutionContext, config: FramesConfig, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """The frames table."""
+    """Ingest the frames, and write the frames table and the table of rejected items."""
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data.ingestion import ingest
 
@@ -139,7 +139,7 @@ slot.""",
 def lane_labels(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """Lanes in slots."""
+    """Assign the lanes to slots."""
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 
@@ -173,7 +173,7 @@ labels at frame size and scaled down to the nearest pixel (centres aligned).""",
 def shards(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """Packed frames and label maps."""
+    """Pack frames and label maps, and copy them to the store."""
     from lgad_pipeline.atomic_files import locked
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data.remote_shards import upload

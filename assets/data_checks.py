@@ -22,7 +22,7 @@ LEAST_LABELLED = 0.95
     "each frame has exactly one row with lanes, size and fingerprints.",
 )
 def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
-    """Schema and counts."""
+    """Check columns, types and counts of the frames table."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(project.paths(context.partition_key).frames)
@@ -62,7 +62,7 @@ def frames_table_faults(table: "pa.Table") -> list[str]:
     description="No test frame is also in the training or validation split (by path or image bytes).",
 )
 def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
-    """Split leakage."""
+    """Check that no test frame is used for training or validation."""
     from lgad_pipeline.data import frame_table as tables
 
     shared = tables.split_leakage(tables.read_table(project.paths(context.partition_key).frames))
@@ -86,7 +86,7 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
     "Less means that the lane files do not fit the frames, for instance another frame size.",
 )
 def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
-    """Label coverage."""
+    """Check that most frames with annotated lanes have a lane in a slot."""
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 

@@ -50,7 +50,7 @@ resumes it.""",
 def distillation_gain(
     context: dg.AssetExecutionContext, config: GainConfig, project: Project, trainer: Trainer
 ) -> dg.MaterializeResult:
-    """Paired trainings of all methods and their gains."""
+    """Train pairs of all methods, and compute their gains."""
     import cv2
 
     from lgad_pipeline.studies import run

@@ -60,7 +60,7 @@ def predictions(
     mlflow: MlflowTracking,
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
-    """Lane files of both students."""
+    """Predict lane files with both students."""
     from assets.presentation.pictures import prediction_pictures, prediction_sheet
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.predictor import predict_split
@@ -132,7 +132,7 @@ For data sets in TuSimple's format, accuracy, FP and FN of TuSimple's benchmark 
 def lane_scores(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """F1 of both students per scenario."""
+    """Compute F1 of both students per scenario."""
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.student_scores import score_students
     from lgad_pipeline.evaluation.tusimple_students import score_tusimple_students

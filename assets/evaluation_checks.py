@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def predictions_cover_the_test_list(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
-    """Every test frame has a lane file."""
+    """Check that every test frame has a lane file of each student."""
     from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.lanes.lane_files import lane_file
 
@@ -55,7 +55,7 @@ def predictions_cover_the_test_list(
     "training lane.",
 )
 def f1_above_blind_baseline(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
-    """F1 against the blind baseline."""
+    """Compare F1 of the student with LGAD with F1 of the blind baseline."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
     dataset, recipe = dataset_and_recipe(context)

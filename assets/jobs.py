@@ -10,7 +10,9 @@ from assets.partitions import SETTINGS
 from lgad_pipeline.config.schedule import RetrainConfig
 from resources.project import Project
 
-RUN_TAGS = {"dagster/max_retries": "2"}  # for a run whose process or machine died; steps try again themselves
+RUN_TAGS = {
+    "dagster/max_retries": "2"
+}  # for a run whose process or machine died; steps have their own retries
 DATA = ("recordings", "frames", "lane_labels", "shards")
 
 _DATA = dg.AssetSelection.groups("data")
@@ -19,14 +21,14 @@ ACROSS_RECIPES = dg.AssetSelection.assets("recipe_comparison")
 MODELS = dg.AssetSelection.all() - _DATA - _STUDIES - ACROSS_RECIPES
 
 data_job = dg.define_asset_job(
-    "data", selection=_DATA, tags=RUN_TAGS, description="Recordings to training shards, of one data set."
+    "data", selection=_DATA, tags=RUN_TAGS, description="From recordings to shards, for one data set."
 )
 
 retrain_job = dg.define_asset_job(
     "retrain",
     selection=MODELS,
     tags=RUN_TAGS,
-    description="Teacher, students, scores, registry and report, of one recipe on one data set.",
+    description="Teacher, students, scores, registry and report, for one recipe on one data set.",
 )
 
 compare_job = dg.define_asset_job(
@@ -52,6 +54,12 @@ def refresh(
     """Build a run request for the stale data assets of a data set; its stale models follow after success.
 
     If only models are stale, the request is for the shards, which takes seconds. None if nothing is stale.
+
+    Args:
+        context: context of the schedule or sensor.
+        project: settings and paths of the project.
+        dataset: name of the data set.
+        run_key: key of the request; Dagster runs a key once.
     """
     assert context.repository_def is not None
     graph = context.repository_def.asset_graph
@@ -86,7 +94,7 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
     """Build the schedule of a data set.
 
     Raises:
-        DagsterInvalidDefinitionError: its `cron` or `timezone` is none in Dagster's view.
+        DagsterInvalidDefinitionError: Dagster cannot read its `cron` or `timezone`.
     """
 
     @dg.schedule(
@@ -95,8 +103,8 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
         cron_schedule=retrain.cron,
         execution_timezone=retrain.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Processes what is new or changed in the data set {dataset}; the models that are stale "
-        "then follow by `retrain_stale_models`. Nothing is run where everything is up to date.",
+        description=f"Processes new and changed frames of the data set {dataset}; `retrain_stale_models` "
+        "then retrains the stale models. No run starts if everything is up to date.",
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, project: Project
@@ -112,20 +120,23 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
-    """One for each data set of lgad.yaml with `retrain`; a broken entry has none, and stops no other."""
-    made = []
+    """Build a schedule for each data set with `retrain` in lgad.yaml.
+
+    A data set whose `cron` or `timezone` is invalid has no schedule and causes a warning.
+    """
+    built = []
     for dataset, entry in sorted(SETTINGS.datasets.items()):
         if entry.retrain is None:
             continue
         try:
-            made.append(schedule_of(dataset, entry.retrain))
+            built.append(schedule_of(dataset, entry.retrain))
         except dg.DagsterInvalidDefinitionError as error:
             warnings.warn(
-                f"{dataset} has no schedule: datasets.{dataset}.retrain of lgad.yaml is refused by Dagster "
+                f"{dataset} has no schedule: Dagster refuses datasets.{dataset}.retrain of lgad.yaml "
                 f"({error}); correct it.",
                 stacklevel=2,
             )
-    return made
+    return built
 
 
 JOBS = [data_job, retrain_job, compare_job, gain_job]

@@ -20,12 +20,13 @@ STILL_FALLING = 0.1
 @partitioned_check(
     teacher,
     description="The teacher reproduces the label maps that it reads: mean intersection over union of the "
-    f"lane classes on validation frames of at least {WELL_REPRODUCED}. Below, its attention helps little.",
+    f"lane classes on validation frames is at least {WELL_REPRODUCED}. With a lower value, its attention "
+    "maps help the student little.",
 )
 def teacher_reproduces_labels(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
-    """Mean lane IoU of the teacher."""
+    """Check the mean lane IoU of the teacher."""
     if untrained := _trained_together(context, project, "teacher"):
         return untrained
     history = _history(context, project, "teacher")
@@ -43,13 +44,15 @@ def teacher_reproduces_labels(
 
 
 def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    """Build the check that the loss of a training is finite and falls."""
     role = asset.key.to_user_string()
 
     @partitioned_check(
         asset,
         name="training_is_finite",
         blocking=True,
-        description="Every loss that was logged is a finite number, and the last tenth is below the first.",
+        description="Every logged loss is a finite number, and the mean of the last tenth of the losses is "
+        "below the mean of the first tenth.",
     )
     def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
         if untrained := _trained_together(context, project, role):
@@ -60,7 +63,9 @@ def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         first, last = (float(losses[:tenth].mean()), float(losses[-tenth:].mean())) if finite else (0.0, 0.0)
         return dg.AssetCheckResult(
             passed=finite and (last < first or len(losses) < 2),
-            description=f"The loss went from {first:.3f} to {last:.3f}."
+            description=f"The loss fell from {first:.3f} to {last:.3f}."
+            if last < first
+            else f"The loss did not fall: {first:.3f} at first, {last:.3f} at last."
             if finite
             else "A loss is not finite.",
             metadata={
@@ -75,14 +80,14 @@ def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
 
 
 def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    """Build the check that the loss of a training hardly falls in its last fifth."""
     role = asset.key.to_user_string()
 
     @partitioned_check(
         asset,
         name="training_has_converged",
-        description="Of the whole fall of the loss, from its first tenth, no more than "
-        f"{STILL_FALLING:.0%} is between the last fifth of the training and the fifth before. A larger "
-        "share means that further steps would help.",
+        description=f"At most {STILL_FALLING:.0%} of the total fall of the loss came in the last fifth of "
+        "the training. A larger share means that more steps would help.",
     )
     def check(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
         if untrained := _trained_together(context, project, role):
@@ -100,10 +105,13 @@ def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
 
 
 def late_loss_share(losses: np.ndarray) -> float:
-    """The share of a loss's fall that came in the last fifth of a training; 1 if it did not fall, 0 at best.
+    """Compute the share of the fall of a loss that came in the last fifth of a training.
 
-    With m the mean over a part of the log: (m of the 4th fifth - m of the 5th) / (m of the first tenth - m of
-    the 5th).
+    With m the mean over a part of the losses: (m of the 4th fifth - m of the 5th) / (m of the first tenth -
+    m of the 5th), clipped to 0..1; 1 if the loss did not fall.
+
+    Args:
+        losses: logged losses of the training, in order of the steps.
     """
     fifth, tenth = max(1, len(losses) // 5), max(1, len(losses) // 10)
     last = losses[-fifth:].mean()
@@ -124,13 +132,13 @@ student_lgad_is_finite = _training_check(student_lgad)
 @partitioned_check(
     student_lgad,
     additional_deps=[student_alone],
-    description="The distilled student is the plain one but for the values of its weights: same settings, "
-    "modules, parameters, files and exported graph, and so the same cost.",
+    description="Both students differ in the values of their weights only: settings, modules, parameters, "
+    "files and exported graph are the same, so prediction costs the same.",
 )
 def inference_cost_is_unchanged(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
-    """Same inference cost with and without distillation."""
+    """Check that the student with distillation predicts at the same cost as the student alone."""
     from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
     paths = project.paths(*dataset_and_recipe(context))
@@ -138,10 +146,10 @@ def inference_cost_is_unchanged(
     alone, lgad = (1000 * seconds for seconds in forward_seconds(paths.student_alone, paths.student_lgad))
     return dg.AssetCheckResult(
         passed=not found,
-        description="; ".join(found) or "Alike in all but the values of the weights.",
+        description="; ".join(found) or "Both students differ in the values of their weights only.",
         metadata={
             "partition": str(context.partition_key),
-            "milliseconds an image on the CPU": f"{lgad:.1f}, the plain one {alone:.1f}",
+            "milliseconds per image on the CPU": f"{lgad:.1f}; student alone {alone:.1f}",
         },
     )
 
@@ -155,7 +163,7 @@ def _trained_together(
         return None
     return dg.AssetCheckResult(
         passed=True,
-        description="The recipe trains its teacher together with the student; there is none to be checked.",
+        description="The recipe trains its teacher together with the student; no teacher is stored.",
         metadata={"partition": str(context.partition_key)},
     )
 

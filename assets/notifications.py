@@ -1,4 +1,4 @@
-"""The sensor that runs `notify.command` of lgad.yaml for each run that failed for good."""
+"""Sensor that runs `notify.command` of lgad.yaml for each failed run without a further retry."""
 
 import json
 import subprocess
@@ -16,22 +16,22 @@ from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
 from resources.project import Project
 
-ATTEMPTS = 20  # of one message, one a tick
-_AT_ONCE = 20  # failed runs that one tick looks at
-_SECONDS = 30  # for the command; a tick must end within a minute
+ATTEMPTS = 20  # attempts to deliver one message, one per tick
+_AT_ONCE = 20  # failed runs per tick
+_SECONDS = 30  # time limit of the command; a tick must end within a minute
 OUTPUT = "notify.log"
 
 
 def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
-    """The sensor `failed_runs`. Its cursor moves on when a message was delivered, so none is lost."""
+    """Build the sensor `failed_runs`. Its cursor moves after the delivery of a message, so none is lost."""
 
     @dg.sensor(
         name="failed_runs",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Runs `notify.command` of lgad.yaml for each run that failed and is not tried again; the "
-        "message is JSON on its standard input. A command that fails is tried again at the next ticks, "
-        f"{ATTEMPTS} times in all; what it writes is in .lgad/logs/{OUTPUT}.",
+        description="Runs `notify.command` of lgad.yaml for each failed run without a further retry; the "
+        "message is JSON on its standard input. A command that fails runs again at the next ticks, "
+        f"{ATTEMPTS} times in total; its output is in .lgad/logs/{OUTPUT}.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, project: Project, mlflow: MlflowTracking
@@ -50,16 +50,18 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
                     if cursor.attempts + 1 < ATTEMPTS:
                         cursor = _Cursor(cursor.after, cursor.attempts + 1)
                         break
-                    context.log.error(f"Given up after {ATTEMPTS} attempts, run {run.run_id[:8]}: {fault}")
+                    context.log.error(
+                        f"No report of the run {run.run_id[:8]} after {ATTEMPTS} attempts: {fault}"
+                    )
             cursor = _Cursor(record.storage_id, 0)
         context.update_cursor(cursor.text)
         if not fault:
             return dg.SkipReason(f"{reported} failed runs were reported.")
         context.log.error(fault)
-        again = (
+        attempt = (
             f" Attempt {cursor.attempts} of {ATTEMPTS}; the next tick tries again." if cursor.attempts else ""
         )
-        return dg.SkipReason(f"{reported} failed runs were reported. {fault}{again}")
+        return dg.SkipReason(f"{reported} failed runs were reported. {fault}{attempt}")
 
     return sensor
 
@@ -67,15 +69,15 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
 def run_command(notify: NotifyConfig, message: Mapping[str, str | None], output: Path) -> None:
     """Run the user's command with a message on its standard input.
 
-    Neither the command's arguments nor its output are in the error: an address with a token may be in them.
+    The error has neither the arguments nor the output of the command: they may have an address with a token.
 
     Args:
-        notify: The command.
-        message: What it gets, as one line of JSON on its standard input.
-        output: File that gets what the command wrote, readable by its owner alone.
+        notify: settings with the command.
+        message: message, written as one line of JSON to the standard input of the command.
+        output: file for the output of the command; only its owner can read it.
 
     Raises:
-        LgadError: the command is not there, failed, or took longer than half a minute.
+        LgadError: the command does not exist, failed, or ran longer than half a minute.
     """
     text, ended = b"", ""
     try:
@@ -94,8 +96,8 @@ def run_command(notify: NotifyConfig, message: Mapping[str, str | None], output:
         text, ended = error.output or b"", f"did not end within {_SECONDS} seconds"
     except OSError as error:
         ended = f"cannot be run ({error.strerror})"
-    except ValueError:  # a NUL in it
-        ended = "cannot be run (it holds a character that no command can have)"
+    except ValueError:  # the command has a NUL
+        ended = "cannot be run (it has a character that is not allowed in commands)"
     stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ended or 'ended with 0'}\n".encode()
     with atomic_path(output, durable=False) as temporary:
         temporary.touch(mode=0o600)
@@ -105,7 +107,12 @@ def run_command(notify: NotifyConfig, message: Mapping[str, str | None], output:
 
 
 def _failures(instance: dg.DagsterInstance, after: int) -> list[dg.EventLogRecord]:
-    """The next failures of runs, oldest first."""
+    """List the next failures of runs, oldest first.
+
+    Args:
+        instance: the Dagster instance.
+        after: number of the last failure that was handled.
+    """
     wanted = dg.RunStatusChangeRecordsFilter(dg.DagsterEventType.RUN_FAILURE, after_storage_id=after)
     return list(instance.fetch_run_status_changes(wanted, limit=_AT_ONCE, ascending=True).records)
 
@@ -126,14 +133,19 @@ def _message(
 
 
 class _Cursor:
-    """The last failure that is done with, and the attempts for the one after it."""
+    """Cursor of the sensor.
+
+    Args:
+        after: number of the last failure that was handled.
+        attempts: number of attempts to report the next failure.
+    """
 
     def __init__(self, after: int, attempts: int) -> None:
         self.after, self.attempts = after, attempts
 
     @classmethod
     def read(cls, text: str | None, instance: dg.DagsterInstance) -> "_Cursor":
-        """The cursor of the last tick; at the first tick, failures of the past are left alone."""
+        """Read the cursor of the last tick; the cursor of the first tick is the latest failure."""
         try:
             after, attempts = json.loads(text or "")
             return cls(int(after), int(attempts))
@@ -143,5 +155,5 @@ class _Cursor:
 
     @property
     def text(self) -> str:
-        """The cursor for the next tick."""
+        """Cursor for the next tick, as JSON."""
         return json.dumps([self.after, self.attempts])

@@ -42,7 +42,7 @@ seeds; `distillation_gain` measures it. Choose a recipe by its validation F1, no
 def recipe_comparison(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking
 ) -> dg.MaterializeResult:
-    """Recipes of a data set compared."""
+    """Compare the recipes of a data set."""
     from lgad_pipeline.evaluation.recipe_comparison import compare_recipes
     from lgad_pipeline.evaluation.student_scores import scores_digest
 

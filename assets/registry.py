@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def onnx_graph(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
-    """The student with LGAD as an ONNX graph."""
+    """Export the student with LGAD as an ONNX graph."""
     from lgad_pipeline.inference.onnx_export import export_onnx
 
     paths = project.paths(*dataset_and_recipe(context))
@@ -70,7 +70,7 @@ def onnx_graph(
     "most one probability in a thousand differs by more than 0.001. (Rounding decides between equal cells.)",
 )
 def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
-    """ONNX Runtime against torch."""
+    """Compare ONNX Runtime with torch on validation frames."""
     import numpy as np
 
     from assets.presentation.pictures import evenly_spread
@@ -135,7 +135,7 @@ def registered_model(
     mlflow: MlflowTracking,
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
-    """A version in the registry, and the decision which version is in use."""
+    """Register the student with LGAD, and decide which version is champion."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
     dataset, recipe = dataset_and_recipe(context)

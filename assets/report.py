@@ -74,7 +74,7 @@ def report(
     mlflow: MlflowTracking,
     progress: ProgressLog,
 ) -> dg.MaterializeResult:
-    """The HTML report."""
+    """Write the HTML report."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
     paths = project.paths(*dataset_and_recipe(context))

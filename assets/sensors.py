@@ -1,4 +1,4 @@
-"""Sensors: changed frames, stale models, and runs whose process has ended."""
+"""Sensors for changed frames, stale models, and runs whose process has ended."""
 
 import json
 import socket
@@ -18,8 +18,8 @@ from lgad_pipeline.settings import FolderDataset
 from resources.processes import HOST_TAG, ProcessId, alive, process_id
 from resources.project import Project
 
-LOOKED_AT = 50  # data sets in one tick, so that it ends in seconds
-REQUESTED = 4  # runs in one tick, so that many changed data sets do not start at once
+CHECKED_PER_TICK = 50  # data sets; a tick then ends in seconds
+REQUESTED_PER_TICK = 4  # runs; many changed data sets then do not start at once
 
 # Tag of runs that the default launcher started through the code server, which evaluates the sensors as well.
 _LAUNCHED_TAG = ".dagster/grpc_info"
@@ -30,10 +30,10 @@ _LAUNCHED_TAG = ".dagster/grpc_info"
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Lists the directories of the data sets with `retrain` in lgad.yaml and compares names, "
-    "sizes and times; no file is opened. New or changed frames are processed once the folder has been "
-    "quiet for `quiet_seconds`; the models that are stale then follow by `retrain_stale_models`. "
-    f"A tick looks at {LOOKED_AT} data sets and requests {REQUESTED} runs at most; the next one continues "
-    "where it ended.",
+    "sizes and times; no file is opened. New or changed frames are processed when the directory has not "
+    "changed for `quiet_seconds`; `retrain_stale_models` then retrains the stale models. "
+    f"A tick checks at most {CHECKED_PER_TICK} data sets and requests at most {REQUESTED_PER_TICK} runs; the "
+    "next tick continues after the last checked data set.",
 )
 def new_frames(
     context: dg.SensorEvaluationContext, project: Project
@@ -42,7 +42,7 @@ def new_frames(
     watched = sorted(name for name, entry in project.settings.datasets.items() if entry.retrain)
     start = bisect_right(watched, context.cursor or "")
     unchanged, requested, reasons = 0, 0, list(project.settings.broken.values())
-    for dataset in (watched[start:] + watched[:start])[:LOOKED_AT]:
+    for dataset in (watched[start:] + watched[:start])[:CHECKED_PER_TICK]:
         context.update_cursor(dataset)
         try:
             answer = _check_folder(context, project, dataset)
@@ -55,12 +55,12 @@ def new_frames(
             reasons.append(answer)
         else:
             unchanged += 1
-        if requested == REQUESTED:
+        if requested == REQUESTED_PER_TICK:
             break
     for reason in reasons:
         context.log.warning(reason)
     if not requested:
-        counted = f"{unchanged} of {len(watched)} data sets were looked at and are unchanged."
+        counted = f"{unchanged} of {len(watched)} data sets were checked and are unchanged."
         yield dg.SkipReason(" ".join([*reasons, counted]) if watched or reasons else _NONE_WATCHED)
 
 
@@ -77,46 +77,49 @@ def _check_folder(
     assert entry.retrain is not None
     if isinstance(entry, FolderDataset):
         entry.require_root()
-    seen = folder_state(project.paths(dataset).recordings)
-    known = latest_materialization(context.instance, dg.AssetKey("recordings"), dataset)
-    if known is not None and known.data_version == seen.digest:
+    current = folder_state(project.paths(dataset).recordings)
+    last = latest_materialization(context.instance, dg.AssetKey("recordings"), dataset)
+    if last is not None and last.data_version == current.digest:
         return None
     # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.
-    if 0 <= time.time() - seen.changed < entry.retrain.quiet_seconds:
+    if 0 <= time.time() - current.changed < entry.retrain.quiet_seconds:
         return f"{dataset} has changed just now, and may still be changing."
     if in_progress(context.instance, dataset):
         return f"The data of {dataset} is being processed already."
-    return refresh(context, project, dataset, f"{dataset} {seen.digest}")
+    return refresh(context, project, dataset, f"{dataset} {current.digest}")
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Marks a run failed if its process has ended without a report. It is then retried "
+    description="Marks a run as failed if its process has ended without a report. The run is then retried, "
     "and its slot in the pool becomes free. Only runs of this machine are checked: those of the default "
     "launcher and those of `make demo`.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Mark runs failed whose process has ended; the cursor stores the identities of the running processes."""
+    """Mark runs as failed whose process has ended.
+
+    The cursor stores the identities of the running processes.
+    """
     instance, lost = context.instance, 0
     known = {run: ProcessId(*values) for run, values in json.loads(context.cursor or "{}").items()}
-    seen: dict[str, ProcessId] = {}
+    running: dict[str, ProcessId] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         worker = worker_of(instance, run.run_id) if runs_here(instance, run) else None
         if worker is None:
             continue
-        found = process_id(worker[0])
-        if found is not None and alive(*worker, known.get(run.run_id)):
-            seen[run.run_id] = found
+        identity = process_id(worker[0])
+        if identity is not None and alive(*worker, known.get(run.run_id)):
+            running[run.run_id] = identity
             continue
         lost += 1
-        instance.report_run_failed(run, "The process of this run has died; a retry continues where it was.")
-    context.update_cursor(json.dumps(seen))
-    return dg.SkipReason(f"{lost} runs had lost their process.")
+        instance.report_run_failed(run, "The process of this run has died; a retry resumes the run.")
+    context.update_cursor(json.dumps(running))
+    return dg.SkipReason(f"{lost} runs have lost their process and were marked as failed.")
 
 
 def runs_here(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """True if a run's process is one of this machine: its code server or a demo here started it."""
+    """Return True if the process of a run is on this machine: its code server or a demo here started it."""
     launched = _LAUNCHED_TAG in run.tags and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
     return launched or run.tags.get(HOST_TAG) == socket.gethostname()
 
@@ -150,5 +153,5 @@ def follower() -> dg.SensorDefinition:
 
 def sensors() -> list[dg.SensorDefinition]:
     """List all sensors; `failed_runs` exists only if lgad.yaml has `notify`."""
-    told = [failure_sensor(SETTINGS.notify)] if SETTINGS.notify else []
-    return [new_frames, follower(), lost_runs, *told]
+    notifying = [failure_sensor(SETTINGS.notify)] if SETTINGS.notify else []
+    return [new_frames, follower(), lost_runs, *notifying]

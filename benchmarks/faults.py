@@ -121,15 +121,15 @@ def look(folder: Path, instance: dg.DagsterInstance, known: dict[int, float]) ->
 
 
 def cancel(instance: dg.DagsterInstance, folder: Path) -> None:
-    """Cancel the training, and see that it stops and that the slot becomes free."""
+    """Cancel the training, and check that it stops and that its slot becomes free."""
     for run in unfinished(instance):
         try:
             instance.run_launcher.terminate(run.run_id)
         except DagsterUserCodeProcessError:
-            # The code server that launched it was killed: what the UI calls force.
+            # The code server that launched it was killed: this is the forced termination of the UI.
             instance.report_run_canceled(run)
     wait(lambda: not unfinished(instance), "the run does not stop", patience=300)
-    wait(lambda: stands_still(folder), "the training of a cancelled run goes on", patience=120)
+    wait(lambda: has_stopped(folder), "the training of a cancelled run continues", patience=120)
     wait(
         lambda: not instance.event_log_storage.get_concurrency_info("device").active_slot_count,
         "the slot of a cancelled run is not free",
@@ -138,7 +138,7 @@ def cancel(instance: dg.DagsterInstance, folder: Path) -> None:
 
 
 def unfinished(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Return the runs that have not ended, or wait for another try."""
+    """Return the runs that have not ended, or wait for a retry."""
     runs = instance.get_runs(dg.RunsFilter(job_name="retrain"))
     ahead = [run for run in runs if run.tags.get("dagster/will_retry") == "true"]
     retried = {run.parent_run_id for run in runs}
@@ -152,8 +152,8 @@ def metrics(folder: Path) -> dict[int, float]:
     return dict(query(folder, f"SELECT step, value {_TEACHERS_LOSS}"))
 
 
-def stands_still(folder: Path) -> bool:
-    """Whether no metric arrives for ten seconds."""
+def has_stopped(folder: Path) -> bool:
+    """Return True if no metric arrives for ten seconds."""
     before = len(metrics(folder))
     time.sleep(10)
     return len(metrics(folder)) == before

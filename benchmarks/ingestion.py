@@ -1,10 +1,10 @@
-"""How fast, and in how much memory, a data set as large as CULane becomes the frames table.
+"""Time and memory of the ingestion of a data set as large as CULane.
 
 python benchmarks/ingestion.py FOLDER [--frames 133235]
 
 FOLDER gets a generated tree in CULane's layout with as many frames and list lines as CULane: JPEGs of
-328 x 118 px, each with a picture of its own, and lane files of CULane's length, hard-linked. It is kept and
-used again. Each ingestion runs in a process of its own, whose peak memory is told.
+328 x 118 px, each with a different picture, and hard-linked lane files of CULane's length. It is kept
+for the next call. Each ingestion runs in its own process, whose peak memory is printed.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def generate(root: Path, count: int) -> None:
 
 
 def lane(generator: np.random.Generator) -> str:
-    """A lane of CULane's length."""
+    """Draw a random lane as a line of a lane file, with the length of CULane's lanes."""
     rows = np.arange(SIZE[0] - 1, 40, -2.5)
     xs = generator.uniform(40, 280) + generator.uniform(-1, 1) * (SIZE[0] - rows)
     return " ".join(f"{x:.3f} {y:.1f}" for x, y in zip(xs, rows, strict=True)) + " \n"

@@ -1,10 +1,10 @@
-"""Ingestion and packing killed at random moments give, byte for byte, what an undisturbed run gives.
+"""Comparison of ingestion and packing that are killed at random times with an undisturbed run, byte by byte.
 
 python benchmarks/killed.py ROOT [--kills 20]
 
-ROOT is a data set in CULane's layout. Its frames table, lane labels and shards are made once undisturbed, and
-in rounds by a process that is killed again and again (SIGKILL) and started anew until it gets through; then
-the folders are compared file by file, and a new round begins. A difference is an error.
+ROOT is a data set in CULane's layout. Its frames table, lane labels and shards are written once undisturbed.
+Then, in rounds, a process writes them that is killed (SIGKILL) and started again until it finishes; the
+folders are compared file by file. A difference is an error.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lgad_pipeline.view import View
 
 
 def make(root: Path, output: Path) -> None:
-    """The chain of the data assets."""
+    """Run the functions of the data assets one after the other."""
     size = image_size(next(root.rglob("*.jpg")).read_bytes())
     table = output / "frames.parquet"
     found = ingest(root, size, previous=read_table(table) if table.exists() else None)

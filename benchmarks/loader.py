@@ -51,7 +51,7 @@ COMPARISONS = {
 
 
 def ready(config: AugmentationConfig, batch: Batch, number: int) -> Batch:
-    """The batch as the network takes it."""
+    """Return the batch as the network reads it: augmented and normalized."""
     changed = augment(batch, config, batch_generator(0, number))
     return Batch(changed.frames, normalize(changed.image), changed.label, changed.existence)
 

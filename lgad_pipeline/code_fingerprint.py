@@ -1,14 +1,14 @@
 """Fingerprint of the behaviour of code: of a function or class and of all project code that it reaches.
 
 The source is parsed, not imported. Comments, docstrings, formatting, type annotations of functions, texts of
-raised errors, names of functions, variables, parameters and plain attributes, and the file in which a
-definition stands have no influence. Constants, operators, the order of statements and calls into other
+raised errors, names of functions, variables, parameters and plain attributes, and the file of a
+definition have no influence. Constants, operators, the order of statements and calls into other
 packages have.
 
 Each top-level definition becomes a sequence of tokens in which local names are numbered by their first
 appearance. A reference to another definition of the project becomes the digest of that definition. As
-definitions refer to each other in circles, the digests are refined in a few rounds, each of which puts the
-previous round's digests in the place of the references (the colour refinement of Weisfeiler and Leman, 1968).
+definitions refer to each other in circles, the digests are refined in a few rounds. Each round replaces the
+references by the digests of the previous round (the colour refinement of Weisfeiler and Leman, 1968).
 """
 
 import ast

@@ -1,1 +1,1 @@
-"""The resources: what the assets reach."""
+"""Resources of the assets: project paths, trainer, progress, and MLflow."""

@@ -1,6 +1,6 @@
 """Dagster's web server behind the guard: python -m resources.dagster_web --port 3000 --workspace FILE.
 
-It takes the place of `dagster-webserver`. LGAD_ALLOWED_HOSTS lists the host names, besides localhost, under
+It replaces `dagster-webserver`. LGAD_ALLOWED_HOSTS lists the host names, in addition to localhost, under
 which the pages are opened; the host of LGAD_DAGSTER_UI is one of them.
 """
 
@@ -24,7 +24,7 @@ _STATEMENT_TIMEOUT, _RECYCLE, _OVERFLOW = 15000, 3600, 20
 
 
 def allowed_hosts() -> list[str]:
-    """Host names from the environment under which people open Dagster's pages."""
+    """Return the host names of the environment under which people open Dagster's pages."""
     listed = os.environ.get("LGAD_ALLOWED_HOSTS", "").split(",")
     return [*listed, urlsplit(os.environ.get("LGAD_DAGSTER_UI", "")).netloc]
 

@@ -1,4 +1,4 @@
-"""Links from Dagster's pages to MLflow's: stored relative, led to MLflow's present address when opened."""
+"""Links from Dagster's pages to MLflow's: stored as relative paths, redirected to MLflow when opened."""
 
 import os
 from urllib.parse import quote
@@ -6,11 +6,11 @@ from urllib.parse import quote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MLFLOW_PATH = "/mlflow"
-"""Path on Dagster's web server that stands for MLflow's pages."""
+"""Path on Dagster's web server below which requests are redirected to MLflow's pages."""
 
 
 def mlflow_address() -> str:
-    """Where people open MLflow's pages at present, from the environment."""
+    """Return the address at which people open MLflow's pages now, from the environment."""
     server = os.environ.get("MLFLOW_TRACKING_URI", "")
     served = server if server.startswith("http") else "http://localhost:5000"
     return os.environ.get("LGAD_MLFLOW_UI", served).rstrip("/")
@@ -19,11 +19,11 @@ def mlflow_address() -> str:
 class MlflowLinks:
     """ASGI middleware that answers `/mlflow/...` with a redirect to the same path at MLflow.
 
-    The part of an address behind `#` stays in the browser, which adds it to where it is led.
+    The browser keeps the part of an address after `#` and adds it to the address of the redirect.
 
     Args:
-        app: the application for all other paths.
-        address: of MLflow's pages, without a slash at the end.
+        app: the application that answers all other paths.
+        address: address of MLflow's pages, without a slash at the end.
     """
 
     def __init__(self, app: ASGIApp, address: str) -> None:
@@ -31,7 +31,7 @@ class MlflowLinks:
         self.address = address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lead on to MLflow, or pass the request on."""
+        """Answer with a redirect to MLflow, or pass the request to the application."""
         path = scope.get("path", "")
         if scope["type"] != "http" or not f"{path}/".startswith(f"{MLFLOW_PATH}/"):
             await self.app(scope, receive, send)

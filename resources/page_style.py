@@ -1,4 +1,4 @@
-"""Style that Dagster's pages lack: pictures in metadata fit the space there is, and keys stay readable."""
+"""Style sheet for Dagster's pages: pictures in metadata fit the width of their column, keys stay readable."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +22,7 @@ class PageStyle:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and add the style to an answer that is an HTML page."""
+        """Pass a request to the application, and add the style sheet to an answer that is an HTML page."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -27,7 +27,7 @@ class ProjectPaths:
         data_root: Directory of the frames: the user's own, or that of the rendered data set.
         dataset: Name of the data set.
         recipe: Name of the recipe; empty for results of the data set alone.
-        lanes_beside_frames: True if the data set has a lane file next to each frame.
+        has_lane_files: True if the data set has a lane file next to each frame.
         store: Address of the remote copy of the shards; None if there is no remote copy.
         owner: Name of this project in the remote copy of the shards.
     """
@@ -36,7 +36,7 @@ class ProjectPaths:
     data_root: Path
     dataset: str
     recipe: str = ""
-    lanes_beside_frames: bool = True
+    has_lane_files: bool = True
     store: str | None = None
     owner: str = ""
 
@@ -48,7 +48,7 @@ class ProjectPaths:
     @property
     def annotations(self) -> Path:
         """Directory of the annotated lane files."""
-        return self.data_root if self.lanes_beside_frames else self._data / "annotations"
+        return self.data_root if self.has_lane_files else self._data / "annotations"
 
     @property
     def frames(self) -> Path:
@@ -132,7 +132,7 @@ class ProjectPaths:
             asset: Name of the asset. `recordings` writes only if its frames are rendered.
         """
         rendered = self.recordings == rendered_frames(self.state, self.dataset)
-        annotations = () if self.lanes_beside_frames else (self.annotations,)
+        annotations = () if self.has_lane_files else (self.annotations,)
         written: dict[str, tuple[Path, ...]] = {
             "recordings": (self.recordings,) if rendered else (),
             "frames": (self.frames, self.rejected, *annotations),
@@ -164,7 +164,7 @@ _SETTING = re.compile(r"`(root|shards|owner|follow_links)\b|\b(frame_size|max_re
 
 @contextmanager
 def settings_named(dataset: str) -> Iterator[None]:
-    """Add to errors of the library where the setting is that their remedy names.
+    """Add the keys of lgad.yaml to errors of the library whose remedy names a setting of the data set.
 
     Raises:
         LgadError: the error of the library; "(in lgad.yaml: datasets.drives.frame_size)" is added if its

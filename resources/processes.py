@@ -1,4 +1,4 @@
-"""Identity and life of processes on this machine, and locks of folders among them."""
+"""Processes of this machine: their identity, the test if one still runs, and locks of folders among them."""
 
 import fcntl
 import multiprocessing
@@ -17,8 +17,8 @@ HOST_TAG = "lgad/host"
 """Tag of runs that no launcher started: name of the machine that their process is on."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _HAS_BOOT_CLOCK = hasattr(time, "CLOCK_BOOTTIME")
-_ROUNDING_SECONDS = 2.0  # the machine's start is known to the second
-_CLOCK_SECONDS = 60.0  # steps of the clock up to this do not make a process look younger than it is
+_ROUNDING_SECONDS = 2.0  # the start of the machine is known to the second
+_CLOCK_SECONDS = 60.0  # a change of the clock by up to this much does not make a process look younger
 
 
 @contextmanager
@@ -37,21 +37,22 @@ def orphaned() -> bool:
 
 
 def has_ended(instance: "dg.DagsterInstance", run_id: str) -> bool:
-    """Return True if Dagster says that a run is over, although a process still works on it.
+    """Return True if Dagster lists a run as ended, although a process still works on it.
 
-    That happens to a run that was cancelled by force, because the code server that launched it is gone.
+    This happens to a run that was cancelled by force after the code server that launched it had ended.
     """
     run = instance.get_run_by_id(run_id)
     return run is None or run.is_finished
 
 
 class ProcessId(NamedTuple):
-    """Identity of a process of this machine, which no other process ever has.
+    """Unique identity of a process of this machine.
 
     Attributes:
-        pid: Process id; after the process has ended, another one may get it.
-        started: Seconds from the machine's start to the process's; steps of the clock do not change it.
-        boot: Identity of the machine's start; empty where the system has none.
+        pid: Process id; after the process has ended, another process may get it.
+        started: Seconds from the start of the machine to the start of the process; it does not depend on
+            the clock.
+        boot: Identity of the start of the machine; empty where the system has none.
     """
 
     pid: int
@@ -64,7 +65,7 @@ class ProcessId(NamedTuple):
 
 
 def process_id(pid: int) -> ProcessId | None:
-    """Return the identity of the process that has an id now; None if there is none, or if it is a zombie."""
+    """Return the identity of the running process with this id; None if there is none or it is a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -76,13 +77,13 @@ def process_id(pid: int) -> ProcessId | None:
 
 
 def alive(pid: int, seen: float, known: ProcessId | None = None) -> bool:
-    """Return True if the process that had an id at some time still runs on this machine.
+    """Return True if the process that had an id at an earlier time still runs on this machine.
 
     Args:
         pid: Process id.
-        seen: When the process had it, seconds since 1970.
-        known: Identity of the process, where it is on record. Without it, a process that is more than a
-            minute younger than `seen` is another one; with it, steps of the clock have no influence.
+        seen: Time at which the process had this id, seconds since 1970.
+        known: Identity of the process if it was recorded; the clock then has no influence. Without it, a
+            process that started more than a minute after `seen` is another process.
     """
     found = process_id(pid)
     if found is None or known is not None:

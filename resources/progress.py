@@ -1,4 +1,4 @@
-"""How far an asset has come: lines in the run's log, or bars on a terminal."""
+"""Progress of an asset: lines in the log of the run, or bars on a terminal."""
 
 import os
 import time
@@ -20,15 +20,13 @@ Advance = Callable[[int, int], None]
 
 
 class ProgressLog(dg.ConfigurableResource):
-    """Says in the run's log how far a long piece of work has come."""
+    """Progress of long tasks as lines in the log of the run."""
 
-    every_seconds: float = Field(
-        default=15.0, description="Seconds between two lines about one piece of work."
-    )
+    every_seconds: float = Field(default=15.0, description="Seconds between two log lines of one task.")
 
     @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
-        """Follow one piece of work; `advance(done, total)` and `note(text)` may be called often."""
+        """Report the progress of one task; `advance(done, total)` and `note(text)` may be called often."""
         last = time.monotonic()
         note = ""
 
@@ -47,15 +45,15 @@ class ProgressLog(dg.ConfigurableResource):
 
 
 class ProgressBars(ProgressLog):
-    """Draws a bar for each piece of work on a terminal, and keeps it there when the work is done."""
+    """Progress of long tasks as bars on a terminal, which remain there after the task."""
 
     descriptor: int = Field(
-        description="File descriptor of the terminal; Dagster takes over stdout and stderr."
+        description="File descriptor of the terminal; Dagster redirects stdout and stderr."
     )
 
     @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
-        """Follow one piece of work with a bar."""
+        """Report the progress of one task with a bar."""
         with (
             os.fdopen(os.dup(self.descriptor), "w", encoding="utf-8") as terminal,
             Progress(
@@ -83,14 +81,23 @@ class ProgressBars(ProgressLog):
 
 
 class Task:
-    """One piece of work as the library sees it: two plain callables."""
+    """One task, as two functions that the library calls.
+
+    Args:
+        advance: function of the number of finished items and of all items.
+        note: function of a short text that is shown next to the progress.
+    """
 
     def __init__(self, advance: Advance, note: Callable[[str], None]) -> None:
         self.advance = advance
         self.note = note
 
     def metrics(self, steps: int) -> Callable[[Mapping[str, float], int], None]:
-        """Return a listener for a training's `log(metrics, step)`."""
+        """Return a function for the `log` argument of a training: it reports the step and the loss.
+
+        Args:
+            steps: number of steps of the training.
+        """
 
         def log(metrics: Mapping[str, float], step: int) -> None:
             self.advance(step, steps)

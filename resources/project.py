@@ -23,17 +23,17 @@ class Project(dg.ConfigurableResource):
 
     @cached_property
     def settings(self) -> Settings:
-        """The whole of lgad.yaml."""
+        """Contents of lgad.yaml, validated."""
         return Settings.load(Path(self.file))
 
     @property
     def folder(self) -> Path:
-        """The folder of lgad.yaml; results are next to it."""
+        """Directory of lgad.yaml."""
         return Path(self.file).parent
 
     @property
     def state(self) -> Path:
-        """Folder of all results: LGAD_STATE, or `.lgad` next to lgad.yaml."""
+        """State root, the directory of all results: LGAD_STATE, or `.lgad` next to lgad.yaml."""
         return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").resolve()
 
     def dataset(self, name: str) -> AnyDataset:
@@ -53,9 +53,9 @@ class Project(dg.ConfigurableResource):
 
     @property
     def owner(self) -> str:
-        """Name of this project in stores and registries that it shares with others.
+        """Name of this project in stores and registries that it shares with other projects.
 
-        It is `owner` in lgad.yaml; without that, a random name, kept in the state folder.
+        It is `owner` in lgad.yaml; without this key it is a random name, kept below the state root.
         """
         return self.settings.owner or _kept_name(self.state / "owner")
 
@@ -79,7 +79,7 @@ class Project(dg.ConfigurableResource):
 
 
 def _kept_name(path: Path) -> str:
-    """Return the name in a file, which gets a random name on first use."""
+    """Return the name in a file; the first call writes a random name into it."""
     if not path.is_file():
         with locked(path.parent):
             if not path.is_file():

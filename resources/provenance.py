@@ -1,4 +1,4 @@
-"""Which commit of the code a result was made with."""
+"""Commit and remote repository of the code that a result was made with."""
 
 import subprocess
 from pathlib import Path
@@ -25,7 +25,7 @@ def _git(*arguments: str) -> str:
 
 
 def remote_url() -> str:
-    """Return the web address of the checkout's repository on GitHub or GitLab; empty if it is not there."""
+    """Return the web address of the checkout's repository on GitHub or GitLab; empty if it has none."""
     url = _git("remote", "get-url", "origin")
     if url.startswith("git@"):
         host, _, path = url.removeprefix("git@").partition(":")

@@ -49,7 +49,7 @@ class Trainer(dg.ConfigurableResource):
     def student(
         self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log, *, teacher: Path | None
     ) -> "TrainingResult":
-        """Train a student, alone or with the attention of a teacher."""
+        """Train a student, alone (`teacher` is None) or with the attention maps of a trained teacher."""
         from lgad_pipeline.training.plan import TrainingPlan
         from lgad_pipeline.training.trainer import train
 

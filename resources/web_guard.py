@@ -1,8 +1,8 @@
-"""Guard before Dagster's pages: a foreign web page must not command Dagster through the user's browser.
+"""Guard of Dagster's web server: pages of other sites cannot send it requests through the user's browser.
 
-Dagster's web server has no log-in, runs GraphQL mutations that come by GET, and answers to any host name. A
-page on any other site could therefore launch runs or delete history with an <img>, and by DNS rebinding read
-everything.
+Dagster's web server has no log-in, runs GraphQL mutations that are sent by GET, and answers to any host name.
+A page of another site could therefore launch runs or delete history with an <img>, and read everything by
+DNS rebinding.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,16 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class WebGuard:
-    """ASGI middleware that lets through only what the server's own pages and command-line clients send.
+    """ASGI middleware that accepts only the requests of the server's own pages and of command-line clients.
 
     It refuses, with status 403 and one sentence:
-    - a Host header that is none of the allowed ones (DNS rebinding);
+    - a Host header that is not allowed (DNS rebinding);
     - an Origin header of another host or port, on HTTP requests and websockets;
-    - what a browser marks as sent by another site (Sec-Fetch-Site), other than links that a user follows;
-    - GraphQL in the address of a GET, and GraphQL by a form's content type.
+    - a request that the browser marks as sent by another site (Sec-Fetch-Site), except a link that the user
+      follows;
+    - GraphQL in the address of a GET, and GraphQL with the content type of a form.
 
-    Answers may not be shown in a frame of another site.
+    A page of another site cannot show the answers in a frame.
 
     Args:
         app: the application to guard.
@@ -40,7 +41,7 @@ class WebGuard:
         self.allowed = [host.strip().lower() for host in (*LOCAL_HOSTS, *allowed_hosts) if host.strip()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Refuse a request, or pass it to the application."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -56,7 +57,7 @@ class WebGuard:
             await send({"type": "http.response.body", "body": fault.encode() + b"\n"})
 
     def _fault(self, scope: Scope) -> str | None:
-        """Why a request is refused; None when it is let through."""
+        """Return the reason why a request is refused, as a sentence; None for an accepted request."""
         headers = _Headers(scope)
         host = headers.only("host")
         if host is None or not self._is_allowed(host.lower()):
@@ -65,7 +66,7 @@ class WebGuard:
                 "open these pages under that name."
             )
         origin = headers.get("origin")
-        if origin is not None and not _same_place(origin, host):
+        if origin is not None and not _is_origin_of(origin, host):
             return f"The page at {origin!r} is not one of this server's; it may not send requests here."
         method = scope.get("method", "GET")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
@@ -83,11 +84,12 @@ class WebGuard:
 
 
 def _literal(patterns: Sequence[str]) -> list[str]:
-    """Patterns in which brackets, which IPv6 addresses have, stand for themselves."""
+    """Return patterns with escaped brackets, which are part of IPv6 addresses."""
     return [pattern.replace("[", "[[]") for pattern in patterns]
 
 
 def _graphql_fault(scope: Scope, headers: "_Headers", method: str) -> str | None:
+    """Return the reason why a GraphQL request is refused, as a sentence; None for an accepted request."""
     if method in _READING and parse_qs(scope["query_string"].decode("latin-1")).get("query"):
         return "GraphQL is not run from the address of a GET; send it by POST as application/json."
     kind = (headers.get("content-type") or "").partition(";")[0].strip().lower()
@@ -96,8 +98,8 @@ def _graphql_fault(scope: Scope, headers: "_Headers", method: str) -> str | None
     return None
 
 
-def _same_place(origin: str, host: str) -> bool:
-    """Tell if an Origin header names the host and port of the Host header."""
+def _is_origin_of(origin: str, host: str) -> bool:
+    """Return True if an Origin header names the host and port of the Host header."""
     try:
         parts = urlsplit(origin)
     except ValueError:
@@ -109,16 +111,18 @@ def _same_place(origin: str, host: str) -> bool:
 
 
 def _without_frames(send: Send) -> Send:
-    async def framed_by_none(message: Message) -> None:
+    """Return a `send` that adds the header which forbids other sites to show the answer in a frame."""
+
+    async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", []), (b"x-frame-options", b"SAMEORIGIN")]
         await send(message)
 
-    return framed_by_none
+    return send_with_header
 
 
 class _Headers:
-    """The headers of a request, by name in small letters."""
+    """Headers of a request by name, in lower case."""
 
     def __init__(self, scope: Scope) -> None:
         self._values: dict[str, list[str]] = {}
@@ -126,10 +130,10 @@ class _Headers:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """All values of a header, joined; several values of what may come once never pass a check."""
+        """Return all values of a header, joined: repeated values of a header that may occur once fail."""
         return ", ".join(self._values[name]) if name in self._values else default
 
     def only(self, name: str) -> str | None:
-        """Return the value of a header that is there exactly once."""
+        """Return the value of a header that occurs exactly once, else None."""
         values = self._values.get(name, [])
         return values[0] if len(values) == 1 else None

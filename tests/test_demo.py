@@ -70,12 +70,12 @@ def test_local_file_keeps_its_comments(tmp_path, project):
 
 
 @pytest.mark.parametrize(
-    ("name", "splits", "told"),
+    ("name", "splits", "message"),
     [
         ("other", None, "ROOT="),
         ("other", "nowhere", "does not exist"),
-        ("synthetic", "train val test", "already describes"),
-        ("Bad Name", "train val test", "'Bad Name' cannot be used for a data set; take 'bad_name'"),
+        ("synthetic", "train val test", "already has a data set"),
+        ("Bad Name", "train val test", "'Bad Name' cannot be used for a data set; use 'bad_name'"),
         (
             "other",
             "val test",
@@ -85,13 +85,13 @@ def test_local_file_keeps_its_comments(tmp_path, project):
         ("other", "empty", "has neither list/train_gt.txt nor list/train.txt"),
     ],
 )
-def test_one_sentence_for_each_mistake_and_no_entry(tmp_path, project, name, splits, told):
+def test_one_sentence_for_each_mistake_and_no_entry(tmp_path, project, name, splits, message):
     root = tmp_path / "set"
     if splits == "empty":
         root.mkdir()
     elif splits not in (None, "nowhere"):
         own_set(root, splits=splits)
-    with pytest.raises(LgadError, match=told):
+    with pytest.raises(LgadError, match=message):
         demo.require_dataset(project, name, "" if splits is None else str(root), quiet())
     assert project.read_text() == TEXT and not local_path(project).exists()
 

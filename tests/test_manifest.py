@@ -26,7 +26,7 @@ def test_unchanged_files_have_no_faults(folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         (lambda path: path.unlink(), "weights is missing"),
         (lambda path: path.write_bytes(b""), "weights has 0 bytes where 5 were written"),
@@ -34,11 +34,11 @@ def test_unchanged_files_have_no_faults(folder):
         (lambda path: (path.unlink(), path.mkdir()), "weights"),
     ],
 )
-def test_every_change_is_named(folder, change, told):
+def test_every_change_is_named(folder, change, reason):
     manifest = written(folder)
     change(folder / "weights")
     (fault,) = manifest_faults(folder, manifest)
-    assert told in fault
+    assert reason in fault
 
 
 def test_restored_copy_with_other_times_is_the_same(folder):

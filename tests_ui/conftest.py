@@ -103,8 +103,8 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ports = [address.rpartition(":")[2] for address in (site.dagster, site.mlflow)]
     command = [sys.executable, str(ROOT / "ui.py"), "--port", ports[0], "--mlflow-port", ports[1]]
     servers = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-    told = "".join(iter(lambda: next_line(servers), ""))
-    assert site.dagster in told and site.mlflow in told, told
+    output = "".join(iter(lambda: next_line(servers), ""))
+    assert site.dagster in output and site.mlflow in output, output
     yield site
     servers.send_signal(signal.SIGTERM)
     assert servers.wait(60) == 0

@@ -30,7 +30,7 @@ def stored_picture(
 def page_link(mlflow: MlflowTracking, url: str | None) -> dg.MetadataValue:
     """Link to a page of MLflow, or say that the server does not have it yet (`url` is None)."""
     if url is None:
-        return dg.MetadataValue.text("not sent yet: the server was not reachable; `lgad sync` sends the rest")
+        return dg.MetadataValue.text("not sent yet: the server did not answer; `lgad sync` sends it")
     return dg.MetadataValue.url(_relative(mlflow, url))
 
 

@@ -1,4 +1,4 @@
-"""Charts as SVG text: they stand alone (in Dagster and MLflow) or inside the report, by day and by night."""
+"""Charts as SVG text, for Dagster, MLflow and the report, in light and dark colour schemes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from lgad_pipeline.evaluation.types import Interval
 
-# One colour for one network wherever it appears.
+# A network has the same colour in all charts.
 COLOURS = {"teacher": "#8b6cd9", "student_alone": "#d98a2b", "student_lgad": "#1f8fa8"}
 NETWORK_NAMES = {"teacher": "teacher", "student_alone": "student alone", "student_lgad": "student with LGAD"}
 
@@ -22,7 +22,14 @@ _STYLE = """<style>
 
 @dataclass(frozen=True)
 class BarGroup:
-    """One line of a bar chart: a label and a value in 0..1 for each network, or a `note` instead."""
+    """Bars of one label in a bar chart.
+
+    Attributes:
+        label: text to the left of the bars.
+        values: network -> value in 0..1; None is drawn as 0.
+        note: text that is drawn instead of the bars.
+        strong: True to draw the texts in bold.
+    """
 
     label: str
     values: Mapping[str, float | None]
@@ -31,7 +38,7 @@ class BarGroup:
 
 
 def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
-    """Horizontal bars, a group a line, on an axis from 0 to 1."""
+    """Draw horizontal bars in groups on an axis from 0 to 1."""
     left, right, top, bar, gap = 112, 56, 34, 11, 13
     span = width - left - right
     networks = list(groups[0].values)
@@ -69,11 +76,11 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
 
 
 def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], width: int = 1000) -> str:
-    """A line for each recipe: F1 of its networks to the left, their gain around zero to the right.
+    """Draw a row for each recipe: on the left F1 of its networks, on the right their gain, with intervals.
 
     Args:
         rows: recipe -> (network -> F1, gain), both in 0..1; the gain is drawn in points.
-        width: of the chart, pixels.
+        width: width of the chart, pixels.
     """
     name_width, gap, top, bar, right = 150, 70, 44, 16, 20
     panel = (width - name_width - gap - right) / 2
@@ -91,7 +98,7 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], 
         f'<text class="strong" x="{points.left}" y="14">gain with LGAD, points of F1</text>',
         *scores.lines(top - 8, height - 22, "{:.2f}"),
         *points.lines(top - 8, height - 22, "{:+g}"),
-        f'<line class="axis" x1="{points.place(0):.1f}" x2="{points.place(0):.1f}" y1="{top - 8}" '
+        f'<line class="axis" x1="{points.x(0):.1f}" x2="{points.x(0):.1f}" y1="{top - 8}" '
         f'y2="{height - 22}" stroke-width="1.6"/>',
     ]
     for index, (recipe, (students, _)) in enumerate(rows.items()):
@@ -112,19 +119,34 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A horizontal axis from `low` to a larger `high`, with a little room on both sides."""
+    """Horizontal axis with a margin on both sides.
+
+    Attributes:
+        left: left end of the axis, pixels.
+        length: length of the axis, pixels.
+        low: smallest value that is drawn.
+        high: largest value that is drawn, larger than `low`.
+    """
 
     left: float
     length: float
     low: float
     high: float
 
-    def place(self, value: float) -> float:
-        room = 0.06 * (self.high - self.low)
-        return self.left + (value - self.low + room) / (self.high - self.low + 2 * room) * self.length
+    def x(self, value: float) -> float:
+        """Return the horizontal position of a value, pixels."""
+        margin = 0.06 * (self.high - self.low)
+        return self.left + (value - self.low + margin) / (self.high - self.low + 2 * margin) * self.length
 
     def lines(self, top: float, bottom: float, form: str) -> list[str]:
-        ticks = [(self.place(tick), form.format(tick)) for tick in _round_ticks(self.low, self.high)]
+        """Draw the vertical grid lines and their labels.
+
+        Args:
+            top: upper end of the lines, pixels.
+            bottom: lower end of the lines, pixels.
+            form: format string of the labels.
+        """
+        ticks = [(self.x(tick), form.format(tick)) for tick in _round_ticks(self.low, self.high)]
         return [
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
             f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{label}</text>'
@@ -132,7 +154,15 @@ class _Axis:
         ]
 
     def whisker(self, interval: Interval, y: float, colour: str, title: str) -> str:
-        x, low, high = (self.place(value) for value in (interval.value, interval.low, interval.high))
+        """Draw a value as a dot and its interval as a line.
+
+        Args:
+            interval: value with its lower and upper limit.
+            y: vertical position, pixels.
+            colour: colour of dot and line.
+            title: text that a browser shows when the pointer is on the dot.
+        """
+        x, low, high = (self.x(value) for value in (interval.value, interval.low, interval.high))
         return (
             f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" '
             f'stroke-width="2.5" stroke-linecap="round" opacity=".55"/>'
@@ -146,13 +176,13 @@ def curves(
     width: int = 540,
     height: int = 300,
 ) -> str:
-    """Lines over the training step, on a logarithmic axis where values span decades.
+    """Draw values over the training steps as lines; the axis is logarithmic if the values span decades.
 
     Args:
         series: network -> (steps, values).
-        title: above the chart.
-        width: of the chart, pixels.
-        height: of the chart, pixels.
+        title: text above the chart.
+        width: width of the chart, pixels.
+        height: height of the chart, pixels.
     """
     left, right, top, bottom = 56, 16, 52, 34
     points = {name: _finite(*pair) for name, pair in series.items()}
@@ -166,7 +196,7 @@ def curves(
     high = high if high > low else low + 1.0
     last = max(float(steps.max()), 1.0)
 
-    def place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pixels(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scaled = np.log(y / low) / np.log(high / low) if logarithmic else (y - low) / (high - low)
         return left + x / last * (width - left - right), height - bottom - scaled * (height - top - bottom)
 
@@ -176,17 +206,17 @@ def curves(
     ]
     ticks = _log_ticks(low, high) if logarithmic else _round_ticks(low, high)
     for tick in ticks:
-        y = place(np.zeros(1), np.array([tick]))[1][0]
+        y = pixels(np.zeros(1), np.array([tick]))[1][0]
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
     for tick in _round_ticks(0.0, last):
-        x = place(np.array([tick]), np.array([high]))[0][0]
+        x = pixels(np.array([tick]), np.array([high]))[0][0]
         parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:.0f}</text>')
     parts.append(
         f'<line class="axis" x1="{left}" x2="{width - right}" y1="{height - bottom}" y2="{height - bottom}"/>'
     )
     for name, (x, y) in points.items():
-        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*place(x, y), strict=True))
+        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*pixels(x, y), strict=True))
         colour = COLOURS[name]
         parts.append(
             f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" '
@@ -196,7 +226,7 @@ def curves(
 
 
 def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """The finite values, at most 400 of them: means of neighbours, so that no step is left out."""
+    """Return the finite values; more than 400 are replaced by 400 means of neighbours."""
     x, y = np.asarray(steps, float), np.asarray(values, float)
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     if len(y) <= 400:
@@ -206,14 +236,14 @@ def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray
 
 
 def _round_ticks(low: float, high: float) -> np.ndarray:
-    """Four to eight round numbers within a range."""
+    """Return four to eight round numbers within a range."""
     step = 10 ** np.floor(np.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= 8)
     return np.arange(np.ceil(low / step), np.floor(high / step + 1e-9) + 1) * step
 
 
 def _log_ticks(low: float, high: float) -> np.ndarray:
-    """1, 2 and 5 times the powers of ten within a range; the powers alone where it spans many."""
+    """Return 1, 2 and 5 times the powers of ten within a range; powers of ten alone for a wide range."""
     powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     ticks = np.outer(powers, [1, 2, 5]).ravel() if len(powers) <= 4 else powers
     return ticks[(ticks >= low) & (ticks <= high)]

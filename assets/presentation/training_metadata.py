@@ -49,7 +49,7 @@ def training_metadata(
 
 
 def loss_title(role: str) -> str:
-    """Title of the loss chart of a network."""
+    """Return the title of the loss chart of a network."""
     return f"loss of the {NETWORK_NAMES[role]}"
 
 

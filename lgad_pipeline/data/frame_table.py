@@ -200,11 +200,11 @@ def require_splits(frames: pd.DataFrame) -> None:
     counts = {split: int((frames["split"] == split).sum()) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
     if empty:
-        told = ", ".join(f"{split} {count}" for split, count in counts.items())
+        listed = ", ".join(f"{split} {count}" for split, count in counts.items())
         raise LgadError(
-            f"No usable frame is in the split {' and '.join(empty)} (frames: {told}), and all three splits "
-            "are needed. A set that was made by `lgad import`: import it again without `--run`, or with "
-            "smaller `--val` or `--test`; another: give the split frames in its lists."
+            f"No usable frame is in the split {' and '.join(empty)} (frames: {listed}), and all three splits "
+            "are needed. Import a set of `lgad import` again without `--run`, or with "
+            "smaller `--val` or `--test`; in another set, add frames of the split to its lists."
         )
 
 

@@ -1,7 +1,7 @@
 """Batched least-squares polynomials with the rounding errors of CULane's label tool.
 
-Polynomials are solved by the normal equations and Gaussian elimination with partial pivoting, with sums taken
-in a fixed order. That is badly conditioned, and the errors of the label tool reach whole pixels. Because the
+Polynomials are solved by the normal equations and Gaussian elimination with partial pivoting, with sums in
+a fixed order. That is badly conditioned, and the errors of the label tool reach whole pixels. Because the
 order of operations is the tool's, the errors are the same, and so are the label maps.
 """
 

@@ -1,8 +1,9 @@
 """Natural cubic splines of CULane's two tools, for many lanes at once.
 
 Input points and results are single precision. Intermediate values are double precision, except that
-differences of coordinates are first taken in single precision. The order of operations is that of the tools,
-so that results agree to the last bit. Many lanes are stored end to end in one array with offsets (`Ragged`).
+differences of coordinates are first computed in single precision. The order of operations is that of the
+tools, so that results agree to the last bit. Many lanes are stored end to end in one array with offsets
+(`Ragged`).
 """
 
 from collections.abc import Iterator, Sequence

@@ -85,13 +85,12 @@ class Settings(Entry):
     def load(cls, path: Path) -> Self:
         """Read lgad.yaml, and lgad.local.yaml next to it, whose values replace those of the first.
 
-        The embedded data set `synthetic` is there without an entry; an entry of that name replaces it. A data
-        set with a mistake in its entry is kept out of `datasets` and has its sentence in `broken`: it stops
-        nothing but itself.
+        The data set `synthetic` exists without an entry; an entry of that name replaces it. A data set with a
+        mistake in its entry is not in `datasets`; its error is in `broken`. Other data sets are not affected.
 
         Raises:
-            LgadError: a file cannot be read, is no YAML, or holds a wrong key or value outside `datasets`;
-                every mistake is named with its key and the remedy.
+            LgadError: a file cannot be read, is not YAML, or has a wrong key or value outside `datasets`; the
+                error has one sentence for each mistake, with key and remedy.
         """
         return _Source(path).settings(cls)
 
@@ -102,19 +101,19 @@ class Settings(Entry):
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """Data sets that cannot be used because of their entry, each with a sentence for every mistake."""
+        """Data sets with mistakes in their entry, each with a sentence for every mistake."""
         return self._broken
 
     @property
     def dataset_names(self) -> list[str]:
-        """Names of all data sets, sorted, also of those whose entry is broken; no name that is invalid."""
+        """Sorted names of all data sets, including those with a broken entry, without invalid names."""
         return sorted([*self.datasets, *(name for name in self._broken if _is_name(name))])
 
     def dataset(self, name: str) -> AnyDataset:
         """Return the data set of that name.
 
         Raises:
-            LgadError: its entry is broken, or there is none; the sentence names the ones there are.
+            LgadError: its entry is broken, or there is none of that name; the error lists the data sets.
         """
         if name in self._broken:
             raise LgadError(self._broken[name])
@@ -129,7 +128,11 @@ class Settings(Entry):
         return () if retrain is None else retrain.recipes or tuple(sorted(self.recipes))
 
     def recipe(self, name: str) -> Recipe:
-        """Return the recipe of that name; LgadError names the ones there are."""
+        """Return the recipe of that name.
+
+        Raises:
+            LgadError: there is none of that name; the error lists the recipes.
+        """
         return _entry("recipe", name, self.recipes)
 
 
@@ -139,7 +142,11 @@ def settings_path() -> Path:
 
 
 class _Source:
-    """The content of a settings file and of its local one, and the file that each key is from."""
+    """Contents of lgad.yaml and lgad.local.yaml, with the file that each key is from.
+
+    Args:
+        path: lgad.yaml.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.local_path = path, local_path(path)
@@ -148,23 +155,23 @@ class _Source:
         self.content = merged(content, self.local)
 
     def settings(self, model: type["Settings"]) -> Any:
-        """Validate; see `Settings.load`."""
+        """Validate the contents; see `Settings.load`."""
         mistakes: dict[str, list[str]] = {}
-        for place, number in not_finite(self.content):
-            mistake = f"{self._file(place)}: {'.'.join(map(str, place))} is {number}; give a finite number."
-            mistakes.setdefault(str(place[1]) if self._in_dataset(place) else "", []).append(mistake)
+        for keys, number in not_finite(self.content):
+            mistake = f"{self._file(keys)}: {'.'.join(map(str, keys))} is {number}; give a finite number."
+            mistakes.setdefault(str(keys[1]) if self._in_dataset(keys) else "", []).append(mistake)
         content = self._with_datasets()
         content = self._with_inherited_keys(content)
         try:
-            content["datasets"], found = self._datasets(content["datasets"], model)
+            content["datasets"], broken = self._datasets(content["datasets"], model)
             settings = model.model_validate(content)
         except ValidationError as error:
             raise LgadError("\n".join(self._sentences(error, model))) from error
         if "" in mistakes:
             raise LgadError("\n".join(mistakes[""]))
-        for name, sentences in found.items():
+        for name, sentences in broken.items():
             mistakes.setdefault(name, []).extend(sentences)
-        for name, mistake in self._against_others(settings).items():
+        for name, mistake in self._conflicts(settings).items():
             mistakes.setdefault(name, []).append(mistake)
         for name, sentences in mistakes.items():
             settings.datasets.pop(name, None)
@@ -172,7 +179,7 @@ class _Source:
         return settings
 
     def _datasets(self, entries: Any, model: type["Settings"]) -> tuple[Any, dict[str, list[str]]]:
-        """Validate each data set on its own: the good ones, and the sentences of the others."""
+        """Validate each data set on its own; return the valid ones, and the sentences of the broken ones."""
         if not isinstance(entries, Mapping):
             return entries, {}
         good: dict[str, AnyDataset] = {}
@@ -191,24 +198,24 @@ class _Source:
                 bad[str(name)] = list(self._sentences(error, model, "datasets"))
         return good, bad
 
-    def _against_others(self, settings: "Settings") -> dict[str, str]:
-        """Mistakes that show only where a data set meets recipes and other data sets."""
-        found = {
+    def _conflicts(self, settings: "Settings") -> dict[str, str]:
+        """Return the mistakes of data sets in relation to recipes and other data sets."""
+        mistakes = {
             name: f"{self._file(('datasets', name))}: datasets.{name} {reason}."
             for name, reason in clashes(settings.datasets, settings.recipes).items()
         }
         for name, entry in settings.datasets.items():
             unknown = set(entry.retrain.recipes) - set(settings.recipes) if entry.retrain else set()
             if unknown:
-                place = ("datasets", name, "retrain", "recipes")
-                found[name] = (
-                    f"{self._file(place)}: {'.'.join(place)} names {', '.join(sorted(unknown))}; "
+                keys = ("datasets", name, "retrain", "recipes")
+                mistakes[name] = (
+                    f"{self._file(keys)}: {'.'.join(keys)} names {', '.join(sorted(unknown))}; "
                     f"the recipes are {', '.join(sorted(settings.recipes))}."
                 )
-        return found
+        return mistakes
 
     def _with_datasets(self) -> dict[Any, Any]:
-        """Return the content with the embedded data set, and with absolute roots."""
+        """Return the contents with the data set `synthetic`, and with absolute roots."""
         entries = self.content.get("datasets")
         if entries is None:
             entries = {}
@@ -222,7 +229,7 @@ class _Source:
         return {**self.content, "datasets": rooted}
 
     def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
-        """Return the content with recipes that have the keys of those that they extend."""
+        """Return the contents with recipes that have the keys of the recipes that they extend."""
         recipes = content.get("recipes")
         if not isinstance(recipes, Mapping):
             return content
@@ -233,14 +240,14 @@ class _Source:
             raise LgadError(f"{self._file(keys)}: {'.'.join(map(str, keys))} {error}.") from error
 
     def _sentences(self, error: ValidationError, model: type["Settings"], *above: str) -> list[str]:
-        found = []
+        sentences = []
         for details in error.errors():
             details["loc"] = (*above, *details["loc"])
-            found.append(sentence(self._file(key_path(details["loc"])), details, model))
-        return found
+            sentences.append(sentence(self._file(key_path(details["loc"])), details, model))
+        return sentences
 
     def _file(self, keys: tuple[Any, ...]) -> str:
-        """Return the name of the file that has a key; a key that is missing belongs to the entry above it."""
+        """Return the name of the file that has a key; for a missing key, the file of the entry above it."""
         if holds(self.local, keys) or (
             len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
         ):
@@ -248,22 +255,22 @@ class _Source:
         return self.path.name
 
     @staticmethod
-    def _in_dataset(place: tuple[Any, ...]) -> bool:
-        return len(place) > 1 and place[0] == "datasets"
+    def _in_dataset(keys: tuple[Any, ...]) -> bool:
+        return len(keys) > 1 and keys[0] == "datasets"
 
 
 def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[Any, Any]:
     if content is None and not required:  # an empty file
         return {}
     if not isinstance(content, Mapping):
-        raise LgadError(f"{path} holds no keys; give it `datasets:` and `recipes:`.")
+        raise LgadError(f"{path} has no keys; add `datasets:` and `recipes:`.")
     return content
 
 
 def _expanded(root: str) -> Path:
     try:
         return Path(root).expanduser()
-    except RuntimeError:  # ~somebody, who has no home
+    except RuntimeError:  # the user of `~user` does not exist
         return Path(root)
 
 

@@ -1,4 +1,4 @@
-"""Data sets and recipes whose names or addresses get in each other's way."""
+"""Clashes of data sets and recipes: names or addresses of shards that cannot be used together."""
 
 from collections.abc import Collection, Mapping
 
@@ -6,10 +6,11 @@ from lgad_pipeline.config.datasets import Dataset
 
 
 def clashes(datasets: Mapping[str, Dataset], recipes: Collection[str]) -> dict[str, str]:
-    """Return the data sets that cannot be used next to the others, each with the reason and the remedy.
+    """Return the data sets that clash with another one, each with the reason and the remedy.
 
-    Of two names that clash the first keeps working. Of two equal or nested addresses of shards neither does:
-    nothing tells which of them the shards belong to, and one would be trained on the other's frames.
+    Of two clashing names, the first one in the file can be used. Of two equal or nested addresses of shards,
+    none can be used: it is unknown to which data set the shards belong, and a training could read the frames
+    of the other one.
 
     Args:
         datasets: Data sets in the order of the file.
@@ -19,53 +20,60 @@ def clashes(datasets: Mapping[str, Dataset], recipes: Collection[str]) -> dict[s
 
 
 def _same_identifier(names: Collection[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    """Return the data sets whose schedule would have the same name as that of an earlier one."""
+    reasons: dict[str, str] = {}
     first: dict[str, str] = {}
     for name in names:
-        other = first.setdefault(name.replace("-", "_"), name)
-        if other != name:
-            found[name] = (
-                f"differs from the data set '{other}' in - and _ only, which schedules cannot tell apart; "
+        earlier = first.setdefault(name.replace("-", "_"), name)
+        if earlier != name:
+            reasons[name] = (
+                f"differs from the data set '{earlier}' in - and _ only, which schedules cannot tell apart; "
                 "rename one of them"
             )
-    return found
+    return reasons
 
 
 def _same_model(names: Collection[str], recipes: Collection[str]) -> dict[str, str]:
-    """`drives` with the recipe `night-enet` and `drives-night` with `enet` are both drives-night-enet."""
-    known, order, found = set(recipes), {name: place for place, name in enumerate(names)}, {}
+    """Return the data sets whose registered model would have the same name as that of an earlier one.
+
+    `drives` with the recipe `night-enet` and `drives-night` with `enet` would both be `drives-night-enet`.
+    """
+    reasons: dict[str, str] = {}
+    known, order = set(recipes), {name: index for index, name in enumerate(names)}
     for name in names:
-        for dash in (place for place, letter in enumerate(name) if letter == "-"):
+        for dash in (index for index, letter in enumerate(name) if letter == "-"):
             shorter, rest = name[:dash], name[dash + 1 :]
             if shorter not in order:
                 continue
             recipe = next((recipe for recipe in recipes if f"{rest}-{recipe}" in known), None)
             if recipe is not None:
-                later, other = (name, shorter) if order[name] > order[shorter] else (shorter, name)
-                found[later] = (
-                    f"and the data set '{other}' would share the registered model {name}-{recipe} (recipes "
+                earlier, later = sorted((name, shorter), key=order.__getitem__)
+                reasons[later] = (
+                    f"and the data set '{earlier}' would share the registered model {name}-{recipe} (recipes "
                     f"'{recipe}' and '{rest}-{recipe}'); rename a data set or a recipe"
                 )
-    return found
+    return reasons
 
 
 def _same_shards(datasets: Mapping[str, Dataset]) -> dict[str, str]:
-    places = sorted(
+    """Return the data sets whose address of shards is equal to another one, or one is inside the other."""
+    addresses = sorted(
         (_normal(entry.shards), name) for name, entry in datasets.items() if entry.shards is not None
     )
-    found: dict[str, str] = {}
-    open_places: list[tuple[str, str]] = []  # each one inside the one before
-    for place, name in places:
-        while open_places and not place.startswith(open_places[-1][0]):
-            open_places.pop()
-        if open_places:
-            for one, other in ((name, open_places[-1][1]), (open_places[-1][1], name)):
-                found[one] = (
-                    f"has `shards` at the same address as the data set '{other}', or inside it; each data "
-                    "set needs a folder of its own"
+    reasons: dict[str, str] = {}
+    enclosing: list[tuple[str, str]] = []  # each address is inside the address before
+    for address, name in addresses:
+        while enclosing and not address.startswith(enclosing[-1][0]):
+            enclosing.pop()
+        if enclosing:
+            pair = (name, enclosing[-1][1])
+            for dataset, clashing in (pair, pair[::-1]):
+                reasons[dataset] = (
+                    f"has `shards` at the same address as the data set '{clashing}', or inside it; give each "
+                    "data set its own folder"
                 )
-        open_places.append((place, name))
-    return found
+        enclosing.append((address, name))
+    return reasons
 
 
 def _normal(address: str) -> str:

@@ -1,4 +1,4 @@
-"""A new data set in lgad.local.yaml: its entry is measured from the frames, and written as valid YAML."""
+"""New data set in lgad.local.yaml: its keys are measured from the frames, and written as valid YAML."""
 
 import io
 import math
@@ -25,10 +25,10 @@ from lgad_pipeline.settings import Settings, local_path
 from lgad_pipeline.settings.yaml_files import read_yaml
 
 _HEADERS = 100  # frames whose size is read
-_LANE_FILES = 1000  # files that are searched for the highest point
+_LANE_FILES = 1000  # lane files that are searched for the highest point
 _IMAGE_SIZE = (80, 256)  # height and width that the recipe of the demo trains at
 _LANE_COLUMNS = 5  # columns of the training image that a lane is drawn over
-_HEAD = "Settings of this machine alone: merged over lgad.yaml, and ignored by git."
+_HEAD = "Settings of this machine: they replace those of lgad.yaml, and git ignores this file."
 
 
 def add_dataset(path: Path, name: str, root: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def add_dataset(path: Path, name: str, root: Path) -> dict[str, Any]:
             local file is then left as it was.
     """
     if dataset_name(name) != name:
-        raise LgadError(f"The name {name!r} cannot be used for a data set; take {dataset_name(name)!r}.")
+        raise LgadError(f"The name {name!r} cannot be used for a data set; use {dataset_name(name)!r}.")
     root = root.expanduser().absolute()
     entry = {"kind": "culane", "root": str(root), **measured_keys(root)}
     local = local_path(path)
@@ -92,10 +92,10 @@ def measured_keys(root: Path) -> dict[str, Any]:
 
 
 def with_dataset(text: str, name: str, entry: Mapping[str, Any]) -> str:
-    """Return a settings file's text with one more data set; comments and other keys are kept.
+    """Return the text of a settings file with one more data set; comments and other keys are kept.
 
     Raises:
-        LgadError: the text is no YAML mapping.
+        LgadError: the text is not a YAML mapping.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -120,11 +120,15 @@ def with_dataset(text: str, name: str, entry: Mapping[str, Any]) -> str:
 
 
 def _require_same(content: Any, name: str, entry: Mapping[str, Any]) -> None:
-    """Refuse an entry that is not read back as it was given."""
-    found = content["datasets"].get(name) if isinstance(content, Mapping) else None
-    if found != entry:
+    """Check that an entry is read back as it was written.
+
+    Raises:
+        LgadError: it is read differently.
+    """
+    written = content["datasets"].get(name) if isinstance(content, Mapping) else None
+    if written != entry:
         raise LgadError(
-            f"The entry of {name} would be read as {found} instead of {dict(entry)}; rename its folder."
+            f"The entry of {name} would be read as {written} instead of {dict(entry)}; rename its folder."
         )
 
 
@@ -152,10 +156,9 @@ def _lanes(root: Path, entries: Sequence[FrameEntry]) -> list[np.ndarray]:
 
 
 def _spread(entries: Sequence[FrameEntry], most: int) -> list[FrameEntry]:
-    """Up to `most` entries, evenly spread."""
-    return [
-        entries[place] for place in sorted({*np.linspace(0, len(entries) - 1, most).astype(int).tolist()})
-    ]
+    """Choose up to `most` entries, evenly spread."""
+    indices = {*np.linspace(0, len(entries) - 1, most).astype(int).tolist()}
+    return [entries[index] for index in sorted(indices)]
 
 
 def _flow(value: Any) -> Any:

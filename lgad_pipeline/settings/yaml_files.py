@@ -27,7 +27,7 @@ def read_yaml(path: Path) -> object:
     """Return the values of a YAML file.
 
     Raises:
-        LgadError: it cannot be read, is no valid YAML, names a key twice, or has too many aliases.
+        LgadError: the file cannot be read, is not valid YAML, has a key twice, or has too many aliases.
     """
     try:
         text = plain_text(path.read_bytes()).decode()
@@ -53,31 +53,31 @@ def read_yaml(path: Path) -> object:
     except UnicodeError as error:
         raise LgadError(f"{path} is not UTF-8 ({error}); save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        place = " ".join(str(error).split())
-        raise LgadError(f"{path} is not valid YAML: {place}; correct the line named.") from error
+        reason = " ".join(str(error).split())
+        raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
 
 
-def _holds_itself(content: object, above: set[int], seen: set[int]) -> bool:
+def _holds_itself(content: object, above: set[int], checked: set[int]) -> bool:
     """Return True if a mapping or list is among its own values, at any depth.
 
     Args:
         content: values of a YAML file.
         above: identities of the mappings and lists that hold `content`.
-        seen: identities of those that were looked through.
+        checked: identities of the mappings and lists that were checked already.
     """
     if not isinstance(content, dict | list):
         return False
     if id(content) in above:
         return True
-    if id(content) in seen:
+    if id(content) in checked:
         return False
-    seen.add(id(content))
+    checked.add(id(content))
     values = content.values() if isinstance(content, dict) else content
-    return any(_holds_itself(value, above | {id(content)}, seen) for value in values)
+    return any(_holds_itself(value, above | {id(content)}, checked) for value in values)
 
 
 def merged(base: Mapping[Any, Any], local: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return `base` with the values of `local`: mappings are merged key by key, all else is replaced."""
+    """Return `base` with the values of `local`: mappings are merged by key, other values are replaced."""
     result = dict(base)
     for key, value in local.items():
         before = result.get(key)
@@ -97,16 +97,16 @@ def holds(content: object, keys: tuple[Any, ...]) -> bool:
     return True
 
 
-def not_finite(content: object, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], float]]:
+def not_finite(content: object, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], float]]:
     """Yield the path of keys of every infinite or undefined number, and the number."""
     if isinstance(content, float) and not math.isfinite(content):
-        yield place, content
+        yield keys, content
     elif isinstance(content, Mapping):
         for key, value in content.items():
-            yield from not_finite(value, (*place, key))
+            yield from not_finite(value, (*keys, key))
     elif isinstance(content, list):
         for index, value in enumerate(content):
-            yield from not_finite(value, (*place, index))
+            yield from not_finite(value, (*keys, index))
 
 
 @contextmanager
@@ -122,15 +122,15 @@ def _without_collector() -> Iterator[None]:
 
 
 class _Loader(yaml.CSafeLoader):
-    """Safe loader that refuses a key written twice; PyYAML would use the last one without a word."""
+    """Safe loader that refuses a key that is written twice; PyYAML would silently use the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
+        keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in seen:
+                if (key.tag, key.value) in keys:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"the key {key.value!r} is there twice", key.start_mark
                     )
-                seen.add((key.tag, key.value))
+                keys.add((key.tag, key.value))
         return super().construct_mapping(node, deep)

@@ -8,7 +8,7 @@ from lgad_pipeline.errors import LgadError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 BY_VARIABLE = f"${VARIABLE}"
-"""Stands for the address in settings that are shown and stored; the environment holds the address itself."""
+"""Placeholder of the address in settings that are shown and stored; the address is in the environment."""
 _SECRET_KEYS = ("pass", "pwd", "secret", "token", "key")
 
 
@@ -46,7 +46,7 @@ def tracking_address() -> str:
                 "MLFLOW_TRACKING_PASSWORD, which are not shown."
             )
         return address.rstrip("/")
-    if address.startswith("sqlite:///"):  # a relative path is one from the working directory, now
+    if address.startswith("sqlite:///"):  # a relative path starts at the current working directory
         path, query, options = address.removeprefix("sqlite:///").partition("?")
         return f"sqlite:///{Path(path).absolute()}{query}{options}"
     return address
@@ -56,9 +56,9 @@ def page_address(variable: str, default: str) -> str:
     """Return the address in an environment variable at which people open pages.
 
     Raises:
-        LgadError: it holds a password; the address is written into links.
+        LgadError: the address holds a password; it would be written into links.
     """
     address = os.environ.get(variable, default).rstrip("/")
     if holds_secret(address):
-        raise LgadError(f"{variable} holds a password or token, but is written into links; take it out.")
+        raise LgadError(f"{variable} holds a password or token, but is written into links; remove it.")
     return address

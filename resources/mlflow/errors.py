@@ -1,4 +1,4 @@
-"""MLflow's errors as one clause and one remedy: server away, user refused, database locked or outdated."""
+"""Errors of an MLflow store as one clause and one remedy: no answer, user refused, database locked, ..."""
 
 import re
 import shlex
@@ -29,10 +29,10 @@ _REVISION = re.compile(r"out-of-date database schema \(found version (\w+)")
 
 
 class StoreFault(NamedTuple):
-    """Why an MLflow store did not do what it was asked.
+    """Fault of an MLflow store.
 
     Attributes:
-        kind: Class of the fault; `away` and `locked` may pass by themselves.
+        kind: Class of the fault; `away` and `locked` may end without any action.
         clause: Predicate that follows the store's name, such as "does not answer".
         remedy: Imperative clause for the user; empty where none is known.
     """
@@ -43,16 +43,16 @@ class StoreFault(NamedTuple):
 
     @property
     def may_pass(self) -> bool:
-        """True where the same request may succeed later without anybody's help."""
+        """True if the same request may succeed later without any action."""
         return self.kind in ("away", "locked")
 
     def sentence(self, store: str) -> str:
-        """One sentence that names the store, the fault and the remedy."""
+        """Return one sentence that names the store, the fault and the remedy."""
         return f"MLflow at {store} {self.clause}{f'; {self.remedy}' if self.remedy else ''}."
 
 
 def diagnose(error: Exception, address: str = "") -> StoreFault:
-    """Find out what an error of MLflow, requests, SQLAlchemy or sqlite says about the store.
+    """Return the fault of the store behind an error of MLflow, requests, SQLAlchemy or sqlite.
 
     Args:
         error: The exception that was raised.
@@ -76,7 +76,7 @@ def diagnose(error: Exception, address: str = "") -> StoreFault:
 
 
 def is_store_error(error: Exception) -> bool:
-    """Return True for errors that come from MLflow or from what it uses to reach its store."""
+    """Return True for an error of MLflow or of a library through which MLflow reaches its store."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -87,7 +87,7 @@ def is_store_error(error: Exception) -> bool:
 
 
 def _outdated(revision: str, address: str) -> StoreFault:
-    """Fault of a database whose schema is older or newer than that of the installed MLflow."""
+    """Return the fault of a database whose schema is older or newer than that of the installed MLflow."""
     migrations = files("mlflow.store.db_migrations") / "versions"
     if not any(entry.name.startswith(revision) for entry in migrations.iterdir()):
         clause = f"was written by a newer MLflow than {installed('mlflow')}, which is installed here"
@@ -100,7 +100,7 @@ def _outdated(revision: str, address: str) -> StoreFault:
 
 
 def _mlflow_command() -> str:
-    """Return the command line program of the MLflow that runs here, as typed in the user's shell."""
+    """Return the command of the installed MLflow, as it is typed in the user's shell."""
     program = Path(sys.executable).with_name("mlflow")
     found = shutil.which("mlflow")
     return "mlflow" if found and Path(found) == program else shlex.quote(str(program))

@@ -32,9 +32,9 @@ OWN_STORE = "sqlite:///mlflow.db"
 
 
 class RunJournal:
-    """JournalFile of the MLflow run of a network, on disk next to its weights.
+    """Journal of the MLflow run of a network, on disk next to its weights.
 
-    `run.json` describes the run, `metrics.jsonl` holds a copy of the description and the metrics, `files/`
+    `run.json` describes the run, `metrics.jsonl` has a copy of the description and the metrics, `files/` has
     the files that are not sent yet, `sent.json` the part that the server has confirmed. A metric is on disk
     when `add` returns. Metrics keep their original timestamps. If the server stores a batch but its answer is
     lost, the batch is sent again, and the server recognizes and ignores it.

@@ -45,7 +45,7 @@ class RunRecord(BaseModel):
         key: Random name of the run on the server, known before the server has given it an id.
         experiment: Name of the MLflow experiment.
         name: Name of the run.
-        parameters: Settings on one level.
+        parameters: Settings without nesting, such as `teacher.steps`.
         tags: Tags of the run.
         inputs: Data sets that the run read.
         status: State of the training.
@@ -80,12 +80,12 @@ class SyncState(BaseModel):
 
     Attributes:
         address: The server.
-        run_id: Id that it gave the run.
+        run_id: Id that the server gave the run.
         experiment_id: Id that it gave the experiment.
-        described: True once it has the parameters.
-        inputs: Number of data sets that it has.
-        bytes: Position in the journal up to which it has the metrics.
-        status: Status that it has confirmed.
+        described: True if the server has confirmed the parameters.
+        inputs: Number of data sets that the server has confirmed.
+        bytes: Position in the journal up to which the server has confirmed the metrics.
+        status: Status that the server has confirmed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -132,7 +132,7 @@ class JournalFile:
                 end = file.tell()
                 try:
                     written = file.write(line)
-                    if written != len(line):  # the disk is full from here on: the next write says so
+                    if written != len(line):  # the disk is full: the next write raises the error
                         file.write(line[written:])
                 except OSError:
                     with suppress(OSError):
@@ -149,9 +149,14 @@ class JournalFile:
                 file.write(b"\n")
 
     def lines(self, start: int = 0) -> Iterator[tuple[Any, int]]:
-        """Whole lines from a position on as JSON values, None for a damaged line; each with its end.
+        """Iterate over the complete lines from a position on.
 
-        A position behind the end of the file, which was cut since, stands for its start.
+        Args:
+            start: Position, bytes. If it is behind the end of the file, because the file was shortened, all
+                lines are read.
+
+        Yields:
+            The JSON value of a line, None for a damaged line, and the position after the line, bytes.
         """
         if not self.path.is_file():
             return
@@ -168,7 +173,14 @@ class JournalFile:
                     yield None, start
 
     def entries(self, start: int = 0) -> Iterator[tuple[Entry, int]]:
-        """Metrics from a position on, each with the position behind it; damaged lines are left out."""
+        """Iterate over the metrics from a position on; damaged lines are left out.
+
+        Args:
+            start: Position, bytes.
+
+        Yields:
+            Metrics of one step, and the position after their line, bytes.
+        """
         for content, end in self.lines(start):
             if _is_description(content):
                 continue
@@ -183,7 +195,7 @@ class JournalFile:
         return lines - sum(1 for _ in self.entries(start))
 
     def description(self) -> RunRecord | None:
-        """Return the description that the journal begins with, as it was then."""
+        """Return the description at the start of the journal, from the time when the run began."""
         for content, _ in self.lines():
             if _is_description(content):
                 try:

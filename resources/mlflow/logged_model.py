@@ -1,4 +1,4 @@
-"""A student as an MLflow pyfunc model: weights, code, requirements, and the digest of its files."""
+"""Student as an MLflow pyfunc model: weights, code, requirements, and the digest of its files."""
 
 import shutil
 import tempfile
@@ -18,7 +18,7 @@ _NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors"
 
 
 def files_digest(folder: Path) -> str:
-    """Fingerprint of what prediction reads from a network's folder; a missing file has one too."""
+    """Return the fingerprint of the files that prediction reads from the directory of a network."""
     digest = blake2b(digest_size=16)
     for name in NETWORK_FILES:
         path = folder / name
@@ -29,7 +29,18 @@ def files_digest(folder: Path) -> str:
 def log_model(
     tracking: MlflowTracking, run_id: str, folder: Path, graph: Path, example: bytes
 ) -> tuple[str, str]:
-    """Log weights and code of a student in its run; returns the model's address and id."""
+    """Log weights and code of a student in its MLflow run.
+
+    Args:
+        tracking: The MLflow store.
+        run_id: Id of the MLflow run.
+        folder: Directory of weights.safetensors, network.json and predictor.json.
+        graph: ONNX file of the student.
+        example: Contents of a JPEG file, the input example of the model.
+
+    Returns:
+        Address and id of the logged model.
+    """
     import mlflow
 
     status = tracking.client.get_run(run_id).info.status
@@ -52,9 +63,9 @@ def log_model(
 
 @contextmanager
 def _no_advice_on_types() -> Iterator[None]:
-    """Keep MLflow from asking for other type hints: a frame is an array or bytes, and `predict` checks it.
+    """Hide MLflow's advice to use other type hints: a frame is an array or bytes, and `predict` checks it.
 
-    MLflow sets filters of its own, so what is said is collected.
+    MLflow sets its own warning filters, so all warnings are collected first.
     """
     with warnings.catch_warnings(record=True) as said:
         yield
@@ -64,7 +75,7 @@ def _no_advice_on_types() -> Iterator[None]:
 
 
 def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
-    """Return a folder named `network` with what prediction needs, and nothing of the training."""
+    """Copy the files that prediction needs, without those of the training, to a directory `network`."""
     copy = scratch / "network"
     copy.mkdir()
     for file in (*(folder / name for name in NETWORK_FILES), graph):

@@ -12,34 +12,37 @@ from resources.mlflow.journal import RunJournal
 
 
 class MlflowPages(dg.ConfigurableResource):
-    """Links into the pages of an MLflow store."""
+    """Addresses of the pages of an MLflow store."""
 
-    ui: str = Field(default="http://localhost:5000", description="Where people open MLflow's pages.")
+    ui: str = Field(
+        default="http://localhost:5000", description="Address at which people open MLflow's pages."
+    )
 
     @property
     def store(self) -> str:
-        """The store's name in the journals of networks; it stays the same when the project is moved."""
+        """Name of the store in the journals of networks; it does not change if the project is moved."""
         raise NotImplementedError
 
     def run_url(self, folder: Path) -> str | None:
-        """Return the page of the run of the network in `folder`; None while it was not sent."""
+        """Return the page of the run of the network in `folder`; None if the run was not sent yet."""
         sent = RunJournal(folder).sent(self.store)
         page = f"{self.ui}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}"
         return page if sent.run_id else None
 
     def compare_url(self, folders: Sequence[Path]) -> str | None:
-        """Return the page that compares the runs of the networks in `folders`, all of one experiment."""
+        """Return the page that compares the runs of the networks in `folders`, all of one experiment.
+
+        None if one of the runs was not sent yet.
+        """
         sent = [RunJournal(folder).sent(self.store) for folder in folders]
-        if not all(one.run_id for one in sent):
+        if not all(state.run_id for state in sent):
             return None
-        runs, experiment = (
-            _in_url([one.run_id or "" for one in sent]),
-            _in_url([sent[0].experiment_id or ""]),
-        )
+        runs = _in_url([state.run_id or "" for state in sent])
+        experiment = _in_url([sent[0].experiment_id or ""])
         return f"{self.ui}/#/compare-runs?runs={runs}&experiments={experiment}"
 
     def file_url(self, folder: Path, name: str) -> str | None:
-        """Where browsers find a file of the run of the network in `folder`; None while it was not sent."""
+        """Return the address of a file of the run of the network in `folder`; None if it was not sent yet."""
         journal = RunJournal(folder)
         run_id = journal.sent(self.store).run_id
         if run_id is None or journal.has(name):
@@ -47,7 +50,7 @@ class MlflowPages(dg.ConfigurableResource):
         return f"{self.ui}/get-artifact?path={quote(name)}&run_uuid={run_id}"
 
     def file_page(self, folder: Path, name: str) -> str | None:
-        """MLflow's page of a file of the run of the network in `folder`; None while it was not sent."""
+        """Return MLflow's page of a file of the run of the network in `folder`; None if it was not sent."""
         if self.file_url(folder, name) is None:
             return None
         return f"{self.run_url(folder)}/artifacts/{quote(name)}"

@@ -56,7 +56,7 @@ def relocate(database: Path, artifacts: Path) -> int:
 
 
 def _former_folders(database: Path, artifacts: Path) -> list[Path]:
-    """Folders other than `artifacts` that hold the project's experiments according to the database."""
+    """List the directories, other than `artifacts`, that have the experiments according to the database."""
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as reader:
         if ("experiments", "artifact_location") not in _existing(reader):
             return []
@@ -74,7 +74,7 @@ def _former_folders(database: Path, artifacts: Path) -> list[Path]:
 
 
 def _existing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Those of the columns with artifact paths that this version of MLflow's schema has."""
+    """List the columns with artifact paths that exist in this version of MLflow's schema."""
     return [
         (table, column)
         for table, column in _COLUMNS

@@ -75,9 +75,9 @@ class TrackedRun:
         self._sender.start()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Keep metrics of one step; this is the `log` function that the library's training calls.
+        """Write metrics of one step; this is the `log` function that the library's training calls.
 
-        If the disk is full, they are held in memory and written as soon as there is space.
+        If the disk is full, they stay in memory and are written as soon as there is space.
 
         Raises:
             LgadError: the server refuses the user.
@@ -134,7 +134,7 @@ class TrackedRun:
         """End the run, and send the rest of its journal.
 
         Raises:
-            LgadError: the disk is full, so that metrics of the training could not be kept.
+            LgadError: the disk is full; metrics of the training could not be written.
         """
         self._stop.set()
         self._sender.join()
@@ -174,7 +174,7 @@ def system_tags(asset: str, name: str) -> dict[str, str]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level: {"teacher": {"steps": 3}} as {"teacher.steps": 3}."""
+    """Return nested settings without nesting: {"teacher": {"steps": 3}} as {"teacher.steps": 3}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""The model that MLflow loads and serves, as code: MLflow copies this file next to the weights.
+"""Code of the registered model, which MLflow loads and serves: MLflow copies this file next to the weights.
 
-It imports neither the assets nor the resources: where it is loaded there are only mlflow, torch, numpy,
-OpenCV and lgad_pipeline.
+It imports neither assets nor resources, because only mlflow, torch, numpy, OpenCV and lgad_pipeline are
+installed where the model is loaded.
 """
 
 import base64
@@ -28,23 +28,23 @@ from lgad_pipeline.inference.predictor import Lane, LanePredictor, PreparedFrame
 from lgad_pipeline.networks.checkpoint import NETWORK, read_model
 
 LARGEST_FILE = 32 * 2**20
-"""Bytes."""
+"""Largest size of an image file, bytes."""
 LARGEST_REQUEST = 100_000_000
-"""Pixels of all frames of a request together."""
+"""Largest sum over the frames of a request, pixels."""
 
 _BATCH = 8
 _MOST_SIZES = 100
 _log = logging.getLogger(__name__)
 
 
-class FoundLane(BaseModel):
-    """One lane.
+class PredictedLane(BaseModel):
+    """One predicted lane.
 
     Attributes:
         slot: 1 far left, 2 left, 3 right, 4 far right.
-        existence: 0..1, that the slot holds a lane.
-        confidence: 0..1, mean of the probability map's maxima along the lane.
-        points: (x, y) in frame pixels, bottom first.
+        existence: probability that the slot has a lane, 0..1.
+        confidence: mean of the maxima of the probability map along the lane, 0..1.
+        points: points (x, y) in frame pixels, bottom first.
     """
 
     slot: int
@@ -54,13 +54,13 @@ class FoundLane(BaseModel):
 
 
 class FrameLanes(BaseModel):
-    """What was found in one frame."""
+    """Predicted lanes of one frame."""
 
-    lanes: list[FoundLane]
+    lanes: list[PredictedLane]
 
 
 class BadFrame(MlflowException):
-    """A request that cannot be answered. Over HTTP it is a 400 with the reason."""
+    """Error of a request with an unusable frame. Over HTTP the answer has status 400 and the reason."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -68,7 +68,7 @@ class BadFrame(MlflowException):
 
     @property
     def message(self) -> str:
-        """The reason alone: MLflow's server would put the whole request, megabytes of it, before it."""
+        """Reason alone: MLflow's server would add the whole request in front of it, which has megabytes."""
         return self.reason
 
     @message.setter
@@ -77,33 +77,33 @@ class BadFrame(MlflowException):
 
 
 class LaneModel(PythonModel):
-    """Frames to lanes."""
+    """Model that predicts the lanes of frames."""
 
-    # MLflow would insist on a list; here a single frame is taken, too.
+    # MLflow would accept lists only; this model accepts a single frame as well.
     _skip_type_hint_validation = True
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the weights next to this file."""
+        """Read the network from the artifacts of the model."""
         folder = Path(context.artifacts["network"])
-        # MLflow has run this file of the model already, so the model's own class is trusted as well.
+        # MLflow has run this file of the model already, so the network class of the model is trusted, too.
         allow_networks(read_model(folder / NETWORK, NetworkSpec).name)
         self.predictor = LanePredictor.load(folder)
         self.seen_sizes: set[tuple[int, int]] = set()
 
     def predict(self, model_input: list[Any], params: dict[str, Any] | None = None) -> list[FrameLanes]:
-        """Find the lanes of each frame.
+        """Predict the lanes of each frame.
 
         Args:
-            model_input: a frame or a list of frames, each a JPEG or PNG file as bytes or `pathlib.Path`, as
-                base64 (over HTTP), or uint8 (H, W, 3) RGB; of any size up to 50 megapixels, and over HTTP
-                100 megapixels together.
-            params: none are read.
+            model_input: a frame or a list of frames. A frame is a JPEG or PNG file as bytes or
+                `pathlib.Path`, the base64 text of a file (over HTTP), or uint8 (H, W, 3) RGB. A frame may
+                have 50 megapixels, and all frames of an HTTP request together 100 megapixels.
+            params: not used.
 
         Returns:
-            The lanes of each frame, in the frame's own pixels.
+            The lanes of each frame, in pixels of that frame.
 
         Raises:
-            BadFrame: an input is no frame; it names which, and why.
+            BadFrame: an input is not a usable frame; the error has its number and the reason.
         """
         single = isinstance(model_input, bytes | str | Path) or getattr(model_input, "ndim", 0) == 3
         frames = [model_input] if single else model_input
@@ -114,20 +114,20 @@ class LaneModel(PythonModel):
             )
         sources = [_source(frame, number) for number, frame in enumerate(frames, 1)]
         _check_sum(frames, sources)
-        found: list[FrameLanes] = []
+        predicted: list[FrameLanes] = []
         for start in range(0, len(sources), _BATCH):
             # One frame is decoded at a time, and only its image at the network's size is kept.
-            seen = [
-                self._see(source, number)
+            prepared = [
+                self._prepare(source, number)
                 for number, source in enumerate(sources[start : start + _BATCH], start + 1)
             ]
-            found += [
-                FrameLanes(lanes=[_found(lane) for lane in lanes])
-                for lanes in self.predictor.predict_prepared(seen)
+            predicted += [
+                FrameLanes(lanes=[_predicted_lane(lane) for lane in lanes])
+                for lanes in self.predictor.predict_prepared(prepared)
             ]
-        return found
+        return predicted
 
-    def _see(self, source: bytes | np.ndarray, number: int) -> PreparedFrame:
+    def _prepare(self, source: bytes | np.ndarray, number: int) -> PreparedFrame:
         try:
             frame = source if isinstance(source, np.ndarray) else read_frame(source)
         except ImageError as error:
@@ -141,9 +141,9 @@ class LaneModel(PythonModel):
 
 
 def _source(frame: object, number: int) -> bytes | np.ndarray:
-    """Return a frame as the bytes of its file, or as uint8 (H, W, 3) RGB; checks the size, decodes nothing.
+    """Return a frame as the bytes of its file, or as uint8 (H, W, 3) RGB; check its size without decoding.
 
-    A text is never taken as a path: over HTTP it would open the server's files to everybody.
+    A text is never read as a path: over HTTP everybody could then read the files of the server.
     """
     if isinstance(frame, str):
         try:
@@ -179,7 +179,11 @@ def _source(frame: object, number: int) -> bytes | np.ndarray:
 
 
 def _check_sum(frames: Sequence[object] | np.ndarray, sources: Sequence[bytes | np.ndarray]) -> None:
-    """Bound the pixels of all texts together, which come over HTTP: few bytes can be many pixels."""
+    """Limit the sum of the pixels of all texts, which are sent over HTTP: few bytes can be many pixels.
+
+    Raises:
+        BadFrame: the frames together are larger than `LARGEST_REQUEST`.
+    """
     total = 0
     for frame, source in zip(frames, sources, strict=True):
         if isinstance(frame, str) and isinstance(source, bytes):
@@ -192,13 +196,13 @@ def _check_sum(frames: Sequence[object] | np.ndarray, sources: Sequence[bytes | 
 
 
 def _reason(error: LgadError) -> str:
-    """Return what is wrong, without the remedy: that is meant for the frames of a data set."""
+    """Return the reason of an error without its remedy, which is for the frames of a data set."""
     return str(error) if "allowed" in str(error) else str(error).partition(";")[0]
 
 
-def _found(lane: Lane) -> FoundLane:
+def _predicted_lane(lane: Lane) -> PredictedLane:
     points = np.asarray(lane.points, float).round(2).tolist()
-    return FoundLane(slot=lane.slot, existence=lane.existence, confidence=lane.confidence, points=points)
+    return PredictedLane(slot=lane.slot, existence=lane.existence, confidence=lane.confidence, points=points)
 
 
 set_model(LaneModel())

@@ -1,4 +1,4 @@
-"""Connection to the MLflow store of a project, and what its faults mean for a step or a command."""
+"""Connection to the MLflow store of a project, and the handling of its faults in steps and commands."""
 
 import logging
 import os
@@ -23,27 +23,29 @@ if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the def
     from mlflow import MlflowClient
 
 _RETRIES, _RETRY_SECONDS = 3, 30
-# What MLflow's client does about a server that does not answer; its own choice is four minutes a request.
+# Timeout and retries of MLflow's client for a server that does not answer; its default is four minutes.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
 class MlflowStore(MlflowPages):
-    """An MLflow tracking server, or the sqlite database that takes its place on one machine."""
+    """MLflow tracking server, or a sqlite database that replaces it on one machine."""
 
     uri: str = Field(
         description="Tracking address: http(s)://..., or sqlite:////absolute/path/mlflow.db. "
-        f"{BY_VARIABLE} stands for the address in that environment variable, which may hold a password."
+        f"{BY_VARIABLE} means the address in that environment variable, which may hold a password."
     )
     artifacts: str = Field(
         default="", description="Folder for pictures and models of a sqlite store; a server has its own."
     )
-    dagster_ui: str = Field(default="http://localhost:3000", description="Where people open Dagster's pages.")
+    dagster_ui: str = Field(
+        default="http://localhost:3000", description="Address at which people open Dagster's pages."
+    )
 
     @field_validator("uri", "ui", "dagster_ui")
     @classmethod
     def _holds_no_password(cls, address: str) -> str:
         if holds_secret(address):  # Dagster shows and stores the settings of resources
-            raise ValueError(f"addresses with a password belong into the environment variable {VARIABLE}")
+            raise ValueError(f"an address with a password must be in the environment variable {VARIABLE}")
         return address
 
     @property
@@ -53,7 +55,7 @@ class MlflowStore(MlflowPages):
 
     @cached_property
     def connection(self) -> "MlflowClient":
-        """Client of this store, after repair of its paths; `client` is this one."""
+        """Client of this store, created after the repair of its paths; `client` returns it."""
         self.relocate()
         self.point_mlflow_here()
         from mlflow import MlflowClient
@@ -62,22 +64,22 @@ class MlflowStore(MlflowPages):
 
     @property
     def target(self) -> str:
-        """The tracking address itself, perhaps with a password: never to be shown or stored."""
+        """Tracking address, perhaps with a password; it must not be shown or stored."""
         return tracking_address() if self.uri == BY_VARIABLE else self.uri
 
     @property
     def is_server(self) -> bool:
-        """It is reached over HTTP, perhaps by other machines too."""
+        """True if the store is reached over HTTP, perhaps by other machines, too."""
         return self.uri.startswith("http")
 
     @property
     def address(self) -> str:
-        """The tracking address without a password, for messages and pages."""
+        """Tracking address without a password, for messages and pages."""
         return shown_address(self.target)
 
     @property
     def own_database(self) -> Path | None:
-        """The sqlite file in the project's folder; None where the store is elsewhere."""
+        """SQLite file in the project's folder; None if the store is elsewhere."""
         if not self.artifacts or not self.uri.startswith("sqlite:///"):
             return None
         database = Path(self.uri.removeprefix("sqlite:///").partition("?")[0])
@@ -85,15 +87,15 @@ class MlflowStore(MlflowPages):
 
     @property
     def store(self) -> str:
-        """The store's name in the journals of networks; it stays the same when the project is moved."""
+        """Name of the store in the journals of networks; it does not change if the project is moved."""
         return OWN_STORE if self.own_database else self.address
 
     def relocate(self) -> int:
-        """Repair the artifact paths in the project's own database; returns how many were changed."""
+        """Repair the artifact paths in the project's own database, and return the number of changed paths."""
         return relocate(self.own_database, Path(self.artifacts)) if self.own_database else 0
 
     def point_mlflow_here(self) -> None:
-        """Have MLflow's own functions use this store; they know one at a time, and report no usage."""
+        """Make this store the one that MLflow's own functions use, and turn off MLflow's usage reports."""
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -107,7 +109,7 @@ class MlflowStore(MlflowPages):
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(self.target)
         mlflow.set_registry_uri(self.target)
-        # MLflow hands the address to the environment, from where another project would take it for its own.
+        # MLflow writes the address into the environment, where another project would read it as its own.
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             if name in before:
                 os.environ[name] = before[name]
@@ -115,7 +117,7 @@ class MlflowStore(MlflowPages):
                 os.environ.pop(name, None)
 
     def experiment(self, name: str) -> str:
-        """Return the id of the experiment called `name`, made when it is missing."""
+        """Return the id of an experiment, created if it is missing."""
         found = self.client.get_experiment_by_name(name)
         if found:
             return found.experiment_id
@@ -125,9 +127,9 @@ class MlflowStore(MlflowPages):
 
     @contextmanager
     def needed(self) -> Iterator[None]:
-        """Guard of what cannot be done without the store: its faults end the step with one sentence.
+        """Run work that needs the store: a fault of the store ends the step with one sentence.
 
-        A step whose store is away or locked waits and is tried again a few times.
+        If the store does not answer or is locked, the step is tried again a few times.
         """
         try:
             yield
@@ -137,17 +139,17 @@ class MlflowStore(MlflowPages):
             fault = diagnose(error, self.address)
             if fault.kind == "other":
                 raise
-            kept = "What was trained is kept: start this step again then, and nothing is trained twice."
+            kept = "The trained networks are kept: run this step again; nothing is trained again."
             sentence = LgadError(f"{fault.sentence(self.address)} {kept}")
             if fault.may_pass:
                 raise dg.RetryRequested(_RETRIES, _RETRY_SECONDS) from sentence
             raise dg.Failure(str(sentence), allow_retries=False) from sentence
 
     def check(self) -> None:
-        """See that the store can be used; one that is away or locked now may be usable later.
+        """Check that the store can be used. A store that does not answer or is locked passes the check.
 
         Raises:
-            LgadError: it cannot be used, for a reason that does not pass by itself.
+            LgadError: the store cannot be used until the user corrects the fault.
         """
         try:
             self.client.search_experiments(max_results=1)
@@ -160,7 +162,7 @@ class MlflowStore(MlflowPages):
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn faults of the store into one sentence, outside of Dagster's steps."""
+        """Raise a fault of the store as an `LgadError` with one sentence, outside of Dagster's steps."""
         try:
             yield
         except Exception as error:

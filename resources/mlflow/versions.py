@@ -1,4 +1,4 @@
-"""Versions of a registered model: aliases, files, owner, and the way back to an earlier one."""
+"""Versions of a registered model: aliases, files, owner, and rollback to an earlier version."""
 
 import datetime
 import errno
@@ -28,18 +28,18 @@ _ORIGIN = ("dataset", "recipe")
 
 
 class VersionLostError(LgadError):
-    """The files of a registered version are gone, or are not those that were registered."""
+    """Error of a registered version whose files are missing or are not those that were registered."""
 
 
 @dataclass(frozen=True)
 class VersionRow:
-    """One version, for a list.
+    """Version of a registered model, as a row of a list.
 
     Attributes:
-        version: Its number.
-        aliases: Names that it can be loaded by, such as champion.
-        test_f1: F1 on test frames as it was registered; empty if unknown.
-        decision: Last decision about it, a sentence; empty if there was none.
+        version: Number of the version.
+        aliases: Aliases of the version, such as champion.
+        test_f1: F1 on test frames at the time of registration; empty if unknown.
+        decision: Last promotion decision, a sentence; empty if there was none.
     """
 
     version: str
@@ -54,16 +54,16 @@ def champion_of(tracking: MlflowTracking, name: str) -> str | None:
 
 
 def versions_of(tracking: MlflowTracking, name: str) -> "list[ModelVersion]":
-    """All versions of a registered model, newest first; none if there is no such model."""
-    found = tracking.client.search_model_versions(f"name = '{name}'")
-    return sorted(found, key=lambda version: int(version.version), reverse=True)
+    """List all versions of a registered model, newest first; empty if there is no such model."""
+    versions = tracking.client.search_model_versions(f"name = '{name}'")
+    return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
 def version_rows(tracking: MlflowTracking, name: str) -> list[VersionRow]:
-    """All versions with their aliases, newest first.
+    """List all versions of a registered model with their aliases, newest first.
 
     Raises:
-        LgadError: there is no such model; the error names those that there are.
+        LgadError: there is no such model; the error lists the models of the store.
     """
     aliases = _aliases(tracking, name)
     rows = [
@@ -83,9 +83,9 @@ def version_rows(tracking: MlflowTracking, name: str) -> list[VersionRow]:
 
 
 def standing(tracking: MlflowTracking, name: str, version: str) -> tuple[str, str]:
-    """Return what a version is used for now, in words, and the last decision about it.
+    """Return the current aliases of a version as a text, and the last decision about it.
 
-    A version whose files cannot be loaded is called neither champion nor challenger.
+    For a version whose files cannot be loaded, the text is "cannot be loaded".
     """
     row = next((row for row in version_rows(tracking, name) if row.version == version), None)
     if row is None:
@@ -111,19 +111,19 @@ def is_intact(tracking: MlflowTracking, name: str, version: str) -> bool:
 def rollback(
     tracking: MlflowTracking, name: str, lock: Path, to: str | None = None, owner: str | None = None
 ) -> tuple[str | None, str]:
-    """Put the champion's predecessor, or a version that is named, in use.
+    """Make the predecessor of the champion, or a named version, the champion.
 
-    A champion that is rolled back is not promoted again by the rule; a new training may be.
+    The promotion rule does not promote a champion again after its rollback; it may promote a new training.
 
     Args:
         tracking: The MLflow store.
         name: Name of the registered model.
-        lock: Folder that is locked meanwhile.
-        to: Version to use; the one that the champion replaced if not given.
-        owner: Name of this project; a model of another one is refused.
+        lock: Directory that is locked during the rollback.
+        to: Version that becomes champion; by default the one that the current champion replaced.
+        owner: Name of this project; the model of another project is refused.
 
     Returns:
-        The version that was in use, None if there was none, and the one that is now.
+        The previous champion, None if there was none, and the new champion.
 
     Raises:
         LgadError: there is no such model or version, no predecessor, or its files cannot be loaded.
@@ -149,17 +149,17 @@ def rollback(
             client.set_model_version_tag(name, champion, ROLLED_BACK_TAG, today)
             reason = f"Rolled back on {today}: version {target} is champion again."
             client.set_model_version_tag(name, champion, "decision", reason)
-        elif champion is not None:  # so that the next rollback leads back
+        elif champion is not None:  # the next rollback then returns to this champion
             client.set_model_version_tag(name, target, REPLACED_TAG, champion)
     return champion, target
 
 
 @contextmanager
 def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Path]:
-    """Return a copy of the network folder of a registered version, while it is needed.
+    """Download the network of a registered version to a temporary directory, which is deleted at the end.
 
     Raises:
-        VersionLostError: its files are gone, or are not those that were registered.
+        VersionLostError: the files are missing, or are not those that were registered.
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -184,10 +184,10 @@ def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Pa
 
 
 def claim(tracking: MlflowTracking, name: str, owner: str, tags: Mapping[str, str]) -> None:
-    """Make sure that a registered model is there and belongs to this project, data set and recipe.
+    """Create a registered model, or check that it belongs to this project, data set and recipe.
 
     Raises:
-        LgadError: it belongs to another one.
+        LgadError: the model belongs to another project, data set or recipe.
     """
     from mlflow.exceptions import MlflowException
 
@@ -216,12 +216,12 @@ def claim(tracking: MlflowTracking, name: str, owner: str, tags: Mapping[str, st
 
 
 def _check_owner(tracking: MlflowTracking, name: str, owner: str) -> None:
-    """See that a registered model is this project's.
+    """Check that a registered model belongs to this project.
 
     Raises:
-        LgadError: it is another project's, or was not made by this pipeline.
+        LgadError: it belongs to another project, or this pipeline did not register it.
     """
-    if tracking.own_database is not None:  # its folder says whose it is
+    if tracking.own_database is not None:  # the database is in the project's folder
         return
     remedy = (
         "rename the data set or the recipe in lgad.yaml, or give all checkouts of one project the same "
@@ -233,7 +233,7 @@ def _check_owner(tracking: MlflowTracking, name: str, owner: str) -> None:
         raise LgadError(f"The registered model {where} belongs to another project ({holder}); {remedy}.")
     versions = versions_of(tracking, name)
     if holder is None and versions and not any(FINGERPRINT_TAG in version.tags for version in versions):
-        raise LgadError(f"The registered model {where} was not made by this pipeline; {remedy}.")
+        raise LgadError(f"The registered model {where} was not registered by this pipeline; {remedy}.")
 
 
 def _predecessor(
@@ -254,27 +254,27 @@ def _predecessor(
 
 
 def _listed(rows: Mapping[str, VersionRow]) -> str:
-    """Versions with their aliases on one line, such as `3 (champion), 2, 1`."""
+    """Return the versions with their aliases on one line, such as `3 (champion), 2, 1`."""
     return ", ".join(
         f"{row.version} ({', '.join(row.aliases)})" if row.aliases else row.version for row in rows.values()
     )
 
 
 def _aliases(tracking: MlflowTracking, name: str) -> dict[str, str]:
-    """Versions by alias; none if there is no such model."""
+    """Return the version of each alias; empty if there is no such model."""
     from mlflow.exceptions import MlflowException
 
     try:
-        found = tracking.client.get_registered_model(name).aliases
+        aliases = tracking.client.get_registered_model(name).aliases
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return {}
-    return {alias: str(version) for alias, version in found.items()}
+    return {alias: str(version) for alias, version in aliases.items()}
 
 
 def _is_missing(error: Exception) -> bool:
-    """Return True if an error says that a file is not there, not that the store cannot be reached or read."""
+    """Return True if an error means that a file does not exist; False if the store cannot be reached."""
     from requests import RequestException
 
     if isinstance(error, RequestException):  # an OSError as well

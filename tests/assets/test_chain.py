@@ -221,7 +221,7 @@ def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
     assert json.loads(found["test"].profile) == {"num_rows": 9}
 
 
-def test_report_stands_alone(chain):
+def test_report_is_self_contained(chain):
     page = chain.paths.report.read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)=["'](?!data:|https?://localhost)""", page)
     assert "<script" not in page
@@ -334,7 +334,7 @@ def test_runs_tell_what_they_worked_on(chain):
 
 
 def test_models_follow_their_data(chain):
-    """A changed recipe: the schedule has the shards looked through, and upon that the models follow."""
+    """A changed recipe: the schedule checks the shards, and then the models are retrained."""
     defs = definitions(ProgressLog())
     before = dg.evaluate_automation_conditions(defs, chain.instance)
     assert before.total_requested == 0
@@ -361,8 +361,8 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
     assert rollback(tracking, "synthetic-enet", chain.folder / "lock", to="1") == (None, "1")
     (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "12"))
     demo.main(dataset="synthetic", recipe="enet", root="")
-    told = capfd.readouterr().err
-    assert "rendering" not in told and "training the teacher" in told
+    output = capfd.readouterr().err
+    assert "rendering" not in output and "training the teacher" in output
     assert chain.latest("shards").tags == data_run
     client = chain.client()
     assert aliased(client, "challenger") == "2"
@@ -380,8 +380,8 @@ def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd
     recipe = SETTINGS.replace("STEPS", "10") + "    distillation: {teacher: together}\n"
     (chain.folder / "lgad.yaml").write_text(recipe)
     demo.main(dataset="synthetic", recipe="enet", root="")
-    told = capfd.readouterr().err
-    assert "training the teacher" not in told and "training the student with LGAD" in told
+    output = capfd.readouterr().err
+    assert "training the teacher" not in output and "training the student with LGAD" in output
     assert (chain.paths.teacher / "training.json").read_bytes() == before
     assert "together with the student" in chain.latest("teacher").metadata["trained"].value
     page = chain.paths.report.read_text(encoding="utf-8")

@@ -116,16 +116,16 @@ def instance():
         yield instance
 
 
-def test_failure_is_told_once_it_is_final(tmp_path, instance):
-    told = tmp_path / "told.jsonl"
-    failures = Failures(tmp_path, instance, "tee", "-a", str(told))
+def test_a_failure_is_reported_when_no_retry_follows(tmp_path, instance):
+    messages = tmp_path / "messages.jsonl"
+    failures = Failures(tmp_path, instance, "tee", "-a", str(messages))
     failures.fail()
     assert failures.tick() == "0 failed runs were reported."  # it is of the time before the sensor
     failures.fail(**{"dagster/will_retry": "true"})
     run = failures.fail()
     assert failures.tick() == "1 failed runs were reported."
     assert failures.tick() == "0 failed runs were reported."
-    assert [json.loads(line) for line in told.read_text().splitlines()] == [
+    assert [json.loads(line) for line in messages.read_text().splitlines()] == [
         {
             "run": f"http://localhost:3000/runs/{run.run_id}",
             "job": "data",
@@ -145,10 +145,10 @@ def test_message_that_was_not_delivered_is_sent_again(tmp_path, instance):
     skipped = failures.tick()
     assert "0 failed runs were reported. notify.command of lgad.yaml ended with 3" in skipped
     assert "Attempt 1 of 20; the next tick tries again." in skipped and "secret" not in skipped
-    script.write_text(f"cat >> {tmp_path}/told\n")
+    script.write_text(f"cat >> {tmp_path}/messages\n")
     failures.fail()
     assert failures.tick() == "2 failed runs were reported."
-    assert len((tmp_path / "told").read_text().splitlines()) == 2
+    assert len((tmp_path / "messages").read_text().splitlines()) == 2
 
 
 def test_message_is_given_up_after_many_attempts(tmp_path, instance):
@@ -213,7 +213,7 @@ class Tick:
 
 
 def test_tick_is_bounded_and_the_next_one_continues(tmp_path, instance, monkeypatch):
-    monkeypatch.setattr(sensors, "LOOKED_AT", 3)
+    monkeypatch.setattr(sensors, "CHECKED_PER_TICK", 3)
     project = watched(tmp_path, 5)
     monkeypatch.setattr(sensors, "DATASETS", dg.StaticPartitionsDefinition(project.settings.dataset_names))
     tick = Tick(instance, project)
@@ -221,7 +221,7 @@ def test_tick_is_bounded_and_the_next_one_continues(tmp_path, instance, monkeypa
     monkeypatch.setattr(time, "time", lambda: 4e9)  # the folders have been quiet since
     tick = Tick(instance, project, tick.cursor)
     assert tick.requested == ["d003", "d004", "d000"]
-    monkeypatch.setattr(sensors, "REQUESTED", 1)
+    monkeypatch.setattr(sensors, "REQUESTED_PER_TICK", 1)
     tick = Tick(instance, project, tick.cursor)
     assert tick.requested == ["d001"] and tick.cursor == "d001"
 
@@ -240,10 +240,10 @@ def test_bad_data_sets_are_named_in_the_tick_and_stop_no_other(tmp_path, instanc
     monkeypatch.setattr(sensors, "DATASETS", dg.StaticPartitionsDefinition(["a_way", "d000", "typo"]))
     assert Tick(instance, project).requested == ["d000"]
     monkeypatch.setattr(sensors, "in_progress", lambda *_: True)
-    told = Tick(instance, project).skipped
-    assert "/mnt/not/mounted cannot be read (there is no such folder); mount its disk" in told
-    assert "datasets.typo.rot is not a known key; did you mean root?" in told
-    assert "d001 is new in lgad.yaml; reload the code location." in told
+    messages = Tick(instance, project).skipped
+    assert "/mnt/not/mounted cannot be read (there is no such folder); mount its disk" in messages
+    assert "datasets.typo.rot is not a known key; did you mean root?" in messages
+    assert "d001 is new in lgad.yaml; reload the code location." in messages
 
 
 def test_only_the_data_job_of_the_partition_counts_as_in_progress(instance):

@@ -122,7 +122,7 @@ def test_a_frame_is_turned_as_its_exif_orientation_says(tmp_path, model) -> None
     assert (tmp_path / "out/exif.lines.txt").read_text() == (tmp_path / "out/png.lines.txt").read_text() != ""
 
 
-def test_annotations_are_not_overwritten_unless_told(tmp_path, model) -> None:
+def test_annotations_are_overwritten_only_with_the_option(tmp_path, model) -> None:
     frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg(), a__lines__txt=b"1 2 3 4 \n")
     with pytest.raises(
         LgadError, match=r"1 file that lgad predict did not write .* a\.lines\.txt .*annotations"

@@ -31,7 +31,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_without_room_the_old_table_stays(write_tree, tmp_path):
+def test_on_a_full_disk_the_old_table_stays(write_tree, tmp_path):
     frames = ingest(write_tree(), SIZE).frames
     path = tmp_path / "out" / "frames.parquet"
     write_table(path, frames, FRAMES_SCHEMA)
@@ -44,7 +44,7 @@ def test_without_room_the_old_table_stays(write_tree, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["frames.parquet"]
 
 
-def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
+def test_on_a_full_disk_no_partial_shard_is_fetched(write_tree, tmp_path):
     root, there = write_tree(), tmp_path / "there"
     frames = ingest(root, SIZE).frames
     here, view, mine = tmp_path / "here", View(SIZE, (40, 128), 40), Origin("team", "drives")
@@ -60,7 +60,7 @@ def test_without_room_nothing_half_is_fetched(write_tree, tmp_path):
     assert [path.name for path in there.iterdir()] == [".lock"]
 
 
-def test_without_room_the_old_shards_stay(write_tree, tmp_path):
+def test_on_a_full_disk_the_old_shards_stay(write_tree, tmp_path):
     root, output = write_tree(), tmp_path / "shards"
     frames = ingest(root, SIZE).frames
     labels, view = assign_lane_slots(frames), View(SIZE, (40, 128), 40)
@@ -72,7 +72,7 @@ def test_without_room_the_old_shards_stay(write_tree, tmp_path):
     assert ShardSet.open(output).fingerprint == before.fingerprint
 
 
-def test_without_room_an_archive_goes_on_later(tmp_path):
+def test_unpacking_stopped_by_a_full_disk_resumes(tmp_path):
     archive, output = tmp_path / "source/x.tar.gz", tmp_path / "out"
     archive.parent.mkdir()
     with tarfile.open(archive, "w:gz") as tar:

@@ -94,7 +94,7 @@ def test_the_file_describes_its_columns(tmp_path):
 
 
 def test_what_was_set_aside_comes_back(tmp_path):
-    rows = [("list/train.txt", 3, "is bad; mend it"), ("a.jpg", None, "is gone; restore it")]
+    rows = [("list/train.txt", 3, "is bad; correct it"), ("a.jpg", None, "is gone; restore it")]
     write_table(tmp_path / "aside.parquet", rejected_table(rows), REJECTED_SCHEMA)
     back = pd.read_parquet(tmp_path / "aside.parquet")
     assert back["file"].tolist() == ["list/train.txt", "a.jpg"]

@@ -196,7 +196,7 @@ def check_entries(entries: list[FrameEntry], root: Path, rejected: list) -> None
 
 
 def list_reader(kind: DatasetReader, name: str) -> Callable[[bytes, Path], None]:
-    """A check of what a kind makes of a list file with any content."""
+    """Return a check of how a kind reads a list file with any content."""
 
     def check(data: bytes, folder: Path) -> None:
         path = folder / name

@@ -18,7 +18,7 @@ SIZE = (118, 328)
 TRAIN = "drive/train.MP4"
 
 auditing: list[Callable[[str], None]] = []
-"""What is told the path of each file that the process opens; hooks themselves cannot be removed."""
+"""Functions that get the path of each file that the process opens; audit hooks cannot be removed."""
 
 
 def _audit(event: str, arguments: tuple) -> None:
@@ -107,7 +107,7 @@ def test_lists_that_change_without_their_frames_are_followed(before):
     assert list(again.frames["existence"][4]) == [True] * 4
 
 
-def test_another_frame_size_and_a_table_of_older_shape_are_ingested_anew(before):
+def test_another_frame_size_and_a_table_of_older_columns_are_ingested_again(before):
     root, frames = before
     assert ingest(root, (100, 200), previous=frames).frames.empty
     assert ingest(root, SIZE, previous=frames.drop(columns="stamp")).changes == (0, 10, 0, 0)

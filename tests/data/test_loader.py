@@ -72,7 +72,7 @@ def test_batches_ahead_are_those_of_their_steps_also_after_a_restart(shards):
 
 @pytest.mark.parametrize("start", [0, 3])
 def test_ranks_share_the_batches_of_one_process(shards, start):
-    """Also taken up in the middle of an epoch: 7 frames are an epoch of three and a half batches."""
+    """A resume in the middle of an epoch is covered: 7 frames are an epoch of three and a half batches."""
     alone = [batch.frames for batch in Loader(shards["train"], 2, seed=4).batches(3 * start, 3 * 7)]
     ranks = [
         [batch.frames for batch in Loader(shards["train"], 2, seed=4, ranks=(rank, 3)).batches(start, 7)]

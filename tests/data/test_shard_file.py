@@ -67,9 +67,9 @@ def test_every_damage_is_one_sentence_and_never_ends_the_process(shards):
     command = [sys.executable, "-c", OPEN_ALL, *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()
-    assert len(told) == len(damaged)
-    for folder, sentence in zip(folders, told, strict=True):
+    sentences = done.stdout.splitlines()
+    assert len(sentences) == len(damaged)
+    for folder, sentence in zip(folders, sentences, strict=True):
         assert sentence.startswith(f"{folder}/train-00000")
         assert sentence.endswith(" is missing or damaged; pack the shards again.")
 

@@ -55,9 +55,9 @@ def test_samples_are_the_frames_and_labels_at_training_size(data, tmp_path):
             lanes = slot_lanes_of(label)
             expected = label_map(lanes, SIZE, 6)[40:]
             # Nearest, centre to centre: 78 rows to 40, 328 columns to 128.
-            rows_taken = np.floor((np.arange(40) + 0.5) * 78 / 40).astype(int)
-            columns_taken = np.floor((np.arange(128) + 0.5) * 328 / 128).astype(int)
-            np.testing.assert_array_equal(sample.label, expected[rows_taken][:, columns_taken])
+            source_rows = np.floor((np.arange(40) + 0.5) * 78 / 40).astype(int)
+            source_columns = np.floor((np.arange(128) + 0.5) * 328 / 128).astype(int)
+            np.testing.assert_array_equal(sample.label, expected[source_rows][:, source_columns])
             assert set(np.unique(sample.label)) == {0, 2, 3}
             assert sample.existence.tolist() == [False, True, True, False]
     assert shards.view == VIEW and shards.rejected.empty
@@ -71,7 +71,7 @@ def test_the_bytes_do_not_depend_on_threads(data, tmp_path):
     assert len(contents(tmp_path / "one")) == 3 + 1 + 1 + 1  # parts of train, val, test; index
 
 
-def test_finished_parts_are_kept_and_a_damaged_one_alone_is_made_anew(data, tmp_path):
+def test_finished_parts_are_kept_and_only_a_damaged_one_is_packed_again(data, tmp_path):
     output = tmp_path / "shards"
     pack_small(data, output)
     before = contents(output)
@@ -96,11 +96,11 @@ def test_other_settings_make_other_shards_and_leave_nothing_behind(data, tmp_pat
     assert second.fingerprint != first.fingerprint
     assert set(contents(output)) & names == {"index.json"}
     assert len(contents(output)) == len(names)
-    # What was open before goes on working.
+    # A set that was opened before can still be read.
     assert first["train"][0].frame == second["train"][0].frame
 
 
-def test_a_frame_that_fails_is_set_aside_and_taken_up_again_once_restored(data, tmp_path):
+def test_a_frame_that_fails_is_rejected_and_packed_after_it_is_restored(data, tmp_path):
     frames, _, root = data
     gone, changed = root / frames["frame"][0], root / frames["frame"][5]
     originals = gone.read_bytes(), changed.read_bytes()
@@ -114,9 +114,9 @@ def test_a_frame_that_fails_is_set_aside_and_taken_up_again_once_restored(data, 
     assert "has changed since" in shards.rejected["reason"][1]
     gone.write_bytes(originals[0])
     changed.write_bytes(originals[1])
-    mended = pack_small(data, tmp_path / "shards")
-    assert len(mended["train"]) == 11 and mended.rejected.empty
-    assert mended.fingerprint != shards.fingerprint
+    restored = pack_small(data, tmp_path / "shards")
+    assert len(restored["train"]) == 11 and restored.rejected.empty
+    assert restored.fingerprint != shards.fingerprint
 
 
 def test_a_training_frame_whose_lanes_got_no_slot_is_set_aside(write_tree, tmp_path):

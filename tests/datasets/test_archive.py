@@ -41,7 +41,7 @@ def write_archive(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> None:
 
 @pytest.fixture
 def downloads(write_tree, tmp_path) -> tuple[Path, Path]:
-    """A data set, and a folder with archives of it as CULane's are: old lane files beside the frames."""
+    """A data set, and a folder with archives of it as CULane's are: old lane files next to the frames."""
     root, source = write_tree(), tmp_path / "downloads"
     source.mkdir()
     with tarfile.open(source / "driver_23_30frame.tar.gz", "w:gz") as tar:
@@ -225,7 +225,7 @@ def test_a_bomb_is_left_at_that_point(tmp_path, members, words):
     assert set(tree(tmp_path / "out")) == {"first.txt"}
 
 
-def test_a_sparse_member_takes_no_room(tmp_path):
+def test_a_sparse_member_needs_no_disk_space(tmp_path):
     (tmp_path / "source").mkdir()
     write_archive(tmp_path / "source/x.tar.gz", sparse(), member("last.txt"))
     done = unpack(tmp_path / "source", tmp_path / "out")
@@ -321,7 +321,7 @@ def test_names_of_windows_and_files_of_macos(tmp_path):
         ("a.tar.gz", gzip.compress(b"no tar"), "is cut off or damaged"),
     ],
 )
-def test_what_is_no_archive_is_told_in_one_sentence(tmp_path, name, content, words):
+def test_a_file_that_is_no_archive_is_an_error_of_one_sentence(tmp_path, name, content, words):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / name).write_bytes(content)
     done = unpack(tmp_path / "source", tmp_path / "out")

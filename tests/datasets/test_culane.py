@@ -230,7 +230,7 @@ def test_links_that_stay_below_the_root_are_followed(write_tree):
 def test_vast_files_are_refused_before_they_are_read(write_tree):
     root = write_tree()
     for name in ("00000.jpg", "00001.lines.txt"):
-        os.truncate(root / "drive/train.MP4" / name, 1 << 40)  # sparse: takes no room
+        os.truncate(root / "drive/train.MP4" / name, 1 << 40)  # sparse: needs no disk space
     assert [reason.split(",")[0] for _, _, reason in rejected(ingest(root, SIZE))] == [
         f"has {1 << 40} bytes",
         f"has {1 << 40} bytes",
@@ -242,7 +242,7 @@ def test_a_line_of_a_gigabyte_is_one_line_and_takes_no_memory(write_tree):
     path = root / "list/train_gt.txt"
     last = path.read_bytes()
     path.write_bytes(b"a")
-    os.truncate(path, 1 << 30)  # sparse: takes no room
+    os.truncate(path, 1 << 30)  # sparse: needs no disk space
     with path.open("ab") as stream:
         stream.write(b"\n" + last)
     tracemalloc.start()
@@ -273,7 +273,7 @@ def test_a_list_without_end_is_refused(write_tree, monkeypatch):
         ingest(root, SIZE)
 
 
-def test_lists_whose_names_are_no_text_are_told_of(write_tree):
+def test_lists_whose_names_are_no_text_are_reported(write_tree):
     root = write_tree()
     name = b"test3_\xff.txt".decode(errors="surrogateescape")
     (root / "list/test_split" / name).write_text("gone.jpg")
@@ -448,6 +448,6 @@ def test_category_lists_of_the_whole_set_do_for_a_subset(write_tree):
 
 
 def test_a_root_that_cannot_be_looked_into_is_one_sentence(tmp_path):
-    """A name too long stands for permissions and broken mounts, which do not stop the administrator."""
+    """A name that is too long replaces missing permissions and broken mounts, which do not stop root."""
     with pytest.raises(LgadError, match=r"cannot be read \(File name too long\); check its permissions"):
         ingest(tmp_path / ("n" * 300), SIZE)

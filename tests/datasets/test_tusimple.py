@@ -182,7 +182,7 @@ def test_label_files_of_windows_and_as_a_list(root, prefix, encoding, form):
     assert "train_set/clips/9/9.jpg, which does not exist" in found.rejected["reason"][0]
 
 
-def test_an_object_over_several_lines_is_told_how_to_be_written(root):
+def test_the_error_of_an_object_over_several_lines_has_the_remedy(root):
     content = json.loads(line("clips/0313/1/20.jpg", LEFT))
     (root / "train_set/label_data_0313.json").write_text(json.dumps(content, indent=2))
     found = ingest(root, SIZE, kind="tusimple")

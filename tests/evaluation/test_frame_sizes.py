@@ -179,7 +179,7 @@ def test_one_of_the_two_size_options_alone_is_an_error(tmp_path: Path):
     assert result.exit_code == 1 and "both --frame-height and --frame-width" in str(result.exception)
 
 
-def test_repeats_and_empty_lists_are_told_and_written_to_json(tmp_path: Path):
+def test_repeats_and_empty_lists_are_reported_and_written_to_json(tmp_path: Path):
     anno, _ = folders(tmp_path, {"a.jpg": CULANE, "b.jpg": CULANE}, shift=1)
     (anno / "b.lines.txt").write_text("10 590 30 300 \n")
     split = tmp_path / "list" / "test_split"

@@ -157,7 +157,7 @@ def test_one_bad_object_over_several_lines_is_one_fault(tmp_path: Path, truth: P
         assert (scores.accuracy, [fault.line for fault in scores.rejected]) == (0.5, [1])
 
 
-def test_frames_that_the_benchmark_counts_as_zero_are_told_with_the_reason(tmp_path: Path, truth: Path):
+def test_frames_that_the_benchmark_counts_as_zero_are_reported_with_the_reason(tmp_path: Path, truth: Path):
     slow = evaluate_tusimple(truth, predicted(tmp_path / "p.json", {"run_time": 350}, {"lanes": LANES * 3}))
     assert (slow.accuracy, slow.fp, slow.fn, slow.slow, slow.crowded) == (0, 0, 1, 1, 1)
     assert slow.notes == [
@@ -168,7 +168,7 @@ def test_frames_that_the_benchmark_counts_as_zero_are_told_with_the_reason(tmp_p
     assert (limit.slow, limit.crowded, limit.notes) == (0, 0, [])
 
 
-def test_other_rows_seconds_and_frames_annotated_twice_are_told(tmp_path: Path, truth: Path):
+def test_other_rows_seconds_and_frames_annotated_twice_are_reported(tmp_path: Path, truth: Path):
     rows = {"h_samples": [row + 5 for row in ROWS]}
     found = evaluate_tusimple(truth, predicted(tmp_path / "p.json", rows, {"h_samples": ROWS}))
     assert found.accuracy == 1 and len(found.notes) == 1
@@ -258,7 +258,7 @@ def test_bad_lines_of_tasks_and_lane_files_are_rejected_with_their_reason(tmp_pa
         write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json", strict=True)
 
 
-def test_annotations_without_lanes_are_taken_as_frames_of_tusimples_size(tmp_path: Path):
+def test_annotations_without_lanes_count_as_frames_of_tusimples_size(tmp_path: Path):
     truth = write(tmp_path / "truth.json", {"raw_file": CLIP, **full_frame(1), "lanes": []})
     guess = write(tmp_path / "guess.json", {"raw_file": CLIP, **full_frame(1), "run_time": 1})
     assert evaluate_tusimple(truth, guess).notes == []

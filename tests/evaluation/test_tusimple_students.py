@@ -32,7 +32,7 @@ def paths(tmp_path: Path) -> ProjectPaths:
         line = {"raw_file": f"clips/{clip}/20.jpg", "lanes": [LEFT, RIGHT], "h_samples": ROWS}
         gone = line | {"raw_file": f"clips/{clip}/gone.jpg"}
         (root / f"{file}.json").write_text(f"{json.dumps(line)}\n{json.dumps(gone)}\n")
-    paths = ProjectPaths(tmp_path / "state", root, "mine", "enet", lanes_beside_frames=False)
+    paths = ProjectPaths(tmp_path / "state", root, "mine", "enet", has_lane_files=False)
     frames = ingest(root, SIZE, kind="tusimple").frames
     pack_shards(
         frames,

@@ -126,7 +126,7 @@ def test_a_damaged_folder_is_one_sentence_that_names_the_file(folder: Path, kind
     assert len(str(raised.value)) < 600 and "\n" not in str(raised.value)
 
 
-def test_a_missing_folder_and_a_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_folder_and_a_file_are_different_errors(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DamagedNetwork, match="file is a file; train the network first"):
         load_network(tmp_path / "file")

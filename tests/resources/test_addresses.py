@@ -62,7 +62,7 @@ def test_password_of_the_database_is_in_no_setting(tmp_path, monkeypatch):
             assert SECRET not in str(caught.value)
     with pytest.raises(ValueError, match="environment variable MLFLOW_TRACKING_URI") as refused:
         MlflowTracking(uri=ADDRESS)
-    assert "addresses with a password" in str(refused.value)
+    assert "an address with a password" in str(refused.value)
 
 
 def test_server_with_a_password_is_refused_however_it_is_written(monkeypatch):
@@ -98,7 +98,7 @@ def test_dagster_stores_no_password(tmp_path):
 
 
 def unpacked(content: bytes) -> list[bytes]:
-    """What lies compressed in a file, wherever a zlib stream may begin."""
+    """Return the decompressed content of all zlib streams in a file, wherever they begin."""
     found = []
     for header in (b"\x78\x9c", b"\x78\x01", b"\x78\xda"):
         start = content.find(header)

@@ -64,7 +64,7 @@ def test_locked_database_is_waited_for_and_then_named(folder, training, monkeypa
         tracking = default_tracking(folder)
         sentence = ends(tracking)
         assert sentence.startswith("RetryRequested: MLflow at sqlite:///")
-        assert "is locked by another process; end that process" in sentence and "is kept" in sentence
+        assert "is locked by another process; end that process" in sentence and "are kept" in sentence
         with pytest.raises(SyncError, match="is locked by another process; kept in"):
             tracking.sync(folder / "teacher")
         tracking.check()  # it may be free again when it is needed

@@ -129,7 +129,7 @@ def test_model_of_another_project_on_one_server_is_refused(mlflow_server):
     client = mine.client
     client.create_registered_model("strangers")
     client.create_model_version("strangers", "s3://bucket/model")
-    with pytest.raises(LgadError, match="was not made by this pipeline"):
+    with pytest.raises(LgadError, match="was not registered by this pipeline"):
         claim(mine, "strangers", "night-team", ORIGIN)
     client.create_registered_model("earlier")  # by this pipeline, before models had owners
     client.create_model_version("earlier", "s3://bucket/model", tags={FINGERPRINT_TAG: "one"})

@@ -20,7 +20,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def message(folder: Path, text: str) -> str:
-    """What is told of a file with a mistake: in a data set when that is used, elsewhere at once."""
+    """Return the error of a settings file: of a data set when it is used, else of the whole file."""
     with pytest.raises(LgadError) as error:
         settings = Settings.load(written(folder, text))
         for name in settings.broken:
@@ -39,7 +39,7 @@ def test_synthetic_needs_no_entry(tmp_path: Path) -> None:
     assert list(settings.datasets) == ["synthetic"]
 
 
-def test_a_relative_root_lies_beside_the_file(tmp_path: Path) -> None:
+def test_a_relative_root_starts_at_the_folder_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "drives").mkdir()
     entry = "datasets: {mine: {kind: culane, root: drives, crop_top: 240}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
@@ -76,10 +76,10 @@ def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) 
     entry = "datasets: {mine: {kind: culane, root: ., jpeg_quality: 85, shards: 's3://drives/mine'}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
     assert (dataset.shards, dataset.jpeg_quality) == ("s3://drives/mine", 85)
-    told = message(tmp_path, entry.replace("drives/", "AKIA:hush@drives/") + RECIPES)
-    assert "shards holds credentials; take them out" in told and "hush" not in told
-    told = message(tmp_path, entry.replace("s3://drives", "drives") + RECIPES)
-    assert "datasets.mine.shards is 'drives/mine': write the address of a store" in told
+    sentence = message(tmp_path, entry.replace("drives/", "AKIA:hush@drives/") + RECIPES)
+    assert "shards holds credentials; take them out" in sentence and "hush" not in sentence
+    sentence = message(tmp_path, entry.replace("s3://drives", "drives") + RECIPES)
+    assert "datasets.mine.shards is 'drives/mine': write the address of a store" in sentence
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) 
         ("recipes: [", "is not valid YAML"),
         ("[" * 5000, "is not valid YAML"),
         ("a: &a [1]\nb: [" + "*a, " * 33 + "]", "has more than 32 aliases"),
-        ("just words", "holds no keys; give it `datasets:` and `recipes:`."),
+        ("just words", "has no keys; add `datasets:` and `recipes:`."),
     ],
 )
 def test_each_mistake_is_one_sentence_with_key_and_remedy(tmp_path: Path, text: str, sentence: str) -> None:
@@ -160,7 +160,7 @@ def test_retraining_names_recipes_that_exist(tmp_path: Path) -> None:
         assert sentence in message(tmp_path, entry.format(wrong) + RECIPES)
 
 
-def test_command_that_is_told_of_failures(tmp_path: Path) -> None:
+def test_command_for_failed_runs(tmp_path: Path) -> None:
     settings = Settings.load(written(tmp_path, RECIPES + "notify: {command: [mail, -s, failed, me]}"))
     assert settings.notify is not None and settings.notify.command[0] == "mail"
     assert "notify.command" in message(tmp_path, RECIPES + "notify: {command: []}")
@@ -181,7 +181,7 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
     assert list(settings.datasets) == ["synthetic", "good", "away"]
     assert settings.dataset_names == ["7", "away", "good", "synthetic", "text", "typo", "wide"]
     assert settings.recipe("enet")
-    for name, told in {
+    for name, sentence in {
         "typo": "datasets.typo.rot is not a known key; did you mean root?",
         "wide": "datasets.wide.max_rejected is inf; give a finite number.",
         "text": "datasets.text is 'words'",
@@ -190,7 +190,7 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(LgadError) as error:
             settings.dataset(name)
-        assert told in str(error.value)
+        assert sentence in str(error.value)
 
 
 def test_root_is_looked_at_when_it_is_used(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_shards_of_two_data_sets_never_share_an_address(
     assert sorted(settings.broken) == refused and "three" in settings.datasets
     if refused:
         with pytest.raises(
-            LgadError, match="same address as the data set 'two', or inside it; each data set"
+            LgadError, match="same address as the data set 'two', or inside it; give each data set"
         ):
             settings.dataset("one")
 

@@ -52,7 +52,7 @@ class Services:
     """Code server, daemon and, if wanted, MLflow's server of a project in a folder.
 
     Args:
-        folder: holds lgad.yaml; everything that is made lies below it.
+        folder: directory of lgad.yaml; all results are below it.
         mlflow: start a tracking server; else the trainings write to its database.
     """
 

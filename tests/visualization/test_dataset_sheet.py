@@ -50,7 +50,7 @@ def test_the_sheet_shows_frames_lanes_labels_and_rejected_frames(project, capsys
         assert (bgr == np.array(colour)).all(axis=1).any(), colour
 
 
-def test_a_wrong_size_is_told_with_its_count_and_the_rejected_frames_are_drawn(project, capsys):
+def test_a_wrong_size_is_reported_with_its_count_and_the_rejected_frames_are_drawn(project, capsys):
     settings = project / "lgad.yaml"
     settings.write_text(settings.read_text().replace("[118, 328]", "[120, 320]"))
     show_dataset("mine")
