@@ -93,7 +93,7 @@ def decode_official(
     below = np.arange(_OFFICIAL_ROWS) * (_OFFICIAL_STEP * frame_height)  # from the frame's bottom, px
     rows = _round(height - below / (frame_height - view.crop_top) * height)
     below, rows = below[rows >= 1], rows[rows >= 1]
-    smoothed = _mean_filter(probabilities.astype(np.float64), rows - 1)  # (B, slots, rows, w)
+    smoothed = _mean_filter(probabilities, rows - 1)  # (B, slots, rows, w)
     column = smoothed.argmax(axis=3)
     peaks = np.take_along_axis(smoothed, column[..., None], axis=3)[..., 0]
     valid = peaks.astype(probabilities.dtype) > config.peak_threshold
@@ -114,19 +114,21 @@ def _round(values: np.ndarray) -> np.ndarray:
 
 
 def _mean_filter(maps: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Compute chosen rows of the 9 x 9 mean of maps.
+    """Compute chosen rows of the 9 x 9 mean of maps, with zeros outside of the maps.
 
     Args:
-        maps: float64 (B, slots, h, w); double precision, so that equal means stay equal.
+        maps: float (B, slots, h, w).
         rows: indices of the rows, int64 (R,).
 
     Returns:
-        float64 (B, slots, R, w).
+        float64 (B, slots, R, w): double precision, so that equal means stay equal.
     """
     half = _OFFICIAL_FILTER // 2
-    padded = np.pad(maps, ((0, 0), (0, 0), (half, half), (half, half)))
-    bands = rows[:, None] + np.arange(_OFFICIAL_FILTER)
-    sums = padded[:, :, bands].sum(axis=3)  # (B, slots, rows, w + 8)
+    bands = rows[:, None] + np.arange(-half, half + 1)  # (R, 9)
+    inside = (bands >= 0) & (bands < maps.shape[2])
+    chosen = maps[:, :, bands.clip(0, maps.shape[2] - 1)]  # (B, slots, R, 9, w)
+    chosen[:, :, ~inside] = 0
+    sums = np.pad(chosen.sum(axis=3, dtype=np.float64), ((0, 0), (0, 0), (0, 0), (half, half)))
     windows = np.lib.stride_tricks.sliding_window_view(sums, _OFFICIAL_FILTER, axis=3)
     return windows.sum(axis=4) / _OFFICIAL_FILTER**2
 

@@ -43,6 +43,7 @@ def row_peaks(maps: np.ndarray, least_peak: float = 0.0) -> RowPeaks:
     Returns:
         Centres, peaks and weights of the N x h rows.
     """
+    maps = np.ascontiguousarray(maps)  # OpenCV reads row by row; a network may give channels last
     count, height, width = maps.shape
     smoothed = np.empty_like(maps)
     cells = _neighbours(height)[:, None] * _neighbours(width)
