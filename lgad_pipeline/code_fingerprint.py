@@ -20,14 +20,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from lgad_pipeline.code_tokens import (
-    Attribute,
-    DefinitionTokens,
-    ParsedModule,
-    Reference,
-    Token,
-    attribute_names,
-)
+from lgad_pipeline.code_modules import ParsedModule, attribute_names
+from lgad_pipeline.code_tokens import Attribute, DefinitionTokens, Reference, Token
 from lgad_pipeline.errors import LgadError
 
 _ROUNDS = 4  # more than the length of any chain of wrappers that differ only in what they call

@@ -1,61 +1,26 @@
-"""Tokens of a top-level definition: all that decides its behaviour, without names and positions.
-
-Part of `code_fingerprint`, which says what counts.
-"""
+"""Tokens of a top-level definition, without names and positions. Part of `code_fingerprint`."""
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+from lgad_pipeline.code_modules import ParsedModule, imported_names, is_text
 
 
 class Reference(NamedTuple):
-    """A definition of the project: module and name; an empty name is the module itself."""
+    """Definition of the project: module and name; an empty name is the module itself."""
 
     module: str
     name: str
 
 
 class Attribute(NamedTuple):
-    """An attribute name that only plain classes of the project define."""
+    """Name of an attribute that only plain classes of the project define."""
 
     name: str
 
 
 Token = str | Reference | Attribute
-
-
-@dataclass
-class ParsedModule:
-    """Top-level definitions and imports of a parsed file."""
-
-    name: str
-    is_package: bool
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-    def collect(self, statements: Iterable[ast.stmt]) -> None:
-        """Sort the module's top-level statements into definitions, imports and other statements."""
-        for node in statements:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                self.imports.update(_imported(node, self))
-            elif isinstance(node, ast.If | ast.Try):
-                for block in ("body", "orelse", "finalbody"):
-                    self.collect(getattr(node, block, []))
-                for handler in getattr(node, "handlers", []):
-                    self.collect(handler.body)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                self.definitions.setdefault(node.name, []).append(node)
-            elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-                self._assign(node, node.targets if isinstance(node, ast.Assign) else [node.target])
-            elif not _is_text(node):
-                self.definitions[f"<statement {len(self.definitions)}>"] = [node]
-
-    def _assign(self, node: ast.stmt, targets: Iterable[ast.expr]) -> None:
-        for target in targets:
-            for part in ast.walk(target):
-                if isinstance(part, ast.Name) and part.id != "__all__":
-                    self.definitions.setdefault(part.id, []).append(node)
 
 
 class Project(Protocol):
@@ -74,53 +39,8 @@ class Project(Protocol):
         ...
 
 
-def _imported(
-    node: ast.Import | ast.ImportFrom, module: ParsedModule
-) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Names that an import statement binds: module, and name in it or an empty text."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            top = alias.name.partition(".")[0]
-            yield alias.asname or top, (alias.name if alias.asname else top, "")
-        return
-    source = node.module or ""
-    if node.level:
-        package = module.name.split(".")
-        package = package[: len(package) - node.level + (1 if module.is_package else 0)]
-        source = ".".join([*package, *([source] if source else [])])
-    for alias in node.names:
-        yield alias.asname or alias.name, (source, alias.name)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
-def attribute_names(node: ast.ClassDef) -> Iterator[str]:
-    """Yield the names of a class's fields, methods and attributes of `self`, in order of appearance."""
-    for statement in node.body:
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            yield statement.target.id
-        elif isinstance(statement, ast.Assign):
-            yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
-        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield statement.name
-            for part in ast.walk(statement):
-                if (
-                    isinstance(part, ast.Attribute)
-                    and isinstance(part.ctx, ast.Store)
-                    and isinstance(part.value, ast.Name)
-                    and part.value.id == "self"
-                ):
-                    yield part.attr
-
-
 class DefinitionTokens:
-    """Turns one top-level definition into tokens.
+    """Converter of one top-level definition to tokens.
 
     Attributes:
         annotated: Definitions that annotations name; their methods may be called on the arguments.
@@ -150,7 +70,7 @@ class DefinitionTokens:
         }
         for part in ast.walk(node):
             if isinstance(part, ast.Import | ast.ImportFrom):
-                self._imports.update(_imported(part, self._module))
+                self._imports.update(imported_names(part, self._module))
             elif isinstance(part, ast.arg):
                 self._local_names.add(part.arg)
             elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
@@ -190,7 +110,7 @@ class DefinitionTokens:
     def _block(self, statements: Iterable[ast.stmt]) -> Iterator[Token]:
         yield "("
         for node in statements:
-            if not _is_text(node) and not isinstance(node, ast.Import | ast.ImportFrom | ast.Pass):
+            if not is_text(node) and not isinstance(node, ast.Import | ast.ImportFrom | ast.Pass):
                 yield from self._statement(node)
         yield ")"
 

@@ -13,7 +13,7 @@ from lgad_pipeline.cli.evaluation import Height, Strict, Width, given_size
 from lgad_pipeline.cli.score_tables import check_output, missing_notes, say_notes, say_rejected
 from lgad_pipeline.console import say
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple as score_tusimple
-from lgad_pipeline.evaluation.tusimple import write_tusimple
+from lgad_pipeline.evaluation.tusimple_export import write_tusimple
 
 
 def export_tusimple(

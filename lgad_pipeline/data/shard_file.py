@@ -16,7 +16,8 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.data.frame_table import described
 from lgad_pipeline.data.lane_labels import slot_lanes_of
 from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
-from lgad_pipeline.datasets.images import ImageError, image_size, read_image
+from lgad_pipeline.datasets.image_headers import ImageError
+from lgad_pipeline.datasets.images import image_size, read_image
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected

@@ -8,7 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, ImageError, image_size
+from lgad_pipeline.datasets.image_headers import ImageError
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, image_size
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import size_text
 from lgad_pipeline.lanes.file_names import stored_name

@@ -1,26 +1,20 @@
 """TuSimple's metric: accuracy, and rates of false positives and false negatives."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.tusimple_files import Line, frame_key, read_objects
+from lgad_pipeline.evaluation.tusimple_files import Line, read_objects
 from lgad_pipeline.evaluation.tusimple_warnings import (
-    FRAME_SIZE,
     MORE_LANES,
     SLOWEST,
     tusimple_warnings,
     zeroed_note,
 )
-from lgad_pipeline.lanes.extents import lane_extents, size_warnings
-from lgad_pipeline.lanes.frame_list import relative_frame
-from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
+from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected
 
 _PIXELS = 20.0  # largest distance of a correct point, px, perpendicular to the lane
 _MATCHED = 0.85  # smallest accuracy of an annotated lane that counts as matched
@@ -53,25 +47,6 @@ class TusimpleScores:
     slow: int
     crowded: int
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class Exported:
-    """Summary of `write_tusimple`.
-
-    Attributes:
-        frames: number of frames written.
-        without_file: frames without a lane file; they are written without lanes.
-        rejected: lines of the annotations and of lane files that cannot be used.
-        notes: warnings about the predictions.
-        size_note: sentence on the frame sizes that the coordinates are compared with.
-    """
-
-    frames: int
-    without_file: tuple[str, ...]
-    rejected: list[Rejected]
-    notes: list[str]
-    size_note: str
 
 
 def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = False) -> TusimpleScores:
@@ -168,119 +143,6 @@ def _prediction_fault(
             f"the {rows} rows in the annotation's h_samples; predict on those rows"
         )
     return ""
-
-
-def write_tusimple(
-    annotations: Path,
-    lane_files: Path,
-    output: Path,
-    run_time: float = 0.0,
-    *,
-    frame_size: tuple[int, int] | None = None,
-    strict: bool = False,
-) -> Exported:
-    """Convert predicted lane files to TuSimple's JSON lines, on the `h_samples` of each frame.
-
-    x is interpolated linearly between the points of a lane and is -2 (absent) above and below them.
-
-    Args:
-        annotations: JSON file, an object per frame with `raw_file` and `h_samples`, such as test_label.json;
-            `lanes` are not needed, so the benchmark's list of tasks is accepted.
-        lane_files: directory with a lane file at the path of each `raw_file`; a missing file means no lanes.
-        output: JSON lines file to write.
-        run_time: run time per frame in milliseconds, measured by the caller; 0 if it was not measured.
-        frame_size: height and width (H, W) in px that the coordinates are compared with; None for the size of
-            the images next to the annotations, or TuSimple's size without images.
-        strict: raise an error for an invalid line; otherwise it is rejected.
-
-    Raises:
-        LgadError: A file cannot be read or written; no frame is named, no frame has a lane file, or no lane
-            reaches a row; an image does not have `frame_size`; or `strict` is set and a line is invalid.
-    """
-    if output.resolve() == annotations.resolve():
-        raise LgadError(f"{output} holds the annotations and would be replaced; choose another output.")
-    if not lane_files.is_dir():
-        raise LgadError(
-            f"The folder {lane_files} does not exist; give the folder of the predicted lane files."
-        )
-    tasks, rejected, notes = _tasks(annotations)
-    files = {key: _lane_path(lane_files, entry["raw_file"]) for key, entry in tasks.items()}
-    without = tuple(key for key, path in files.items() if not path.is_file())
-    if len(without) == len(tasks):
-        raise LgadError(
-            f"{lane_files} holds a lane file for none of the {len(tasks)} frames of {annotations} (the first "
-            f"would be {next(iter(files.values()))}); give the folder that the predictions were written to."
-        )
-    lanes = {key: read_lanes(path, rejected) if path.is_file() else [] for key, path in files.items()}
-    if strict and rejected:
-        raise LaneFileError(str(rejected[0]))
-    lines, some, present = [], 0, 0
-    for key, entry in tasks.items():
-        rows = np.array(entry["h_samples"], np.float64)
-        found = [on_rows(lane, rows).round(2) for lane in lanes[key]]
-        some += sum(map(len, lanes[key]))
-        present += sum(int((xs >= 0).sum()) for xs in found)
-        content = {
-            "raw_file": entry["raw_file"],
-            "lanes": [xs.tolist() for xs in found],
-            "run_time": run_time,
-        }
-        lines.append(json.dumps(content) + "\n")
-    if some and not present:
-        raise LgadError(
-            f"No lane in {lane_files} reaches a row of h_samples in {annotations}; write the predictions in "
-            "pixels of the frames."
-        )
-    if not some:
-        notes.append(f"The files in {lane_files} hold no lane for any of the {len(tasks)} frames.")
-    sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, FRAME_SIZE)
-    table = sizes(list(tasks))
-    extents = lane_extents(list(lanes.values()), table[:, :2])
-    notes += size_warnings("predicted", extents, table[:, :2])
-    write_text(output, "".join(lines))
-    return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
-
-
-def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[str]]:
-    """Read the frames to write by key, each once, the rejected lines, and a note on repeated frames."""
-    tasks: dict[str, dict[str, Any]] = {}
-    rejected = []
-    repeated = 0
-    for line in read_objects(path, ("raw_file", "h_samples")):
-        if line.entry is None:
-            rejected.append(Rejected(str(path), line.number, line.fault))
-        elif line.key in tasks:
-            repeated += 1
-        else:
-            tasks[line.key] = line.entry
-    if not tasks:
-        if rejected:
-            raise LgadError(f"{path} names no frame: {rejected[0]}")
-        raise LgadError(f"{path} names no frame; give objects with `raw_file` and `h_samples`, one a line.")
-    notes = (
-        [f"{path} names frames again in {repeated} line{'s' * (repeated > 1)}; each is written once."]
-        if repeated
-        else []
-    )
-    return tasks, rejected, notes
-
-
-def _lane_path(folder: Path, raw_file: str) -> Path:
-    """Find the lane file of a frame: at the stated path, otherwise at the path that starts with `clips/`."""
-    stated, key = (
-        find_lane_file(folder, relative_frame(raw_file)),
-        find_lane_file(folder, frame_key(raw_file)),
-    )
-    return stated if stated.is_file() else key
-
-
-def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Interpolate the x of a lane, (N, 2) in px, on rows (R,): float64 (R,), -2 where the lane is absent."""
-    if not len(lane):
-        return np.full(len(rows), -2.0)
-    ordered = lane[np.argsort(lane[:, 1], kind="stable")].astype(np.float64)
-    xs = np.interp(rows, ordered[:, 1], ordered[:, 0], left=-2.0, right=-2.0)
-    return np.where(xs >= 0, xs, -2.0)
 
 
 def score_frame(

@@ -9,7 +9,8 @@ import numpy as np
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.datasets import tusimple
-from lgad_pipeline.evaluation.tusimple import on_rows, score_frame
+from lgad_pipeline.evaluation.tusimple import score_frame
+from lgad_pipeline.evaluation.tusimple_export import on_rows
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lgad_pipeline.datasets.images import ImageError, image_size, read_image
+from lgad_pipeline.datasets.image_headers import ImageError
+from lgad_pipeline.datasets.images import image_size, read_image
 from lgad_pipeline.view import View
 
 LARGEST_FRAME = 50_000_000

@@ -20,7 +20,8 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
-from lgad_pipeline.datasets.images import ImageError, image_size
+from lgad_pipeline.datasets.image_headers import ImageError
+from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.input_frames import check_size, distortion, read_frame

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lgad_pipeline.datasets.images import ImageError, image_size, read_image, read_small, whole_image_size
+from lgad_pipeline.datasets.image_headers import ImageError
+from lgad_pipeline.datasets.images import image_size, read_image, read_small, whole_image_size
 
 PICTURE = cv2.resize(np.random.default_rng(0).integers(0, 255, (9, 13, 3), np.uint8), (130, 90))
 

@@ -28,7 +28,7 @@ import lgad_pipeline.distillation.joint_teacher
 import lgad_pipeline.distillation.registry
 from lgad_pipeline.distillation.losses import LgadLoss
 
-allowed = {"code_fingerprint", "code_tokens", "errors", "_version", "config", "distillation"}
+allowed = {"code_fingerprint", "code_tokens", "code_modules", "errors", "_version", "config", "distillation"}
 loaded = {name.split(".")[1] for name in sys.modules if name.startswith("lgad_pipeline.")}
 assert loaded <= allowed, loaded
 """

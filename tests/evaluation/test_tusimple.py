@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.tusimple import evaluate_tusimple, on_rows, score_frame, write_tusimple
+from lgad_pipeline.evaluation.tusimple import evaluate_tusimple, score_frame
+from lgad_pipeline.evaluation.tusimple_export import on_rows, write_tusimple
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 
 ROWS = [100.0, 110.0, 120.0, 130.0]
