@@ -19,6 +19,7 @@ from lgad_pipeline import (
     LanePredictor,
     LgadError,
     NetworkSpec,
+    OnnxPredictor,
     OptimizerConfig,
     ShardSet,
     TrainingConfig,
@@ -82,7 +83,9 @@ def main(folder: Path) -> None:
     for lane in lanes:
         print(f"slot {lane.slot}: {len(lane.points)} points, confidence {lane.confidence:.2f}")
 
-    export_onnx(student.folder, folder / "student.onnx")
+    export_onnx(student.folder, folder / "student.onnx", row_maxima=True)
+    by_onnx_runtime = OnnxPredictor.load(folder / "student.onnx").predict([draw_frame(0)])[0]
+    print(f"ONNX Runtime finds {len(by_onnx_runtime)} lanes, torch {len(lanes)}")
     print(f"student.onnx: {(folder / 'student.onnx').stat().st_size} bytes")
 
     try:

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.culane import evaluate_culane
     from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
     from lgad_pipeline.evaluation.types import Counts, Interval
+    from lgad_pipeline.inference.frame_predictor import Lane
     from lgad_pipeline.inference.onnx_export import export_onnx
-    from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
+    from lgad_pipeline.inference.onnx_predictor import OnnxPredictor
+    from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
     from lgad_pipeline.lanes.lane_files import Rejected
     from lgad_pipeline.networks.checkpoint import load_network
     from lgad_pipeline.networks.layers import LaneOutput
@@ -74,6 +76,7 @@ __all__ = [
     "LossSchedule",
     "MimickingPath",
     "NetworkSpec",
+    "OnnxPredictor",
     "OptimizerConfig",
     "RegisteredLoss",
     "Rejected",
@@ -116,7 +119,7 @@ _ORIGIN = {
     "FrameEntry": "datasets.reader:FrameEntry",
     "FrozenTeacher": "distillation.teacher:FrozenTeacher",
     "Interval": "evaluation.types:Interval",
-    "Lane": "inference.predictor:Lane",
+    "Lane": "inference.frame_predictor:Lane",
     "LaneOutput": "networks.layers:LaneOutput",
     "LanePredictor": "inference.predictor:LanePredictor",
     "LgadError": "errors:LgadError",
@@ -126,6 +129,7 @@ _ORIGIN = {
     "LossSchedule": "config.distillation:LossSchedule",
     "MimickingPath": "config.distillation:MimickingPath",
     "NetworkSpec": "config.network:NetworkSpec",
+    "OnnxPredictor": "inference.onnx_predictor:OnnxPredictor",
     "OptimizerConfig": "config.training:OptimizerConfig",
     "RegisteredLoss": "distillation.registry:RegisteredLoss",
     "Rejected": "lanes.lane_files:Rejected",

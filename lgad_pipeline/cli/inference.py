@@ -16,7 +16,7 @@ from lgad_pipeline.errors import LgadError
 if TYPE_CHECKING:
     import numpy as np
 
-    from lgad_pipeline.inference.predictor import Lane
+    from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane
 
 TrustedCode = Annotated[
     list[str] | None,
@@ -30,7 +30,9 @@ TrustedCode = Annotated[
 
 def predict(
     frames: Annotated[Path, typer.Argument(help="Directory of the frames, or a single frame.")],
-    model: Annotated[Path, typer.Option(help="Directory of a trained student, such as student_lgad.")],
+    model: Annotated[
+        Path, typer.Option(help="Directory of a trained student, such as student_lgad, or an ONNX file.")
+    ],
     output: Annotated[Path, typer.Option(help="Directory to write; gets a lane file per frame.")],
     frame_list: Annotated[
         Path | None,
@@ -47,7 +49,6 @@ def predict(
     from lgad_pipeline.inference.folder_prediction import RejectedFrames, find_frames, predict_folder
     from lgad_pipeline.inference.input_frames import distortion
     from lgad_pipeline.inference.prediction_folder import PredictionFolder, model_fingerprint
-    from lgad_pipeline.inference.predictor import LanePredictor
 
     rejected = RejectedFrames()
     try:
@@ -57,7 +58,7 @@ def predict(
         raise
     _say_errors(notes)
     allow_networks(*(trusted or ()))
-    predictor = LanePredictor.load(model, device)
+    predictor = _load_predictor(model, device)
     results = PredictionFolder(output, model_fingerprint(model), root, overwrite)
     results.choose_names(names, pictures)
     if results.foreign:
@@ -86,6 +87,12 @@ def predict(
 def export(
     model: Annotated[Path, typer.Argument(help="Directory of a trained student, such as student_lgad.")],
     output: Annotated[Path, typer.Argument(help="ONNX file to write, such as student.onnx.")],
+    row_maxima: Annotated[
+        bool,
+        typer.Option(
+            "--row-maxima", help="Add the maxima of the map rows to the outputs; see examples/deploy."
+        ),
+    ] = False,
     trusted: TrustedCode = None,
 ) -> None:
     """Write a trained student as an ONNX graph and compare its output with torch on noise."""
@@ -97,7 +104,7 @@ def export(
     if output.suffix != ".onnx":
         raise LgadError(f"{output} does not end in .onnx; give a name such as student.onnx.")
     allow_networks(*(trusted or ()))
-    export_onnx(model, output)
+    export_onnx(model, output, row_maxima=row_maxima)
     size = load_network(model)[1].image_size
     noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
     result = difference(model, output, noise)
@@ -107,6 +114,19 @@ def export(
             f"{output} does not compute what the network computes: {result.apart:.1%} of the probabilities "
             f"differ by more than {TOLERANCE:g}; report it with the versions of torch and onnxruntime."
         )
+
+
+def _load_predictor(model: Path, device: str) -> "FramePredictor":
+    """Load a directory of a trained network with torch, or an ONNX file with ONNX Runtime."""
+    if model.suffix == ".onnx":
+        if device != "cpu":
+            raise LgadError(f"{model} runs on the CPU; leave --device out, or give the model directory.")
+        from lgad_pipeline.inference.onnx_predictor import OnnxPredictor
+
+        return OnnxPredictor.load(model)
+    from lgad_pipeline.inference.predictor import LanePredictor
+
+    return LanePredictor.load(model, device)
 
 
 def _lane_picture(frame: "np.ndarray", lanes: list["Lane"]) -> bytes:

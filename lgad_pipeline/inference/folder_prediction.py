@@ -9,9 +9,9 @@ import numpy as np
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane
 from lgad_pipeline.inference.input_frames import read_frame
 from lgad_pipeline.inference.prediction_folder import PredictionFolder, is_own_picture, marked_picture
-from lgad_pipeline.inference.predictor import Lane, LanePredictor
 from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import lanes_text, resolve_inside
@@ -86,7 +86,7 @@ def find_frames(
 
 
 def predict_folder(
-    predictor: LanePredictor,
+    predictor: FramePredictor,
     root: Path,
     names: Sequence[str],
     output: PredictionFolder,
@@ -98,7 +98,7 @@ def predict_folder(
     """Write a lane file for each frame.
 
     Args:
-        predictor: the trained network.
+        predictor: the network.
         root: directory of the frames.
         names: paths of the frames below `root`.
         output: directory of the lane files, which has chosen the names of the results.
@@ -119,7 +119,7 @@ def predict_folder(
 
 
 def _predict_batch(
-    predictor: LanePredictor,
+    predictor: FramePredictor,
     root: Path,
     names: Sequence[str],
     output: PredictionFolder,

@@ -14,7 +14,9 @@ from torch import nn
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.data.loader import normalize
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.onnx_predictor import ROW_OUTPUTS
 from lgad_pipeline.inference.predictor import read_predictor
+from lgad_pipeline.lanes.tensor_decoding import row_peaks
 from lgad_pipeline.networks.checkpoint import load_network
 
 TOLERANCE = 1e-3
@@ -25,7 +27,8 @@ _USAGE = (
     "image: of an RGB frame scaled to lgad.view's frame_size (H, W), cut off the upper crop_top rows, resize "
     "the rest to image_size (H, W) by area averaging, uint8, planes first; not normalized. probabilities: a "
     "map for each slot, 1 far left to 4 far right, without the background. existence: probability that a "
-    "slot holds a lane. lgad.decode: thresholds and method that lanes are read with."
+    "slot holds a lane. row_centre, row_peak, row_weight, if there: for each map row the column, height and "
+    "weight of its maximum. lgad.decode: thresholds and method that lanes are read with."
 )
 
 
@@ -56,26 +59,33 @@ class _Graph(nn.Module):
 
     Shape:
         - Input: image, uint8 (B, 3, h, w) RGB at the network's size
-        - Output: probabilities, float32 (B, slots, h, w), existence, float32 (B, slots)
+        - Output: probabilities, float32 (B, slots, h, w), existence, float32 (B, slots), and with
+          `row_maxima` centre, peak and weight of each row, float32 (B, slots, h) each
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, row_maxima: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.row_maxima = row_maxima
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         output = self.network(normalize(image))
         probabilities = output.logits.softmax(dim=1)[:, 1:]
         if output.existence is None:
-            return probabilities, probabilities.new_ones(probabilities.shape[:2])
-        return probabilities, output.existence.sigmoid()
+            existence = probabilities.new_ones(probabilities.shape[:2])
+        else:
+            existence = output.existence.sigmoid()
+        return probabilities, existence, *(row_peaks(probabilities) if self.row_maxima else ())
 
 
-def export_onnx(folder: Path, output: Path) -> None:
+def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None:
     """Write a trained student as an ONNX graph.
 
     Its input is `image`, uint8 (B, 3, h, w) RGB at the network's size; its outputs are `probabilities`,
-    float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free.
+    float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free. With `row_maxima` it also has
+    `row_centre`, `row_peak` and `row_weight`, float32 (B, slots, h): column, height and weight of the maximum
+    of each map row, see `lgad_pipeline.lanes.row_peaks`. From them a program in another language reads lanes
+    in a few lines, see `examples/deploy`.
 
     Its metadata hold what a runtime needs to prepare a frame and to decode lanes: `lgad.view` (frame_size,
     image_size, crop_top) and `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
@@ -83,6 +93,7 @@ def export_onnx(folder: Path, output: Path) -> None:
     Args:
         folder: directory of the student (weights.safetensors, network.json, predictor.json).
         output: ONNX file to write.
+        row_maxima: add the maxima of the map rows to the outputs.
 
     Raises:
         LgadError: the network is missing, or the packages onnx and onnxscript are.
@@ -98,13 +109,13 @@ def export_onnx(folder: Path, output: Path) -> None:
             for name in ("torch.onnx", "onnx_ir"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             torch.onnx.export(
-                _Graph(network).eval(),
+                _Graph(network, row_maxima).eval(),
                 (image,),
                 temporary,
                 dynamo=True,
                 verbose=False,
                 input_names=["image"],
-                output_names=["probabilities", "existence"],
+                output_names=["probabilities", "existence", *(ROW_OUTPUTS if row_maxima else ())],
                 dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
                 external_data=False,
             )
@@ -142,7 +153,7 @@ def difference(folder: Path, graph: Path, images: np.ndarray) -> Difference:
     with torch.inference_mode():
         expected: Sequence[torch.Tensor] = _Graph(network).eval()(torch.from_numpy(planes))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    outputs = session.run(None, {"image": planes})
+    outputs = session.run(["probabilities", "existence"], {"image": planes})
     pairs = zip(expected, outputs, strict=True)
     distances = np.concatenate([np.abs(tensor.numpy() - array).ravel() for tensor, array in pairs])
     # NaN compares as False, so that it counts as a difference.

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.config.model_files import NETWORK, PREDICTOR, WEIGHTS
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.inference.predictor import PREDICTOR
 from lgad_pipeline.lanes.lane_files import lane_file
-from lgad_pipeline.networks.checkpoint import NETWORK, WEIGHTS
 
 JOURNAL = "predictions.jsonl"
 _LANES = ".lines.txt"
@@ -22,11 +21,15 @@ _MARK = b"lanes drawn by lgad predict"
 _NOT_OURS = ("Thumbs.db", "desktop.ini")
 
 
-def model_fingerprint(folder: Path) -> str:
-    """Return the BLAKE2b-128 of a trained network and its decoding settings, hexadecimal."""
+def model_fingerprint(model: Path) -> str:
+    """Return the BLAKE2b-128 of a model, hexadecimal.
+
+    Args:
+        model: directory of a trained network, whose settings of decoding are included, or ONNX file.
+    """
     digest = blake2b(digest_size=16)
-    for name in (NETWORK, PREDICTOR, WEIGHTS):
-        digest.update((folder / name).read_bytes())
+    for path in [model] if model.is_file() else [model / name for name in (NETWORK, PREDICTOR, WEIGHTS)]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
@@ -13,47 +13,24 @@ from torch import nn
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.model_files import PREDICTOR
 from lgad_pipeline.config.network import Side
 from lgad_pipeline.data.loader import in_order, normalize
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.frame_predictor import (
+    FramePredictor,
+    Lane,
+    PreparedFrame,
+    check_finite,
+    lanes_by_view,
+)
+from lgad_pipeline.lanes.decoding import DecodedLane
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.lanes.tensor_decoding import decode_tensors
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
-
-PREDICTOR = "predictor.json"
-
-
-@dataclass(frozen=True)
-class Lane:
-    """Predicted lane.
-
-    Attributes:
-        slot: lane slot: 1 far left, 2 left, 3 right, 4 far right.
-        points: points (x, y) in frame pixels, float32 (N, 2), bottom first.
-        confidence: mean over the rows of the lane of the maximum probability, 0..1.
-        existence: probability of the existence head that the slot holds a lane, 0..1.
-    """
-
-    slot: int
-    points: np.ndarray
-    confidence: float
-    existence: float = 1.0
-
-
-@dataclass(frozen=True)
-class PreparedFrame:
-    """Frame resized to the input of the network.
-
-    Attributes:
-        image: uint8 (h, w, 3) RGB at the size of the network's input.
-        view: mapping from frame pixels to image pixels.
-    """
-
-    image: np.ndarray
-    view: View
 
 
 class _ViewFile(BaseModel):
@@ -105,7 +82,7 @@ def check_device(device: str) -> None:
         ) from error
 
 
-class LanePredictor:
+class LanePredictor(FramePredictor):
     """Trained student that finds lanes in camera frames.
 
     Args:
@@ -119,8 +96,7 @@ class LanePredictor:
         self, network: nn.Module, view: View, decode_config: DecodeConfig, device: str = "cpu"
     ) -> None:
         self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.view = view
-        self.decode_config = decode_config
+        super().__init__(view, decode_config)
         self.device = device
 
     @classmethod
@@ -146,32 +122,12 @@ class LanePredictor:
             )
         return cls(network, view, decode_config, device)
 
-    def predict(self, frames: Sequence[np.ndarray]) -> list[list[Lane]]:
-        """Find the lanes in frames.
-
-        Args:
-            frames: uint8 (H, W, 3) RGB, of any size.
-
-        Returns:
-            The lanes of each frame, in its pixels.
-        """
-        return self.predict_prepared([self.prepare(frame) for frame in frames])
-
-    def prepare(self, frame: np.ndarray) -> PreparedFrame:
-        """Resize a frame of any size, uint8 (H, W, 3) RGB, to the input of the network.
-
-        The view is scaled to the frame: a frame of another size is treated as if it had been resized to the
-        frame size of the training. `input_frames.distortion` warns of another aspect ratio.
-        """
-        view = self.view.of_size((frame.shape[0], frame.shape[1]))
-        return PreparedFrame(view.image(frame), view)
-
     def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
         """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
         if not frames:
             return []
-        images = np.stack([frame.image for frame in frames])
-        return self._lanes(torch.from_numpy(images).permute(0, 3, 1, 2), [frame.view for frame in frames])
+        images = torch.from_numpy(np.stack([frame.image for frame in frames]))
+        return self._lanes(images.permute(0, 3, 1, 2), [frame.view for frame in frames])
 
     def predict_images(self, images: torch.Tensor) -> list[list[Lane]]:
         """Find the lanes in images at the input size, uint8 (B, 3, h, w) RGB; points in frame pixels."""
@@ -179,20 +135,12 @@ class LanePredictor:
 
     def _lanes(self, images: torch.Tensor, views: Sequence[View]) -> list[list[Lane]]:
         probabilities, existence = self.probabilities(images)
-        if not (torch.isfinite(probabilities).all() and torch.isfinite(existence).all()):
-            raise LgadError(
-                "The network's output holds values that are no numbers, so no lane can be read; train again."
-            )
-        lanes: list[list[Lane]] = [[] for _ in views]
-        for view in dict.fromkeys(views):
-            same_view = [index for index, frame_view in enumerate(views) if frame_view == view]
-            results = decode_tensors(probabilities[same_view], existence[same_view], view, self.decode_config)
-            for index, decoded in zip(same_view, results, strict=True):
-                lanes[index] = [
-                    Lane(slot, np.asarray(points, np.float32), confidence, float(existence[index, slot - 1]))
-                    for slot, points, confidence in decoded
-                ]
-        return lanes
+        check_finite(bool(torch.isfinite(probabilities).all() and torch.isfinite(existence).all()))
+
+        def decode_frames(frames: list[int], view: View) -> list[list[DecodedLane]]:
+            return decode_tensors(probabilities[frames], existence[frames], view, self.decode_config)
+
+        return lanes_by_view(views, existence.cpu().numpy(), decode_frames)
 
     @torch.inference_mode()
     def probabilities(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

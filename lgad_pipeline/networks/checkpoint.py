@@ -11,12 +11,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
 from lgad_pipeline.config.network import NetworkSpec, is_allowed
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.registry import BUILT_IN, build_network, is_registered
 
-WEIGHTS = "weights.safetensors"
-NETWORK = "network.json"
 _LARGEST_JSON = 1 << 20  # bytes
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -13,13 +13,14 @@ from lgad_pipeline.config.distillation import (
     SadConfig,
     TeacherInputConfig,
 )
+from lgad_pipeline.config.model_files import NETWORK
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.recipe import NetworkChoice, Recipe
 from lgad_pipeline.config.training import WITHOUT_EFFECT, TrainingConfig
 from lgad_pipeline.distillation.registry import import_path
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.checkpoint import NETWORK, read_model
+from lgad_pipeline.networks.checkpoint import read_model
 from lgad_pipeline.networks.pretrained import file_digest
 from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.training.training_folder import fingerprint_of

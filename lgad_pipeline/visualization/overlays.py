@@ -8,7 +8,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.predictor import Lane
+from lgad_pipeline.inference.frame_predictor import Lane
 
 # Colours of slots 1..4: the palette of Okabe and Ito, which colour-blind readers can distinguish.
 SLOT_COLOURS = ((86, 180, 233), (240, 160, 0), (20, 200, 140), (230, 120, 190))

@@ -19,14 +19,16 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
+from lgad_pipeline.config.model_files import NETWORK
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.datasets.image_headers import ImageError
 from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.frame_predictor import Lane, PreparedFrame
 from lgad_pipeline.inference.input_frames import check_size, distortion, read_frame
-from lgad_pipeline.inference.predictor import Lane, LanePredictor, PreparedFrame
-from lgad_pipeline.networks.checkpoint import NETWORK, read_model
+from lgad_pipeline.inference.predictor import LanePredictor
+from lgad_pipeline.networks.checkpoint import read_model
 
 LARGEST_FILE = 32 * 2**20
 """Largest size of an image file, bytes."""

@@ -81,15 +81,15 @@ def test_the_metadata_and_the_snippet_of_the_docs_find_the_lane_without_torch(tm
     cv2.imwrite(str(tmp_path / "frame.jpg"), frame)
     page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text(encoding="utf-8")
     [snippet] = [
-        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "onnxruntime" in code
+        code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "OnnxPredictor" in code
     ]
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(snippet, names)
-    assert "torch" not in snippet and list(names["lanes"]) == [2]
-    x, y = names["lanes"][2].T
+    [lane] = names["lanes"]
+    x, y = lane.points.T
     inside = (y > 165) & (y < 290)
-    assert inside.sum() >= 24
+    assert lane.slot == 2 and inside.sum() >= 24
     assert np.abs(x - (350 + 0.3 * (294 - y)))[inside].max() < 820 / 176  # a column of the map
 
 

@@ -11,7 +11,8 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.shards import Sample
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.predictor import Lane, LanePredictor, write_predictor
+from lgad_pipeline.inference.frame_predictor import Lane
+from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import build_network

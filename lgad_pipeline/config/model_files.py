@@ -1,0 +1,5 @@
+"""Names of the files in the directory of a trained network."""
+
+WEIGHTS = "weights.safetensors"
+NETWORK = "network.json"
+PREDICTOR = "predictor.json"

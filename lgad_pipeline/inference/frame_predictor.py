@@ -1,0 +1,116 @@
+"""Base of the predictors: frames in, lanes out, whatever runs the network; needs NumPy and OpenCV only."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.decoding import DecodedLane, DecodeSettings
+from lgad_pipeline.view import View
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Predicted lane.
+
+    Attributes:
+        slot: lane slot: 1 far left, 2 left, 3 right, 4 far right.
+        points: points (x, y) in frame pixels, float32 (N, 2), bottom first.
+        confidence: mean over the rows of the lane of the maximum probability, 0..1.
+        existence: probability of the existence head that the slot holds a lane, 0..1.
+    """
+
+    slot: int
+    points: np.ndarray
+    confidence: float
+    existence: float = 1.0
+
+
+@dataclass(frozen=True)
+class PreparedFrame:
+    """Frame resized to the input of the network.
+
+    Attributes:
+        image: uint8 (h, w, 3) RGB at the size of the network's input.
+        view: mapping from frame pixels to image pixels.
+    """
+
+    image: np.ndarray
+    view: View
+
+
+class FramePredictor(ABC):
+    """Network that finds lanes in camera frames of any size.
+
+    Args:
+        view: mapping from frame pixels to the pixels of the network's input.
+        decode_config: settings of decoding.
+    """
+
+    def __init__(self, view: View, decode_config: DecodeSettings) -> None:
+        self.view = view
+        self.decode_config = decode_config
+
+    def predict(self, frames: Sequence[np.ndarray]) -> list[list[Lane]]:
+        """Find the lanes in frames.
+
+        Args:
+            frames: uint8 (H, W, 3) RGB, of any size.
+
+        Returns:
+            The lanes of each frame, in its pixels.
+        """
+        return self.predict_prepared([self.prepare(frame) for frame in frames])
+
+    def prepare(self, frame: np.ndarray) -> PreparedFrame:
+        """Resize a frame of any size, uint8 (H, W, 3) RGB, to the input of the network.
+
+        The view is scaled to the frame: a frame of another size is treated as if it had been resized to the
+        frame size of the training. `input_frames.distortion` warns of another aspect ratio.
+        """
+        view = self.view.of_size((frame.shape[0], frame.shape[1]))
+        return PreparedFrame(view.image(frame), view)
+
+    @abstractmethod
+    def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
+        """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
+
+
+def check_finite(finite: bool) -> None:
+    """Check the output of a network.
+
+    Args:
+        finite: True if every value of the output is a finite number.
+
+    Raises:
+        LgadError: it is not.
+    """
+    if not finite:
+        raise LgadError(
+            "The network's output holds values that are no numbers, so no lane can be read; train again."
+        )
+
+
+def lanes_by_view(
+    views: Sequence[View],
+    existence: np.ndarray,
+    decode_frames: Callable[[list[int], View], list[list[DecodedLane]]],
+) -> list[list[Lane]]:
+    """Decode frames together that have the same view, and return the lanes of each frame, in order.
+
+    Args:
+        views: view of each frame.
+        existence: existence probabilities, float (B, slots).
+        decode_frames: called with the indices of frames and their view; returns the lanes of each.
+    """
+    lanes: list[list[Lane]] = [[] for _ in views]
+    for view in dict.fromkeys(views):
+        same_view = [index for index, frame_view in enumerate(views) if frame_view == view]
+        for index, decoded in zip(same_view, decode_frames(same_view, view), strict=True):
+            lanes[index] = [
+                Lane(slot, points, confidence, float(existence[index, slot - 1]))
+                for slot, points, confidence in decoded
+            ]
+    return lanes

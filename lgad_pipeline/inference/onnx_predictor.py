@@ -1,0 +1,147 @@
+"""Prediction of lanes with ONNX Runtime; needs NumPy, OpenCV and onnxruntime only."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import numpy as np
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.frame_predictor import (
+    FramePredictor,
+    Lane,
+    PreparedFrame,
+    check_finite,
+    lanes_by_view,
+)
+from lgad_pipeline.lanes.decoding import DecodedLane, DecodeSettings, decode, decode_rows
+from lgad_pipeline.lanes.row_peaks import RowPeaks
+from lgad_pipeline.view import View
+
+ROW_OUTPUTS = ("row_centre", "row_peak", "row_weight")
+"""Outputs of a graph that was exported with row maxima, in the order of `RowPeaks`."""
+
+_SETTINGS = {
+    "existence_threshold": 0.0,
+    "peak_threshold": 0.0,
+    "row_step": 0.5,
+    "least_rows": 2,
+    "smoothing": 1e-3,
+    "to_bottom": False,
+}
+"""Keys of the settings of decoding that are numbers or flags, and their least values."""
+
+
+class OnnxPredictor(FramePredictor):
+    """ONNX graph of a trained student that finds lanes in camera frames.
+
+    Lanes equal those of `LanePredictor` on the same weights: preparation and decoding are the same code.
+
+    Args:
+        session: session of ONNX Runtime with the outputs of `export_onnx`.
+        view: mapping from frame pixels to the pixels of the network's input.
+        decode_config: settings of decoding.
+    """
+
+    def __init__(self, session: Any, view: View, decode_config: DecodeSettings) -> None:
+        super().__init__(view, decode_config)
+        self.session = session
+        outputs = {output.name for output in session.get_outputs()}
+        by_rows = decode_config.method == "centroid" and outputs.issuperset(ROW_OUTPUTS)
+        self._outputs = ["existence", *(ROW_OUTPUTS if by_rows else ("probabilities",))]
+
+    @classmethod
+    def load(
+        cls,
+        graph: Path,
+        *,
+        threads: int | None = None,
+        providers: Sequence[Any] = ("CPUExecutionProvider",),
+    ) -> Self:
+        """Read a graph that `export_onnx` or `lgad export` wrote.
+
+        Args:
+            graph: ONNX file.
+            threads: number of threads of an operation on the CPU; None for one per core.
+            providers: execution providers of ONNX Runtime, such as CUDAExecutionProvider.
+
+        Raises:
+            LgadError: onnxruntime is missing, or the file is missing, damaged or was not written by
+                `export_onnx`.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise LgadError(f"{error}; install it: pip install onnxruntime.") from error
+        if not graph.is_file():
+            raise LgadError(f"{graph} is no file; write the graph with lgad export MODEL {graph}.")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
+        except Exception as error:  # onnxruntime's exceptions have no common class
+            reason = (str(error).splitlines() or ["unknown"])[0][:200]
+            raise LgadError(
+                f"{graph} cannot be loaded by ONNX Runtime ({reason}); export it again or update onnxruntime."
+            ) from error
+        metadata = session.get_modelmeta().custom_metadata_map
+        try:
+            view = _view(json.loads(metadata["lgad.view"]), session.get_inputs()[0].shape)
+            decode_config = _decode_settings(json.loads(metadata["lgad.decode"]))
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+            raise LgadError(
+                f"{graph} has no usable metadata lgad.view and lgad.decode ({error}); write the graph with "
+                "lgad export."
+            ) from error
+        return cls(session, view, decode_config)
+
+    def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
+        """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
+        if not frames:
+            return []
+        planes = np.ascontiguousarray(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
+        existence, *maps = self.session.run(self._outputs, {"image": planes})
+        check_finite(all(np.isfinite(values).all() for values in (existence, *maps)))
+
+        def decode_frames(chosen: list[int], view: View) -> list[list[DecodedLane]]:
+            if len(maps) == len(ROW_OUTPUTS):
+                peaks = RowPeaks(*(values[chosen] for values in maps))
+                return decode_rows(peaks, existence[chosen], view, self.decode_config)
+            return decode(maps[0][chosen], existence[chosen], view, self.decode_config)
+
+        return lanes_by_view([frame.view for frame in frames], existence, decode_frames)
+
+
+def _view(values: dict[str, Any], shape: Sequence[Any]) -> View:
+    """Return the view that the metadata describe.
+
+    Args:
+        values: frame_size (H, W), image_size (H, W), crop_top; pixels.
+        shape: shape of the graph's input, (B, 3, h, w).
+
+    Raises:
+        ValueError: the values do not fit each other or the graph.
+    """
+    frame_size, image_size = (tuple(map(int, values[key])) for key in ("frame_size", "image_size"))
+    crop_top = int(values["crop_top"])
+    if image_size != tuple(shape[2:]) or len(frame_size) != 2 or not 0 <= crop_top < frame_size[0]:
+        raise ValueError(f"{values} does not fit the input {shape}")
+    return View((frame_size[0], frame_size[1]), (image_size[0], image_size[1]), crop_top)
+
+
+def _decode_settings(values: dict[str, Any]) -> DecodeSettings:
+    """Return the settings of decoding; `DecodeConfig`, which checks all bounds, needs pydantic.
+
+    Raises:
+        ValueError: a value is out of bounds.
+    """
+    if values["method"] not in ("centroid", "official"):
+        raise ValueError(f"method {values['method']!r} is unknown")
+    for key, least in _SETTINGS.items():
+        if not least <= float(values[key]) < 1e4:
+            raise ValueError(f"{key} {values[key]!r} is out of bounds")
+    return SimpleNamespace(method=values["method"], **{key: values[key] for key in _SETTINGS})
