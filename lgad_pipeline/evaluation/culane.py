@@ -245,8 +245,11 @@ def _summarize(
         }
         for name, index in (*members.items(), (TOTAL, np.arange(len(frames))))
     }
-    missing = [tuple(frames[place] for place in np.flatnonzero(side < 0)) for side in table[:, :2].T]
-    return LaneScores(scores, pd.DataFrame(columns), rejected, *missing)
+    without = [
+        tuple(frame for frame, lanes in zip(frames, side, strict=True) if lanes < 0)
+        for side in table[:, :2].T.tolist()
+    ]
+    return LaneScores(scores, pd.DataFrame(columns), rejected, without[0], without[1])
 
 
 def column(kind: str, threshold: float) -> str:
