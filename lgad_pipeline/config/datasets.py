@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     field_validator,
     model_validator,
@@ -112,6 +113,7 @@ class FolderDataset(Dataset):
     kind: str
     root: Path
     licence: str = ""
+    _comment: str = PrivateAttr("")  # YAML comment behind the root, which may belong to it
 
     def require_root(self) -> Path:
         """Return the folder of the data set.
@@ -126,9 +128,16 @@ class FolderDataset(Dataset):
             reason = "there is no such folder"
         except (OSError, ValueError) as error:
             reason = str(getattr(error, "strerror", None) or error)
-        raise LgadError(
-            f"{self.root} cannot be read ({reason}); mount its disk, or correct `root` of this data set."
-        )
+        remedy = "mount its disk, or correct `root` of this data set"
+        if self._comment:
+            remedy += (
+                f" ({self._comment!r} behind it is a comment in YAML; quote the path if it is part of it)"
+            )
+        raise LgadError(f"{self.root} cannot be read ({reason}); {remedy}.")
+
+    def note_comment(self, comment: str) -> None:
+        """Keep the YAML comment behind the root for the message of `require_root`."""
+        self._comment = comment
 
 
 class CulaneDataset(FolderDataset):

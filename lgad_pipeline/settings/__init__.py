@@ -26,7 +26,14 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.clashes import clashes
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
 from lgad_pipeline.settings.sentences import key_path, sentence, shown
-from lgad_pipeline.settings.yaml_files import holds, local_path, merged, not_finite, read_yaml
+from lgad_pipeline.settings.yaml_files import (
+    comments_behind_roots,
+    holds,
+    local_path,
+    merged,
+    not_finite,
+    read_yaml,
+)
 
 __all__ = [
     "AnyDataset",
@@ -176,7 +183,15 @@ class _Source:
         for name, sentences in mistakes.items():
             settings.datasets.pop(name, None)
             settings._broken[name] = "\n".join(sentences)
+        self._note_comments(settings)
         return settings
+
+    def _note_comments(self, settings: "Settings") -> None:
+        """Give each data set the comment behind its root, for the message if there is no such folder."""
+        comments = {**comments_behind_roots(self.path), **comments_behind_roots(self.local_path)}
+        for name, entry in settings.datasets.items():
+            if comments and isinstance(entry, FolderDataset) and name in self.content["datasets"]:
+                entry.note_comment(comments.get(str(self.content["datasets"][name].get("root")), ""))
 
     def _datasets(self, entries: Any, model: type["Settings"]) -> tuple[Any, dict[str, list[str]]]:
         """Validate each data set on its own; return the valid ones, and the sentences of the broken ones."""

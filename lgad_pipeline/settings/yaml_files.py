@@ -15,6 +15,7 @@ from lgad_pipeline.lanes.text_encoding import plain_text
 
 # Nested aliases multiply: 32 of them can make 100,000 values of one, 64 can make 10^10.
 _MOST_ALIASES = 32
+_COMMENT_BEHIND_ROOT = re.compile(r"""^\s*root\s*:\s+([^\s"'#][^#\n]*?)[ \t]+(#.*)$""", re.MULTILINE)
 _MAYBE_ALIAS = re.compile(r"\*\w")
 
 
@@ -55,6 +56,18 @@ def read_yaml(path: Path) -> object:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
+
+
+def comments_behind_roots(path: Path) -> dict[str, str]:
+    """Return the roots of a settings file that have a comment on their line, each with the comment.
+
+    A root without quotes, such as `/data/set #18`, ends where the comment begins.
+    """
+    try:
+        text = plain_text(path.read_bytes()).decode()
+    except (OSError, UnicodeError):
+        return {}
+    return dict(_COMMENT_BEHIND_ROOT.findall(text))
 
 
 def _holds_itself(content: object, above: set[int], checked: set[int]) -> bool:

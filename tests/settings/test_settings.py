@@ -205,6 +205,35 @@ def test_root_is_looked_at_when_it_is_used(tmp_path: Path) -> None:
             entry.require_root()
 
 
+@pytest.mark.parametrize("file", ["lgad.yaml", "lgad.local.yaml"])
+@pytest.mark.parametrize(
+    ("root", "comment"),
+    [
+        ("/mnt/x #18", "#18"),
+        ("/mnt/my set\t# of May ", "# of May "),
+        ('"/mnt/x #18"', ""),
+        ("'/mnt/x'  # note", ""),
+        ("/mnt/x#18", ""),
+        ("/mnt/x", ""),
+    ],
+)
+def test_a_comment_behind_a_missing_root_is_pointed_out(tmp_path: Path, file, root, comment) -> None:
+    written(tmp_path, "datasets: {}" + RECIPES)
+    entry = "datasets:\n  other:\n    kind: culane\n    root: /mnt/y # 2\n"
+    entry += f"  away:\n    kind: culane\n    root: {root}\n"
+    (tmp_path / file).write_text(entry + (RECIPES if file == "lgad.yaml" else ""))
+    dataset = Settings.load(tmp_path / "lgad.yaml").dataset("away")
+    assert isinstance(dataset, CulaneDataset)
+    with pytest.raises(LgadError) as error:
+        dataset.require_root()
+    hint = (
+        f" ({comment!r} behind it is a comment in YAML; quote the path if it is part of it)"
+        if comment
+        else ""
+    )
+    assert str(error.value).endswith(f"or correct `root` of this data set{hint}.")
+
+
 @pytest.mark.parametrize(
     ("first", "second", "refused"),
     [
