@@ -1,0 +1,327 @@
+"""Check of a GPU: results against the CPU's, resuming, and speed. One command, under eight minutes.
+
+    python benchmarks/accelerator.py --output accelerator
+
+Each section writes `<output>/<section>.json`; a section with a file is skipped, so that a stopped check is
+resumed. `--sections equal,speed` runs some of them. Without a GPU, `--device cpu --quick` runs the sections
+that need none, at small size.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.data.augmentation import augment
+from lgad_pipeline.data.loader import Batch, Loader
+from lgad_pipeline.data.random_amounts import batch_generator
+from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
+from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.settings import Recipe, SyntheticDataset
+from lgad_pipeline.studies.data import prepare_data
+from lgad_pipeline.training.plan import TrainingPlan
+from lgad_pipeline.training.trainer import train
+
+METHODS = ("alone", "lgad", "sad", "logits", "joint", "blurred", "label-head")
+LOSS_BOUND = 1e-3  # relative difference of a loss from the CPU's
+GREY_BOUND = 1  # difference of an augmented image from the CPU's, grey levels
+
+
+@dataclass(frozen=True)
+class Check:
+    """Settings of the check.
+
+    Attributes:
+        device: device to check, `cuda` or `cpu`.
+        quick: True for small images and few steps.
+        folder: directory of data, networks and results.
+    """
+
+    device: str
+    quick: bool
+    folder: Path
+
+    def data(self, size: tuple[int, int]) -> tuple[SyntheticDataset, Path]:
+        """Return a rendered data set of 48 training frames, and its shards."""
+        world = {"seed": 0, "train": 48, "val": 16, "test": 32}
+        dataset = SyntheticDataset.model_validate(
+            {"kind": "synthetic", "image_size": size, "crop_top": 240, "lane_width": 32, "world": world}
+        )
+        shards, _ = prepare_data(dataset, self.folder / "data", workers=os.cpu_count() or 1, progress=str)
+        return dataset, shards
+
+    def plan(
+        self, size: tuple[int, int], network: str, method: str, *, device: str, **student: Any
+    ) -> TrainingPlan:
+        """Return the plan of a student; its teacher and model are trained first, for two steps on the CPU."""
+        _, shards = self.data(size)
+        width = {"width": 0.5} if self.quick or size[0] < 100 else {}
+        settings = {"optimizer": {"warmup_steps": 1}, "threads": 1, "precision": "32-true", **student}
+        recipe = Recipe.model_validate(
+            {
+                "network": {"name": network, **width},
+                "teacher_network": {"name": network, **width},
+                "teacher": {"steps": 2, "batch_size": 4, "optimizer": {"warmup_steps": 1}, "threads": 1},
+                "student": settings,
+                "distillation": {"weight": 1.0, "teacher": "together" if method == "joint" else "before"},
+                "sad": {"start_step": 0},
+            }
+        )
+        common: dict[str, Any] = {"image_size": size, "shards": shards}
+        name = f"{network}-{size[0]}-{size[1]}"
+        teacher = TrainingPlan.from_recipe(
+            recipe, role="teacher", folder=self.folder / "networks" / f"{name}-teacher", **common
+        )
+        train(teacher, device="cpu")
+        model = replace_student(recipe, steps=2, batch_size=4)
+        model_plan = TrainingPlan.from_recipe(
+            model, role="student", folder=self.folder / "networks" / f"{name}-model", **common
+        )
+        if method == "logits":
+            train(model_plan, device="cpu")
+        return TrainingPlan.from_recipe(
+            recipe,
+            role="student",
+            method="lgad" if method == "joint" else method,
+            teacher=teacher.folder,
+            model=model_plan.folder if method == "logits" else None,
+            folder=self.folder / "networks" / f"{name}-{method}-{device}-{time.time_ns()}",
+            **common,
+        )
+
+
+def replace_student(recipe: Recipe, **changes: Any) -> Recipe:
+    """Return the recipe with other settings of the student's training."""
+    student = recipe.student.model_validate({**recipe.student.model_dump(), **changes})
+    return recipe.model_copy(update={"student": student})
+
+
+def equal(check: Check) -> dict[str, Any]:
+    """Losses of ten steps of all networks and methods against the CPU's, in float32."""
+    networks = ("enet",) if check.quick else ("enet", "erfnet", "resnet18")
+    rows = {}
+    for network in networks:
+        for method in METHODS:
+            curves = []
+            for device in ("cpu", check.device):
+                plan = check.plan(
+                    (64, 160), network, method, device=device, steps=6, batch_size=4, log_every=1
+                )
+                curves.append(train(plan, device=device).history["train/loss"].to_numpy())  # type: ignore[arg-type]
+            first, last = (np.abs(curves[1] / curves[0] - 1)[index] for index in (0, -1))
+            rows[f"{network} {method}"] = {"first_step": float(first), "last_step": float(last)}
+    worst = max(row["first_step"] for row in rows.values())
+    return {"bound": LOSS_BOUND, "worst_first_step": worst, "passed": worst <= LOSS_BOUND, "rows": rows}
+
+
+def augmentation(check: Check) -> dict[str, Any]:
+    """Augmented batches against the CPU's."""
+    _, shards = check.data((80, 256))
+    worst, share = 0, 0.0
+    for step in range(8):
+        batch = Loader(ShardSet.open(shards)["train"], 16, 0).batch(step)
+        images = []
+        for device in ("cpu", check.device):
+            changed = augment(batch.to(device), AugmentationConfig(), batch_generator(0, step))
+            images.append((changed.image.cpu().int(), changed.label.cpu().int()))
+        worst = max(worst, int((images[0][0] - images[1][0]).abs().max()))
+        share = max(share, float((images[0][1] != images[1][1]).float().mean()))
+    return {"bound": GREY_BOUND, "worst": worst, "label_pixels": share, "passed": worst <= GREY_BOUND}
+
+
+def graphs(check: Check) -> dict[str, Any]:
+    """Losses with CUDA graphs against those without, alone and with LGAD that stops in between."""
+    rows = {}
+    for method in ("alone", "lgad", "label-head"):
+        curves = []
+        for captured in (False, True):
+            plan = check.plan(
+                (64, 160),
+                "enet",
+                method,
+                device=check.device,
+                steps=24,
+                batch_size=4,
+                log_every=1,
+                cuda_graphs=captured,
+            )
+            curves.append(train(plan, device=check.device).history["train/loss"].to_numpy())  # type: ignore[arg-type]
+        rows[method] = {
+            "first_replays": float(np.abs(curves[1] / curves[0] - 1)[:6].max()),
+            "all": float(np.abs(curves[1] / curves[0] - 1).max()),
+        }
+    worst = max(row["first_replays"] for row in rows.values())
+    return {"bound": LOSS_BOUND, "passed": worst <= LOSS_BOUND, "rows": rows}
+
+
+def resume(check: Check) -> dict[str, Any]:
+    """Training that is stopped at step 12 of 20 and resumed, against an uninterrupted one."""
+    losses = []
+    for stop in (None, 12):
+        plan = check.plan(
+            (64, 160),
+            "enet",
+            "lgad",
+            device=check.device,
+            steps=20,
+            batch_size=4,
+            log_every=1,
+            checkpoint_seconds=0,
+        )
+
+        def interrupt(metrics: dict[str, float], step: int, last: int | None = stop) -> None:
+            if step == last:
+                raise KeyboardInterrupt
+
+        try:
+            result = train(plan, device=check.device, log=interrupt)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            result = train(plan, device=check.device)  # type: ignore[arg-type]
+        losses.append(result.history["train/loss"].to_numpy())
+    difference = float(np.abs(losses[1] / losses[0] - 1).max())
+    return {"largest_difference": difference, "bound": 0.05, "passed": difference <= 0.05}
+
+
+def plain_loop(network: nn.Module, batches: Iterator[Batch], device: str) -> Iterator[None]:
+    """Train as the public repositories do: float32, Adam, loss read at every step; one step per item."""
+    network.to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    weight = torch.tensor([0.4, 1, 1, 1, 1], device=device)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
+    for batch in batches:
+        image = batch.image.to(device).float() / 255 - mean
+        output = network(image.contiguous())
+        loss = nn.functional.cross_entropy(output.logits, batch.label.to(device).long(), weight)
+        loss = loss + 0.1 * nn.functional.binary_cross_entropy_with_logits(
+            output.existence, batch.existence.to(device)
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        yield
+
+
+def speed(check: Check) -> dict[str, Any]:
+    """Measure the steps per second of whole trainings, and of a plain loop on decoded batches."""
+    size, batch_size, steps = ((64, 160), 4, 12) if check.quick else ((288, 800), 20, 80)
+    networks = ("enet",) if check.quick else ("enet", "erfnet", "resnet18", "resnet34")
+    rows: dict[str, Any] = {}
+    _, shards = check.data(size)
+    loader = Loader(ShardSet.open(shards)["train"], batch_size, 0)
+    kept = [loader.batch(step) for step in range(2)]
+    for network in networks:
+        plan = check.plan(size, network, "alone", device=check.device)
+        loop = plain_loop(build_network(plan.network), (kept[n % 2] for n in range(steps)), check.device)
+        rows[f"{network} plain loop"] = {"steps_per_second": _rate(loop, steps)}
+        for method in ("alone", "lgad"):
+            for captured in (False, True):
+                plan = check.plan(
+                    size,
+                    network,
+                    method,
+                    device=check.device,
+                    steps=steps,
+                    batch_size=batch_size,
+                    precision="auto",
+                    cuda_graphs=captured,
+                    loader_threads=8,
+                    log_every=steps // 4,
+                    validate_every=steps,
+                )
+                name = f"{network} {method}{', CUDA graphs' if captured else ''}"
+                rows[name] = _attempt(lambda plan=plan: _last_rates(train(plan, device=check.device)))
+        print(json.dumps({name: row for name, row in rows.items() if name.startswith(network)}), flush=True)
+    return {"image_size": size, "batch_size": batch_size, "rows": rows}
+
+
+def _rate(loop: Iterator[None], steps: int) -> float:
+    for _ in range(steps // 4):
+        next(loop)
+    start = time.perf_counter()
+    count = sum(1 for _ in loop)
+    return count / (time.perf_counter() - start)
+
+
+def _last_rates(result: Any) -> dict[str, float]:
+    logged = result.history.dropna(subset=["steps_per_second"])
+    return {key: float(logged[key].iloc[2]) for key in ("steps_per_second", "data_wait", "memory_gb")}
+
+
+def prediction(check: Check) -> dict[str, Any]:
+    """Frames per second of the network with decoding, and lanes against the CPU's."""
+    size, batch_size = ((64, 160), 4) if check.quick else ((288, 800), 16)
+    plan = check.plan(size, "enet", "alone", device=check.device, steps=30, batch_size=8, precision="auto")
+    result = train(plan, device=check.device)  # type: ignore[arg-type]
+    dataset, shards = check.data(size)
+    write_predictor(result.folder, dataset.view, DecodeConfig())
+    batch = Loader(ShardSet.open(shards)["test"], batch_size, 0).batch(0)
+    rates, probabilities = {}, []
+    for device in dict.fromkeys(("cpu", check.device)):
+        predictor = LanePredictor.load(result.folder, device)
+        probabilities.append(predictor.probabilities(batch.image)[0].cpu())
+        for name, function in (("network", predictor.probabilities), ("lanes", predictor.predict_images)):
+            times = []
+            for _ in range(3 if device == "cpu" else 20):
+                start = time.perf_counter()
+                function(batch.image)
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                times.append(time.perf_counter() - start)
+            rates[f"{device} {name}"] = batch_size / statistics.median(times)
+    difference = float((probabilities[0] - probabilities[-1]).abs().max())
+    return {"frames_per_second": rates, "largest_difference": difference, "passed": difference < 1e-3}
+
+
+SECTIONS: dict[str, Callable[[Check], dict[str, Any]]] = {
+    section.__name__: section for section in (augmentation, graphs, equal, resume, prediction, speed)
+}
+
+
+def _attempt(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return function()
+    except Exception as error:
+        traceback.print_exc()
+        return {"passed": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def main() -> None:
+    """Run the sections of the check and print their results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--sections", default=",".join(SECTIONS))
+    parser.add_argument("--quick", action="store_true")
+    choice = parser.parse_args()
+    check = Check(choice.device, choice.quick, choice.output / "work")
+    machine = {"device": check.device, "torch": torch.__version__, "cores": os.cpu_count()}
+    if check.device == "cuda":
+        machine["card"] = torch.cuda.get_device_name()
+    for name in choice.sections.split(","):
+        path = choice.output / f"{name}.json"
+        if path.is_file() or (name == "graphs" and check.device == "cpu"):
+            continue
+        start = time.perf_counter()
+        result = _attempt(lambda name=name: SECTIONS[name](check))
+        result = {**machine, "seconds": time.perf_counter() - start, **result}
+        write_text(path, json.dumps(result, indent=2) + "\n")
+        print(name, json.dumps({key: value for key, value in result.items() if key != "rows"}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
