@@ -44,6 +44,7 @@ class ImageHeader(NamedTuple):
         bits: bits per channel.
         whole: True if the end of the image was found; always False for a JPEG file that is read from disk,
             because its end is not searched for.
+        scan: offset of the first scan of a JPEG, bytes; 0 for a PNG.
     """
 
     height: int
@@ -51,6 +52,7 @@ class ImageHeader(NamedTuple):
     orientation: int
     bits: int
     whole: bool
+    scan: int = 0
 
     @property
     def displayed(self) -> tuple[int, int]:
@@ -130,8 +132,9 @@ def _jpeg_header(stream: BinaryIO) -> ImageHeader:
     if size == (0, 0):
         raise ImageError("is cut off before its end; copy the frame again or take it out of the lists")
     # Inside a scan every FF is followed by 00 or a restart marker, so FF D9 can only be the end of the image.
-    whole = isinstance(stream, io.BytesIO) and stream.getvalue().rfind(_JPEG_END, stream.tell() - 2) >= 0
-    return ImageHeader(*size, orientation or 1, 8, whole)
+    scan = stream.tell()
+    whole = isinstance(stream, io.BytesIO) and stream.getvalue().rfind(_JPEG_END, scan - 2) >= 0
+    return ImageHeader(*size, orientation or 1, 8, whole, scan)
 
 
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ An image is always read as viewers and annotation tools display it, with its EXI
 
 import io
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ from lgad_pipeline.errors import LgadError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MOST_BYTES = 4 * MOST_PIXELS
 _FIRST_READ = 4096  # bytes; holds the header of most JPEG files, so that one read is enough
+_FILLED = 128  # grey level of the pixels for which a JPEG decoder has no data
+_MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
+_MORE_DATA = bytes(range(1, 255, 4))
 _LEAST_RANGE = 1 << 14  # lower limit on the largest value of 16-bit images; 14 bits stored unscaled are below
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -151,8 +155,34 @@ def _decode(data: bytes, flags: int, header: ImageHeader | None = None) -> np.nd
         image = None
     if image is None:
         raise ImageError("cannot be decoded; restore the frame or take it out of the lists")
+    if header.scan and (image[-1, -1] == _FILLED).all() and _ended_early(data, header.scan, flags, image):
+        raise ImageError(
+            "is damaged: its data end before the picture does, and the rest is grey; copy the frame again or "
+            "take it out of the lists"
+        )
     turn = _TURNS.get(header.orientation)
     return turn(image) if turn else image
+
+
+def _ended_early(data: bytes, scan: int, flags: int, image: np.ndarray) -> bool:
+    """Return True if a JPEG decoder ran out of data before the last pixel.
+
+    The decoder fills the rest with grey, and OpenCV reports no error. Here bytes are added in front of every
+    marker. In a sound file the decoder has all pixels before a marker and skips the bytes; otherwise it
+    decodes them, and the picture changes.
+
+    Args:
+        data: bytes of the file.
+        scan: offset of the first scan, bytes.
+        flags: flags of `cv2.imdecode`.
+        image: result of decoding `data`.
+    """
+    longer = data[:scan] + _MARKER.sub(lambda marker: _MORE_DATA + marker[0], data[scan:])
+    try:
+        other = cv2.imdecode(np.frombuffer(longer, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return False
+    return other is not None and not np.array_equal(other, image)
 
 
 def refuse_unscaled(data: bytes, header: ImageHeader | None = None) -> None:

@@ -72,6 +72,56 @@ def test_any_bytes_have_a_size_or_an_image_error(data):
     assert height > 0 and width > 0
 
 
+def scene(*options: int) -> bytes:
+    image = cv2.resize(np.random.default_rng(1).integers(0, 255, (30, 40, 3), np.uint8), (640, 480))
+    return cv2.imencode(".jpg", image, options)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "options"),
+    [
+        ("lost block", ()),
+        ("lost block", (cv2.IMWRITE_JPEG_RST_INTERVAL, 9)),
+        ("lost block", (cv2.IMWRITE_JPEG_QUALITY, 40)),
+        ("foreign bytes", ()),
+        ("early end", ()),
+        ("early end", (cv2.IMWRITE_JPEG_RST_INTERVAL, 9)),
+    ],
+)
+def test_a_jpeg_that_a_decoder_fills_with_grey_is_refused(damage, options):
+    data = scene(*options)
+    middle = len(data) // 2
+    changed = {
+        "lost block": data[:middle] + data[middle + 2000 :],
+        "foreign bytes": data[:middle] + np.random.default_rng(0).bytes(4096) + data[middle + 4096 :],
+        "early end": data[:middle] + data[-2:],
+    }[damage]
+    for read in (read_image, read_small):
+        with pytest.raises(ImageError, match="is damaged: its data end before the picture does"):
+            read(changed)
+
+
+@pytest.mark.parametrize("grey", [0, 127, 128, 129, 255])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+        (cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
+        (cv2.IMWRITE_JPEG_OPTIMIZE, 1),
+        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ],
+)
+def test_a_sound_jpeg_may_be_grey(grey, options):
+    for image in (np.full((90, 130, 3), grey, np.uint8), np.full((90, 130), grey, np.uint8)):
+        data = cv2.imencode(".jpg", image, options)[1].tobytes()
+        assert (read_image(data) == grey).all() and (read_small(data) == grey).all()
+    half = PICTURE.copy()
+    half[40:] = grey
+    data = cv2.imencode(".jpg", half, options)[1].tobytes()
+    assert (read_image(data + b"\xff\xd8")[60:] == grey).all()
+
+
 def test_colours_are_red_green_blue():
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes blue, green, red
