@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry
     from lgad_pipeline.datasets.registry import register_dataset
     from lgad_pipeline.distillation.attention import attention_divergence, attention_map
-    from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss, StudentForward
+    from lgad_pipeline.distillation.base import StudentForward
+    from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
     from lgad_pipeline.distillation.registry import RegisteredLoss, register_loss
     from lgad_pipeline.distillation.taps import FeatureTaps
     from lgad_pipeline.distillation.teacher import FrozenTeacher
@@ -137,7 +138,7 @@ _ORIGIN = {
     "SadLoss": "distillation.losses:SadLoss",
     "Settings": "settings:Settings",
     "ShardSet": "data.shards:ShardSet",
-    "StudentForward": "distillation.losses:StudentForward",
+    "StudentForward": "distillation.base:StudentForward",
     "TrainingConfig": "config.training:TrainingConfig",
     "TrainingResult": "training.training_folder:TrainingResult",
     "View": "view:View",

@@ -17,6 +17,8 @@ class MimickingPath(BaseModel):
         student: dotted name of the student's layer, as in `network.named_modules()`.
         teacher: dotted name of the teacher's layer.
         weight: weight of this path, relative to the sum of the weights of all paths.
+        pool: side of the squares of cells over which both maps are averaged before they are compared; 2
+            removes the grid that an unpooling leaves in the maps of a decoder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +26,7 @@ class MimickingPath(BaseModel):
     student: str
     teacher: str
     weight: float = Field(default=1.0, gt=0)
+    pool: int = Field(default=1, ge=1)
 
 
 class LossSchedule(BaseModel):
@@ -55,9 +58,12 @@ class LossSchedule(BaseModel):
 
     def weight_at(self, step: int) -> float:
         """Return the weight of the loss at `step`, counted from 0."""
+        return self.scheduled(self.weight, step)
+
+    def scheduled(self, weight: float, step: int) -> float:
+        """Return the part of a weight that the schedule leaves at `step`, counted from 0."""
         if step < self.start_step or (self.stop_step is not None and step >= self.stop_step):
             return 0.0
-        weight = self.weight
         if self.warmup_steps:
             weight *= min(1.0, (step - self.start_step + 1) / self.warmup_steps)
         if self.decay and self.stop_step is not None:
@@ -65,7 +71,30 @@ class LossSchedule(BaseModel):
         return weight
 
 
-class AttentionConfig(LossSchedule):
+class LayerLossConfig(LossSchedule):
+    """Settings of a loss on layers of the student, whose gradients there can be controlled.
+
+    `lgad_pipeline.distillation.gradient_control` has the formulas.
+
+    Attributes:
+        balance: norm of this loss's gradient at each tapped layer, relative to that of the segmentation loss,
+            held constant during the training and scaled by the schedule; it replaces `weight`. None to use
+            `weight`.
+        gate: True to switch the loss off at a layer while its gradient there points against that of the
+            segmentation loss.
+    """
+
+    balance: float | None = Field(default=None, gt=0)
+    gate: bool = False
+
+    def weight_at(self, step: int) -> float:
+        """Return the weight of the loss at `step`; with `balance`, 1 while the loss is active."""
+        if self.balance is None:
+            return super().weight_at(step)
+        return float(self.scheduled(1.0, step) > 0)
+
+
+class AttentionConfig(LayerLossConfig):
     """Settings of a loss that compares attention maps.
 
     Attributes:
@@ -74,6 +103,8 @@ class AttentionConfig(LossSchedule):
         normalization: normalization of a map over its cells, `softmax`, `l2` or `sum`.
         temperature: temperature of the softmax.
         divergence: difference of two maps, `squared_sum`, `squared_mean`, `l2_distance` or `kl`.
+        floor: share of a uniform map that is mixed into both maps, 0 or more and below 1; for maps that sum
+            to 1.
     """
 
     reduction: Reduction = "sum"
@@ -81,11 +112,14 @@ class AttentionConfig(LossSchedule):
     normalization: Normalization = "sum"
     temperature: float = Field(default=1.0, gt=0)
     divergence: Divergence = "kl"
+    floor: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _kl_compares_shares(self) -> Self:
         if self.divergence == "kl" and self.normalization == "l2":
             raise ValueError("divergence kl needs maps that sum to 1; choose normalization softmax or sum")
+        if self.floor and self.normalization == "l2":
+            raise ValueError("floor needs maps that sum to 1; choose normalization softmax or sum")
         return self
 
 
@@ -105,11 +139,16 @@ class DistillationConfig(AttentionConfig):
     paths: tuple[MimickingPath, ...] = ()
     teacher: Literal["before", "together"] = "before"
     maps: Literal["computed", "cached"] = "computed"
+    adapter: bool = False
+    per_slot: bool = False
+    frame_weight: Literal["equal", "error"] = "equal"
 
     @model_validator(mode="after")
     def _cached_maps_do_not_change(self) -> Self:
         if self.teacher == "together" and self.maps == "cached":
             raise ValueError("the maps of a teacher that is trained together change; choose maps computed")
+        if self.per_slot and (self.teacher == "together" or self.maps == "cached"):
+            raise ValueError("per_slot needs a teacher trained before, and maps computed")
         return self
 
 
@@ -141,7 +180,7 @@ class LogitsConfig(LossSchedule):
     temperature: float = Field(default=2.0, gt=0)
 
 
-class LabelHeadConfig(LossSchedule):
+class LabelHeadConfig(LayerLossConfig):
     """Settings of auxiliary label heads: 1 x 1 convolutions on the student's layers predict pooled labels.
 
     Attributes:

@@ -94,10 +94,15 @@ def attention_divergence(
     divergence: Divergence = "kl",
     normalization: Normalization = "sum",
     temperature: float = 1.0,
+    floor: float = 0.0,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Measure the difference of the student's attention maps from the teacher's; mean over the batch.
 
-    With q the normalized maps (see `normalized`) and n cells:
+    With q the normalized maps (see `normalized`) and n cells, both are first mixed with a uniform map:
+    q' = (1 - floor) q + floor / n. The derivative of kl with respect to a share of the student is then at
+    most n / floor; without a floor it is not bounded where the student has no attention.
+
 
     - squared_sum: sum_i (q_s - q_t)^2. SAD equation 4 as printed.
     - squared_mean: the same divided by n. SAD's and AT's code. Its gradient is n times smaller, so that it
@@ -116,47 +121,77 @@ def attention_divergence(
         divergence: one of the names above.
         normalization: see `normalized`.
         temperature: see `normalized`.
+        floor: share of the uniform map; 0 leaves the maps unchanged. For maps that sum to 1.
+        weights: weights (B,) of the maps in a sum over the batch; None for the mean.
 
     Returns:
         Scalar tensor.
     """
     student = resize(student, (teacher.shape[-2], teacher.shape[-1]))
     if divergence == "kl":
-        log_student = log_normalized(student, normalization, temperature)
-        log_teacher = log_normalized(teacher, normalization, temperature)
-        return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1).mean()
-    difference = normalized(student, normalization, temperature) - normalized(
-        teacher, normalization, temperature
-    )
-    squared = difference.square()
-    if divergence == "squared_mean":
-        return squared.mean()
-    if divergence == "l2_distance":
-        return (squared.sum(dim=1) + _epsilon(squared)).sqrt().mean()
-    return squared.sum(dim=1).mean()
+        log_student = with_floor(log_normalized(student, normalization, temperature), floor, log=True)
+        log_teacher = with_floor(log_normalized(teacher, normalization, temperature), floor, log=True)
+        values = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1)
+    else:
+        squared = (
+            with_floor(normalized(student, normalization, temperature), floor)
+            - with_floor(normalized(teacher, normalization, temperature), floor)
+        ).square()
+        values = squared.mean(dim=1) if divergence == "squared_mean" else squared.sum(dim=1)
+        if divergence == "l2_distance":
+            values = (values + _epsilon(values)).sqrt()
+    return values.mean() if weights is None else (weights * values).sum()
 
 
-def divergence_of(student: torch.Tensor, teacher: torch.Tensor, config: AttentionConfig) -> torch.Tensor:
-    """Return `attention_divergence` with the divergence, normalization and temperature of the settings."""
+def with_floor(maps: torch.Tensor, floor: float, *, log: bool = False) -> torch.Tensor:
+    """Mix normalized maps (B, n) with a uniform map: (1 - floor) q + floor / n; unchanged for a floor of 0.
+
+    Args:
+        maps: maps q that sum to 1, or their logarithms.
+        floor: share of the uniform map, below 1.
+        log: True if `maps` are logarithms; those of the mixed maps are returned.
+    """
+    if not floor:
+        return maps
+    mixed = (1 - floor) * (maps.exp() if log else maps) + floor / maps.shape[1]
+    return mixed.log() if log else mixed
+
+
+def pooled(attention: torch.Tensor, side: int) -> torch.Tensor:
+    """Average attention maps (B, h, w) over squares of `side` x `side` cells; smaller at the end."""
+    if side == 1:
+        return attention
+    return functional.avg_pool2d(attention[:, None], side, ceil_mode=True, count_include_pad=False)[:, 0]
+
+
+def divergence_of(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    config: AttentionConfig,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return `attention_divergence` with the divergence, normalization, temperature and floor of settings."""
     return attention_divergence(
         student,
         teacher,
         divergence=config.divergence,
         normalization=config.normalization,
         temperature=config.temperature,
+        floor=config.floor,
+        weights=weights,
     )
 
 
-def check_gradient(maps: Mapping[str, torch.Tensor]) -> None:
-    """Check that the student's attention maps pass gradients: otherwise the loss would be a constant.
+def check_gradient(features: Mapping[str, torch.Tensor]) -> None:
+    """Check that the student's features pass gradients: otherwise the loss would be a constant.
 
     Args:
-        maps: attention maps (B, h, w) by layer name of the student.
+        features: outputs or attention maps of layers by layer name of the student.
 
     Raises:
-        LgadError: gradients are enabled, and a map requires none.
+        LgadError: gradients are enabled, and a layer requires none.
     """
-    frozen = [layer for layer, attention in maps.items() if not attention.requires_grad]
+    frozen = [layer for layer, values in features.items() if not values.requires_grad]
     if frozen and torch.is_grad_enabled():
         raise LgadError(
             f"The student learns nothing from the attention of {', '.join(frozen)}: all parameters up to "

@@ -4,8 +4,7 @@ They show which part of a gain is due to the teacher. `BlurredLabelsLoss` is LGA
 place of the teacher's attention; `LabelHead` uses the same layers and labels, but no attention maps.
 """
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,18 +12,9 @@ from torch.nn import functional
 
 from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.distillation.attention import check_gradient
-from lgad_pipeline.distillation.losses import AttentionLoss, DistillationLoss, StudentForward
-from lgad_pipeline.distillation.taps import FeatureTaps
-
-
-def layer_shapes(network: nn.Module, layers: Sequence[str], spec: NetworkSpec) -> dict[str, torch.Size]:
-    """Return the output shape (C, h, w) of named layers; the network is not changed."""
-    network_copy = copy.deepcopy(network).eval()
-    planes = torch.zeros(1, spec.in_channels, *spec.image_size, device=next(network_copy.parameters()).device)
-    with FeatureTaps(network_copy, layers) as taps, torch.no_grad():
-        network_copy(planes)
-        return {layer: features.shape[1:] for layer, features in taps.pop().items()}
+from lgad_pipeline.distillation.base import AttentionLoss, LayerLoss, StudentForward
+from lgad_pipeline.distillation.student_maps import split_slots
+from lgad_pipeline.distillation.taps import layer_shapes
 
 
 class BlurredLabelsLoss(AttentionLoss):
@@ -33,21 +23,29 @@ class BlurredLabelsLoss(AttentionLoss):
     Args:
         student: network in training; its layers are tapped, it is otherwise unchanged.
         spec: specification of the student.
-        layers: dotted names of its layers, at least one.
+        paths: mimicking paths, at least one; their layers of the teacher are not used.
         config: settings of the maps, their divergence and the schedule.
     """
 
     def __init__(
-        self, student: nn.Module, spec: NetworkSpec, layers: Sequence[str], config: DistillationConfig
+        self,
+        student: nn.Module,
+        spec: NetworkSpec,
+        paths: Sequence[MimickingPath],
+        config: DistillationConfig,
     ) -> None:
-        super().__init__(student, [MimickingPath(student=layer, teacher=layer) for layer in layers], config)
-        shapes = layer_shapes(student, layers, spec)
+        paths = [path.model_copy(update={"teacher": path.student}) for path in paths]
+        shapes = layer_shapes(student, [path.student for path in paths], spec)
         self.sizes = {layer: (shape[1], shape[2]) for layer, shape in shapes.items()}
+        channels = {layer: shape[0] for layer, shape in shapes.items()}
+        super().__init__(student, paths, config, slots=spec.slots, channels=channels)
 
-    def compute(self, forward: StudentForward) -> torch.Tensor:
-        """Return the unweighted loss for the student's latest forward."""
+    def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
+        """Return the blurred lanes by the layer name of the student."""
         label_map = forward.label_map
-        return self.compare({layer: blurred_lanes(label_map, size) for layer, size in self.sizes.items()})
+        if self.groups > 1:
+            label_map = split_slots(label_map, self.groups)
+        return {layer: blurred_lanes(label_map, size) for layer, size in self.sizes.items()}
 
 
 def blurred_lanes(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -64,10 +62,10 @@ def blurred_lanes(label_map: torch.Tensor, size: tuple[int, int]) -> torch.Tenso
     return functional.avg_pool2d(share, 3, stride=1, padding=1, count_include_pad=False)[:, 0]
 
 
-class LabelHead(DistillationLoss):
+class LabelHead(LayerLoss):
     """Auxiliary classifiers: a 1 x 1 convolution on each tapped layer predicts the slots of its cells.
 
-    `heads` is trained with the student, but is not part of the student that is saved.
+    `heads` are trained with the student, but are not part of the student that is saved.
 
     Args:
         student: network in training; its layers are tapped, it is otherwise unchanged.
@@ -81,10 +79,11 @@ class LabelHead(DistillationLoss):
     def __init__(
         self, student: nn.Module, spec: NetworkSpec, layers: Sequence[str], config: LabelHeadConfig
     ) -> None:
-        self.config, self.classes = config, spec.slots + 1
+        self.classes = spec.slots + 1
         shapes = layer_shapes(student, layers, spec)
+        super().__init__(student, layers, config)
         self.heads = nn.ModuleList(nn.Conv2d(shape[0], self.classes, 1) for shape in shapes.values())
-        self.taps = FeatureTaps(student, layers)
+        self.add_companion(self.heads)
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the mean over layers of the pooled cross entropy, unweighted.
@@ -92,8 +91,7 @@ class LabelHead(DistillationLoss):
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen.
         """
-        features = self.taps.pop()
-        check_gradient(features)
+        features = self.features(forward.step)
         losses = [
             pooled_cross_entropy(head(values), forward.label_map, self.config.background_weight)
             for head, values in zip(self.heads, features.values(), strict=True)

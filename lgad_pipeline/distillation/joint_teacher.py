@@ -1,6 +1,6 @@
 """LGAD with a teacher that is trained together with its student."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig, LabelEncoding, MimickingPath
 from lgad_pipeline.distillation.attention import attention_maps
-from lgad_pipeline.distillation.losses import AttentionLoss, StudentForward
+from lgad_pipeline.distillation.base import AttentionLoss, StudentForward
 from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import label_planes
 
@@ -26,6 +26,7 @@ class JointLgadLoss(AttentionLoss):
         config: settings of the maps, their divergence and the schedule.
         classes: number of classes, background included.
         encoding: encoding of the label map that the teacher reads.
+        channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class JointLgadLoss(AttentionLoss):
         *,
         classes: int,
         encoding: LabelEncoding = "one_hot",
+        channels: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(student, paths, config)
+        super().__init__(student, paths, config, channels=channels)
+        self.add_companion(teacher)
         self.teacher, self.classes = teacher, classes
         self.encoding: LabelEncoding = encoding
         self.teacher_taps = FeatureTaps(teacher, [path.teacher for path in self.paths])
@@ -53,6 +56,6 @@ class JointLgadLoss(AttentionLoss):
         maps = attention_maps(self.teacher_taps, self.config)
         return {layer: attention.detach() for layer, attention in maps.items()}
 
-    def compute(self, forward: StudentForward) -> torch.Tensor:
-        """Return the unweighted loss for the latest forwards of student and teacher."""
-        return self.compare(self.teacher_maps())
+    def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
+        """Return the maps of the teacher's latest forward, which was on the same label maps."""
+        return self.teacher_maps()

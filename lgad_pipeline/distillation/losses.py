@@ -9,105 +9,29 @@ training, run the student, then call the loss and add it to the segmentation los
 
 A call returns the weighted loss: with the argument `step` the weight follows the schedule of the settings,
 without it the weight is `config.weight`. The losses are not modules: nothing of them is saved with the
-student's weights.
+student's weights. If a loss has a module `companion` (settings adapter, balance and gate), give its
+parameters to the optimizer and save its state with a checkpoint.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.config.distillation import (
-    AttentionConfig,
     DistillationConfig,
     LabelEncoding,
     LogitsConfig,
-    LossSchedule,
     MimickingPath,
     SadConfig,
 )
-from lgad_pipeline.distillation.attention import attention_maps, check_gradient, divergence_of
-from lgad_pipeline.distillation.taps import FeatureTaps
+from lgad_pipeline.distillation.attention import attention_map, divergence_of
+from lgad_pipeline.distillation.base import AttentionLoss, DistillationLoss, LayerLoss, StudentForward
+from lgad_pipeline.distillation.student_maps import split_slots
 from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention
 from lgad_pipeline.errors import LgadError
-
-
-class StudentForward(NamedTuple):
-    """Inputs and outputs of one forward of the student.
-
-    Attributes:
-        inputs: input of the student (B, C, H, W), normalized frames.
-        logits: class logits (B, classes, H, W).
-        label_map: label maps of the frames (B, H, W), integers.
-        frames: paths of the frames, B of them.
-        flipped: mask of the frames that augmentation has mirrored, bool (B,); None for none.
-    """
-
-    inputs: torch.Tensor
-    logits: torch.Tensor
-    label_map: torch.Tensor
-    frames: Sequence[str] = ()
-    flipped: torch.Tensor | None = None
-
-
-class DistillationLoss(ABC):
-    """Loss that a student is trained with in addition to the segmentation loss.
-
-    Attributes:
-        config: weight and schedule.
-    """
-
-    config: LossSchedule
-
-    @abstractmethod
-    def compute(self, forward: StudentForward) -> torch.Tensor:
-        """Return the unweighted loss, a scalar tensor, for the student's latest forward."""
-
-    def weight(self, step: int | None) -> float:
-        """Return the weight at a step, counted from 0; without a step, the weight without its schedule."""
-        return self.config.weight if step is None else self.config.weight_at(step)
-
-
-class AttentionLoss(DistillationLoss):
-    """Mean over mimicking paths of the divergence of the student's attention from given target maps.
-
-    Args:
-        student: network in training; its layers are tapped, it is otherwise unchanged.
-        paths: mimicking paths, at least one.
-        config: settings of the maps, their divergence and the schedule.
-    """
-
-    config: AttentionConfig
-
-    def __init__(self, student: nn.Module, paths: Sequence[MimickingPath], config: AttentionConfig) -> None:
-        if not paths:
-            raise LgadError("An attention loss needs a mimicking path; give at least one.")
-        self.paths, self.config = tuple(paths), config
-        self.taps = FeatureTaps(student, [path.student for path in self.paths])
-        self.total_weight = sum(path.weight for path in self.paths)
-
-    def compare(self, targets: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the mean over paths, weighted by the paths' weights, of the divergence from the targets.
-
-        Args:
-            targets: attention maps (B, h, w) by the layer name of the teacher.
-
-        Raises:
-            LgadError: a layer of the student passes no gradient, because it is frozen.
-        """
-        maps = attention_maps(self.taps, self.config)
-        check_gradient({path.student: maps[path.student] for path in self.paths})
-        terms = [
-            path.weight
-            / self.total_weight
-            * divergence_of(maps[path.student], targets[path.teacher], self.config)
-            for path in self.paths
-        ]
-        return torch.stack(terms).sum()
 
 
 class LgadLoss(AttentionLoss):
@@ -130,10 +54,13 @@ class LgadLoss(AttentionLoss):
         config: settings of the maps, their divergence and the schedule.
         classes: number of classes, background included; None to read it from the teacher's first convolution.
         encoding: encoding of the label map, if the teacher was trained on another than one-hot planes.
+        channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
 
     Raises:
         LgadError: a layer of a path does not exist.
     """
+
+    config: DistillationConfig
 
     def __init__(
         self,
@@ -144,30 +71,41 @@ class LgadLoss(AttentionLoss):
         *,
         classes: int | None = None,
         encoding: LabelEncoding = "one_hot",
+        channels: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(student, paths, config)
-        layers = [path.teacher for path in self.paths]
+        layers = [path.teacher for path in paths]
         self.teacher = TeacherAttention(teacher, layers, config, classes=classes, encoding=encoding)
+        super().__init__(student, paths, config, slots=self.teacher.classes - 1, channels=channels)
 
-    def __call__(self, label_map: torch.Tensor, step: int | None = None) -> torch.Tensor:
+    def __call__(
+        self, label_map: torch.Tensor, step: int | None = None, *, logits: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Run the teacher and return the weighted loss; call it after each forward of the student.
 
         Args:
             label_map: label map (B, H, W), integers 0..classes - 1. Pixels of another value, such as an
                 ignore index of 255 or -1, belong to no class: the teacher reads 0 there in every plane.
             step: number of the training step, from 0, for the schedule of the weight; None for no schedule.
+            logits: logits of the student (B, classes, H, W), for the setting `frame_weight: error`.
 
         Raises:
-            LgadError: a layer of the student passes no gradient, because it is frozen.
+            LgadError: a layer of the student passes no gradient, because it is frozen; or the settings need
+                a step or logits that are not given.
         """
-        return self.weight(step) * self.compare(self.teacher(label_map))
+        if self.by_error and logits is None:
+            raise LgadError(
+                "The setting frame_weight error needs the student's logits; give the argument logits."
+            )
+        forward = StudentForward(label_map, label_map if logits is None else logits, label_map, step=step)
+        return self.weight(step) * self.compute(forward)
 
-    def compute(self, forward: StudentForward) -> torch.Tensor:
-        """Return the unweighted loss for the student's latest forward."""
-        return self.compare(self.teacher(forward.label_map))
+    def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
+        """Return the teacher's maps of the label maps, or of each slot of them."""
+        label_map = forward.label_map
+        return self.teacher(split_slots(label_map, self.groups) if self.groups > 1 else label_map)
 
 
-class SadLoss(DistillationLoss):
+class SadLoss(LayerLoss):
     """Self attention distillation: each layer mimics the next deeper one (SAD section 3.2, equation 4).
 
     The deeper layer is the target and gets no gradient: otherwise it would follow the shallower one. (The
@@ -190,8 +128,8 @@ class SadLoss(DistillationLoss):
                 f"SAD needs two layers, of which one mimics the other, but has {list(layers)}; "
                 "name them under sad.layers."
             )
-        self.config = config
-        self.taps = FeatureTaps(student, layers)
+        # The deepest layer is only a target.
+        super().__init__(student, layers, config, dict.fromkeys(layers[:-1], 1.0))
 
     def __call__(self, step: int | None = None) -> torch.Tensor:
         """Return the weighted loss; call it after each forward of the student.
@@ -199,7 +137,7 @@ class SadLoss(DistillationLoss):
         Args:
             step: number of the training step, from 0, for the schedule of the weight; None for no schedule.
         """
-        return self.weight(step) * self._sum_over_layers()
+        return self.weight(step) * self._sum_over_layers(step)
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the unweighted loss for the student's latest forward.
@@ -207,13 +145,13 @@ class SadLoss(DistillationLoss):
         Raises:
             LgadError: a layer passes no gradient, because it is frozen.
         """
-        return self._sum_over_layers()
+        return self._sum_over_layers(forward.step)
 
-    def _sum_over_layers(self) -> torch.Tensor:
-        maps = attention_maps(self.taps, self.config)
-        check_gradient(
-            {layer: maps[layer] for layer in self.taps.layers[:-1]}
-        )  # the deepest is only a target
+    def _sum_over_layers(self, step: int | None) -> torch.Tensor:
+        maps = {
+            layer: attention_map(features, self.config.reduction, self.config.power)
+            for layer, features in self.features(step).items()
+        }
         terms = [
             divergence_of(maps[layer], maps[deeper].detach(), self.config)
             for layer, deeper in pairwise(self.taps.layers)

@@ -8,7 +8,7 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import LossSchedule
 from lgad_pipeline.config.import_path import import_object
-from lgad_pipeline.distillation.losses import DistillationLoss
+from lgad_pipeline.distillation.base import DistillationLoss
 from lgad_pipeline.errors import LgadError
 
 _LOSSES: dict[str, type["RegisteredLoss"]] = {}

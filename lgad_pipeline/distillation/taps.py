@@ -1,7 +1,8 @@
 """Feature taps: forward hooks that keep the outputs of named layers of any network."""
 
+import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 
 
@@ -54,16 +56,28 @@ class FeatureTaps:
             hook = _Hook(self._outputs, name, modules[name])
             self._handles.append(modules[name].register_forward_hook(hook))
 
-    def pop(self) -> dict[str, torch.Tensor]:
+    def pop(self, *, in_graph: bool = False) -> dict[str, torch.Tensor]:
         """Return the output (B, C, H, W) of each layer at the latest forward, and clear the taps.
+
+        Args:
+            in_graph: True if the caller needs the tensors that the next layers read, not copies: gradients of
+                the network's output do not pass through a copy. Compiled networks give copies.
 
         Raises:
             LgadError: a layer did not run since the last `pop`, its output is not a feature map, holds values
-                that are not finite, or was overwritten in place by a later layer.
+                that are not finite (checked on a CPU only, because the check waits for the device), was
+                overwritten in place by a later layer, or is a copy where `in_graph` is True.
         """
         outputs = dict(self._outputs)
         self._outputs.clear()
-        return {name: _checked(name, outputs) for name in self.layers}
+        checked = {name: _checked(name, outputs) for name in self.layers}
+        copies = [name for name in self.layers if outputs[name].version is None]
+        if in_graph and copies:
+            raise LgadError(
+                f"The gradients of {', '.join(copies)} cannot be measured inside a compiled network; set "
+                "balance to null and gate to false, or do not compile the student."
+            )
+        return checked
 
     def close(self) -> None:
         """Remove the hooks."""
@@ -102,6 +116,15 @@ class _Hook:
 
     def __reduce__(self) -> tuple:
         return _Hook, (None,)
+
+
+def layer_shapes(network: nn.Module, layers: Sequence[str], spec: NetworkSpec) -> dict[str, torch.Size]:
+    """Return the output shape (C, h, w) of named layers; the network is not changed."""
+    network_copy = copy.deepcopy(network).eval()
+    planes = torch.zeros(1, spec.in_channels, *spec.image_size, device=next(network_copy.parameters()).device)
+    with FeatureTaps(network_copy, layers) as taps, torch.no_grad():
+        network_copy(planes)
+        return {layer: features.shape[1:] for layer, features in taps.pop().items()}
 
 
 def _checked(name: str, outputs: dict[str, _LayerOutput]) -> torch.Tensor:

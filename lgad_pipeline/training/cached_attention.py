@@ -1,7 +1,7 @@
 """Cache of a teacher's attention maps on disk: computed once for each label map and its mirror image."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import swap_slots
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.losses import AttentionLoss, StudentForward
+from lgad_pipeline.distillation.base import AttentionLoss, StudentForward
 from lgad_pipeline.distillation.teacher import TeacherAttention, label_encoding
 from lgad_pipeline.errors import LgadError
 
@@ -70,6 +70,7 @@ class CachedLgadLoss(AttentionLoss):
         cache: attention maps of the teacher for all training frames.
         paths: mimicking paths, at least one.
         config: settings of the maps, their divergence and the schedule.
+        channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
     """
 
     def __init__(
@@ -78,13 +79,15 @@ class CachedLgadLoss(AttentionLoss):
         cache: CachedAttention,
         paths: Sequence[MimickingPath],
         config: DistillationConfig,
+        *,
+        channels: Mapping[str, int] | None = None,
     ) -> None:
-        super().__init__(student, paths, config)
+        super().__init__(student, paths, config, channels=channels)
         self.cache = cache
 
-    def compute(self, forward: StudentForward) -> torch.Tensor:
-        """Return the unweighted loss for the student's latest forward."""
-        return self.compare(self.cache.maps(forward.frames, forward.flipped))
+    def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
+        """Return the stored maps of the batch."""
+        return self.cache.maps(forward.frames, forward.flipped)
 
 
 def check_geometry(augmentation: AugmentationConfig) -> None:

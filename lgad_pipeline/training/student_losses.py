@@ -1,5 +1,6 @@
 """Construction of a student's distillation losses from a `DistillationSpec`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,12 @@ from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath,
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.loader import in_order
 from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.distillation.base import DistillationLoss
 from lgad_pipeline.distillation.controls import BlurredLabelsLoss, LabelHead
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
-from lgad_pipeline.distillation.losses import DistillationLoss, LgadLoss, LogitsLoss, SadLoss
+from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
 from lgad_pipeline.distillation.registry import LossContext, build_loss
+from lgad_pipeline.distillation.taps import layer_shapes
 from lgad_pipeline.distillation.teacher import FrozenTeacher, label_encoding, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
@@ -73,19 +76,18 @@ def set_up_student(
             distillation.lgad,
             classes=joint_spec.slots + 1,
             encoding=encoding,
+            channels=_channels(student, paths, plan),
         )
         losses["attention"] = joint
-        trained = TrainedPair(student, joint.teacher)
     elif distillation.blurred_labels:
-        layers = _student_layers(distillation.lgad, spec)
-        losses["attention"] = BlurredLabelsLoss(student, spec, layers, distillation.lgad)
+        paths = mimicking_paths(distillation.lgad, spec, spec)  # no teacher is needed
+        losses["attention"] = BlurredLabelsLoss(student, spec, paths, distillation.lgad)
 
     # Losses without a teacher of label maps.
     if distillation.label_head is not None:
-        layers = distillation.label_head.layers or _student_layers(distillation.lgad, spec)
-        head = LabelHead(student, spec, layers, distillation.label_head)
-        trained = TrainedPair(trained, head.heads)
-        losses["label_head"] = head
+        paths = mimicking_paths(distillation.lgad, spec, spec)
+        layers = distillation.label_head.layers or [path.student for path in paths]
+        losses["label_head"] = LabelHead(student, spec, layers, distillation.label_head)
     if distillation.sad is not None:
         layers = distillation.sad.layers or attention_layers(spec)
         losses["self_attention"] = SadLoss(student, layers, distillation.sad)
@@ -98,6 +100,11 @@ def set_up_student(
     for name, settings in distillation.losses.items():
         losses[name] = build_loss(name, settings, context)
 
+    # Modules that are trained with the student: a joint teacher, label heads, adapters.
+    for loss in losses.values():
+        if loss.companion is not None:
+            trained = TrainedPair(trained, _moved(loss.companion, device))
+
     _check_start_steps(losses, plan.config.steps)
     return StudentSetup(trained, StudentTask(plan.config, losses, joint))
 
@@ -109,9 +116,14 @@ def mimicking_paths(
     return config.paths or default_paths(attention_layers(student), attention_layers(teacher))
 
 
-def _student_layers(config: DistillationConfig, student: NetworkSpec) -> tuple[str, ...]:
-    """Return the student's layers of the mimicking paths; no teacher is needed."""
-    return tuple(path.student for path in config.paths) or attention_layers(student)
+def _channels(
+    student: nn.Module, paths: Sequence[MimickingPath], plan: TrainingPlan
+) -> dict[str, int] | None:
+    """Return the number of channels of the student's tapped layers if the adapters need it."""
+    if not plan.distillation.lgad.adapter:
+        return None
+    shapes = layer_shapes(student, [path.student for path in paths], plan.network)
+    return {layer: shape[0] for layer, shape in shapes.items()}
 
 
 def _lgad_loss(
@@ -126,8 +138,12 @@ def _lgad_loss(
     config, folder = plan.distillation.lgad, plan.distillation.teacher
     encoding = label_encoding(spec)
     paths = mimicking_paths(config, plan.network, spec)
+    channels = _channels(student, paths, plan)
     if config.maps == "computed":
-        return LgadLoss(student, teacher, paths, config, classes=spec.slots + 1, encoding=encoding)
+        classes = spec.slots + 1
+        return LgadLoss(
+            student, teacher, paths, config, classes=classes, encoding=encoding, channels=channels
+        )
     assert folder is not None
     cached = cache_attention(
         teacher,
@@ -139,7 +155,7 @@ def _lgad_loss(
         fingerprint=fingerprint_of(folder) + shards.fingerprint,
         device=device,
     )
-    return CachedLgadLoss(student, CachedAttention(cached, device), paths, config)
+    return CachedLgadLoss(student, CachedAttention(cached, device), paths, config, channels=channels)
 
 
 def _model_of_frames(folder: Path, student: NetworkSpec) -> nn.Module:

@@ -12,8 +12,8 @@ from torch import nn
 from lgad_pipeline.config.distillation import TeacherInputConfig
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.loader import Batch, normalize
+from lgad_pipeline.distillation.base import DistillationLoss, StudentForward
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
-from lgad_pipeline.distillation.losses import DistillationLoss, StudentForward
 from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training import segmentation_losses
@@ -120,12 +120,13 @@ class StudentTask:
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
         forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
         for name, weight in weights.items():
-            terms.append(LossTerm(name, self.distillation[name].compute(forward), weight))
+            value = self.distillation[name].compute(forward._replace(weight=weight))
+            terms.append(LossTerm(name, value, weight))
         return terms
 
 
 class TrainedPair(nn.Module):
-    """Student and a second module that is trained with it (a joint teacher or label heads).
+    """Student and a second module that is trained with it (a joint teacher, label heads or adapters).
 
     The forward is that of the student.
     """

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig, LogitsConfig, MimickingPath, SadConfig
-from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
+from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss, StudentForward
 from lgad_pipeline.errors import LgadError
 
 IMPORTS = """
@@ -79,8 +79,7 @@ def test_the_weight_follows_the_settings() -> None:
         return lgad(label_map, **step).item()
 
     student.eval()
-    student(image)
-    unweighted = lgad.compare(lgad.teacher(label_map)).item()
+    unweighted = lgad.compute(StudentForward(image, student(image), label_map)).item()
     assert value() == pytest.approx(0.5 * unweighted) and value(step=10) == pytest.approx(0.5 * unweighted)
     assert value(step=9) == 0
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig
+from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.distillation.base import StudentForward
 from lgad_pipeline.distillation.controls import (
     BlurredLabelsLoss,
     LabelHead,
     blurred_lanes,
-    layer_shapes,
     pooled_cross_entropy,
 )
-from lgad_pipeline.distillation.losses import StudentForward
+from lgad_pipeline.distillation.taps import layer_shapes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.registry import build_network
 
@@ -53,7 +53,12 @@ def test_the_gradient_of_the_blurred_control_is_that_of_the_divergence_of_shares
     label = torch.zeros(1, 8, 8, dtype=torch.uint8)
     label[0, :, 3:5] = 2
     # The student computes in float64; its layer shapes are found with a float32 copy.
-    loss = BlurredLabelsLoss(student, NetworkSpec(image_size=(8, 8)), ["0"], DistillationConfig())
+    loss = BlurredLabelsLoss(
+        student,
+        NetworkSpec(image_size=(8, 8)),
+        [MimickingPath(student="0", teacher="0")],
+        DistillationConfig(),
+    )
     student.double()
     outputs: list[torch.Tensor] = []
     first.register_forward_hook(lambda module, inputs, output: outputs.append(output))  # type: ignore

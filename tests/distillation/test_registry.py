@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.distillation import LossSchedule
-from lgad_pipeline.distillation.losses import StudentForward
+from lgad_pipeline.distillation.base import StudentForward
 from lgad_pipeline.distillation.registry import (
     LossContext,
     RegisteredLoss,

@@ -1,0 +1,209 @@
+"""Balance and gate, compared with gradients that autograd computes separately for each loss."""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, SadConfig
+from lgad_pipeline.distillation.base import StudentForward
+from lgad_pipeline.distillation.controls import LabelHead
+from lgad_pipeline.distillation.gradient_control import DECAY, MEASURING_PERIOD, GradientControl
+from lgad_pipeline.distillation.losses import LgadLoss, SadLoss
+from lgad_pipeline.errors import LgadError
+
+PATHS = [MimickingPath(student="1", teacher="1"), MimickingPath(student="3", teacher="3", weight=3.0)]
+
+
+def network(planes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(planes, 6, 3, stride=2, padding=1),
+        nn.Softplus(),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1),
+        nn.Softplus(),
+        nn.Conv2d(8, 5, 1),
+        nn.Upsample(scale_factor=4),
+    ).double()
+
+
+class Setting:
+    """Student, teacher and one batch, with the gradients of each loss at the tapped layers by autograd."""
+
+    def __init__(self, **config) -> None:
+        torch.manual_seed(0)
+        self.student, self.teacher = network(3), network(5)
+        self.teacher.float()
+        self.image = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+        self.label = torch.randint(0, 5, (2, 16, 16))
+        self.loss = LgadLoss(self.student, self.teacher, PATHS, DistillationConfig(**config))
+        self.plain = LgadLoss(self.student, self.teacher, PATHS, DistillationConfig(weight=1.0))
+
+    def features(self) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Run the student; return the tapped layers and the logits."""
+        values, tapped = self.image, {}
+        for name, layer in self.student.named_children():
+            values = tapped[name] = layer(values)
+        return {name: tapped[name] for name in ("1", "3")}, values
+
+    def seg_loss(self, logits: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(logits, self.label)
+
+    def separate(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return the gradients of the segmentation loss, and of each path's own loss at its own layer."""
+        tapped, logits = self.features()
+        names = list(tapped)
+        self.loss.taps.pop()
+        segmentation = torch.autograd.grad(self.seg_loss(logits), list(tapped.values()), retain_graph=True)
+        own = {}
+        targets = self.teacher_maps()
+        for path in PATHS:
+            leaf = tapped[path.student].detach().requires_grad_()
+            share = leaf.square().sum(1).flatten(1)
+            share = share / share.sum(1, keepdim=True)
+            target = targets[path.teacher].double().flatten(1)
+            target = target / target.sum(1, keepdim=True)
+            value = path.weight / 4 * (target * (target / share).log()).sum(1).mean()
+            own[path.student] = torch.autograd.grad(value, leaf)[0]
+        self.plain.taps.pop()
+        return dict(zip(names, segmentation, strict=True)), own
+
+    def teacher_maps(self) -> dict[str, torch.Tensor]:
+        return {layer: value.detach() for layer, value in self.loss.teacher(self.label).items()}
+
+    def arriving(self, step: int) -> dict[str, torch.Tensor]:
+        """Return the gradients of the sum of both losses at the tapped layers at a step."""
+        tapped, logits = self.features()
+        self.plain.taps.pop()
+        total = self.seg_loss(logits) + self.loss(self.label, step)
+        gradients = torch.autograd.grad(total, list(tapped.values()))
+        return dict(zip(tapped, gradients, strict=True))
+
+
+def test_the_attention_gradient_has_the_given_share_of_that_of_the_labels() -> None:
+    """Paths weigh 1 and 3: with a balance of 0.4 their shares are 0.2 and 0.6, whatever the weight."""
+    case = Setting(balance=0.4, weight=123.0, stop_step=11, decay=True)
+    segmentation, own = case.separate()
+    # A measuring step: the labels alone.
+    first = case.arriving(0)
+    for layer in ("1", "3"):
+        torch.testing.assert_close(first[layer], segmentation[layer])
+    # The deepest layer receives its own attention gradient alone, the one before also that of layer 3.
+    second = case.arriving(1)
+    schedule = 10 / 11
+    expected = own["3"] * (0.6 * schedule * segmentation["3"].norm() / own["3"].norm())
+    assert_same(second["3"] - segmentation["3"], expected)
+    tapped, _ = case.features()
+    through = torch.autograd.grad(tapped["3"], tapped["1"], second["3"])[0]
+    direct = own["1"] * (0.2 * schedule * segmentation["1"].norm() / own["1"].norm())
+    assert_same(second["1"] - through, direct)
+    assert (second["1"] - through).norm() / segmentation["1"].norm() == pytest.approx(
+        0.2 * schedule, rel=1e-5
+    )
+
+
+def assert_same(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    assert (actual - expected).norm() <= 1e-5 * expected.norm()  # the teacher computes in float32
+
+
+def test_running_means_and_cosine() -> None:
+    control = GradientControl({"a": 1.0}, DistillationConfig(balance=0.5, gate=True, start_step=3))
+    sums = torch.zeros(3, dtype=torch.float64)
+    torch.manual_seed(0)
+    for number in range(4):
+        features = torch.randn(2, 3, 4, 5, dtype=torch.float64).requires_grad_() * 1
+        other, own = torch.randn(2, 2, 3, 4, 5, dtype=torch.float64)
+        out = control({"a": features}, 3 + number * MEASURING_PERIOD)["a"]
+        ((other * features).sum() + (own * out).sum()).backward()
+        new = torch.stack([other.square().sum(), own.square().sum(), (other * own).sum()])
+        sums = new if number == 0 else DECAY * sums + (1 - DECAY) * new
+    torch.testing.assert_close(control.means[0].double(), sums, atol=1e-5, rtol=1e-5)
+    cosine = (sums[2] / (sums[0] * sums[1]).sqrt()).item()
+    assert control.cosines().item() == pytest.approx(cosine, rel=1e-4)
+    expected = 0.5 * (sums[0] / sums[1]).sqrt().item() if cosine >= 0 else 0.0
+    assert control.factors(4).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_gate_is_closed_while_the_gradients_disagree(sign: int) -> None:
+    control = GradientControl({"a": 1.0}, DistillationConfig(gate=True))
+    direction = torch.randn(1, 2, 3, 3)
+
+    def gradient(step: int, own: torch.Tensor) -> torch.Tensor:
+        leaf = torch.ones(1, 2, 3, 3, requires_grad=True)
+        features = leaf * 1
+        ((direction * features).sum() + (own * control({"a": features}, step)["a"]).sum()).backward()
+        assert leaf.grad is not None
+        return leaf.grad - direction
+
+    own = 2.0 * sign * direction
+    assert gradient(0, own).norm() == 0  # measures
+    torch.testing.assert_close(gradient(1, own), own if sign > 0 else torch.zeros_like(own))
+    # The gate opens again after measurements in which they agree.
+    steps = [MEASURING_PERIOD * number for number in range(1, 6)]
+    for step in steps:
+        gradient(step, 2 * direction)
+    torch.testing.assert_close(gradient(steps[-1] + 1, own), own)
+
+
+def test_a_layer_that_the_labels_do_not_reach_is_an_error() -> None:
+    control = GradientControl({"a": 1.0}, DistillationConfig(gate=True))
+    features = torch.ones(1, 2, 3, 3, requires_grad=True) * 1
+    with pytest.raises(LgadError, match="No gradient of the segmentation loss reaches layer a"):
+        control({"a": features}, 0)["a"].sum().backward()
+
+
+def test_measured_gradients_that_are_not_finite_do_not_count() -> None:
+    control = GradientControl({"a": 1.0}, DistillationConfig(balance=0.5))
+    for step, factor in ((0, 1.0), (8, float("inf"))):
+        features = torch.ones(1, 2, 3, 3, requires_grad=True) * 1
+        (features.sum() + (control({"a": features}, step)["a"] * factor).sum()).backward()
+    assert control.means.tolist() == [[18, 18, 18]]
+
+
+def test_the_means_are_in_the_checkpoint_of_the_companion() -> None:
+    case = Setting(balance=0.4)
+    case.arriving(0)
+    assert case.loss.companion is not None
+    file = io.BytesIO()
+    torch.save(case.loss.companion.state_dict(), file)
+    file.seek(0)
+    other = Setting(balance=0.4)
+    assert other.loss.companion is not None
+    other.loss.companion.load_state_dict(torch.load(file, weights_only=True))
+    for layer, gradient in case.arriving(1).items():
+        assert torch.equal(gradient, other.arriving(1)[layer])
+
+
+def test_balance_needs_the_step_and_the_layers_of_the_network_itself() -> None:
+    case = Setting(balance=0.4)
+    case.student(case.image)
+    with pytest.raises(LgadError, match="give the argument step"):
+        case.loss(case.label)
+    torch.compile(case.student, backend="aot_eager")(case.image)
+    with pytest.raises(LgadError, match=r"gradients of 1, 3 cannot be measured .*balance to null"):
+        case.loss(case.label, 0)
+    with torch.no_grad():
+        case.student(case.image)
+        assert case.loss(case.label, 0).isfinite()
+
+
+def test_sad_and_label_heads_are_balanced_too() -> None:
+    torch.manual_seed(0)
+    student, image, label = network(3), torch.rand(2, 3, 16, 16).double(), torch.randint(0, 5, (2, 16, 16))
+    sad = SadLoss(student, ["1", "3"], SadConfig(balance=0.5, start_step=0))
+    kept: list[torch.Tensor] = []
+    student[1].register_forward_hook(lambda module, inputs, output: kept.append(output))
+
+    def gradient(step: int | None) -> torch.Tensor:
+        logits = student(image)
+        value = nn.functional.cross_entropy(logits, label)
+        if step is not None:
+            value = value + sad.weight(step) * sad.compute(StudentForward(image, logits, label, step=step))
+        return torch.autograd.grad(value, kept[-1])[0]
+
+    alone = gradient(None)
+    sad.taps.pop()
+    torch.testing.assert_close(gradient(0), alone)
+    assert (gradient(1) - alone).norm() / alone.norm() == pytest.approx(0.5, rel=1e-5)
+    assert LabelHead.__mro__[1] is SadLoss.__mro__[1]  # the same code
