@@ -467,3 +467,50 @@ def test_label_noise_is_part_of_a_training(shards: Path, tmp_path: Path) -> None
     assert any(not np.array_equal(value, clean[name]) for name, value in weights(tmp_path).items())
     assert reused(noise)
     assert not reused(noise.model_copy(update={"seed": 1}))
+
+
+def test_every_variant_of_lgad_trains_and_resumes_bit_for_bit(shards: Path, tmp_path: Path) -> None:
+    """Adapters, running means of the gradients and their control are restored from a checkpoint."""
+    teacher = train_teacher(
+        CONFIG, SPEC, shards=shards, folder=tmp_path / "teacher", augmentation=AUGMENTATION
+    ).folder
+    lgad = DistillationConfig(
+        balance=0.3,
+        gate=True,
+        floor=0.2,
+        adapter=True,
+        per_slot=True,
+        frame_weight="error",
+        paths=tuple(
+            MimickingPath(student=layer, teacher=layer, pool=pool)
+            for layer, pool in (("encoder.stage2", 1), ("decoder.stage4", 2), ("decoder.stage5", 2))
+        ),
+    )
+    config = CONFIG.model_copy(update={"steps": 12})
+    label_head = LabelHeadConfig(balance=0.2)
+
+    def run(name: str, log=None) -> Path:
+        spec = DistillationSpec(teacher=teacher, lgad=lgad, label_head=label_head)
+        return train_student(
+            config,
+            SPEC,
+            shards=shards,
+            folder=tmp_path / name,
+            augmentation=AUGMENTATION,
+            distillation=spec,
+            log=log,
+            device="cpu",
+        ).folder
+
+    def interrupt(metrics: dict[str, float], step: int) -> None:
+        assert np.isfinite(metrics["train/attention"])
+        if step == 8:
+            raise KeyboardInterrupt
+
+    whole = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", interrupt)
+    assert (tmp_path / "cut" / "checkpoint.pt").exists()
+    assert same(whole, run("cut"))
+    alone = train_student(config, SPEC, shards=shards, folder=tmp_path / "alone", augmentation=AUGMENTATION)
+    assert weights(whole).keys() == weights(alone.folder).keys() and not same(whole, alone.folder)
