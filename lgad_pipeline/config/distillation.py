@@ -56,14 +56,16 @@ class LossSchedule(BaseModel):
             raise ValueError("decay falls to 0 at stop_step; set stop_step")
         return self
 
+    @property
+    def full_weight(self) -> float:
+        """The weight before its schedule."""
+        return self.weight
+
     def weight_at(self, step: int) -> float:
         """Return the weight of the loss at `step`, counted from 0."""
-        return self.scheduled(self.weight, step)
-
-    def scheduled(self, weight: float, step: int) -> float:
-        """Return the part of a weight that the schedule leaves at `step`, counted from 0."""
         if step < self.start_step or (self.stop_step is not None and step >= self.stop_step):
             return 0.0
+        weight = self.full_weight
         if self.warmup_steps:
             weight *= min(1.0, (step - self.start_step + 1) / self.warmup_steps)
         if self.decay and self.stop_step is not None:
@@ -87,11 +89,10 @@ class LayerLossConfig(LossSchedule):
     balance: float | None = Field(default=None, gt=0)
     gate: bool = False
 
-    def weight_at(self, step: int) -> float:
-        """Return the weight of the loss at `step`; with `balance`, 1 while the loss is active."""
-        if self.balance is None:
-            return super().weight_at(step)
-        return float(self.scheduled(1.0, step) > 0)
+    @property
+    def full_weight(self) -> float:
+        """The weight before its schedule: `balance` if it is given."""
+        return self.weight if self.balance is None else self.balance
 
 
 class AttentionConfig(LayerLossConfig):

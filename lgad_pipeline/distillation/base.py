@@ -30,7 +30,8 @@ class StudentForward(NamedTuple):
         label_map: label maps of the frames (B, H, W), integers.
         frames: paths of the frames, B of them.
         flipped: mask of the frames that augmentation has mirrored, bool (B,); None for none.
-        step: number of the training step, from 0; None if unknown.
+        weight: weight of the loss at this step, a number or a scalar tensor, for losses that measure their
+            unweighted gradients.
     """
 
     inputs: torch.Tensor
@@ -38,7 +39,7 @@ class StudentForward(NamedTuple):
     label_map: torch.Tensor
     frames: Sequence[str] = ()
     flipped: torch.Tensor | None = None
-    step: int | None = None
+    weight: float | torch.Tensor = 1.0
 
 
 class DistillationLoss(ABC):
@@ -59,7 +60,7 @@ class DistillationLoss(ABC):
 
     def weight(self, step: int | None) -> float:
         """Return the weight at a step, counted from 0; without a step, the weight without its schedule."""
-        return self.config.weight if step is None else self.config.weight_at(step)
+        return self.config.full_weight if step is None else self.config.weight_at(step)
 
 
 class LayerLoss(DistillationLoss):
@@ -96,11 +97,11 @@ class LayerLoss(DistillationLoss):
         """Train and checkpoint a module with the student."""
         self.companion = nn.ModuleList([*(self.companion or ()), module])  # type: ignore[misc]
 
-    def features(self, step: int | None) -> dict[str, torch.Tensor]:
+    def features(self, weight: float | torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the features (B, C, h, w) of the latest forward by layer name, and clear the taps.
 
         Args:
-            step: number of the training step, from 0; needed for the control of the gradients alone.
+            weight: weight of the loss at this step.
 
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen.
@@ -108,7 +109,7 @@ class LayerLoss(DistillationLoss):
         features = self.taps.pop(in_graph=self.control is not None and torch.is_grad_enabled())
         guided = {layer: features[layer] for layer in self.guided}
         check_gradient(guided)
-        return features if self.control is None else features | self.control(guided, step)
+        return features if self.control is None else features | self.control(guided, weight)
 
 
 class AttentionLoss(LayerLoss):
@@ -185,7 +186,7 @@ class AttentionLoss(LayerLoss):
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen.
         """
-        maps = {layer: self._map(layer, values) for layer, values in self.features(forward.step).items()}
+        maps = {layer: self._map(layer, values) for layer, values in self.features(forward.weight).items()}
         weights = None
         if self.groups > 1 or self.by_error:
             logits = forward.logits if self.by_error else None

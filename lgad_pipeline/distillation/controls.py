@@ -91,7 +91,7 @@ class LabelHead(LayerLoss):
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen.
         """
-        features = self.features(forward.step)
+        features = self.features(forward.weight)
         losses = [
             pooled_cross_entropy(head(values), forward.label_map, self.config.background_weight)
             for head, values in zip(self.heads, features.values(), strict=True)

@@ -1,20 +1,23 @@
 """Control of the gradient that a loss on tapped layers sends into the student: balance and gate.
 
-At a tapped layer F let g be the gradient of the distillation loss at F, before any weight, and s the gradient
-of all other losses that reaches F through the layers after it (without other distillation losses: that of the
-segmentation loss). Running means E of ss = |s|^2, gg = |g|^2 and sg = <s, g> are kept for each layer. The
-gradient that continues from F into the layers before it is c g, with
+At a tapped layer F let g be the gradient of the distillation loss at F, without its weight, and s the
+gradient of all other losses that reaches F through the layers after it (without other distillation losses:
+that of the segmentation loss). Running means E of ss = |s|^2, gg = |g|^2 and sg = <s, g> are kept for each
+layer. With w the weight of the loss at this step, the gradient that continues from F into the layers before
+it is c w g, with
 
-    balance rho:  c = rho x schedule x sqrt(E[ss] / E[gg]), so that |c g| is rho times |s|;
-                  the adaptive weight of VQGAN (Esser et al., CVPR 2021, equation 7), at the tapped layer
-                  in place of the last one, and with running means;
-    gate:         c = 0 where the running cosine E[sg] / sqrt(E[ss] E[gg]) is negative
-                  (Du et al., "Adapting auxiliary losses using gradient similarity", 2018, arXiv:1812.02224).
+    balance:  c = sqrt(E[ss] / E[gg]), and w the balance times the schedule, so that the norm of c w g is
+              that share of |s|: the adaptive weight of VQGAN (Esser et al., CVPR 2021, equation 7), at the
+              tapped layer in place of the last one, and with running means;
+    gate:     c = 0 where the running cosine E[sg] / sqrt(E[ss] E[gg]) is negative
+              (Du et al., "Adapting auxiliary losses using gradient similarity", 2018, arXiv:1812.02224).
 
-One step in eight measures: there c is 0 in all layers, because the gradient of the distillation loss at a
-deep layer would otherwise be a part of s at the layers before it. The first step of the loss is such a step.
-The three means have the same weights over time, so that the correction of their bias cancels in c and in the
-cosine. Everything stays on the training device; nothing waits for it.
+One step in eight measures, the first one of the loss included: there c is 0 in all layers, because the
+gradient of the distillation loss at a deep layer would otherwise be a part of s at the layers before it. The
+three means have the same weights over time, so that the correction of their bias cancels in c and in the
+cosine.
+
+Everything, the count of steps included, is on the training device; nothing waits for it.
 """
 
 from collections.abc import Mapping
@@ -38,109 +41,121 @@ class GradientControl(nn.Module):
     The running means are buffers, so that a checkpoint of a module that contains this one restores them.
 
     Args:
-        layers: share of each tapped layer in the balance, by layer name; a share of 1 is held at `balance`.
-        config: settings of the control and the schedule.
+        layers: share of each tapped layer in the balance, by layer name; 1 for the balance itself.
+        config: settings of the control.
     """
 
-    means: torch.Tensor  # (layers, 3): ss, gg, sg
+    calls: torch.Tensor  # number of forwards so far, int64 scalar
+    means: torch.Tensor  # ss, gg, sg of each layer, float32 (layers, 3)
+    shares: torch.Tensor  # float32 (layers,)
 
     def __init__(self, layers: Mapping[str, float], config: LayerLossConfig) -> None:
         super().__init__()
         self.config = config
         self.rows = {layer: row for row, layer in enumerate(layers)}
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.register_buffer("means", torch.zeros(len(layers), 3))
         self.register_buffer("shares", torch.tensor(list(layers.values())), persistent=False)
 
-    def forward(self, features: Mapping[str, torch.Tensor], step: int | None) -> dict[str, torch.Tensor]:
-        """Return the same features, whose gradients are measured or scaled on the way back.
+    def forward(
+        self, features: Mapping[str, torch.Tensor], weight: float | torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the same features, whose gradients are measured and scaled on the way back.
 
         Args:
             features: outputs (B, C, h, w) of the tapped layers by layer name, in the graph of the student's
                 output.
-            step: number of the training step, from 0.
-
-        Raises:
-            LgadError: the step is None.
+            weight: weight w of the loss at this step, a number or a scalar tensor.
         """
         if not torch.is_grad_enabled():
             return dict(features)
-        if step is None:
-            raise LgadError(
-                "The settings balance and gate measure gradients at fixed steps; give the argument step."
-            )
         self.to(next(iter(features.values())).device)
-        if (step - self.config.start_step) % MEASURING_PERIOD == 0:
-            return {layer: self._measured(layer, values) for layer, values in features.items()}
-        factors = self.factors(step)
-        return {
-            layer: _Scaled.apply(values, factors[self.rows[layer]])  # type: ignore[misc]
-            for layer, values in features.items()
-        }
+        measures = self.calls % MEASURING_PERIOD == 0
+        factors = torch.where(measures, 0.0, self.factors())
+        self.calls += 1
+        controlled = {}
+        for layer, values in features.items():
+            probe = _Probe(self, self.rows[layer], layer, measures=measures, weight=weight)
+            values.register_hook(probe.arrived)
+            controlled[layer] = _Scaled.apply(values, factors[self.rows[layer]], probe)
+        return controlled
 
-    def factors(self, step: int) -> torch.Tensor:
+    def factors(self) -> torch.Tensor:
         """Return the factor c of each layer at a step that does not measure, float32 (layers,)."""
         segmentation, own, product = self.means.unbind(dim=1)
-        open_ = product >= 0 if self.config.gate else torch.ones_like(product, dtype=torch.bool)
         factors = torch.ones_like(own)
         if self.config.balance is not None:
-            ratio = (segmentation / own.clamp(min=torch.finfo(own.dtype).tiny)).sqrt()
-            factors = self.config.scheduled(self.config.balance, step) * self.shares * ratio
-        return factors * (open_ & (own > 0))
+            factors = self.shares * (segmentation / own.clamp(min=torch.finfo(own.dtype).tiny)).sqrt()
+        open_ = own > 0
+        if self.config.gate:
+            open_ = open_ & (product >= 0)
+        return torch.where(open_, factors, 0.0)
 
     def cosines(self) -> torch.Tensor:
         """Return the running cosine of the two gradients at each layer, float32 (layers,); 0 if unknown."""
         segmentation, own, product = self.means.unbind(dim=1)
-        tiny = torch.finfo(own.dtype).tiny
-        return product / (segmentation.sqrt() * own.sqrt()).clamp(min=tiny)
+        norms = segmentation.sqrt() * own.sqrt()
+        return product / norms.clamp(min=torch.finfo(own.dtype).tiny)
 
-    def _measured(self, layer: str, features: torch.Tensor) -> torch.Tensor:
-        own: list[torch.Tensor] = []
-        # The node of `_Held` comes before the hook, because the hook runs when all gradients at the features
-        # have arrived; it sees those of the other losses alone.
-        features.register_hook(lambda gradient: self._update(layer, gradient, own))
-        return _Held.apply(features, own)  # type: ignore[no-any-return]
+
+class _Probe:
+    """Measurement of both gradients at one layer, in one backward pass.
+
+    Args:
+        control: owner of the running means.
+        row: row of the layer in the means.
+        layer: dotted name of the layer.
+        measures: bool scalar tensor, True if this step measures.
+        weight: weight of the loss at this step.
+    """
+
+    def __init__(
+        self,
+        control: GradientControl,
+        row: int,
+        layer: str,
+        *,
+        measures: torch.Tensor,
+        weight: float | torch.Tensor,
+    ) -> None:
+        self.control, self.row, self.layer = control, row, layer
+        self.measures, self.weight = measures, weight
+        self.own: torch.Tensor | None = None
+        self.passed: torch.Tensor | None = None
 
     @torch.no_grad()
-    def _update(self, layer: str, segmentation: torch.Tensor | None, own: list[torch.Tensor]) -> None:
-        if not own:  # a backward pass of other losses alone
+    def arrived(self, gradient: torch.Tensor) -> None:
+        """Update the means when all gradients have arrived at the layer; on a measuring step they are s."""
+        own, passed = self.own, self.passed
+        self.own = self.passed = None
+        if own is None or passed is None:  # a backward pass of other losses alone
             return
-        if segmentation is None:
+        if gradient.data_ptr() == passed.data_ptr():  # nothing was added to the gradient of this loss
             raise LgadError(
-                f"No gradient of the segmentation loss reaches layer {layer}, so that balance and gate have "
-                "nothing to compare with; choose another layer, or set balance to null and gate to false."
+                f"No gradient of the segmentation loss reaches layer {self.layer}, so that balance and gate "
+                "have nothing to compare with; choose another layer, or set balance: null and gate: false."
             )
-        row = self.rows[layer]
-        s, g = segmentation.float(), own.pop().float()
+        s, g = gradient.float(), own.float() / self.weight
         new = torch.stack([s.square().sum(), g.square().sum(), (s * g).sum()])
-        old = self.means[row]
-        moved = torch.where((old[1] > 0), torch.lerp(new, old, DECAY), new)
+        old = self.control.means[self.row]
+        moved = torch.where(old[1] > 0, torch.lerp(new, old, DECAY), new)
         # Gradients that overflow, as with scaled float16, do not count.
-        self.means[row] = torch.where(new.isfinite().all(), moved, old)
+        counts = self.measures & new.isfinite().all()
+        self.control.means[self.row] = torch.where(counts, moved, old)
 
 
 class _Scaled(torch.autograd.Function):
-    """Identity; multiplies the gradient by a factor."""
+    """Identity; hands the gradient to a probe and multiplies it by a factor."""
 
     @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, features: torch.Tensor, factor: torch.Tensor, probe: _Probe) -> torch.Tensor:
         ctx.save_for_backward(factor)
+        ctx.probe = probe
         return features.view_as(features)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
         (factor,) = ctx.saved_tensors
-        return gradient * factor, None
-
-
-class _Held(torch.autograd.Function):
-    """Identity; keeps the gradient in a list and passes none."""
-
-    @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, held: list[torch.Tensor]) -> torch.Tensor:
-        ctx.held = held
-        return features.view_as(features)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, None]:  # type: ignore[override]
-        ctx.held.append(gradient)
-        return None, None
+        scaled = gradient * factor
+        ctx.probe.own, ctx.probe.passed = gradient, scaled
+        return scaled, None, None

@@ -90,14 +90,15 @@ class LgadLoss(AttentionLoss):
 
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen; or the settings need
-                a step or logits that are not given.
+                logits, which are not given.
         """
         if self.by_error and logits is None:
             raise LgadError(
                 "The setting frame_weight error needs the student's logits; give the argument logits."
             )
-        forward = StudentForward(label_map, label_map if logits is None else logits, label_map, step=step)
-        return self.weight(step) * self.compute(forward)
+        weight = self.weight(step)
+        forward = StudentForward(label_map, label_map if logits is None else logits, label_map, weight=weight)
+        return weight * self.compute(forward)
 
     def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
         """Return the teacher's maps of the label maps, or of each slot of them."""
@@ -137,7 +138,8 @@ class SadLoss(LayerLoss):
         Args:
             step: number of the training step, from 0, for the schedule of the weight; None for no schedule.
         """
-        return self.weight(step) * self._sum_over_layers(step)
+        weight = self.weight(step)
+        return weight * self._sum_over_layers(weight)
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the unweighted loss for the student's latest forward.
@@ -145,12 +147,12 @@ class SadLoss(LayerLoss):
         Raises:
             LgadError: a layer passes no gradient, because it is frozen.
         """
-        return self._sum_over_layers(forward.step)
+        return self._sum_over_layers(forward.weight)
 
-    def _sum_over_layers(self, step: int | None) -> torch.Tensor:
+    def _sum_over_layers(self, weight: float | torch.Tensor) -> torch.Tensor:
         maps = {
             layer: attention_map(features, self.config.reduction, self.config.power)
-            for layer, features in self.features(step).items()
+            for layer, features in self.features(weight).items()
         }
         terms = [
             divergence_of(maps[layer], maps[deeper].detach(), self.config)

@@ -75,7 +75,7 @@ class FeatureTaps:
         if in_graph and copies:
             raise LgadError(
                 f"The gradients of {', '.join(copies)} cannot be measured inside a compiled network; set "
-                "balance to null and gate to false, or do not compile the student."
+                "balance to null and gate to false, or do not compile the student (compile: false)."
             )
         return checked
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, SadConfig
+from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath, SadConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.distillation.base import StudentForward
 from lgad_pipeline.distillation.controls import LabelHead
 from lgad_pipeline.distillation.gradient_control import DECAY, MEASURING_PERIOD, GradientControl
@@ -107,21 +108,22 @@ def assert_same(actual: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 def test_running_means_and_cosine() -> None:
-    control = GradientControl({"a": 1.0}, DistillationConfig(balance=0.5, gate=True, start_step=3))
+    control = GradientControl({"a": 1.0}, DistillationConfig(balance=0.5, gate=True))
     sums = torch.zeros(3, dtype=torch.float64)
     torch.manual_seed(0)
     for number in range(4):
         features = torch.randn(2, 3, 4, 5, dtype=torch.float64).requires_grad_() * 1
         other, own = torch.randn(2, 2, 3, 4, 5, dtype=torch.float64)
-        out = control({"a": features}, 3 + number * MEASURING_PERIOD)["a"]
-        ((other * features).sum() + (own * out).sum()).backward()
+        out = control({"a": features}, 0.25)["a"]
+        ((other * features).sum() + 0.25 * (own * out).sum()).backward()
+        skip(control)
         new = torch.stack([other.square().sum(), own.square().sum(), (other * own).sum()])
         sums = new if number == 0 else DECAY * sums + (1 - DECAY) * new
     torch.testing.assert_close(control.means[0].double(), sums, atol=1e-5, rtol=1e-5)
     cosine = (sums[2] / (sums[0] * sums[1]).sqrt()).item()
     assert control.cosines().item() == pytest.approx(cosine, rel=1e-4)
-    expected = 0.5 * (sums[0] / sums[1]).sqrt().item() if cosine >= 0 else 0.0
-    assert control.factors(4).item() == pytest.approx(expected, rel=1e-5)
+    expected = (sums[0] / sums[1]).sqrt().item() if cosine >= 0 else 0.0
+    assert control.factors().item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -129,35 +131,41 @@ def test_the_gate_is_closed_while_the_gradients_disagree(sign: int) -> None:
     control = GradientControl({"a": 1.0}, DistillationConfig(gate=True))
     direction = torch.randn(1, 2, 3, 3)
 
-    def gradient(step: int, own: torch.Tensor) -> torch.Tensor:
+    def gradient(own: torch.Tensor) -> torch.Tensor:
         leaf = torch.ones(1, 2, 3, 3, requires_grad=True)
         features = leaf * 1
-        ((direction * features).sum() + (own * control({"a": features}, step)["a"]).sum()).backward()
+        ((direction * features).sum() + (own * control({"a": features}, 1.0)["a"]).sum()).backward()
         assert leaf.grad is not None
         return leaf.grad - direction
 
     own = 2.0 * sign * direction
-    assert gradient(0, own).norm() == 0  # measures
-    torch.testing.assert_close(gradient(1, own), own if sign > 0 else torch.zeros_like(own))
+    assert gradient(own).norm() == 0  # measures
+    torch.testing.assert_close(gradient(own), own if sign > 0 else torch.zeros_like(own))
     # The gate opens again after measurements in which they agree.
-    steps = [MEASURING_PERIOD * number for number in range(1, 6)]
-    for step in steps:
-        gradient(step, 2 * direction)
-    torch.testing.assert_close(gradient(steps[-1] + 1, own), own)
+    for _ in range(5 * MEASURING_PERIOD - 1):
+        gradient(2 * direction)
+    torch.testing.assert_close(gradient(own), own)
+
+
+def skip(control: GradientControl) -> None:
+    """Count the forwards up to the next one that measures."""
+    while control.calls % MEASURING_PERIOD:
+        control({"a": torch.ones(1, 1, 1, 1, requires_grad=True) * 1}, 1.0)
 
 
 def test_a_layer_that_the_labels_do_not_reach_is_an_error() -> None:
     control = GradientControl({"a": 1.0}, DistillationConfig(gate=True))
     features = torch.ones(1, 2, 3, 3, requires_grad=True) * 1
     with pytest.raises(LgadError, match="No gradient of the segmentation loss reaches layer a"):
-        control({"a": features}, 0)["a"].sum().backward()
+        control({"a": features}, 1.0)["a"].sum().backward()
 
 
 def test_measured_gradients_that_are_not_finite_do_not_count() -> None:
     control = GradientControl({"a": 1.0}, DistillationConfig(balance=0.5))
-    for step, factor in ((0, 1.0), (8, float("inf"))):
+    for factor in (1.0, float("inf")):
         features = torch.ones(1, 2, 3, 3, requires_grad=True) * 1
-        (features.sum() + (control({"a": features}, step)["a"] * factor).sum()).backward()
+        (features.sum() + (control({"a": features}, 1.0)["a"] * factor).sum()).backward()
+        skip(control)
     assert control.means.tolist() == [[18, 18, 18]]
 
 
@@ -175,11 +183,8 @@ def test_the_means_are_in_the_checkpoint_of_the_companion() -> None:
         assert torch.equal(gradient, other.arriving(1)[layer])
 
 
-def test_balance_needs_the_step_and_the_layers_of_the_network_itself() -> None:
+def test_balance_needs_the_layers_of_the_network_itself() -> None:
     case = Setting(balance=0.4)
-    case.student(case.image)
-    with pytest.raises(LgadError, match="give the argument step"):
-        case.loss(case.label)
     torch.compile(case.student, backend="aot_eager")(case.image)
     with pytest.raises(LgadError, match=r"gradients of 1, 3 cannot be measured .*balance to null"):
         case.loss(case.label, 0)
@@ -192,18 +197,23 @@ def test_sad_and_label_heads_are_balanced_too() -> None:
     torch.manual_seed(0)
     student, image, label = network(3), torch.rand(2, 3, 16, 16).double(), torch.randint(0, 5, (2, 16, 16))
     sad = SadLoss(student, ["1", "3"], SadConfig(balance=0.5, start_step=0))
+    student.float()
+    spec = NetworkSpec(image_size=(16, 16))
+    head = LabelHead(student, spec, ["1"], LabelHeadConfig(balance=0.5))
+    student.double()
+    head.heads.double()
     kept: list[torch.Tensor] = []
     student[1].register_forward_hook(lambda module, inputs, output: kept.append(output))
 
-    def gradient(step: int | None) -> torch.Tensor:
+    def gradient(loss: SadLoss | LabelHead | None) -> torch.Tensor:
         logits = student(image)
         value = nn.functional.cross_entropy(logits, label)
-        if step is not None:
-            value = value + sad.weight(step) * sad.compute(StudentForward(image, logits, label, step=step))
+        if loss is not None:
+            weight = loss.weight(0)
+            value = value + weight * loss.compute(StudentForward(image, logits, label, weight=weight))
         return torch.autograd.grad(value, kept[-1])[0]
 
     alone = gradient(None)
-    sad.taps.pop()
-    torch.testing.assert_close(gradient(0), alone)
-    assert (gradient(1) - alone).norm() / alone.norm() == pytest.approx(0.5, rel=1e-5)
-    assert LabelHead.__mro__[1] is SadLoss.__mro__[1]  # the same code
+    for loss in (sad, head):
+        torch.testing.assert_close(gradient(loss), alone)
+        assert (gradient(loss) - alone).norm() / alone.norm() == pytest.approx(0.5, rel=1e-5)
