@@ -69,7 +69,7 @@ def definitions(progress: ProgressLog) -> dg.Definitions:
         sensors=sensors(),
         resources={
             "project": Project(file=str(settings_path())),
-            "trainer": Trainer(),
+            "trainer": Trainer.of_settings(SETTINGS.trainer),
             "mlflow": default_tracking(settings_path().parent),
             "progress": progress,
         },

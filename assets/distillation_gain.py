@@ -28,7 +28,9 @@ class GainConfig(dg.Config):
     steps: int | None = Field(
         default=None, description="Steps of the students; by default those of the recipe."
     )
-    workers: int = Field(default=1, ge=1, description="Number of processes, each with one thread.")
+    workers: int = Field(
+        default=1, ge=1, description="Number of processes; each GPU serves one of them at a time."
+    )
 
 
 @dg.asset(

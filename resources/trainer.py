@@ -1,41 +1,69 @@
-"""Dagster resource that trains networks in the process of the step."""
+"""Dagster resource that trains networks: in the process of the step, or on several devices by a launcher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import dagster as dg
 from pydantic import Field
 
+from lgad_pipeline.config.trainer import TrainerConfig
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Dataset, Recipe
 from resources.paths import ProjectPaths, fetch_shards
 
 if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from lgad_pipeline.training.job import TrainingJob
+    from lgad_pipeline.training.plan import TrainingPlan
     from lgad_pipeline.training.training_folder import TrainingResult
 
 Log = Callable[[dict[str, float], int], None]
 
 
 class Trainer(dg.ConfigurableResource):
-    """Trainer of the networks: runs in this process, on the configured device."""
+    """Trainer of the networks, set by the key `trainer` of lgad.yaml; the launchpad can change it."""
 
+    launcher: Literal["in_process", "torchrun", "ray"] = Field(
+        default="in_process",
+        description="in_process: in the process of the step, on one device. torchrun: on several devices of "
+        "this machine. ray: on devices of a Ray cluster.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: a GPU if there is one, else the CPU."
     )
+    devices: int = Field(default=1, ge=1, description="Number of devices of one training.")
+    ray_address: str = Field(default="auto", description="Address of the Ray cluster.")
+    ray_cpus: int = Field(default=1, ge=1, description="CPU cores of each process on the Ray cluster.")
+    ray_failures: int = Field(
+        default=3, ge=0, description="Times that a training continues after a process was lost."
+    )
 
-    @property
-    def torch_device(self) -> str:
-        """Device of the training: `cpu` or `cuda`."""
-        if self.device != "auto":
-            return self.device
-        import torch
+    @classmethod
+    def of_settings(cls, config: TrainerConfig) -> Self:
+        """Return the trainer that lgad.yaml describes."""
+        return cls(
+            launcher=config.launcher,
+            device=config.device,
+            devices=config.devices,
+            ray_address=config.ray.address,
+            ray_cpus=config.ray.cpus,
+            ray_failures=config.ray.failures,
+        )
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    @contextmanager
+    def leased_device(self) -> Iterator[str]:
+        """Lease one device of this machine, wait for it, and yield its name for torch."""
+        from lgad_pipeline.training.device_lease import lease_devices
+
+        with lease_devices(self.device, waiting=dg.get_dagster_logger().info) as lease:
+            yield lease.device
 
     def teacher(self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log) -> "TrainingResult":
         """Train the network that reproduces label maps."""
         from lgad_pipeline.training.plan import TrainingPlan
-        from lgad_pipeline.training.trainer import train
 
         plan = TrainingPlan.from_recipe(
             recipe,
@@ -44,14 +72,13 @@ class Trainer(dg.ConfigurableResource):
             shards=fetch_shards(paths),
             folder=paths.teacher,
         )
-        return train(plan, log=log, device=self.device)
+        return self._train(plan, log)
 
     def student(
         self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log, *, teacher: Path | None
     ) -> "TrainingResult":
         """Train a student, alone (`teacher` is None) or with the attention maps of a trained teacher."""
         from lgad_pipeline.training.plan import TrainingPlan
-        from lgad_pipeline.training.trainer import train
 
         plan = TrainingPlan.from_recipe(
             recipe,
@@ -62,4 +89,49 @@ class Trainer(dg.ConfigurableResource):
             method="lgad" if teacher else "alone",
             teacher=teacher,
         )
-        return train(plan, log=log, device=self.device)
+        return self._train(plan, log)
+
+    def _train(self, plan: "TrainingPlan", log: Log) -> "TrainingResult":
+        """Train what a plan describes, where the launcher says."""
+        from lgad_pipeline.training.job import TrainingJob
+        from lgad_pipeline.training.trainer import train
+
+        if self.launcher == "in_process" and self.devices > 1:
+            raise LgadError(
+                f"The launcher in_process trains on one device, not on {self.devices}; "
+                "set launcher to torchrun or ray."
+            )
+        if self.launcher == "in_process":
+            with self.leased_device() as device:
+                return train(plan, log=log, device=device)
+        job = TrainingJob.of_plan(plan, self.device)
+        return self._observed(job, log)
+
+    def _observed(self, job: "TrainingJob", log: Log) -> "TrainingResult":
+        """Run a job in other processes; pass its metrics on, and stop it if `log` raises an exception."""
+        from lgad_pipeline.training.device_lease import lease_devices
+        from lgad_pipeline.training.job_log import JobLogReader
+        from lgad_pipeline.training.torchrun import observe, start_torchrun
+        from lgad_pipeline.training.training_folder import read_result
+
+        path, reader = job.write(), JobLogReader(job.log)
+        if self.launcher == "ray":
+            end = observe(self._start_on_ray(path), reader, log=log)
+        else:
+            with lease_devices(self.device, self.devices, waiting=dg.get_dagster_logger().info) as lease:
+                end = observe(start_torchrun(path, lease, self.devices), reader, log=log)
+        return read_result(job.plan.folder, reused=bool(end.get("reused")))
+
+    def _start_on_ray(self, job: Path) -> "Popen[bytes]":
+        from lgad_pipeline.training.torchrun import start_module
+        from resources.ray_launcher import require_ray
+
+        require_ray()
+        return start_module(
+            "resources.ray_launcher",
+            str(job),
+            *("--address", self.ray_address),
+            *("--devices", str(self.devices)),
+            *("--cpus", str(self.ray_cpus)),
+            *("--failures", str(self.ray_failures)),
+        )

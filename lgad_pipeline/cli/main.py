@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lgad_pipeline._version import __version__
-from lgad_pipeline.cli import datasets, evaluation, inference, project, studies, tusimple
+from lgad_pipeline.cli import datasets, evaluation, inference, project, studies, training, tusimple
 from lgad_pipeline.console import fail
 from lgad_pipeline.errors import LgadError, os_fault
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "relocate": project.relocate,
     "predict": inference.predict,
     "export": inference.export,
+    "train": training.train,
     "gain": studies.gain,
     "evaluate": evaluation.evaluate,
     "rasterize": evaluation.rasterize,

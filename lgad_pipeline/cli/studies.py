@@ -17,7 +17,9 @@ from lgad_pipeline.settings import Settings, settings_path
 def gain(
     study: Annotated[Path, typer.Argument(help="YAML file of the study: data set, recipes, methods, seeds.")],
     output: Annotated[Path, typer.Option(help="Directory of the study; a stopped one is resumed.")],
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes, of one thread each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes; on GPUs, at most one per GPU trains at a time.")
+    ] = 1,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
     settings: Annotated[
         Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")

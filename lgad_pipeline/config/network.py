@@ -48,3 +48,8 @@ def allow_networks(*names: str) -> None:
 def is_allowed(name: str) -> bool:
     """Return True if the class may be imported when a directory names it."""
     return name in _allowed
+
+
+def allowed_networks() -> frozenset[str]:
+    """Return the import paths of all classes that directories of trained networks may name."""
+    return frozenset(_allowed)

@@ -22,6 +22,7 @@ from lgad_pipeline.config.datasets import (
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.config.recipe import NetworkChoice, Recipe
 from lgad_pipeline.config.schedule import NotifyConfig
+from lgad_pipeline.config.trainer import TrainerConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.clashes import clashes
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
@@ -68,6 +69,7 @@ class Settings(Entry):
             that others use too. Checkouts of one project that share them need the same name; without one,
             each state folder has a random name of its own.
         promotion: rule by which a new version of a model becomes champion.
+        trainer: devices of the trainings that Dagster starts.
 
     Example:
         >>> path = Path("lgad.yaml")
@@ -86,6 +88,7 @@ class Settings(Entry):
     notify: NotifyConfig | None = None
     owner: Name | None = None
     promotion: PromotionConfig = PromotionConfig()
+    trainer: TrainerConfig = TrainerConfig()
     _broken: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod

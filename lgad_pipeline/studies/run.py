@@ -1,6 +1,5 @@
 """Run of a study: its trainings in parallel processes, then the comparison."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from lgad_pipeline.child_process import end_with_parent
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Dataset, Recipe
@@ -21,7 +21,6 @@ from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and
 from lgad_pipeline.training.device import Device
 
 Progress = Callable[[str], None]
-_PR_SET_PDEATHSIG = 1
 
 
 def distillation_gain(
@@ -48,7 +47,7 @@ def distillation_gain(
         shards: directory of the packed data set.
         recordings: directory of its annotated lane files.
         output: directory of the study.
-        workers: number of processes with one thread each; 1 trains in this process with all its threads.
+        workers: number of processes, among which the CPU cores are divided; 1 trains in this process.
         device: device on which networks are trained.
         progress: function that is called with a line of text when a training ends.
 
@@ -99,7 +98,7 @@ def _run_all(
                 ended(name, None, done)
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _set_up_worker, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(workers, context, _set_up_worker, (os.getpid(), workers)) as pool:
             futures = {
                 pool.submit(function, training, inputs): name
                 for training, name in zip(trainings, names, strict=True)
@@ -110,12 +109,9 @@ def _run_all(
         raise LgadError("\n".join(failures))
 
 
-def _set_up_worker(parent: int) -> None:
-    """Limit a worker to one thread, and let it end when its parent ends for any reason, SIGKILL included."""
-    torch.set_num_threads(1)
+def _set_up_worker(parent: int, workers: int) -> None:
+    """Give a worker its share of the cores, and let it end when its parent does, for any reason."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if os.name == "posix" and hasattr(ctypes.CDLL(None), "prctl"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent ended before the line above
-        os._exit(1)
+    end_with_parent(parent)

@@ -18,7 +18,9 @@ from lgad_pipeline.inference.predictor import predict_split, write_predictor
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.studies.plan import TrainingSpec
 from lgad_pipeline.training.device import Device
+from lgad_pipeline.training.device_lease import lease_devices
 from lgad_pipeline.training.plan import TrainingPlan
+from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.trainer import train
 from lgad_pipeline.training.training_folder import TrainingResult
 
@@ -47,7 +49,12 @@ class StudyInputs:
 
 
 def run_training(training: TrainingSpec, inputs: StudyInputs) -> TrainingResult:
-    """Train a network of a study; a finished training is reused."""
+    """Train a network of a study on a device that is free; a finished training is reused."""
+    with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
+        return _train(training, inputs, lease.device)
+
+
+def _train(training: TrainingSpec, inputs: StudyInputs, device: str) -> TrainingResult:
     recipe, network = training.recipe, training.network
     allow_networks(recipe.network.name, recipe.teachers_network.name, network.name)
     plan = TrainingPlan.from_recipe(
@@ -62,7 +69,7 @@ def run_training(training: TrainingSpec, inputs: StudyInputs) -> TrainingResult:
         network=network,
         label_noise=inputs.label_noise,
     )
-    return train(plan, device=inputs.device)
+    return train(plan, device=device)
 
 
 def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
@@ -73,7 +80,12 @@ def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
     Returns:
         Training time over all runs, seconds.
     """
-    result = run_training(training, inputs)
+    with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
+        return _train_and_score(training, inputs, lease.device)
+
+
+def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -> float:
+    result = _train(training, inputs, device)
     split = ShardSet.open(inputs.shards)["test"]
     expected = {
         "training": result.fingerprint,
@@ -85,7 +97,6 @@ def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
         return result.seconds
     write_predictor(training.folder, inputs.dataset.view, training.recipe.decode)
     predictions = training.folder / "predictions"
-    device = "cpu" if inputs.device == "auto" else inputs.device
     predict_split(training.folder, split, predictions, device=device)
     scores = evaluate_culane(
         inputs.recordings,

@@ -26,9 +26,12 @@ from lgad_pipeline.networks.source import check_source_is_imported
 from lgad_pipeline.training.cached_attention import check_geometry
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
 from lgad_pipeline.training.device import Device, device_arithmetic, resolve_device, resolve_precision
+from lgad_pipeline.training.fabric import build_fabric
 from lgad_pipeline.training.optimizer import build_optimizer, learning_rate
 from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
+from lgad_pipeline.training.processes import any_process
 from lgad_pipeline.training.step import TrainingStep
+from lgad_pipeline.training.stop import StopRequest, TrainingStopped
 from lgad_pipeline.training.student_losses import set_up_student
 from lgad_pipeline.training.tasks import Task, TeacherTask
 from lgad_pipeline.training.threads import torch_threads
@@ -134,16 +137,24 @@ def train_student(
     return train(plan, log=log, device=device)
 
 
-def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device = "auto") -> TrainingResult:
+def train(
+    plan: TrainingPlan,
+    *,
+    log: MetricsLog | None = None,
+    device: Device = "auto",
+    stop: StopRequest | None = None,
+) -> TrainingResult:
     """Train what a plan describes; a finished training of the same inputs is reused.
 
     Args:
         plan: all inputs of the training.
         log: function that is called with the metrics and the step.
-        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+        device: `cpu`, `cuda`, `cuda:<index>`, or `auto` for a GPU if there is one.
+        stop: function that returns True when the training should save its checkpoint and stop.
 
     Raises:
         LgadError: see `train_teacher` and `train_student`.
+        TrainingStopped: `stop` returned True.
     """
     config, spec, distillation = plan.config, plan.network, plan.distillation
     if distillation.teacher is not None and distillation.lgad.maps == "cached":
@@ -172,7 +183,7 @@ def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device =
     if is_finished(plan.folder, fingerprint):
         return read_result(plan.folder, reused=True)
 
-    gpus = [torch.cuda.current_device()] if training_device == "cuda" else []
+    gpus = [] if training_device.index is None else [training_device.index]
     with (
         torch.random.fork_rng(gpus),
         torch_threads(config.threads),
@@ -184,7 +195,7 @@ def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device =
         check_source_is_imported(spec.name)
         if plan.pretrained:
             load_imagenet(network, plan.pretrained)
-        fabric = Fabric(accelerator=training_device, devices=1, precision=precision)
+        fabric = build_fabric(training_device, precision)
         data = training_data(shards, config, plan.augmentation, fabric)
 
         # `trained` is the network, or the network together with a joint teacher or label heads.
@@ -201,6 +212,7 @@ def train(plan: TrainingPlan, *, log: MetricsLog | None = None, device: Device =
             checkpoint=plan.folder / CHECKPOINT,
             fingerprint=fingerprint,
             log=log,
+            stop=stop,
         )
 
     trained.load_state_dict(state.final_weights())
@@ -219,6 +231,7 @@ def fit(
     checkpoint: Path,
     fingerprint: str,
     log: MetricsLog | None = None,
+    stop: StopRequest | None = None,
 ) -> TrainingState:
     """Train a network and return the final state of the training.
 
@@ -236,8 +249,10 @@ def fit(
         checkpoint: file of the checkpoint.
         fingerprint: digest of all inputs of the training.
         log: function that is called with the metrics and the step.
+        stop: function that returns True when the training should save its checkpoint and stop.
 
     Raises:
+        TrainingStopped: `stop` returned True.
         LgadError: a loss term or a gradient is not finite (the message lists the step, the frames, and the
             terms or layers), or a checkpoint cannot be written. The last checkpoint stays valid.
     """
@@ -274,9 +289,12 @@ def fit(
                 state.history.append({"step": state.step, **metrics})
                 if log is not None:
                     log(metrics, state.step)
-            if last or checkpoints.due():
+            stopped = not last and stop is not None and any_process(stop())
+            if last or stopped or checkpoints.due():
                 train_step.finish()
                 state.seconds = clock.total()
                 with checkpoints.saving():
                     state.save(checkpoint, fingerprint)
+            if stopped:
+                raise TrainingStopped(state.step)
     return state

@@ -4,14 +4,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.distillation import (
@@ -23,14 +20,10 @@ from lgad_pipeline.config.distillation import (
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import AugmentationConfig
-from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.training.plan import DistillationSpec
 from lgad_pipeline.training.trainer import train_student, train_teacher
-from lgad_pipeline.view import View
+from tests.support.trainings import SPLITS, pack_road, same_weights, weights
 
 SPEC = NetworkSpec(image_size=(32, 88), width=0.25)
 CONFIG = TrainingConfig(
@@ -44,47 +37,10 @@ CONFIG = TrainingConfig(
 AUGMENTATION = AugmentationConfig.model_validate({})
 
 
-SPLITS = {"train": range(6), "val": [6], "test": [7]}
-
-
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight frames with two lanes each, packed."""
-    return packed(tmp_path_factory.mktemp("road"), SPLITS)
-
-
-def packed(root: Path, splits: Mapping[str, Iterable[int]]) -> Path:
-    generator = np.random.default_rng(0)
-    for number in range(8):
-        frame = generator.integers(0, 90, (590, 1640, 3), dtype=np.uint8)
-        y = np.arange(590, 270, -10, dtype=np.float32)
-        lanes = [np.stack([820 + side * (y - 220), y], 1) for side in (-0.9, 1.1 + 0.05 * number)]
-        for lane in lanes:
-            cv2.polylines(frame, [lane.astype(np.int32)[:, None]], False, (255, 255, 255), 12)
-        cv2.imwrite(str(root / f"{number}.jpg"), frame)
-        write_lanes(root / f"{number}.lines.txt", lanes)
-    (root / "list").mkdir()
-    for name, chosen in splits.items():
-        (root / "list" / f"{name}.txt").write_text("".join(f"{number}.jpg\n" for number in chosen))
-    frames = ingest(root).frames
-    pack_shards(
-        frames,
-        assign_lane_slots(frames),
-        root=root,
-        output=root / "shards",
-        view=View((590, 1640), SPEC.image_size, 240),
-        lane_width=40,
-    )
-    return root / "shards"
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    return load_file(folder / "weights.safetensors")
-
-
-def same(first: Path, second: Path) -> bool:
-    first_weights, second_weights = weights(first), weights(second)
-    return all(np.array_equal(value, second_weights[name]) for name, value in first_weights.items())
+    return pack_road(tmp_path_factory.mktemp("road"))
 
 
 def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
@@ -113,7 +69,7 @@ def test_teacher_and_its_student(shards: Path, tmp_path: Path) -> None:
     }
     history = pd.read_parquet(student.folder / "history.parquet")
     assert history["step"].tolist() == [4, 8] and history["train/attention"].notna().all()
-    assert not same(student.folder, alone.folder)
+    assert not same_weights(student.folder, alone.folder)
 
 
 def test_distillation_losses_are_named_terms_of_one_loss(shards: Path, tmp_path: Path) -> None:
@@ -164,7 +120,7 @@ def test_a_teacher_trained_together_leaves_a_plain_student(shards: Path, tmp_pat
         distillation=DistillationSpec(joint_teacher=other, lgad=lgad),
     )
     alone = train_student(CONFIG, SPEC, shards=shards, folder=tmp_path / "alone", augmentation=AUGMENTATION)
-    assert same(together.folder, alone.folder)  # same initial weights, batches and dropout
+    assert same_weights(together.folder, alone.folder)  # same initial weights, batches and dropout
     assert together.history[["train/teacher/cross_entropy", "train/attention"]].notna().all(axis=None)
 
 
@@ -254,7 +210,7 @@ def test_a_killed_training_resumes_from_its_checkpoint(shards: Path, tmp_path: P
     train_student(
         config, SPEC, shards=shards, folder=tmp_path / "cut", augmentation=AUGMENTATION, device="cpu"
     )
-    assert same(tmp_path / "whole", tmp_path / "cut")
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 NETWORK = """
@@ -397,7 +353,7 @@ def test_a_finished_training_with_damaged_files_is_repeated(
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_missing_split_is_an_error_before_the_first_step(tmp_path: Path, split: str) -> None:
-    shards = packed(tmp_path, {**SPLITS, split: []})
+    shards = pack_road(tmp_path, {**SPLITS, split: []})
     logged: list[int] = []
     with pytest.raises(LgadError, match=f"no split '{split}'"):
         train_student(
@@ -434,13 +390,13 @@ def test_controls_without_a_teacher_leave_a_plain_student(shards: Path, tmp_path
             augmentation=AUGMENTATION,
             distillation=distillation,
         )
-        assert same(trained.folder, alone.folder)
+        assert same_weights(trained.folder, alone.folder)
         assert weights(trained.folder).keys() == weights(alone.folder).keys()
         terms = {column for column in trained.history.columns if column.startswith("train/")}
         assert ("train/attention" in terms) == (name != "head")
         assert ("train/label_head" in terms) == (name != "blurred")
     strong = DistillationSpec(label_head=LabelHeadConfig(weight=1.0))
-    assert not same(
+    assert not same_weights(
         train_student(
             CONFIG,
             SPEC,

@@ -1,0 +1,78 @@
+"""Job file: the description of one training for a process that runs it, such as `lgad train`."""
+
+import json
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.network import allow_networks, allowed_networks
+from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.training.plan import TrainingPlan
+
+JOB = "job.json"
+JOB_LOG = "job.jsonl"
+
+
+class TrainingJob(BaseModel):
+    """One training, with everything that a process needs to run it.
+
+    Attributes:
+        plan: all inputs of the training.
+        log: JSON-lines file that gets the metrics and the end of the training.
+        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+        networks: import paths of network classes of other packages that directories of trained networks may
+            name; their code is run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: TrainingPlan
+    log: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    networks: tuple[str, ...] = ()
+
+    @classmethod
+    def of_plan(cls, plan: TrainingPlan, device: Literal["auto", "cpu", "cuda"] = "auto") -> Self:
+        """Return the job of a plan; its log is in the directory of the training."""
+        networks = tuple(sorted(allowed_networks()))
+        return cls(plan=plan, log=plan.folder / JOB_LOG, device=device, networks=networks)
+
+    def write(self) -> Path:
+        """Write the job file into the directory of the training, and return its path."""
+        path = self.plan.folder / JOB
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+        return path
+
+
+def read_job(path: Path) -> TrainingJob:
+    """Read a job file; the network classes that it names are allowed to be imported.
+
+    Raises:
+        LgadError: the file cannot be read, is no JSON, or has a wrong key or value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        # Strict validation of JSON does not accept a text as a number, but a list as a tuple.
+        job = TrainingJob.model_validate_json(json.dumps(json.loads(text)), strict=True)
+    except OSError as error:
+        raise os_fault(error, path, "read") from error
+    except ValidationError as error:
+        raise LgadError(f"{path}: {_mistake(error)}; correct the job file or write it again.") from error
+    except ValueError as error:
+        raise LgadError(f"{path} is no JSON ({error}); write the job file again.") from error
+    allow_networks(*job.networks)
+    return job
+
+
+def _mistake(error: ValidationError) -> str:
+    """Return the first mistake of a job file: its key, and what is wrong."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"])) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{key} is not a known key"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {reason[:1].lower()}{reason[1:]}"
