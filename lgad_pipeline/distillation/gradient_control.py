@@ -130,7 +130,7 @@ class _Probe:
         self.own = self.passed = None
         if own is None or passed is None:  # a backward pass of other losses alone
             return
-        if gradient.data_ptr() == passed.data_ptr():  # nothing was added to the gradient of this loss
+        if gradient is passed:  # nothing was added to the gradient of this loss
             raise LgadError(
                 f"No gradient of the segmentation loss reaches layer {self.layer}, so that balance and gate "
                 "have nothing to compare with; choose another layer, or set balance: null and gate: false."

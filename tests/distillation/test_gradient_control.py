@@ -203,7 +203,7 @@ def test_sad_and_label_heads_are_balanced_too() -> None:
     student.double()
     head.heads.double()
     kept: list[torch.Tensor] = []
-    student[1].register_forward_hook(lambda module, inputs, output: kept.append(output))
+    student[1].register_forward_hook(lambda module, inputs, output: kept.append(output))  # type: ignore
 
     def gradient(loss: SadLoss | LabelHead | None) -> torch.Tensor:
         logits = student(image)
