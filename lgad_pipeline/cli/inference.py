@@ -1,14 +1,16 @@
-"""`lgad predict`: lanes of frames on disk; `lgad export`: a trained network as an ONNX graph.
+"""`lgad predict`: lanes of frames and videos; `lgad export`: a trained network as an ONNX graph.
 
 Modules that load torch are imported inside the functions, so that the other commands start quickly.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane
+    from lgad_pipeline.inference.prediction_folder import PredictionFolder
+    from lgad_pipeline.inference.sources import RejectedFrames, Sources
+    from lgad_pipeline.inference.video_reader import VideoReader
+
+_ALL_FRAMES = "frames"
+"""Name of the result that holds the JSON lines of all frames."""
 
 TrustedCode = Annotated[
     list[str] | None,
@@ -29,59 +37,172 @@ TrustedCode = Annotated[
 
 
 def predict(
-    frames: Annotated[Path, typer.Argument(help="Directory of the frames, or a single frame.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Directory of frames, a frame, a video, a pattern such as 'day/*.jpg', the index of a "
+            "camera, or the address of a stream."
+        ),
+    ],
     model: Annotated[
         Path, typer.Option(help="Directory of a trained student, such as student_lgad, or an ONNX file.")
     ],
-    output: Annotated[Path, typer.Option(help="Directory to write; gets a lane file per frame.")],
+    output: Annotated[
+        Path, typer.Option(help="Directory to write; gets a lane file per frame, JSON lines for a video.")
+    ],
     frame_list: Annotated[
         Path | None,
         typer.Option("--list", help="List of frames; without it, every image below the directory."),
     ] = None,
-    pictures: Annotated[bool, typer.Option(help="Also write each frame with its lanes drawn.")] = False,
+    pictures: Annotated[
+        bool, typer.Option(help="Also write each frame, or the video, with its lanes drawn.")
+    ] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Also write the lanes of frames as JSON lines.")
+    ] = False,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", help="Filter the lanes of a video over time, and number them.")
+    ] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.01, help="End after this time of a video, seconds.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that lgad predict did not write.")
     ] = False,
     device: Annotated[str, typer.Option(help="Device of the network: cpu or cuda.")] = "cpu",
     trusted: TrustedCode = None,
 ) -> None:
-    """Find the lanes in frames of any size and write a lane file per frame, in CULane's format."""
-    from lgad_pipeline.inference.folder_prediction import RejectedFrames, find_frames, predict_folder
-    from lgad_pipeline.inference.input_frames import distortion
-    from lgad_pipeline.inference.prediction_folder import PredictionFolder, model_fingerprint
+    """Find the lanes in frames of any size, or in a video.
+
+    A frame gets a lane file in CULane's format, a video a file of JSON lines with time stamps.
+    """
+    from lgad_pipeline.inference import prediction_folder as folder
+    from lgad_pipeline.inference.sources import RejectedFrames, find_sources
+    from lgad_pipeline.inference.video_reader import VideoReader
 
     rejected = RejectedFrames()
     try:
-        root, names, notes = find_frames(frames, frame_list, rejected)
+        found = find_sources(str(source), frame_list, rejected)
     except LgadError:
         _say_errors(rejected.sentences())
         raise
-    _say_errors(notes)
+    _say_errors(found.notes)
+    _silence_opencv()
+    videos = [VideoReader(video) for video in found.videos]
     allow_networks(*(trusted or ()))
     predictor = _load_predictor(model, device)
-    results = PredictionFolder(output, model_fingerprint(model), root, overwrite)
-    results.choose_names(names, pictures)
+    results = folder.PredictionFolder(output, folder.model_fingerprint(model), found.root, overwrite)
+    results.choose_names(found.frames, [folder.LANE_FILE, *([folder.PICTURE] if pictures else [])])
+    results.choose_names([_ALL_FRAMES] if json_lines and found.frames else [], [folder.JSON_LINES])
+    endings = [folder.JSON_LINES, *([folder.VIDEO] if pictures else [])]
+    results.choose_names([video.name for video in videos], endings)
     if results.foreign:
         say(
             f"--overwrite: {output} holds {len(results.foreign)} files of others, such as "
             f"{results.foreign[0]}; those with the name of a result are replaced.",
             error=True,
         )
-    with results, progress_bar(f"Finding lanes in {len(names)} frames") as progress:
-        draw = _lane_picture if pictures else None
-        sizes = predict_folder(predictor, root, names, results, rejected, draw=draw, progress=progress)
+    with results:
+        for video in videos:
+            _predict_video(predictor, video, results, pictures=pictures, smooth=smooth, seconds=seconds)
+        done = _predict_frames(predictor, found, results, rejected, pictures, json_lines)
     removed = results.finish()
     _say_errors(rejected.sentences())
+    if removed:
+        say(f"{removed} files that another model had written removed from {output}", error=True)
+    if found.frames and not done:
+        raise LgadError(f"No lane file was written: none of the {len(found.frames)} frames can be used.")
+
+
+def _predict_frames(
+    predictor: "FramePredictor",
+    found: "Sources",
+    results: "PredictionFolder",
+    rejected: "RejectedFrames",
+    pictures: bool,
+    json_lines: bool,
+) -> int:
+    """Predict the frames of a source, and return the number of those that can be used."""
+    from lgad_pipeline.inference.folder_prediction import predict_folder
+    from lgad_pipeline.inference.input_frames import distortion
+    from lgad_pipeline.inference.json_lines import frame_record
+    from lgad_pipeline.inference.prediction_folder import JSON_LINES
+
+    if not found.frames:
+        return 0
+    records: list[str] = []
+    with progress_bar(f"Finding lanes in {len(found.frames)} frames") as progress:
+        sizes = predict_folder(
+            predictor,
+            found.root,
+            found.frames,
+            results,
+            rejected,
+            draw=_lane_picture if pictures else None,
+            record=(lambda frame, lanes: records.append(frame_record(frame, lanes))) if json_lines else None,
+            progress=progress,
+        )
+    if records:
+        write_text(results.path(_ALL_FRAMES, JSON_LINES), "".join(records))
     for size, count in sizes.items():
         if warning := distortion(size, predictor.view):
             say(f"warning: {count} frame{'s' * (count > 1)}: {warning}", error=True)
-    if removed:
-        say(f"{removed} files that another model had written removed from {output}", error=True)
     done = sum(sizes.values())
-    if not done:
-        raise LgadError(f"No lane file was written: none of the {len(names)} frames can be used.")
     lanes = f"{results.lanes} lane{'s' * (results.lanes != 1)}"
-    say(f"{done} lane file{'s' * (done > 1)} below {output}, {lanes} in {'them' if done > 1 else 'it'}")
+    if done:
+        files = f"{done} lane file{'s' * (done > 1)}"
+        say(f"{files} below {results.folder}, {lanes} in {'them' if done > 1 else 'it'}")
+    return done
+
+
+def _predict_video(
+    predictor: "FramePredictor",
+    video: "VideoReader",
+    results: "PredictionFolder",
+    *,
+    pictures: bool,
+    smooth: bool,
+    seconds: float | None,
+) -> None:
+    """Predict a video, and say what was written and how fast."""
+    from lgad_pipeline.inference.input_frames import distortion
+    from lgad_pipeline.inference.prediction_folder import JSON_LINES, VIDEO
+    from lgad_pipeline.inference.video_prediction import predict_video
+    from lgad_pipeline.visualization.overlays import draw_lanes
+
+    if warning := distortion(video.size, predictor.view):
+        say(f"warning: {video.name}: {warning}", error=True)
+    ends = " (Ctrl+C ends it)" if video.live else ""
+    with progress_bar(f"Finding lanes in {video.name}{ends}") as progress:
+        json_lines = results.path(video.name, JSON_LINES)
+        annotated = results.path(video.name, VIDEO) if pictures else None
+        summary = predict_video(
+            predictor,
+            video,
+            json_lines=json_lines,
+            annotated=annotated,
+            draw=draw_lanes,
+            smooth=smooth,
+            seconds=seconds,
+            progress=progress,
+        )
+    if seconds is None and summary.frames + 1 < video.count:
+        say(
+            f"warning: {video.name} states {video.count} frames, and {summary.frames} could be read; it may "
+            "be damaged.",
+            error=True,
+        )
+    if video.skipped:
+        say(
+            f"{video.name}: {video.skipped} frames were skipped, because they arrived while others were "
+            "processed.",
+            error=True,
+        )
+    files = " and ".join(path.name for path in (json_lines, annotated) if path)
+    say(
+        f"{files} below {results.folder}: {summary.frames} frames, {summary.lanes} lanes, "
+        f"{summary.rate:.1f} frames/s"
+    )
 
 
 def export(
@@ -136,6 +257,14 @@ def _lane_picture(frame: "np.ndarray", lanes: list["Lane"]) -> bytes:
     from lgad_pipeline.visualization.overlays import draw_lanes
 
     return cv2.imencode(".jpg", draw_lanes(frame, lanes)[..., ::-1])[1].tobytes()
+
+
+def _silence_opencv() -> None:
+    """Turn off messages of OpenCV and FFmpeg on videos that they cannot read; `VideoReader` raises them."""
+    import cv2
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _say_errors(sentences: Iterable[str]) -> None:

@@ -15,8 +15,10 @@ from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.lanes.lane_files import lane_file
 
 JOURNAL = "predictions.jsonl"
-_LANES = ".lines.txt"
-_PICTURE = ".lanes.jpg"
+LANE_FILE, PICTURE, JSON_LINES, VIDEO = ".lines.txt", ".lanes.jpg", ".lanes.jsonl", ".lanes.mp4"
+"""Endings of the results."""
+
+_ENDINGS = (LANE_FILE, PICTURE, JSON_LINES, VIDEO)
 _MARK = b"lanes drawn by lgad predict"
 _NOT_OURS = ("Thumbs.db", "desktop.ini")
 
@@ -40,7 +42,7 @@ def marked_picture(jpeg: bytes) -> bytes:
 
 def is_own_picture(path: Path) -> bool:
     """Return True if a file is a picture that `lgad predict --pictures` wrote."""
-    if not path.name.endswith(_PICTURE):
+    if not path.name.endswith(PICTURE):
         return False
     try:
         with path.open("rb") as file:
@@ -50,10 +52,10 @@ def is_own_picture(path: Path) -> bool:
 
 
 class PredictionFolder:
-    """Lane files and pictures below a directory, and a journal (predictions.jsonl) that lists them.
+    """Lane files, pictures and results of videos below a directory, listed in a journal (predictions.jsonl).
 
-    A line of the journal holds `file`, `frame`, `digest` (BLAKE2b-128) and `model`. It is written before its
-    file, so that it covers the files of a run that was killed.
+    A line of the journal holds `file`, `frame`, `digest` (BLAKE2b-128; empty for results of videos) and
+    `model`. It is written before its file, so that it covers the files of a run that was killed.
 
     Args:
         folder: directory of the results; created if missing.
@@ -100,8 +102,12 @@ class PredictionFolder:
         """Files of others that may be replaced, as `overwrite` allows."""
         return self._foreign
 
-    def choose_names(self, frames: Sequence[str], pictures: bool) -> None:
+    def choose_names(self, frames: Sequence[str], endings: Sequence[str]) -> None:
         """Choose the names of the results, and check that no file of others has one of them.
+
+        Args:
+            frames: paths of the frames below their directory, or names of videos.
+            endings: endings of the results of each of them, such as `LANE_FILE` and `PICTURE`.
 
         The result of `a.jpg` is `a.lines.txt`. Where `a.png` is there, too, both keep their ending:
         `a.jpg.lines.txt` and `a.png.lines.txt`. Names of an earlier run stay.
@@ -110,7 +116,6 @@ class PredictionFolder:
         shared = Counter(name for frame in every for name in {_stem(frame), frame})
         for frame in frames:
             self._names.setdefault(frame, frame if shared[_stem(frame)] > 1 else _stem(frame))
-        endings = (_LANES, _PICTURE) if pictures else (_LANES,)
         targets = (self._names[frame] + ending for frame in frames for ending in endings)
         occupied = [name for name in targets if name not in self._known and (self.folder / name).exists()]
         if occupied and not self.overwrite:
@@ -119,19 +124,28 @@ class PredictionFolder:
 
     def write(self, frame: str, lanes: bytes, picture: bytes | None = None) -> None:
         """Write the result of a frame; `choose_names` has been called with it."""
-        stem = self._names[frame]
         self.lanes += lanes.count(b"\n")
-        for ending, content in ((_LANES, lanes), (_PICTURE, picture)):
+        for ending, content in ((LANE_FILE, lanes), (PICTURE, picture)):
             if content is None:
                 continue
-            name = stem + ending
-            digest = blake2b(content, digest_size=16).hexdigest()
-            entry = {"file": name, "frame": frame, "stem": stem, "digest": digest, "model": self.model}
-            self._known[name] = entry
-            self._note(entry)
+            name = self._register(frame, ending, blake2b(content, digest_size=16).hexdigest())
             with atomic_path(self.folder / name, durable=False) as temporary:
                 temporary.write_bytes(content)
-            self._written.add(name)
+
+    def path(self, frame: str, ending: str) -> Path:
+        """Return the path of a result that the caller writes; `choose_names` has been called with it."""
+        path = self.folder / self._register(frame, ending, digest="")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _register(self, frame: str, ending: str, digest: str) -> str:
+        """Add a result to the journal, before it is written, and return its name."""
+        stem = self._names[frame]
+        entry = {"file": stem + ending, "frame": frame, "stem": stem, "digest": digest, "model": self.model}
+        self._known[stem + ending] = entry
+        self._note(entry)
+        self._written.add(stem + ending)
+        return stem + ending
 
     def finish(self) -> int:
         """Remove the results of other models, and rewrite the journal without them.
@@ -178,7 +192,7 @@ class PredictionFolder:
             name = path.relative_to(self.folder).as_posix()
             if name == JOURNAL:
                 continue
-            if name.endswith(_LANES):
+            if name.endswith(LANE_FILE):
                 if not self._is_own(name, path):
                     yield name
             elif not own_folder and not among_frames and not path.resolve().is_relative_to(source):
@@ -193,8 +207,8 @@ class PredictionFolder:
 
     def _refusal(self, names: Sequence[str]) -> LgadError:
         count = f"{len(names)} file{'s' * (len(names) > 1)}"
-        example = next((name for name in names if name.endswith(_LANES)), names[0])
-        lanes = " (lane files may be annotations)" if example.endswith(_LANES) else ""
+        example = next((name for name in names if name.endswith(LANE_FILE)), names[0])
+        lanes = " (lane files may be annotations)" if example.endswith(LANE_FILE) else ""
         return LgadError(
             f"{self.folder} holds {count} that lgad predict did not write or that changed since, such as "
             f"{example}{lanes}; name another output folder, or give --overwrite."
@@ -202,7 +216,7 @@ class PredictionFolder:
 
 
 def _stem(frame: str) -> str:
-    return lane_file(Path(), frame).as_posix().removesuffix(_LANES)
+    return lane_file(Path(), frame).as_posix().removesuffix(LANE_FILE)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -235,7 +249,9 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
         try:
             entry = json.loads(line)
             name, stem, frame = entry["file"], entry["stem"], entry["frame"]
-            if name not in (stem + _LANES, stem + _PICTURE) or not _is_inside([stem, frame]):
+            if name.removeprefix(stem) not in (LANE_FILE, PICTURE, JSON_LINES, VIDEO) or not _is_inside(
+                [stem, frame]
+            ):
                 raise ValueError(name)
             entries[name] = {key: str(entry[key]) for key in ("file", "frame", "stem", "digest", "model")}
         except (ValueError, KeyError, TypeError, RecursionError) as error:

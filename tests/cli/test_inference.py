@@ -100,7 +100,7 @@ def test_a_single_frame_and_what_is_none(tmp_path, model) -> None:
     frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg(), drive__avi=b"RIFF")
     predict(frames / "a.jpg", model, tmp_path / "out")
     assert below(tmp_path / "out") == ["a.lines.txt", "predictions.jsonl"]
-    with pytest.raises(LgadError, match=r"drive\.avi is no JPEG or PNG frame; cut a video"):
+    with pytest.raises(LgadError, match=r"drive\.avi cannot be read as a video; convert it: ffmpeg"):
         predict(frames / "drive.avi", model, tmp_path / "out")
     with pytest.raises(LgadError, match="nowhere does not exist"):
         predict(tmp_path / "nowhere", model, tmp_path / "out")

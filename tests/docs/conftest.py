@@ -33,6 +33,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, model = make_up_input(folder)
     shutil.copytree(model, folder / ".lgad/models/synthetic/enet/student_lgad")
     cv2.imwrite(str(folder / "frame.jpg"), draw_frame(0))
+    video = cv2.VideoWriter(str(folder / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (1640, 590))
+    for number in range(4):
+        video.write(draw_frame(number))
+    video.release()
     rows = list(range(240, 720, 10))
     task = {"raw_file": "clips/0601/1/20.jpg", "h_samples": rows, "lanes": [[600 + row for row in rows]]}
     for name in ("A.json", "test_label.json"):

@@ -40,7 +40,8 @@ NOT_EXECUTED = {
     "README.md: model = mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/own_data.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
     "docs/registry.md: import mlflow": "needs a registered model; tests/resources/test_serving.py",
-    "docs/registry.md: import json": "tests/inference/test_export.py executes it",
+    "docs/registry.md: import cv2": "needs a registered model; tests/resources/test_serving.py",
+    "docs/registry.md: from pathlib import Path": "tests/inference/test_onnx_export.py executes it",
     "docs/data.md: from lgad_pipeline.datasets.culane": "tests/datasets/test_registry.py",
     "docs/own_network.md: from lgad_pipeline.config.network": "changes this process; tests/networks",
 }

@@ -27,6 +27,7 @@ REPLACED = {
         "P.json": "exported.json",
     },
     "lgad import labelme SOURCE OUT": {"OUT": "imported"},
+    "lgad predict SOURCE": {"SOURCE": "road", "OUT": "OUT"},
     "lgad evaluate --annotations CULANE --predictions A --predictions B": {"A": "OUT", "B": "SECOND"},
     "lgad evaluate --annotations CULANE --predictions PRED": {"PRED": "OUT"},
     "lgad rasterize --annotations CULANE": {"LABELS": "LABELS16"},
@@ -38,6 +39,8 @@ REPLACED = {
 }
 NOT_RUN = {
     "lgad gain": "trains for hours",
+    "lgad predict 0": "needs a camera; tests/cli/test_predict_video.py",
+    "lgad predict rtsp": "needs a camera; tests/cli/test_predict_video.py",
     "lgad rollback": "needs a registered model; tests/resources/test_registry.py",
     "lgad sync": "needs a store of MLflow; tests/resources/test_outage.py",
     "lgad relocate": "needs a store of MLflow; tests/resources/test_relocation.py",

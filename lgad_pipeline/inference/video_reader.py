@@ -1,0 +1,177 @@
+"""Frames of a video file, a camera or a stream, read in a thread of their own."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from lgad_pipeline.datasets.images import ImageError
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.input_frames import check_size
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv")
+STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp")
+_AHEAD = 16  # frames decoded before they are requested
+_TIMEOUT = 10_000  # ms, for opening a stream and for its next frame
+_USUAL_RATE = 25.0  # frames/s, where the source states none
+_LARGEST_RATE = 1000.0
+
+
+class VideoFrame(NamedTuple):
+    """Frame of a video.
+
+    Attributes:
+        number: number of the frame in the video, from 0; frames that were skipped count.
+        time: time since the first frame, seconds.
+        image: uint8 (H, W, 3) RGB.
+    """
+
+    number: int
+    time: float
+    image: np.ndarray
+
+
+def is_stream(source: str) -> bool:
+    """Return True if a source is a camera index or the address of a stream.
+
+    Raises:
+        LgadError: the source is an address that no stream can have.
+    """
+    if source.isdecimal() and not Path(source).exists():
+        return True
+    scheme, separator, _ = source.partition("://")
+    if not separator:
+        return False
+    if scheme.lower() not in STREAM_SCHEMES:
+        raise LgadError(
+            f"{shown(source)} is no address of a stream; allowed are {', '.join(STREAM_SCHEMES)}, or name a "
+            "file, a folder or the index of a camera."
+        )
+    return True
+
+
+def shown(source: str) -> str:
+    """Return a source for messages and files: an address without user, password and query."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class VideoReader:
+    """Reader of a video file, a camera or a stream.
+
+    All frames of a file are returned. From a source without a length (a camera, a live stream) frames that
+    arrive while earlier ones are processed are skipped and counted, so that results do not lag behind.
+
+    Args:
+        source: path of a file, index of a camera, or address of a stream.
+
+    Attributes:
+        name: name of the source for its results, such as `clip.mp4` or `camera0`.
+        rate: number of frames per second that the source states, else 25.
+        size: height and width (H, W) of the frames, pixels.
+        count: number of frames that the source states; 0 if it states none.
+        live: True for a source without a length.
+        read: number of frames read.
+        skipped: number of frames that were read and not returned.
+
+    Raises:
+        LgadError: the source cannot be opened, or its frames are too large or too small.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.name = _name(source)
+        stream = is_stream(source)
+        if source.isdecimal() and stream:
+            self._capture = cv2.VideoCapture(int(source))
+        elif stream:
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
+            self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+        else:
+            # FFmpeg reads a path with a colon as the address of a protocol, unless the path is absolute.
+            self._capture = cv2.VideoCapture(str(Path(source).absolute()), cv2.CAP_FFMPEG)
+        self._first = self._next() if self._capture.isOpened() else None
+        if self._first is None:
+            self._capture.release()
+            remedy = (
+                "check the address and that the camera is on"
+                if stream
+                else "convert it: ffmpeg -i VIDEO OTHER.mp4"
+            )
+            raise LgadError(f"{shown(source)} cannot be read as a video; {remedy}.")
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate <= _LARGEST_RATE else _USUAL_RATE
+        self.size = (self._first.shape[0], self._first.shape[1])
+        try:
+            check_size(*self.size)
+        except ImageError as error:
+            self._capture.release()
+            raise LgadError(f"{shown(source)} {error}.") from error
+        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.live = stream and self.count == 0
+        self.read = self.skipped = 0
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield the frames in order; a thread decodes ahead. Closing the iterator stops the reading."""
+        frames: Queue[VideoFrame | None] = Queue(1 if self.live else _AHEAD)
+        stopped = Event()
+        reader = Thread(target=self._read_all, args=(frames, stopped), name="lgad-video", daemon=True)
+        reader.start()
+        try:
+            while (frame := frames.get()) is not None:
+                yield frame
+        finally:
+            stopped.set()
+            reader.join(_TIMEOUT / 1000)
+            if not reader.is_alive():
+                self._capture.release()
+
+    def _read_all(self, frames: "Queue[VideoFrame | None]", stopped: Event) -> None:
+        started = time.monotonic()
+        last = 0.0
+        image = self._first
+        while image is not None and not stopped.is_set():
+            at = time.monotonic() - started if self.live else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if self.read and at <= last and not self.live:
+                at = last + 1 / self.rate  # the file states no usable times
+            last = at
+            if image.shape[:2] == self.size:
+                self._put(frames, VideoFrame(self.read, at, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), stopped)
+            else:
+                self.skipped += 1
+            self.read += 1
+            image = self._next()
+        self._put(frames, None, stopped)
+
+    def _put(self, frames: "Queue[VideoFrame | None]", frame: VideoFrame | None, stopped: Event) -> None:
+        while not stopped.is_set():
+            with suppress(Full):
+                frames.put(frame, timeout=0 if self.live and frame else 0.1)
+                return
+            if self.live and frame is not None:
+                with suppress(Empty):
+                    frames.get_nowait()
+                    self.skipped += 1
+
+    def _next(self) -> np.ndarray | None:
+        done, image = self._capture.read()
+        return image if done else None
+
+
+def _name(source: str) -> str:
+    if source.isdecimal() and is_stream(source):
+        return f"camera{source}"
+    if not is_stream(source):
+        return Path(source).name
+    address = shown(source).partition("://")[2]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", address).strip("_")[:80] or "stream"

@@ -1,0 +1,228 @@
+"""`lgad predict` with videos, patterns and streams."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lgad_pipeline.cli.inference import predict
+from lgad_pipeline.cli.main import app
+from lgad_pipeline.config.decoding import DecodeConfig
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.inference.video_reader import VideoReader, is_stream, shown
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.view import View
+
+VIEW = View((48, 96), (16, 32), 0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that finds lanes everywhere: random weights, thresholds at zero."""
+    folder = tmp_path_factory.mktemp("trained")
+    spec = NetworkSpec(image_size=VIEW.image_size, width=0.25)
+    torch.manual_seed(0)
+    save_network(folder, build_network(spec), spec)
+    write_predictor(folder, VIEW, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    return folder
+
+
+def picture(number: int, height: int = 48, width: int = 96) -> np.ndarray:
+    frame = np.full((height, width, 3), 80, np.uint8)
+    frame[:, (5 * number) % (width - 10) :][:, :10] = 240
+    return frame
+
+
+def write_video(path: Path, frames: int = 20, rate: float = 10, size: tuple[int, int] = (48, 96)) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size[::-1])
+    for number in range(frames):
+        writer.write(picture(number, *size))
+    writer.release()
+    return path
+
+
+def records(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_video_gives_json_lines_with_times_and_an_annotated_video(tmp_path, model, capsys) -> None:
+    video = write_video(tmp_path / "clip.mp4", size=(96, 192))  # twice the training's frame size
+    predict(str(video), model, tmp_path / "out", pictures=True)
+    printed = capsys.readouterr()
+    assert f"clip.lanes.jsonl and clip.lanes.mp4 below {tmp_path / 'out'}: 20 frames, 80 lanes" in printed.out
+    assert "frames/s" in printed.out and printed.err == ""
+    lines = records(tmp_path / "out" / "clip.lanes.jsonl")
+    assert [line["frame"] for line in lines] == list(range(20))
+    np.testing.assert_allclose([line["time"] for line in lines], np.arange(20) / 10, atol=1e-3)
+    assert lines[0].keys() == {"frame", "time", "lanes"}
+    for lane in lines[5]["lanes"]:
+        assert lane.keys() == {"slot", "existence", "confidence", "points"}
+        points = np.array(lane["points"])
+        assert (points[:, 0] < 192).all() and points[0, 1] == 96 and (np.diff(points[:, 1]) < 0).all()
+    annotated = VideoReader(str(tmp_path / "out" / "clip.lanes.mp4"))
+    assert (annotated.count, annotated.rate, annotated.size) == (20, 10, (96, 192))
+    frames = [frame.image for frame in annotated.frames()]
+    original = [frame.image for frame in VideoReader(str(video)).frames()]
+    for drawn, plain in zip(frames, original, strict=True):
+        changed = np.abs(drawn.astype(int) - plain).max(axis=2) > 40
+        assert changed[:, 40:150].any(axis=1).mean() > 0.5  # lanes cross most rows
+
+
+def test_the_lanes_of_a_video_are_those_of_its_frames(tmp_path, model) -> None:
+    video = write_video(tmp_path / "clip.mp4", frames=11)
+    (tmp_path / "frames").mkdir()
+    for frame in VideoReader(str(video)).frames():
+        cv2.imwrite(str(tmp_path / "frames" / f"{frame.number:02d}.png"), frame.image[..., ::-1])
+    predict(str(video), model, tmp_path / "out")
+    predict(str(tmp_path / "frames"), model, tmp_path / "out", json_lines=True)
+    by_video = records(tmp_path / "out" / "clip.lanes.jsonl")
+    by_frames = records(tmp_path / "out" / "frames.lanes.jsonl")
+    assert [line["frame"] for line in by_frames] == [f"{number:02d}.png" for number in range(11)]
+    assert "time" not in by_frames[0]
+    for line, other in zip(by_video, by_frames, strict=True):
+        for lane, same in zip(line["lanes"], other["lanes"], strict=True):
+            np.testing.assert_allclose(lane["points"], same["points"], atol=0.05)
+
+
+def test_results_are_replaced_by_their_own_command_and_no_other_file_is(tmp_path, model) -> None:
+    video = write_video(tmp_path / "clip.mp4", frames=3)
+    for _ in range(2):
+        predict(str(video), model, tmp_path / "out", seconds=0.15)
+    assert len(records(tmp_path / "out" / "clip.lanes.jsonl")) == 2
+    (tmp_path / "clip.lanes.mp4").write_text("mine")
+    with pytest.raises(LgadError, match=r"that lgad predict did not write.*such as clip\.lanes\.mp4"):
+        predict(str(video), model, tmp_path, pictures=True)
+    assert (tmp_path / "clip.lanes.mp4").read_text() == "mine"
+
+
+def test_smoothed_lanes_have_identities(tmp_path, model) -> None:
+    video = write_video(tmp_path / "clip.mp4")
+    predict(str(video), model, tmp_path / "out", smooth=True)
+    lines = records(tmp_path / "out" / "clip.lanes.jsonl")
+    assert lines[0]["lanes"] == lines[1]["lanes"] == []  # a lane is shown from its third frame on
+    tracks = [{lane["track"] for lane in line["lanes"]} for line in lines[2:]]
+    assert any(tracks) and set.union(*tracks) <= set(range(1, 81))
+
+
+def test_a_pattern_names_frames_and_videos(tmp_path, model, capsys) -> None:
+    for name in ("day/a.png", "day/b.png", "night/a.png", "night/a.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / name), picture(0)) if name.endswith("png") else (
+            tmp_path / "in" / name
+        ).write_text("text")
+    write_video(tmp_path / "in" / "day" / "clip.mp4", frames=2)
+    predict(f"{tmp_path}/in/**/*.png", model, tmp_path / "out")
+    predict(f"{tmp_path}/in/day/*", model, tmp_path / "day")
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*.lines.txt"))
+    assert written == [
+        "day/a.lines.txt",
+        "day/b.lines.txt",
+        "out/day/a.lines.txt",
+        "out/day/b.lines.txt",
+        "out/night/a.lines.txt",
+    ]
+    assert (tmp_path / "day" / "clip.lanes.jsonl").is_file()
+    with pytest.raises(LgadError, match=r"a\.txt is neither a JPEG or PNG frame nor.*narrower pattern"):
+        predict(f"{tmp_path}/in/night/*", model, tmp_path / "out")
+    with pytest.raises(LgadError, match=r"No file has a name of the form .*\*\.jpeg; correct the pattern"):
+        predict(f"{tmp_path}/*.jpeg", model, tmp_path / "out")
+    capsys.readouterr()
+    predict(str(tmp_path / "in" / "day"), model, tmp_path / "day")
+    assert "rejected: clip.mp4: is a video; predict it by itself." in capsys.readouterr().err
+
+
+def test_a_source_that_cannot_be_read_is_one_sentence(tmp_path, model) -> None:
+    (tmp_path / "text.mp4").write_text("text")
+    for source, message in {
+        str(
+            tmp_path / "text.mp4"
+        ): "text.mp4 cannot be read as a video; convert it: ffmpeg -i VIDEO OTHER.mp4",
+        str(tmp_path / "no"): "no does not exist; give a folder of frames, a picture or a video",
+        "97": "97 cannot be read as a video; check the address and that the camera is on",
+        "ftp://host/a.mp4": "ftp://host/a.mp4 is no address of a stream; allowed are rtsp, rtsps",
+        "http://user:secret@127.0.0.1:9/a.mp4?token=1": "http://127.0.0.1:9/a.mp4 cannot be read",
+    }.items():
+        with pytest.raises(LgadError, match=message) as error:
+            predict(source, model, tmp_path / "out")
+        assert "secret" not in str(error.value) and "token" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+    write_video(tmp_path / "small.mp4", frames=2, size=(8, 40))
+    with pytest.raises(LgadError, match=r"small\.mp4 is 40 x 8 px; allowed are"):
+        predict(str(tmp_path / "small.mp4"), model, tmp_path / "out")
+
+
+def test_a_truncated_video_is_named(tmp_path, model, capsys) -> None:
+    video = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 48))
+    for number in range(30):
+        video.write(picture(number))
+    video.release()
+    content = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(content[: len(content) // 2])
+    predict(str(tmp_path / "a.avi"), model, tmp_path / "out")
+    found = len(records(tmp_path / "out" / "a.lanes.jsonl"))
+    assert 5 < found < 29
+    assert f"a.avi states 30 frames, and {found} could be read" in capsys.readouterr().err
+
+
+class Camera(BaseHTTPRequestHandler):
+    """Camera that sends JPEG frames over HTTP, 50 a second, until the client leaves."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        try:
+            for number in range(3000):
+                jpeg = cv2.imencode(".jpg", picture(number))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def camera() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://user:secret@127.0.0.1:{server.server_port}/live"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_stream_is_predicted_while_it_arrives(tmp_path, model, camera, capsys) -> None:
+    predict(camera, model, tmp_path / "out", pictures=True, seconds=1.0)
+    [path] = (tmp_path / "out").glob("*.lanes.jsonl")
+    assert path.name == f"127_0_0_1_{camera.rpartition(':')[2].replace('/', '_')}.lanes.jsonl"
+    lines = records(path)
+    times = [line["time"] for line in lines]
+    assert len(lines) > 3 and times == sorted(times) and times[-1] < 1
+    assert "secret" not in (tmp_path / "out" / "predictions.jsonl").read_text() + capsys.readouterr().out
+
+
+def test_sources_are_told_apart(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_stream("0") and is_stream("rtsp://host/a") and not is_stream("a.mp4")
+    (tmp_path / "0").mkdir()
+    assert not is_stream("0")  # a folder of that name
+    assert shown("rtsp://user:word@host:554/a?key=1") == "rtsp://host:554/a"
+
+
+def test_the_command_states_its_sources() -> None:
+    text = " ".join(CliRunner().invoke(app, ["predict", "--help"]).output.split())
+    assert "address of a stream" in text and "--smooth" in text
