@@ -12,6 +12,7 @@ from lgad_pipeline.datasets.importing.entry import dataset_entry, dataset_keys, 
 from lgad_pipeline.datasets.importing.summary import summary
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.ingestion import Ingestion
@@ -155,7 +156,7 @@ def _print_ingestion(found: "Ingestion") -> None:
 
     for note in found.notes:
         say(f"{note.file} {note.text}")
-    say(f"{len(found.frames)} frames, {len(found.rejected)} rejected")
+    say(f"{counted(len(found.frames), 'frame')}, {len(found.rejected)} rejected")
     reason_counts = reasons(found.rejected)
     for number, reason in reason_counts[:_REASONS]:
         say(f"  {number} rejected, such as {reason}")

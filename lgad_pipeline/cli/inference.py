@@ -14,6 +14,7 @@ from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +112,8 @@ def predict(
     if removed:
         say(f"{removed} files that another model had written removed from {output}", error=True)
     if found.frames and not done:
-        raise LgadError(f"No lane file was written: none of the {len(found.frames)} frames can be used.")
+        frames = counted(len(found.frames), "frame")
+        raise LgadError(f"No lane file was written, since no frame can be used ({frames}).")
 
 
 def _predict_frames(
@@ -131,7 +133,7 @@ def _predict_frames(
     if not found.frames:
         return 0
     records: list[str] = []
-    with progress_bar(f"Finding lanes in {len(found.frames)} frames") as progress:
+    with progress_bar(f"Finding lanes in {counted(len(found.frames), 'frame')}") as progress:
         sizes = predict_folder(
             predictor,
             found.root,

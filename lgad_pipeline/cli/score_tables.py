@@ -16,6 +16,7 @@ from lgad_pipeline.evaluation.culane import LaneScores
 from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file
+from lgad_pipeline.wording import counted
 
 _INPUT_ENDINGS = (".txt", ".jpg", ".jpeg", ".png")
 _SHOWN = 10
@@ -116,7 +117,7 @@ def say_rejected(rejected: Sequence[Rejected]) -> None:
     for fault in rejected[:_SHOWN]:
         say(f"rejected: {fault}", error=True)
     if rejected:
-        say(f"{_count(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
+        say(f"{counted(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
 
 
 def missing_notes(frames: Sequence[str], source: Path, thing: str = "lane file") -> list[str]:
@@ -138,7 +139,7 @@ def missing_notes(frames: Sequence[str], source: Path, thing: str = "lane file")
     more = f" and {len(frames) - _NAMED} more" if len(frames) > _NAMED else ""
     have, count = ("has", "counts") if len(frames) == 1 else ("have", "count")
     return [
-        f"{_count(len(frames), 'frame')} {have} no {thing} in {source} and {count} as without lanes: "
+        f"{counted(len(frames), 'frame')} {have} no {thing} in {source} and {count} as without lanes: "
         f"{', '.join(named)}{more}."
     ]
 
@@ -147,10 +148,6 @@ def say_notes(notes: Iterable[str]) -> None:
     """Print warnings about a result."""
     for note in notes:
         say(f"note: {note}", error=True)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def write_frame_scores(path: Path, predictions: list[Path], results: list[LaneScores]) -> None:

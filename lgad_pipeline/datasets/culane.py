@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
-from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, counted, frame_path
+from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, frame_path
 from lgad_pipeline.datasets.safe_io import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, parse_lanes
+from lgad_pipeline.wording import counted
 
 _LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
 _ARCHIVES = ("*.tar.gz", "*.tgz", "*.tar", "*.zip")

@@ -11,6 +11,7 @@ from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import MAX_COORDINATE, Rejected
+from lgad_pipeline.wording import counted
 
 
 class Note(NamedTuple):
@@ -145,11 +146,6 @@ def held_out(entries: Sequence[FrameEntry], group: Callable[[FrameEntry], str]) 
     groups = set(sorted({group(entry) for entry in entries})[1::10])
     train = [entry for entry in entries if group(entry) not in groups]
     return train + [replace(entry, split="val") for entry in entries if group(entry) in groups]
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number and its noun, such as `1 line` or `2 lines`."""
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 class Repeats:

@@ -14,10 +14,12 @@ from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lane_matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
 from lgad_pipeline.evaluation.types import TOTAL, Counts
+from lgad_pipeline.lanes.extents import count_copies
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, lane_file, parse_lanes
 from lgad_pipeline.lanes.spline import Ragged, ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
+from lgad_pipeline.wording import counted
 
 MEAN_F1_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """IoU thresholds over which mF1 averages F1: 0.50:0.05:0.95."""
@@ -150,7 +152,8 @@ def _evaluate_files(
             [pairs[i] for i in chosen], thresholds, (int(size[0]), int(size[1])), lane_width
         )
     counts = [np.maximum(table[:, column], 0).tolist() for column in (0, 1)]
-    return table, Evidence.of(joined, counts, doubled, sizes), rejected
+    copies = list(map(count_copies, sides))
+    return table, Evidence.of(joined, counts, doubled=doubled, copies=copies, sizes=sizes), rejected
 
 
 def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
@@ -211,8 +214,8 @@ def true_positives(
 def _check_found(folder: Path, counts: np.ndarray, frames: Sequence[str]) -> None:
     if (counts < 0).all():
         raise LgadError(
-            f"{folder} holds a lane file for none of the {len(frames)} frames in the lists (the first would "
-            f"be {lane_file(folder, frames[0])}); give the folder that the list's entries are relative to."
+            f"{folder} holds no lane file of the {counted(len(frames), 'frame')} in the lists (the first "
+            f"would be {lane_file(folder, frames[0])}); give the folder that the entries are relative to."
         )
 
 

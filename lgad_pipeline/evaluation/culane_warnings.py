@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.lanes.extents import Extents, extents_of, size_warnings
+from lgad_pipeline.lanes.extents import Extents, copies_warning, extents_of, size_warnings
 from lgad_pipeline.lanes.spline import Ragged
+from lgad_pipeline.wording import counted
 
 
 class Evidence(NamedTuple):
@@ -22,6 +23,7 @@ class Evidence(NamedTuple):
         predicted: extents of the predicted lanes.
         same: bool (frames,): the predicted lanes are the annotated ones, to the last bit.
         doubled: int (2,): annotated and predicted lanes with two equal neighbouring points.
+        copies: int (2,): annotated and predicted lanes that are equal to another lane of their frame.
     """
 
     sizes: np.ndarray
@@ -29,13 +31,16 @@ class Evidence(NamedTuple):
     predicted: Extents
     same: np.ndarray
     doubled: np.ndarray
+    copies: np.ndarray
 
     @classmethod
     def of(
         cls,
         sides: Sequence[Ragged],
         counts: Sequence[Sequence[int]],
+        *,
         doubled: Sequence[int],
+        copies: Sequence[int],
         sizes: np.ndarray,
     ) -> "Evidence":
         """Evidence from the annotated and the predicted lanes; `counts` are the lanes of each frame."""
@@ -45,7 +50,7 @@ class Evidence(NamedTuple):
         for frame in np.flatnonzero(same).tolist():
             first, second = (_points(*side, frame) for side in zip(sides, counts, strict=True))
             same[frame] = np.array_equal(first, second)
-        return cls(sizes, extents[0], extents[1], same, np.array(doubled))
+        return cls(sizes, extents[0], extents[1], same, np.array(doubled), np.array(copies))
 
     @classmethod
     def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
@@ -53,7 +58,8 @@ class Evidence(NamedTuple):
         sizes, annotated, predicted, same = (
             np.concatenate([part[field] for part in parts]) for field in range(4)
         )
-        return cls(sizes, annotated, predicted, same, np.sum([part.doubled for part in parts], axis=0))
+        doubled, copies = (np.sum([part[field] for part in parts], axis=0) for field in (4, 5))
+        return cls(sizes, annotated, predicted, same, doubled, copies)
 
 
 def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
@@ -69,12 +75,12 @@ def culane_warnings(annotations: Path, predictions: Path, evidence: Evidence) ->
         found.append(f"{annotations} is given as annotations and as predictions: every lane matches itself.")
     elif some.any() and evidence.same[some].all():
         found.append(
-            f"The lanes in {predictions} are exactly the annotated ones in all {len(some)} frames; "
-            "give the folder that the predictions were written to."
+            f"The lanes in {predictions} are exactly the annotated ones in the "
+            f"{counted(len(some), 'frame')}; give the folder that the predictions were written to."
         )
     for folder, extents in ((annotations, evidence.annotated), (predictions, evidence.predicted)):
         if not extents[:, 0].any():
-            found.append(f"The files in {folder} hold no lane in any of the {len(extents)} frames.")
+            found.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
     found += size_warnings("annotated", evidence.annotated, sizes)
     found += size_warnings("predicted", evidence.predicted, sizes, evidence.annotated)
@@ -84,4 +90,6 @@ def culane_warnings(annotations: Path, predictions: Path, evidence: Evidence) ->
                 f"{count} {kind} lane{'s have' if count > 1 else ' has'} two equal neighbouring points, and "
                 "so no spline: each counts as a lane that matches nothing; remove one of the points."
             )
+    for kind, count in zip(("annotated", "predicted"), evidence.copies.tolist(), strict=True):
+        found += copies_warning(kind, count)
     return found

@@ -14,6 +14,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import size_text
 from lgad_pipeline.lanes.file_names import stored_name
 from lgad_pipeline.lanes.lane_files import resolve_inside
+from lgad_pipeline.wording import counted
 
 _NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
 
@@ -90,23 +91,18 @@ class FrameSizes:
             assumed = size_text([self.assumed])
             return f"Frame size: {assumed} is assumed ({why}); give the size if it is another."
         counts = Counter(map(tuple, known.tolist())).most_common()
-        shown = ", ".join(f"{size_text([size])} ({_frames(count)})" for size, count in counts[:5])
+        shown = ", ".join(f"{size_text([size])} ({counted(count, 'frame')})" for size, count in counts[:5])
         shown = size_text(known) if len(counts) == 1 else shown + (" and others" if len(counts) > 5 else "")
         text = f"Frame size{'s' * (len(counts) > 1)}: {shown}, from the images"
         if unknown:
-            text += (
-                f"; {size_text([self.assumed])} is assumed for {_frames(unknown)} without a readable image"
-            )
+            frames = counted(unknown, "frame")
+            text += f"; {size_text([self.assumed])} is assumed for {frames} without a readable image"
         return text + (f" ({broken} cannot be read)." if broken else ".")
 
     def table(self, sizes: np.ndarray) -> dict[str, int]:
         """Count the frames of each size, such as {"1640x590": 300}, the most frequent first."""
         counts = Counter(map(tuple, sizes[:, :2].tolist()))
         return {f"{width}x{height}": count for (height, width), count in counts.most_common()}
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'s' * (count != 1)}"
 
 
 def _image_file(roots: Sequence[Path], frame: str) -> Path | None:

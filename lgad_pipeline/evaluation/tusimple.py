@@ -15,6 +15,7 @@ from lgad_pipeline.evaluation.tusimple_warnings import (
     zeroed_note,
 )
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected
+from lgad_pipeline.wording import counted
 
 _PIXELS = 20.0  # largest distance of a correct point, px, perpendicular to the lane
 _MATCHED = 0.85  # smallest accuracy of an annotated lane that counts as matched
@@ -74,7 +75,9 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
         elif line.entry:
             predicted[line.key] = line.entry
     if not predicted:
-        nothing = f"{predictions} predicts none of the {len(annotated)} frames of {annotations}"
+        nothing = (
+            f"{predictions} holds no prediction of the {counted(len(annotated), 'frame')} in {annotations}"
+        )
         if rejected:
             raise LgadError(f"{nothing}: {rejected[0]}")
         raise LgadError(f"{nothing}; give the predictions of the same frames.")

@@ -15,6 +15,7 @@ from lgad_pipeline.evaluation.tusimple_warnings import FRAME_SIZE
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
+from lgad_pipeline.wording import counted
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def write_tusimple(
     without = tuple(key for key, path in files.items() if not path.is_file())
     if len(without) == len(tasks):
         raise LgadError(
-            f"{lane_files} holds a lane file for none of the {len(tasks)} frames of {annotations} (the first "
-            f"would be {next(iter(files.values()))}); give the folder that the predictions were written to."
+            f"{lane_files} holds no lane file of the {counted(len(tasks), 'frame')} in {annotations} (the "
+            f"first would be {next(iter(files.values()))}); give the folder of the predicted lane files."
         )
     lanes = {key: read_lanes(path, rejected) if path.is_file() else [] for key, path in files.items()}
     if strict and rejected:
@@ -98,7 +99,7 @@ def write_tusimple(
             "pixels of the frames."
         )
     if not some:
-        notes.append(f"The files in {lane_files} hold no lane for any of the {len(tasks)} frames.")
+        notes.append(f"The files in {lane_files} hold no lane in the {counted(len(tasks), 'frame')}.")
     sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, FRAME_SIZE)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.lanes.extents import lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import copies_warning, count_copies, lane_extents, size_warnings
+from lgad_pipeline.wording import counted
 
 FRAME_SIZE = (720, 1280)
 """Height and width (H, W) of TuSimple's frames in px."""
@@ -31,7 +32,8 @@ def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
     if not why:
         return []
     return [
-        f"{slow + crowded} of {frames} frames count as accuracy 0 and FN 1 by the benchmark's rules: "
+        f"{slow + crowded} of {counted(frames, 'frame')} {'counts' if slow + crowded == 1 else 'count'} as "
+        "accuracy 0 and FN 1 by the benchmark's rules: "
         f"{' and '.join(why)}."
     ]
 
@@ -72,6 +74,8 @@ def tusimple_warnings(
         *notes,
         *size_warnings("annotated", extents, found),
         *size_warnings("predicted", lane_extents(guess, found), found, extents),
+        *copies_warning("annotated", count_copies(truth)),
+        *copies_warning("predicted", count_copies(guess)),
     ]
 
 

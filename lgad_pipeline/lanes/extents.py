@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from lgad_pipeline.lanes.spline import Ragged, ragged
+from lgad_pipeline.wording import counted
 
 _BELOW = 1.02
 """Greatest y of a lane, in frame heights; a lane that reaches further down is in pixels of another size."""
@@ -73,6 +74,35 @@ def extents_of(lanes: Ragged, counts: Sequence[int], sizes: np.ndarray) -> Exten
     return extents
 
 
+def count_copies(frames: Iterable[Sequence[np.ndarray] | None]) -> int:
+    """Count the lanes that are equal to another lane of their frame, to the last bit.
+
+    Args:
+        frames: lanes of each frame, float32 (N, 2) each; None and lanes without points count as no lane.
+    """
+    return sum(
+        len(with_points) - len(set(with_points))
+        for lanes in frames
+        if lanes and (with_points := [lane.tobytes() for lane in lanes if len(lane)])
+    )
+
+
+def copies_warning(kind: str, copies: int) -> list[str]:
+    """Return a sentence on lanes that are equal to another one of their frame; an empty list without any.
+
+    Args:
+        kind: adjective for the lanes, such as "predicted".
+        copies: their number, as `count_copies` returns it.
+    """
+    if not copies:
+        return []
+    lanes = f"{copies} {kind} lanes are" if copies > 1 else f"1 {kind} lane is"
+    return [
+        f"{lanes} equal to another lane of the same frame; remove the {'copies' if copies > 1 else 'copy'}, "
+        "since every lane counts."
+    ]
+
+
 def size_warnings(
     kind: str, extents: Extents, sizes: np.ndarray, reference: Extents | None = None
 ) -> list[str]:
@@ -98,8 +128,8 @@ def size_warnings(
     remedy = "correct the frame size or the coordinates"
     if below.any():
         return [
-            f"{below.sum()} of {len(below)} frames have {kind} lanes that reach below {frame} (down to y = "
-            f"{bottom.max():.0f}); {remedy}."
+            f"In {below.sum()} of {counted(len(below), 'frame')} {kind} lanes reach below {frame} (down to "
+            f"y = {bottom.max():.0f}); {remedy}."
         ]
     if outside.sum() > _MAX_OUTSIDE * points.sum():
         return [

@@ -123,9 +123,22 @@ def test_bad_lines_count_as_lanes_that_match_nothing(folders: tuple[Path, Path],
         evaluate_culane(*folders, {"one": ["a.jpg", "b.jpg"]}, strict=True)
 
 
+def test_equal_lanes_of_a_frame_are_pointed_out_and_count_as_in_the_official_tool(folders: tuple[Path, Path]):
+    anno, pred = folders
+    for path in (anno / "a.lines.txt", pred / "a.lines.txt", pred / "b.lines.txt"):
+        first = path.read_text().splitlines()[0]
+        path.write_text(f"{first}\n\n{first}\n\n")  # empty lines are no copies of each other
+    found = evaluate_culane(anno, pred, {"all": ["a.jpg", "b.jpg"]})
+    equal = "equal to another lane of the same frame; remove the"
+    assert [note for note in found.notes if "equal" in note] == [
+        f"1 annotated lane is {equal} copy, since every lane counts.",
+        f"2 predicted lanes are {equal} copies, since every lane counts.",
+    ]
+
+
 def test_a_wrong_folder_is_an_error_and_not_an_f1_of_zero(folders: tuple[Path, Path], tmp_path: Path):
     (tmp_path / "other").mkdir()
-    with pytest.raises(LgadError, match=r"other holds a lane file for none of the 1 frames"):
+    with pytest.raises(LgadError, match=r"other holds no lane file of the 1 frame"):
         evaluate_culane(folders[0], tmp_path / "other", {"one": ["a.jpg"]})
     with pytest.raises(LgadError, match=r"nowhere does not exist"):
         evaluate_culane(folders[0], tmp_path / "nowhere", {"one": ["a.jpg"]})

@@ -110,7 +110,7 @@ def test_images_are_found_next_to_the_lists_and_for_entries_without_an_ending(tm
 @pytest.mark.parametrize(
     ("size", "given", "changes", "says"),
     [
-        (FULL_HD, CULANE, {}, "annotated lanes that reach below 1640 x 590 px (down to y = 1080)"),
+        (FULL_HD, CULANE, {}, "annotated lanes reach below 1640 x 590 px (down to y = 1080)"),
         (CULANE, FULL_HD, {}, "All annotated lanes are in the upper part of 1920 x 1080 px (x up to 15"),
         (HD, FULL_HD, {}, "All annotated lanes are in the upper left corner of 1920 x 1080 px"),
         (
@@ -120,7 +120,7 @@ def test_images_are_found_next_to_the_lists_and_for_entries_without_an_ending(tm
             "All predicted lanes are in the upper left corner",
         ),
         (CULANE, None, {"scale": (0.85, 0.85)}, "to 0.85 of their greatest x and 0.85 of their greatest y"),
-        (CULANE, None, {"scale": (1640 / 800, 590 / 288)}, "predicted lanes that reach below 1640 x 590 px"),
+        (CULANE, None, {"scale": (1640 / 800, 590 / 288)}, "predicted lanes reach below 1640 x 590 px"),
         (CULANE, None, {"scale": (3, 1)}, "far to the left or right of 1640 x 590 px"),
         (CULANE, None, {"shift": 9}, None),
     ],
@@ -148,14 +148,14 @@ def test_annotations_given_as_predictions_are_pointed_out(tmp_path: Path):
     ]
     assert evaluate_culane(anno, pred, lists).notes == []
     write_lanes(pred / "a.lines.txt", lanes(CULANE))
-    assert "exactly the annotated ones in all 1 frames" in evaluate_culane(anno, pred, lists).notes[0]
+    assert "exactly the annotated ones in the 1 frame" in evaluate_culane(anno, pred, lists).notes[0]
 
 
 def test_folders_without_any_lane_are_pointed_out(tmp_path: Path):
     anno, pred = folders(tmp_path, {"a.jpg": CULANE})
     (pred / "a.lines.txt").write_text("")
     (note,) = evaluate_culane(anno, pred, {"all": ["a.jpg"]}).notes
-    assert note == f"The files in {pred} hold no lane in any of the 1 frames."
+    assert note == f"The files in {pred} hold no lane in the 1 frame."
 
 
 def test_lanes_with_doubled_points_are_counted_as_the_official_tool_does_and_pointed_out(tmp_path: Path):

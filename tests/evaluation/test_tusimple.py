@@ -70,7 +70,7 @@ def test_bad_predictions_are_rejected_or_named(tmp_path: Path, bad: object, says
 def test_predictions_of_other_frames_are_an_error(tmp_path: Path):
     annotations = write(tmp_path / "gt.json", {"raw_file": "a", "lanes": [], "h_samples": []})
     predictions = write(tmp_path / "p.json", {"raw_file": "z", "lanes": [], "run_time": 1})
-    with pytest.raises(LgadError, match="predicts none of the 1 frames"):
+    with pytest.raises(LgadError, match="holds no prediction of the 1 frame in"):
         evaluate_tusimple(annotations, predictions)
 
 
@@ -163,9 +163,14 @@ def test_frames_that_the_benchmark_counts_as_zero_are_reported_with_the_reason(t
     assert (slow.accuracy, slow.fp, slow.fn, slow.slow, slow.crowded) == (0, 0, 1, 1, 1)
     assert slow.notes == [
         "2 of 2 frames count as accuracy 0 and FN 1 by the benchmark's rules: 1 with a run_time above 200 ms "
-        "and 1 with more than 2 lanes beyond the annotated ones."
+        "and 1 with more than 2 lanes beyond the annotated ones.",
+        "4 predicted lanes are equal to another lane of the same frame; remove the copies, since every lane "
+        "counts.",
     ]
-    limit = evaluate_tusimple(truth, predicted(tmp_path / "q.json", {"run_time": 200}, {"lanes": LANES * 2}))
+    more = [[x + 1 for x in lane] for lane in LANES]
+    limit = evaluate_tusimple(
+        truth, predicted(tmp_path / "q.json", {"run_time": 200}, {"lanes": LANES + more})
+    )
     assert (limit.slow, limit.crowded, limit.notes) == (0, 0, [])
 
 
@@ -230,7 +235,10 @@ def test_an_image_of_another_size_than_given_stops_the_export(tmp_path: Path, tr
 def test_an_export_never_writes_an_answer_without_lane_files(tmp_path: Path, truth: Path):
     (tmp_path / "other").mkdir()
     output = tmp_path / "o.json"
-    for folder, says in ((tmp_path / "nowhere", "does not exist"), (tmp_path / "other", "for none of the 2")):
+    for folder, says in (
+        (tmp_path / "nowhere", "does not exist"),
+        (tmp_path / "other", "holds no lane file of the 2 frames"),
+    ):
         with pytest.raises(LgadError, match=says):
             write_tusimple(truth, folder, output)
     write_lanes(lane_file(tmp_path / "found", CLIP), [np.array([[50, 100], [80, 130]])])

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lgad_pipeline.datasets.importing.convert import Conversion
+from lgad_pipeline.wording import counted
 
 _SHOWN = 20  # kinds of rejected shapes, labels or renamed frames
 
@@ -11,7 +12,7 @@ _SHOWN = 20  # kinds of rejected shapes, labels or renamed frames
 def summary(done: Conversion) -> Iterator[str]:
     """Yield one sentence for each result of an import that the user should know, the counts first."""
     counts = ", ".join(f"{count} {split}" for split, count in done.frames.items())
-    yield f"{_number(sum(done.frames.values()), 'frame')} ({counts}); {len(done.rejected)} rejected."
+    yield f"{counted(sum(done.frames.values()), 'frame')} ({counts}); {len(done.rejected)} rejected."
     yield from _shapes(done)
     yield from _frames(done)
     yield from _splits(done)
@@ -26,7 +27,7 @@ def _shapes(done: Conversion) -> Iterator[str]:
         yield f"Labels: {_counts(shapes.labels)}{hint}."
     if shapes.used:
         uses = Counter({f"{kind} ({became})": count for (kind, became), count in shapes.used.items()})
-        yield f"{_number(done.count, 'lane')} from shapes: {_counts(uses)}."
+        yield f"{counted(done.count, 'lane')} from shapes: {_counts(uses)}."
     for (kind, label, reason), (count, first) in list(shapes.rejected.items())[:_SHOWN]:
         yield f"rejected: {count} {kind} with label {label or '(none)'}, first in {first}: {reason}"
     if len(shapes.rejected) > _SHOWN:
@@ -34,29 +35,29 @@ def _shapes(done: Conversion) -> Iterator[str]:
     if shapes.ignored:
         yield f"Not imported: {_counts(shapes.ignored)}."
     if shapes.doubled:
-        yield f"Left out, since equal to the point before: {_number(shapes.doubled, 'point')}."
+        yield f"Left out, since equal to the point before: {counted(shapes.doubled, 'point')}."
     if shapes.repeated:
         yield (
-            f"Drawn twice in one frame: {_number(shapes.repeated, 'lane')}; delete the copy, since a "
+            f"Drawn twice in one frame: {counted(shapes.repeated, 'lane')}; delete the copy, since a "
             "prediction can match only one of the two."
         )
 
 
 def _frames(done: Conversion) -> Iterator[str]:
     if done.empty:
-        yield f"Imported without lanes, since annotated without a shape: {_number(done.empty, 'frame')}."
+        yield f"Imported without lanes, since annotated without a shape: {counted(done.empty, 'frame')}."
     if not done.count:
         yield "No frame has a lane; nothing can be learned from this data set."
     if done.scaled:
-        yield f"Lanes scaled, since annotated at another size: {_number(done.scaled, 'frame')}."
+        yield f"Lanes scaled, since annotated at another size: {counted(done.scaled, 'frame')}."
     if done.turned:
-        yield f"Written upright, since stored turned (EXIF orientation): {_number(done.turned, 'frame')}."
+        yield f"Written upright, since stored turned (EXIF orientation): {counted(done.turned, 'frame')}."
     if done.embedded:
-        yield f"Written from imageData in the annotation file: {_number(done.embedded, 'image')}."
+        yield f"Written from imageData in the annotation file: {counted(done.embedded, 'image')}."
     for image, name in list(done.renamed.items())[:_SHOWN]:
         yield f"Renamed: {image} is {name}, since a lane file of its name belongs to another frame."
     if done.unused:
-        yield f"Not imported, since no annotation names them: {_number(done.unused, 'image')}."
+        yield f"Not imported, since no annotation names them: {counted(done.unused, 'image')}."
     if len(done.sizes) > 1:
         sizes = ", ".join(
             f"{count} of {width} x {height} px" for (height, width), count in done.sizes.most_common()
@@ -81,10 +82,6 @@ def _splits(done: Conversion) -> Iterator[str]:
             f"No frames for {' and '.join(missing)}: the whole chain needs at least three frames, one for "
             "each of train, val and test."
         )
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -21,6 +21,7 @@ from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
 from lgad_pipeline.lanes.spline import ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
+from lgad_pipeline.wording import counted
 
 FrameSizer = Callable[[Sequence[str]], np.ndarray]
 """Function from frames to their sizes, int (frames, 2 or more) as (H, W, ...), pixels; it can be pickled."""
@@ -101,7 +102,7 @@ def rasterize(
         raise LgadError("The list names no frame; give a list with at least one.")
     if not any(find_lane_file(annotations, frame).is_file() for frame in frames):
         raise LgadError(
-            f"{annotations} holds a lane file for none of the {len(frames)} frames in the list (the first "
+            f"{annotations} holds no lane file of the {counted(len(frames), 'frame')} in the list (the first "
             f"would be {lane_file(annotations, frames[0])}); give the folder that they are relative to."
         )
     folder, label_list = f"laneseg_label_w{lane_width}", output / "list" / list_name
@@ -163,7 +164,7 @@ def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
     extents = np.concatenate([chunk.extents for chunk in chunks])
     notes = size_warnings("annotated", extents, np.concatenate([chunk.sizes for chunk in chunks])[:, :2])
     if not extents[:, 0].any():
-        notes.append(f"The files in {annotations} hold no lane in any of the {len(extents)} frames.")
+        notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
     doubled = sum(chunk.doubled for chunk in chunks)
     if doubled:
         notes.append(

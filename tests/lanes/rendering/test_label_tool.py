@@ -67,7 +67,7 @@ def test_without_images_the_size_is_stated_and_lanes_that_do_not_fit_are_reporte
         (root / "set" / "d" / f"{frame}.jpg").unlink()
     result = command(root)
     assert result.exit_code == 0 and "1640 x 590 px is assumed" in result.output
-    assert "1 of 2 frames have annotated lanes that reach below 1640 x 590 px" in result.output
+    assert "In 1 of 2 frames annotated lanes reach below 1640 x 590 px" in result.output
 
 
 def test_the_lists_and_label_maps_of_a_data_set_are_never_replaced(root: Path):
@@ -95,7 +95,7 @@ def test_the_lists_and_label_maps_of_a_data_set_are_never_replaced(root: Path):
 
 
 def test_a_wrong_folder_of_annotations_writes_nothing(root: Path):
-    with pytest.raises(LgadError, match="holds a lane file for none of the 1 frames"):
+    with pytest.raises(LgadError, match="holds no lane file of the 1 frame"):
         rasterize(root, ["d/a.jpg"], root / "out")
     with pytest.raises(LgadError, match="names no frame"):
         rasterize(root / "set", [], root / "out")
