@@ -175,10 +175,11 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
 def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
     """List the assets of a job that are stale for a partition, and those that depend on a stale one."""
     from assets.freshness import stale_assets
+    from assets.keys import asset_name
     from lgad_pipeline.config.roles import STUDENTS
 
     project, tracking = defs.resources["project"], defs.resources["mlflow"]
-    names = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
+    names = {asset_name(key) for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
 
     def in_store(name: str) -> bool:  # the MLflow store may have been deleted or replaced
         if name == "registered_model":
@@ -224,9 +225,11 @@ def close_orphans(instance: Any) -> None:
 
 def print_failed_checks(console: Console, result: Any) -> None:
     """Print the checks that did not pass."""
+    from assets.keys import asset_name
+
     for check in result.get_asset_check_evaluations():
         if not check.passed:
-            name = f"{check.asset_key.to_user_string()}: {check.check_name.replace('_', ' ')}"
+            name = f"{asset_name(check.asset_key)}: {check.check_name.replace('_', ' ')}"
             text = plain(f"  ! {name}: {check.description}")
             console.print(text, style="yellow", markup=False, highlight=False)
 
@@ -238,6 +241,7 @@ def failure_text(result: Any) -> str:
         KeyboardInterrupt: the user stopped the run by Ctrl-C, which Dagster counts as a failure.
     """
     from assets.failures import failure_reason, root_error
+    from assets.keys import asset_name, step_name
 
     where = f"Details: `make ui`, run {result.run_id[:8]}."
     for event in result.get_step_failure_events():
@@ -245,9 +249,9 @@ def failure_text(result: Any) -> str:
         if root_error(error).cls_name == "DagsterExecutionInterruptedError":
             raise KeyboardInterrupt
         if root_error(error).cls_name != "DagsterAssetCheckFailedError":
-            return f"{event.step_key} failed: {failure_reason(error)}\n{where}"
+            return f"{step_name(event.step_key)} failed: {failure_reason(error)}\n{where}"
     blocked = [
-        f"{check.asset_key.to_user_string()} was refused: {check.description}"
+        f"{asset_name(check.asset_key)} was refused: {check.description}"
         for check in result.get_asset_check_evaluations()
         if not check.passed and check.blocking
     ]

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from assets.freshness import is_fresh
+from assets.keys import asset_key
 from assets.partitions import grid_key
 from lgad_pipeline.settings import settings_path
 from resources.project import Project
@@ -37,7 +38,7 @@ class StaleAndRetrained(dg.AutomationCondition):
 
 
 _SHARDS_UPDATED = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated()).allow(
-    dg.AssetSelection.assets("shards")
+    dg.AssetSelection.assets(asset_key("shards"))
 )
 _SCORES_UPDATED: Any = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.newly_updated())
 _IS_DUE: Any = (_SHARDS_UPDATED & StaleAndRetrained()).with_label(

@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.freshness import folder_state, materialize_result
+from assets.keys import PREFIX
 from assets.manifests import changed_outputs
 from assets.partitions import DATASETS
 from assets.presentation.data_metadata import (
@@ -43,6 +44,7 @@ class FramesConfig(dg.Config):
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="data",
     kinds={"image"},
     owners=OWNERS,
@@ -77,6 +79,7 @@ def recordings(
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="data",
     kinds={"parquet", "pandas"},
     owners=OWNERS,
@@ -124,6 +127,7 @@ def frames(
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="data",
     kinds={"parquet", "pandas"},
     owners=OWNERS,
@@ -160,6 +164,7 @@ def lane_labels(
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="data",
     kinds={"arrow", "opencv"},
     owners=OWNERS,

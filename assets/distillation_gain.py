@@ -8,6 +8,7 @@ from pydantic import Field
 from assets.automation import DEVICE, RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import materialize_result
+from assets.keys import PREFIX
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
@@ -34,6 +35,7 @@ class GainConfig(dg.Config):
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="studies",
     kinds={"pytorch", "pandas"},
     owners=OWNERS,

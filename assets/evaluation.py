@@ -8,18 +8,19 @@ from pydantic import Field
 from assets.automation import AFTER_DATA, DEVICE
 from assets.data import OWNERS, frames, shards
 from assets.freshness import materialize_result
+from assets.keys import PREFIX
 from assets.networks import student_alone, student_lgad, training_record
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from assets.presentation.mlflow_links import stored_picture
-from assets.presentation.score_metadata import F1_CHART, lane_scores_metadata, scenario_bars
+from assets.presentation.score_metadata import lane_scores_metadata
 from assets.presentation.svg_charts import NETWORK_NAMES
-from assets.run_records import split_input
+from assets.run_records import record_scores, split_input
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.settings import TusimpleDataset
 from resources.mlflow.resource import MlflowTracking
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.trainer import Trainer
@@ -37,6 +38,7 @@ class PredictionsConfig(dg.Config):
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="evaluation",
     kinds={"pytorch"},
     owners=OWNERS,
@@ -62,12 +64,11 @@ def predictions(
 ) -> dg.MaterializeResult:
     """Predict lane files with both students."""
     from assets.presentation.pictures import prediction_pictures, prediction_sheet
-    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.predictor import predict_split
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)
-    packed = ShardSet.open(fetch_shards(paths))
+    packed = open_shards(paths)
     for student in STUDENTS:
         for split in SPLITS:
             title = f"predicting lanes, {NETWORK_NAMES[student]}, {split}"
@@ -112,6 +113,7 @@ def predictions(
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="evaluation",
     kinds={"pandas", "mlflow"},
     owners=OWNERS,
@@ -133,13 +135,12 @@ def lane_scores(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """Compute F1 of both students per scenario."""
-    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.student_scores import score_students
     from lgad_pipeline.evaluation.tusimple_students import score_tusimple_students
 
     dataset, recipe = dataset_and_recipe(context)
     entry, paths = project.dataset(dataset), project.paths(dataset, recipe)
-    packed = ShardSet.open(fetch_shards(paths))
+    packed = open_shards(paths)
     with progress.task(context.log, "scoring both students") as task:
         scores = score_students(
             predictions=paths.predictions,
@@ -156,20 +157,13 @@ def lane_scores(
         tusimple = score_tusimple_students(
             recordings=paths.recordings, shards=packed, predictions=paths.predictions
         )
-    chart = scenario_bars(scores.comparison.rows)
     test_input = split_input(project, paths, packed, "test")
-    mlflow.add_file(paths.student_lgad, chart.encode(), "f1.svg")
-    for student in STUDENTS:
-        mlflow.add_metrics(paths.network(student), scores.comparison.metrics(student))
-        mlflow.add_input(paths.network(student), test_input)
-    stored_chart = stored_picture(
-        mlflow, paths.student_lgad, "f1.svg", caption=F1_CHART, fallback=metadata.chart(chart, F1_CHART)
-    )
+    chart = record_scores(mlflow, paths, scores, test_input=test_input)
     return materialize_result(
         context,
         project,
         scores.digest,
-        lane_scores_metadata(scores, paths.lane_scores, chart=stored_chart, tusimple=tusimple),
+        lane_scores_metadata(scores, paths.lane_scores, chart=chart, tusimple=tusimple),
     )
 
 

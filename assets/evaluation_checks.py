@@ -8,7 +8,7 @@ from assets.evaluation import lane_scores, predictions
 from assets.partitioned_checks import partitioned_check
 from assets.partitions import dataset_and_recipe
 from lgad_pipeline.config.roles import STUDENTS
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, open_shards
 from resources.project import Project
 
 if TYPE_CHECKING:
@@ -25,11 +25,10 @@ def predictions_cover_the_test_list(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
     """Check that every test frame has a lane file of each student."""
-    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.lanes.lane_files import lane_file
 
     paths = project.paths(*dataset_and_recipe(context))
-    frames = ShardSet.open(fetch_shards(paths))["test"].table["frame"]
+    frames = open_shards(paths)["test"].table["frame"]
     missing = [
         f"{student}: {frame}"
         for student in STUDENTS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
+from assets.keys import asset_key, asset_name
 from assets.manifests import changed_file_reasons, write_manifest
 from assets.partitions import grid_key, split_key
 from resources.project import Project
@@ -39,7 +40,7 @@ def materialize_result(
         checks: results of the checks that the asset evaluates itself.
     """
     dataset, recipe = split_key(str(context.partition_key))
-    write_manifest(project.paths(dataset, recipe), context.asset_key.to_user_string())
+    write_manifest(project.paths(dataset, recipe), asset_name(context.asset_key))
     tag_run(context, data_version)
     tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
     return dg.MaterializeResult(
@@ -60,7 +61,7 @@ def is_fresh(
     It is up to date if its last run succeeded, its files are unchanged, and its code, settings and inputs
     are the current ones.
     """
-    name, recipe = asset.key.to_user_string(), recipe if _on_grid(asset) else ""
+    name, recipe = asset_name(asset.key), recipe if _on_grid(asset) else ""
     record = latest_materialization(instance, asset.key, _partition(dataset, recipe))
     if record is None or record.materialization.tags is None:
         return False
@@ -97,7 +98,7 @@ def stale_assets(
     """
     stale: list[dg.AssetKey] = []
     for key in graph.toposorted_asset_keys:
-        name, node = key.to_user_string(), graph.get(key)
+        name, node = asset_name(key), graph.get(key)
         if name not in names:
             continue
         has_stale_input = any(parent in stale for parent in node.parent_keys)
@@ -116,7 +117,7 @@ def tag_run(context: dg.AssetExecutionContext, data_version: str = "") -> None:
             of the shards instead.
     """
     dataset, recipe = split_key(str(context.partition_key))
-    packed = latest_materialization(context.instance, dg.AssetKey("shards"), dataset) if recipe else None
+    packed = latest_materialization(context.instance, asset_key("shards"), dataset) if recipe else None
     tags = {
         "lgad/dataset": dataset,
         "lgad/recipe": recipe,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.freshness import stale_assets
+from assets.keys import asset_key, asset_name
 from assets.partitions import SETTINGS
 from lgad_pipeline.config.schedule import RetrainConfig
 from resources.project import Project
@@ -17,7 +18,7 @@ DATA = ("recordings", "frames", "lane_labels", "shards")
 
 _DATA = dg.AssetSelection.groups("data")
 _STUDIES = dg.AssetSelection.groups("studies")
-ACROSS_RECIPES = dg.AssetSelection.assets("recipe_comparison")
+ACROSS_RECIPES = dg.AssetSelection.assets(asset_key("recipe_comparison"))
 MODELS = dg.AssetSelection.all() - _DATA - _STUDIES - ACROSS_RECIPES
 
 data_job = dg.define_asset_job(
@@ -64,7 +65,7 @@ def refresh(
     assert context.repository_def is not None
     graph = context.repository_def.asset_graph
     stale = stale_assets(context.instance, project, graph, DATA, dataset)
-    models = {key.to_user_string() for key in MODELS.resolve(graph)}
+    models = {asset_name(key) for key in MODELS.resolve(graph)}
     if not stale and not any(
         stale_assets(context.instance, project, graph, models, dataset, recipe)
         for recipe in project.settings.retrained(dataset)
@@ -73,7 +74,7 @@ def refresh(
     return dg.RunRequest(
         run_key=run_key,
         partition_key=dataset,
-        asset_selection=stale or [dg.AssetKey("shards")],
+        asset_selection=stale or [asset_key("shards")],
         tags={"lgad/dataset": dataset},
     )
 

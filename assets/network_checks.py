@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import numpy as np
 
+from assets.keys import asset_name
 from assets.networks import student_alone, student_lgad, teacher
 from assets.partitioned_checks import partitioned_check
 from assets.partitions import dataset_and_recipe
@@ -45,7 +46,7 @@ def teacher_reproduces_labels(
 
 def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     """Build the check that the loss of a training is finite and falls."""
-    role = asset.key.to_user_string()
+    role = asset_name(asset.key)
 
     @partitioned_check(
         asset,
@@ -81,7 +82,7 @@ def _training_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
 
 def _convergence_check(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     """Build the check that the loss of a training hardly falls in its last fifth."""
-    role = asset.key.to_user_string()
+    role = asset_name(asset.key)
 
     @partitioned_check(
         asset,

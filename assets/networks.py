@@ -14,6 +14,7 @@ import dagster as dg
 from assets.automation import AFTER_DATA, DEVICE, RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import inputs_digest, materialize_result, tag_run
+from assets.keys import PREFIX
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from assets.presentation.mlflow_links import page_link, stored_picture
@@ -24,7 +25,7 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.mlflow.run import TrackedRun
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, open_shards
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Project
@@ -56,6 +57,7 @@ def _network_asset(
 
     @dg.asset(
         name=role,
+        key_prefix=PREFIX,
         group_name="distillation",
         kinds={"pytorch", "mlflow"},
         owners=OWNERS,
@@ -154,10 +156,8 @@ def _tracked_run(
     role: str,
 ) -> Iterator[TrackedRun]:
     """Open the MLflow run of a training, with its parameters, tags and input data sets."""
-    from lgad_pipeline.data.shards import ShardSet
-
     dataset, recipe = paths.dataset, paths.recipe
-    packed = ShardSet.open(fetch_shards(paths))
+    packed = open_shards(paths)
     with mlflow.training_run(
         context,
         paths.network(role),
@@ -228,9 +228,8 @@ def _store_pictures(
         For each picture a function that builds its metadata. It is called when the run has been sent.
     """
     from assets.presentation.pictures import network_pictures
-    from lgad_pipeline.data.shards import ShardSet
 
-    folder, packed = paths.network(role), ShardSet.open(fetch_shards(paths))
+    folder, packed = paths.network(role), open_shards(paths)
     layers = [
         path.teacher if role == "teacher" else path.student
         for path in mimicking_paths_of(recipe, packed.view.image_size)

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets.failures import failure_reason
+from assets.keys import step_name
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
@@ -127,7 +128,7 @@ def _message(
         "run": f"{dagster_ui}/runs/{run.run_id}",
         "job": run.job_name,
         "partition": run.tags.get("dagster/partition", ""),
-        "step": first.step_key if first else None,
+        "step": step_name(first.step_key) if first else None,
         "reason": failure_reason(error) if error else entry.get_dagster_event().message,
     }
 

@@ -24,7 +24,9 @@ def partitioned_check(
     return decorate
 
 
-def partitioned_spec(name: str, asset: str, partitions: dg.PartitionsDefinition, description: str) -> Any:
+def partitioned_spec(
+    name: str, asset: dg.AssetKey, *, partitions: dg.PartitionsDefinition, description: str
+) -> Any:
     """Build a `dagster.AssetCheckSpec` with partitions, for a check that its asset evaluates itself."""
     with _without_preview_warning():
         return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions)

@@ -9,6 +9,7 @@ from assets.automation import AFTER_SCORES
 from assets.data import OWNERS
 from assets.evaluation import lane_scores
 from assets.freshness import materialize_result
+from assets.keys import PREFIX
 from assets.partitions import DATASETS
 from assets.presentation.mlflow_links import page_link
 from assets.presentation.recipe_metadata import recipe_comparison_metadata
@@ -24,6 +25,7 @@ REMEDIES = {
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="evaluation",
     kinds={"pandas", "mlflow"},
     owners=OWNERS,

@@ -11,6 +11,7 @@ from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
 from assets.evaluation_checks import baseline_objection
 from assets.freshness import materialize_result
+from assets.keys import PREFIX, asset_key
 from assets.networks import student_lgad, training_record
 from assets.partitioned_checks import partitioned_check, partitioned_spec
 from assets.partitions import GRID, dataset_and_recipe
@@ -19,7 +20,7 @@ from assets.presentation.model_card import model_card
 from assets.presentation.score_metadata import registered_model_metadata, verdict_metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.mlflow.resource import MlflowTracking
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog, Task
 from resources.project import Project
 from resources.provenance import git_commit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="registry",
     kinds={"onnx"},
     owners=OWNERS,
@@ -74,11 +76,10 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     import numpy as np
 
     from assets.presentation.pictures import evenly_spread
-    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.inference.onnx_export import TOLERANCE, difference
 
     paths = project.paths(*dataset_and_recipe(context))
-    split = ShardSet.open(fetch_shards(paths))["val"]
+    split = open_shards(paths)["val"]
     images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
     result = difference(paths.student_lgad, paths.onnx_graph, images)
     return dg.AssetCheckResult(
@@ -98,6 +99,7 @@ CHAMPION_CHECK = "f1_is_not_below_the_champions"
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="registry",
     kinds={"mlflow"},
     owners=OWNERS,
@@ -109,8 +111,8 @@ CHAMPION_CHECK = "f1_is_not_below_the_champions"
     check_specs=[
         partitioned_spec(
             CHAMPION_CHECK,
-            "registered_model",
-            GRID,
+            asset_key("registered_model"),
+            partitions=GRID,
             description="The new version is not worse than the champion: total F1 on validation frames is "
             "not lower beyond noise, and F1 of no scenario of the test frames is lower beyond noise by "
             "more than `promotion.scenario_tolerance`. If the check fails, the champion stays in use.",
@@ -167,7 +169,6 @@ def _register(
     name: str,
 ) -> str:
     """Register the student with LGAD as a new version, and return the version."""
-    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.student_scores import f1_intervals, read_comparison
     from resources.mlflow.registry import register
 
@@ -184,7 +185,7 @@ def _register(
         "dagster.run": f"{mlflow.dagster_ui}/runs/{context.run.run_id}",
         "test_f1": f"{comparison.total.lgad.f1:.4f}",
     }
-    example_frame = ShardSet.open(fetch_shards(paths))["val"].table["frame"][0]
+    example_frame = open_shards(paths)["val"].table["frame"][0]
     return register(
         mlflow,
         name,

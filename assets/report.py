@@ -13,12 +13,14 @@ from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
 from assets.freshness import latest_materialization, materialize_result
+from assets.keys import PREFIX
 from assets.networks import mimicking_paths_of, student_alone, student_lgad, teacher, training_record
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation.data_metadata import split_counts
 from assets.presentation.mlflow_links import page_link
 from assets.presentation.report_page import AttentionRow, Picture, Report, render
-from assets.presentation.score_metadata import F1_CHART, scenario_table
+from assets.presentation.score_charts import F1_CHART
+from assets.presentation.score_metadata import scenario_table
 from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.presentation.training_metadata import metric_curve
 from assets.registry import registered_model
@@ -27,7 +29,7 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import ROLES, STUDENTS
 from lgad_pipeline.config.splits import SCENARIOS
 from resources.mlflow.resource import MlflowTracking
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
@@ -47,6 +49,7 @@ class ReportConfig(dg.Config):
 
 
 @dg.asset(
+    key_prefix=PREFIX,
     group_name="registry",
     kinds={"html"},
     owners=OWNERS,
@@ -127,12 +130,11 @@ def report_content(
     """
     from assets.presentation.pictures import prediction_pictures
     from lgad_pipeline.data import frame_table as tables
-    from lgad_pipeline.data.shards import ShardSet
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
     dataset, recipe = project.dataset(paths.dataset), project.recipe(paths.recipe)
     comparison = read_comparison(paths.lane_scores)
-    packed = ShardSet.open(fetch_shards(paths))
+    packed = open_shards(paths)
     table = tables.read_table(paths.frames)
     scenarios = table.loc[table["split"] == "test", "scenario"].dropna()
     records = {role: training_record(paths.network(role)) for role in _stored_roles(recipe)}

@@ -1,15 +1,23 @@
-"""Records of MLflow runs: parameters of a training, and data sets as inputs."""
+"""Records of MLflow runs: parameters of a training, data sets as inputs, and scores."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
+
+from assets.presentation import metadata
+from assets.presentation.mlflow_links import stored_picture
+from assets.presentation.score_charts import F1_CHART, scenario_bars
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.settings import AnyDataset, Recipe
 from resources.mlflow.journal_file import InputRecord
+from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths
 from resources.project import Project
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.shards import ShardSet
+    from lgad_pipeline.evaluation.student_scores import StudentScores
 
 
 def training_parameters(role: str, dataset: AnyDataset, recipe: Recipe) -> Mapping[str, Any]:
@@ -50,4 +58,28 @@ def split_input(project: Project, paths: ProjectPaths, shards: "ShardSet", split
         fields=tuple((field.name, str(field.type)) for field in SHARD_SCHEMA),
         rows=len(shards.splits[split]) if split in shards.splits else None,
         context={"train": "training", "val": "validation"}.get(split, split),
+    )
+
+
+def record_scores(
+    mlflow: MlflowTracking, paths: ProjectPaths, scores: "StudentScores", *, test_input: InputRecord
+) -> dg.MetadataValue:
+    """Add metrics, test frames and chart of the scores to the MLflow runs of both students.
+
+    Args:
+        mlflow: the MLflow store.
+        paths: paths of the results of the recipe.
+        scores: scores of both students.
+        test_input: test frames, as `split_input` describes them.
+
+    Returns:
+        The chart, as MLflow stores it.
+    """
+    chart = scenario_bars(scores.comparison.rows)
+    mlflow.add_file(paths.student_lgad, chart.encode(), "f1.svg")
+    for student in STUDENTS:
+        mlflow.add_metrics(paths.network(student), scores.metrics[student])
+        mlflow.add_input(paths.network(student), test_input)
+    return stored_picture(
+        mlflow, paths.student_lgad, "f1.svg", caption=F1_CHART, fallback=metadata.chart(chart, F1_CHART)
     )

@@ -11,6 +11,7 @@ import dagster as dg
 
 from assets.freshness import folder_state, latest_materialization
 from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress, refresh
+from assets.keys import asset_key
 from assets.notifications import failure_sensor
 from assets.partitions import DATASETS, SETTINGS
 from lgad_pipeline.errors import LgadError
@@ -78,7 +79,7 @@ def _check_folder(
     if isinstance(entry, FolderDataset):
         entry.require_root()
     current = folder_state(project.paths(dataset).recordings)
-    last = latest_materialization(context.instance, dg.AssetKey("recordings"), dataset)
+    last = latest_materialization(context.instance, asset_key("recordings"), dataset)
     if last is not None and last.data_version == current.digest:
         return None
     # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.

@@ -25,6 +25,7 @@ import dagster as dg
 import typer
 from dagster._core.errors import DagsterUserCodeProcessError
 
+from assets.keys import asset_key, step_name
 from assets.sensors import worker_of
 from tests.support.services import Services, recipe, wait, write_frames, write_settings
 
@@ -49,7 +50,7 @@ def main(
         os.chdir(folder)  # dagster.yaml's paths are relative to it
         with services, dg.DagsterInstance.get() as instance:
             services.launch("data", "drives")
-            wait(lambda: instance.get_materialized_partitions(dg.AssetKey("shards")), "there are no shards")
+            wait(lambda: instance.get_materialized_partitions(asset_key("shards")), "there are no shards")
             for victim in victims.split(","):
                 for number in range(1, rounds + 1):
                     seconds = one_round(services, instance, victim)
@@ -95,7 +96,7 @@ def kill(services: Services, instance: dg.DagsterInstance, victim: str) -> None:
         return
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED)
     steps = [entry.get_dagster_event() for entry in entries]
-    last = [event for event in steps if event.step_key == "teacher"][-1]
+    last = [event for event in steps if step_name(event.step_key) == "teacher"][-1]
     os.kill(int(str(last.engine_event_data.metadata["pid"].value)), signal.SIGKILL)
 
 

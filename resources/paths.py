@@ -12,6 +12,7 @@ from lgad_pipeline.errors import LgadError
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.shard_index import Origin
+    from lgad_pipeline.data.shards import ShardSet
 
 _NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json", "history.parquet", "training.json")
 
@@ -195,3 +196,10 @@ def fetch_shards(paths: ProjectPaths) -> Path:
         with settings_named(paths.dataset):
             fetch(paths.store, paths.shards, paths.origin)
     return paths.shards
+
+
+def open_shards(paths: ProjectPaths) -> "ShardSet":
+    """Open the shards, after a download from their remote copy if this machine does not have them."""
+    from lgad_pipeline.data.shards import ShardSet
+
+    return ShardSet.open(fetch_shards(paths))

@@ -1,18 +1,19 @@
-"""Dagster's pages of a small project, as a user walks through them."""
+"""Dagster's pages of a small project, opened one after the other."""
 
 from playwright.sync_api import Page, expect
 
 import definitions
+from assets.keys import asset_name
 from tests_ui.conftest import LARGE, Shoot, Site, is_drawn
 
 PARTITION = "synthetic|enet"
 
 
 def assets_by_group() -> dict[str, list[str]]:
-    """What the code says: group -> assets."""
+    """Return the assets of each group, as the code defines them."""
     groups: dict[str, list[str]] = {}
     for node in definitions.defs.resolve_asset_graph().asset_nodes:
-        groups.setdefault(node.group_name, []).append(node.key.to_user_string())
+        groups.setdefault(node.group_name, []).append(asset_name(node.key))
     return groups
 
 
@@ -40,31 +41,31 @@ def test_graph_shows_every_asset_in_its_group(site: Site, page: Page, shoot: Sho
 
 
 def test_data_pages_show_tables_and_pictures(site: Site, page: Page, shoot: Shoot):
-    page.goto(f"{site.dagster}/assets/frames")
+    page.goto(f"{site.dagster}/assets/lgad/frames")
     expect(
         page.get_by_text("BLAKE2b-128 of the image file's bytes")
     ).to_be_visible()  # a column's description
     expect(page.get_by_role("cell", name="train", exact=True)).to_be_visible()
-    page.goto(f"{site.dagster}/assets/shards")
+    page.goto(f"{site.dagster}/assets/lgad/shards")
     open_value(page, "labels on frames")
-    assert is_drawn(page.get_by_alt_text("training frames with their labels"))
+    assert is_drawn(page.get_by_alt_text("training frames with their label maps"))
     shoot("shards")
 
 
 def test_training_page_shows_its_curve_and_attention(site: Site, page: Page, shoot: Shoot):
-    page.goto(f"{site.dagster}/assets/student_lgad")
-    for caption in ("loss of the student with LGAD", "where the network looks"):
+    page.goto(f"{site.dagster}/assets/lgad/student_lgad")
+    for caption in ("loss of the student with LGAD", "attention maps"):
         assert is_drawn(page.get_by_alt_text(caption))  # MLflow serves them
-    page.get_by_alt_text("where the network looks").scroll_into_view_if_needed()
+    page.get_by_alt_text("attention maps").scroll_into_view_if_needed()
     shoot("student")
 
 
 def test_pictures_and_tables_fit_the_page(site: Site, page: Page):
     for width in (1280, 1600, 1920):
         page.set_viewport_size({"width": width, "height": 1200})
-        page.goto(f"{site.dagster}/assets/student_lgad")
+        page.goto(f"{site.dagster}/assets/lgad/student_lgad")
         table = page.locator("[class*=assetEventMetadataScroll]")
-        for caption in ("loss of the student with LGAD", "where the network looks"):
+        for caption in ("loss of the student with LGAD", "attention maps"):
             picture = page.get_by_alt_text(caption)
             assert is_drawn(picture)
             drawn, space = picture.bounding_box(), table.bounding_box()
@@ -73,7 +74,7 @@ def test_pictures_and_tables_fit_the_page(site: Site, page: Page):
 
 
 def test_grid_shows_which_models_are_there(site: Site, page: Page, shoot: Shoot):
-    page.goto(f"{site.dagster}/assets/lane_scores?view=partitions&partition={PARTITION}")
+    page.goto(f"{site.dagster}/assets/lgad/lane_scores?view=partitions&partition={PARTITION}")
     for name in ("more-roads", "enet-weak"):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     expect(page.get_by_text("Missing (2)")).to_be_visible()
@@ -82,7 +83,7 @@ def test_grid_shows_which_models_are_there(site: Site, page: Page, shoot: Shoot)
 
 
 def test_recipes_are_compared(site: Site, page: Page, shoot: Shoot):
-    page.goto(f"{site.dagster}/assets/recipe_comparison")
+    page.goto(f"{site.dagster}/assets/lgad/recipe_comparison")
     expect(page.get_by_role("cell", name="distillation.weight", exact=True)).to_be_visible()
     open_value(page, "F1 and gain, 95 %")
     assert is_drawn(page.get_by_alt_text("recipes on synthetic"))
@@ -90,7 +91,7 @@ def test_recipes_are_compared(site: Site, page: Page, shoot: Shoot):
 
 
 def test_partition_is_materialized(site: Site, page: Page):
-    page.goto(f"{site.dagster}/assets/recipe_comparison")
+    page.goto(f"{site.dagster}/assets/lgad/recipe_comparison")
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_role("dialog").get_by_text("Select a partition").click()
     page.get_by_role("menuitem", name="synthetic").click()

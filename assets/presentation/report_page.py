@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from assets.presentation.metadata import jpeg_uri
-from assets.presentation.score_metadata import scenario_bars
+from assets.presentation.score_charts import scenario_bars
 from assets.presentation.svg_charts import curves
 from lgad_pipeline.evaluation.types import TOTAL, Interval
 

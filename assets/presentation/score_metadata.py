@@ -1,21 +1,20 @@
 """Metadata of predictions, scores and promotion decisions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.presentation import metadata
-from assets.presentation.svg_charts import NETWORK_NAMES, BarGroup, grouped_bars
+from assets.presentation.score_charts import F1_CHART
+from assets.presentation.svg_charts import NETWORK_NAMES
 
 if TYPE_CHECKING:
     from lgad_pipeline.evaluation.promotion import Verdict
-    from lgad_pipeline.evaluation.student_scores import ScoreRow, StudentComparison, StudentScores
+    from lgad_pipeline.evaluation.student_scores import StudentComparison, StudentScores
     from lgad_pipeline.evaluation.tusimple_students import TusimpleScore
     from resources.mlflow.registry import Decision
-
-F1_CHART = "F1 by scenario"
 
 
 def lane_scores_metadata(
@@ -70,18 +69,6 @@ def scenario_table(comparison: "StudentComparison") -> dg.MetadataValue:
             for row in comparison.rows
         ]
     )
-
-
-def scenario_bars(rows: Sequence["ScoreRow"]) -> str:
-    """Draw F1 bars of both students for each scenario, the total first, as SVG."""
-    groups = []
-    for row in sorted(rows, key=lambda row: row.scenario != "total"):
-        note = ""
-        if not row.has_lanes:
-            note = f"no annotated lanes: {row.alone.fp} false positives alone, {row.lgad.fp} with LGAD"
-        values = {"student_alone": row.f1_alone, "student_lgad": row.f1_lgad}
-        groups.append(BarGroup(row.scenario, values, note, strong=row.scenario == "total"))
-    return grouped_bars(groups)
 
 
 def verdict_metadata(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:

@@ -116,11 +116,13 @@ class StudentScores:
 
     Attributes:
         comparison: the scores of both students.
+        metrics: scores of each student under the names of MLflow metrics.
         notes: sentences about doubtful scores, such as lanes in pixels of another frame size.
         digest: fingerprint of the score files.
     """
 
     comparison: StudentComparison
+    metrics: Mapping[str, Mapping[str, float]]
     notes: Sequence[str]
     digest: str
 
@@ -161,7 +163,9 @@ def score_students(
             done += frames[split]
             notes += [f"{student}, {split}: {note}" for note in scores.notes]
             write_scores(output, student, split, scores)
-    return StudentScores(read_comparison(output), notes, scores_digest(output))
+    comparison = read_comparison(output)
+    metrics = {student: comparison.metrics(student) for student in STUDENTS}
+    return StudentScores(comparison, metrics, notes, scores_digest(output))
 
 
 def _report(progress: Progress | None, offset: int, total: int, done: int, _: int) -> None:

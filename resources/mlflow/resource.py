@@ -144,7 +144,7 @@ class MlflowTracking(MlflowStore):
         Raises:
             LgadError: the server refuses the user; raised in the first seconds of the training.
         """
-        asset = context.asset_key.to_user_string()
+        asset = context.asset_key.path[-1]
         name = run_name(asset, tags["recipe"], fingerprint)
         journal = RunJournal(folder)
         journal.begin(
@@ -174,7 +174,7 @@ class MlflowTracking(MlflowStore):
         """Return tags with the Dagster run and the commit that an MLflow run was made from."""
         run_id = context.run.run_id
         link = f"{self.dagster_ui}/runs/{run_id}"
-        asset = context.asset_key.to_user_string()
+        asset = context.asset_key.path[-1]
         return {
             "dagster.run_id": run_id,
             "dagster.run": link,

@@ -1,10 +1,8 @@
 """The whole chain on a tiny road world: a real Dagster instance, a real MLflow store, real training."""
 
-import datetime
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -13,75 +11,18 @@ import pytest
 from dagster._core.event_api import PartitionKeyFilter
 
 import demo
-from assets.jobs import schedule_of
+from assets.keys import asset_key, asset_name
 from assets.partitions import grid_key
 from assets.sensors import new_frames
 from definitions import definitions
-from lgad_pipeline.config.schedule import RetrainConfig
 from resources.mlflow.resource import default_tracking, run_id_of
 from resources.mlflow.versions import champion_of, rollback
-from resources.paths import ProjectPaths
 from resources.progress import ProgressLog
 from resources.project import Project
+from tests.assets.chain import ASSETS, SETTINGS, Chain, aliased, asked, nightly, requested
 
-ASSETS = {
-    "data": ["recordings", "frames", "lane_labels", "shards"],
-    "retrain": [
-        "teacher",
-        "student_alone",
-        "student_lgad",
-        "predictions",
-        "lane_scores",
-        "onnx_graph",
-        "registered_model",
-        "report",
-    ],
-}
 # These checks may fail, because a network learns little in ten steps.
 MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_blind_baseline")
-# The names are those of the project's own lgad.yaml: the code location knows its partitions from there.
-SETTINGS = """
-datasets:
-  synthetic:
-    kind: synthetic
-    image_size: [48, 128]
-    crop_top: 240
-    lane_width: 32
-    world: {seed: 0, train: 18, val: 9, test: 9}
-    retrain: {quiet_seconds: 0}
-recipes:
-  enet:
-    teacher_network: {name: enet, width: 0.5}
-    teacher: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
-    student: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
-"""
-
-
-@dataclass(frozen=True)
-class Chain:
-    folder: Path
-    paths: ProjectPaths
-    instance: dg.DagsterInstance
-
-    def latest(self, name: str) -> dg.AssetMaterialization:
-        partition = "synthetic" if name in ASSETS["data"] else grid_key("synthetic", "enet")
-        found = self.instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[partition]), limit=1
-        )
-        materialization = found.records[0].asset_materialization
-        assert materialization is not None
-        return materialization
-
-    def client(self) -> mlflow.MlflowClient:
-        return default_tracking(self.folder).client
-
-
-def nightly() -> dg.ScheduleDefinition:
-    return schedule_of("synthetic", RetrainConfig())
-
-
-def aliased(client: mlflow.MlflowClient, alias: str) -> str:
-    return str(client.get_model_version_by_alias("synthetic-enet", alias).version)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +85,7 @@ def test_checks_have_run(chain):
         "f1_is_not_below_the_champions",
     }
     for key in keys:
-        on_data = key.asset_key.to_user_string() in ASSETS["data"]
+        on_data = asset_name(key.asset_key) in ASSETS["data"]
         partition = "synthetic" if on_data else str(grid_key("synthetic", "enet"))
         (record,) = chain.instance.event_log_storage.get_asset_check_execution_history(
             key, limit=1, partition_filter=PartitionKeyFilter(key=partition)
@@ -237,7 +178,7 @@ def test_gain_of_one_pair(chain):
         .execute_in_process(
             partition_key=grid_key("synthetic", "enet"),
             run_config={
-                "ops": {"distillation_gain": {"config": {"methods": ["lgad"], "seeds": 1, "steps": 3}}}
+                "ops": {"lgad__distillation_gain": {"config": {"methods": ["lgad"], "seeds": 1, "steps": 3}}}
             },
             instance=chain.instance,
         )
@@ -274,7 +215,7 @@ def test_deleted_or_emptied_file_is_not_up_to_date(chain, job, name, path):
 
     def stale() -> list[str]:
         found = demo.stale_in_job(chain.instance, defs, job, "synthetic", "enet")
-        return [key.to_user_string() for key in found]
+        return [asset_name(key) for key in found]
 
     assert stale() == []
     file = next(chain.paths.state.glob(path))
@@ -284,27 +225,6 @@ def test_deleted_or_emptied_file_is_not_up_to_date(chain, job, name, path):
         assert stale()[0] == name
     file.write_bytes(content)  # restored, with another time of change
     assert stale() == []
-
-
-def requested(chain: Chain, automation: dg.ScheduleDefinition | dg.SensorDefinition) -> list[dg.RunRequest]:
-    """What one tick of a schedule or sensor of the code location asks for."""
-    defs = definitions(ProgressLog())
-    given = {"instance": chain.instance, "repository_def": defs.get_repository_def()}
-    if isinstance(automation, dg.ScheduleDefinition):
-        night = datetime.datetime(2026, 1, 2, 2, tzinfo=datetime.UTC)
-        context = dg.build_schedule_context(**given, scheduled_execution_time=night)
-    else:
-        context = dg.build_sensor_context(**given)
-    with dg.build_resources(defs.resources or {}, instance=chain.instance) as resources:
-        found = list(automation(context, project=resources.project))  # pyright: ignore
-    return [request for request in found if isinstance(request, dg.RunRequest)]
-
-
-def asked(requests: list[dg.RunRequest]) -> list[tuple[str | None, list[str]]]:
-    return [
-        (request.partition_key, [key.to_user_string() for key in request.asset_selection or []])
-        for request in requests
-    ]
 
 
 def test_nothing_is_asked_for_while_all_is_up_to_date(chain):
@@ -342,12 +262,12 @@ def test_models_follow_their_data(chain):
     assert asked(requested(chain, nightly())) == [("synthetic", ["shards"])]
     assert dg.evaluate_automation_conditions(defs, chain.instance, cursor=before.cursor).total_requested == 0
     result = defs.resolve_job_def("data").execute_in_process(
-        instance=chain.instance, partition_key="synthetic", asset_selection=[dg.AssetKey("shards")]
+        instance=chain.instance, partition_key="synthetic", asset_selection=[asset_key("shards")]
     )
     assert result.success
     after = dg.evaluate_automation_conditions(defs, chain.instance, cursor=before.cursor)
     key = grid_key("synthetic", "enet")
-    assert {name: after.get_requested_partitions(dg.AssetKey(name)) for name in ASSETS["retrain"]} == {
+    assert {name: after.get_requested_partitions(asset_key(name)) for name in ASSETS["retrain"]} == {
         name: {key} for name in ASSETS["retrain"]
     }
     assert after.total_requested == len(ASSETS["retrain"])

@@ -93,7 +93,7 @@ def test_the_file_describes_its_columns(tmp_path):
     assert all(field.metadata[b"description"] for field in schema)
 
 
-def test_what_was_set_aside_comes_back(tmp_path):
+def test_rejected_items_are_read_back(tmp_path):
     rows = [("list/train.txt", 3, "is bad; correct it"), ("a.jpg", None, "is gone; restore it")]
     write_table(tmp_path / "aside.parquet", rejected_table(rows), REJECTED_SCHEMA)
     back = pd.read_parquet(tmp_path / "aside.parquet")

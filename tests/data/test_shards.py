@@ -119,7 +119,7 @@ def test_a_frame_that_fails_is_rejected_and_packed_after_it_is_restored(data, tm
     assert restored.fingerprint != shards.fingerprint
 
 
-def test_a_training_frame_whose_lanes_got_no_slot_is_set_aside(write_tree, tmp_path):
+def test_a_training_frame_whose_lanes_have_no_slot_is_rejected(write_tree, tmp_path):
     root = write_tree()
     for split in ("train", "test"):
         (root / f"drive/{split}.MP4/00000.lines.txt").write_text("100 117 100 115 \n")  # too short to label
@@ -160,7 +160,7 @@ pack_shards(read_table(folder / "frames.parquet"), read_table(folder / "labels.p
 """
 
 
-def test_a_killed_packing_goes_on_to_the_same_bytes(data, tmp_path):
+def test_a_killed_packing_resumes_and_writes_the_same_bytes(data, tmp_path):
     from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, write_table
     from lgad_pipeline.data.lane_labels import LABELS_SCHEMA
 

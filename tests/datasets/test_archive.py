@@ -95,7 +95,7 @@ def test_a_second_run_does_nothing_and_a_changed_archive_is_unpacked_again(downl
     assert changed == {".unpacked/driver_23_30frame.tar.gz.json"} and len(before) == len(after)
 
 
-def test_a_cut_off_archive_is_named_and_goes_on_after_a_new_download(downloads, tmp_path):
+def test_a_cut_off_archive_is_named_and_unpacked_after_a_new_download(downloads, tmp_path):
     _, source = downloads
     whole = tmp_path / "whole"
     unpack(source, whole)
@@ -188,7 +188,7 @@ def test_an_archive_unpacked_in_an_earlier_run_is_compared_by_what_it_held(tmp_p
         (member("folder.txt"), "has the name of a folder"),
     ],
 )
-def test_a_hostile_member_is_set_aside_alone(tmp_path, info, words):
+def test_only_a_hostile_member_is_rejected(tmp_path, info, words):
     source, out, outside = tmp_path / "source", tmp_path / "deep" / "out", tmp_path / "outside"
     for folder in (source, out / "folder.txt", outside):
         folder.mkdir(parents=True)

@@ -116,7 +116,7 @@ def test_the_nearest_edges_of_one_category_are_paired():
         ({"name": "0001-1.jpg", "labels": [mark((2, 5000), (3, 4))]}, "farther outside the frame"),
     ],
 )
-def test_a_bad_frame_is_set_aside_alone(root, entry, words):
+def test_only_a_bad_frame_is_rejected(root, entry, words):
     path = root / "labels/lane/polygons/lane_train.json"
     content = [*json.loads(path.read_text())[:2], entry]
     path.write_text(",\n".join(map(json.dumps, content)).join("[]"))

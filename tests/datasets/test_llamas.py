@@ -100,14 +100,14 @@ def test_where_markers_overlap_the_lane_runs_between_them_and_leaves_the_frame_a
         (json.dumps({"lanes": [lane((("x", 3), (1, 5)))]}), "not made of x y pairs"),
     ],
 )
-def test_a_bad_label_file_is_set_aside_alone(root, text, words):
+def test_only_a_bad_label_file_is_rejected(root, text, words):
     (root / "labels/train/drive-1/10_1.json").write_text(text)
     found = ingest(root, SIZE, kind="llamas")
     (row,) = found.rejected.itertuples()
     assert len(found.frames) == 2 and row.file == "labels/train/drive-1/10_1.json" and words in row.reason
 
 
-def test_names_that_are_no_text_and_missing_frames_are_set_aside(root):
+def test_names_that_are_no_text_and_missing_frames_are_rejected(root):
     (root / b"labels/train/drive-1/\xff.json".decode(errors="surrogateescape")).write_text("{}")
     (root / "color_images/train/drive-1/10_1_color_rect.png").unlink()
     found = ingest(root, SIZE, kind="llamas").rejected

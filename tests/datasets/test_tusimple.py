@@ -123,7 +123,7 @@ def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
         (line("clips/0531/1/20.jpg", [5000.0] * 30), "farther outside the frame"),
     ],
 )
-def test_a_bad_line_is_set_aside_alone(root, text, words):
+def test_only_a_bad_line_is_rejected(root, text, words):
     path = root / "train_set/label_data_0313.json"
     path.write_text(path.read_text() + text, encoding="latin-1")
     found = ingest(root, SIZE, kind="tusimple")

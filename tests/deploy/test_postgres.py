@@ -26,6 +26,7 @@ recipes:
 CHAIN = """
 import dagster as dg
 from definitions import defs
+from assets.keys import asset_key
 from assets.partitions import grid_key
 
 if __name__ == "__main__":
@@ -35,7 +36,7 @@ if __name__ == "__main__":
         teacher = defs.resolve_job_def("retrain").execute_in_process(
             instance=instance,
             partition_key=grid_key("synthetic", "enet"),
-            asset_selection=[dg.AssetKey("teacher")],
+            asset_selection=[asset_key("teacher")],
             raise_on_error=False,
         )
         assert teacher.asset_materializations_for_node("teacher")

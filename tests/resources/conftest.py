@@ -76,7 +76,9 @@ def mlflow_server(tmp_path_factory) -> Iterator[Callable[..., Server]]:
 def training() -> Callable[..., Any]:
     """A training run as an asset opens it; its context has what is read of one."""
     context = SimpleNamespace(
-        run=SimpleNamespace(run_id="d" * 36), asset_key=dg.AssetKey("teacher"), log=dg.get_dagster_logger()
+        run=SimpleNamespace(run_id="d" * 36),
+        asset_key=dg.AssetKey(["lgad", "teacher"]),
+        log=dg.get_dagster_logger(),
     )
 
     def open_run(tracking: MlflowTracking, folder: Path, fingerprint: str = "one") -> Any:

@@ -13,7 +13,7 @@ def steps(tracking: MlflowTracking, run_id: str) -> list[int]:
     return [entry.step for entry in tracking.client.get_metric_history(run_id, "train/loss")]
 
 
-def test_killed_training_goes_on_in_its_run(tracking, training, tmp_path):
+def test_killed_training_resumes_in_its_run(tracking, training, tmp_path):
     with pytest.raises(KeyboardInterrupt), training(tracking, tmp_path) as run:
         run.log({"train/loss": 2.0}, 1)
         run.log({"train/loss": 1.5}, 2)

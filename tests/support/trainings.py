@@ -1,4 +1,4 @@
-"""A made-up road data set and comparisons of trained networks."""
+"""A made-up road data set, settings of small trainings, and comparisons of trained networks."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,6 +7,9 @@ import cv2
 import numpy as np
 from safetensors.numpy import load_file
 
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
+from lgad_pipeline.data.augmentation import AugmentationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards
@@ -14,6 +17,16 @@ from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.view import View
 
 IMAGE_SIZE = (32, 88)
+SPEC = NetworkSpec(image_size=IMAGE_SIZE, width=0.25)
+CONFIG = TrainingConfig(
+    steps=8,
+    batch_size=4,
+    optimizer=OptimizerConfig(warmup_steps=2),
+    log_every=4,
+    validate_every=4,
+    checkpoint_seconds=0,
+)
+AUGMENTATION = AugmentationConfig.model_validate({})
 SPLITS = {"train": range(6), "val": [6], "test": [7]}
 
 
