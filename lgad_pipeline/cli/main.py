@@ -28,6 +28,7 @@ COMMANDS = {
     "export": inference.export,
     "train": training.train,
     "gain": studies.gain,
+    "screen": studies.screen,
     "evaluate": evaluation.evaluate,
     "rasterize": evaluation.rasterize,
     "evaluate-tusimple": tusimple.evaluate_tusimple,

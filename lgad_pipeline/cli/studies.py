@@ -1,17 +1,21 @@
-"""`lgad gain`: a study of paired trainings that measures the gain of distillation.
+"""`lgad gain` measures the gain of distillation in paired trainings; `lgad screen` its gradients beforehand.
 
 Modules that load torch are imported inside the function, so that the other commands start quickly.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.table import Table
 
 from lgad_pipeline.console import say
 from lgad_pipeline.settings import Settings, settings_path
+
+if TYPE_CHECKING:
+    from lgad_pipeline.studies.screening import Screened
 
 
 def gain(
@@ -52,3 +56,68 @@ def gain(
     )
     Console().print(Markdown(markdown(result)))
     say(f"tables and pictures: {output}")
+
+
+def screen(
+    students: Annotated[
+        list[Path], typer.Argument(help="Directories of trained students, for instance those of a study.")
+    ],
+    study: Annotated[Path, typer.Option(help="YAML file of a study: its methods and variants are screened.")],
+    shards: Annotated[Path, typer.Option(help="Directory of the packed data set.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="Directory of a trained teacher, for the settings with LGAD.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Method or variant of the study to screen; default: all.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe that the variants change; default: the study's first.")
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Number of training batches to average over.")] = 8,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "auto",
+    json: Annotated[Path | None, typer.Option(help="JSON file to write the results to.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
+    ] = None,
+) -> None:
+    """Compare the gradients of loss settings with that of the labels, at trained students.
+
+    For each setting: the norm of its gradient relative to that of the labels, with the weight 1, and the
+    cosine with the gradient of the labels on held-out frames. A negative cosine works against the labels.
+    """
+    from lgad_pipeline.studies.config import GainStudy
+    from lgad_pipeline.studies.screening import screen as screened
+    from lgad_pipeline.studies.screening import write_screening
+    from lgad_pipeline.training.device import resolve_device
+
+    chosen = GainStudy.load(study)
+    known = Settings.load(settings or settings_path()).recipe(recipe or chosen.recipes[0])
+    rows: list[Screened] = []
+    for student in students:
+        measured = screened(
+            student,
+            chosen,
+            known,
+            shards=shards,
+            teacher=teacher,
+            settings=setting or (),
+            batches=batches,
+            device=resolve_device(device),
+        )
+        Console().print(_screening_table(str(student), measured))
+        rows += measured
+    if json is not None:
+        write_screening(rows, json)
+        say(f"results: {json}")
+
+
+def _screening_table(title: str, rows: "list[Screened]") -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in ("setting", "loss", "layers"):
+        table.add_column(column)
+    for column in ("value", "gradient over that of the labels", "cosine, held-out frames"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        numbers = (f"{row.value:.3f}", f"{row.ratio:.2f}", f"{row.cosine:+.2f}")
+        table.add_row(row.setting, row.loss, row.layers, *numbers)
+    return table

@@ -106,6 +106,9 @@ READING = [
     "gain {it} --settings lgad.yaml --output out",
     "gain study.yaml --settings {it} --output out",
     "predict frames --model net --list {it} --output out",
+    "screen {it} --study study.yaml --shards set",
+    "screen net --study {it} --shards set",
+    "screen net --study study.yaml --shards {it}",
 ]
 
 

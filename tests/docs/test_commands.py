@@ -41,6 +41,7 @@ NOT_RUN = {
     "lgad gain": "trains for hours",
     "lgad predict 0": "needs a camera; tests/cli/test_predict_video.py",
     "lgad predict rtsp": "needs a camera; tests/cli/test_predict_video.py",
+    "lgad screen": "needs a trained student; tests/studies/test_screening.py",
     "lgad rollback": "needs a registered model; tests/resources/test_registry.py",
     "lgad sync": "needs a store of MLflow; tests/resources/test_outage.py",
     "lgad relocate": "needs a store of MLflow; tests/resources/test_relocation.py",
