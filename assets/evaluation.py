@@ -78,7 +78,7 @@ def predictions(
                     packed[split],
                     paths.predictions / student / split,
                     progress=task.advance,
-                    device=trainer.torch_device,
+                    device=trainer.device,
                 )
     pictures = prediction_pictures(
         paths.student_lgad,

@@ -234,7 +234,7 @@ def _decide(
             recordings=paths.recordings,
             frame_size=frame_size,
             rule=project.settings.promotion,
-            device=trainer.torch_device,
+            device=trainer.device,
             progress=task.advance,
         )
 

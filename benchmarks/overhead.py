@@ -100,7 +100,7 @@ def directly() -> None:
         write_predictor(paths.network(student), entry.view, recipe.decode)
         for split in ("val", "test"):
             found = paths.predictions / student / split
-            predict_split(paths.network(student), packed[split], found, device=trainer.torch_device)
+            predict_split(paths.network(student), packed[split], found, device=trainer.device)
             lists = tables.frames_by_scenario(packed[split].table)
             scores = evaluate_culane(
                 paths.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size

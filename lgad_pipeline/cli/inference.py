@@ -70,7 +70,7 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that lgad predict did not write.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Device of the network: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of the network: auto, cpu or cuda.")] = "auto",
     trusted: TrustedCode = None,
 ) -> None:
     """Find the lanes in frames of any size, or in a video.
@@ -242,7 +242,7 @@ def export(
 def _load_predictor(model: Path, device: str) -> "FramePredictor":
     """Load a directory of a trained network with torch, or an ONNX file with ONNX Runtime."""
     if model.suffix == ".onnx":
-        if device != "cpu":
+        if device not in ("auto", "cpu"):
             raise LgadError(f"{model} runs on the CPU; leave --device out, or give the model directory.")
         from lgad_pipeline.inference.onnx_predictor import OnnxPredictor
 

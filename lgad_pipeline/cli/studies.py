@@ -30,7 +30,7 @@ def gain(
     ] = None,
 ) -> None:
     """Train teachers and paired students, score them on the test split, and report the gain."""
-    from lgad_pipeline.inference.predictor import check_device
+    from lgad_pipeline.networks.device import check_device
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.data import prepare_data
     from lgad_pipeline.studies.result import markdown

@@ -17,7 +17,6 @@ from lgad_pipeline.config.model_files import PREDICTOR
 from lgad_pipeline.config.network import Side
 from lgad_pipeline.data.loader import in_order, normalize
 from lgad_pipeline.data.shards import ShardSplit
-from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import (
     FramePredictor,
     Lane,
@@ -29,6 +28,9 @@ from lgad_pipeline.lanes.decoding import DecodedLane
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.lanes.tensor_decoding import decode_tensors
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
+from lgad_pipeline.networks.device import check_device, resolve_auto
+from lgad_pipeline.networks.folding import fold_batch_norms
+from lgad_pipeline.networks.registry import BUILT_IN
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
 
@@ -64,24 +66,6 @@ def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
     return View(sizes.frame_size, sizes.image_size, sizes.crop_top), decode_config
 
 
-def check_device(device: str) -> None:
-    """Check that torch can use a device on this machine.
-
-    Args:
-        device: name of the device, such as cpu or cuda.
-
-    Raises:
-        LgadError: the device cannot be used.
-    """
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
-        reason = (str(error).splitlines() or ["unknown"])[0].rstrip(".")[:100]
-        raise LgadError(
-            f"The device {device!r} cannot be used here ({reason}); give --device cpu."
-        ) from error
-
-
 class LanePredictor(FramePredictor):
     """Trained student that finds lanes in camera frames.
 
@@ -89,29 +73,29 @@ class LanePredictor(FramePredictor):
         network: trained student.
         view: mapping from frame pixels to the pixels of the network's input.
         decode_config: settings of decoding.
-        device: device of the network, such as cpu or cuda.
+        device: device of the network, such as cpu or cuda; auto for a GPU if there is one.
     """
 
     def __init__(
-        self, network: nn.Module, view: View, decode_config: DecodeConfig, device: str = "cpu"
+        self, network: nn.Module, view: View, decode_config: DecodeConfig, device: str = "auto"
     ) -> None:
-        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(view, decode_config)
-        self.device = device
+        self.device = resolve_auto(device)
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Self:
-        """Read a trained student from disk.
+    def load(cls, folder: Path, device: str = "auto") -> Self:
+        """Read a trained student from disk; its batch norms are folded into the convolutions before them.
 
         Args:
             folder: directory of the student (weights.safetensors, network.json, predictor.json).
-            device: device of the network.
+            device: device of the network; auto for a GPU if there is one.
 
         Raises:
             DamagedNetwork: a file is missing, damaged or of another version; see `load_network`.
             LgadError: the device cannot be used.
         """
-        check_device(device)
+        check_device(resolve_auto(device))
         network, spec = load_network(folder)
         view, decode_config = read_predictor(folder)
         if view.image_size != spec.image_size or not 0 <= view.crop_top < view.frame_size[0]:
@@ -120,7 +104,9 @@ class LanePredictor(FramePredictor):
                 f"{list(spec.image_size)}, crop_top {view.crop_top} of {view.frame_size[0]} rows; write it "
                 "with write_predictor."
             )
-        return cls(network, view, decode_config, device)
+        # The forward functions of built-in networks are known to use convolution and batch norm together.
+        image = None if spec.name in BUILT_IN else torch.rand(1, spec.in_channels, *spec.image_size)
+        return cls(fold_batch_norms(network, image), view, decode_config, device)
 
     def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
         """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
@@ -135,10 +121,12 @@ class LanePredictor(FramePredictor):
 
     def _lanes(self, images: torch.Tensor, views: Sequence[View]) -> list[list[Lane]]:
         probabilities, existence = self.probabilities(images)
-        check_finite(bool(torch.isfinite(probabilities).all() and torch.isfinite(existence).all()))
+        # Probabilities are at most 1, so their sum is finite if each of them is.
+        check_finite(bool(torch.isfinite(probabilities.sum() + existence.sum())))
 
         def decode_frames(frames: list[int], view: View) -> list[list[DecodedLane]]:
-            return decode_tensors(probabilities[frames], existence[frames], view, self.decode_config)
+            chosen = slice(None) if len(frames) == len(views) else frames  # a list of indices copies the maps
+            return decode_tensors(probabilities[chosen], existence[chosen], view, self.decode_config)
 
         return lanes_by_view(views, existence.cpu().numpy(), decode_frames)
 
@@ -150,7 +138,8 @@ class LanePredictor(FramePredictor):
         """
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
         output = self.network(planes)
-        probabilities = output.logits.float().softmax(dim=1)[:, 1:]
+        # A map after the other, as decoding reads them; softmax and decoding are faster so.
+        probabilities = output.logits.float().contiguous().softmax(dim=1)[:, 1:]
         if output.existence is None:
             return probabilities, probabilities.new_ones(probabilities.shape[:2])
         return probabilities, output.existence.float().sigmoid()
@@ -161,7 +150,7 @@ def predict_split(
     split: ShardSplit,
     output_root: Path,
     progress: Progress | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     batch_size: int = 16,
 ) -> None:
     """Write a lane file below `output_root` for every frame of a packed split, also for those without lanes.
@@ -171,7 +160,7 @@ def predict_split(
         split: packed frames.
         output_root: directory of the lane files, with the layout of the data set.
         progress: called as progress(frames done, frames in total).
-        device: device of the network.
+        device: device of the network; auto for a GPU if there is one.
         batch_size: number of frames per forward pass.
     """
     predictor = LanePredictor.load(folder, device)

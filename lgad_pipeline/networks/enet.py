@@ -8,8 +8,10 @@ from torch.nn import functional
 
 from lgad_pipeline.networks.layers import (
     ExistenceHead,
+    HalvingPool,
     LaneNet,
     PReLU,
+    add_residual,
     check_size,
     scaled,
     start_as_identity,
@@ -27,7 +29,7 @@ class InitialBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels - in_channels, 3, 2, padding=1, bias=False)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = HalvingPool()
         self.norm = nn.BatchNorm2d(out_channels)
         self.activation = PReLU()
 
@@ -82,7 +84,7 @@ class Bottleneck(nn.Module):
         self.activation = _activation(relu)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.activation(features + self.residual(features))
+        return self.activation(add_residual(features, self.residual(features)))
 
 
 class Downsampling(nn.Module):
@@ -114,7 +116,7 @@ class Downsampling(nn.Module):
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         pooled, indices = functional.max_pool2d(features, 2, return_indices=True)
         shortcut = functional.pad(pooled, (0, 0, 0, 0, 0, self.extra_channels))
-        return self.activation(shortcut + self.residual(features)), indices
+        return self.activation(add_residual(shortcut, self.residual(features))), indices
 
 
 class Upsampling(nn.Module):
@@ -149,7 +151,7 @@ class Upsampling(nn.Module):
         shortcut = functional.max_unpool2d(self.shortcut(features), indices, [2, 2])
         # Unpooling on a GPU returns contiguous planes, which every later convolution would copy.
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
-        return self.activation(shortcut + self.residual(features))
+        return self.activation(add_residual(shortcut, self.residual(features)))
 
 
 class Encoder(nn.Module):

@@ -5,7 +5,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from lgad_pipeline.networks.layers import ExistenceHead, LaneNet, check_size, scaled, start_as_identity
+from lgad_pipeline.networks.layers import (
+    ExistenceHead,
+    HalvingPool,
+    LaneNet,
+    add_residual,
+    check_size,
+    scaled,
+    start_as_identity,
+)
 
 
 class Downsampler(nn.Module):
@@ -19,7 +27,7 @@ class Downsampler(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, out_channels - in_channels, 3, 2, padding=1)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = HalvingPool()
         self.norm = nn.BatchNorm2d(out_channels, eps=1e-3)
         self.activation = nn.ReLU(inplace=True)
 
@@ -53,7 +61,7 @@ class FactorizedBlock(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.activation(features + self.residual(features))
+        return self.activation(add_residual(features, self.residual(features)))
 
 
 class Upsampler(nn.Sequential):

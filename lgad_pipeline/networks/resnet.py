@@ -9,6 +9,7 @@ from torch.nn import functional
 from lgad_pipeline.networks.layers import (
     ExistenceFromPlanes,
     LaneOutput,
+    add_residual,
     check_size,
     scaled,
     start_as_identity,
@@ -41,7 +42,7 @@ class BasicBlock(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.activation(self.shortcut(features) + self.residual(features))
+        return self.activation(add_residual(self.shortcut(features), self.residual(features)))
 
 
 class Encoder(nn.Module):

@@ -8,6 +8,7 @@ import torch
 
 from lgad_pipeline.config.training import Precision
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.device import resolve_auto
 from lgad_pipeline.training.processes import environment_processes
 
 Device = str
@@ -22,8 +23,7 @@ def resolve_device(device: Device) -> torch.device:
     Raises:
         LgadError: torch does not know the device, or it does not find that GPU.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_auto(device)
     if device == "cuda":
         device = f"cuda:{environment_processes().local_rank}"
     try:

@@ -14,8 +14,9 @@ import torch
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.predictor import LanePredictor, check_device, write_predictor
+from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, save_network
+from lgad_pipeline.networks.device import check_device
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
