@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,6 +46,27 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
+        raise os_fault(error, path, "written") from error
+
+
+def require_writable(path: Path, *, folder: bool = False) -> None:
+    """Check before long work that its result can be written.
+
+    Args:
+        path: file or folder that will be written; missing folders above it are created later.
+        folder: True for a folder.
+
+    Raises:
+        LgadError: a file is there instead of the folder or the reverse, or no file can be created there.
+    """
+    try:
+        if path.exists() and path.is_dir() != folder:
+            number = errno.EEXIST if folder else errno.EISDIR
+            raise OSError(number, os.strerror(number))
+        places = path.absolute().parents if not folder else (path.absolute(), *path.absolute().parents)
+        with tempfile.TemporaryFile(dir=next(place for place in places if place.exists())):
+            pass
+    except OSError as error:
         raise os_fault(error, path, "written") from error
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lgad_pipeline.atomic_files import require_writable
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.importing.convert import Format, convert
@@ -112,6 +113,7 @@ def show_dataset(
     output = output or settings_path().parent / ".lgad" / "shown" / name
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise LgadError(f"{output} does not end in .png, .jpg or .jpeg; give a picture file.")
+    require_writable(output)
     drawing = (entry.lane_width, entry.label_rows)
     if isinstance(entry, FolderDataset):
         if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.atomic_files import require_writable, write_text
 from lgad_pipeline.cli.score_tables import (
     check_output,
     compare_scores,
@@ -79,9 +79,10 @@ def evaluate(
     if not all(0 <= value <= 1 for value in thresholds):
         raise LgadError("--threshold must be between 0 and 1; give an IoU such as 0.5.")
     size = given_size(frame_height, frame_width)
-    chosen = [*(lists or []), *(more_lists or [])] or [_culane_list(annotations)]
+    given = [*(lists or []), *(more_lists or [])]
     for file in (json_file, per_frame):
-        check_output(file, chosen)
+        check_output(file, given)
+    chosen = given or [_culane_list(annotations)]
     named = FrameLists.read(chosen, annotations, strict=strict)
     say_rejected(named.rejected)
     wanted = sorted({*thresholds, *(MEAN_F1_THRESHOLDS if mean_f1 else ())})
@@ -147,6 +148,7 @@ def rasterize(
 ) -> None:
     """Draw label maps and existence flags from lane files as CULane's official tool does."""
     given = given_size(frame_height, frame_width)
+    require_writable(output, folder=True)
     named = FrameLists.read([frames], annotations, strict=strict, scenarios=False)
     (members,) = named.frames.values()
     sizes = FrameSizes.of(members, (annotations, *named.roots), given, RULE_SIZE)

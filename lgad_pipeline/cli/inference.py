@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.atomic_files import require_writable, write_text
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
@@ -226,6 +226,7 @@ def export(
 
     if output.suffix != ".onnx":
         raise LgadError(f"{output} does not end in .onnx; give a name such as student.onnx.")
+    require_writable(output)
     allow_networks(*(trusted or ()))
     export_onnx(model, output, row_maxima=row_maxima)
     size = load_network(model)[1].image_size

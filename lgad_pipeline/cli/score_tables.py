@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.atomic_files import atomic_path, require_writable
 from lgad_pipeline.console import marked, say
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
@@ -26,16 +26,19 @@ _NAMED = 5
 
 
 def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
-    """Refuse an output file that would replace an input of the command.
+    """Refuse an output file that would replace an input of the command or cannot be written.
 
     Args:
         path: output file; None where none is asked for.
         inputs: files that the command reads.
 
     Raises:
-        LgadError: the output is one of the inputs, or an existing list, lane file or image.
+        LgadError: the output cannot be written, is an input, or is an existing list, lane file or image.
     """
-    if path is None or not path.exists():
+    if path is None:
+        return
+    require_writable(path)
+    if not path.exists():
         return
     if any(file.exists() and path.samefile(file) for file in inputs):
         raise LgadError(f"{path} is read by this command and would be replaced; choose another output.")

@@ -14,7 +14,8 @@ from torch import nn
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.model_files import PREDICTOR
-from lgad_pipeline.config.network import Side
+from lgad_pipeline.config.network import NetworkSpec, Side
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.data.loader import in_order, normalize
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.inference.frame_predictor import (
@@ -27,12 +28,14 @@ from lgad_pipeline.inference.frame_predictor import (
 from lgad_pipeline.lanes.decoding import DecodedLane
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.lanes.tensor_decoding import decode_tensors
-from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
+from lgad_pipeline.networks.checkpoint import NETWORK, DamagedNetwork, load_network, read_model
 from lgad_pipeline.networks.device import check_device, resolve_auto
 from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.registry import BUILT_IN
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
+
+_RGB = 3
 
 
 class _ViewFile(BaseModel):
@@ -61,9 +64,21 @@ def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
     Raises:
         DamagedNetwork: the file is missing, damaged, or holds a value out of bounds.
     """
+    if not (folder / PREDICTOR).is_file():
+        raise DamagedNetwork(_no_student(folder))
     sizes = read_model(folder / PREDICTOR, _ViewFile, ("view",))
     decode_config = read_model(folder / PREDICTOR, DecodeConfig, ("decode",))
     return View(sizes.frame_size, sizes.image_size, sizes.crop_top), decode_config
+
+
+def _no_student(folder: Path) -> str:
+    """Return a sentence on a directory without predictor.json, with that of the student next to it."""
+    students = [name for name in STUDENTS if (folder.parent / name / PREDICTOR).is_file()]
+    student = folder.parent / students[-1] if students else "such as student_lgad"
+    reason = f"{folder} holds no {PREDICTOR}, which every trained student has"
+    if (folder / NETWORK).is_file() and read_model(folder / NETWORK, NetworkSpec).in_channels != _RGB:
+        reason = f"{folder} holds a teacher, which reads label maps and no frames"
+    return f"{reason}; name the directory of a student, {student}."
 
 
 class LanePredictor(FramePredictor):

@@ -1,8 +1,12 @@
 """Choice of torch's device."""
 
+import re
+
 import torch
 
 from lgad_pipeline.errors import LgadError
+
+_DEVICE = re.compile(r"cpu|(cuda|mps|xpu)(:\d+)?")
 
 
 def resolve_auto(device: str) -> str:
@@ -21,6 +25,8 @@ def check_device(device: str) -> None:
     Raises:
         LgadError: the device cannot be used.
     """
+    if not _DEVICE.fullmatch(device):
+        raise LgadError(f"{device!r} is no device; give cpu, cuda for a GPU, or cuda:1 for the second GPU.")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:

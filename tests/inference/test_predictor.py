@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import cv2
@@ -94,6 +95,33 @@ def test_a_folder_without_predictor_json_is_one_sentence(folder: Path) -> None:
     (folder / "predictor.json").write_text("{")
     with pytest.raises(LgadError, match=r"predictor\.json is damaged"):
         LanePredictor.load(folder)
+
+
+def test_a_directory_that_is_no_student_is_named_with_the_student_next_to_it(folder: Path) -> None:
+    root = folder / "models"
+    for name, channels in (("teacher", 5), ("other", 3)):
+        spec = NetworkSpec(in_channels=channels, image_size=(16, 32), width=0.25)
+        save_network(root / name, build_network(spec), spec)
+    with pytest.raises(
+        LgadError, match="teacher holds a teacher, which reads label maps and no frames; name the "
+    ):
+        LanePredictor.load(root / "teacher")
+    with pytest.raises(
+        LgadError, match=r"other holds no predictor\.json, which every trained student has; name the"
+    ):
+        LanePredictor.load(root / "other")
+    (root / "student_lgad").mkdir()
+    shutil.copy(folder / "predictor.json", root / "student_lgad")
+    with pytest.raises(LgadError, match=r"name the directory of a student, /.*/models/student_lgad\.$"):
+        LanePredictor.load(root / "teacher")
+
+
+@pytest.mark.parametrize("device", ["gpu", "GPU", "cuda0", "0", "meta", ""])
+def test_a_word_that_is_no_device_is_one_sentence(folder: Path, device: str) -> None:
+    expected = f"{device!r} is no device; give cpu, cuda for a GPU, or cuda:1 for the second GPU."
+    with pytest.raises(LgadError) as error:
+        LanePredictor.load(folder, device)
+    assert str(error.value) == expected
 
 
 def test_lanes_are_drawn_in_the_colour_of_their_slot() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.atomic_files import require_writable, write_text
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.datasets.images import image_orientation, refuse_unscaled, whole_image_size
 from lgad_pipeline.datasets.importing import cvat, labelme
@@ -182,6 +182,7 @@ def _check(source: Path, output: Path) -> None:
         raise LgadError(f"The path {output} is not UTF-8, which settings files need; name another folder.")
     if output.is_file() or (output.exists() and any(output.iterdir())):
         raise LgadError(f"{output} is not empty; name a new folder for the data set.")
+    require_writable(output, folder=True)
 
 
 def _frame(

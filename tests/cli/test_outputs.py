@@ -1,0 +1,47 @@
+"""Outputs that cannot be written are refused before a command reads its inputs."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lgad_pipeline.cli.main import app
+from lgad_pipeline.errors import LgadError
+
+COMMANDS = {
+    "evaluate --json": ("evaluate", "--annotations", "no", "--predictions", "no", "--json"),
+    "evaluate --per-frame": ("evaluate", "--annotations", "no", "--predictions", "no", "--per-frame"),
+    "evaluate-tusimple": ("evaluate-tusimple", "--annotations", "no", "--predictions", "no", "--json"),
+    "export-tusimple": ("export-tusimple", "--annotations", "no", "--predictions", "no", "--output"),
+    "export": ("export", "no"),
+}
+FOLDERS = {
+    "rasterize": ("rasterize", "--annotations", "no", "--list", "no", "--output"),
+    "import": ("import", "labelme", "."),
+}
+
+
+def run(words: tuple[str, ...], output: Path) -> str:
+    with pytest.raises(LgadError) as error:
+        CliRunner().invoke(app, [*words, str(output)], catch_exceptions=False)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_a_file_that_cannot_be_written_is_refused_at_the_start(words, tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").touch()
+    assert run(words, tmp_path / "folder.onnx").endswith("(Is a directory); name a file: this is a folder.")
+    assert "a part of it is a file" in run(words, tmp_path / "file" / "x.onnx")
+    assert run(words, Path("/proc/x/y.onnx")).startswith("/proc/x/y.onnx cannot be written")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.onnx"]
+
+
+@pytest.mark.parametrize("words", FOLDERS.values(), ids=FOLDERS)
+def test_a_folder_that_cannot_be_written_is_refused_at_the_start(words, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    assert "/file" in run(words, tmp_path / "file")
+    assert run(words, Path("/proc/x")).startswith("/proc/x cannot be written")
+    assert "a part of it is a file" in run(words, tmp_path / "file" / "x")
