@@ -27,8 +27,9 @@ from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import TusimpleDataset
+from lgad_pipeline.training.checkpoint import Checkpoint
+from lgad_pipeline.training.loop import fit
 from lgad_pipeline.training.tasks import TeacherTask
-from lgad_pipeline.training.trainer import fit
 from lgad_pipeline.training.training_data import TrainingData
 from lgad_pipeline.view import View
 
@@ -83,8 +84,7 @@ def main(
             build_network(spec),
             config=config,
             data=data,
-            checkpoint=Path(folder) / "checkpoint.pt",
-            fingerprint="",
+            checkpoint=Checkpoint(Path(folder) / "checkpoint.pt", ""),
         )
     for entry in state.history:
         if "val/miou" in entry:

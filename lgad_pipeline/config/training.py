@@ -65,6 +65,8 @@ class TrainingConfig(BaseModel):
             the statistics of batch norms are those of a part.
         compile: True to compile the network by torch.compile; results differ by rounding.
         cuda_graphs: True to launch the kernels of a step as one CUDA graph; no effect on a CPU.
+        sync_batch_norm: True for batch-norm statistics of the whole batch on several devices, so that the
+            result does not depend on their number; False for those of each device's part.
         loader_threads: number of threads that decode and augment batches in advance.
         log_every: steps between two log entries; each contains the means since the previous one.
         validate_every: steps between two validations; the last step always validates.
@@ -88,6 +90,7 @@ class TrainingConfig(BaseModel):
     accumulation: int = Field(default=1, ge=1)
     compile: bool = False
     cuda_graphs: bool = False
+    sync_batch_norm: bool = True
     loader_threads: int = Field(default=2, ge=1)
     log_every: int = Field(default=20, ge=1)
     validate_every: int = Field(default=200, ge=1)

@@ -20,11 +20,14 @@ from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.data.light import light_changes, pixel_centres, where_chosen
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import Amounts, RandomAmounts, RecordedAmounts, Recording
+from lgad_pipeline.data.share import WHOLE, Share
 
 _CACHED_PIXELS = 1 << 18  # 3 MiB of float32 RGB
 
 
-def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:
+def augment(
+    batch: Batch, config: AugmentationConfig, generator: torch.Generator, *, share: Share = WHOLE
+) -> Batch:
     """Return an augmented copy of `batch` on the same device, with images in uint8.
 
     A slot exists in the result if it existed before and has at least `min_lane_pixels` label pixels or
@@ -34,23 +37,27 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
         batch: batch of a `Loader`.
         config: kinds and amounts of the changes.
         generator: random generator on the CPU; the same state gives the same changes on every device.
+        share: part of the batch of all processes that `batch` is.
     """
     device = batch.image.device
     if device.type == "cpu":
-        return _augment(batch, config, RandomAmounts(len(batch.frames), generator))
-    recording = record_amounts(batch, config, generator)
+        return _augment(batch, config, RandomAmounts(len(batch.frames), generator, share))
+    recording = record_amounts(batch, config, generator, share=share)
     return augment_recorded(batch, config, Recording(*(part.to(device) for part in recording)))
 
 
-def record_amounts(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Recording:
+def record_amounts(
+    batch: Batch, config: AugmentationConfig, generator: torch.Generator, *, share: Share = WHOLE
+) -> Recording:
     """Draw all amounts of `augment` for a batch, without changing it.
 
     Args:
         batch: batch of a `Loader`, on any device.
         config: kinds and amounts of the changes.
         generator: random generator on the CPU.
+        share: part of the batch of all processes that `batch` is.
     """
-    draw = RandomAmounts(len(batch.frames), generator)
+    draw = RandomAmounts(len(batch.frames), generator, share)
     draw.chosen(config.flip)
     _affine(draw, config, *batch.label.shape[1:])
     list(light_changes(draw, config, batch.image[0].numel()))

@@ -9,6 +9,7 @@ import torch
 
 from lgad_pipeline.data.random_amounts import Recording
 from lgad_pipeline.data.shards import ShardSplit
+from lgad_pipeline.data.share import WHOLE, Share
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.thread_pool import ordered_map
 
@@ -114,20 +115,18 @@ class Loader:
         seed: int,
         workers: int = 2,
         finish: Callable[[Batch, int], Batch] | None = None,
-        ranks: tuple[int, int] = (0, 1),
+        share: Share = WHOLE,
     ):
         """Set up the loader without reading frames.
 
         Args:
             split: packed frames to draw batches from.
-            batch_size: number of frames in a batch of one process.
+            batch_size: number of frames in the batch of all processes.
             seed: seed of the order of the frames.
             workers: number of threads that decode batches in advance.
-            finish: function of a decoded batch and its `number`, called in the threads, such as augmentation
+            finish: function of a decoded batch and its step, called in the threads, such as augmentation
                 on a CPU or pinning for a GPU; None to return batches as decoded.
-            ranks: rank of this process, from 0, and number of processes that train together. In one step,
-                the processes use the batches that a single process would use in as many steps: the same
-                frames in the same order, none twice.
+            share: part of each batch that this process computes.
 
         Raises:
             LgadError: The split is empty.
@@ -137,18 +136,13 @@ class Loader:
                 "The split holds no frames to train on; add frames to its list and pack the shards again."
             )
         self.split, self.batch_size, self.seed, self.workers = split, batch_size, seed, workers
-        self.finish, self.ranks = finish, ranks
-
-    def number(self, step: int) -> int:
-        """Return the number of this process's batch of a step among the batches of all processes, from 0."""
-        rank, processes = self.ranks
-        return step * processes + rank
+        self.finish, self.share = finish, share
 
     def batch(self, step: int) -> Batch:
         """Decode the batch of a step, from 0: always the same for the same split, batch size and seed."""
-        number = self.number(step)
-        batch = collate(self.split, batch_indices(len(self.split), self.batch_size, self.seed, number))
-        return batch if self.finish is None else self.finish(batch, number)
+        indices = batch_indices(len(self.split), self.batch_size, self.seed, step)
+        batch = collate(self.split, self.share.of(indices))
+        return batch if self.finish is None else self.finish(batch, step)
 
     def batches(self, start: int, stop: int) -> Generator[Batch]:
         """Yield the batches of steps start..stop-1, decoded in advance; closing it stops the threads."""
@@ -156,7 +150,7 @@ class Loader:
 
 
 def in_order(
-    split: ShardSplit, batch_size: int, workers: int = 2, *, limit: int | None = None
+    split: ShardSplit, batch_size: int, workers: int = 2, *, limit: int | None = None, share: Share = WHOLE
 ) -> Generator[Batch]:
     """Yield the frames of a split once, in order, for evaluation; the last batch can be smaller.
 
@@ -165,11 +159,13 @@ def in_order(
         batch_size: number of frames in a batch.
         workers: number of threads that decode batches in advance.
         limit: largest number of frames, evenly spaced in the split; None for every frame.
+        share: batches of this process.
     """
     count = len(split) if limit is None else min(limit, len(split))
     indices = np.arange(count) * len(split) // max(count, 1)
     chunks = [indices[first : first + batch_size] for first in range(0, count, batch_size)]
-    return ordered_map(lambda indices: collate(split, indices), chunks, workers, ahead=2 * workers)
+    mine = share.of(chunks)
+    return ordered_map(lambda indices: collate(split, indices), mine, workers, ahead=2 * workers)
 
 
 def normalize(image: torch.Tensor) -> torch.Tensor:

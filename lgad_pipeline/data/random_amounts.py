@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from lgad_pipeline.data.share import WHOLE, Share
+
 
 class Recording(NamedTuple):
     """All amounts that were drawn for one batch.
@@ -56,30 +58,33 @@ class RandomAmounts:
     """Amounts from a random generator on the CPU; they are recorded.
 
     Args:
-        size: number of frames of the batch.
+        size: number of frames of this process.
         generator: random generator on the CPU.
+        share: part of the batch that these frames are; the amounts are drawn for the whole batch.
     """
 
-    def __init__(self, size: int, generator: torch.Generator) -> None:
+    def __init__(self, size: int, generator: torch.Generator, share: Share = WHOLE) -> None:
         self.size, self.generator, self.device = size, generator, torch.device("cpu")
+        self._share, self._total = share, size * share.count
         self._amounts: list[torch.Tensor] = []
         self._field = torch.empty(0)
 
     def chosen(self, probability: float) -> torch.Tensor:
         """Draw the frames to change, bool (B,)."""
-        chosen = torch.rand(self.size, generator=self.generator) < probability
+        chosen = self._share.of(torch.rand(self._total, generator=self.generator)) < probability
         self._amounts.append(chosen.float()[:, None])
         return chosen
 
     def amount(self, low: float, high: float, channels: int = 1) -> torch.Tensor:
         """Draw an amount for each frame and channel, float32 (B, channels, 1, 1)."""
-        drawn = torch.rand(self.size, channels, 1, 1, generator=self.generator) * (high - low) + low
+        drawn = self._share.of(torch.rand(self._total, channels, 1, 1, generator=self.generator))
+        drawn = drawn * (high - low) + low
         self._amounts.append(drawn.flatten(1))
         return drawn
 
     def index(self, count: int) -> torch.Tensor:
         """Draw an integer 0..count - 1 for each frame, int64 (B,); count is at most 2^24."""
-        drawn = torch.randint(count, (self.size,), generator=self.generator)
+        drawn = self._share.of(torch.randint(count, (self._total,), generator=self.generator))
         self._amounts.append(drawn.float()[:, None])  # exact below 2^24
         return drawn
 

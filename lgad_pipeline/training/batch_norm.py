@@ -2,18 +2,21 @@
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lgad_pipeline.training.processes import process_count, sum_over_processes
 
 
-class SyncBatchNorm(nn.SyncBatchNorm):
-    """`nn.SyncBatchNorm` that also works on a CPU, for which torch has no kernels."""
+class CpuSyncBatchNorm(_BatchNorm):
+    """Synchronized batch norm for CPUs, for which `nn.SyncBatchNorm` has no kernels."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """Accept features with any number of axes."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Normalize features (B, C, ...) of this process by the statistics of all processes."""
-        if features.device.type != "cpu" or not self.training or process_count() == 1:
+        if not self.training or process_count() == 1:
             return super().forward(features)
-        self._check_input_dim(features)
         values = features.float()
         axes = [axis for axis in range(values.dim()) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(values.dim())]
@@ -40,13 +43,18 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         self.running_var.lerp_(variance, rate)
 
 
-def synchronize_batch_norm(network: nn.Module) -> nn.Module:
-    """Return the network with synchronized batch norms in place of its own; names and weights are kept.
+def synchronize_batch_norm(network: nn.Module, device: torch.device) -> None:
+    """Let the batch norms of a network share their statistics among all processes.
 
-    Its other modules are the same objects. Tap layers afterwards, because a replaced module loses its hooks.
+    The modules stay the same objects, so that hooks on them are kept; torch's own conversion replaces them. A
+    subclass with a forward of its own is left as it is.
+
+    Args:
+        network: network to change.
+        device: training device.
     """
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    for module in converted.modules():
-        if type(module) is nn.SyncBatchNorm:  # the conversion cannot create another class
-            module.__class__ = SyncBatchNorm
-    return converted
+    kind = CpuSyncBatchNorm if device.type == "cpu" else nn.SyncBatchNorm
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and type(module).forward is _BatchNorm.forward:
+            module.__class__ = kind
+            module.process_group = None  # type: ignore[assignment]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.training.average import MovingAverage
 from lgad_pipeline.training.finite import not_finite
+from lgad_pipeline.training.processes import gather, process_count
 from lgad_pipeline.training.tensor_packing import pack, unpack
 
 Metrics = dict[str, float]
@@ -22,6 +23,20 @@ _LOG = logging.getLogger(__name__)
 def damaged_name(checkpoint: str) -> str:
     """Return the file name that a damaged checkpoint is renamed to."""
     return f"{checkpoint}.damaged"
+
+
+class Checkpoint(NamedTuple):
+    """File of a training's checkpoints, and what a checkpoint must agree with to be resumed.
+
+    Attributes:
+        path: file of the checkpoint.
+        fingerprint: digest of all inputs of the training but the number of its processes.
+        normalized_in: number of parts of a batch that have batch-norm statistics of their own.
+    """
+
+    path: Path
+    fingerprint: str
+    normalized_in: int = 1
 
 
 @dataclass
@@ -71,11 +86,18 @@ class TrainingState:
         self.sums = {}
         return means
 
+    def share_sums(self) -> None:
+        """Replace the sums of this process by their means over all processes."""
+        if process_count() == 1:
+            return
+        everywhere = gather({name: value.cpu() for name, value in self.sums.items()})
+        self.sums = {name: torch.stack([sums[name] for sums in everywhere]).mean(dim=0) for name in self.sums}
+
     def final_weights(self) -> dict[str, torch.Tensor]:
         """Return the weights that are evaluated and saved: the averaged ones if there are any."""
         return self.network.state_dict() if self.average is None else self.average
 
-    def save(self, path: Path, fingerprint: str) -> None:
+    def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint atomically; if that fails, the old one is kept.
 
         Raises:
@@ -87,7 +109,8 @@ class TrainingState:
                 f"The weights of {layers} are not finite after step {self.step - 1}; lower the learning rate."
             )
         content = {
-            "fingerprint": fingerprint,
+            "fingerprint": checkpoint.fingerprint,
+            "normalized_in": checkpoint.normalized_in,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
@@ -96,7 +119,7 @@ class TrainingState:
             "history": self.history,
             "sums": self.sums,
         }
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with atomic_path(checkpoint.path) as temporary, temporary.open("wb") as file:
             try:
                 torch.save(pack(content), file)
             except RuntimeError as error:
@@ -104,24 +127,35 @@ class TrainingState:
                     raise error.__context__ from None
                 raise
 
-    def restore(self, path: Path, fingerprint: str) -> bool:
+    def restore(self, checkpoint: Checkpoint) -> bool:
         """Resume from a checkpoint; return False if there is none, or if it has another fingerprint.
 
         A checkpoint that is damaged or does not fit the network is renamed to its `damaged_name`, with a
         warning; the state is not changed, so that the training starts from the first step.
 
         Raises:
-            LgadError: the permission to read the file is missing.
+            LgadError: the permission to read the file is missing, or the checkpoint is that of another number
+                of processes, each with its own batch-norm statistics.
         """
+        path = checkpoint.path
         if not path.is_file():
             return False
         try:
             content = self._read(path)
-            if content["fingerprint"] != fingerprint:
+            if content["fingerprint"] != checkpoint.fingerprint:
                 return False
+            parts = content["normalized_in"]
+            if parts != checkpoint.normalized_in:
+                raise LgadError(
+                    f"{path} was written on {parts} devices that have batch-norm statistics of their own "
+                    f"(sync_batch_norm: false), and this training has {checkpoint.normalized_in}; "
+                    f"train on {parts} devices, or delete the file to start again."
+                )
             self._check(content)
             progress = {name: content[name] for name in ("step", "seconds", "history", "sums")}
             self.optimizer.load_state_dict(content["optimizer"])
+        except LgadError:
+            raise
         except PermissionError as error:
             raise os_fault(error, path, "read") from error
         except Exception as error:  # torch.load raises many kinds of errors for damaged bytes

@@ -5,7 +5,6 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.device import ResolvedPrecision
 from lgad_pipeline.training.processes import TIMEOUT, environment_processes
 
@@ -18,29 +17,31 @@ def build_fabric(device: torch.device, precision: ResolvedPrecision) -> Fabric:
         precision: precision of the training.
 
     Raises:
-        LgadError: the machines have different numbers of processes, or another program started the processes.
+        LgadError: another program started several processes.
     """
     processes = environment_processes()
     if processes.count == 1:
         devices = 1 if device.index is None else [device.index]
         return Fabric(accelerator=device.type, devices=devices, precision=precision)
-    if processes.count % processes.local_count:
-        raise LgadError(
-            f"{processes.count} processes cannot be {processes.local_count} on each machine; "
-            "start the same number of processes on every machine."
-        )
     slurm = processes.started_by == "srun"
     strategy = DDPStrategy(
-        cluster_environment=SLURMEnvironment(auto_requeue=False) if slurm else TorchElasticEnvironment(),
+        cluster_environment=SLURMEnvironment(auto_requeue=False) if slurm else _Torchrun(),
         timeout=TIMEOUT,
         gradient_as_bucket_view=True,
     )
     fabric = Fabric(
         accelerator=device.type,
         devices=processes.local_count,
-        num_nodes=processes.count // processes.local_count,
+        num_nodes=max(1, processes.count // processes.local_count),
         strategy=strategy,
         precision=precision,
     )
     fabric.launch()
     return fabric
+
+
+class _Torchrun(TorchElasticEnvironment):
+    """Processes with the variables of torchrun, also where machines have different numbers of them."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Accept every number of processes: Fabric expects as many on every machine, but does not need it."""

@@ -197,8 +197,14 @@ class TrainingPlan(BaseModel):
             **common,
         )
 
+    def normalized_in(self, processes: int) -> int:
+        """Return the number of parts of a batch that have batch-norm statistics of their own."""
+        return 1 if self.config.sync_batch_norm else processes
+
     def description(self, shards_fingerprint: str, code: str, *, precision: str) -> dict[str, Any]:
         """Return all inputs that the trained weights depend on, for the fingerprint of the training.
+
+        The number of processes is another input if each has batch-norm statistics of its own.
 
         Args:
             shards_fingerprint: fingerprint of the packed data set, label noise included.
@@ -213,7 +219,7 @@ class TrainingPlan(BaseModel):
         )
         return {
             "role": self.role,
-            "training": training.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)),
+            "training": training.model_dump(mode="json", exclude={*WITHOUT_EFFECT, "sync_batch_norm"}),
             "network": self.network.model_dump(mode="json"),
             "network_source": source_digest(self.network.name),
             "augmentation": self.augmentation.model_dump(mode="json"),

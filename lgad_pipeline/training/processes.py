@@ -4,8 +4,9 @@ Every function is the identity in a training of one process.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -96,12 +97,6 @@ def _reduced(values: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def mean_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the means of metrics over all processes, which must have the same names."""
-    everywhere = gather(dict(metrics))
-    return {name: sum(each[name] for each in everywhere) / len(everywhere) for name in metrics}
-
-
 def gather(value: T) -> list[T]:
     """Return the values of all processes, by rank; for small objects."""
     if process_count() == 1:
@@ -111,29 +106,60 @@ def gather(value: T) -> list[T]:
     return values  # type: ignore[return-value]
 
 
-def any_process(flag: bool) -> bool:
-    """Return True if the flag is set in any process."""
+def any_process(*flags: bool) -> list[bool]:
+    """Return for each flag whether it is set in any process."""
     if process_count() == 1:
-        return flag
-    value = torch.tensor([float(flag)])
-    distributed.all_reduce(value, distributed.ReduceOp.MAX, group=_control_group())
-    return bool(value.item())
+        return list(flags)
+    values = torch.tensor(flags, dtype=torch.float32)
+    distributed.all_reduce(values, distributed.ReduceOp.MAX, group=_control_group())
+    return [value > 0 for value in values.tolist()]
 
 
-def broadcast_buffers(tensors: Mapping[str, torch.Tensor]) -> None:
+def on_rank_zero(function: Callable[[], T]) -> T:
+    """Call a function in the process of rank 0 alone; return its value in all processes.
+
+    Raises:
+        LgadError: the function raised it; it is raised in all processes.
+    """
+    value: T | None = None
+    sentence = ""
+    if process_rank() == 0:
+        try:
+            value = function()
+        except LgadError as error:
+            if process_count() == 1:
+                raise
+            sentence = str(error)
+    if process_count() > 1:
+        results = [value, sentence]
+        distributed.broadcast_object_list(results, 0, group=_control_group())
+        value, sentence = results
+    if sentence:
+        raise LgadError(sentence)
+    return value  # type: ignore[return-value]
+
+
+def rank_zero_first(function: Callable[[], T]) -> T:
+    """Call a function in the process of rank 0, then in the others, which read what the first one wrote."""
+    values: list[T] = []
+    on_rank_zero(lambda: values.append(function()))
+    return values[0] if values else function()
+
+
+def broadcast(tensors: Mapping[str, torch.Tensor]) -> None:
     """Replace tensors, by name, by those of rank 0; in place."""
     if process_count() > 1:
         for _, tensor in sorted(tensors.items()):
             distributed.broadcast(tensor, 0)
 
 
-_control: dict[str, distributed.ProcessGroup] = {}
-
-
 def _control_group() -> "distributed.ProcessGroup | None":
     """Return a group whose messages stay on the CPU, so that no process waits for its GPU."""
     if distributed.get_backend() == "gloo":
         return None
-    if "group" not in _control:
-        _control["group"] = distributed.new_group(backend="gloo", timeout=TIMEOUT)
-    return _control["group"]
+    return _gloo_group(distributed.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _gloo_group(world: object) -> "distributed.ProcessGroup":
+    return distributed.new_group(backend="gloo", timeout=TIMEOUT)

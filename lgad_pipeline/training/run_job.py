@@ -8,10 +8,11 @@ from lgad_pipeline.console import fail
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.training.job import TrainingJob, read_job
 from lgad_pipeline.training.job_log import JobLog
+from lgad_pipeline.training.loop import MetricsLog
 from lgad_pipeline.training.processes import environment_processes
 from lgad_pipeline.training.stop import StopRequest, TrainingStopped, stop_signals
 from lgad_pipeline.training.torchrun import follow_parent
-from lgad_pipeline.training.trainer import MetricsLog, train
+from lgad_pipeline.training.trainer import train
 from lgad_pipeline.training.training_folder import TrainingResult
 
 

@@ -1,7 +1,12 @@
-"""Segmentation and existence losses: scalar means over the batch, computed in float32."""
+"""Segmentation and existence losses: scalar means over the batch, computed in float32.
+
+In a training of several processes, the mean of a loss over the processes is the loss of the whole batch.
+"""
 
 import torch
 from torch.nn import functional
+
+from lgad_pipeline.training.processes import process_count, sum_over_processes
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
@@ -22,7 +27,11 @@ def cross_entropy(
     """
     weight = log_probability.new_ones(log_probability.shape[1])
     weight[0] = background_weight
-    return functional.nll_loss(log_probability, label, weight)
+    loss = functional.nll_loss(log_probability, label, weight)
+    if process_count() == 1:
+        return loss
+    total = weight[label].sum()  # the mean above is over this weight, which differs by process
+    return loss * total * process_count() / sum_over_processes(total)
 
 
 def soft_iou(log_probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -38,9 +47,9 @@ def soft_iou(log_probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor
     slots = torch.arange(1, log_probability.shape[1], device=label.device).view(1, -1, 1, 1)
     truth = (label[:, None] == slots).to(log_probability.dtype)
     probability = log_probability[:, 1:].exp()  # (B, slots, H, W)
-    overlap = (probability * truth).sum(dim=(0, 2, 3))
-    pixels = truth.sum(dim=(0, 2, 3))
-    union = probability.sum(dim=(0, 2, 3)) + pixels - overlap
+    sums = [values.sum(dim=(0, 2, 3)) for values in (probability * truth, truth, probability)]
+    overlap, pixels, predicted = sum_over_processes(torch.stack(sums))
+    union = predicted + pixels - overlap
     present = (pixels > 0).to(overlap.dtype)
     return ((1 - overlap / union.clamp(min=1e-6)) * present).sum() / present.sum().clamp(min=1)
 

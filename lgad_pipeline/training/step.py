@@ -14,7 +14,8 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.checkpoint import TrainingState
 from lgad_pipeline.training.cuda_graph import GraphedGradients
 from lgad_pipeline.training.finite import LateFiniteCheck, not_finite_message
-from lgad_pipeline.training.tasks import Task, Weight, total_loss
+from lgad_pipeline.training.processes import gather, process_count, process_rank, sum_over_processes
+from lgad_pipeline.training.tasks import Task, Weight, companion_parameters, total_loss
 
 
 class Losses(NamedTuple):
@@ -56,6 +57,8 @@ class TrainingStep:
         self.fabric, self.task, self.network, self.optimizer = fabric, task, network, optimizer
         self.config, self.state, self.augment = config, state, augment
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._several = process_count() > 1
+        self._companions = companion_parameters(state.network)
         on_gpu = fabric.device.type == "cuda"
         self._finite = LateFiniteCheck(fabric.device, state.optimizer) if on_gpu else None
         self._previous: tuple[Batch, int] | None = None
@@ -100,7 +103,10 @@ class TrainingStep:
         self.network.train()
         # The global generator serves dropout and the corruption of a teacher's input. The student runs first,
         # so that students of one seed get the same dropout masks, whatever else is computed in the step.
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, step, 1]).generate_state(1)[0]))
+        # Processes drop different channels; the first one drops those of a process that trains alone.
+        rank = [process_rank()] if process_rank() else []
+        seed = np.random.SeedSequence([self.config.seed, step, 1, *rank]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
         weights = self.task.weights(step)
         if self._gradients is not None:
             return self._gradients(batch, weights)
@@ -112,11 +118,13 @@ class TrainingStep:
         batch = self.augment(batch)
         parts = batch.parts(self.config.accumulation)
         sums: Losses | None = None
-        for part in parts:
-            with self.fabric.autocast():
-                terms = self.task.losses(self.network, part, weights)
-            total = total_loss(terms) / len(parts) if len(parts) > 1 else total_loss(terms)
-            self.fabric.backward(total)
+        for number, part in enumerate(parts, 1):
+            # Processes add up their gradients in the backward pass of the last part.
+            with self.fabric.no_backward_sync(self.network, enabled=self._several and number < len(parts)):
+                with self.fabric.autocast():
+                    terms = self.task.losses(self.network, part, weights)
+                total = total_loss(terms) / len(parts) if len(parts) > 1 else total_loss(terms)
+                self.fabric.backward(total + self._no_loss() if self._several else total)
             values = {term.name: term.value.detach() for term in terms}
             if len(parts) > 1:
                 values = {name: value / len(parts) for name, value in values.items()}
@@ -128,16 +136,22 @@ class TrainingStep:
         assert sums is not None
         return sums
 
+    def _no_loss(self) -> torch.Tensor:
+        """Return 0, with gradients of 0 for what no active loss uses: processes wait for every gradient."""
+        zeros = [0 * parameter.sum() for parameter in self._companions]
+        return torch.stack([torch.zeros((), device=self.fabric.device), *zeros]).sum()
+
     def _check(self, losses: Losses, norm: torch.Tensor, batch: Batch) -> None:
         """Check that loss and gradients are finite; on a GPU, those of the step before."""
+        value = sum_over_processes(losses.total + norm)
         if self._finite is None:
-            if not torch.isfinite(losses.total + norm):
+            if not torch.isfinite(value):
                 raise self._error(losses, batch, self.state.step)
             return
         failed = self._finite.failed()
         if failed:
             raise self._recomputed_error()
-        self._finite.record(losses.total + norm)
+        self._finite.record(value)
         self._previous = batch, self.state.step
 
     def _recomputed_error(self) -> LgadError:
@@ -147,6 +161,7 @@ class TrainingStep:
         return self._error(self._compute(*self._previous), *self._previous)
 
     def _error(self, losses: Losses, batch: Batch, step: int) -> LgadError:
-        return LgadError(
-            not_finite_message(losses.terms, losses.total, self.state.network, step=step, frames=batch.frames)
-        )
+        terms = {name: sum_over_processes(value) for name, value in losses.terms.items()}
+        frames = [frame for part in gather(batch.frames) for frame in part]
+        total = sum_over_processes(losses.total)
+        return LgadError(not_finite_message(terms, total, self.state.network, step=step, frames=frames))

@@ -140,6 +140,15 @@ class TrainedPair(nn.Module):
         return self.student(planes)
 
 
+def companion_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are trained with a student but are not its own."""
+    parameters: list[nn.Parameter] = []
+    while isinstance(network, TrainedPair):
+        parameters += network.companion.parameters()
+        network = network.student
+    return parameters
+
+
 def lane_losses(output: LaneOutput, batch: Batch, config: TrainingConfig) -> list[LossTerm]:
     """Return the segmentation and existence terms of one forward."""
     log_probability = segmentation_losses.log_probabilities(output.logits)

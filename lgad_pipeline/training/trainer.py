@@ -1,15 +1,12 @@
-"""Training of teachers and students: set-up, loop, step. Read it from top to bottom."""
+"""Training of teachers and students: its inputs, the networks and losses, and the result."""
 
 import json
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import nn
 
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.augmentation import AugmentationConfig, LabelNoiseConfig
@@ -17,26 +14,24 @@ from lgad_pipeline.config.distillation import TeacherInputConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.label_noise import with_label_noise
-from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.pretrained import load_imagenet
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.networks.source import check_source_is_imported
+from lgad_pipeline.training.batch_norm import synchronize_batch_norm
 from lgad_pipeline.training.cached_attention import check_geometry
-from lgad_pipeline.training.checkpoint import Metrics, TrainingState
+from lgad_pipeline.training.checkpoint import Checkpoint
 from lgad_pipeline.training.device import Device, device_arithmetic, resolve_device, resolve_precision
 from lgad_pipeline.training.fabric import build_fabric
-from lgad_pipeline.training.optimizer import build_optimizer, learning_rate
+from lgad_pipeline.training.loop import MetricsLog, fit
 from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
-from lgad_pipeline.training.processes import any_process
-from lgad_pipeline.training.step import TrainingStep
-from lgad_pipeline.training.stop import StopRequest, TrainingStopped
+from lgad_pipeline.training.processes import on_rank_zero, rank_zero_first
+from lgad_pipeline.training.stop import StopRequest
 from lgad_pipeline.training.student_losses import set_up_student
-from lgad_pipeline.training.tasks import Task, TeacherTask
+from lgad_pipeline.training.tasks import TeacherTask
 from lgad_pipeline.training.threads import torch_threads
-from lgad_pipeline.training.timing import CheckpointTimer, TrainingClock
-from lgad_pipeline.training.training_data import TrainingData, training_data
+from lgad_pipeline.training.training_data import training_data
 from lgad_pipeline.training.training_folder import (
     CHECKPOINT,
     TrainingResult,
@@ -44,10 +39,6 @@ from lgad_pipeline.training.training_folder import (
     read_result,
     write_result,
 )
-from lgad_pipeline.training.validation import validate
-
-MetricsLog = Callable[[Metrics, int], None]
-"""Function of the metrics and the step that is called at every log entry."""
 
 
 def train_teacher(
@@ -176,11 +167,18 @@ def train(
         shards = with_label_noise(shards, plan.label_noise)
     training_device = resolve_device(device)
     precision = resolve_precision(config.precision, training_device)
+    fabric = build_fabric(training_device, precision)
+    if fabric.world_size > 1 and config.cuda_graphs:
+        raise LgadError("CUDA graphs are for a training on one device; set cuda_graphs: false.")
     description = plan.description(
         shards.fingerprint, code_fingerprint(f"{__name__}:train"), precision=precision
     )
-    fingerprint = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=16).hexdigest()
-    if is_finished(plan.folder, fingerprint):
+    inputs = _digest(description)
+    normalized_in = plan.normalized_in(fabric.world_size)
+    if normalized_in > 1:
+        description["processes"] = normalized_in
+    fingerprint = _digest(description)
+    if on_rank_zero(lambda: is_finished(plan.folder, fingerprint)):
         return read_result(plan.folder, reused=True)
 
     gpus = [] if training_device.index is None else [training_device.index]
@@ -195,106 +193,33 @@ def train(
         check_source_is_imported(spec.name)
         if plan.pretrained:
             load_imagenet(network, plan.pretrained)
-        fabric = build_fabric(training_device, precision)
         data = training_data(shards, config, plan.augmentation, fabric)
 
         # `trained` is the network, or the network together with a joint teacher or label heads.
         if plan.role == "teacher":
             trained, task = network, TeacherTask(config, spec.slots, plan.teacher_input)
         else:
-            trained, task = set_up_student(network, plan, shards, fabric.device)
+            trained, task = rank_zero_first(lambda: set_up_student(network, plan, shards, fabric.device))
+        if fabric.world_size > 1 and config.sync_batch_norm:
+            synchronize_batch_norm(trained, fabric.device)
         state = fit(
             fabric,
             task,
             trained,
             config=config,
             data=data,
-            checkpoint=plan.folder / CHECKPOINT,
-            fingerprint=fingerprint,
+            checkpoint=Checkpoint(plan.folder / CHECKPOINT, inputs, normalized_in),
             log=log,
             stop=stop,
         )
 
     trained.load_state_dict(state.final_weights())
-    return write_result(
-        plan.folder, network, spec, state=state, fingerprint=fingerprint, description=description
+    return on_rank_zero(
+        lambda: write_result(
+            plan.folder, network, spec, state=state, fingerprint=fingerprint, description=description
+        )
     )
 
 
-def fit(
-    fabric: Fabric,
-    task: Task,
-    network: nn.Module,
-    *,
-    config: TrainingConfig,
-    data: TrainingData,
-    checkpoint: Path,
-    fingerprint: str,
-    log: MetricsLog | None = None,
-    stop: StopRequest | None = None,
-) -> TrainingState:
-    """Train a network and return the final state of the training.
-
-    A checkpoint of the same fingerprint is resumed: the result is, bit for bit, that of an uninterrupted run
-    on the same machine. Metrics go to `log` and into the state's history: `train/<term>` (unweighted),
-    `train/loss`, `learning_rate`, `steps_per_second`, `data_wait` (share of the time that the loop waited
-    for batches), `memory_gb` (the highest so far); at validations `val/miou`, `val/existence_accuracy`.
-
-    Args:
-        fabric: training device and precision.
-        task: inputs and losses of the network.
-        network: network to train.
-        config: settings of the training.
-        data: training and validation batches.
-        checkpoint: file of the checkpoint.
-        fingerprint: digest of all inputs of the training.
-        log: function that is called with the metrics and the step.
-        stop: function that returns True when the training should save its checkpoint and stop.
-
-    Raises:
-        TrainingStopped: `stop` returned True.
-        LgadError: a loss term or a gradient is not finite (the message lists the step, the frames, and the
-            terms or layers), or a checkpoint cannot be written. The last checkpoint stays valid.
-    """
-    network = network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = build_optimizer(config.optimizer, network.parameters())
-    average = (
-        {name: value.clone() for name, value in network.state_dict().items()} if config.ema_decay else None
-    )
-    state = TrainingState(network, optimizer, average)
-    state.restore(checkpoint, fingerprint)
-    runnable = torch.compile(network) if config.compile else network
-    wrapped, wrapped_optimizer = fabric.setup(runnable, optimizer)
-    train_step = TrainingStep(
-        fabric, task, wrapped, wrapped_optimizer, config=config, state=state, augment=data.augment
-    )
-    clock, checkpoints = TrainingClock(state, fabric.device), CheckpointTimer(config.checkpoint_seconds)
-    with closing(cast(Generator[Batch], data.batches(state.step, config.steps))) as batches:
-        while state.step < config.steps:
-            with clock.waiting():
-                batch = next(batches)
-            rate = learning_rate(config.optimizer, state.step, config.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            train_step(batch)
-
-            # state.step now counts this step: log, validate and save where that is due.
-            metrics: Metrics = {}
-            last = state.step == config.steps
-            if last or state.step % config.log_every == 0:
-                metrics |= state.pop_means() | {"learning_rate": rate} | clock.metrics()
-            if last or state.step % config.validate_every == 0:
-                metrics |= validate(fabric, task, state, data.validation())
-            if metrics:
-                state.history.append({"step": state.step, **metrics})
-                if log is not None:
-                    log(metrics, state.step)
-            stopped = not last and stop is not None and any_process(stop())
-            if last or stopped or checkpoints.due():
-                train_step.finish()
-                state.seconds = clock.total()
-                with checkpoints.saving():
-                    state.save(checkpoint, fingerprint)
-            if stopped:
-                raise TrainingStopped(state.step)
-    return state
+def _digest(description: Mapping[str, Any]) -> str:
+    return blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=16).hexdigest()

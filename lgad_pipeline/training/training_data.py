@@ -11,6 +11,8 @@ from lgad_pipeline.data.augmentation import augment, augment_recorded, record_am
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.data.share import Share
+from lgad_pipeline.errors import LgadError
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class TrainingData:
             start..stop-1, a pure function of the step; the iterator is closed after use.
         augment: function of a batch on the training device that returns the augmented batch; the identity
             where the batches are augmented already.
-        validation: function that returns all validation batches in order.
+        validation: function that returns the validation batches of this process.
     """
 
     batches: Callable[[int, int], Iterator[Batch]]
@@ -44,16 +46,22 @@ def training_data(
         fabric: training device, rank and number of processes.
 
     Raises:
-        LgadError: the split train or val is missing.
+        LgadError: the split train or val is missing, or the processes cannot have equal parts of a batch.
     """
     training, validation = shards["train"], shards["val"]
-    size, seed, ranks = config.batch_size, config.seed, (fabric.global_rank, fabric.world_size)
+    size, seed, share = config.batch_size, config.seed, Share(fabric.global_rank, fabric.world_size)
+    if size % (share.count * config.accumulation):
+        raise LgadError(
+            f"batch_size {size} cannot be divided equally among {share.count} processes"
+            f"{f' and {config.accumulation} parts (accumulation)' if config.accumulation > 1 else ''}; "
+            "change it or the number of devices."
+        )
 
-    def augmented(batch: Batch, number: int) -> Batch:
-        return augment(batch, augmentation, batch_generator(seed, number))
+    def augmented(batch: Batch, step: int) -> Batch:
+        return augment(batch, augmentation, batch_generator(seed, step), share=share)
 
-    def with_amounts(batch: Batch, number: int) -> Batch:
-        amounts = record_amounts(batch, augmentation, batch_generator(seed, number))
+    def with_amounts(batch: Batch, step: int) -> Batch:
+        amounts = record_amounts(batch, augmentation, batch_generator(seed, step), share=share)
         return replace(batch, amounts=amounts).pinned()
 
     def augmented_on_device(batch: Batch) -> Batch:
@@ -61,7 +69,7 @@ def training_data(
         return augment_recorded(batch, augmentation, batch.amounts)
 
     def validation_batches() -> Iterator[Batch]:
-        return in_order(validation, size, limit=config.validation_frames)
+        return in_order(validation, size, limit=config.validation_frames, share=share)
 
     on_cpu = fabric.device.type == "cpu"
     loader = Loader(
@@ -70,7 +78,7 @@ def training_data(
         seed,
         workers=config.loader_threads,
         finish=augmented if on_cpu else with_amounts,
-        ranks=ranks,
+        share=share,
     )
     augment_batch = (lambda batch: batch) if on_cpu else augmented_on_device
     return TrainingData(loader.batches, augment_batch, validation_batches)

@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
+from lgad_pipeline.training.processes import broadcast, gather
 from lgad_pipeline.training.tasks import Task
 
 
@@ -18,7 +19,7 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         fabric: training device.
         task: inputs of the network.
         state: state of the training.
-        batches: validation batches.
+        batches: validation batches of this process.
 
     Returns:
         `val/miou`: mean over the slots of the intersection over union of label and most probable class, with
@@ -26,11 +27,13 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         head also `val/existence_accuracy`, the share of correct flags.
     """
     network = state.network.eval()
+    weights = state.final_weights()
+    broadcast({name: weights[name] for name, _ in network.named_buffers() if name in weights})
     confusion, correct, flags = torch.zeros(0), torch.zeros(()), 0
     for batch in batches:
         batch = batch.to(fabric.device)
         # In float32, as the predictor: in bfloat16 many pixels have two equal largest logits.
-        output = torch.func.functional_call(network, state.final_weights(), (task.inputs(batch),))
+        output = torch.func.functional_call(network, weights, (task.inputs(batch),))
         classes = output.logits.shape[1]
         pairs = batch.label.long() * classes + output.logits.argmax(dim=1)
         counts = torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
@@ -38,9 +41,13 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         if output.existence is not None:
             correct = correct + ((output.existence > 0) == (batch.existence > 0.5)).sum()
             flags += batch.existence.numel()
+    # Processes of which each evaluated a part; one that had no batch has no confusion.
+    parts = gather((confusion.cpu(), float(correct), flags))
+    confusion = torch.stack([part for part, _, _ in parts if part.numel()]).sum(dim=0)
     metrics = {"val/miou": lane_miou(confusion)}
+    flags = sum(count for _, _, count in parts)
     if flags:
-        metrics["val/existence_accuracy"] = float(correct) / flags
+        metrics["val/existence_accuracy"] = sum(right for _, right, _ in parts) / flags
     return metrics
 
 

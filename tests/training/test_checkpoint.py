@@ -15,7 +15,7 @@ from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training.average import MovingAverage
-from lgad_pipeline.training.checkpoint import TrainingState
+from lgad_pipeline.training.checkpoint import Checkpoint, TrainingState
 from lgad_pipeline.training.optimizer import build_optimizer
 from lgad_pipeline.training.tasks import StudentTask
 from lgad_pipeline.training.timing import CheckpointTimer
@@ -94,11 +94,11 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(tmp_path: Path) -> None
     network = Plain()
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     state = TrainingState(network, optimizer, None, step=5)
-    state.save(tmp_path / "checkpoint.pt", "one")
+    state.save(Checkpoint(tmp_path / "checkpoint.pt", "one"))
     before = (tmp_path / "checkpoint.pt").read_bytes()
     network.body[3].weight.data[0, 0] = float("inf")  # type: ignore[index]
     with pytest.raises(LgadError, match=r"weights of body\.3 are not finite after step 4"):
-        state.save(tmp_path / "checkpoint.pt", "one")
+        state.save(Checkpoint(tmp_path / "checkpoint.pt", "one"))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
@@ -170,14 +170,13 @@ def test_a_checkpoint_of_a_network_of_another_size_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = Plain()
-    TrainingState(network, build_optimizer(OptimizerConfig(), network.parameters()), None, step=5).save(
-        tmp_path / "checkpoint.pt", "one"
-    )
+    state = TrainingState(network, build_optimizer(OptimizerConfig(), network.parameters()), None, step=5)
+    state.save(Checkpoint(tmp_path / "checkpoint.pt", "one"))
     other = Plain()
     other.body.add_module("3", torch.nn.Conv2d(16, 7, 1))
     before = {name: value.clone() for name, value in other.state_dict().items()}
     state = TrainingState(other, build_optimizer(OptimizerConfig(), other.parameters()), None)
-    assert not state.restore(tmp_path / "checkpoint.pt", "one")
+    assert not state.restore(Checkpoint(tmp_path / "checkpoint.pt", "one"))
     assert state.step == 0 and equal(before, other.state_dict())
     assert "its weights are not those of the network" in caplog.text
 

@@ -17,9 +17,9 @@ from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import attention_layers, build_network
-from lgad_pipeline.training.checkpoint import TrainingState
+from lgad_pipeline.training.checkpoint import Checkpoint, TrainingState
+from lgad_pipeline.training.loop import fit
 from lgad_pipeline.training.tasks import StudentTask, TeacherTask
-from lgad_pipeline.training.trainer import fit
 from lgad_pipeline.training.training_data import TrainingData
 
 SPEC = NetworkSpec(image_size=(32, 64), width=0.5)
@@ -84,8 +84,7 @@ def run(task, network, config, path: Path, data: TrainingData = DATA, log=None) 
         network,
         config=config,
         data=data,
-        checkpoint=path / "checkpoint.pt",
-        fingerprint="one",
+        checkpoint=Checkpoint(path / "checkpoint.pt", "one"),
         log=log,
     )
 
@@ -211,9 +210,9 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: P
 def test_a_checkpoint_of_another_training_is_not_resumed(tmp_path: Path) -> None:
     state = run(StudentTask(CONFIG), student(), CONFIG, tmp_path)
     state.step = 5
-    state.save(tmp_path / "checkpoint.pt", "another")
-    assert not state.restore(tmp_path / "checkpoint.pt", "one")
-    assert state.restore(tmp_path / "checkpoint.pt", "another")
+    state.save(Checkpoint(tmp_path / "checkpoint.pt", "another"))
+    assert not state.restore(Checkpoint(tmp_path / "checkpoint.pt", "one"))
+    assert state.restore(Checkpoint(tmp_path / "checkpoint.pt", "another"))
 
 
 def test_a_loss_that_is_not_finite_names_step_term_and_frames(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from lgad_pipeline.distillation.losses import LgadLoss, SadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import Recipe
+from lgad_pipeline.training.checkpoint import Checkpoint
+from lgad_pipeline.training.loop import fit
 from lgad_pipeline.training.tasks import StudentTask
-from lgad_pipeline.training.trainer import fit
 from lgad_pipeline.training.training_data import TrainingData
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_network.md").read_text(encoding="utf-8")
@@ -60,8 +61,7 @@ def test_the_example_is_trained_with_a_teacher(
         student,
         config=config,
         data=data,
-        checkpoint=tmp_path / "checkpoint.pt",
-        fingerprint="one",
+        checkpoint=Checkpoint(tmp_path / "checkpoint.pt", "one"),
     )
     assert state.history[-1]["train/attention"] > 0 and state.history[-1]["train/self_attention"] >= 0
     assert not hasattr(student, "existence")
