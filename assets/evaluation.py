@@ -69,17 +69,18 @@ def predictions(
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)
     packed = open_shards(paths)
-    for student in STUDENTS:
-        for split in SPLITS:
-            title = f"predicting lanes, {NETWORK_NAMES[student]}, {split}"
-            with progress.task(context.log, title) as task:
-                predict_split(
-                    paths.network(student),
-                    packed[split],
-                    paths.predictions / student / split,
-                    progress=task.advance,
-                    device=trainer.device,
-                )
+    with trainer.leased_device() as device:
+        for student in STUDENTS:
+            for split in SPLITS:
+                title = f"predicting lanes, {NETWORK_NAMES[student]}, {split}"
+                with progress.task(context.log, title) as task:
+                    predict_split(
+                        paths.network(student),
+                        packed[split],
+                        paths.predictions / student / split,
+                        progress=task.advance,
+                        device=device,
+                    )
     pictures = prediction_pictures(
         paths.student_lgad,
         packed["test"],

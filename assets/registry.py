@@ -227,16 +227,17 @@ def _decide(
 
     def compare(champion: Path) -> "Verdict":
         task.note("scoring champion and challenger")
-        return compare_with_champion(
-            champion,
-            paths.student_lgad,
-            frames=read_table(paths.frames),
-            recordings=paths.recordings,
-            frame_size=frame_size,
-            rule=project.settings.promotion,
-            device=trainer.device,
-            progress=task.advance,
-        )
+        with trainer.leased_device() as device:
+            return compare_with_champion(
+                champion,
+                paths.student_lgad,
+                frames=read_table(paths.frames),
+                recordings=paths.recordings,
+                frame_size=frame_size,
+                rule=project.settings.promotion,
+                device=device,
+                progress=task.advance,
+            )
 
     return decide(
         mlflow,

@@ -4,9 +4,10 @@ import torch
 from pydantic import ValidationError
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.data.augmentation import augment, swap_slots
+from lgad_pipeline.data.augmentation import augment, augment_recorded, record_amounts, swap_slots
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
+from lgad_pipeline.data.share import Share
 
 OFF = AugmentationConfig(
     flip=0, rotation=0, scale=0, shift_x=0, shift_y=0, brightness=0, contrast=0, tone=0, saturation=0,
@@ -267,3 +268,25 @@ def test_a_wrong_amount_or_an_unknown_key_is_refused():
     for wrong in ({"flip": 1.5}, {"rotation": -1}, {"rotatoin": 3}):
         with pytest.raises(ValidationError):
             AugmentationConfig.model_validate(wrong)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_change_their_frames_as_one_process_changes_the_batch(count: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    batch = Batch(
+        [str(number) for number in range(6)],
+        torch.randint(0, 256, (6, 3, 24, 40), dtype=torch.uint8, generator=generator),
+        torch.randint(0, 5, (6, 24, 40), dtype=torch.uint8, generator=generator),
+        torch.ones(6, 4),
+    )
+    config = AugmentationConfig(shadow=0.5, glare=0.5, erasing=0.5, blur=0.5, noise=5)
+    whole = augment(batch, config, batch_generator(1, 7))
+    for rank in range(count):
+        share = Share(rank, count)
+        mine = Batch(*(share.of(part) for part in (batch.frames, batch.image, batch.label, batch.existence)))
+        changed = augment(mine, config, batch_generator(1, 7), share=share)
+        recorded = record_amounts(mine, config, batch_generator(1, 7), share=share)
+        for result in (changed, augment_recorded(mine, config, recorded)):
+            assert torch.equal(result.image, share.of(whole.image))
+            assert torch.equal(result.label, share.of(whole.label))
+            assert torch.equal(result.existence, share.of(whole.existence))

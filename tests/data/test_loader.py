@@ -9,6 +9,7 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order, normalize
 from lgad_pipeline.data.shards import ShardSet, pack_shards
+from lgad_pipeline.data.share import Share
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
 
@@ -70,29 +71,31 @@ def test_batches_ahead_are_those_of_their_steps_also_after_a_restart(shards):
         assert torch.equal(batch.image, direct.image) and torch.equal(batch.label, direct.label)
 
 
-@pytest.mark.parametrize("start", [0, 3])
-def test_ranks_share_the_batches_of_one_process(shards, start):
-    """A resume in the middle of an epoch is covered: 7 frames are an epoch of three and a half batches."""
-    alone = [batch.frames for batch in Loader(shards["train"], 2, seed=4).batches(3 * start, 3 * 7)]
-    ranks = [
-        [batch.frames for batch in Loader(shards["train"], 2, seed=4, ranks=(rank, 3)).batches(start, 7)]
-        for rank in range(3)
+@pytest.mark.parametrize(("start", "count"), [(0, 3), (3, 3), (1, 2)])
+def test_processes_share_each_batch_of_one_process(shards, start: int, count: int):
+    """A resume in the middle of an epoch is covered: 7 frames are an epoch of one batch and a sixth."""
+    alone = list(Loader(shards["train"], 6, seed=4).batches(start, 7))
+    shares = [
+        list(Loader(shards["train"], 6, seed=4, share=Share(rank, count)).batches(start, 7))
+        for rank in range(count)
     ]
-    assert {len(batches) for batches in ranks} == {7 - start}
-    assert [ranks[rank][step] for step in range(7 - start) for rank in range(3)] == alone
-    epoch = [frame for batch in alone for frame in batch][:7] if start == 0 else []
-    assert len(set(epoch)) == len(epoch)
+    for step, whole in enumerate(alone):
+        parts = [batches[step] for batches in shares]
+        assert [len(part.frames) for part in parts] == [6 // count] * count
+        for rank, part in enumerate(parts):
+            assert part.frames == whole.frames[rank::count]
+            assert torch.equal(part.image, whole.image[rank::count])
 
 
-def test_threads_finish_batches_by_their_number_among_all_processes(shards):
-    def finish(batch: Batch, number: int) -> Batch:
+def test_threads_finish_the_batches_of_their_steps(shards):
+    def finish(batch: Batch, step: int) -> Batch:
         assert threading.current_thread().name.startswith("lgad-data")
-        return replace(batch, existence=batch.existence + number)
+        return replace(batch, existence=batch.existence + step)
 
-    loader = Loader(shards["train"], 2, seed=4, finish=finish, ranks=(1, 2))
-    plain = Loader(shards["train"], 2, seed=4, ranks=(1, 2))
+    loader = Loader(shards["train"], 2, seed=4, finish=finish, share=Share(1, 2))
+    plain = Loader(shards["train"], 2, seed=4, share=Share(1, 2))
     for step, batch in enumerate(loader.batches(2, 5), 2):
-        assert torch.equal(batch.existence, plain.batch(step).existence + 2 * step + 1)
+        assert torch.equal(batch.existence, plain.batch(step).existence + step)
 
 
 def test_stopping_early_ends_the_threads(shards):
@@ -106,6 +109,14 @@ def test_evaluation_takes_every_frame_once_in_order(shards):
     batches = list(in_order(shards["train"], 3))
     assert [len(batch.frames) for batch in batches] == [3, 3, 1]
     assert [frame for batch in batches for frame in batch.frames] == shards["train"].table["frame"].tolist()
+
+
+def test_processes_evaluate_every_frame_once(shards):
+    batches = [
+        batch.frames for rank in range(2) for batch in in_order(shards["train"], 2, share=Share(rank, 2))
+    ]
+    assert [len(frames) for frames in batches] == [2, 2, 2, 1]
+    assert sorted(frame for frames in batches for frame in frames) == sorted(shards["train"].table["frame"])
 
 
 def test_an_empty_split_is_refused(shards):
