@@ -12,8 +12,9 @@ class NetworkSpec(BaseModel):
     """Name and size of a network.
 
     Attributes:
-        name: short name of a network of this package or of a registered one, or the import path of a class of
-            another package, `package.module:Class`.
+        name: short name of a network of this package or of a registered one, name with a prefix (such as
+            `scnn:erfnet`, `timm:resnet18`), or the import path of a class of another package,
+            `package.module:Class`.
         in_channels: number of input planes: 3 for RGB frames; for a teacher the planes of a label map.
         slots: number of lane slots, without the background.
         image_size: (H, W) of the input, pixels.

@@ -23,11 +23,14 @@ class NetworkChoice(Entry):
     """Architecture and width of a network.
 
     Attributes:
-        name: a network of this package (enet), or the import path of your own, `package.module:Class`.
+        name: a network of this package (enet), with a spatial module (scnn:enet, resa:erfnet), an encoder of
+            timm (timm:resnet18), a network of segmentation_models_pytorch (smp:Unet:resnet18), or the import
+            path of your own, `package.module:Class`.
         width: factor of the channels of every layer.
         zero_init_residual: residual branches start at zero, which learns several times faster; False for the
             start that ENet and ERFNet were published with.
-        pretrained: file of torchvision's resnet18 or resnet34 with ImageNet weights, for students.
+        pretrained: file with ImageNet weights of torchvision's resnet18 or resnet34, or of timm's model, for
+            students.
     """
 
     name: str = "enet"

@@ -14,7 +14,7 @@ from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
 from lgad_pipeline.config.network import NetworkSpec, is_allowed
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.registry import BUILT_IN, build_network, is_registered
+from lgad_pipeline.networks.registry import build_network, is_built_in, is_registered
 
 _LARGEST_JSON = 1 << 20  # bytes
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -153,7 +153,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _check_shapes(folder: Path, spec: NetworkSpec, state: dict[str, torch.Tensor]) -> None:
     """Compare shapes before the network is built, so that a wrong width does not exhaust the memory."""
-    if spec.name not in BUILT_IN:
+    if not is_built_in(spec.name):
         return  # the class of another package may need real tensors to be built
     try:
         with torch.device("meta"):

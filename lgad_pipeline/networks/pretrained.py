@@ -1,4 +1,4 @@
-"""ImageNet weights for the encoder of a ResNet, from a local file in torchvision's format."""
+"""ImageNet weights for the encoder of a ResNet or of timm, from a local file."""
 
 import hashlib
 import pickle
@@ -12,6 +12,7 @@ from torch import nn
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.resnet import ResNet
+from lgad_pipeline.networks.timm_net import TimmNet
 
 # Beginning of a parameter's name in torchvision (regular expression) -> beginning of its name here.
 _NAMES = (
@@ -26,20 +27,27 @@ _NAMES = (
 
 
 def load_imagenet(network: nn.Module, path: Path) -> None:
-    """Load ImageNet weights into the encoder of a ResNet-18 or ResNet-34; its heads do not change.
+    """Load ImageNet weights into the encoder of a ResNet or of a network with an encoder of timm.
+
+    The heads do not change.
 
     Args:
-        network: ResNet of width 1 with three input planes; changed in place.
-        path: state dict of torchvision's resnet18 or resnet34, `.safetensors` or `.pth`. Only tensors are
-            unpickled.
+        network: ResNet of width 1 with three input planes, or `TimmNet`; changed in place.
+        path: state dict of torchvision's resnet18 or resnet34, or of timm's model, `.safetensors` or `.pth`.
+            Only tensors are unpickled.
 
     Raises:
         LgadError: the file is missing or damaged, the network is no ResNet, or the file does not fit it.
     """
+    if isinstance(network, TimmNet):
+        if not path.is_file():
+            raise _missing(path)
+        network.load_imagenet(path)
+        return
     if not isinstance(network, ResNet):
         raise LgadError(
-            f"{path} cannot be loaded into {type(network).__name__}: ImageNet weights are for resnet18 and "
-            "resnet34; leave `pretrained` out."
+            f"{path} cannot be loaded into {type(network).__name__}: ImageNet weights are for resnet18, "
+            "resnet34 and encoders of timm; leave `pretrained` out."
         )
     weights = {_renamed(name): value for name, value in _read(path).items() if not name.startswith("fc.")}
     wanted = network.encoder.state_dict()
@@ -68,7 +76,7 @@ def file_digest(path: Path) -> str:
 
 
 def _missing(path: Path) -> LgadError:
-    return LgadError(f"{path} does not exist; download torchvision's file to this path.")
+    return LgadError(f"{path} does not exist; download the file of weights to this path.")
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

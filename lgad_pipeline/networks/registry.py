@@ -1,4 +1,4 @@
-"""Registry of networks: classes by short name or by import path."""
+"""Registry of networks: classes by short name, by a prefix such as `scnn:`, or by import path."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +11,10 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.enet import ENet
 from lgad_pipeline.networks.erfnet import ERFNet
 from lgad_pipeline.networks.resnet import ResNet18, ResNet34
+from lgad_pipeline.networks.smp_net import smp_network
 from lgad_pipeline.networks.source import register_source
+from lgad_pipeline.networks.spatial import spatial_network
+from lgad_pipeline.networks.timm_net import timm_network
 
 BUILT_IN: dict[str, type[nn.Module]] = {
     "enet": ENet,
@@ -20,6 +23,15 @@ BUILT_IN: dict[str, type[nn.Module]] = {
     "resnet34": ResNet34,
 }
 """Networks of this package by name. A new one is a module with its class, and a line here."""
+
+PREFIXES = {
+    "scnn": "scnn:BACKBONE",
+    "resa": "resa:BACKBONE",
+    "timm": "timm:MODEL",
+    "smp": "smp:ARCHITECTURE:ENCODER",
+}
+"""Networks that are put together from their name: a spatial module over a network of this package or of timm,
+an encoder of timm, a network of segmentation_models_pytorch."""
 
 _registered: dict[str, type[nn.Module]] = {}
 _Network = TypeVar("_Network", bound=type[nn.Module])
@@ -71,8 +83,16 @@ def register_network(name: str) -> Callable[[_Network], _Network]:
 
 
 def is_registered(name: str) -> bool:
-    """Return True for the short name of a network of this package or of a registered one."""
-    return name in BUILT_IN or name in _registered
+    """Return True if building a network runs no code but that of this package or of a registered class.
+
+    Those are the short name of a network of this package, of a registered one, and names with a prefix.
+    """
+    return is_built_in(name) or name in _registered
+
+
+def is_built_in(name: str) -> bool:
+    """Return True for a network of this package, names with a prefix included."""
+    return name in BUILT_IN or name.partition(":")[0] in PREFIXES
 
 
 def build_network(spec: NetworkSpec) -> nn.Module:
@@ -123,20 +143,37 @@ def network_class(name: str) -> type[nn.Module]:
     """Return the class of a network.
 
     Args:
-        name: short name, or import path `package.module:Class`; the module of an import path is imported.
+        name: short name, name with a prefix, or import path `package.module:Class`; the module of an import
+            path is imported.
 
     Raises:
-        LgadError: there is no such network.
+        LgadError: there is no such network, or a package that it needs is not installed.
     """
+    prefix, separator, rest = name.partition(":")
+    if separator and prefix in PREFIXES:
+        return _prefixed(prefix, rest)
     return BUILT_IN.get(name) or _registered.get(name) or _imported(name)
+
+
+def _prefixed(prefix: str, name: str) -> type[nn.Module]:
+    if prefix == "timm":
+        return timm_network(name)
+    if prefix == "smp":
+        return smp_network(name)
+    if name not in BUILT_IN and not name.startswith("timm:"):
+        raise LgadError(
+            f"{prefix}:{name} does not exist; choose the backbone of {', '.join(BUILT_IN)} or timm:MODEL."
+        )
+    return spatial_network(prefix, network_class(name))
 
 
 def _imported(path: str) -> type[nn.Module]:
     module, _, name = path.partition(":")
     if not name or not module:
         raise LgadError(
-            f"Network {path} does not exist; choose one of {', '.join([*BUILT_IN, *_registered])}, "
-            "or give an import path such as mypackage.nets:MyNet."
+            f"Network {path} does not exist; choose one of "
+            f"{', '.join([*BUILT_IN, *PREFIXES.values(), *_registered])}, or give an import path such as "
+            "mypackage.nets:MyNet."
         )
     value = import_object("Network", path)
     if not (isinstance(value, type) and issubclass(value, nn.Module)):

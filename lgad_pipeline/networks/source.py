@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,8 @@ from lgad_pipeline.errors import LgadError
 
 _INSTALLED = {"site-packages", "dist-packages"}
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_SPATIAL = ("scnn", "resa")  # prefixes of names whose backbone follows
+_PACKAGES = {"timm": "timm", "smp": "segmentation-models-pytorch"}  # prefix -> distribution
 _OWN = __name__.partition(".")[0]
 _imported: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 _registered: dict[str, str] = {}
@@ -35,14 +38,20 @@ def source_digest(network: str) -> str:
     It covers the file of the module, or all files of its top-level package, and likewise the modules that
     these import, except installed packages. Comments, docstrings and formatting have no influence.
 
+    Of timm and segmentation_models_pytorch it covers the version.
+
     Args:
-        network: `package.module:Class`, or a short name.
+        network: `package.module:Class`, a short name, or a name with a prefix such as `timm:resnet18`.
 
     Returns:
         BLAKE2b-128, hexadecimal; empty for a network of this package, whose code is part of the fingerprint
         of every training, and for a network whose file is not found.
     """
-    module, separator, _ = _registered.get(network, network).partition(":")
+    module, separator, rest = _registered.get(network, network).partition(":")
+    if separator and module in _SPATIAL:
+        return source_digest(rest)
+    if separator and module in _PACKAGES:
+        return blake2b(_version(_PACKAGES[module]).encode(), digest_size=16).hexdigest()
     found: dict[str, list[Path]] = {}
     if separator:
         _collect(module.partition(".")[0], found, named=True)
@@ -75,6 +84,13 @@ def check_source_is_imported(network: str) -> None:
             f"The code of network {network} was changed after this process had imported it; "
             "start the process again, so that the new code is trained."
         )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""
 
 
 def _collect(name: str, found: dict[str, list[Path]], named: bool = False) -> None:
