@@ -19,7 +19,7 @@ from lgad_pipeline.inference.lane_tracks import LaneTracker
 from lgad_pipeline.inference.video_reader import VideoFrame, VideoReader
 
 _BATCH = 8
-_MOST_SKIPPED = 250  # frames that one frame stands for in an annotated video
+_MOST_SKIPPED = 250  # frames of an annotated video that are written for one frame
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _AnnotatedVideo:
     def _write(self, frames: Sequence[VideoFrame], lanes: Sequence[Sequence[Lane]]) -> None:
         for frame, found in zip(frames, lanes, strict=True):
             picture = np.ascontiguousarray(self._draw(frame.image, found)[..., ::-1])
-            # A frame stands for those that were skipped before it, so that the video keeps its speed.
+            # A frame is repeated for those that were skipped before it, so that the video keeps its speed.
             for _ in range(min(frame.number - self._next, _MOST_SKIPPED) + 1):
                 self._writer.write(picture)
             self._next = frame.number + 1

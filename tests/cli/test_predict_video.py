@@ -215,7 +215,7 @@ def test_a_stream_is_predicted_while_it_arrives(tmp_path, model, camera, capsys)
     assert "secret" not in (tmp_path / "out" / "predictions.jsonl").read_text() + capsys.readouterr().out
 
 
-def test_sources_are_told_apart(tmp_path, monkeypatch) -> None:
+def test_kinds_of_sources_are_distinguished(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert is_stream("0") and is_stream("rtsp://host/a") and not is_stream("a.mp4")
     (tmp_path / "0").mkdir()
