@@ -151,11 +151,12 @@ class AttentionLoss(LayerLoss):
         self.by_error = lgad is not None and lgad.frame_weight == "error"
         self.adapters: dict[str, nn.Module] = {}
         if lgad and lgad.adapter:
-            if channels is None:
+            if missing := [layer for layer in self.taps.layers if layer not in (channels or {})]:
                 raise LgadError(
-                    "The setting adapter needs the number of channels of each tapped layer of the student; "
+                    f"The setting adapter needs the number of channels of the student's {', '.join(missing)}; "
                     "give the argument channels."
                 )
+            assert channels is not None
             self.adapters = {
                 layer: channel_adapter(channels[layer], self.groups) for layer in self.taps.layers
             }
