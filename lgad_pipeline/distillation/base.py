@@ -153,7 +153,7 @@ class AttentionLoss(LayerLoss):
         if lgad and lgad.adapter:
             if missing := [layer for layer in self.taps.layers if layer not in (channels or {})]:
                 raise LgadError(
-                    f"The setting adapter needs the number of channels of the student's {', '.join(missing)}; "
+                    f"The setting adapter needs the number of channels of {', '.join(missing)}; "
                     "give the argument channels."
                 )
             assert channels is not None
