@@ -30,6 +30,7 @@ from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.lanes.tensor_decoding import decode_tensors
 from lgad_pipeline.networks.checkpoint import NETWORK, DamagedNetwork, load_network, read_model
 from lgad_pipeline.networks.device import check_device, resolve_auto
+from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.registry import BUILT_IN
 from lgad_pipeline.progress import Progress
@@ -152,7 +153,8 @@ class LanePredictor(FramePredictor):
         Without an existence head every existence probability is 1, so that the maps alone decide.
         """
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
-        output = self.network(planes)
+        with full_float32(self.device):
+            output = self.network(planes)
         # A map after the other, as decoding reads them; softmax and decoding are faster so.
         probabilities = output.logits.float().contiguous().softmax(dim=1)[:, 1:]
         if output.existence is None:

@@ -1,5 +1,7 @@
 """Devices and precision of a training: one process on one device, or several processes on one device each."""
 
+import logging
+
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
@@ -7,6 +9,9 @@ from lightning_fabric.strategies import DDPStrategy
 
 from lgad_pipeline.training.device import ResolvedPrecision
 from lgad_pipeline.training.processes import TIMEOUT, environment_processes
+
+# Its advice on precision is not for settings that are chosen here.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def build_fabric(device: torch.device, precision: ResolvedPrecision) -> Fabric:
