@@ -91,7 +91,7 @@ def require_dataset(path: Path, dataset: str, root: str, console: Console) -> No
         )
     from lgad_pipeline.settings.new_dataset import add_dataset
 
-    added = add_dataset(path, dataset, Path(root))
+    added = add_dataset(path, dataset, root=Path(root))
     height, width = added["frame_size"]
     console.print(
         f"Added the data set {dataset} to {local_path(path).name}: frames of {width} x {height} px, used "
@@ -190,7 +190,15 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
             project.paths(dataset, recipe).network(name)
         )
 
-    return stale_assets(instance, project, defs.resolve_asset_graph(), names, dataset, recipe, in_store)
+    return stale_assets(
+        instance,
+        project,
+        graph=defs.resolve_asset_graph(),
+        names=names,
+        dataset=dataset,
+        recipe=recipe,
+        exists=in_store,
+    )
 
 
 def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bool:
@@ -200,12 +208,12 @@ def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bo
     from assets.registry import registered_model
     from resources.mlflow.versions import is_intact
 
-    record = latest_materialization(instance, registered_model.key, grid_key(dataset, recipe))
+    record = latest_materialization(instance, registered_model.key, partition=grid_key(dataset, recipe))
     if record is None:
         return False
     metadata: Any = record.materialization.metadata
     with tracking.explained():
-        return is_intact(tracking, str(metadata["model"].value), str(metadata["version"].value))
+        return is_intact(tracking, str(metadata["model"].value), version=str(metadata["version"].value))
 
 
 def close_orphans(instance: Any) -> None:
@@ -291,13 +299,13 @@ def show(console: Console, dataset: str, recipe: str) -> None:
         gain = "Neither student finds a lane: train longer, or check sizes and labels with `lgad show`."
     console.print(gain, highlight=False)
     with dg.DagsterInstance.get() as instance:
-        record = latest_materialization(instance, registered_model.key, grid_key(dataset, recipe))
+        record = latest_materialization(instance, registered_model.key, partition=grid_key(dataset, recipe))
     if record is not None:
         metadata: Any = record.materialization.metadata
         name, version = str(metadata["model"].value), str(metadata["version"].value)
         tracking = default_tracking(settings_path().parent)
         with tracking.explained():
-            used, decision = standing(tracking, name, version)
+            used, decision = standing(tracking, name, version=version)
         decision = decision or str(metadata["decision"].value)
         console.print(f"Model:  [bold]{name} version {version}[/] ({used}). {marked(decision)}")
     console.print(f"Report: [bold]{marked(paths.report)}[/]", soft_wrap=True)

@@ -33,7 +33,7 @@ def rollback(
             score = f"F1 {row.test_f1}" if row.test_f1 else "F1 unknown"
             say(f"{row.version:>4}  {', '.join(row.aliases) or '-':<22}  {score}  {row.decision}".rstrip())
         return
-    before, now = rollback(tracking, model, project.promotion_lock(model), to, project.owner)
+    before, now = rollback(tracking, model, lock=project.promotion_lock(model), to=to, owner=project.owner)
     replaced = f"; version {before} is not promoted again" if before and int(before) > int(now) else ""
     say(f"{model}: version {now} is champion{replaced}.")
     say(tracking.version_url(model, now))

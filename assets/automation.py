@@ -31,7 +31,7 @@ class StaleAndRetrained(dg.AutomationCondition):
             str(grid_key(dataset, recipe))
             for dataset in project.settings.datasets
             for recipe in project.settings.retrained(dataset)
-            if not is_fresh(instance, project, asset, dataset, recipe)
+            if not is_fresh(instance, project, asset=asset, dataset=dataset, recipe=recipe)
         }
         subset = context.candidate_subset.compute_intersection_with_partition_keys(stale)
         return dg.AutomationResult(context, subset)

@@ -74,7 +74,10 @@ def recordings(
         with progress.task(context.log, "rendering the road world") as task:
             write_dataset(paths.recordings, entry.world, progress=task.advance)
     return materialize_result(
-        context, project, folder_state(paths.recordings).digest, recordings_metadata(paths.recordings)
+        context,
+        project,
+        data_version=folder_state(paths.recordings).digest,
+        metadata=recordings_metadata(paths.recordings),
     )
 
 
@@ -111,8 +114,8 @@ def frames(
             progress=task.advance,
             follow_links=entry.follow_links,
         )
-    tables.write_table(paths.frames, result.frames, tables.FRAMES_SCHEMA)
-    tables.write_table(paths.rejected, result.rejected, tables.REJECTED_SCHEMA)
+    tables.write_table(paths.frames, result.frames, schema=tables.FRAMES_SCHEMA)
+    tables.write_table(paths.rejected, result.rejected, schema=tables.REJECTED_SCHEMA)
     with settings_named(paths.dataset):
         result.require(entry.max_rejected)
     tables.require_splits(result.frames)
@@ -121,8 +124,8 @@ def frames(
     return materialize_result(
         context,
         project,
-        tables.dataset_fingerprint(result.frames),
-        frames_metadata(result, entry, paths.frames),
+        data_version=tables.dataset_fingerprint(result.frames),
+        metadata=frames_metadata(result, entry, path=paths.frames),
     )
 
 
@@ -152,12 +155,12 @@ def lane_labels(
     table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
         result = labels.assign_lane_slots(table, label_rows=entry.label_rows, progress=task.advance)
-    tables.write_table(paths.lane_labels, result, labels.LABELS_SCHEMA)
+    tables.write_table(paths.lane_labels, result, schema=labels.LABELS_SCHEMA)
     return materialize_result(
         context,
         project,
-        LABELS_CODE + tables.dataset_fingerprint(table),
-        lane_labels_metadata(
+        data_version=LABELS_CODE + tables.dataset_fingerprint(table),
+        metadata=lane_labels_metadata(
             result, labels.coverage(table, result), frame_size=entry.frame_size, path=paths.lane_labels
         ),
     )
@@ -208,7 +211,10 @@ def shards(
             context.log.info("copying the shards to the store")
             upload(paths.shards, entry.shards)
     return materialize_result(
-        context, project, packed.fingerprint, shards_metadata(packed, entry, paths.shards)
+        context,
+        project,
+        data_version=packed.fingerprint,
+        metadata=shards_metadata(packed, entry, folder=paths.shards),
     )
 
 

@@ -85,8 +85,8 @@ def distillation_gain(
     return materialize_result(
         context,
         project,
-        blake2b((paths.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
-        {
+        data_version=blake2b((paths.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
+        metadata={
             **{f"gain of {row['variant']} (points)": 100 * float(row["gain"]) for row in totals},
             "gains": dg.MetadataValue.md(markdown(result)),
             **pictures,

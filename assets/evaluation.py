@@ -77,7 +77,7 @@ def predictions(
                     predict_split(
                         paths.network(student),
                         packed[split],
-                        paths.predictions / student / split,
+                        output_root=paths.predictions / student / split,
                         progress=task.advance,
                         device=device,
                     )
@@ -98,14 +98,14 @@ def predictions(
     return materialize_result(
         context,
         project,
-        _predictions_digest(project, paths),
-        {
+        data_version=_predictions_digest(project, paths),
+        metadata={
             "folder": dg.MetadataValue.path(paths.predictions),
             "lane files": metadata.table(counts),
             "student with LGAD on test frames": stored_picture(
                 mlflow,
                 paths.student_lgad,
-                "lanes.png",
+                name="lanes.png",
                 caption=caption,
                 fallback=metadata.picture(sheet, caption),
             ),
@@ -158,13 +158,13 @@ def lane_scores(
         tusimple = score_tusimple_students(
             recordings=paths.recordings, shards=packed, predictions=paths.predictions
         )
-    test_input = split_input(project, paths, packed, "test")
-    chart = record_scores(mlflow, paths, scores, test_input=test_input)
+    test_input = split_input(project, paths, shards=packed, split="test")
+    chart = record_scores(mlflow, paths, scores=scores, test_input=test_input)
     return materialize_result(
         context,
         project,
-        scores.digest,
-        lane_scores_metadata(scores, paths.lane_scores, chart=chart, tusimple=tusimple),
+        data_version=scores.digest,
+        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart, tusimple=tusimple),
     )
 
 

@@ -77,11 +77,11 @@ def baseline_f1(paths: ProjectPaths, frame_size: tuple[int, int]) -> float:
     from lgad_pipeline.data.frame_table import read_table
     from lgad_pipeline.evaluation.blind_baseline import blind_f1
 
-    return blind_f1(read_table(paths.frames), read_table(paths.lane_labels), frame_size)
+    return blind_f1(read_table(paths.frames), read_table(paths.lane_labels), frame_size=frame_size)
 
 
 def baseline_objection(
-    paths: ProjectPaths, comparison: "StudentComparison", frame_size: tuple[int, int]
+    paths: ProjectPaths, comparison: "StudentComparison", *, frame_size: tuple[int, int]
 ) -> str:
     """State, as a clause, why a student that is not above the blind baseline is not used; else empty."""
     baseline, f1 = baseline_f1(paths, frame_size), comparison.total.lgad.f1

@@ -26,6 +26,7 @@ DATA_VERSION_TAG = "dagster/data_version"
 def materialize_result(
     context: dg.AssetExecutionContext,
     project: Project,
+    *,
     data_version: str,
     metadata: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckResult] = (),
@@ -42,7 +43,7 @@ def materialize_result(
     dataset, recipe = split_key(str(context.partition_key))
     write_manifest(project.paths(dataset, recipe), asset_name(context.asset_key))
     tag_run(context, data_version)
-    tag = inputs_digest(context.instance, project, context.assets_def, dataset, recipe)
+    tag = inputs_digest(context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(data_version),
         metadata={
@@ -54,7 +55,7 @@ def materialize_result(
 
 
 def is_fresh(
-    instance: dg.DagsterInstance, project: Project, asset: dg.AssetsDefinition, dataset: str, recipe: str
+    instance: dg.DagsterInstance, project: Project, *, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> bool:
     """Decide whether a partition is up to date.
 
@@ -62,7 +63,7 @@ def is_fresh(
     are the current ones.
     """
     name, recipe = asset_name(asset.key), recipe if _on_grid(asset) else ""
-    record = latest_materialization(instance, asset.key, _partition(dataset, recipe))
+    record = latest_materialization(instance, asset.key, partition=_partition(dataset, recipe))
     if record is None or record.materialization.tags is None:
         return False
     if not _succeeded(instance, record.run_id):
@@ -72,13 +73,14 @@ def is_fresh(
         return False
     if changed_file_reasons(paths, name):
         return False
-    current = inputs_digest(instance, project, asset, dataset, recipe)
+    current = inputs_digest(instance, project, asset=asset, dataset=dataset, recipe=recipe)
     return record.materialization.tags.get(INPUTS_TAG) == current
 
 
 def stale_assets(
     instance: dg.DagsterInstance,
     project: Project,
+    *,
     graph: "AssetGraph",
     names: Collection[str],
     dataset: str,
@@ -102,7 +104,9 @@ def stale_assets(
         if name not in names:
             continue
         has_stale_input = any(parent in stale for parent in node.parent_keys)
-        fresh = not has_stale_input and is_fresh(instance, project, node.assets_def, dataset, recipe)
+        fresh = not has_stale_input and is_fresh(
+            instance, project, asset=node.assets_def, dataset=dataset, recipe=recipe
+        )
         if not fresh or not exists(name):
             stale.append(key)
     return stale
@@ -117,7 +121,9 @@ def tag_run(context: dg.AssetExecutionContext, data_version: str = "") -> None:
             of the shards instead.
     """
     dataset, recipe = split_key(str(context.partition_key))
-    packed = latest_materialization(context.instance, asset_key("shards"), dataset) if recipe else None
+    packed = (
+        latest_materialization(context.instance, asset_key("shards"), partition=dataset) if recipe else None
+    )
     tags = {
         "lgad/dataset": dataset,
         "lgad/recipe": recipe,
@@ -128,7 +134,7 @@ def tag_run(context: dg.AssetExecutionContext, data_version: str = "") -> None:
 
 
 def inputs_digest(
-    instance: dg.DagsterInstance, project: Project, asset: dg.AssetsDefinition, dataset: str, recipe: str
+    instance: dg.DagsterInstance, project: Project, *, asset: dg.AssetsDefinition, dataset: str, recipe: str
 ) -> str:
     """Compute the fingerprint of everything that a partition is computed from.
 
@@ -140,9 +146,9 @@ def inputs_digest(
     parts = [spec.code_version or "", project.settings_digest(dataset, recipe if on_grid else "")]
     grid_keys = [grid_key(dataset, name) for name in ([recipe] if on_grid else project.settings.recipes)]
     for dep in sorted(spec.deps, key=lambda dep: dep.asset_key):
-        by_recipe = [latest_materialization(instance, dep.asset_key, key) for key in grid_keys]
+        by_recipe = [latest_materialization(instance, dep.asset_key, partition=key) for key in grid_keys]
         records = [record for record in by_recipe if record] or [
-            latest_materialization(instance, dep.asset_key, dataset)
+            latest_materialization(instance, dep.asset_key, partition=dataset)
         ]
         parts += [record.data_version if record else "missing" for record in records]
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
@@ -166,7 +172,7 @@ class MaterializationRecord(NamedTuple):
 
 
 def latest_materialization(
-    instance: dg.DagsterInstance, key: dg.AssetKey, partition: str
+    instance: dg.DagsterInstance, key: dg.AssetKey, *, partition: str
 ) -> MaterializationRecord | None:
     """Read the latest materialization of a partition; None if there is none."""
     records = instance.fetch_materializations(

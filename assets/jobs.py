@@ -49,6 +49,7 @@ gain_job = dg.define_asset_job(
 def refresh(
     context: dg.ScheduleEvaluationContext | dg.SensorEvaluationContext,
     project: Project,
+    *,
     dataset: str,
     run_key: str,
 ) -> dg.RunRequest | None:
@@ -64,10 +65,10 @@ def refresh(
     """
     assert context.repository_def is not None
     graph = context.repository_def.asset_graph
-    stale = stale_assets(context.instance, project, graph, DATA, dataset)
+    stale = stale_assets(context.instance, project, graph=graph, names=DATA, dataset=dataset)
     models = {asset_name(key) for key in MODELS.resolve(graph)}
     if not stale and not any(
-        stale_assets(context.instance, project, graph, models, dataset, recipe)
+        stale_assets(context.instance, project, graph=graph, names=models, dataset=dataset, recipe=recipe)
         for recipe in project.settings.retrained(dataset)
     ):
         return None
@@ -114,7 +115,7 @@ def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:
             yield dg.SkipReason(f"The data of {dataset} is being processed already.")
             return
         time = context.scheduled_execution_time.strftime("%Y-%m-%d %H:%M")
-        request = refresh(context, project, dataset, f"{dataset} {time}")
+        request = refresh(context, project, dataset=dataset, run_key=f"{dataset} {time}")
         yield request or dg.SkipReason(f"Everything of {dataset} is up to date.")
 
     return schedule

@@ -79,7 +79,9 @@ def _network_asset(
         """Train the network and record the training in MLflow."""
         dataset, recipe = dataset_and_recipe(context)
         if role == "teacher" and not project.recipe(recipe).trains_teacher_first:
-            return materialize_result(context, project, "together", {"trained": TOGETHER})
+            return materialize_result(
+                context, project, data_version="together", metadata={"trained": TOGETHER}
+            )
         paths = project.paths(dataset, recipe)
         tag_run(context)
         with (
@@ -97,8 +99,8 @@ def _network_asset(
         return materialize_result(
             context,
             project,
-            result.fingerprint,
-            training_metadata(
+            data_version=result.fingerprint,
+            metadata=training_metadata(
                 result,
                 folder,
                 pictures={name: picture() for name, picture in pictures.items()},
@@ -161,12 +163,14 @@ def _tracked_run(
     with mlflow.training_run(
         context,
         paths.network(role),
-        fingerprint=inputs_digest(context.instance, project, context.assets_def, dataset, recipe),
+        fingerprint=inputs_digest(
+            context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe
+        ),
         experiment=dataset,
         parameters={
             "dataset": dataset,
             "recipe": recipe,
-            **training_parameters(role, project.dataset(dataset), project.recipe(recipe)),
+            **training_parameters(role, project.dataset(dataset), recipe=project.recipe(recipe)),
         },
         tags={
             "dataset": dataset,
@@ -174,7 +178,7 @@ def _tracked_run(
             "role": role,
             "data_fingerprint": packed.fingerprint,
         },
-        inputs=[split_input(project, paths, packed, split) for split in ("train", "val")],
+        inputs=[split_input(project, paths, shards=packed, split=split) for split in ("train", "val")],
     ) as run:
         yield run
 
@@ -210,7 +214,7 @@ def _train(trainer: Trainer, project: Project, paths: ProjectPaths, role: str, l
             result = trainer.student(dataset, recipe, paths, log, teacher=teacher_folder)
     except LgadError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    write_predictor(paths.network(role), dataset.view, recipe.decode)
+    write_predictor(paths.network(role), dataset.view, decode_config=recipe.decode)
     return result
 
 
@@ -242,7 +246,7 @@ def _store_pictures(
     run.add_file(chart.encode(), "loss.svg")
     return {
         name: lambda file=file, caption=caption, fallback=fallback: stored_picture(
-            mlflow, folder, file, caption=caption, fallback=fallback
+            mlflow, folder, name=file, caption=caption, fallback=fallback
         )
         for name, (file, caption, fallback) in values.items()
     }

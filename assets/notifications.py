@@ -44,7 +44,7 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
             if run is not None and run.tags.get("dagster/will_retry") != "true":
                 message = _message(context.instance, run, record.event_log_entry, mlflow.dagster_ui)
                 try:
-                    run_command(notify, message, project.state / "logs" / OUTPUT)
+                    run_command(notify, message, output=project.state / "logs" / OUTPUT)
                     reported += 1
                 except LgadError as error:
                     fault = str(error)
@@ -67,7 +67,7 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
     return sensor
 
 
-def run_command(notify: NotifyConfig, message: Mapping[str, str | None], output: Path) -> None:
+def run_command(notify: NotifyConfig, message: Mapping[str, str | None], *, output: Path) -> None:
     """Run the user's command with a message on its standard input.
 
     The error has neither the arguments nor the output of the command: they may have an address with a token.
@@ -128,7 +128,7 @@ def _message(
         "run": f"{dagster_ui}/runs/{run.run_id}",
         "job": run.job_name,
         "partition": run.tags.get("dagster/partition", ""),
-        "step": step_name(first.step_key) if first else None,
+        "step": step_name(first.step_key) if first and first.step_key else None,
         "reason": failure_reason(error) if error else entry.get_dagster_event().message,
     }
 

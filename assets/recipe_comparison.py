@@ -63,8 +63,8 @@ def recipe_comparison(
     return materialize_result(
         context,
         project,
-        digest.hexdigest(),
-        recipe_comparison_metadata(
+        data_version=digest.hexdigest(),
+        metadata=recipe_comparison_metadata(
             dataset,
             results,
             left_out={recipe: f"{reason}; {REMEDIES[reason]}" for recipe, reason in left_out.items()},

@@ -56,8 +56,8 @@ def onnx_graph(
     return materialize_result(
         context,
         project,
-        blake2b(paths.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
-        {
+        data_version=blake2b(paths.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
+        metadata={
             "graph": dg.MetadataValue.path(paths.onnx_graph),
             "size (MB)": round(paths.onnx_graph.stat().st_size / 1e6, 2),
         },
@@ -81,7 +81,7 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     paths = project.paths(*dataset_and_recipe(context))
     split = open_shards(paths)["val"]
     images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
-    result = difference(paths.student_lgad, paths.onnx_graph, images)
+    result = difference(paths.student_lgad, paths.onnx_graph, images=images)
     return dg.AssetCheckResult(
         passed=result.equal,
         description=f"Largest difference of a probability on {len(images)} frames: {result.largest:.1e}; "
@@ -150,14 +150,14 @@ def registered_model(
     return materialize_result(
         context,
         project,
-        f"{fingerprint}-{version}-{decision.champion or 'none'}",
-        registered_model_metadata(
+        data_version=f"{fingerprint}-{version}-{decision.champion or 'none'}",
+        metadata=registered_model_metadata(
             name,
             decision,
-            read_comparison(paths.lane_scores),
+            comparison=read_comparison(paths.lane_scores),
             version_page=page_link(mlflow, mlflow.version_url(name, version)),
         ),
-        [champion_check(str(context.partition_key), decision.verdict, decision.reason)],
+        checks=[champion_check(str(context.partition_key), decision.verdict, reason=decision.reason)],
     )
 
 
@@ -189,8 +189,8 @@ def _register(
     return register(
         mlflow,
         name,
-        paths.student_lgad,
-        paths.onnx_graph,
+        folder=paths.student_lgad,
+        graph=paths.onnx_graph,
         run_id=run_id,
         fingerprint=record["fingerprint"],
         example=(paths.recordings / example_frame).read_bytes(),
@@ -242,15 +242,15 @@ def _decide(
     return decide(
         mlflow,
         name,
-        version,
-        compare,
-        project.promotion_lock(name),
-        objection=baseline_objection(paths, read_comparison(paths.lane_scores), frame_size),
+        version=version,
+        compare=compare,
+        lock=project.promotion_lock(name),
+        objection=baseline_objection(paths, read_comparison(paths.lane_scores), frame_size=frame_size),
         load=LanePredictor.load,
     )
 
 
-def champion_check(partition: str, verdict: "Verdict | None", reason: str) -> dg.AssetCheckResult:
+def champion_check(partition: str, verdict: "Verdict | None", *, reason: str) -> dg.AssetCheckResult:
     """Build the check result of a comparison with the champion; without a champion it passes."""
     worse = []
     if verdict is not None:

@@ -81,7 +81,9 @@ def report(
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
     paths = project.paths(*dataset_and_recipe(context))
-    version = latest_materialization(context.instance, registered_model.key, str(context.partition_key))
+    version = latest_materialization(
+        context.instance, registered_model.key, partition=str(context.partition_key)
+    )
     assert version is not None  # Dagster materializes the dependency first.
     registered, run_id = version.materialization.metadata, context.run.run_id
     with progress.task(context.log, "writing the report"):
@@ -99,8 +101,8 @@ def report(
     return materialize_result(
         context,
         project,
-        blake2b(html.encode(), digest_size=16).hexdigest(),
-        {
+        data_version=blake2b(html.encode(), digest_size=16).hexdigest(),
+        metadata={
             "report": dg.MetadataValue.path(paths.report),
             "open in MLflow": page_link(mlflow, mlflow.file_page(paths.student_lgad, "report.html")),
             "size (MB)": round(len(html) / 1e6, 2),
@@ -157,7 +159,7 @@ def report_content(
         decision=str(version["decision"].value),
         champion="champion" in str(version["alias"].value),
         samples=[Picture(image, caption) for caption, image in pictures],
-        attention=list(attention_rows(recipe, paths, packed)),
+        attention=list(attention_rows(recipe, paths, shards=packed)),
         curves=_curves(recipe, paths),
         data_counts=split_counts(table),
         scenario_counts={
@@ -224,7 +226,7 @@ def _curves(recipe: "Recipe", paths: ProjectPaths) -> dict[str, dict[str, Any]]:
     return curves
 
 
-def attention_rows(recipe: "Recipe", paths: ProjectPaths, shards: "ShardSet") -> Iterator[AttentionRow]:
+def attention_rows(recipe: "Recipe", paths: ProjectPaths, *, shards: "ShardSet") -> Iterator[AttentionRow]:
     """Draw the attention of the stored networks on two test frames, a row for each mimicking path."""
     from assets.presentation.pictures import indices_by_scenario, label_map_and_attention
     from lgad_pipeline.visualization.overlays import draw_attention, enlarged
@@ -238,7 +240,7 @@ def attention_rows(recipe: "Recipe", paths: ProjectPaths, shards: "ShardSet") ->
     candidates = (split[index] for index in indices_by_scenario(split.table["scenario"].tolist(), 9))
     for sample in itertools.islice((sample for sample in candidates if sample.label.any()), 2):
         maps = {
-            role: label_map_and_attention(paths.network(role), sample, names)[1]
+            role: label_map_and_attention(paths.network(role), sample, layers=names)[1]
             for role, names in layers.items()
         }
         image = enlarged(sample.image, 420)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.student_scores import StudentScores
 
 
-def training_parameters(role: str, dataset: AnyDataset, recipe: Recipe) -> Mapping[str, Any]:
+def training_parameters(role: str, dataset: AnyDataset, *, recipe: Recipe) -> Mapping[str, Any]:
     """Collect the settings of a training, as MLflow parameters.
 
     Args:
@@ -44,7 +44,7 @@ def training_parameters(role: str, dataset: AnyDataset, recipe: Recipe) -> Mappi
     return parameters
 
 
-def split_input(project: Project, paths: ProjectPaths, shards: "ShardSet", split: str) -> InputRecord:
+def split_input(project: Project, paths: ProjectPaths, *, shards: "ShardSet", split: str) -> InputRecord:
     """Describe a split of the shards as an input of an MLflow run: address, columns, number of frames."""
     from lgad_pipeline.data.shard_file import SHARD_SCHEMA
 
@@ -62,7 +62,7 @@ def split_input(project: Project, paths: ProjectPaths, shards: "ShardSet", split
 
 
 def record_scores(
-    mlflow: MlflowTracking, paths: ProjectPaths, scores: "StudentScores", *, test_input: InputRecord
+    mlflow: MlflowTracking, paths: ProjectPaths, *, scores: "StudentScores", test_input: InputRecord
 ) -> dg.MetadataValue:
     """Add metrics, test frames and chart of the scores to the MLflow runs of both students.
 
@@ -81,5 +81,5 @@ def record_scores(
         mlflow.add_metrics(paths.network(student), scores.metrics[student])
         mlflow.add_input(paths.network(student), test_input)
     return stored_picture(
-        mlflow, paths.student_lgad, "f1.svg", caption=F1_CHART, fallback=metadata.chart(chart, F1_CHART)
+        mlflow, paths.student_lgad, name="f1.svg", caption=F1_CHART, fallback=metadata.chart(chart, F1_CHART)
     )

@@ -79,7 +79,7 @@ def _check_folder(
     if isinstance(entry, FolderDataset):
         entry.require_root()
     current = folder_state(project.paths(dataset).recordings)
-    last = latest_materialization(context.instance, asset_key("recordings"), dataset)
+    last = latest_materialization(context.instance, asset_key("recordings"), partition=dataset)
     if last is not None and last.data_version == current.digest:
         return None
     # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.
@@ -87,7 +87,7 @@ def _check_folder(
         return f"{dataset} has changed just now, and may still be changing."
     if in_progress(context.instance, dataset):
         return f"The data of {dataset} is being processed already."
-    return refresh(context, project, dataset, f"{dataset} {current.digest}")
+    return refresh(context, project, dataset=dataset, run_key=f"{dataset} {current.digest}")
 
 
 @dg.sensor(
@@ -110,7 +110,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         if worker is None:
             continue
         identity = process_id(worker[0])
-        if identity is not None and alive(*worker, known.get(run.run_id)):
+        if identity is not None and alive(*worker, known=known.get(run.run_id)):
             running[run.run_id] = identity
             continue
         lost += 1

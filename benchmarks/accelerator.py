@@ -133,7 +133,7 @@ def augmentation(check: Check) -> dict[str, Any]:
     _, shards = check.data((80, 256))
     worst, share = 0, 0.0
     for step in range(8):
-        batch = Loader(ShardSet.open(shards)["train"], 16, 0).batch(step)
+        batch = Loader(ShardSet.open(shards)["train"], 16, seed=0).batch(step)
         images = []
         for device in ("cpu", check.device):
             changed = augment(batch.to(device), AugmentationConfig(), batch_generator(0, step))
@@ -222,7 +222,7 @@ def speed(check: Check) -> dict[str, Any]:
     networks = ("enet",) if check.quick else ("enet", "erfnet", "resnet18", "resnet34")
     rows: dict[str, Any] = {}
     _, shards = check.data(size)
-    loader = Loader(ShardSet.open(shards)["train"], batch_size, 0)
+    loader = Loader(ShardSet.open(shards)["train"], batch_size, seed=0)
     kept = [loader.batch(step) for step in range(2)]
     for network in networks:
         plan = check.plan(size, network, "alone", device=check.device)
@@ -268,8 +268,8 @@ def prediction(check: Check) -> dict[str, Any]:
     plan = check.plan(size, "enet", "alone", device=check.device, steps=30, batch_size=8, precision="auto")
     result = train(plan, device=check.device)  # type: ignore[arg-type]
     dataset, shards = check.data(size)
-    write_predictor(result.folder, dataset.view, DecodeConfig())
-    batch = Loader(ShardSet.open(shards)["test"], batch_size, 0).batch(0)
+    write_predictor(result.folder, dataset.view, decode_config=DecodeConfig())
+    batch = Loader(ShardSet.open(shards)["test"], batch_size, seed=0).batch(0)
     rates, probabilities = {}, []
     for device in dict.fromkeys(("cpu", check.device)):
         predictor = LanePredictor.load(result.folder, device)

@@ -106,7 +106,7 @@ def _processor_time() -> float:
 
 def time_evaluation(root: Path, frames: list[str], official: Path | None) -> None:
     def library() -> LaneScores:
-        return evaluate_culane(root / "anno", root / "pred", {"all": frames}, workers=1)
+        return evaluate_culane(root / "anno", root / "pred", lists={"all": frames}, workers=1)
 
     def official_tool(binary: Path) -> None:
         words = ["-a", root / "anno", "-d", root / "pred", "-l", root / "l.txt", "-o", root / "o.txt"]
@@ -120,7 +120,7 @@ def time_evaluation(root: Path, frames: list[str], official: Path | None) -> Non
 
 def time_label_maps(root: Path, frames: list[str], official: Path | None) -> None:
     def library() -> None:
-        rasterize(root / "anno", frames, Path(tempfile.mkdtemp(dir=root)), workers=1)
+        rasterize(root / "anno", frames, output=Path(tempfile.mkdtemp(dir=root)), workers=1)
 
     def official_tool(binary: Path) -> None:
         # Into an empty folder: the tool leaves files that exist as they are.
@@ -146,7 +146,7 @@ def report(name: str, frames: int, times: list[float], plain: float) -> None:
 def time_full_list(root: Path, frames: list[str]) -> None:
     write_lane_files(root, frames)
     begin = time.perf_counter()
-    evaluate_culane(root / "anno", root / "pred", {"all": frames})
+    evaluate_culane(root / "anno", root / "pred", lists={"all": frames})
     seconds = time.perf_counter() - begin
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     own, child = (resource.getrusage(process).ru_maxrss / 1024 for process in who)

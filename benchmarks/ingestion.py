@@ -68,7 +68,7 @@ def measure(root: Path, table: Path) -> None:
     start = time.perf_counter()
     previous = read_table(table) if table.exists() else None
     found = ingest(root, SIZE, previous=previous)
-    write_table(table, found.frames, FRAMES_SCHEMA)
+    write_table(table, found.frames, schema=FRAMES_SCHEMA)
     seconds = time.perf_counter() - start
     peak = getrusage(RUSAGE_SELF).ru_maxrss / 1024  # it works in threads and starts no process
     print(

@@ -28,10 +28,10 @@ def make(root: Path, output: Path) -> None:
     size = image_size(next(root.rglob("*.jpg")).read_bytes())
     table = output / "frames.parquet"
     found = ingest(root, size, previous=read_table(table) if table.exists() else None)
-    write_table(table, found.frames, FRAMES_SCHEMA)
-    write_table(output / "rejected.parquet", found.rejected, REJECTED_SCHEMA)
+    write_table(table, found.frames, schema=FRAMES_SCHEMA)
+    write_table(output / "rejected.parquet", found.rejected, schema=REJECTED_SCHEMA)
     labels = assign_lane_slots(found.frames)
-    write_table(output / "labels.parquet", labels, LABELS_SCHEMA)
+    write_table(output / "labels.parquet", labels, schema=LABELS_SCHEMA)
     pack_shards(
         found.frames,
         labels,

@@ -85,14 +85,14 @@ def costs(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None:
 
     for name, (plain.config, plain.floats) in COMPARISONS.items():
         config = plain.config
-        ours = Loader(split, BATCH, 0, finish=partial(ready, config))
+        ours = Loader(split, BATCH, seed=0, finish=partial(ready, config))
         rounds = [
             (cost(slowly, choice.rounds), cost(ours.batch, choice.rounds)) for _ in range(choice.rounds)
         ]
         slow, fast = (median(values) for values in zip(*rounds, strict=True))
         ratio = median(slow / fast for slow, fast in rounds)
         print(f"{name}: processor time of a frame {slow:.1f} ms plain, {fast:.1f} ms shards, {ratio:.1f} x")
-    alone = median(cost(Loader(split, BATCH, 0).batch, choice.rounds) for _ in range(choice.rounds))
+    alone = median(cost(Loader(split, BATCH, seed=0).batch, choice.rounds) for _ in range(choice.rounds))
     print(f"decoding and batching alone: {alone:.1f} ms shards")
 
 
@@ -106,7 +106,7 @@ def compare(plain: Plain, split: ShardSplit, choice: argparse.Namespace) -> None
         rounds = []
         for _ in range(choice.rounds):
             reference = DataLoader(plain, BATCH, sampler=order, num_workers=choice.workers)
-            ours = Loader(split, BATCH, 0, choice.workers, partial(ready, config))
+            ours = Loader(split, BATCH, seed=0, workers=choice.workers, finish=partial(ready, config))
             rounds.append((rate(reference, count), rate(ours.batches(0, count + 2), count)))
         slow, fast = (median(values) for values in zip(*rounds, strict=True))
         ratio = median(fast / slow for slow, fast in rounds)
@@ -122,7 +122,7 @@ def waiting(split: ShardSplit, workers: int, steps: int) -> None:
     def finish(batch: Batch, number: int) -> Batch:
         return augment(batch, AugmentationConfig(), batch_generator(0, number))
 
-    stream = Loader(split, BATCH, 0, workers, finish).batches(0, steps + 1)
+    stream = Loader(split, BATCH, seed=0, workers=workers, finish=finish).batches(0, steps + 1)
     waits, wholes = [], []
     for _ in range(steps + 1):
         start = time.perf_counter()

@@ -85,9 +85,9 @@ def directly() -> None:
     assert isinstance(entry, SyntheticDataset)
     write_dataset(paths.recordings, entry.world)
     table = ingest(paths.recordings, entry.frame_size, kind=entry.kind).frames
-    tables.write_table(paths.frames, table, tables.FRAMES_SCHEMA)
+    tables.write_table(paths.frames, table, schema=tables.FRAMES_SCHEMA)
     made = labels.assign_lane_slots(table, label_rows=entry.label_rows)
-    tables.write_table(paths.lane_labels, made, labels.LABELS_SCHEMA)
+    tables.write_table(paths.lane_labels, made, schema=labels.LABELS_SCHEMA)
     pack_shards(
         table, made, root=paths.recordings, output=paths.shards, view=entry.view, lane_width=entry.lane_width
     )
@@ -97,16 +97,16 @@ def directly() -> None:
     for student in STUDENTS:
         teacher = paths.teacher if student == "student_lgad" else None
         trainer.student(entry, recipe, paths, lambda metrics, step: None, teacher=teacher)
-        write_predictor(paths.network(student), entry.view, recipe.decode)
+        write_predictor(paths.network(student), entry.view, decode_config=recipe.decode)
         for split in ("val", "test"):
             found = paths.predictions / student / split
-            predict_split(paths.network(student), packed[split], found, device=trainer.device)
+            predict_split(paths.network(student), packed[split], output_root=found, device=trainer.device)
             lists = tables.frames_by_scenario(packed[split].table)
             scores = evaluate_culane(
-                paths.annotations, found, lists, thresholds=(0.5,), frame_size=entry.frame_size
+                paths.annotations, found, lists=lists, thresholds=(0.5,), frame_size=entry.frame_size
             )
         scored.append(scores.frames)
-    paired_f1_difference(scored[0], scored[1], 0.5)
+    paired_f1_difference(scored[0], scored[1], threshold=0.5)
 
 
 def through_dagster() -> None:

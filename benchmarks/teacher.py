@@ -98,16 +98,18 @@ def draw_label_maps(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
     for entry in track(tusimple.list_frames(dataset.root, []), "drawing label maps"):
         assert isinstance(entry.annotation, bytes)  # TuSimple's list holds the annotations
         lanes = assign_slots(
-            tusimple.parse_annotation(entry.annotation), dataset.frame_size, dataset.label_rows
+            tusimple.parse_annotation(entry.annotation), dataset.frame_size, row_count=dataset.label_rows
         )
         if entry.split in maps:
-            maps[entry.split].append(view.label(label_map(lanes, dataset.frame_size, dataset.lane_width)))
+            maps[entry.split].append(
+                view.label(label_map(lanes, dataset.frame_size, lane_width=dataset.lane_width))
+            )
     return {split: np.stack(drawn) for split, drawn in maps.items()}
 
 
 def batches(maps: np.ndarray, config: TrainingConfig, start: int, stop: int) -> Iterator[Batch]:
     for step in range(start, stop):
-        yield batch_of(maps[batch_indices(len(maps), config.batch_size, config.seed, step)])
+        yield batch_of(maps[batch_indices(len(maps), config.batch_size, seed=config.seed, step=step)])
 
 
 def batch_of(maps: np.ndarray) -> Batch:

@@ -25,13 +25,13 @@ def culane(folder: Path) -> None:
         write_lane_file(folder / "second" / f"{number:05d}.lines.txt", shifted)
 
     lists = {"test": frames}  # name of a scenario -> its frames
-    first = evaluate_culane(folder / "annotations", folder / "first", lists)
-    second = evaluate_culane(folder / "annotations", folder / "second", lists)
+    first = evaluate_culane(folder / "annotations", folder / "first", lists=lists)
+    second = evaluate_culane(folder / "annotations", folder / "second", lists=lists)
     for name, scores in (("first", first), ("second", second)):
         counts: Counts = scores.scores["test"][0.5]
         print(f"{name}: TP {counts.tp}, FP {counts.fp}, FN {counts.fn}, F1 {counts.f1:.3f}")
 
-    gain: Interval = paired_f1_difference(first.frames, second.frames, 0.5)
+    gain: Interval = paired_f1_difference(first.frames, second.frames, threshold=0.5)
     print(f"second - first: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] (95 %, paired bootstrap)")
 
 

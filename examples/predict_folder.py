@@ -37,9 +37,9 @@ def make_up_input(folder: Path) -> tuple[Path, Path]:
     for number in range(3):
         cv2.imwrite(str(frames / f"{number}.jpg"), draw_frame(number))
     spec = NetworkSpec(name="enet", image_size=(32, 88), width=0.25)
-    save_network(model, build_network(spec), spec)
+    save_network(model, build_network(spec), spec=spec)
     view = View(frame_size=(590, 1640), image_size=spec.image_size, crop_top=240)
-    write_predictor(model, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    write_predictor(model, view, decode_config=DecodeConfig(existence_threshold=0, peak_threshold=0))
     return frames, model
 
 

@@ -78,7 +78,7 @@ def main(folder: Path) -> None:
     print(f"{spec.name}: {sum(weights.numel() for weights in network.parameters())} weights")
 
     # The student is hardly trained, so that no probability passes the default thresholds.
-    write_predictor(student.folder, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    write_predictor(student.folder, view, decode_config=DecodeConfig(existence_threshold=0, peak_threshold=0))
     lanes: list[Lane] = LanePredictor.load(student.folder).predict([draw_frame(0)])[0]
     for lane in lanes:
         print(f"slot {lane.slot}: {len(lane.points)} points, confidence {lane.confidence:.2f}")

@@ -105,7 +105,7 @@ def remove_left_overs(parts: Iterable[Path]) -> None:
                 part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, durable: bool = True) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write UTF-8 text to `path` in one step; see `atomic_path`."""
     with atomic_path(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")

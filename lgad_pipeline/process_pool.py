@@ -15,7 +15,7 @@ _ALONE = 1024
 
 
 def map_chunks(
-    run: Callable[[Sequence[str]], Result], frames: Sequence[str], workers: int | None
+    run: Callable[[Sequence[str]], Result], frames: Sequence[str], *, workers: int | None
 ) -> Iterator[Result]:
     """Yield `run(chunk)` for chunks of the frames, in order.
 

@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Generator[Result]:
     """Yield `function(item)` for every item, in order, computed by `workers` threads.
 

@@ -194,7 +194,7 @@ def fetch_shards(paths: ProjectPaths) -> Path:
         from lgad_pipeline.data.remote_shards import fetch
 
         with settings_named(paths.dataset):
-            fetch(paths.store, paths.shards, paths.origin)
+            fetch(paths.store, paths.shards, origin=paths.origin)
     return paths.shards
 
 

@@ -76,7 +76,7 @@ def process_id(pid: int) -> ProcessId | None:
     return ProcessId(pid, started, _BOOT.read_text().strip() if _BOOT.is_file() else "")
 
 
-def alive(pid: int, seen: float, known: ProcessId | None = None) -> bool:
+def alive(pid: int, seen: float, *, known: ProcessId | None = None) -> bool:
     """Return True if the process that had an id at an earlier time still runs on this machine.
 
     Args:

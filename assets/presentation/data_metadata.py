@@ -32,7 +32,7 @@ def recordings_metadata(root: Path) -> dict[str, Any]:
     }
 
 
-def frames_metadata(result: "Ingestion", entry: AnyDataset, path: Path) -> dict[str, Any]:
+def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> dict[str, Any]:
     """Describe the frames table.
 
     Args:
@@ -49,7 +49,9 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, path: Path) -> dict[
     scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
     lanes = pd.crosstab(table["lanes"].map(len), table["split"]).reindex(columns=list(SPLITS), fill_value=0)
     splits = [{"split": split, **counts} for split, counts in split_counts(table).items()]
-    sheet = data_sheet(result, entry.frame_size, entry.lane_width, entry.label_rows, 6)
+    sheet = data_sheet(
+        result, entry.frame_size, lane_width=entry.lane_width, label_rows=entry.label_rows, count=6
+    )
     return {
         "table": dg.MetadataValue.path(path),
         "dagster/uri": path.as_uri(),
@@ -125,7 +127,7 @@ def lane_labels_metadata(
     }
 
 
-def shards_metadata(shards: "ShardSet", entry: AnyDataset, folder: Path) -> dict[str, Any]:
+def shards_metadata(shards: "ShardSet", entry: AnyDataset, *, folder: Path) -> dict[str, Any]:
     """Describe the packed frames.
 
     Args:

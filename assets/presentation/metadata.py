@@ -69,7 +69,7 @@ def picture(image: np.ndarray, caption: str, width: int = 900) -> dg.MetadataVal
         caption: text below the picture.
         width: largest width of the embedded picture, pixels.
     """
-    return dg.MetadataValue.md(f"![{caption}]({jpeg_uri(image, width, 72)})\n\n{caption}")
+    return dg.MetadataValue.md(f"![{caption}]({jpeg_uri(image, width, quality=72)})\n\n{caption}")
 
 
 def chart(svg: str, title: str) -> dg.MetadataValue:
@@ -78,7 +78,7 @@ def chart(svg: str, title: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![{title}](data:image/svg+xml;base64,{data})")
 
 
-def jpeg_uri(image: np.ndarray, width: int = 760, quality: int = 84) -> str:
+def jpeg_uri(image: np.ndarray, width: int = 760, *, quality: int = 84) -> str:
     """Encode a picture as a JPEG data URI.
 
     Args:

@@ -9,7 +9,7 @@ from resources.mlflow.resource import MlflowTracking
 
 
 def stored_picture(
-    mlflow: MlflowTracking, folder: Path, name: str, *, caption: str, fallback: dg.MetadataValue
+    mlflow: MlflowTracking, folder: Path, *, name: str, caption: str, fallback: dg.MetadataValue
 ) -> dg.MetadataValue:
     """Show a picture that MLflow stores, with a link to its page.
 

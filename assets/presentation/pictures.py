@@ -63,20 +63,20 @@ def network_pictures(
     samples = [split[index] for index in evenly_spread(len(split), 4)]
     overlays, overlay_captions, heat, heat_captions = [], [], [], []
     for sample in samples:
-        predicted, attention = label_map_and_attention(folder, sample, layers)
+        predicted, attention = label_map_and_attention(folder, sample, layers=layers)
         overlays += [draw_label_map(sample.image, sample.label), draw_label_map(sample.image, predicted)]
         overlay_captions += ["label map", NETWORK_NAMES[role]]
         heat += [sample.image, *(draw_attention(sample.image, attention[layer]) for layer in layers)]
         heat_captions += ["frame", *layers]
     columns = 1 + len(layers)
     return {
-        "overlays": contact_sheet(overlays, 2, overlay_captions, width=_PAGE // 2),
-        "attention": contact_sheet(heat, columns, heat_captions, width=_PAGE // columns),
+        "overlays": contact_sheet(overlays, 2, captions=overlay_captions, width=_PAGE // 2),
+        "attention": contact_sheet(heat, columns, captions=heat_captions, width=_PAGE // columns),
     }
 
 
 def label_map_and_attention(
-    folder: Path, sample: "Sample", layers: Sequence[str]
+    folder: Path, sample: "Sample", *, layers: Sequence[str]
 ) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
     """Run a trained network on a packed frame.
 
@@ -150,4 +150,4 @@ def prediction_sheet(pictures: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     from lgad_pipeline.visualization.overlays import contact_sheet
 
     captions = [caption.partition(" · ")[0] for caption, _ in pictures]
-    return contact_sheet([image for _, image in pictures], 2, captions)
+    return contact_sheet([image for _, image in pictures], 2, captions=captions)

@@ -96,7 +96,7 @@ def verdict_metadata(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:
 
 
 def registered_model_metadata(
-    name: str, decision: "Decision", comparison: "StudentComparison", *, version_page: dg.MetadataValue
+    name: str, decision: "Decision", *, comparison: "StudentComparison", version_page: dg.MetadataValue
 ) -> dict[str, Any]:
     """Describe a registered version.
 

@@ -173,6 +173,7 @@ class _Axis:
 def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     title: str,
+    *,
     width: int = 540,
     height: int = 300,
 ) -> str:

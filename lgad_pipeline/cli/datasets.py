@@ -62,7 +62,7 @@ def import_annotations(
     say("In lgad.yaml:")
     size = done.sizes.most_common(1)[0][0]
     entry = dataset_entry(
-        dataset_name(output.resolve().name), output.resolve(), dataset_keys(size, done.lanes)
+        dataset_name(output.resolve().name), output.resolve(), keys=dataset_keys(size, done.lanes)
     )
     for line in entry.splitlines():
         say(line)
@@ -114,7 +114,7 @@ def show_dataset(
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise LgadError(f"{output} does not end in .png, .jpg or .jpeg; give a picture file.")
     require_writable(output)
-    drawing = (entry.lane_width, entry.label_rows)
+    drawing = {"lane_width": entry.lane_width, "label_rows": entry.label_rows}
     if isinstance(entry, FolderDataset):
         if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
@@ -123,7 +123,7 @@ def show_dataset(
         if found.frames.empty and found.rejected.empty:
             raise LgadError(f"The lists of {entry.root} name no frame; write one frame path a line.")
         if augmented is None:
-            write_png(output, data_sheet(found, entry.frame_size, *drawing, count))
+            write_png(output, data_sheet(found, entry.frame_size, count=count, **drawing))
             say(output)
             return
         frame, lanes = first_frame(found, entry.frame_size)
@@ -135,7 +135,7 @@ def show_dataset(
         scene = render(entry.world.seed, 0, "normal")
         frame, lanes = scene.image[..., ::-1], scene.lanes
     changes = settings.recipe(augmented).augmentation
-    write_png(output, augmentation_sheet(frame, lanes, entry.view, *drawing, changes))
+    write_png(output, augmentation_sheet(frame, lanes, view=entry.view, config=changes, **drawing))
     say(output)
 
 

@@ -93,7 +93,7 @@ def evaluate(
                 evaluate_culane(
                     annotations,
                     folder,
-                    named.frames,
+                    lists=named.frames,
                     thresholds=wanted,
                     frame_size=size,
                     lane_width=lane_width,
@@ -105,10 +105,10 @@ def evaluate(
             )
     say(results[0].size_note)
     console = Console()
-    contents = [score_content(result, thresholds, mean_f1) for result in results]
+    contents = [score_content(result, thresholds, mean_f1=mean_f1) for result in results]
     for folder, result, content in zip(predictions, results, contents, strict=True):
         for value in thresholds:
-            console.print(score_table(f"{folder}, IoU > {value:g}", result, content, value))
+            console.print(score_table(f"{folder}, IoU > {value:g}", result, content=content, threshold=value))
         if mean_f1:
             console.print(f"mF1 (IoU 0.50:0.05:0.95): {100 * result.mean_f1():.2f}")
         say_rejected(result.rejected)
@@ -121,12 +121,12 @@ def evaluate(
     report: dict[str, Any] = contents[0]
     if len(results) == 2:
         report = dict(zip(map(str, predictions), contents, strict=True))
-        report["difference"] = compare_scores(console, results, thresholds)
+        report["difference"] = compare_scores(console, results, thresholds=thresholds)
     if json_file:
         about = {"frame_sizes": results[0].sizes, "notes": [results[0].size_note, *notes]}
         write_text(json_file, json.dumps({**report, "about": about}, indent=2) + "\n")
     if per_frame:
-        write_frame_scores(per_frame, predictions, results)
+        write_frame_scores(per_frame, predictions, results=results)
 
 
 def _culane_list(annotations: Path) -> Path:
@@ -158,7 +158,7 @@ def rasterize(
         done = rasterize_lanes(
             annotations,
             members,
-            output,
+            output=output,
             list_name=f"{split if split in ('val', 'test') else 'train'}_gt.txt",
             lane_width=lane_width,
             frame_size=sizes,

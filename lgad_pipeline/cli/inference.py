@@ -83,7 +83,7 @@ def predict(
 
     rejected = RejectedFrames()
     try:
-        found = find_sources(str(source), frame_list, rejected)
+        found = find_sources(str(source), frame_list, rejected=rejected)
     except LgadError:
         _say_errors(rejected.sentences())
         raise
@@ -92,7 +92,9 @@ def predict(
     videos = [VideoReader(video) for video in found.videos]
     allow_networks(*(trusted or ()))
     predictor = _load_predictor(model, device)
-    results = folder.PredictionFolder(output, folder.model_fingerprint(model), found.root, overwrite)
+    results = folder.PredictionFolder(
+        output, folder.model_fingerprint(model), frames=found.root, overwrite=overwrite
+    )
     results.choose_names(found.frames, [folder.LANE_FILE, *([folder.PICTURE] if pictures else [])])
     results.choose_names([_ALL_FRAMES] if json_lines and found.frames else [], [folder.JSON_LINES])
     endings = [folder.JSON_LINES, *([folder.VIDEO] if pictures else [])]
@@ -137,9 +139,9 @@ def _predict_frames(
         sizes = predict_folder(
             predictor,
             found.root,
-            found.frames,
-            results,
-            rejected,
+            names=found.frames,
+            output=results,
+            rejected=rejected,
             draw=_lane_picture if pictures else None,
             record=(lambda frame, lanes: records.append(frame_record(frame, lanes))) if json_lines else None,
             progress=progress,
@@ -231,7 +233,7 @@ def export(
     export_onnx(model, output, row_maxima=row_maxima)
     size = load_network(model)[1].image_size
     noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
-    result = difference(model, output, noise)
+    result = difference(model, output, images=noise)
     say(f"{output}: largest difference of a probability from torch {result.largest:.1e}")
     if not result.equal:
         raise LgadError(

@@ -46,7 +46,7 @@ def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
         raise LgadError(f"{path} exists and may be a list, lane file or image; choose another output.")
 
 
-def score_content(result: LaneScores, thresholds: list[float], mean_f1: bool) -> dict[str, dict[str, Any]]:
+def score_content(result: LaneScores, thresholds: list[float], *, mean_f1: bool) -> dict[str, dict[str, Any]]:
     """Return the scores for a JSON file: list name -> threshold -> figures."""
     content: dict[str, dict[str, Any]] = {}
     for name, by_threshold in result.scores.items():
@@ -75,7 +75,7 @@ def _figures(counts: Counts) -> dict[str, float]:
 
 
 def score_table(
-    title: str, result: LaneScores, content: dict[str, dict[str, Any]], threshold: float
+    title: str, result: LaneScores, *, content: dict[str, dict[str, Any]], threshold: float
 ) -> Table:
     """Build the table of the counts of every list at one threshold; `content` is that of `score_content`."""
     table = Table(title=marked(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -97,11 +97,11 @@ def score_table(
     return table
 
 
-def compare_scores(console: Console, results: list[LaneScores], thresholds: list[float]) -> dict[str, Any]:
+def compare_scores(console: Console, results: list[LaneScores], *, thresholds: list[float]) -> dict[str, Any]:
     """Print the difference in F1 between two results, and return the figures for JSON."""
     report = {}
     for threshold in thresholds:
-        gain = paired_f1_difference(results[0].frames, results[1].frames, threshold)
+        gain = paired_f1_difference(results[0].frames, results[1].frames, threshold=threshold)
         console.print(
             f"F1 of the second less the first at IoU > {threshold:g}: {100 * gain.value:+.2f} "
             f"(95 %: {100 * gain.low:+.2f} .. {100 * gain.high:+.2f}; "
@@ -123,7 +123,7 @@ def say_rejected(rejected: Sequence[Rejected]) -> None:
         say(f"{counted(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
 
 
-def missing_notes(frames: Sequence[str], source: Path, thing: str = "lane file") -> list[str]:
+def missing_notes(frames: Sequence[str], source: Path, *, thing: str = "lane file") -> list[str]:
     """Return a sentence that names the first frames without a result; an empty list if there are none.
 
     Args:
@@ -153,7 +153,7 @@ def say_notes(notes: Iterable[str]) -> None:
         say(f"note: {note}", error=True)
 
 
-def write_frame_scores(path: Path, predictions: list[Path], results: list[LaneScores]) -> None:
+def write_frame_scores(path: Path, predictions: list[Path], *, results: list[LaneScores]) -> None:
     """Write a row per frame and prediction directory as Parquet."""
     import pandas as pd
 

@@ -97,7 +97,7 @@ def screen(
         measured = screened(
             student,
             chosen,
-            known,
+            recipe=known,
             shards=shards,
             teacher=teacher,
             settings=setting or (),

@@ -29,7 +29,7 @@ def export_tusimple(
     """Write predicted lane files as the JSON lines that TuSimple's benchmark reads."""
     size = given_size(frame_height, frame_width)
     require_writable(output)
-    done = write_tusimple(annotations, predictions, output, frame_size=size, strict=strict)
+    done = write_tusimple(annotations, predictions, output=output, frame_size=size, strict=strict)
     say(f"{done.frames} frame{'s' * (done.frames != 1)} in {output}")
     say(done.size_note)
     say_rejected(done.rejected)
@@ -48,7 +48,7 @@ def evaluate_tusimple(
     table = Table("accuracy", "FP", "FN")
     table.add_row(*(f"{value:.4f}" for value in (scores.accuracy, scores.fp, scores.fn)))
     Console().print(table)
-    notes = [*missing_notes(scores.without_prediction, predictions, "prediction"), *scores.notes]
+    notes = [*missing_notes(scores.without_prediction, predictions, thing="prediction"), *scores.notes]
     say_rejected(scores.rejected)
     say_notes(notes)
     if json_file:

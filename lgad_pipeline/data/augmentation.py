@@ -41,7 +41,7 @@ def augment(
     """
     device = batch.image.device
     if device.type == "cpu":
-        return _augment(batch, config, RandomAmounts(len(batch.frames), generator, share))
+        return _augment(batch, config, RandomAmounts(len(batch.frames), generator, share=share))
     recording = record_amounts(batch, config, generator, share=share)
     return augment_recorded(batch, config, Recording(*(part.to(device) for part in recording)))
 
@@ -57,7 +57,7 @@ def record_amounts(
         generator: random generator on the CPU.
         share: part of the batch of all processes that `batch` is.
     """
-    draw = RandomAmounts(len(batch.frames), generator, share)
+    draw = RandomAmounts(len(batch.frames), generator, share=share)
     draw.chosen(config.flip)
     _affine(draw, config, *batch.label.shape[1:])
     list(light_changes(draw, config, batch.image[0].numel()))

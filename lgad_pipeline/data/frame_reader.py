@@ -21,8 +21,8 @@ _LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few t
 def read_frame(
     root: Path,
     reader: DatasetReader,
-    entry: FrameEntry,
     *,
+    entry: FrameEntry,
     frame_size: tuple[int, int],
     stamp: str,
     follow_links: bool,
@@ -31,7 +31,7 @@ def read_frame(
     """Read one frame and its annotation; return a new row, or the rejected item with its reason."""
     height, width = frame_size
     try:
-        data = read_inside(root, entry.frame, frame_limit(frame_size), follow_links)
+        data = read_inside(root, entry.frame, limit=frame_limit(frame_size), follow_links=follow_links)
         header = image_header(data)
         claimed = header.displayed
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def _place(entry: FrameEntry) -> tuple[str, int | None, str]:
 def _annotation(root: Path, entry: FrameEntry, follow_links: bool) -> bytes:
     if isinstance(entry.annotation, bytes):
         return entry.annotation
-    return read_inside(root, entry.annotation, _LANE_FILE_LIMIT, follow_links)
+    return read_inside(root, entry.annotation, limit=_LANE_FILE_LIMIT, follow_links=follow_links)
 
 
 def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:

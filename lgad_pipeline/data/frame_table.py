@@ -148,7 +148,7 @@ def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
         write_lanes(lane_file(folder, frame), lanes_of(lanes))
 
 
-def write_table(path: Path, table: pd.DataFrame, schema: pa.Schema) -> None:
+def write_table(path: Path, table: pd.DataFrame, *, schema: pa.Schema) -> None:
     """Write a table as Parquet in one step, with the schema's field descriptions.
 
     Raises:

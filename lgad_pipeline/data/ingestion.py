@@ -150,7 +150,7 @@ def ingest(
         return read_frame(
             root,
             reader,
-            entry,
+            entry=entry,
             frame_size=frame_size,
             stamp=stamp,
             follow_links=follow_links,
@@ -160,7 +160,7 @@ def ingest(
     used: list[FrameEntry] = []
     rows: list[int] = []  # row numbers in the earlier table followed by the new batches
     batches, done, new_rows = [], 0, len(cache.table)
-    results_of_chunks = ordered_map(read_chunk, chunks, workers, ahead=2 * workers)
+    results_of_chunks = ordered_map(read_chunk, chunks, workers=workers, ahead=2 * workers)
     for chunk, results in zip(chunks, results_of_chunks, strict=True):
         records: list[FrameRecord] = []
         for entry, result in zip(chunk, results, strict=True):

@@ -34,7 +34,9 @@ class NoisySplit(ShardSplit):
     def __getitem__(self, index: int) -> Sample:
         """Decode frame `index` of the split and make its labels noisy."""
         sample = self._split[index]
-        label, existence = noisy_label(sample.label, sample.existence, sample.frame, self._config)
+        label, existence = noisy_label(
+            sample.label, sample.existence, frame=sample.frame, config=self._config
+        )
         return replace(sample, label=label, existence=existence)
 
     @property
@@ -44,7 +46,7 @@ class NoisySplit(ShardSplit):
 
 
 def noisy_label(
-    label: np.ndarray, existence: np.ndarray, frame: str, config: LabelNoiseConfig
+    label: np.ndarray, existence: np.ndarray, *, frame: str, config: LabelNoiseConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a copy of a label map and its existence flags with lanes missing or moved sideways.
 

@@ -42,7 +42,7 @@ def assign_lane_slots(
     columns: dict[str, list] = {"rows": [], "xs": [], "existence": []}
     values = zip(frames["lanes"], frames["height"], frames["width"], strict=True)
     for done, (lanes, height, width) in enumerate(values, 1):
-        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), label_rows)
+        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), row_count=label_rows)
         columns["rows"].append(np.asarray(labelled.rows, np.float64))
         columns["xs"].append(list(np.asarray(labelled.xs, np.float64)))
         columns["existence"].append(labelled.existence.tolist())

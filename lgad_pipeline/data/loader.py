@@ -79,7 +79,7 @@ class Batch:
         return self.map(torch.Tensor.pin_memory)
 
 
-def batch_indices(count: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+def batch_indices(count: int, batch_size: int, *, seed: int, step: int) -> np.ndarray:
     """Compute the indices, of `count` frames, in the batch of a step, int64 (batch_size,).
 
     Every epoch is a permutation of all frames, seeded by (seed, epoch). Batches are always full: a batch that
@@ -112,6 +112,7 @@ class Loader:
         self,
         split: ShardSplit,
         batch_size: int,
+        *,
         seed: int,
         workers: int = 2,
         finish: Callable[[Batch, int], Batch] | None = None,
@@ -140,17 +141,17 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Decode the batch of a step, from 0: always the same for the same split, batch size and seed."""
-        indices = batch_indices(len(self.split), self.batch_size, self.seed, step)
+        indices = batch_indices(len(self.split), self.batch_size, seed=self.seed, step=step)
         batch = collate(self.split, self.share.of(indices))
         return batch if self.finish is None else self.finish(batch, step)
 
     def batches(self, start: int, stop: int) -> Generator[Batch]:
         """Yield the batches of steps start..stop-1, decoded in advance; closing it stops the threads."""
-        return ordered_map(self.batch, range(start, stop), self.workers, ahead=2 * self.workers)
+        return ordered_map(self.batch, range(start, stop), workers=self.workers, ahead=2 * self.workers)
 
 
 def in_order(
-    split: ShardSplit, batch_size: int, workers: int = 2, *, limit: int | None = None, share: Share = WHOLE
+    split: ShardSplit, batch_size: int, *, workers: int = 2, limit: int | None = None, share: Share = WHOLE
 ) -> Generator[Batch]:
     """Yield the frames of a split once, in order, for evaluation; the last batch can be smaller.
 
@@ -165,7 +166,7 @@ def in_order(
     indices = np.arange(count) * len(split) // max(count, 1)
     chunks = [indices[first : first + batch_size] for first in range(0, count, batch_size)]
     mine = share.of(chunks)
-    return ordered_map(lambda indices: collate(split, indices), mine, workers, ahead=2 * workers)
+    return ordered_map(lambda indices: collate(split, indices), mine, workers=workers, ahead=2 * workers)
 
 
 def normalize(image: torch.Tensor) -> torch.Tensor:

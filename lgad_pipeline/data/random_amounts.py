@@ -63,7 +63,7 @@ class RandomAmounts:
         share: part of the batch that these frames are; the amounts are drawn for the whole batch.
     """
 
-    def __init__(self, size: int, generator: torch.Generator, share: Share = WHOLE) -> None:
+    def __init__(self, size: int, generator: torch.Generator, *, share: Share = WHOLE) -> None:
         self.size, self.generator, self.device = size, generator, torch.device("cpu")
         self._share, self._total = share, size * share.count
         self._amounts: list[torch.Tensor] = []

@@ -62,7 +62,9 @@ def upload(folder: Path, uri: str) -> None:
             for part in index.parts
             if there.get(part.file) != sizes[part.file] or old.get(part.file, part.digest) != part.digest
         ]
-        for _ in ordered_map(lambda name: store.put(folder / name), missing, _WORKERS, 2 * _WORKERS):
+        for _ in ordered_map(
+            lambda name: store.put(folder / name), missing, workers=_WORKERS, ahead=2 * _WORKERS
+        ):
             pass
         store.write(INDEX, content)
         _check_unchanged(store, content)
@@ -72,7 +74,7 @@ def upload(folder: Path, uri: str) -> None:
         _check_unchanged(store, content)
 
 
-def fetch(uri: str, folder: Path, origin: Origin) -> Path:
+def fetch(uri: str, folder: Path, *, origin: Origin) -> Path:
     """Download the shards of the store to `folder`, and return `folder`.
 
     Only parts that are missing or damaged are downloaded. Each is written in one step, and only if it has the
@@ -96,14 +98,16 @@ def fetch(uri: str, folder: Path, origin: Origin) -> Path:
             index = _check_origin(store, content, origin)
             missing = [part for part in index.parts if not is_undamaged(folder / part.file, part.digest)]
             try:
-                for _ in ordered_map(partial(_download, store, folder), missing, _WORKERS, 2 * _WORKERS):
+                for _ in ordered_map(
+                    partial(_download, store, folder), missing, workers=_WORKERS, ahead=2 * _WORKERS
+                ):
                     pass
                 break
             except LgadError:
                 # If another machine has replaced the shards meanwhile, the download starts again.
                 if store.read(INDEX, _INDEX_LIMIT) == content:
                     raise
-        write_index(folder, content, {part.file for part in index.parts})
+        write_index(folder, content, names={part.file for part in index.parts})
     return folder
 
 

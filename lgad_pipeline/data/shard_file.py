@@ -57,7 +57,7 @@ class Packing:
     follow_links: bool = False
 
 
-def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing) -> str:
+def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, *, packing: Packing) -> str:
     """Compute the BLAKE2b-64 digest, hexadecimal, of all inputs of a part."""
     digest = blake2b(digest_size=8)
     code = code_fingerprint(
@@ -76,6 +76,7 @@ def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing)
 def write_part(
     path: Path,
     rows: pd.DataFrame,
+    *,
     labels: pd.DataFrame,
     packing: Packing,
     workers: int,
@@ -99,7 +100,7 @@ def write_part(
     packed: list[dict] = []
     rejected: list[Rejected] = []
     for count, result in enumerate(
-        ordered_map(partial(_pack_frame, packing), pairs, workers, 4 * workers), 1
+        ordered_map(partial(_pack_frame, packing), pairs, workers=workers, ahead=4 * workers), 1
     ):
         if isinstance(result, dict):
             packed.append(result)
@@ -123,7 +124,10 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
     row, label = pair
     try:
         data = read_inside(
-            packing.root, row.frame, frame_limit(packing.view.frame_size), packing.follow_links
+            packing.root,
+            row.frame,
+            limit=frame_limit(packing.view.frame_size),
+            follow_links=packing.follow_links,
         )
         if blake2b(data, digest_size=16).hexdigest() != row.fingerprint:
             return Rejected(row.frame, None, "has changed since it was ingested; ingest the data set again")
@@ -137,7 +141,7 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
     except LgadError as error:
         return Rejected(row.frame, None, str(error))
     lanes = slot_lanes_of(label)
-    drawn = packing.view.label(label_map(lanes, packing.view.frame_size, packing.lane_width))
+    drawn = packing.view.label(label_map(lanes, packing.view.frame_size, lane_width=packing.lane_width))
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, packing.quality])[1]
     # Without row filters, the PNG of a label map is smaller and takes a third of the time to decode.
     png = cv2.imencode(".png", drawn, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])[1]
@@ -180,7 +184,7 @@ def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
     return batch
 
 
-def packed_image(batch: pa.RecordBatch, column: str, row: int, flags: int) -> np.ndarray | None:
+def packed_image(batch: pa.RecordBatch, column: str, *, row: int, flags: int) -> np.ndarray | None:
     """Decode an image of a part directly from the mapped file; return None if it is damaged."""
     data = np.frombuffer(batch.column(column)[row].as_buffer(), np.uint8)
     return cv2.imdecode(data, flags) if len(data) else None

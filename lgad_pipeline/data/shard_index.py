@@ -139,7 +139,7 @@ class ShardIndex(_Entry):
 
 
 def new_index(
-    parts: dict[str, list[PartEntry]], view: View, rejected: Iterable[Rejected], origin: Origin
+    parts: dict[str, list[PartEntry]], view: View, *, rejected: Iterable[Rejected], origin: Origin
 ) -> ShardIndex:
     """Create the index of packed parts; its fingerprint depends only on the inputs of the parts."""
     rejected = list(rejected)
@@ -238,7 +238,7 @@ def is_undamaged(path: Path, digest: str) -> bool:
         return False
 
 
-def write_index(folder: Path, index: bytes, names: Container[str]) -> None:
+def write_index(folder: Path, index: bytes, *, names: Container[str]) -> None:
     """Write the index in one step, then remove other parts, the journal and abandoned temporary files.
 
     The caller must hold the lock of the folder.

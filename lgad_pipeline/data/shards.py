@@ -61,7 +61,7 @@ class ShardSplit:
     def __init__(self, folder: Path, parts: Sequence[PartEntry]):
         self._paths = [folder / part.file for part in parts]
         # Digests take most of the time, so threads compute them in parallel.
-        opened = ordered_map(partial(_open, folder), parts, _WORKERS, 2 * _WORKERS)
+        opened = ordered_map(partial(_open, folder), parts, workers=_WORKERS, ahead=2 * _WORKERS)
         self._batches = list(opened)
         self._ends = np.cumsum([batch.num_rows for batch in self._batches])
 
@@ -80,8 +80,8 @@ class ShardSplit:
         part = int(np.searchsorted(self._ends, index, side="right"))
         batch = self._batches[part]
         row = index - int(self._ends[part]) + batch.num_rows
-        image = packed_image(batch, "image", row, cv2.IMREAD_COLOR_RGB)
-        label = packed_image(batch, "label", row, cv2.IMREAD_UNCHANGED)
+        image = packed_image(batch, "image", row=row, flags=cv2.IMREAD_COLOR_RGB)
+        label = packed_image(batch, "label", row=row, flags=cv2.IMREAD_UNCHANGED)
         if image is None or label is None:
             raise LgadError(f"{self._paths[part]} is damaged at row {row}; pack the shards again.")
         existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)
@@ -211,13 +211,20 @@ def pack_shards(
             for number, first in enumerate(range(0, len(chosen), rows_per_shard)):
                 positions = chosen[first : first + rows_per_shard]
                 part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
-                name = f"{split}-{number:05d}-{part_fingerprint(part_rows, part_labels, packing)}.arrow"
+                name = (
+                    f"{split}-{number:05d}-{part_fingerprint(part_rows, part_labels, packing=packing)}.arrow"
+                )
                 part = journal.finished(name, len(positions))
                 if part is None:
                     report = partial(_shifted, progress, done, len(rows)) if progress else None
                     threads = workers or os.cpu_count() or 1
                     part, refused = write_part(
-                        output / name, part_rows, part_labels, packing, threads, report
+                        output / name,
+                        part_rows,
+                        labels=part_labels,
+                        packing=packing,
+                        workers=threads,
+                        progress=report,
                     )
                     rejected += refused
                 if part is not None:
@@ -229,8 +236,8 @@ def pack_shards(
         if not parts:
             example = "; ".join(f"{file}: {reason}" for file, _, reason in rejected[:1])
             raise LgadError(f"Not one frame below {root} could be packed ({example}); correct the data set.")
-        index = new_index(parts, view, rejected, origin)
-        write_index(output, index.to_bytes(), {part.file for part in index.parts})
+        index = new_index(parts, view, rejected=rejected, origin=origin)
+        write_index(output, index.to_bytes(), names={part.file for part in index.parts})
         return ShardSet.open(output)
 
 

@@ -57,7 +57,7 @@ class _Unpacking:
     replaced: list[str] = field(default_factory=list)
 
 
-def unpack(source: Path, output: Path, progress: Progress | None = None) -> Unpacked:
+def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> Unpacked:
     """Unpack every archive of a folder into `output`: frames, label maps, lane files and lists.
 
     Reads tar archives, gzip-compressed or not, and zip archives, whole or in parts. They are unpacked in the
@@ -269,7 +269,7 @@ def _refuse_clash(first: str, archive: str) -> None:
 def _content(output: Path, path: str) -> bytes | None:
     """Return the content of a file that is there; None if there is none that can be read."""
     try:
-        return read_inside(output, path, MEMBER_LIMIT)
+        return read_inside(output, path, limit=MEMBER_LIMIT)
     except (OSError, LgadError):
         return None
 

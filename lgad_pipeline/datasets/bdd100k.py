@@ -82,7 +82,7 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> 
     name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
     seen: set[str] = set()
     repeats, found = Repeats(), []
-    for number, content in json_objects(root, name, _OBJECT_LIMIT):
+    for number, content in json_objects(root, name, limit=_OBJECT_LIMIT):
         called = content.get("name")
         try:
             frame = frame_path(f"images/100k/{published}/{called}")

@@ -50,7 +50,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         AnnotationError: a line is not valid; the first such line is reported.
     """
     faults: list[Rejected] = []
-    found = parse_lanes(annotation, "", faults)
+    found = parse_lanes(annotation, "", rejected=faults)
     if faults:
         raise AnnotationError(faults[0].reason, faults[0].line)
     return found

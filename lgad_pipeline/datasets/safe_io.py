@@ -16,7 +16,7 @@ _MOST_ENTRIES = 2_000_000  # entries of a list; the largest published list has 9
 _PIECE = 1 << 16  # characters
 
 
-def read_inside(root: Path, relative: str, limit: int, follow_links: bool = False) -> bytes:
+def read_inside(root: Path, relative: str, *, limit: int, follow_links: bool = False) -> bytes:
     """Read the regular file `relative` below `root`.
 
     Args:
@@ -97,7 +97,7 @@ def frame_limit(frame_size: tuple[int, int]) -> int:
     return 4 * height * width + (1 << 16)
 
 
-def numbered_lines(root: Path, name: str, limit: int) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, bytes]]:
     """Iterate over line number and content of a file below `root`, see `lanes.text_lines.numbered_lines`.
 
     Args:
@@ -118,7 +118,7 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
     return path.open(encoding=encoding, errors=errors)
 
 
-def json_objects(root: Path, name: str, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Iterate over the objects of a JSON list without loading it whole, because lists can exceed the memory.
 
     Args:

@@ -103,9 +103,9 @@ def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
     with open_text(list_inside(root, name), errors="replace") as stream:
         start = stream.read(64).lstrip()
     if not start.startswith("["):
-        yield from numbered_lines(root, name, _LINE_LIMIT)
+        yield from numbered_lines(root, name, limit=_LINE_LIMIT)
         return
-    for number, content in json_objects(root, name, _LINE_LIMIT):
+    for number, content in json_objects(root, name, limit=_LINE_LIMIT):
         yield number, json.dumps(content).encode()
 
 

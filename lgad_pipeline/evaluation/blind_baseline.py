@@ -30,7 +30,7 @@ def blind_lanes(labels: pd.DataFrame) -> list[np.ndarray]:
     return lanes
 
 
-def blind_f1(frames: pd.DataFrame, labels: pd.DataFrame, frame_size: tuple[int, int]) -> float:
+def blind_f1(frames: pd.DataFrame, labels: pd.DataFrame, *, frame_size: tuple[int, int]) -> float:
     """Compute F1 at IoU 0.5 of the blind baseline on the test frames.
 
     Args:

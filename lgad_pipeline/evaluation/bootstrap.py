@@ -27,7 +27,7 @@ def f1_interval(
 
 
 def paired_f1_difference(
-    first: pd.DataFrame, second: pd.DataFrame, threshold: float, *, confidence: float = 0.95, seed: int = 0
+    first: pd.DataFrame, second: pd.DataFrame, *, threshold: float, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
     """Compute F1 of `second` minus F1 of `first` on the same frames, with its paired bootstrap interval.
 

@@ -58,8 +58,8 @@ class LaneScores:
 def evaluate_culane(
     annotations: Path,
     predictions: Path,
-    lists: Mapping[str, Sequence[str]],
     *,
+    lists: Mapping[str, Sequence[str]],
     thresholds: Sequence[float] = (0.5,),
     frame_size: tuple[int, int] | None = None,
     lane_width: int = LANE_WIDTH,
@@ -99,7 +99,7 @@ def evaluate_culane(
     run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
     tables, evidence, rejected = [], [], []
     done = 0
-    for table, part, faults in map_chunks(run, frames, workers):
+    for table, part, faults in map_chunks(run, frames, workers=workers):
         tables.append(table)
         evidence.append(part)
         rejected += faults
@@ -113,7 +113,7 @@ def evaluate_culane(
     found = Evidence.joined(evidence)
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), rejected),
-        notes=culane_warnings(annotations, predictions, found),
+        notes=culane_warnings(annotations, predictions, evidence=found),
         size_note=sizes.describe(found.sizes),
         sizes=sizes.table(found.sizes),
     )
@@ -149,7 +149,10 @@ def _evaluate_files(
     for size in np.unique(sizes[:, :2], axis=0):
         chosen = np.flatnonzero((sizes[:, :2] == size).all(axis=1))
         table[chosen, 2:] = true_positives(
-            [pairs[i] for i in chosen], thresholds, (int(size[0]), int(size[1])), lane_width
+            [pairs[i] for i in chosen],
+            thresholds,
+            frame_size=(int(size[0]), int(size[1])),
+            lane_width=lane_width,
         )
     counts = [np.maximum(table[:, column], 0).tolist() for column in (0, 1)]
     copies = list(map(count_copies, sides))
@@ -158,7 +161,7 @@ def _evaluate_files(
 
 def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
     try:
-        return parse_lanes(path.read_bytes(), path, rejected)
+        return parse_lanes(path.read_bytes(), path, rejected=rejected)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -192,6 +195,7 @@ def _note_repeats(
 def true_positives(
     frames: Sequence[tuple[Lanes, Lanes]],
     thresholds: Sequence[float] = (0.5,),
+    *,
     frame_size: tuple[int, int] = FRAME_SIZE,
     lane_width: int = LANE_WIDTH,
 ) -> np.ndarray:
@@ -204,7 +208,7 @@ def true_positives(
         lane_width: width at which lanes are compared, frame pixels.
     """
     counts = np.zeros((len(frames), len(thresholds)), np.int32)
-    for row, ious in zip(counts, frame_ious(frames, frame_size, lane_width), strict=True):
+    for row, ious in zip(counts, frame_ious(frames, frame_size, lane_width=lane_width), strict=True):
         partner = match(ious)
         matched = ious[np.flatnonzero(partner >= 0), partner[partner >= 0]]
         row[:] = (matched[:, None] > np.array(thresholds)).sum(axis=0)

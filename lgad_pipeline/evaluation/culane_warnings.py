@@ -44,7 +44,9 @@ class Evidence(NamedTuple):
         sizes: np.ndarray,
     ) -> "Evidence":
         """Evidence from the annotated and the predicted lanes; `counts` are the lanes of each frame."""
-        extents = [extents_of(lanes, count, sizes[:, :2]) for lanes, count in zip(sides, counts, strict=True)]
+        extents = [
+            extents_of(lanes, count, sizes=sizes[:, :2]) for lanes, count in zip(sides, counts, strict=True)
+        ]
         first, second = (np.nan_to_num(one) for one in extents)
         same = (np.asarray(counts[0]) == np.asarray(counts[1])) & (first == second).all(axis=1)
         for frame in np.flatnonzero(same).tolist():
@@ -67,7 +69,7 @@ def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
     return lanes.points[lanes.offsets[first] : lanes.offsets[first + counts[frame]]]
 
 
-def culane_warnings(annotations: Path, predictions: Path, evidence: Evidence) -> list[str]:
+def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence) -> list[str]:
     """Return the warnings about a comparison of two directories, a sentence each."""
     some = (evidence.annotated[:, 0] > 0) | (evidence.predicted[:, 0] > 0)
     found = []
@@ -82,8 +84,8 @@ def culane_warnings(annotations: Path, predictions: Path, evidence: Evidence) ->
         if not extents[:, 0].any():
             found.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
-    found += size_warnings("annotated", evidence.annotated, sizes)
-    found += size_warnings("predicted", evidence.predicted, sizes, evidence.annotated)
+    found += size_warnings("annotated", evidence.annotated, sizes=sizes)
+    found += size_warnings("predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated)
     for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
         if count:
             found.append(

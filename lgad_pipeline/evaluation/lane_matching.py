@@ -23,7 +23,11 @@ Lanes = Sequence[np.ndarray]
 
 
 def lane_ious(
-    annotated: Lanes, predicted: Lanes, frame_size: tuple[int, int] = FRAME_SIZE, lane_width: int = LANE_WIDTH
+    annotated: Lanes,
+    predicted: Lanes,
+    *,
+    frame_size: tuple[int, int] = FRAME_SIZE,
+    lane_width: int = LANE_WIDTH,
 ) -> np.ndarray:
     """Compute the IoU of every annotated lane with every predicted one, each drawn as a thick line.
 
@@ -37,16 +41,16 @@ def lane_ious(
         float64 (A, P). 0 where a lane has fewer than 2 points or no spline (see `without_spline`); NaN where
         neither enters the frame.
     """
-    return frame_ious([(annotated, predicted)], frame_size, lane_width)[0]
+    return frame_ious([(annotated, predicted)], frame_size, lane_width=lane_width)[0]
 
 
 def frame_ious(
-    frames: Sequence[tuple[Lanes, Lanes]], frame_size: tuple[int, int], lane_width: int
+    frames: Sequence[tuple[Lanes, Lanes]], frame_size: tuple[int, int], *, lane_width: int
 ) -> list[np.ndarray]:
     """`lane_ious` of many frames, each a pair (annotated, predicted); faster than one by one."""
     lanes = ragged([lane for pair in frames for side in pair for lane in side])
     drawable = (np.diff(lanes.offsets) >= 2) & ~without_spline(lanes)
-    spans = lane_spans(_paths(lanes, drawable), frame_size, lane_width)
+    spans = lane_spans(_paths(lanes, drawable), frame_size, lane_width=lane_width)
     areas = np.maximum(spans.stop - spans.start, 0).sum(axis=1)
     layer_begin = np.searchsorted(spans.lane, np.arange(len(drawable) + 1))
     ious = []

@@ -25,6 +25,7 @@ _WARM_UP_ROUNDS = 3
 def score_recordings(
     predictors: Sequence[LanePredictor],
     frames: pd.DataFrame,
+    *,
     root: Path,
     frame_size: tuple[int, int],
     progress: Progress | None = None,
@@ -61,7 +62,7 @@ def score_recordings(
             progress(done, len(frames))
     if not names:
         raise LgadError(f"{root}: none of the {len(frames)} frames to compare models on can be read.")
-    return [frame_table(scenarios, names, _counts(found, frame_size)) for found in pairs]
+    return [frame_table(scenarios, names, counts=_counts(found, frame_size)) for found in pairs]
 
 
 def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
@@ -106,7 +107,13 @@ def compare_with_champion(
     """
     predictors = [LanePredictor.load(folder, device) for folder in (champion, challenger)]
     first, second = (
-        score_recordings(predictors, frames[frames["split"] == split], recordings, frame_size, progress)
+        score_recordings(
+            predictors,
+            frames[frames["split"] == split],
+            root=recordings,
+            frame_size=frame_size,
+            progress=progress,
+        )
         for split in ("val", "test")
     )
     frame = read_image((recordings / str(first[0]["frame"].iloc[0])).read_bytes())
@@ -117,7 +124,7 @@ def compare_with_champion(
 def _counts(
     pairs: Sequence[tuple[list[np.ndarray], list[np.ndarray]]], frame_size: tuple[int, int]
 ) -> np.ndarray:
-    hits = true_positives(pairs, (IOU,), frame_size)[:, 0]
+    hits = true_positives(pairs, (IOU,), frame_size=frame_size)[:, 0]
     return np.array(
         [(len(annotated), len(found), tp) for (annotated, found), tp in zip(pairs, hits, strict=True)]
     )

@@ -78,7 +78,7 @@ def judge(
         LgadError: the two scored different frames.
     """
     total = _change(TOTAL, *validation, rule)
-    scenarios = scenario_changes(*test, rule)
+    scenarios = scenario_changes(*test, rule=rule)
     objections = []
     if total.gain.low <= 0:
         objections.append(
@@ -99,7 +99,9 @@ def judge(
     return Verdict(total, scenarios, latency, objections)
 
 
-def scenario_changes(champion: pd.DataFrame, challenger: pd.DataFrame, rule: PromotionConfig) -> list[Change]:
+def scenario_changes(
+    champion: pd.DataFrame, challenger: pd.DataFrame, *, rule: PromotionConfig
+) -> list[Change]:
     """Compare the scores of two models on the same frames, scenario by scenario; see `judge`."""
     first, second = (
         {str(name): rows for name, rows in table.groupby("list", observed=True, sort=False)}
@@ -112,7 +114,7 @@ def _change(name: str, champion: pd.DataFrame, challenger: pd.DataFrame, rule: P
     tables = [frames.drop_duplicates("frame") for frames in (champion, challenger)]
     if not _lanes(tables[0]):
         tables = [_clean_frames(frames) for frames in tables]
-    gain = paired_f1_difference(tables[0], tables[1], IOU, confidence=rule.confidence)
+    gain = paired_f1_difference(tables[0], tables[1], threshold=IOU, confidence=rule.confidence)
     judged = len(tables[0]) >= rule.least_frames
     worse = judged and gain.value < -rule.scenario_tolerance and gain.high < 0
     first, second = (_f1(frames) for frames in tables)
@@ -135,7 +137,7 @@ def _f1(frames: pd.DataFrame) -> float:
     return Counts(tp, fp, fn).f1
 
 
-def frame_table(scenarios: Sequence[str], frames: Sequence[str], counts: np.ndarray) -> pd.DataFrame:
+def frame_table(scenarios: Sequence[str], frames: Sequence[str], *, counts: np.ndarray) -> pd.DataFrame:
     """Build the table that `judge` reads.
 
     Args:

@@ -45,7 +45,9 @@ def compare_recipes(folders: Mapping[str, Path]) -> tuple[list[RecipeScores], di
         try:
             comparison = read_comparison(folder)
             counts = {student: frame_counts(folder, student) for student in STUDENTS}
-            lead = None if first is None else paired_f1_difference(first, counts["student_lgad"], IOU)
+            lead = (
+                None if first is None else paired_f1_difference(first, counts["student_lgad"], threshold=IOU)
+            )
         except FileNotFoundError:
             left_out[recipe] = "has no scores yet"
             continue

@@ -155,14 +155,14 @@ def score_students(
             scores = evaluate_culane(
                 annotations,
                 predictions / student / split,
-                lists[split],
+                lists=lists[split],
                 thresholds=(IOU,),
                 frame_size=frame_size,
                 progress=partial(_report, progress, done, total),
             )
             done += frames[split]
             notes += [f"{student}, {split}: {note}" for note in scores.notes]
-            write_scores(output, student, split, scores)
+            write_scores(output, student, split=split, scores=scores)
     comparison = read_comparison(output)
     metrics = {student: comparison.metrics(student) for student in STUDENTS}
     return StudentScores(comparison, metrics, notes, scores_digest(output))
@@ -173,7 +173,7 @@ def _report(progress: Progress | None, offset: int, total: int, done: int, _: in
         progress(min(offset + done, total), total)
 
 
-def write_scores(folder: Path, student: str, split: str, scores: LaneScores) -> None:
+def write_scores(folder: Path, student: str, *, split: str, scores: LaneScores) -> None:
     """Write the counts of each scenario and of each frame, as `read_comparison` reads them."""
     frames = scores.frames.groupby("list", observed=True).size().to_dict()
     frames[TOTAL] = len(scores.frames)
@@ -208,7 +208,7 @@ def read_comparison(folder: Path) -> StudentComparison:
     rows = [ScoreRow(name, lgad[name]["frames"], _counts(alone[name]), _counts(lgad[name])) for name in names]
     validation = {student: _counts(_read(folder, student, "val")[TOTAL]) for student in STUDENTS}
     first, second = (frame_counts(folder, student) for student in STUDENTS)
-    gain = paired_f1_difference(first, second, IOU)
+    gain = paired_f1_difference(first, second, threshold=IOU)
     return StudentComparison(rows, validation, gain)
 
 

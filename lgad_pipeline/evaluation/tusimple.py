@@ -91,7 +91,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     none = {"lanes": [], "run_time": 0.0}
     pairs = [(entry, predicted.get(name, none)) for name, entry in annotated.items()]
     figures = [
-        score_frame(truth["lanes"], guess["lanes"], guess["run_time"], truth["h_samples"])
+        score_frame(truth["lanes"], guess["lanes"], run_time=guess["run_time"], rows=truth["h_samples"])
         for truth, guess in pairs
     ]
     slow = sum(guess["run_time"] > SLOWEST for _, guess in pairs)
@@ -99,8 +99,8 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     if annotations.resolve() == predictions.resolve():
         notes.append(f"{annotations} is given as annotations and as predictions: every lane matches itself.")
     notes += [
-        *zeroed_note(len(pairs), slow, zeroed - slow),
-        *tusimple_warnings(annotations, annotated, predicted),
+        *zeroed_note(len(pairs), slow, crowded=zeroed - slow),
+        *tusimple_warnings(annotations, annotated, predicted=predicted),
     ]
     accuracy, fp, fn = (float(value) for value in np.mean(figures, axis=0))
     return TusimpleScores(accuracy, fp, fn, rejected, missing, len(pairs), slow, zeroed - slow, notes)
@@ -149,7 +149,7 @@ def _prediction_fault(
 
 
 def score_frame(
-    annotated: list[list[float]], predicted: list[list[float]], run_time: float, rows: list[float]
+    annotated: list[list[float]], predicted: list[list[float]], *, run_time: float, rows: list[float]
 ) -> tuple[float, float, float]:
     """Compute accuracy, false positive rate and false negative rate of one frame.
 

@@ -40,9 +40,9 @@ class Exported:
 def write_tusimple(
     annotations: Path,
     lane_files: Path,
+    *,
     output: Path,
     run_time: float = 0.0,
-    *,
     frame_size: tuple[int, int] | None = None,
     strict: bool = False,
 ) -> Exported:
@@ -103,7 +103,7 @@ def write_tusimple(
     sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, FRAME_SIZE)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
-    notes += size_warnings("predicted", extents, table[:, :2])
+    notes += size_warnings("predicted", extents, sizes=table[:, :2])
     write_text(output, "".join(lines))
     return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
 

@@ -58,6 +58,6 @@ def score_tusimple_students(
             rows = np.array(content["h_samples"], np.float64)
             predicted = read_lanes(lane_file(predictions / student / "test", frame))
             lanes = [on_rows(lane, rows).tolist() for lane in predicted]
-            figures.append(score_frame(content["lanes"], lanes, 0.0, content["h_samples"]))
+            figures.append(score_frame(content["lanes"], lanes, run_time=0.0, rows=content["h_samples"]))
         scores[student] = TusimpleScore(*np.mean(figures, axis=0).tolist())
     return scores

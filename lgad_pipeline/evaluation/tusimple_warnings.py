@@ -18,7 +18,7 @@ MORE_LANES = 2
 """Largest accepted number of predicted lanes minus annotated lanes."""
 
 
-def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
+def zeroed_note(frames: int, slow: int, *, crowded: int) -> list[str]:
     """Describe the frames that the benchmark's rules count as 0; an empty list if there are none.
 
     Args:
@@ -39,7 +39,7 @@ def zeroed_note(frames: int, slow: int, crowded: int) -> list[str]:
 
 
 def tusimple_warnings(
-    path: Path, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
+    path: Path, annotated: dict[str, dict[str, Any]], *, predicted: dict[str, dict[str, Any]]
 ) -> list[str]:
     """Return warnings about likely mistakes: other rows, unit of the run time, frame size."""
     notes = []
@@ -72,8 +72,8 @@ def tusimple_warnings(
     extents = lane_extents(truth, found)
     return [
         *notes,
-        *size_warnings("annotated", extents, found),
-        *size_warnings("predicted", lane_extents(guess, found), found, extents),
+        *size_warnings("annotated", extents, sizes=found),
+        *size_warnings("predicted", lane_extents(guess, found), sizes=found, reference=extents),
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),
     ]

@@ -27,10 +27,10 @@ _LARGEST_FILE = 1 << 28  # bytes
 def predict_folder(
     predictor: FramePredictor,
     root: Path,
+    *,
     names: Sequence[str],
     output: PredictionFolder,
     rejected: RejectedFrames,
-    *,
     draw: Callable[[np.ndarray, list[Lane]], bytes] | None = None,
     record: Callable[[str, list[Lane]], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -65,8 +65,10 @@ def predict_folder(
 
     # Frames are read ahead and results drawn by threads, while this thread runs the network and writes.
     with (
-        closing(ordered_map(read, names, workers, ahead=2 * _BATCH)) as inputs,
-        closing(ordered_map(finish, _predict(predictor, inputs), workers, ahead=2 * _BATCH)) as results,
+        closing(ordered_map(read, names, workers=workers, ahead=2 * _BATCH)) as inputs,
+        closing(
+            ordered_map(finish, _predict(predictor, inputs), workers=workers, ahead=2 * _BATCH)
+        ) as results,
     ):
         for done, (frame, lanes, picture) in enumerate(results, 1):
             if frame.prepared is None:

@@ -96,6 +96,7 @@ def check_finite(finite: bool) -> None:
 def lanes_by_view(
     views: Sequence[View],
     existence: np.ndarray,
+    *,
     decode_frames: Callable[[list[int], View], list[list[DecodedLane]]],
 ) -> list[list[Lane]]:
     """Decode frames together that have the same view, and return the lanes of each frame, in order.

@@ -7,7 +7,7 @@ from lgad_pipeline.inference.frame_predictor import Lane
 from lgad_pipeline.inference.lane_tracks import TrackedLane
 
 
-def frame_record(frame: str | int, lanes: Sequence[Lane], time: float | None = None) -> str:
+def frame_record(frame: str | int, lanes: Sequence[Lane], *, time: float | None = None) -> str:
     """Return the lanes of a frame as a line of JSON, with its line end.
 
     Args:

@@ -133,7 +133,7 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
         raise _missing(error) from error
 
 
-def difference(folder: Path, graph: Path, images: np.ndarray) -> Difference:
+def difference(folder: Path, graph: Path, *, images: np.ndarray) -> Difference:
     """Compare the probabilities of a network in torch with those of its ONNX graph.
 
     Args:

@@ -45,7 +45,7 @@ class OnnxPredictor(FramePredictor):
         decode_config: settings of decoding.
     """
 
-    def __init__(self, session: Any, view: View, decode_config: DecodeSettings) -> None:
+    def __init__(self, session: Any, view: View, *, decode_config: DecodeSettings) -> None:
         super().__init__(view, decode_config)
         self.session = session
         outputs = {output.name for output in session.get_outputs()}
@@ -97,7 +97,7 @@ class OnnxPredictor(FramePredictor):
                 f"{graph} has no usable metadata lgad.view and lgad.decode ({error}); write the graph with "
                 "lgad export."
             ) from error
-        return cls(session, view, decode_config)
+        return cls(session, view, decode_config=decode_config)
 
     def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
         """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
@@ -113,7 +113,7 @@ class OnnxPredictor(FramePredictor):
                 return decode_rows(peaks, existence[chosen], view, self.decode_config)
             return decode(maps[0][chosen], existence[chosen], view, self.decode_config)
 
-        return lanes_by_view([frame.view for frame in frames], existence, decode_frames)
+        return lanes_by_view([frame.view for frame in frames], existence, decode_frames=decode_frames)
 
 
 def _view(values: dict[str, Any], shape: Sequence[Any]) -> View:

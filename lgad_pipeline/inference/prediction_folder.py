@@ -70,7 +70,7 @@ class PredictionFolder:
         LgadError: the folder is a file, cannot be written, or holds files of others that would be replaced.
     """
 
-    def __init__(self, folder: Path, model: str, frames: Path, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, model: str, *, frames: Path, overwrite: bool = False) -> None:
         self.folder, self.model, self.overwrite = folder, model, overwrite
         if folder.exists() and not folder.is_dir():
             raise LgadError(f"{folder} is a file; name a folder as the output.")

@@ -47,7 +47,7 @@ class _ViewFile(BaseModel):
     crop_top: int = Field(ge=0)
 
 
-def write_predictor(folder: Path, view: View, decode_config: DecodeConfig) -> None:
+def write_predictor(folder: Path, view: View, *, decode_config: DecodeConfig) -> None:
     """Write predictor.json, the settings of prediction, next to a trained network.
 
     Args:
@@ -67,8 +67,8 @@ def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
     """
     if not (folder / PREDICTOR).is_file():
         raise DamagedNetwork(_no_student(folder))
-    sizes = read_model(folder / PREDICTOR, _ViewFile, ("view",))
-    decode_config = read_model(folder / PREDICTOR, DecodeConfig, ("decode",))
+    sizes = read_model(folder / PREDICTOR, _ViewFile, of=("view",))
+    decode_config = read_model(folder / PREDICTOR, DecodeConfig, of=("decode",))
     return View(sizes.frame_size, sizes.image_size, sizes.crop_top), decode_config
 
 
@@ -93,7 +93,7 @@ class LanePredictor(FramePredictor):
     """
 
     def __init__(
-        self, network: nn.Module, view: View, decode_config: DecodeConfig, device: str = "auto"
+        self, network: nn.Module, view: View, *, decode_config: DecodeConfig, device: str = "auto"
     ) -> None:
         super().__init__(view, decode_config)
         self.device = resolve_auto(device)
@@ -122,7 +122,7 @@ class LanePredictor(FramePredictor):
             )
         # The forward functions of built-in networks are known to use convolution and batch norm together.
         image = None if spec.name in BUILT_IN else torch.rand(1, spec.in_channels, *spec.image_size)
-        return cls(fold_batch_norms(network, image), view, decode_config, device)
+        return cls(fold_batch_norms(network, image), view, decode_config=decode_config, device=device)
 
     def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
         """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
@@ -144,7 +144,7 @@ class LanePredictor(FramePredictor):
             chosen = slice(None) if len(frames) == len(views) else frames  # a list of indices copies the maps
             return decode_tensors(probabilities[chosen], existence[chosen], view, self.decode_config)
 
-        return lanes_by_view(views, existence.cpu().numpy(), decode_frames)
+        return lanes_by_view(views, existence.cpu().numpy(), decode_frames=decode_frames)
 
     @torch.inference_mode()
     def probabilities(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,6 +165,7 @@ class LanePredictor(FramePredictor):
 def predict_split(
     folder: Path,
     split: ShardSplit,
+    *,
     output_root: Path,
     progress: Progress | None = None,
     device: str = "auto",

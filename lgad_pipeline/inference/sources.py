@@ -51,7 +51,7 @@ class Sources(NamedTuple):
     notes: list[str]
 
 
-def find_sources(source: str, frame_list: Path | None, rejected: RejectedFrames) -> Sources:
+def find_sources(source: str, frame_list: Path | None, *, rejected: RejectedFrames) -> Sources:
     """Find the frames and videos that a source names.
 
     Args:

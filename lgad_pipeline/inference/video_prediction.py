@@ -86,7 +86,7 @@ def predict_video(
                     list(tracker.update(one, frame.time)) for one, frame in zip(found, batch, strict=True)
                 ]
             for frame, one in zip(batch, found, strict=True):
-                lines.write(frame_record(frame.number, one, frame.time))
+                lines.write(frame_record(frame.number, one, time=frame.time))
                 lanes += len(one)
             lines.flush()
             if writer is not None:

@@ -160,7 +160,10 @@ def decode_rows(
     ys = np.arange(view.frame_size[0], -config.row_step, -config.row_step)
     target = view.to_image(np.stack([np.zeros_like(ys), ys], axis=1))[:, 1]
     xs, inliers = smooth_lanes(
-        centre[chosen].astype(np.float64), weight[chosen].astype(np.float64), target, config.smoothing
+        centre[chosen].astype(np.float64),
+        weight[chosen].astype(np.float64),
+        target=target,
+        smoothing=config.smoothing,
     )
     row = np.arange(height)
     inside = target >= np.where(inliers > 0, row, height).min(axis=1, keepdims=True) - 0.5

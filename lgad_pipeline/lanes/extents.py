@@ -43,11 +43,11 @@ def lane_extents(lanes: Sequence[Sequence[np.ndarray] | None], sizes: np.ndarray
     return extents_of(
         ragged([lane for frame in lanes for lane in frame or []]),
         [len(frame or []) for frame in lanes],
-        sizes,
+        sizes=sizes,
     )
 
 
-def extents_of(lanes: Ragged, counts: Sequence[int], sizes: np.ndarray) -> Extents:
+def extents_of(lanes: Ragged, counts: Sequence[int], *, sizes: np.ndarray) -> Extents:
     """Compute the extent of the lanes of each frame, of lanes that are stored end to end.
 
     Args:
@@ -104,7 +104,7 @@ def copies_warning(kind: str, copies: int) -> list[str]:
 
 
 def size_warnings(
-    kind: str, extents: Extents, sizes: np.ndarray, reference: Extents | None = None
+    kind: str, extents: Extents, *, sizes: np.ndarray, reference: Extents | None = None
 ) -> list[str]:
     """Describe lanes that do not fit the sizes of their frames, or are all in the upper part of the frames.
 

@@ -45,7 +45,9 @@ class LaneFileError(LgadError):
     """A lane file or a list file that cannot be read or is invalid."""
 
 
-def parse_lanes(content: bytes, path: Path | str, rejected: list[Rejected] | None = None) -> list[np.ndarray]:
+def parse_lanes(
+    content: bytes, path: Path | str, *, rejected: list[Rejected] | None = None
+) -> list[np.ndarray]:
     """Parse the lanes of a lane file's content.
 
     A blank line is a lane without points, as in the official tools.
@@ -143,7 +145,7 @@ def read_lanes(path: Path, rejected: list[Rejected] | None = None) -> list[np.nd
     Raises:
         LaneFileError: the file cannot be read; or a line is bad, and `rejected` is None.
     """
-    return parse_lanes(read_bytes(path), path, rejected)
+    return parse_lanes(read_bytes(path), path, rejected=rejected)
 
 
 def read_bytes(path: Path) -> bytes:

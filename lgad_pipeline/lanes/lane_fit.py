@@ -12,7 +12,7 @@ _RIDGE = np.diag([1e-6, 1e-4, 1e-2, 3e-2])  # grows with the power: keeps cubics
 
 
 def smooth_lanes(
-    centre: np.ndarray, weight: np.ndarray, target: np.ndarray, smoothing: float
+    centre: np.ndarray, weight: np.ndarray, *, target: np.ndarray, smoothing: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit smooth lanes x(row) and evaluate them at target rows.
 

@@ -8,7 +8,7 @@ order of operations is the tool's, the errors are the same, and so are the label
 import numpy as np
 
 
-def fit_polynomials(xs: np.ndarray, ys: np.ndarray, degree: int) -> np.ndarray:
+def fit_polynomials(xs: np.ndarray, ys: np.ndarray, *, degree: int) -> np.ndarray:
     """Fit the least-squares polynomial y(x) of each row.
 
     Args:

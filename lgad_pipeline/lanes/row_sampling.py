@@ -143,7 +143,7 @@ def sample_rows(lanes: ResampledLanes, rows: np.ndarray) -> RowLanes:
     inside = (begin > 0) & (begin < count)
     between = np.flatnonzero(inside & (bottom > rows[np.minimum(begin, count - 1)]))
     begin[between] -= 1
-    cubics = fit_polynomials(lanes.points[between, :, 1], lanes.points[between, :, 0], 3)
+    cubics = fit_polynomials(lanes.points[between, :, 1], lanes.points[between, :, 0], degree=3)
     xs[between, begin[between]] = evaluate_polynomials(cubics, rows[begin[between]])
     return RowLanes(xs, begin, end)
 

@@ -57,7 +57,7 @@ class SlotLanes:
 
 
 def assign_slots(
-    lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE, row_count: int = len(ROWS)
+    lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE, *, row_count: int = len(ROWS)
 ) -> SlotLanes:
     """Assign the annotated lanes of one frame to slots; see `assign_frames`.
 
@@ -66,12 +66,13 @@ def assign_slots(
         frame_size: size of the frame (H, W), pixels.
         row_count: number of label rows.
     """
-    return assign_frames([lanes], frame_size, row_count)[0]
+    return assign_frames([lanes], frame_size, row_count=row_count)[0]
 
 
 def assign_frames(
     frames: Sequence[Sequence[np.ndarray]],
     frame_size: tuple[int, int] = RULE_SIZE,
+    *,
     row_count: int = len(ROWS),
 ) -> list[SlotLanes]:
     """Assign the annotated lanes of frames to slots and sample them on the label rows.
@@ -116,7 +117,7 @@ def _in_slots(lanes: ResampledLanes, on_rows: RowLanes) -> tuple[np.ndarray, np.
     Returns:
         Indices of the chosen lanes and their slots (0..3), int64 (K,) each.
     """
-    lines = fit_polynomials(lanes.points[..., 1], lanes.points[..., 0], 1)
+    lines = fit_polynomials(lanes.points[..., 1], lanes.points[..., 0], degree=1)
     # x at which the least-squares line of each lane meets the frame's bottom row
     bottom_x = evaluate_polynomials(lines, np.full(len(lines), float(RULE_SIZE[0]))).tolist()
     bounds = np.flatnonzero(np.diff(lanes.frame, prepend=-1, append=-1)).tolist()

@@ -24,7 +24,7 @@ class DamagedNetwork(LgadError):
     """Error of a directory without a usable network: a file is missing, damaged or of another version."""
 
 
-def save_network(folder: Path, network: nn.Module, spec: NetworkSpec) -> None:
+def save_network(folder: Path, network: nn.Module, *, spec: NetworkSpec) -> None:
     """Write a network to disk.
 
     Args:
@@ -96,7 +96,7 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
     return network.eval(), spec
 
 
-def read_model(path: Path, kind: type[_Model], of: tuple[str, ...] = ()) -> _Model:
+def read_model(path: Path, kind: type[_Model], *, of: tuple[str, ...] = ()) -> _Model:
     """Read a small JSON file as a validated model.
 
     Args:

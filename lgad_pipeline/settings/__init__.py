@@ -261,7 +261,7 @@ class _Source:
         sentences = []
         for details in error.errors():
             details["loc"] = (*above, *details["loc"])
-            sentences.append(sentence(self._file(key_path(details["loc"])), details, model))
+            sentences.append(sentence(self._file(key_path(details["loc"])), details, root=model))
         return sentences
 
     def _file(self, keys: tuple[Any, ...]) -> str:

@@ -31,7 +31,7 @@ _LANE_COLUMNS = 5  # columns of the training image that a lane is drawn over
 _HEAD = "Settings of this machine: they replace those of lgad.yaml, and git ignores this file."
 
 
-def add_dataset(path: Path, name: str, root: Path) -> dict[str, Any]:
+def add_dataset(path: Path, name: str, *, root: Path) -> dict[str, Any]:
     """Add a data set in CULane's layout to the local settings file next to a settings file.
 
     Args:
@@ -52,7 +52,7 @@ def add_dataset(path: Path, name: str, root: Path) -> dict[str, Any]:
     entry = {"kind": "culane", "root": str(root), **measured_keys(root)}
     local = local_path(path)
     before = local.read_text(encoding="utf-8-sig") if local.exists() else None
-    write_text(local, with_dataset(before or "", name, entry))
+    write_text(local, with_dataset(before or "", name, entry=entry))
     try:
         _require_same(read_yaml(local), name, entry)
         Settings.load(path).dataset(name)
@@ -91,7 +91,7 @@ def measured_keys(root: Path) -> dict[str, Any]:
     return {**keys, "image_size": list(_IMAGE_SIZE), "lane_width": lane_width}
 
 
-def with_dataset(text: str, name: str, entry: Mapping[str, Any]) -> str:
+def with_dataset(text: str, name: str, *, entry: Mapping[str, Any]) -> str:
     """Return the text of a settings file with one more data set; comments and other keys are kept.
 
     Raises:

@@ -14,7 +14,7 @@ from lgad_pipeline.config.recipe import Recipe
 NAME_RULE = "a name has at most 64 lower-case letters, digits, - and _, and starts with a letter or digit"
 
 
-def sentence(file: str, details: Any, root: type[BaseModel]) -> str:
+def sentence(file: str, details: Any, *, root: type[BaseModel]) -> str:
     """Return one mistake as one sentence.
 
     Args:

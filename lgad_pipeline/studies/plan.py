@@ -56,7 +56,7 @@ class StudyRun:
     training: TrainingSpec
 
 
-def plan(study: GainStudy, recipes: dict[str, Recipe], output: Path) -> list[StudyRun]:
+def plan(study: GainStudy, recipes: dict[str, Recipe], *, output: Path) -> list[StudyRun]:
     """Return the students of a study, seed by seed, so that an interrupted study contains complete pairs.
 
     Args:

@@ -65,7 +65,7 @@ def summarize(runs: Sequence[StudyRun]) -> StudyResult:
         )
         for scenario in first[0]:
             gain = paired_gain(
-                [rows[scenario] for rows in first], [rows[scenario] for rows in second], THRESHOLD
+                [rows[scenario] for rows in first], [rows[scenario] for rows in second], threshold=THRESHOLD
             )
             gains.append({"recipe": recipe, "variant": variant, "scenario": scenario, **asdict(gain)})
     return StudyResult(pd.DataFrame(students), pd.DataFrame(gains), _notes(runs))
@@ -180,4 +180,4 @@ def _attention(runs: Sequence[StudyRun], shards: Path, path: Path) -> None:
     paths = mimicking_paths(with_teacher[0].training.recipe.distillation, *specs)
     students = {run.variant: run.training.folder for run in first}
     sample = ShardSet.open(shards)["test"][0]
-    write_png(path, attention_sheet(sample, teacher, students, paths))
+    write_png(path, attention_sheet(sample, teacher, students=students, paths=paths))

@@ -58,7 +58,7 @@ def distillation_gain(
     packed = ShardSet.open(shards)
     for split in ("train", "val", "test"):
         _ = packed[split]  # raises an error before the first training if it is missing
-    runs = plan(study, recipes, output)
+    runs = plan(study, recipes, output=output)
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]

@@ -90,8 +90,8 @@ class _Inputs(NamedTuple):
 def screen(
     student: Path,
     study: GainStudy,
-    recipe: Recipe,
     *,
+    recipe: Recipe,
     shards: Path,
     teacher: Path | None = None,
     settings: Sequence[str] = (),
@@ -216,7 +216,7 @@ def _without_control(recipe: Recipe) -> Recipe:
 
 
 def _training_batches(packed: ShardSet, recipe: Recipe, batches: int) -> Iterator[Batch]:
-    loader = Loader(packed["train"], recipe.student.batch_size, _SEED)
+    loader = Loader(packed["train"], recipe.student.batch_size, seed=_SEED)
     for number, batch in enumerate(loader.batches(0, batches)):
         yield augment(batch, recipe.augmentation, batch_generator(_SEED, number))
 

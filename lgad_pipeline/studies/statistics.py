@@ -55,7 +55,7 @@ class Gain:
 
 
 def paired_gain(
-    first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], threshold: float = 0.5, seed: int = 0
+    first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], *, threshold: float = 0.5, seed: int = 0
 ) -> Gain:
     """Compare two methods on the same seeds and the same frames.
 
@@ -99,7 +99,7 @@ def paired_gain(
     )
 
 
-def pairs_needed(deviation: float, gain: float, power: float = 0.84) -> int:
+def pairs_needed(deviation: float, gain: float, *, power: float = 0.84) -> int:
     """Return the number of pairs at which 8 of 10 studies would show a true gain, at 95 % confidence.
 
     This is the normal approximation.

@@ -95,13 +95,13 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
     scored = training.folder / SCORED
     if scored.is_file() and json.loads(scored.read_text(encoding="utf-8")) == expected:
         return result.seconds
-    write_predictor(training.folder, inputs.dataset.view, training.recipe.decode)
+    write_predictor(training.folder, inputs.dataset.view, decode_config=training.recipe.decode)
     predictions = training.folder / "predictions"
-    predict_split(training.folder, split, predictions, device=device)
+    predict_split(training.folder, split, output_root=predictions, device=device)
     scores = evaluate_culane(
         inputs.recordings,
         predictions,
-        frames_by_scenario(split.table),
+        lists=frames_by_scenario(split.table),
         thresholds=(THRESHOLD,),
         frame_size=inputs.dataset.frame_size,
         workers=1,

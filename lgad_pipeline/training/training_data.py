@@ -75,7 +75,7 @@ def training_data(
     loader = Loader(
         training,
         size,
-        seed,
+        seed=seed,
         workers=config.loader_threads,
         finish=augmented if on_cpu else with_amounts,
         share=share,

@@ -75,7 +75,7 @@ def write_result(
         fingerprint: digest of the description.
         description: all inputs that the weights depend on.
     """
-    save_network(folder, network, spec)
+    save_network(folder, network, spec=spec)
     with atomic_path(folder / HISTORY) as temporary:
         pd.DataFrame(state.history).astype({"step": "int64"}).to_parquet(temporary, index=False)
     files = manifest_of(folder, [folder / name for name in _FILES])

@@ -37,7 +37,7 @@ def network_attention(
 
 
 def attention_sheet(
-    sample: Sample, teacher: Path, students: Mapping[str, Path], paths: Sequence[MimickingPath]
+    sample: Sample, teacher: Path, *, students: Mapping[str, Path], paths: Sequence[MimickingPath]
 ) -> np.ndarray:
     """Draw attention maps over a frame: a row per mimicking path, the teacher's map, then each student's.
 
@@ -67,4 +67,4 @@ def attention_sheet(
         for layer, (name, maps) in zip(layers, columns.items(), strict=True):
             pictures.append(draw_attention(sample.image, maps[layer]))
             captions.append(f"{name}  {layer}")
-    return contact_sheet(pictures, len(columns), captions)
+    return contact_sheet(pictures, len(columns), captions=captions)

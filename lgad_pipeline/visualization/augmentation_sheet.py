@@ -22,6 +22,7 @@ _DRAWS = 6
 def augmentation_sheet(
     frame: np.ndarray,
     lanes: Sequence[np.ndarray],
+    *,
     view: View,
     lane_width: int,
     label_rows: int,
@@ -43,8 +44,8 @@ def augmentation_sheet(
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    slots = assign_slots(lanes, view.frame_size, label_rows)
-    label = view.label(label_map(slots, view.frame_size, lane_width))
+    slots = assign_slots(lanes, view.frame_size, row_count=label_rows)
+    label = view.label(label_map(slots, view.frame_size, lane_width=lane_width))
     batch = Batch(
         ["frame"],
         torch.from_numpy(view.image(frame)).permute(2, 0, 1)[None],
@@ -63,7 +64,7 @@ def augmentation_sheet(
     for number in range(2):
         pictures.append(_picture(augment(batch, config, batch_generator(0, number))))
         captions.append("all together")
-    return contact_sheet(pictures, 3, captions, width=400)
+    return contact_sheet(pictures, 3, captions=captions, width=400)
 
 
 def _strongest(batch: Batch, config: AugmentationConfig) -> Batch:

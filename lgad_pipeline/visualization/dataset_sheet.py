@@ -30,7 +30,7 @@ _MISSING = 90  # grey of a frame that cannot be shown
 
 
 def data_sheet(
-    found: Ingestion, frame_size: tuple[int, int], lane_width: int, label_rows: int, count: int = 8
+    found: Ingestion, frame_size: tuple[int, int], *, lane_width: int, label_rows: int, count: int = 8
 ) -> np.ndarray:
     """Draw frames, evenly spread over the table, and rejected frames on a sheet.
 
@@ -54,7 +54,7 @@ def data_sheet(
         chosen.itertuples(), assign_lane_slots(chosen, label_rows=label_rows).itertuples(), strict=True
     ):
         picture = _picture(found, str(row.frame), frame_size)
-        drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width))
+        drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width=lane_width))
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
         for lane in lanes:
             cv2.polylines(drawn, [np.rint(lane).astype(np.int32)], False, _ANNOTATED, 3, cv2.LINE_AA)
@@ -64,7 +64,7 @@ def data_sheet(
     for row in _spread_reasons(found.rejected, count):
         pictures.append(_rejected_picture(found, str(row.file), frame_size))
         captions.append(f"rejected: {Path(str(row.file)).name} {str(row.reason).partition(';')[0]}")
-    sheet = contact_sheet(pictures, 2, captions, width=800)
+    sheet = contact_sheet(pictures, 2, captions=captions, width=800)
     return np.concatenate([sheet, legend(sheet.shape[1])])
 
 
@@ -99,7 +99,9 @@ def lane_positions(frames: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndar
         uint8 (H, W, 3), RGB.
     """
     lanes = [lane for cell in _spread(frames)["lanes"] for lane in lanes_of(cell)]
-    return draw_attention(np.zeros((*frame_size, 3), np.uint8), np.sqrt(_counts(lanes, frame_size)), 1.0)
+    return draw_attention(
+        np.zeros((*frame_size, 3), np.uint8), np.sqrt(_counts(lanes, frame_size)), opacity=1.0
+    )
 
 
 def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndarray:
@@ -169,6 +171,8 @@ def _rejected_picture(found: Ingestion, file: str, frame_size: tuple[int, int]) 
 
 def _read(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray | None:
     try:
-        return read_image(read_inside(found.root, name, frame_limit(frame_size), found.follow_links))
+        return read_image(
+            read_inside(found.root, name, limit=frame_limit(frame_size), follow_links=found.follow_links)
+        )
     except (FileNotFoundError, LgadError):
         return None

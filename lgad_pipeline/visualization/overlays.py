@@ -17,7 +17,7 @@ _PAPER = 255
 _INK = (40, 40, 40)
 
 
-def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], width: int | None = None) -> np.ndarray:
+def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], *, width: int | None = None) -> np.ndarray:
     """Draw lanes over a copy of a frame, each slot in its colour, with a dark outline.
 
     Args:
@@ -35,14 +35,14 @@ def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], width: int | None = Non
     return picture
 
 
-def draw_label_map(image: np.ndarray, label: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+def draw_label_map(image: np.ndarray, label: np.ndarray, *, opacity: float = 0.6) -> np.ndarray:
     """Draw a label map, uint8 (H, W), over an image of the same size, translucent."""
     palette = np.array([(0, 0, 0), *SLOT_COLOURS], np.float32)
     mixed = image * (1 - opacity) + palette[label] * opacity
     return np.where(label[..., None] > 0, mixed, image).round().astype(np.uint8)
 
 
-def draw_attention(image: np.ndarray, attention: np.ndarray, opacity: float = 0.65) -> np.ndarray:
+def draw_attention(image: np.ndarray, attention: np.ndarray, *, opacity: float = 0.65) -> np.ndarray:
     """Draw an attention map over an image as a heat map, from dark (none) over red to bright yellow (most).
 
     Args:
@@ -69,7 +69,7 @@ def enlarged(picture: np.ndarray, width: int) -> np.ndarray:
 
 
 def contact_sheet(
-    pictures: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None, width: int = 480
+    pictures: Sequence[np.ndarray], columns: int, *, captions: Sequence[str] | None = None, width: int = 480
 ) -> np.ndarray:
     """Arrange pictures on white in rows of `columns`, a caption under each.
 

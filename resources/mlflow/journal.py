@@ -169,7 +169,7 @@ class RunJournal:
             sent = self._open(server, record, self.sent(server.store))
             run_id, before = str(sent.run_id), sent
             if not sent.described:
-                send_parameters(client, run_id, record)
+                send_parameters(client, run_id, record=record)
                 sent = self._confirm(sent, described=True)
             if sent.inputs < len(record.inputs):
                 client.log_inputs(run_id, [dataset_input(read) for read in record.inputs[sent.inputs :]])
@@ -195,7 +195,7 @@ class RunJournal:
         Raises:
             LgadError: the server does not have it; the next call sends all metrics again.
         """
-        missing = missing_sample(client, str(sent.run_id), self._journal)
+        missing = missing_sample(client, str(sent.run_id), journal=self._journal)
         if missing:
             self._confirm(sent, described=False, inputs=0, bytes=0)
             raise LgadError(

@@ -27,7 +27,7 @@ def files_digest(folder: Path) -> str:
 
 
 def log_model(
-    tracking: MlflowTracking, run_id: str, folder: Path, graph: Path, example: bytes
+    tracking: MlflowTracking, run_id: str, *, folder: Path, graph: Path, example: bytes
 ) -> tuple[str, str]:
     """Log weights and code of a student in its MLflow run.
 

@@ -55,9 +55,9 @@ class Decision:
 def register(
     tracking: MlflowTracking,
     name: str,
+    *,
     folder: Path,
     graph: Path,
-    *,
     run_id: str,
     fingerprint: str,
     example: bytes,
@@ -90,10 +90,10 @@ def register(
     """
     client = tracking.client
     tracking.point_mlflow_here()
-    claim(tracking, name, owner, tags)
+    claim(tracking, name, owner=owner, tags=tags)
     version = _intact_version(tracking, name, fingerprint)
     if version is None:
-        uri, model_id = log_model(tracking, run_id, folder, graph, example)
+        uri, model_id = log_model(tracking, run_id, folder=folder, graph=graph, example=example)
         own = {FINGERPRINT_TAG: fingerprint, DIGEST_TAG: files_digest(folder)}
         made = client.create_model_version(name, uri, run_id, tags={**own, **tags}, model_id=model_id)
         version = made.version
@@ -111,7 +111,7 @@ def _intact_version(tracking: MlflowTracking, name: str, fingerprint: str) -> st
         if version.tags.get(FINGERPRINT_TAG) != fingerprint:
             continue
         try:
-            with network_of(tracking, name, str(version.version)):
+            with network_of(tracking, name, version=str(version.version)):
                 return str(version.version)
         except VersionLostError:
             continue
@@ -121,10 +121,10 @@ def _intact_version(tracking: MlflowTracking, name: str, fingerprint: str) -> st
 def decide(
     tracking: MlflowTracking,
     name: str,
+    *,
     version: str,
     compare: Callable[[Path], Verdict],
     lock: Path,
-    *,
     objection: str = "",
     load: Callable[[Path], object] = lambda folder: None,
 ) -> Decision:
@@ -185,7 +185,7 @@ class _Judge:
         if champion is None:
             return self._without_comparison(None, "is the first", "")
         try:
-            with network_of(self.tracking, self.name, champion) as network:
+            with network_of(self.tracking, self.name, version=champion) as network:
                 return self._against(champion, network)
         except VersionLostError as error:
             return self._without_comparison(champion, "could not be compared", str(error))

@@ -145,7 +145,7 @@ class MlflowTracking(MlflowStore):
             LgadError: the server refuses the user; raised in the first seconds of the training.
         """
         asset = context.asset_key.path[-1]
-        name = run_name(asset, tags["recipe"], fingerprint)
+        name = run_name(asset, tags["recipe"], fingerprint=fingerprint)
         journal = RunJournal(folder)
         journal.begin(
             RunRecord(
@@ -159,7 +159,7 @@ class MlflowTracking(MlflowStore):
                 started=int(time.time() * 1000),
             )
         )
-        run = TrackedRun(self, journal, context.log)
+        run = TrackedRun(self, journal, log=context.log)
         status: Status = "KILLED"
         try:
             yield run

@@ -63,7 +63,7 @@ class TrackedRun:
         log: Log of the Dagster run.
     """
 
-    def __init__(self, server: TrackingServer, journal: RunJournal, log: Logger) -> None:
+    def __init__(self, server: TrackingServer, journal: RunJournal, *, log: Logger) -> None:
         self._server = server
         self._journal = journal
         self._log = log
@@ -156,7 +156,7 @@ class TrackedRun:
                 self._fault = error
 
 
-def run_name(asset: str, recipe: str, fingerprint: str) -> str:
+def run_name(asset: str, recipe: str, *, fingerprint: str) -> str:
     """Return the name of a run; trainings of one recipe differ in the start of their fingerprint."""
     return f"{asset} · {recipe} · {fingerprint[:6]}"
 

@@ -40,7 +40,7 @@ LARGEST_DESCRIPTION = 100  # and 100 parameters
 LARGEST_PARAMETER = 6000
 
 
-def send_parameters(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
+def send_parameters(client: "MlflowClient", run_id: str, *, record: RunRecord) -> None:
     """Send all parameters of a run, in several requests if there are many."""
     from mlflow.entities import Param
 
@@ -95,7 +95,7 @@ def batches(journal: JournalFile, start: int) -> "Iterator[tuple[list[Metric], i
         yield batch, position
 
 
-def missing_sample(client: "MlflowClient", run_id: str, journal: JournalFile) -> str | None:
+def missing_sample(client: "MlflowClient", run_id: str, *, journal: JournalFile) -> str | None:
     """Return the name and step of the journal's last metric if the server does not have it, else None."""
     last: Entry | None = None
     for entry, _ in journal.entries():

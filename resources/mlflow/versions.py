@@ -82,7 +82,7 @@ def version_rows(tracking: MlflowTracking, name: str) -> list[VersionRow]:
     return rows
 
 
-def standing(tracking: MlflowTracking, name: str, version: str) -> tuple[str, str]:
+def standing(tracking: MlflowTracking, name: str, *, version: str) -> tuple[str, str]:
     """Return the current aliases of a version as a text, and the last decision about it.
 
     For a version whose files cannot be loaded, the text is "cannot be loaded".
@@ -91,25 +91,25 @@ def standing(tracking: MlflowTracking, name: str, version: str) -> tuple[str, st
     if row is None:
         return "deleted in MLflow", ""
     try:
-        with network_of(tracking, name, version):
+        with network_of(tracking, name, version=version):
             return ", ".join(row.aliases) or "without alias", row.decision
     except VersionLostError as error:
         return "cannot be loaded", str(error)
 
 
-def is_intact(tracking: MlflowTracking, name: str, version: str) -> bool:
+def is_intact(tracking: MlflowTracking, name: str, *, version: str) -> bool:
     """Return True if a version is registered and its files are those that were registered."""
     if not any(str(known.version) == version for known in versions_of(tracking, name)):
         return False
     try:
-        with network_of(tracking, name, version):
+        with network_of(tracking, name, version=version):
             return True
     except VersionLostError:
         return False
 
 
 def rollback(
-    tracking: MlflowTracking, name: str, lock: Path, to: str | None = None, owner: str | None = None
+    tracking: MlflowTracking, name: str, *, lock: Path, to: str | None = None, owner: str | None = None
 ) -> tuple[str | None, str]:
     """Make the predecessor of the champion, or a named version, the champion.
 
@@ -139,7 +139,7 @@ def rollback(
             raise LgadError(f"{name} has no version {target}; it has {_listed(rows)}.")
         if target == champion:
             raise LgadError(f"Version {target} of {name} is champion already; it has {_listed(rows)}.")
-        with network_of(tracking, name, target):
+        with network_of(tracking, name, version=target):
             client.set_registered_model_alias(name, CHAMPION, target)
         if ROLLED_BACK_TAG in client.get_model_version(name, target).tags:
             client.delete_model_version_tag(name, target, ROLLED_BACK_TAG)
@@ -155,7 +155,7 @@ def rollback(
 
 
 @contextmanager
-def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Path]:
+def network_of(tracking: MlflowTracking, name: str, *, version: str) -> Iterator[Path]:
     """Download the network of a registered version to a temporary directory, which is deleted at the end.
 
     Raises:
@@ -183,7 +183,7 @@ def network_of(tracking: MlflowTracking, name: str, version: str) -> Iterator[Pa
         yield network
 
 
-def claim(tracking: MlflowTracking, name: str, owner: str, tags: Mapping[str, str]) -> None:
+def claim(tracking: MlflowTracking, name: str, *, owner: str, tags: Mapping[str, str]) -> None:
     """Create a registered model, or check that it belongs to this project, data set and recipe.
 
     Raises:

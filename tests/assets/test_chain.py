@@ -278,7 +278,7 @@ def test_models_follow_their_data(chain):
 def test_changed_recipe_retrains_and_challenges(chain, capfd):
     data_run = chain.latest("shards").tags
     tracking = default_tracking(chain.folder)
-    assert rollback(tracking, "synthetic-enet", chain.folder / "lock", to="1") == (None, "1")
+    assert rollback(tracking, "synthetic-enet", lock=chain.folder / "lock", to="1") == (None, "1")
     (chain.folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "12"))
     demo.main(dataset="synthetic", recipe="enet", root="")
     output = capfd.readouterr().err

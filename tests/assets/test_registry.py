@@ -22,11 +22,11 @@ RULE = PromotionConfig(scenario_tolerance=0.02, least_frames=20)
 def test_a_version_that_loses_is_named(total, night, lost):
     validation = (scored(total[0], 100), scored(total[1], 100))
     test = (scored(night[0], 60, "night"), scored(night[1], 60, "night"))
-    result = champion_check("drives|enet", judge(validation, test, (0.01, 0.01), RULE), "why")
+    result = champion_check("drives|enet", judge(validation, test, (0.01, 0.01), RULE), reason="why")
     assert result.passed == (not lost)
     assert result.metadata["worse in"].value == lost
     assert "| test, night | 60 |" in str(result.metadata["against the champion"].value)
 
 
 def test_the_first_version_passes():
-    assert champion_check("drives|enet", None, "It is the first.").passed
+    assert champion_check("drives|enet", None, reason="It is the first.").passed

@@ -177,7 +177,7 @@ SECRET = "https://hooks.example/T0/secret"
 def test_command_that_does_not_work_is_one_sentence_without_its_output(tmp_path, command, sentence):
     output = tmp_path / "logs" / "notify.log"
     with pytest.raises(LgadError, match=sentence) as error:
-        run_command(NotifyConfig(command=command), {"run": "a\0b"}, output)
+        run_command(NotifyConfig(command=command), {"run": "a\0b"}, output=output)
     assert "secret" not in str(error.value) and output.stat().st_mode & 0o777 == 0o600
     assert (b"no such channel" in output.read_bytes()) == (command[0] == "sh")
 

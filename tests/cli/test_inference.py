@@ -30,8 +30,8 @@ def trained(folder: Path, seed: int) -> Path:
     """A network that finds lanes everywhere: random weights, thresholds at zero."""
     spec = NetworkSpec(image_size=VIEW.image_size, width=0.25)
     torch.manual_seed(seed)
-    save_network(folder, build_network(spec), spec)
-    write_predictor(folder, VIEW, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    save_network(folder, build_network(spec), spec=spec)
+    write_predictor(folder, VIEW, decode_config=DecodeConfig(existence_threshold=0, peak_threshold=0))
     return folder
 
 
@@ -209,7 +209,11 @@ def test_frames_that_differ_in_their_ending_alone_both_get_their_result(tmp_path
     for name in ("a.jpg", "a.png", "c"):  # the annotation is what was found: all lanes match
         (tmp_path / "truth" / f"{name}.lines.txt").write_bytes((out / f"{name}.lines.txt").read_bytes())
     scores = evaluate_culane(
-        tmp_path / "truth", out, {"test": ["a.jpg", "a.png", "c.jpg"]}, frame_size=(96, 192), lane_width=5
+        tmp_path / "truth",
+        out,
+        lists={"test": ["a.jpg", "a.png", "c.jpg"]},
+        frame_size=(96, 192),
+        lane_width=5,
     )
     assert scores.without_prediction == ()
     assert scores.scores["test"][0.5].tp == 12

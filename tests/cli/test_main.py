@@ -53,8 +53,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "binary").write_bytes(bytes(range(128, 256)) * 20)
     spec = NetworkSpec(image_size=(16, 32), width=0.25)
     torch.manual_seed(0)
-    save_network(tmp_path / "net", build_network(spec), spec)
-    write_predictor(tmp_path / "net", View((118, 328), spec.image_size), DecodeConfig())
+    save_network(tmp_path / "net", build_network(spec), spec=spec)
+    write_predictor(tmp_path / "net", View((118, 328), spec.image_size), decode_config=DecodeConfig())
     monkeypatch.setenv("LGAD_SETTINGS", str(tmp_path / "lgad.yaml"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

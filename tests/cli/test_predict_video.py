@@ -33,8 +33,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     spec = NetworkSpec(image_size=VIEW.image_size, width=0.25)
     torch.manual_seed(0)
-    save_network(folder, build_network(spec), spec)
-    write_predictor(folder, VIEW, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    save_network(folder, build_network(spec), spec=spec)
+    write_predictor(folder, VIEW, decode_config=DecodeConfig(existence_threshold=0, peak_threshold=0))
     return folder
 
 

@@ -34,12 +34,12 @@ def largest_file(size: int) -> Iterator[None]:
 def test_on_a_full_disk_the_old_table_stays(write_tree, tmp_path):
     frames = ingest(write_tree(), SIZE).frames
     path = tmp_path / "out" / "frames.parquet"
-    write_table(path, frames, FRAMES_SCHEMA)
+    write_table(path, frames, schema=FRAMES_SCHEMA)
     with (
         largest_file(1000),
         pytest.raises(LgadError, match=r"frames\.parquet cannot be written .*free space"),
     ):
-        write_table(path, pd.concat([frames] * 20), FRAMES_SCHEMA)
+        write_table(path, pd.concat([frames] * 20), schema=FRAMES_SCHEMA)
     assert len(read_table(path)) == len(frames)
     assert [file.name for file in path.parent.iterdir()] == ["frames.parquet"]
 
@@ -56,7 +56,7 @@ def test_on_a_full_disk_no_partial_shard_is_fetched(write_tree, tmp_path):
         largest_file(1000),
         pytest.raises(LgadError, match=r"there/.*\.arrow cannot be written .*free space"),
     ):
-        fetch((tmp_path / "nas").as_uri(), there, mine)
+        fetch((tmp_path / "nas").as_uri(), there, origin=mine)
     assert [path.name for path in there.iterdir()] == [".lock"]
 
 

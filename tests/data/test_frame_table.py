@@ -42,7 +42,7 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
         record("b.jpg", "test", scenario="night", lanes=[]),
         record("c.jpg", lanes=[LANE[:0], LANE]),
     )
-    write_table(tmp_path / "frames.parquet", frames, FRAMES_SCHEMA)
+    write_table(tmp_path / "frames.parquet", frames, schema=FRAMES_SCHEMA)
     for back in (read_table(tmp_path / "frames.parquet"), pd.read_parquet(tmp_path / "frames.parquet")):
         assert back["frame"].tolist() == ["a.jpg", "b.jpg", "c.jpg"]
         assert back["scenario"].fillna("").tolist() == ["", "night", ""]
@@ -62,7 +62,7 @@ def test_duckdb_reads_the_table_without_us(tmp_path):
             record(lanes=[LANE, LANE[:2]], existence=(True, False, True, False)),
             record("b.jpg", "test", scenario="night", lanes=[]),
         ),
-        FRAMES_SCHEMA,
+        schema=FRAMES_SCHEMA,
     )
     database = duckdb.connect()
     rows = database.execute(
@@ -82,12 +82,12 @@ def test_half_a_table_of_a_killed_process_is_removed(tmp_path):
     living = tmp_path / ".frames.parquet.1.part"
     dead.touch()
     living.touch()
-    write_table(tmp_path / "frames.parquet", table(record()), FRAMES_SCHEMA)
+    write_table(tmp_path / "frames.parquet", table(record()), schema=FRAMES_SCHEMA)
     assert not dead.exists() and living.exists()
 
 
 def test_the_file_describes_its_columns(tmp_path):
-    write_table(tmp_path / "frames.parquet", table(record()), FRAMES_SCHEMA)
+    write_table(tmp_path / "frames.parquet", table(record()), schema=FRAMES_SCHEMA)
     schema = pq.read_schema(tmp_path / "frames.parquet")
     assert schema.names == FRAMES_SCHEMA.names
     assert all(field.metadata[b"description"] for field in schema)
@@ -95,7 +95,7 @@ def test_the_file_describes_its_columns(tmp_path):
 
 def test_rejected_items_are_read_back(tmp_path):
     rows = [("list/train.txt", 3, "is bad; correct it"), ("a.jpg", None, "is gone; restore it")]
-    write_table(tmp_path / "aside.parquet", rejected_table(rows), REJECTED_SCHEMA)
+    write_table(tmp_path / "aside.parquet", rejected_table(rows), schema=REJECTED_SCHEMA)
     back = pd.read_parquet(tmp_path / "aside.parquet")
     assert back["file"].tolist() == ["list/train.txt", "a.jpg"]
     assert back["line"][0] == 3 and pd.isna(back["line"][1])
@@ -145,5 +145,5 @@ def test_a_missing_or_damaged_table_is_one_clear_sentence(tmp_path):
 
 def test_a_table_of_another_shape_is_not_written(tmp_path):
     with pytest.raises(LgadError, match="does not follow its schema"):
-        write_table(tmp_path / "frames.parquet", pd.DataFrame({"frame": ["a"]}), FRAMES_SCHEMA)
+        write_table(tmp_path / "frames.parquet", pd.DataFrame({"frame": ["a"]}), schema=FRAMES_SCHEMA)
     assert list(tmp_path.iterdir()) == []

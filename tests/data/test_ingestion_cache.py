@@ -32,7 +32,7 @@ sys.addaudithook(_audit)
 @pytest.fixture
 def before(write_tree, tmp_path):
     root = write_tree()
-    write_table(tmp_path / "frames.parquet", ingest(root, SIZE).frames, FRAMES_SCHEMA)
+    write_table(tmp_path / "frames.parquet", ingest(root, SIZE).frames, schema=FRAMES_SCHEMA)
     return root, read_table(tmp_path / "frames.parquet")
 
 

@@ -17,12 +17,12 @@ ALL = np.ones(4, bool)
 
 
 def test_no_noise_changes_nothing() -> None:
-    label, existence = noisy_label(LABEL, ALL, "a.jpg", LabelNoiseConfig())
+    label, existence = noisy_label(LABEL, ALL, frame="a.jpg", config=LabelNoiseConfig())
     assert np.array_equal(label, LABEL) and existence.all()
 
 
 def test_all_lanes_can_be_missing() -> None:
-    label, existence = noisy_label(LABEL, ALL, "a.jpg", LabelNoiseConfig(drop=1.0))
+    label, existence = noisy_label(LABEL, ALL, frame="a.jpg", config=LabelNoiseConfig(drop=1.0))
     assert not label.any() and not existence.any()
 
 
@@ -31,10 +31,10 @@ def test_lanes_are_missing_and_moved_as_often_and_as_far_as_asked() -> None:
     shifted = LabelNoiseConfig(shift=0.1, shifted=0.5)
     gone, moves = 0, []
     for number in range(500):
-        label, existence = noisy_label(LABEL, ALL, f"{number}.jpg", missing)
+        label, existence = noisy_label(LABEL, ALL, frame=f"{number}.jpg", config=missing)
         gone += 4 - int(existence.sum())
         assert set(np.unique(label)) - {0} == set(np.flatnonzero(existence) + 1)
-        label, existence = noisy_label(LABEL, ALL, f"{number}.jpg", shifted)
+        label, existence = noisy_label(LABEL, ALL, frame=f"{number}.jpg", config=shifted)
         assert existence.all()
         moves += [int(np.flatnonzero(label[0] == slot)[0]) - 10 * slot + 6 for slot in range(1, 5)]
         assert (label == label[0]).all()  # whole lanes
@@ -44,14 +44,14 @@ def test_lanes_are_missing_and_moved_as_often_and_as_far_as_asked() -> None:
 
 
 def test_noise_follows_from_seed_and_frame_and_grows_with_its_amount() -> None:
-    first = noisy_label(LABEL, ALL, "a.jpg", LabelNoiseConfig(drop=0.5, shift=0.1))
-    again = noisy_label(LABEL, ALL, "a.jpg", LabelNoiseConfig(drop=0.5, shift=0.1))
+    first = noisy_label(LABEL, ALL, frame="a.jpg", config=LabelNoiseConfig(drop=0.5, shift=0.1))
+    again = noisy_label(LABEL, ALL, frame="a.jpg", config=LabelNoiseConfig(drop=0.5, shift=0.1))
     assert np.array_equal(first[0], again[0])
     frames = [f"{number}.jpg" for number in range(50)]
 
     def left(drop: float, seed: int = 0) -> np.ndarray:
         config = LabelNoiseConfig(drop=drop, seed=seed)
-        return np.array([noisy_label(LABEL, ALL, frame, config)[1] for frame in frames])
+        return np.array([noisy_label(LABEL, ALL, frame=frame, config=config)[1] for frame in frames])
 
     assert (left(0.6) <= left(0.3)).all() and (left(0.6) != left(0.3)).any()
     assert (left(0.3, seed=1) != left(0.3)).any()
@@ -61,7 +61,9 @@ def test_a_lane_that_leaves_the_frame_does_not_exist() -> None:
     label = np.zeros((6, 40), np.uint8)
     label[:, 39] = 4
     flags = [
-        noisy_label(label, np.array([False, False, False, True]), f"{n}.jpg", LabelNoiseConfig(shift=0.5))
+        noisy_label(
+            label, np.array([False, False, False, True]), frame=f"{n}.jpg", config=LabelNoiseConfig(shift=0.5)
+        )
         for n in range(20)
     ]
     assert all(existence[3] == (noisy == 4).any() for noisy, existence in flags)

@@ -11,7 +11,7 @@ SIZE = (118, 328)
 def test_labels_hold_the_lanes_in_their_slots(write_tree, tmp_path):
     frames = ingest(write_tree(), SIZE).frames
     labels = assign_lane_slots(frames)
-    write_table(tmp_path / "labels.parquet", labels, LABELS_SCHEMA)
+    write_table(tmp_path / "labels.parquet", labels, schema=LABELS_SCHEMA)
     for table in (
         labels,
         read_table(tmp_path / "labels.parquet"),

@@ -31,7 +31,7 @@ def shards(write_tree, tmp_path) -> ShardSet:
 
 
 def test_every_epoch_takes_every_frame_once_and_in_another_order():
-    order = np.concatenate([batch_indices(10, 4, 3, step) for step in range(15)])
+    order = np.concatenate([batch_indices(10, 4, seed=3, step=step) for step in range(15)])
     epochs = order.reshape(6, 10)
     assert (np.sort(epochs, axis=1) == np.arange(10)).all()
     assert len({tuple(epoch) for epoch in epochs}) == 6
@@ -39,18 +39,23 @@ def test_every_epoch_takes_every_frame_once_and_in_another_order():
 
 
 def test_the_batch_of_a_step_needs_no_history():
-    assert batch_indices(1000, 16, 1, 12345).tolist() == batch_indices(1000, 16, 1, 12345).tolist()
-    assert batch_indices(1000, 16, 1, 7).tolist() != batch_indices(1000, 16, 2, 7).tolist()
+    assert (
+        batch_indices(1000, 16, seed=1, step=12345).tolist()
+        == batch_indices(1000, 16, seed=1, step=12345).tolist()
+    )
+    assert (
+        batch_indices(1000, 16, seed=1, step=7).tolist() != batch_indices(1000, 16, seed=2, step=7).tolist()
+    )
 
 
 def test_a_batch_larger_than_the_split_holds_whole_epochs():
-    assert sorted(batch_indices(3, 6, 0, 5)) == [0, 0, 1, 1, 2, 2]
+    assert sorted(batch_indices(3, 6, seed=0, step=5)) == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_batch_holds_the_samples(shards):
     split = shards["train"]
     batch = Loader(split, 4, seed=5).batch(2)
-    indices = batch_indices(7, 4, 5, 2)
+    indices = batch_indices(7, 4, seed=5, step=2)
     assert batch.image.shape == (4, 3, 40, 128) and batch.image.dtype == torch.uint8
     assert batch.label.shape == (4, 40, 128) and batch.label.dtype == torch.uint8
     assert batch.existence.tolist() == [[0, 1, 1, 0]] * 4 and batch.existence.dtype == torch.float32
@@ -125,7 +130,7 @@ def test_an_empty_split_is_refused(shards):
             return 0
 
     with pytest.raises(LgadError, match="no frames to train on"):
-        Loader(Empty(), 4, 0)  # pyright: ignore[reportArgumentType]
+        Loader(Empty(), 4, seed=0)  # pyright: ignore[reportArgumentType]
 
 
 def test_normalization_by_hand():

@@ -80,19 +80,19 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_shards_come_back_from_s3_as_they_went(root, tmp_path, s3):
     here = packed(root, tmp_path / "here")
     upload(here, URI)
-    there = fetch(URI, tmp_path / "there", MINE)
+    there = fetch(URI, tmp_path / "there", origin=MINE)
     assert contents(there) == contents(here)
     first, second = (ShardSet.open(folder)["train"][6] for folder in (here, there))
     np.testing.assert_array_equal(first.image, second.image)
     stamps = {path.name: path.stat().st_mtime_ns for path in there.glob("*.arrow")}
-    fetch(URI, there, MINE)
+    fetch(URI, there, origin=MINE)
     assert stamps == {path.name: path.stat().st_mtime_ns for path in there.glob("*.arrow")}
 
 
 def test_a_changed_data_set_replaces_the_old_one_on_both_sides(root, tmp_path, s3):
     here = packed(root, tmp_path / "here")
     upload(here, URI)
-    there = fetch(URI, tmp_path / "there", MINE)
+    there = fetch(URI, tmp_path / "there", origin=MINE)
     kept = max(there.glob("train-*"))  # the last part, of frame 7 alone
     stamp = kept.stat().st_mtime_ns
     first_frame = root / "drive/train.MP4/00000.lines.txt"
@@ -100,7 +100,7 @@ def test_a_changed_data_set_replaces_the_old_one_on_both_sides(root, tmp_path, s
     with s3.open_output_stream("drives/culane/small/notes.txt") as stream:
         stream.write(b"of somebody else")
     upload(packed(root, here), URI)
-    assert contents(fetch(URI, there, MINE)) == contents(here)
+    assert contents(fetch(URI, there, origin=MINE)) == contents(here)
     assert kept.stat().st_mtime_ns == stamp
     names = {info.base_name for info in s3.get_file_info(fs.FileSelector("drives/culane/small"))}
     assert names == {*contents(here), "notes.txt"}
@@ -115,22 +115,22 @@ def test_a_damaged_object_is_named_and_only_it_is_fetched_again(root, tmp_path, 
     with s3.open_output_stream(f"drives/culane/small/{name}") as stream:
         stream.write(bytes(content))
     with pytest.raises(LgadError, match=f"^{URI}/{name} is damaged; delete it") as raised:
-        fetch(URI, tmp_path / "there", MINE)
+        fetch(URI, tmp_path / "there", origin=MINE)
     assert "\n" not in str(raised.value)
     assert not list((tmp_path / "there").glob(f"*{name}*"))
     s3.delete_file(f"drives/culane/small/{name}")
     with pytest.raises(LgadError, match=f"^{URI}/{name} is missing; pack the shards"):
-        fetch(URI, tmp_path / "there", MINE)
+        fetch(URI, tmp_path / "there", origin=MINE)
     upload(here, URI)
-    assert contents(fetch(URI, tmp_path / "there", MINE)) == contents(here)
+    assert contents(fetch(URI, tmp_path / "there", origin=MINE)) == contents(here)
 
 
 def test_an_empty_store_and_one_that_is_away_are_one_sentence_each(root, tmp_path, s3, monkeypatch):
     with pytest.raises(LgadError, match=f"^{URI}/index.json is missing; pack"):
-        fetch(URI, tmp_path / "there", MINE)
+        fetch(URI, tmp_path / "there", origin=MINE)
     here = packed(root, tmp_path / "here")
     use(monkeypatch, "http://127.0.0.1:9")  # nobody listens on the discard port
-    for reach in (lambda: fetch(URI, tmp_path / "there", MINE), lambda: upload(here, URI)):
+    for reach in (lambda: fetch(URI, tmp_path / "there", origin=MINE), lambda: upload(here, URI)):
         with pytest.raises(LgadError, match=rf"^{URI}.* cannot be reached \(.*\); check") as raised:
             reach()
         assert "\n" not in str(raised.value)
@@ -140,7 +140,7 @@ def test_a_folder_is_a_store_too(root, tmp_path):
     here, uri = packed(root, tmp_path / "here"), (tmp_path / "nas").as_uri()
     upload(here, uri)
     assert contents(tmp_path / "nas") == contents(here)
-    assert contents(fetch(uri, tmp_path / "there", MINE)) == contents(here)
+    assert contents(fetch(uri, tmp_path / "there", origin=MINE)) == contents(here)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_an_index_that_names_other_files_is_refused(root, tmp_path, name):
     index["splits"]["train"][1]["file"] = name
     (tmp_path / "nas" / "index.json").write_text(json.dumps(index))
     with pytest.raises(LgadError, match=r"is no index of shards.*see splits\.train\.1\.file in it"):
-        fetch(uri, tmp_path / "there", MINE)
+        fetch(uri, tmp_path / "there", origin=MINE)
     assert [path.name for path in (tmp_path / "there").iterdir()] == [".lock"]
 
 
 def test_an_address_of_no_store_is_one_sentence(tmp_path):
     with pytest.raises(LgadError, match=r"^gopher://drives is no address of a store"):
-        fetch("gopher://drives", tmp_path / "there", MINE)
+        fetch("gopher://drives", tmp_path / "there", origin=MINE)
 
 
 def test_a_store_keeps_the_shards_of_another_data_set_and_of_another_project(root, tmp_path, s3):
@@ -174,7 +174,7 @@ def test_a_store_keeps_the_shards_of_another_data_set_and_of_another_project(roo
         with pytest.raises(LgadError, match=message):
             upload(folder, URI)
         with pytest.raises(LgadError, match=message):
-            fetch(URI, tmp_path / "there", origin)
+            fetch(URI, tmp_path / "there", origin=origin)
     after = {info.path: info.mtime_ns for info in s3.get_file_info(fs.FileSelector("drives/culane/small"))}
     assert after == before
     assert not list(tmp_path.glob("there/*.arrow"))
@@ -183,12 +183,12 @@ def test_a_store_keeps_the_shards_of_another_data_set_and_of_another_project(roo
 def test_cached_parts_with_other_bytes_are_fetched_again(root, tmp_path, s3):
     here = packed(root, tmp_path / "here")
     upload(here, URI)
-    there = fetch(URI, tmp_path / "there", MINE)
+    there = fetch(URI, tmp_path / "there", origin=MINE)
     part = min(there.glob("train-*"))
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
     part.write_bytes(content)
-    assert contents(fetch(URI, there, MINE)) == contents(here)
+    assert contents(fetch(URI, there, origin=MINE)) == contents(here)
 
 
 def test_a_damaged_part_is_not_uploaded(root, tmp_path, s3):
@@ -210,4 +210,4 @@ def test_a_changed_index_is_refused(root, tmp_path, s3):
         with s3.open_output_stream("drives/culane/small/index.json") as stream:
             stream.write(json.dumps(index | change).encode())
         with pytest.raises(LgadError, match=rf"^{URI}/index.json is (damaged: its checksum|no index)"):
-            fetch(URI, tmp_path / "there", MINE)
+            fetch(URI, tmp_path / "there", origin=MINE)

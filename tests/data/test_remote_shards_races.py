@@ -77,8 +77,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[fs.FileSystem]:
 def base(write_tree, tmp_path: Path) -> Path:
     """Twenty frames with their tables; a part holds one frame."""
     frames = ingest(write_tree(train=15), SIZE).frames
-    write_table(tmp_path / "frames.parquet", frames, FRAMES_SCHEMA)
-    write_table(tmp_path / "labels.parquet", assign_lane_slots(frames), LABELS_SCHEMA)
+    write_table(tmp_path / "frames.parquet", frames, schema=FRAMES_SCHEMA)
+    write_table(tmp_path / "labels.parquet", assign_lane_slots(frames), schema=LABELS_SCHEMA)
     return tmp_path
 
 

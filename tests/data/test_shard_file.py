@@ -93,7 +93,7 @@ def replaced(shards: Path, table: pa.Table) -> None:
     with pa.OSFile(str(shards / part.file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     entry = part.model_copy(update={"digest": digest_of(shards / part.file)})
-    content = new_index({"train": [entry]}, VIEW, [], LOCAL).to_bytes()
+    content = new_index({"train": [entry]}, VIEW, rejected=[], origin=LOCAL).to_bytes()
     (shards / INDEX).write_bytes(content)
 
 

@@ -53,7 +53,7 @@ def test_samples_are_the_frames_and_labels_at_training_size(data, tmp_path):
             assert sample.image.dtype == np.uint8
             assert np.abs(sample.image.astype(int) - image).mean() < 4  # JPEG at quality 95
             lanes = slot_lanes_of(label)
-            expected = label_map(lanes, SIZE, 6)[40:]
+            expected = label_map(lanes, SIZE, lane_width=6)[40:]
             # Nearest, centre to centre: 78 rows to 40, 328 columns to 128.
             source_rows = np.floor((np.arange(40) + 0.5) * 78 / 40).astype(int)
             source_columns = np.floor((np.arange(128) + 0.5) * 328 / 128).astype(int)
@@ -164,8 +164,8 @@ def test_a_killed_packing_resumes_and_writes_the_same_bytes(data, tmp_path):
     from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, write_table
     from lgad_pipeline.data.lane_labels import LABELS_SCHEMA
 
-    write_table(tmp_path / "frames.parquet", data[0], FRAMES_SCHEMA)
-    write_table(tmp_path / "labels.parquet", data[1], LABELS_SCHEMA)
+    write_table(tmp_path / "frames.parquet", data[0], schema=FRAMES_SCHEMA)
+    write_table(tmp_path / "labels.parquet", data[1], schema=LABELS_SCHEMA)
     for after in (3, 10):
         command = [sys.executable, "-c", KILLED, str(tmp_path), str(after)]
         assert subprocess.run(command, check=False).returncode == -signal.SIGKILL

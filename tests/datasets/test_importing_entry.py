@@ -24,7 +24,7 @@ def test_the_entry_is_valid_for_any_folder(tmp_path, text, name):
     for folder in (text, f"{text} 'q' \"r\" \\ \x1b[31m\u200b&*!|>%@`"):
         root = tmp_path / "roots" / folder
         root.mkdir(parents=True, exist_ok=True)
-        entry = dataset_entry(name, root, dataset_keys((590, 1640), []))
+        entry = dataset_entry(name, root, keys=dataset_keys((590, 1640), []))
         recipes = "recipes: {enet: {teacher: {steps: 10, optimizer: {warmup_steps: 2}}, "
         recipes += "student: {steps: 10, optimizer: {warmup_steps: 2}}}}\n"
         (tmp_path / "lgad.yaml").write_text(entry + recipes, encoding="utf-8")

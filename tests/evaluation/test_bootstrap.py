@@ -38,13 +38,13 @@ def test_pairing_tells_a_small_steady_gain_from_noise():
     second = first.copy()
     worse = second.index[second["fn_0.5"] > 0][:15]
     second.loc[worse, ["tp_0.5", "fp_0.5", "fn_0.5"]] += [1, -1, -1]
-    gain = paired_f1_difference(first, second.sample(frac=1, random_state=0), 0.5)
+    gain = paired_f1_difference(first, second.sample(frac=1, random_state=0), threshold=0.5)
     assert gain.value == pytest.approx(15 / 1200) and gain.low > 0 and gain.share_above_zero == 1
     assert gain.high - gain.low < f1_interval(first, 0.5).high - f1_interval(first, 0.5).low
-    same = paired_f1_difference(first, first, 0.5)
+    same = paired_f1_difference(first, first, threshold=0.5)
     assert (same.value, same.low, same.high, same.share_above_zero) == (0, 0, 0, 0)
 
 
 def test_different_frames_cannot_be_paired():
     with pytest.raises(LgadError, match="different frames"):
-        paired_f1_difference(some_frames(0, 0.7), some_frames(0, 0.7)[1:], 0.5)
+        paired_f1_difference(some_frames(0, 0.7), some_frames(0, 0.7)[1:], threshold=0.5)

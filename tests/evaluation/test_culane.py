@@ -35,7 +35,7 @@ def some_frames(seed: int) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
 
 
 def count(frames) -> np.ndarray:
-    return true_positives(frames, (0.3, 0.5), IN_FRAME, 8)
+    return true_positives(frames, (0.3, 0.5), frame_size=IN_FRAME, lane_width=8)
 
 
 @pytest.mark.parametrize("name", ["culane_eval", "culane_eval_odd"])
@@ -49,7 +49,7 @@ def test_counts_are_the_official_tools(official: Path, name: str):
     thresholds = sorted(
         {float(threshold) for by_threshold in expected.values() for threshold in by_threshold}
     )
-    found = evaluate_culane(folder / "anno", folder / "pred", lists, thresholds=thresholds)
+    found = evaluate_culane(folder / "anno", folder / "pred", lists=lists, thresholds=thresholds)
     for list_name, by_threshold in expected.items():
         for threshold, counts in by_threshold.items():
             assert found.scores[list_name][float(threshold)] == Counts(**counts), (list_name, threshold)
@@ -97,7 +97,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_frames_lists_and_total(folders: tuple[Path, Path]):
     (folders[1] / "b.lines.txt").unlink()
     found = evaluate_culane(
-        *folders, {"one": ["a.jpg", "b.jpg"], "two": ["b.jpg", "b.jpg"]}, thresholds=MEAN_F1_THRESHOLDS
+        *folders, lists={"one": ["a.jpg", "b.jpg"], "two": ["b.jpg", "b.jpg"]}, thresholds=MEAN_F1_THRESHOLDS
     )
     assert found.scores["one"][0.5] == Counts(1, 0, 1)
     assert found.scores["two"][0.5] == Counts(0, 0, 2)
@@ -116,11 +116,11 @@ def test_frames_lists_and_total(folders: tuple[Path, Path]):
 def test_bad_lines_count_as_lanes_that_match_nothing(folders: tuple[Path, Path], line: str):
     path = folders[1] / "b.lines.txt"
     path.write_text(path.read_text() + line + "\n")
-    found = evaluate_culane(*folders, {"one": ["a.jpg", "b.jpg"]})
+    found = evaluate_culane(*folders, lists={"one": ["a.jpg", "b.jpg"]})
     assert found.scores["one"][0.5] == Counts(2, 1, 0)
     assert [(fault.file, fault.line) for fault in found.rejected] == [(str(path), 2)]
     with pytest.raises(LgadError, match=r"b\.lines\.txt, line 2: "):
-        evaluate_culane(*folders, {"one": ["a.jpg", "b.jpg"]}, strict=True)
+        evaluate_culane(*folders, lists={"one": ["a.jpg", "b.jpg"]}, strict=True)
 
 
 def test_equal_lanes_of_a_frame_are_pointed_out_and_count_as_in_the_official_tool(folders: tuple[Path, Path]):
@@ -128,7 +128,7 @@ def test_equal_lanes_of_a_frame_are_pointed_out_and_count_as_in_the_official_too
     for path in (anno / "a.lines.txt", pred / "a.lines.txt", pred / "b.lines.txt"):
         first = path.read_text().splitlines()[0]
         path.write_text(f"{first}\n\n{first}\n\n")  # empty lines are no copies of each other
-    found = evaluate_culane(anno, pred, {"all": ["a.jpg", "b.jpg"]})
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg", "b.jpg"]})
     equal = "equal to another lane of the same frame; remove the"
     assert [note for note in found.notes if "equal" in note] == [
         f"1 annotated lane is {equal} copy, since every lane counts.",
@@ -139,8 +139,8 @@ def test_equal_lanes_of_a_frame_are_pointed_out_and_count_as_in_the_official_too
 def test_a_wrong_folder_is_an_error_and_not_an_f1_of_zero(folders: tuple[Path, Path], tmp_path: Path):
     (tmp_path / "other").mkdir()
     with pytest.raises(LgadError, match=r"other holds no lane file of the 1 frame"):
-        evaluate_culane(folders[0], tmp_path / "other", {"one": ["a.jpg"]})
+        evaluate_culane(folders[0], tmp_path / "other", lists={"one": ["a.jpg"]})
     with pytest.raises(LgadError, match=r"nowhere does not exist"):
-        evaluate_culane(folders[0], tmp_path / "nowhere", {"one": ["a.jpg"]})
+        evaluate_culane(folders[0], tmp_path / "nowhere", lists={"one": ["a.jpg"]})
     with pytest.raises(LgadError, match="name no frame"):
-        evaluate_culane(*folders, {"one": []})
+        evaluate_culane(*folders, lists={"one": []})

@@ -44,7 +44,7 @@ def folders(
 
 def test_every_frame_is_compared_in_the_size_of_its_own_image(tmp_path: Path):
     sizes = {"a.jpg": FULL_HD, "b.jpg": HD, "c.jpg": CULANE}
-    found = evaluate_culane(*folders(tmp_path, sizes, shift=3), {"all": list(sizes)})
+    found = evaluate_culane(*folders(tmp_path, sizes, shift=3), lists={"all": list(sizes)})
     assert found.scores["all"][0.5] == Counts(6, 0, 0)
     assert found.sizes == {"1920x1080": 1, "1280x720": 1, "1640x590": 1}
     assert found.size_note.startswith("Frame sizes: ") and "from the images" in found.size_note
@@ -58,18 +58,18 @@ def test_lanes_below_row_590_of_a_larger_frame_count(tmp_path: Path):
     for lane in wrong:
         lane[lane[:, 1] > 560, 0] += 200
     write_lanes(pred / "a.lines.txt", wrong)
-    assert evaluate_culane(anno, pred, {"all": ["a.jpg"]}).scores["all"][0.5] == Counts(0, 2, 2)
+    assert evaluate_culane(anno, pred, lists={"all": ["a.jpg"]}).scores["all"][0.5] == Counts(0, 2, 2)
 
 
 def test_a_size_that_disagrees_with_an_image_is_an_error_that_names_both(tmp_path: Path):
     where = folders(tmp_path, {"a.jpg": HD})
     says = r"a\.jpg has 1280 x 720 px, but the frame size is given as 1640 x 590 px"
     with pytest.raises(LgadError, match=says):
-        evaluate_culane(*where, {"all": ["a.jpg"]}, frame_size=CULANE)
-    assert evaluate_culane(*where, {"all": ["a.jpg"]}, frame_size=HD).scores["all"][0.5].tp == 2
+        evaluate_culane(*where, lists={"all": ["a.jpg"]}, frame_size=CULANE)
+    assert evaluate_culane(*where, lists={"all": ["a.jpg"]}, frame_size=HD).scores["all"][0.5].tp == 2
     later = folders(tmp_path / "later", {"a.jpg": CULANE, "b.jpg": HD})
     with pytest.raises(LgadError, match=r"b\.jpg has 1280 x 720 px"):
-        evaluate_culane(*later, {"all": ["a.jpg", "b.jpg"]}, frame_size=CULANE)
+        evaluate_culane(*later, lists={"all": ["a.jpg", "b.jpg"]}, frame_size=CULANE)
 
 
 def test_the_turn_that_a_camera_notes_is_part_of_the_size(tmp_path: Path):
@@ -82,8 +82,8 @@ def test_the_turn_that_a_camera_notes_is_part_of_the_size(tmp_path: Path):
 
 def test_without_images_the_size_used_is_stated(tmp_path: Path):
     where = folders(tmp_path, {"a.jpg": CULANE}, images=False)
-    assert "1640 x 590 px is assumed" in evaluate_culane(*where, {"all": ["a.jpg"]}).size_note
-    given = evaluate_culane(*where, {"all": ["a.jpg"]}, frame_size=(600, 1700))
+    assert "1640 x 590 px is assumed" in evaluate_culane(*where, lists={"all": ["a.jpg"]}).size_note
+    given = evaluate_culane(*where, lists={"all": ["a.jpg"]}, frame_size=(600, 1700))
     assert "1700 x 600 px as given" in given.size_note
 
 
@@ -91,7 +91,7 @@ def test_a_frame_without_a_readable_image_is_like_the_first_with_one(tmp_path: P
     anno, pred = folders(tmp_path, {"a.jpg": HD, "b.jpg": HD, "c.jpg": HD}, shift=2)
     (anno / "a.jpg").unlink()
     (anno / "c.jpg").write_bytes(b"\xff\xd8 no image")
-    found = evaluate_culane(anno, pred, {"all": ["a.jpg", "b.jpg", "c.jpg"]})
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg", "b.jpg", "c.jpg"]})
     assert found.sizes == {"1280x720": 3} and found.scores["all"][0.5].tp == 6
     assert "assumed for 2 frames without a readable image (1 cannot be read)" in found.size_note
 
@@ -128,7 +128,7 @@ def test_images_are_found_next_to_the_lists_and_for_entries_without_an_ending(tm
 def test_coordinates_that_do_not_fit_are_pointed_out(tmp_path: Path, size, given, changes, says):
     sizes = {f"{n}.jpg": size for n in range(4)}
     where = folders(tmp_path, sizes, images=False, **{"shift": 1, **changes})
-    notes = evaluate_culane(*where, {"all": list(sizes)}, frame_size=given).notes
+    notes = evaluate_culane(*where, lists={"all": list(sizes)}, frame_size=given).notes
     assert (says is None) == (notes == []) and all(says in note for note in notes[:1])
 
 
@@ -136,25 +136,25 @@ def test_lanes_as_annotators_draw_them_raise_no_doubt(official: Path):
     """300 frames with lanes outside of the frame, empty files and short lanes."""
     folder = official / "culane_eval"
     frames = [line.strip("/ ") for line in (folder / "list" / "test.txt").read_text().split()]
-    found = evaluate_culane(folder / "anno", folder / "pred", {"all": frames})
+    found = evaluate_culane(folder / "anno", folder / "pred", lists={"all": frames})
     assert not [note for note in found.notes if "px" in note]
 
 
 def test_annotations_given_as_predictions_are_pointed_out(tmp_path: Path):
     anno, pred = folders(tmp_path, {"a.jpg": CULANE}, shift=1)
     lists = {"all": ["a.jpg"]}
-    assert evaluate_culane(anno, anno, lists).notes == [
+    assert evaluate_culane(anno, anno, lists=lists).notes == [
         f"{anno} is given as annotations and as predictions: every lane matches itself."
     ]
-    assert evaluate_culane(anno, pred, lists).notes == []
+    assert evaluate_culane(anno, pred, lists=lists).notes == []
     write_lanes(pred / "a.lines.txt", lanes(CULANE))
-    assert "exactly the annotated ones in the 1 frame" in evaluate_culane(anno, pred, lists).notes[0]
+    assert "exactly the annotated ones in the 1 frame" in evaluate_culane(anno, pred, lists=lists).notes[0]
 
 
 def test_folders_without_any_lane_are_pointed_out(tmp_path: Path):
     anno, pred = folders(tmp_path, {"a.jpg": CULANE})
     (pred / "a.lines.txt").write_text("")
-    (note,) = evaluate_culane(anno, pred, {"all": ["a.jpg"]}).notes
+    (note,) = evaluate_culane(anno, pred, lists={"all": ["a.jpg"]}).notes
     assert note == f"The files in {pred} hold no lane in the 1 frame."
 
 
@@ -162,7 +162,7 @@ def test_lanes_with_doubled_points_are_counted_as_the_official_tool_does_and_poi
     anno, pred = folders(tmp_path, {"a.jpg": CULANE}, shift=1)
     double = lanes(CULANE)
     write_lanes(anno / "a.lines.txt", [double[0], double[1][[*range(12), 11]]])
-    found = evaluate_culane(anno, pred, {"all": ["a.jpg"]})
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg"]})
     assert found.scores["all"][0.5] == Counts(1, 1, 1)
     assert found.notes[0].startswith("1 annotated lane has two equal neighbouring points")
 

@@ -22,7 +22,7 @@ class Tiny(nn.Module):
 
 
 def saved(folder: Path, spec: NetworkSpec) -> Path:
-    save_network(folder, build_network(spec), spec)
+    save_network(folder, build_network(spec), spec=spec)
     return folder
 
 

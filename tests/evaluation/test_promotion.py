@@ -13,7 +13,7 @@ def scored(hits: int, frames: int, scenario: str = "normal"):
     """Frames with a lane each, of which the first `hits` are found; a miss is one FP and one FN."""
     counts = np.ones((frames, 3), int)
     counts[hits:, 2] = 0
-    return frame_table([scenario] * frames, [f"{scenario}{i}" for i in range(frames)], counts)
+    return frame_table([scenario] * frames, [f"{scenario}{i}" for i in range(frames)], counts=counts)
 
 
 def verdict(champion, challenger, test=None, latency=(0.01, 0.01)) -> Verdict:
@@ -25,7 +25,7 @@ def test_gain_beyond_noise_is_promoted_and_its_numbers_are_those_of_the_paired_b
     found = verdict(champion, challenger)
     assert found.promoted and found.objections == []
     assert (found.total.champion, found.total.challenger) == (pytest.approx(0.60), pytest.approx(0.75))
-    assert found.total.gain == paired_f1_difference(champion, challenger, 0.5)
+    assert found.total.gain == paired_f1_difference(champion, challenger, threshold=0.5)
     assert 0.08 < found.total.gain.low < 0.15 < found.total.gain.high < 0.23
 
 
@@ -53,9 +53,11 @@ def test_few_frames_noise_and_the_tolerance_are_no_veto(frames, before, after):
 
 def test_frames_without_lanes_are_judged_by_their_false_lanes():
     counts = np.zeros((40, 3), int)
-    clean = frame_table(["crossroad"] * 40, [str(i) for i in range(40)], counts)
+    clean = frame_table(["crossroad"] * 40, [str(i) for i in range(40)], counts=counts)
     counts[:10, 1] = 2  # two false lanes in each of ten frames
-    change = scenario_changes(clean, frame_table(["crossroad"] * 40, list(clean["frame"]), counts), RULE)[0]
+    change = scenario_changes(
+        clean, frame_table(["crossroad"] * 40, list(clean["frame"]), counts=counts), rule=RULE
+    )[0]
     assert (change.champion, change.challenger, change.worse) == (1.0, 0.75, True)
 
 

@@ -24,16 +24,20 @@ def test_figures_are_the_official_scripts(official: Path):
 
 def test_one_frame_by_hand():
     upright = [50.0, 50.0, 50.0, -2.0]
-    assert score_frame([upright], [[69.9, 50, 31, -5]], 10, ROWS) == (1, 0, 0)
-    assert score_frame([upright], [[70, 50, 30, -2]], 10, ROWS) == (0.5, 1, 1)  # 20 px off is too far
+    assert score_frame([upright], [[69.9, 50, 31, -5]], run_time=10, rows=ROWS) == (1, 0, 0)
+    assert score_frame([upright], [[70, 50, 30, -2]], run_time=10, rows=ROWS) == (
+        0.5,
+        1,
+        1,
+    )  # 20 px off is too far
     slanted = [50.0, 60.0, 70.0, 80.0]  # 45 degrees: 20 * sqrt(2) px
-    assert score_frame([slanted], [[x + 28 for x in slanted]], 10, ROWS) == (1, 0, 0)
-    assert score_frame([upright], [], 10, ROWS) == (0, 0, 1)
-    assert score_frame([], [upright], 10, ROWS) == (0, 1, 0)
-    assert score_frame([upright], [upright], 201, ROWS) == (0, 0, 1)
-    assert score_frame([upright], [upright] * 4, 10, ROWS) == (0, 0, 1)
+    assert score_frame([slanted], [[x + 28 for x in slanted]], run_time=10, rows=ROWS) == (1, 0, 0)
+    assert score_frame([upright], [], run_time=10, rows=ROWS) == (0, 0, 1)
+    assert score_frame([], [upright], run_time=10, rows=ROWS) == (0, 1, 0)
+    assert score_frame([upright], [upright], run_time=201, rows=ROWS) == (0, 0, 1)
+    assert score_frame([upright], [upright] * 4, run_time=10, rows=ROWS) == (0, 0, 1)
     five = [[x] * 4 for x in (0.0, 100.0, 200.0, 300.0, 400.0)]
-    assert score_frame(five, five[:4], 10, ROWS) == (1, 0, 0)  # one miss is forgiven
+    assert score_frame(five, five[:4], run_time=10, rows=ROWS) == (1, 0, 0)  # one miss is forgiven
 
 
 def write(path: Path, *entries: object) -> Path:
@@ -87,7 +91,7 @@ def test_annotated_lanes_written_as_predictions_score_in_full(tmp_path: Path):
     for name in names:
         points = [np.array([(x, y) for x, y in zip(xs, ROWS, strict=True) if x >= 0]) for xs in lanes]
         write_lanes(lane_file(tmp_path / "found", name), points)
-    assert write_tusimple(truth, tmp_path / "found", tmp_path / "predicted.json").frames == 2
+    assert write_tusimple(truth, tmp_path / "found", output=tmp_path / "predicted.json").frames == 2
     scores = evaluate_tusimple(truth, tmp_path / "predicted.json", strict=True)
     assert (scores.accuracy, scores.fp, scores.fn) == (1, 0, 0)
 
@@ -139,7 +143,7 @@ def test_a_frame_is_found_however_its_path_is_written(tmp_path: Path, truth: Pat
     assert evaluate_tusimple(truth, predictions, strict=True).accuracy == 1
     write_lanes(lane_file(tmp_path / "found", CLIP), [np.array([[50, 100], [80, 130]])])
     tasks = write(tmp_path / "tasks.json", {"raw_file": raw_file, "h_samples": ROWS})
-    write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json")
+    write_tusimple(tasks, tmp_path / "found", output=tmp_path / "o.json")
     written = json.loads((tmp_path / "o.json").read_text())
     assert written == {"raw_file": raw_file, "lanes": [LANES[0]], "run_time": 0.0}
 
@@ -211,14 +215,14 @@ def test_predictions_in_pixels_of_another_size_are_pointed_out(tmp_path: Path):
     truth = write(tmp_path / "gt.json", {"raw_file": CLIP, **full_frame(1)})
     network = [np.array([[400, 288], [380, 150]]), np.array([[500, 288], [420, 150]])]
     write_lanes(lane_file(tmp_path / "found", CLIP), network)
-    done = write_tusimple(truth, tmp_path / "found", tmp_path / "o.json")
+    done = write_tusimple(truth, tmp_path / "found", output=tmp_path / "o.json")
     assert done.notes[0].startswith("All predicted lanes are in the upper left corner of 1280 x 720 px")
     assert "1280 x 720 px is assumed" in done.size_note
     scores = evaluate_tusimple(truth, tmp_path / "o.json")
     assert scores.notes[0].startswith("All predicted lanes are in the upper left corner of 1280 x 720 px")
     write_lanes(lane_file(tmp_path / "found", CLIP), [lane * [1, 0.4] for lane in network])
     with pytest.raises(LgadError, match=r"No lane in .* reaches a row of h_samples"):
-        write_tusimple(truth, tmp_path / "found", tmp_path / "none.json")
+        write_tusimple(truth, tmp_path / "found", output=tmp_path / "none.json")
     assert not (tmp_path / "none.json").exists()
 
 
@@ -229,7 +233,7 @@ def test_an_image_of_another_size_than_given_stops_the_export(tmp_path: Path, tr
     with pytest.raises(
         LgadError, match=r"20\.jpg has 128 x 72 px, but the frame size is given as 1280 x 720"
     ):
-        write_tusimple(truth, tmp_path / "found", tmp_path / "o.json", frame_size=(720, 1280))
+        write_tusimple(truth, tmp_path / "found", output=tmp_path / "o.json", frame_size=(720, 1280))
 
 
 def test_an_export_never_writes_an_answer_without_lane_files(tmp_path: Path, truth: Path):
@@ -240,15 +244,15 @@ def test_an_export_never_writes_an_answer_without_lane_files(tmp_path: Path, tru
         (tmp_path / "other", "holds no lane file of the 2 frames"),
     ):
         with pytest.raises(LgadError, match=says):
-            write_tusimple(truth, folder, output)
+            write_tusimple(truth, folder, output=output)
     write_lanes(lane_file(tmp_path / "found", CLIP), [np.array([[50, 100], [80, 130]])])
     with pytest.raises(LgadError, match="would be replaced"):
-        write_tusimple(truth, tmp_path / "found", truth)
+        write_tusimple(truth, tmp_path / "found", output=truth)
     empty = write(tmp_path / "empty.json", "[]")
     with pytest.raises(LgadError, match="names no frame"):
-        write_tusimple(empty, tmp_path / "found", output)
+        write_tusimple(empty, tmp_path / "found", output=output)
     assert not output.exists()
-    assert write_tusimple(truth, tmp_path / "found", output).without_file == ("clips/2/20.jpg",)
+    assert write_tusimple(truth, tmp_path / "found", output=output).without_file == ("clips/2/20.jpg",)
 
 
 def test_bad_lines_of_tasks_and_lane_files_are_rejected_with_their_reason(tmp_path: Path):
@@ -259,12 +263,12 @@ def test_bad_lines_of_tasks_and_lane_files_are_rejected_with_their_reason(tmp_pa
     path = lane_file(tmp_path / "found", CLIP)
     path.parent.mkdir(parents=True)
     path.write_text("50 100 80 130\n1 2 x\n")
-    done = write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json")
+    done = write_tusimple(tasks, tmp_path / "found", output=tmp_path / "o.json")
     assert (done.frames, [fault.line for fault in done.rejected]) == (1, [2, 3, 2])
     assert "leads out" in done.rejected[0].reason and "no `h_samples`" in done.rejected[1].reason
     assert "names frames again in 1 line" in done.notes[0]
     with pytest.raises(LgadError, match=r"t\.json, line 2"):
-        write_tusimple(tasks, tmp_path / "found", tmp_path / "o.json", strict=True)
+        write_tusimple(tasks, tmp_path / "found", output=tmp_path / "o.json", strict=True)
 
 
 def test_annotations_without_lanes_count_as_frames_of_tusimples_size(tmp_path: Path):

@@ -30,8 +30,8 @@ def network(folder, seed: int):
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.1)
-    save_network(folder, made, SPEC)
-    write_predictor(folder, View((48, 96), SPEC.image_size, 8), DecodeConfig())
+    save_network(folder, made, spec=SPEC)
+    write_predictor(folder, View((48, 96), SPEC.image_size, 8), decode_config=DecodeConfig())
     return folder
 
 
@@ -40,9 +40,9 @@ def test_graph_says_what_torch_says_for_any_batch_and_another_network_does_not(t
     export_onnx(one, tmp_path / "student.onnx")
     for batch in (1, 3):
         images = np.random.default_rng(batch).integers(0, 256, (batch, 16, 32, 3), np.uint8)
-        same = difference(one, tmp_path / "student.onnx", images)
+        same = difference(one, tmp_path / "student.onnx", images=images)
         assert same.equal and same.largest < 1e-5
-        another = difference(other, tmp_path / "student.onnx", images)
+        another = difference(other, tmp_path / "student.onnx", images=images)
         assert not another.equal and another.largest > 1e-3
 
 
@@ -64,8 +64,8 @@ class RedIsTheLeftLane(torch.nn.Module):
 def test_the_metadata_and_the_snippet_of_the_docs_find_the_lane_without_torch(tmp_path, monkeypatch):
     view = View((590, 1640), (64, 176), 240)
     spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=view.image_size)
-    save_network(tmp_path / "net", build_network(spec), spec)
-    write_predictor(tmp_path / "net", view, DecodeConfig(row_step=5))
+    save_network(tmp_path / "net", build_network(spec), spec=spec)
+    write_predictor(tmp_path / "net", view, decode_config=DecodeConfig(row_step=5))
     export_onnx(tmp_path / "net", tmp_path / "student.onnx")
     metadata = onnxruntime.InferenceSession(tmp_path / "student.onnx").get_modelmeta().custom_metadata_map
     assert json.loads(metadata["lgad.view"]) == {

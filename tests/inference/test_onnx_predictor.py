@@ -57,8 +57,8 @@ class RedIsTheLeftLane(torch.nn.Module):
 
 
 def save(folder: Path, network: torch.nn.Module, spec: NetworkSpec, decode_config: DecodeConfig) -> Path:
-    save_network(folder, network, spec)
-    write_predictor(folder, VIEW, decode_config)
+    save_network(folder, network, spec=spec)
+    write_predictor(folder, VIEW, decode_config=decode_config)
     return folder
 
 
@@ -111,7 +111,7 @@ def test_lanes_equal_those_of_torch(graphs, method, outputs):
     by_torch.decode_config = accepts_all
     loaded = OnnxPredictor.load(graphs[outputs], threads=1)
     assert loaded.view == VIEW and DecodeConfig(**vars(loaded.decode_config)) == DecodeConfig()
-    by_onnx = OnnxPredictor(loaded.session, loaded.view, accepts_all)
+    by_onnx = OnnxPredictor(loaded.session, loaded.view, decode_config=accepts_all)
     frames = [road(*size, seed)[0] for seed in range(10) for size in ((590, 1640), (300, 800))]
     apart = []
     for expected, found in zip(by_torch.predict(frames), by_onnx.predict(frames), strict=True):

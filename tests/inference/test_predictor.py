@@ -52,8 +52,8 @@ class RedIsTheLeftLane(torch.nn.Module):
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=VIEW.image_size)
-    save_network(tmp_path, build_network(spec), spec)
-    write_predictor(tmp_path, VIEW, DecodeConfig())
+    save_network(tmp_path, build_network(spec), spec=spec)
+    write_predictor(tmp_path, VIEW, decode_config=DecodeConfig())
     return tmp_path
 
 
@@ -101,7 +101,7 @@ def test_a_directory_that_is_no_student_is_named_with_the_student_next_to_it(fol
     root = folder / "models"
     for name, channels in (("teacher", 5), ("other", 3)):
         spec = NetworkSpec(in_channels=channels, image_size=(16, 32), width=0.25)
-        save_network(root / name, build_network(spec), spec)
+        save_network(root / name, build_network(spec), spec=spec)
     with pytest.raises(
         LgadError, match="teacher holds a teacher, which reads label maps and no frames; name the "
     ):
@@ -154,7 +154,9 @@ def test_contact_sheet_lays_out_rows(tmp_path: Path) -> None:
     assert sheet.shape == (2 * (30 + gap) + gap, 2 * (60 + gap) + gap, 3)
     assert tuple(sheet[20, 20]) == (255, 0, 0) and tuple(sheet[20, 90]) == (0, 0, 255)
     assert tuple(sheet[50, 90]) == (255, 255, 255)
-    captioned = contact_sheet([red, blue], 2, ["a very long caption that has to shrink to fit", "b"], 60)
+    captioned = contact_sheet(
+        [red, blue], 2, captions=["a very long caption that has to shrink to fit", "b"], width=60
+    )
     assert captioned.shape[0] > 30 + 2 * gap and captioned[40:].min() < 128
     write_png(tmp_path / "sheet.png", sheet)
     assert np.array_equal(np.asarray(cv2.imread(str(tmp_path / "sheet.png")))[..., ::-1], sheet)
@@ -163,7 +165,7 @@ def test_contact_sheet_lays_out_rows(tmp_path: Path) -> None:
 def test_attention_sheet_has_a_row_a_layer_and_a_column_a_network(tmp_path: Path) -> None:
     spec = NetworkSpec(image_size=(32, 88), width=0.25)
     for name, chosen in (("teacher", teacher_spec(spec)), ("alone", spec), ("lgad", spec)):
-        save_network(tmp_path / name, build_network(chosen), chosen)
+        save_network(tmp_path / name, build_network(chosen), spec=chosen)
     sample = Sample(
         "a.jpg",
         np.full((32, 88, 3), 80, np.uint8),
@@ -174,8 +176,8 @@ def test_attention_sheet_has_a_row_a_layer_and_a_column_a_network(tmp_path: Path
     students = {"alone": tmp_path / "alone", "LGAD": tmp_path / "lgad"}
     layers = [("encoder.stage2", "encoder.stage2"), ("encoder.stage1", "decoder.stage4")]
     paths = [MimickingPath(student=ours, teacher=theirs) for ours, theirs in layers]
-    sheet = attention_sheet(sample, tmp_path / "teacher", students, paths)
-    assert sheet.shape == contact_sheet([sample.image] * 9, 3, ["a"] * 9).shape
+    sheet = attention_sheet(sample, tmp_path / "teacher", students=students, paths=paths)
+    assert sheet.shape == contact_sheet([sample.image] * 9, 3, captions=["a"] * 9).shape
 
 
 def test_network_attention_is_the_sum_of_squares() -> None:

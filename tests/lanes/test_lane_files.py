@@ -48,7 +48,7 @@ def test_a_bad_line_is_an_error_or_is_rejected(line: bytes, says: str):
         parse_lanes(content, "some/file.lines.txt")
     assert "some/file.lines.txt, line 2" in str(error.value) and says in str(error.value)
     rejected = []
-    assert [len(lane) for lane in parse_lanes(content, "f", rejected)] == [2, 0, 2]
+    assert [len(lane) for lane in parse_lanes(content, "f", rejected=rejected)] == [2, 0, 2]
     assert [(fault.line, says in fault.reason) for fault in rejected] == [(2, True)]
 
 
@@ -75,5 +75,5 @@ def test_lane_files_of_any_editor(encoding, ending):
 
 def test_an_invalid_utf_16_lane_file_is_rejected():
     rejected = []
-    parse_lanes("1 2 3 4".encode("utf-16") + b"\0", "f", rejected)
+    parse_lanes("1 2 3 4".encode("utf-16") + b"\0", "f", rejected=rejected)
     assert "is not a number" in rejected[0].reason

@@ -67,7 +67,7 @@ def test_frames_of_another_size_follow_the_scaled_rules():
     full = assign_slots(lanes)
     np.testing.assert_allclose(small.xs * 2, full.xs)
     np.testing.assert_allclose(small.rows * 2, full.rows)
-    assert label_map(small, (295, 820), 8).shape == (295, 820)
+    assert label_map(small, (295, 820), lane_width=8).shape == (295, 820)
 
 
 def test_later_slots_cover_earlier_ones():

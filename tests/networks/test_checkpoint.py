@@ -26,8 +26,8 @@ SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    save_network(tmp_path / "net", build_network(SPEC), SPEC)
-    write_predictor(tmp_path / "net", View((48, 96), SPEC.image_size, 8), DecodeConfig())
+    save_network(tmp_path / "net", build_network(SPEC), spec=SPEC)
+    write_predictor(tmp_path / "net", View((48, 96), SPEC.image_size, 8), decode_config=DecodeConfig())
     return tmp_path / "net"
 
 

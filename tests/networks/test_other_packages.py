@@ -47,7 +47,7 @@ def test_encoders_of_timm_are_lane_networks(timm, prefix, name, tmp_path) -> Non
     output = network(torch.rand(2, 5, 64, 96))
     assert output.logits.shape == (2, 7, 64, 96) and output.existence.shape == (2, 6)
     assert all(layer in dict(network.named_modules()) for layer in attention_layers(spec))
-    save_network(tmp_path, network, spec)
+    save_network(tmp_path, network, spec=spec)
     image = torch.rand(1, 5, 64, 96)
     assert torch.equal(load_network(tmp_path)[0](image).logits, network(image).logits)
 
@@ -87,7 +87,7 @@ def test_architectures_of_smp_are_lane_networks(smp, architecture, tmp_path) -> 
     output = network(torch.rand(2, 5, 64, 96))
     assert output.logits.shape == (2, 5, 64, 96) and output.existence.shape == (2, 4)
     assert all(layer in dict(network.named_modules()) for layer in attention_layers(spec))
-    save_network(tmp_path, network, spec)
+    save_network(tmp_path, network, spec=spec)
     image = torch.rand(1, 5, 64, 96)
     assert torch.equal(load_network(tmp_path)[0](image).logits, network(image).logits)
 

@@ -121,7 +121,7 @@ def test_a_registered_network_is_built_saved_and_loaded_by_name(tmp_path) -> Non
     assert register_network("plain")(Plain) is Plain
     assert register_network("plain")(Plain) is Plain  # as when its module is imported again
     spec = NetworkSpec(name="plain", image_size=(16, 32))
-    save_network(tmp_path, build_network(spec), spec)
+    save_network(tmp_path, build_network(spec), spec=spec)
     network, _ = load_network(tmp_path)
     assert isinstance(network, Plain) and source_digest("plain")
 
@@ -155,7 +155,7 @@ def test_sizes_that_cannot_be_halved_three_times_are_errors(name: str) -> None:
 def test_a_saved_network_loads_equal(tmp_path) -> None:
     spec = NetworkSpec(image_size=(32, 80), width=0.5)
     network = build_network(spec)
-    save_network(tmp_path, network, spec)
+    save_network(tmp_path, network, spec=spec)
     loaded, loaded_spec = load_network(tmp_path)
     assert loaded_spec == spec and not loaded.training
     image = torch.rand(1, 3, 32, 80)

@@ -99,7 +99,7 @@ def test_a_message_reaches_the_whole_map() -> None:
 def test_a_network_with_a_spatial_module_is_saved_and_loaded(tmp_path) -> None:
     spec = NetworkSpec(name="resa:resnet18", image_size=(16, 32), width=0.25)
     network = build_network(spec).eval()
-    save_network(tmp_path, network, spec)
+    save_network(tmp_path, network, spec=spec)
     loaded, loaded_spec = load_network(tmp_path)
     image = torch.rand(1, 3, 16, 32)
     assert loaded_spec == spec and torch.equal(loaded(image).logits, network(image).logits)

@@ -25,9 +25,11 @@ def test_process_is_alive_until_it_dies():
     assert alive(process.pid, now)
     assert not alive(process.pid, now - 3600)  # whatever had this id then, it was not this process
     known = process_id(process.pid)
-    assert known is not None and alive(process.pid, now - 3600, known)
-    assert not alive(process.pid, now, known._replace(started=known.started - 60))  # the id is used again
-    assert not alive(process.pid, now, known._replace(boot="before the restart"))
+    assert known is not None and alive(process.pid, now - 3600, known=known)
+    assert not alive(
+        process.pid, now, known=known._replace(started=known.started - 60)
+    )  # the id is used again
+    assert not alive(process.pid, now, known=known._replace(boot="before the restart"))
     process.kill()
     time.sleep(0.2)
     assert not alive(process.pid, now)  # a zombie

@@ -22,7 +22,7 @@ def verdict(champion: int, challenger: int) -> Verdict:
     for hits in (champion, challenger):
         counts = np.ones((100, 3), int)
         counts[hits:, 2] = 0
-        tables.append(frame_table(["normal"] * 100, [str(i) for i in range(100)], counts))
+        tables.append(frame_table(["normal"] * 100, [str(i) for i in range(100)], counts=counts))
     return judge((tables[0], tables[1]), (tables[0], tables[1]), (0.01, 0.01), PromotionConfig())
 
 
@@ -33,7 +33,11 @@ def hits_of(folder: Path) -> int:
 def decision(store: Store, version: int, hits: int) -> Decision:
     tracking, folder = store
     return decide(
-        tracking, NAME, str(version), lambda champion: verdict(hits_of(champion), hits), folder / "lock"
+        tracking,
+        NAME,
+        version=str(version),
+        compare=lambda champion: verdict(hits_of(champion), hits),
+        lock=folder / "lock",
     )
 
 
@@ -97,13 +101,13 @@ def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store)
     tracking, folder = store
     decision(store, 1, 50)
     with pytest.raises(LgadError, match=r"no predecessor on record; choose one: .*, of 2, 1 \(champion\)"):
-        rollback(tracking, NAME, folder / "lock")
+        rollback(tracking, NAME, lock=folder / "lock")
     decision(store, 2, 80)
-    assert rollback(tracking, NAME, folder / "lock") == ("2", "1")
+    assert rollback(tracking, NAME, lock=folder / "lock") == ("2", "1")
     assert champion_of(tracking, NAME) == "1" and "Rolled back" in tags(tracking, 2)["decision"]
     assert not decision(store, 2, 80).promoted and champion_of(tracking, NAME) == "1"
     with pytest.raises(LgadError, match="no registered model nobody-enet"):
-        rollback(tracking, "nobody-enet", folder / "lock")
+        rollback(tracking, "nobody-enet", lock=folder / "lock")
 
 
 def test_champion_that_cannot_be_loaded_stays(store):
@@ -113,7 +117,7 @@ def test_champion_that_cannot_be_loaded_stays(store):
     def compare(champion: Path) -> Verdict:
         raise LgadError("the weights do not fit the network.")
 
-    found = decide(store[0], NAME, "2", compare, store[1] / "lock")
+    found = decide(store[0], NAME, version="2", compare=compare, lock=store[1] / "lock")
     assert not found.promoted and "do not fit" in found.reason and "lgad rollback" in found.reason
 
 
@@ -128,7 +132,7 @@ def test_champion_that_another_machine_puts_in_use_meanwhile_is_the_one_to_beat(
         tracking.client.set_registered_model_alias(NAME, "champion", "3")  # the other one is ready first
         return verdict(hits_of(champion), 50)
 
-    found = decide(tracking, NAME, "2", compare, folder / "lock")
+    found = decide(tracking, NAME, version="2", compare=compare, lock=folder / "lock")
     assert seen == [20, 90] and not found.promoted and champion_of(tracking, NAME) == "3"
     assert "of version 3" in tags(tracking, 2)["decision"]
 
@@ -141,7 +145,7 @@ def _decide_in_process(uri: str, folder: Path, version: int, hits: int, ready) -
 
     tracking.client.get_registered_model(NAME)
     ready.wait()
-    decide(tracking, NAME, str(version), compare, folder / "lock")
+    decide(tracking, NAME, version=str(version), compare=compare, lock=folder / "lock")
 
 
 def test_two_runs_that_finish_together_leave_the_better_one(store):

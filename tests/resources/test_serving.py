@@ -77,16 +77,16 @@ def store(tmp_path_factory) -> Path:
     network = folder / "network"
     spec = NetworkSpec(image_size=(48, 128), width=0.25)
     torch.manual_seed(0)
-    save_network(network, build_network(spec), spec)
+    save_network(network, build_network(spec), spec=spec)
     view = View((590, 1640), spec.image_size, 240)
-    write_predictor(network, view, DecodeConfig(existence_threshold=0, peak_threshold=0))
+    write_predictor(network, view, decode_config=DecodeConfig(existence_threshold=0, peak_threshold=0))
     (folder / "student.onnx").write_bytes(b"")
     run = tracking.client.create_run(tracking.experiment("roads")).info.run_id
     version = register(
         tracking,
         "roads-enet",
-        network,
-        folder / "student.onnx",
+        folder=network,
+        graph=folder / "student.onnx",
         run_id=run,
         fingerprint="one",
         example=jpeg(np.full((590, 1640, 3), 90, np.uint8)),

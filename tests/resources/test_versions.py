@@ -36,7 +36,7 @@ def tracking(tmp_path_factory):
 def model(tracking, tmp_path):
     """A registered model with three versions whose files are in `tmp_path/1` and so on."""
     client = tracking.client
-    claim(tracking, NAME, "me", ORIGIN)
+    claim(tracking, NAME, owner="me", tags=ORIGIN)
     run = client.create_run(tracking.experiment("roads")).info.run_id
     for number in ("1", "2", "3"):
         network = tmp_path / number / "artifacts" / "network"
@@ -52,7 +52,7 @@ def judged(tracking: MlflowTracking, version: str, folder: Path, **options):
     def compare(champion: Path):
         raise LgadError("it must not be compared.")
 
-    return decide(tracking, NAME, version, compare, folder / "lock", **options)
+    return decide(tracking, NAME, version=version, compare=compare, lock=folder / "lock", **options)
 
 
 def test_first_version_that_is_no_better_than_chance_stays_challenger(tracking, model):
@@ -69,10 +69,10 @@ def test_champion_whose_files_are_lost_is_no_champion(tracking, model, damage):
     tracking.client.set_registered_model_alias(NAME, "champion", "1")
     weights = model / "1/artifacts/network/weights.safetensors"
     shutil.rmtree(model / "1") if damage == "gone" else weights.write_text("")
-    with pytest.raises(VersionLostError), network_of(tracking, NAME, "1"):
+    with pytest.raises(VersionLostError), network_of(tracking, NAME, version="1"):
         pass
-    assert not is_intact(tracking, NAME, "1") and is_intact(tracking, NAME, "2")
-    assert standing(tracking, NAME, "1")[0] == "cannot be loaded"
+    assert not is_intact(tracking, NAME, version="1") and is_intact(tracking, NAME, version="2")
+    assert standing(tracking, NAME, version="1")[0] == "cannot be loaded"
     poor = judged(tracking, "2", model, objection="it is no better than chance")
     assert poor.champion is None and "The files of version 1 of roads-enet" in poor.reason
     better = judged(tracking, "3", model)
@@ -94,44 +94,44 @@ def test_champion_that_this_code_cannot_load_is_not_called_champion(tracking, mo
 def test_rollback_to_any_version_also_after_an_alias_set_by_hand(tracking, model):
     lock = model / "lock"
     with pytest.raises(LgadError, match=r"No version of .* is champion; choose one: .*, of 3, 2, 1\."):
-        rollback(tracking, NAME, lock)
-    assert rollback(tracking, NAME, lock, "1") == (None, "1")
+        rollback(tracking, NAME, lock=lock)
+    assert rollback(tracking, NAME, lock=lock, to="1") == (None, "1")
     tracking.client.set_registered_model_alias(NAME, "champion", "3")
     with pytest.raises(LgadError, match=r"no predecessor on record; .*--to VERSION, of 3 \(champion\), 2, 1"):
-        rollback(tracking, NAME, lock)
-    assert rollback(tracking, NAME, lock, "2") == ("3", "2")
+        rollback(tracking, NAME, lock=lock)
+    assert rollback(tracking, NAME, lock=lock, to="2") == ("3", "2")
     rows = {row.version: row for row in version_rows(tracking, NAME)}
     assert list(rows) == ["3", "2", "1"] and rows["2"].aliases == ("champion",)
     assert rows["3"].decision.startswith("Rolled back on") and not judged(tracking, "3", model).promoted
-    assert rollback(tracking, NAME, lock, "3") == ("2", "3")  # by hand it may come back
-    assert rollback(tracking, NAME, lock) == ("3", "2")  # and the next one leads back
+    assert rollback(tracking, NAME, lock=lock, to="3") == ("2", "3")  # by hand it may come back
+    assert rollback(tracking, NAME, lock=lock) == ("3", "2")  # and the next one leads back
     with pytest.raises(LgadError, match=r"has no version 7; it has 3, 2 \(champion\), 1"):
-        rollback(tracking, NAME, lock, "7")
+        rollback(tracking, NAME, lock=lock, to="7")
     shutil.rmtree(model / "1")
     with pytest.raises(LgadError, match=r"The files of version 1 .* no longer"):
-        rollback(tracking, NAME, lock, "1")
+        rollback(tracking, NAME, lock=lock, to="1")
     assert champion_of(tracking, NAME) == "2"
 
 
 def test_joined_names_that_clash_are_refused(tracking, model):
     with pytest.raises(LgadError, match="holds versions of the data set roads, not roads-night"):
-        claim(tracking, NAME, "me", {"dataset": "roads-night", "recipe": "enet"})
+        claim(tracking, NAME, owner="me", tags={"dataset": "roads-night", "recipe": "enet"})
 
 
 def test_model_of_another_project_on_one_server_is_refused(mlflow_server):
     server = mlflow_server()
     server.start()
     mine, theirs = (MlflowTracking(uri=server.uri) for _ in range(2))
-    claim(mine, NAME, "night-team", ORIGIN)
-    claim(mine, NAME, "night-team", ORIGIN)
+    claim(mine, NAME, owner="night-team", tags=ORIGIN)
+    claim(mine, NAME, owner="night-team", tags=ORIGIN)
     with pytest.raises(LgadError, match=r"belongs to another project \(night-team\); rename .* `owner:`"):
-        claim(theirs, NAME, "day-team", ORIGIN)
+        claim(theirs, NAME, owner="day-team", tags=ORIGIN)
     client = mine.client
     client.create_registered_model("strangers")
     client.create_model_version("strangers", "s3://bucket/model")
     with pytest.raises(LgadError, match="was not registered by this pipeline"):
-        claim(mine, "strangers", "night-team", ORIGIN)
+        claim(mine, "strangers", owner="night-team", tags=ORIGIN)
     client.create_registered_model("earlier")  # by this pipeline, before models had owners
     client.create_model_version("earlier", "s3://bucket/model", tags={FINGERPRINT_TAG: "one"})
-    claim(mine, "earlier", "night-team", ORIGIN)
+    claim(mine, "earlier", owner="night-team", tags=ORIGIN)
     assert client.get_registered_model("earlier").tags[OWNER_TAG] == "night-team"

@@ -78,7 +78,9 @@ def gradients(place: Path, layer: str | None, *, held_out: bool = False) -> tupl
     if held_out:
         batch = collate(packed["val"], [0, 1])  # type: ignore[arg-type]
     else:
-        batch = augment(Loader(packed["train"], 2, 1).batch(0), recipe.augmentation, batch_generator(1, 0))
+        batch = augment(
+            Loader(packed["train"], 2, seed=1).batch(0), recipe.augmentation, batch_generator(1, 0)
+        )
     kept: dict[torch.nn.Module, torch.Tensor] = {}
     for network in (student, teacher):
         name = layer or LAYERS[0]
@@ -103,7 +105,7 @@ def test_ratio_and_cosine_of_each_path(place: Path) -> None:
     rows = screen(
         place / "student",
         study,
-        recipe,
+        recipe=recipe,
         shards=place / "shards",
         teacher=place / "teacher",
         settings=["lgad"],
@@ -161,4 +163,4 @@ def test_mistakes_are_one_sentence(place: Path, change: dict, sentence: str) -> 
     study, recipe = GainStudy.load(place / "study.yaml"), Settings.load(place / "lgad.yaml").recipe("enet")
     inputs: dict = {"shards": place / "shards", "teacher": place / "teacher", "batches": 1, **change}
     with pytest.raises(LgadError, match=sentence):
-        screen(place / inputs.pop("student", "student"), study, recipe, **inputs)
+        screen(place / inputs.pop("student", "student"), study, recipe=recipe, **inputs)

@@ -87,12 +87,14 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
 
 
 def _teachers(study: GainStudy, recipes, folder: Path) -> list[Path]:
-    return [training.folder for training in teacher_trainings(study, plan(study, recipes, folder / "out"))]
+    return [
+        training.folder for training in teacher_trainings(study, plan(study, recipes, output=folder / "out"))
+    ]
 
 
 def test_students_of_a_seed_differ_only_in_their_losses(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[lgad, sad, lgad+sad, logits]"))
-    runs = plan(study, {"enet": settings.recipe("enet")}, tmp_path)
+    runs = plan(study, {"enet": settings.recipe("enet")}, output=tmp_path)
     assert len(runs) == 2 * 7 and [run.seed for run in runs] == [0] * 7 + [1] * 7
     for run in runs:
         assert run.training.recipe.student == runs[7 * run.seed].training.recipe.student
@@ -105,7 +107,7 @@ def test_students_of_a_seed_differ_only_in_their_losses(tmp_path: Path) -> None:
         "teacher",
     ]
     each = study.model_copy(update={"teachers": "per_seed"})
-    assert len(teacher_trainings(each, plan(each, {"enet": settings.recipe("enet")}, tmp_path))) == 6
+    assert len(teacher_trainings(each, plan(each, {"enet": settings.recipe("enet")}, output=tmp_path))) == 6
 
 
 def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
@@ -115,14 +117,14 @@ def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
     logits: {start_step: 3, stop_step: 4}
 """
     study, settings = loaded(tmp_path, STUDY.replace("[lgad]", "[lgad, sad, logits]") + "steps: 10\n", losses)
-    recipe = plan(study, {"enet": settings.recipe("enet")}, tmp_path)[0].training.recipe
+    recipe = plan(study, {"enet": settings.recipe("enet")}, output=tmp_path)[0].training.recipe
     assert recipe.student.steps == 10 and recipe.teacher.steps == 4
     lgad = recipe.distillation
     assert (lgad.start_step, lgad.warmup_steps, lgad.stop_step) == (2, 2, 10)  # 2.5 to the even number
     assert recipe.sad.start_step == 5 and recipe.sad.stop_step is None
     assert (recipe.logits.start_step, recipe.logits.stop_step) == (8, 10)
     short = study.model_copy(update={"steps": 2})
-    logits = plan(short, {"enet": settings.recipe("enet")}, tmp_path)[0].training.recipe.logits
+    logits = plan(short, {"enet": settings.recipe("enet")}, output=tmp_path)[0].training.recipe.logits
     assert (logits.start_step, logits.stop_step) == (1, 2)  # within the steps, and one step at least
 
 
@@ -141,7 +143,7 @@ def test_equal_compute_counts_the_teacher_and_the_distilled_steps(tmp_path: Path
     assert steps() == 600 + 0.25 * 600 + 0.5 * 400 * 8 / 16
     assert steps(start_step=200, stop_step=400) == 600 + 0.25 * 200 + 0.5 * 400 * 8 / 16
     assert steps(teacher="together") == 600 + 0.25 * 600 + 0.5 * 600
-    runs = plan(study, {"enet": recipe}, tmp_path)
+    runs = plan(study, {"enet": recipe}, output=tmp_path)
     longer = [run.training.recipe.student.steps for run in runs if run.variant == "equal-compute"]
     assert longer == [round(4 + 0.3 * 4 + 4)] * 2
     assert {run.training.recipe.student.steps for run in runs if run.variant != "equal-compute"} == {4}
@@ -230,7 +232,7 @@ def test_a_wrong_study_raises_one_sentence(tmp_path: Path, study: str, sentence:
 def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path, "variants: {x: {recipe: {distillation: {wieght: 3}}}}")
     with pytest.raises(LgadError, match=r"variant x: distillation\.wieght"):
-        plan(study, {"enet": settings.recipe("enet")}, tmp_path)
+        plan(study, {"enet": settings.recipe("enet")}, output=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None
 def test_the_projects_own_studies_are_valid(name: str) -> None:
     folder = Path(__file__).parents[2] / "studies"
     study, settings = GainStudy.load(folder / f"{name}.yaml"), Settings.load(folder / "settings.yaml")
-    runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, folder)
+    runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, output=folder)
     assert settings.dataset(study.dataset).image_size == (48, 128)
     assert len(runs) == study.seeds * len(study.all_variants) * len(study.recipes)
     assert all(run.training.recipe.sad.start_step < run.training.recipe.student.steps for run in runs)

@@ -136,7 +136,7 @@ def convert(
     done = Conversion()
     found = list(_READERS[annotations](source, done.rejected))
     images = Images(source, {annotation.file for annotation in found})
-    placed = place_images(found, images, done.rejected)
+    placed = place_images(found, images, rejected=done.rejected)
     kept = []
     for number, (annotation, image) in enumerate(placed, 1):
         if (frame := _frame(source, annotation, image, labels, done)) is not None:
@@ -151,7 +151,7 @@ def convert(
         )
         raise LgadError(f"{source} holds no annotated image of format {annotations} ({example}).")
     names = _names(kept, done)
-    done.splits = draw_splits(list(names.values()), val, test, run, seed)
+    done.splits = draw_splits(list(names.values()), val, test=test, run=run, seed=seed)
     done.followed = run is None and stated_splits(list(names.values())) is not None
     done.sizes = Counter(frame.size for frame in kept)
     size = done.sizes.most_common(1)[0][0]
@@ -161,7 +161,13 @@ def convert(
     done.embedded = sum(frame.image not in images.paths for frame in kept)
     done.in_a_corner = _in_a_corner(kept)
     for frame in kept:
-        write_frame(source, frame.image, frame.annotation, frame.turned, output / names[frame.image])
+        write_frame(
+            source,
+            frame.image,
+            annotation=frame.annotation,
+            turned=frame.turned,
+            target=output / names[frame.image],
+        )
         write_lanes(lane_file(output, names[frame.image]), frame.lanes)
     for split in SPLITS:
         write_text(output / "list" / f"{split}.txt", "".join(f"{name}\n" for name in done.splits[split]))
@@ -191,11 +197,13 @@ def _frame(
     """Convert one annotation to a frame with lanes in the pixels of its image; None if it is rejected."""
     place = place_of(annotation.file, annotation.line)
     try:
-        data, image = image_of(source, annotation, image)
+        data, image = image_of(source, annotation, image=image)
         size = whole_image_size(data)
         refuse_unscaled(data)
         scale = scale_to(size, annotation.size)
-        lanes, faults = lanes_of(annotation.shapes, place, size, scale, labels, done.shapes)
+        lanes, faults = lanes_of(
+            annotation.shapes, place, size=size, scale=scale, labels=labels, tally=done.shapes
+        )
         if faults and not lanes:
             raise LgadError(
                 f"has shapes, but none of them is a lane ({faults[0]}); correct them, or choose the labels "

@@ -89,7 +89,7 @@ class _Export:
 
     def _read(self) -> tuple[bytes, str | None]:
         try:
-            return xml_as_utf8(read_inside(self._source, self._file, _LIMIT))
+            return xml_as_utf8(read_inside(self._source, self._file, limit=_LIMIT))
         except ValueError as error:
             raise AnnotationError(
                 f"cannot be decoded ({error}); save it as UTF-8 or export it again"
@@ -161,6 +161,6 @@ class _Export:
 def _shape(tag: str, values: dict[str, str], label: str, group: str | None) -> Shape:
     kind = _NAMES.get(tag, tag)
     if tag not in ("polyline", "polygon", "points"):
-        return shape(kind, label, [], group)
+        return shape(kind, label, pairs=[], group=group)
     pairs = values.get("points", "").split(";", MOST_POINTS)
-    return shape(kind, label, [pair.split(",", 2) for pair in pairs], group)
+    return shape(kind, label, pairs=[pair.split(",", 2) for pair in pairs], group=group)

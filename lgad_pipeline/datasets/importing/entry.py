@@ -64,7 +64,7 @@ def dataset_keys(frame_size: tuple[int, int], lanes: Iterable[np.ndarray]) -> di
     return keys
 
 
-def dataset_entry(name: str, root: Path, keys: dict[str, object]) -> str:
+def dataset_entry(name: str, root: Path, *, keys: dict[str, object]) -> str:
     """Return an entry as YAML, valid for any path: `datasets:` with one data set in CULane's layout.
 
     Args:

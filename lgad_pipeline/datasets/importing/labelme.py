@@ -50,7 +50,7 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
         raise LgadError(f"{source} holds no JSON file of labelme; name the folder of the annotations{hint}.")
     for name in files:
         try:
-            yield _parse(read_inside(source, name, _LIMIT), name, source)
+            yield _parse(read_inside(source, name, limit=_LIMIT), name, source)
         except FileNotFoundError:
             rejected.append(Rejected(name, None, "has gone while it was read; import again"))
         except LgadError as error:
@@ -68,7 +68,7 @@ def embedded_image(source: Path, file: str) -> bytes:
         LgadError: the file contains no image that can be decoded from base64.
     """
     try:
-        content = parse_json(read_inside(source, file, _LIMIT))
+        content = parse_json(read_inside(source, file, limit=_LIMIT))
         return base64.b64decode(content["imageData"], validate=True)
     except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
         raise AnnotationError(
@@ -104,14 +104,14 @@ def _parse(data: bytes, file: str, source: Path) -> Annotation:
 
 def _shape(value: Any) -> Shape:
     if not isinstance(value, dict):
-        return shape("shape", "", [None])
+        return shape("shape", "", pairs=[None])
     kind, label, group = (value.get(key) for key in ("shape_type", "label", "group_id"))
     pairs = value.get("points")
     return shape(
         kind if isinstance(kind, str) else _DEFAULT_KIND,
         label if isinstance(label, str) else "",
-        pairs if isinstance(pairs, list) else [None],
-        None if group is None else str(group)[:80],
+        pairs=pairs if isinstance(pairs, list) else [None],
+        group=None if group is None else str(group)[:80],
     )
 
 

@@ -26,7 +26,7 @@ def place_of(file: str, line: int | None) -> str:
 
 
 def place_images(
-    found: list[Annotation], images: Images, rejected: list[Rejected]
+    found: list[Annotation], images: Images, *, rejected: list[Rejected]
 ) -> list[tuple[Annotation, str]]:
     """Assign an image to each annotation.
 
@@ -74,7 +74,7 @@ def place_images(
     return [(found[place], where[place]) for place in sorted(where)]
 
 
-def image_of(source: Path, annotation: Annotation, image: str) -> tuple[bytes, str]:
+def image_of(source: Path, annotation: Annotation, *, image: str) -> tuple[bytes, str]:
     """Read the image of a frame.
 
     Args:
@@ -91,13 +91,13 @@ def image_of(source: Path, annotation: Annotation, image: str) -> tuple[bytes, s
         LgadError: the image cannot be used. The caller adds the file's name to the message.
     """
     if image.lower().endswith(IMAGE_SUFFIXES):
-        return read_inside(source, image, _IMAGE_LIMIT), image
+        return read_inside(source, image, limit=_IMAGE_LIMIT), image
     data = embedded_image(source, annotation.file)
     ending = ".png" if data.startswith(b"\x89PNG") else ".jpg"
     return data, f"{image}{ending}"
 
 
-def write_frame(source: Path, image: str, annotation: Annotation, turned: bool, target: Path) -> None:
+def write_frame(source: Path, image: str, *, annotation: Annotation, turned: bool, target: Path) -> None:
     """Write a frame as a hard link where possible, else as a copy; an upright new image if `turned`.
 
     Args:
@@ -112,7 +112,7 @@ def write_frame(source: Path, image: str, annotation: Annotation, turned: bool, 
     with atomic_path(target) as part:
         if turned or not inside:
             data = (
-                read_inside(source, image, _IMAGE_LIMIT)
+                read_inside(source, image, limit=_IMAGE_LIMIT)
                 if inside
                 else embedded_image(source, annotation.file)
             )

@@ -56,7 +56,7 @@ class Annotation:
     embedded: bool = False
 
 
-def shape(kind: str, label: str, pairs: Sequence, group: str | None = None) -> Shape:
+def shape(kind: str, label: str, *, pairs: Sequence, group: str | None = None) -> Shape:
     """Create a shape; a fault of its points is stored in the shape instead of raised.
 
     Args:

@@ -82,6 +82,7 @@ class Frame(NamedTuple):
 def lanes_of(
     shapes: Sequence[Shape],
     place: str,
+    *,
     size: tuple[int, int],
     scale: tuple[float, float],
     labels: Collection[str] | None,

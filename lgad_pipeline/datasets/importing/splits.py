@@ -23,7 +23,9 @@ _STATED = {
 _FAIR = 1 / 3  # minimum fraction of its share that each split must get where whole folders are divided
 
 
-def draw_splits(frames: list[str], val: float, test: float, run: int | None = None, seed: int = 0) -> Splits:
+def draw_splits(
+    frames: list[str], val: float, *, test: float, run: int | None = None, seed: int = 0
+) -> Splits:
     """Divide frames so that neighbours, which look alike, stay in one split.
 
     - If folders are called train and val or test, they are the splits.

@@ -29,7 +29,7 @@ def round_to_pixels(points: np.ndarray) -> np.ndarray:
 
 
 def label_map(
-    lanes: SlotLanes, frame_size: tuple[int, int] = (590, 1640), lane_width: int = LABEL_WIDTH
+    lanes: SlotLanes, frame_size: tuple[int, int] = (590, 1640), *, lane_width: int = LABEL_WIDTH
 ) -> np.ndarray:
     """Draw the lanes of a frame as CULane's label tool does.
 
@@ -46,11 +46,11 @@ def label_map(
     for slot, samples in zip(
         slots, sample_steps(ragged([lanes.points(slot) for slot in slots])), strict=True
     ):
-        draw_path(picture, round_to_pixels(samples), slot + 1, lane_width)
+        draw_path(picture, round_to_pixels(samples), value=slot + 1, lane_width=lane_width)
     return picture
 
 
-def draw_path(picture: np.ndarray, path: np.ndarray, value: int, lane_width: int) -> None:
+def draw_path(picture: np.ndarray, path: np.ndarray, *, value: int, lane_width: int) -> None:
     """Draw a path as consecutive lines, in place.
 
     Args:

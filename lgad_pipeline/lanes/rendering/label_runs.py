@@ -10,7 +10,9 @@ from lgad_pipeline.lanes.slots import SlotLanes
 from lgad_pipeline.lanes.spline import Ragged, sample_steps
 
 
-def draw_label_runs(frames: Sequence[SlotLanes], frame_size: tuple[int, int], lane_width: int) -> LabelRuns:
+def draw_label_runs(
+    frames: Sequence[SlotLanes], frame_size: tuple[int, int], *, lane_width: int
+) -> LabelRuns:
     """Draw the label maps of frames as runs.
 
     Args:
@@ -24,7 +26,7 @@ def draw_label_runs(frames: Sequence[SlotLanes], frame_size: tuple[int, int], la
     rows = np.broadcast_to(np.stack([lanes.rows for lanes in frames])[:, None], xs.shape)
     points = np.stack([xs[valid], rows[valid]], axis=1).astype(np.float32)
     offsets = np.concatenate([[0], np.cumsum(valid.sum(axis=2)[existence])])
-    spans = lane_spans(sample_steps(Ragged(points, offsets)), frame_size, lane_width)
+    spans = lane_spans(sample_steps(Ragged(points, offsets)), frame_size, lane_width=lane_width)
     frame, slot = np.nonzero(existence)
     return _merge_layers(spans, frame[spans.lane], slot[spans.lane] + 1)
 

@@ -69,8 +69,8 @@ class _Chunk(NamedTuple):
 def rasterize(
     annotations: Path,
     frames: Sequence[str],
-    output: Path,
     *,
+    output: Path,
     list_name: str = "train_gt.txt",
     lane_width: int = LABEL_WIDTH,
     frame_size: tuple[int, int] | FrameSizer = RULE_SIZE,
@@ -114,7 +114,7 @@ def rasterize(
     lines: list[str] = []
     missing: list[str] = []
     chunks: list[_Chunk] = []
-    for chunk in map_chunks(run, frames, workers):
+    for chunk in map_chunks(run, frames, workers=workers):
         chunks.append(chunk)
         for flags in chunk.existence:
             frame = frames[len(lines)]
@@ -162,7 +162,9 @@ def _one_size(size: tuple[int, int], frames: Sequence[str]) -> np.ndarray:
 def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
     """Collect warnings on the annotations of all frames, one sentence each."""
     extents = np.concatenate([chunk.extents for chunk in chunks])
-    notes = size_warnings("annotated", extents, np.concatenate([chunk.sizes for chunk in chunks])[:, :2])
+    notes = size_warnings(
+        "annotated", extents, sizes=np.concatenate([chunk.sizes for chunk in chunks])[:, :2]
+    )
     if not extents[:, 0].any():
         notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
     doubled = sum(chunk.doubled for chunk in chunks)
@@ -219,7 +221,7 @@ def _rasterize_files(
         chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1)).tolist()
         slots = assign_frames([files[i] or [] for i in chosen], (height, width))
         pictures = encode_pngs(
-            draw_label_runs(slots, (height, width), lane_width), len(chosen), (height, width)
+            draw_label_runs(slots, (height, width), lane_width=lane_width), len(chosen), size=(height, width)
         )
         for i, lanes, picture in zip(chosen, slots, pictures, strict=True):
             with atomic_path(resolve_inside(output, _png(frames[i], ambiguous)), durable=False) as temporary:
@@ -240,7 +242,7 @@ def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | Non
         Lanes; None if the file does not exist.
     """
     try:
-        return parse_lanes(path.read_bytes(), path, rejected)
+        return parse_lanes(path.read_bytes(), path, rejected=rejected)
     except OSError as error:
         if rejected is not None and isinstance(error, FileNotFoundError):
             return None

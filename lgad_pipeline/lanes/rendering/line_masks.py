@@ -32,7 +32,7 @@ class Spans:
     lane: np.ndarray
 
 
-def lane_spans(paths: Ragged, frame_size: tuple[int, int], lane_width: int) -> Spans:
+def lane_spans(paths: Ragged, frame_size: tuple[int, int], *, lane_width: int) -> Spans:
     """Compute the masks of lanes drawn as consecutive thick lines.
 
     Args:
@@ -45,7 +45,7 @@ def lane_spans(paths: Ragged, frame_size: tuple[int, int], lane_width: int) -> S
     if not len(points):
         empty = np.zeros((0, frame_size[0]), np.int32)
         return Spans(empty, empty, lane)
-    steps = find_steps(points, lane, frame_size, lane_width)
+    steps = find_steps(points, lane, frame_size=frame_size, lane_width=lane_width)
     backwards = _flags(lane[steps.down], len(counts)) & _flags(lane[steps.up], len(counts))
     drawn = backwards | _flags(lane[steps.irregular], len(counts))
     layers = [_stamped(points, lane, steps, (counts >= 2) & ~drawn, frame_size, lane_width)]
@@ -177,7 +177,7 @@ def _drawn(path: np.ndarray, lane: int, frame_size: tuple[int, int], lane_width:
     start = stop = np.zeros((1, height), np.int32)
     if (low < high).all():
         window = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        draw_path(window, path - low, 1, lane_width)
+        draw_path(window, path - low, value=1, lane_width=lane_width)
         start, stop = _read_spans(window, low, height)
     return Spans(start, stop, np.full(len(start), lane))
 

@@ -37,7 +37,9 @@ class Steps:
     irregular: np.ndarray
 
 
-def find_steps(points: np.ndarray, lane: np.ndarray, frame_size: tuple[int, int], lane_width: int) -> Steps:
+def find_steps(
+    points: np.ndarray, lane: np.ndarray, *, frame_size: tuple[int, int], lane_width: int
+) -> Steps:
     """Find the steps of paths and their stamps.
 
     Args:

@@ -37,7 +37,7 @@ class LabelRuns:
     value: np.ndarray
 
 
-def encode_pngs(runs: LabelRuns, count: int, size: tuple[int, int]) -> list[bytes]:
+def encode_pngs(runs: LabelRuns, count: int, *, size: tuple[int, int]) -> list[bytes]:
     """Encode label maps as 8-bit gray PNGs without filters.
 
     Args:

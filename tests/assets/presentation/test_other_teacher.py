@@ -61,16 +61,16 @@ def project(tmp_path_factory):
             recipe, here = project.recipe(name), project.paths("synthetic", name)
             student = recipe.network.spec(entry.image_size)
             for role in STUDENTS:
-                save_network(here.network(role), build_network(student), student)
+                save_network(here.network(role), build_network(student), spec=student)
             if recipe.trains_teacher_first:
                 teacher = teacher_spec(recipe.teachers_network.spec(entry.image_size))
-                save_network(here.teacher, build_network(teacher), teacher)
+                save_network(here.teacher, build_network(teacher), spec=teacher)
         yield project
 
 
 def drawn_rows(project: Project, recipe: str) -> list[AttentionRow]:
     paths = project.paths("synthetic", recipe)
-    return list(attention_rows(project.recipe(recipe), paths, ShardSet.open(paths.shards)))
+    return list(attention_rows(project.recipe(recipe), paths, shards=ShardSet.open(paths.shards)))
 
 
 def test_layers_are_paired_as_training_pairs_them(project):

@@ -12,10 +12,10 @@ from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames
 
 
 def check(frames: list[SlotLanes], size: tuple[int, int], width: int) -> None:
-    pictures = encode_pngs(draw_label_runs(frames, size, width), len(frames), size)
+    pictures = encode_pngs(draw_label_runs(frames, size, lane_width=width), len(frames), size=size)
     for lanes, content in zip(frames, pictures, strict=True):
         read = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-        assert read is not None and np.array_equal(read, label_map(lanes, size, width))
+        assert read is not None and np.array_equal(read, label_map(lanes, size, lane_width=width))
 
 
 @pytest.mark.parametrize(("size", "width"), [((590, 1640), 16), ((720, 1280), 7), ((40, 60), 16)])

@@ -96,16 +96,16 @@ def test_the_lists_and_label_maps_of_a_data_set_are_never_replaced(root: Path):
 
 def test_a_wrong_folder_of_annotations_writes_nothing(root: Path):
     with pytest.raises(LgadError, match="holds no lane file of the 1 frame"):
-        rasterize(root, ["d/a.jpg"], root / "out")
+        rasterize(root, ["d/a.jpg"], output=root / "out")
     with pytest.raises(LgadError, match="names no frame"):
-        rasterize(root / "set", [], root / "out")
+        rasterize(root / "set", [], output=root / "out")
     assert not (root / "out").exists()
 
 
 def test_frames_that_differ_in_their_ending_alone_get_a_label_map_each(root: Path):
     for frame, side in (("d/c.jpg", 1), ("d/c.png", -1)):
         write_lanes(full_lane_file(root / "set", frame), [lane(CULANE, side)])
-    done = rasterize(root / "set", ["d/c.jpg", "d/c.png", "d/a.jpg"], root / "out")
+    done = rasterize(root / "set", ["d/c.jpg", "d/c.png", "d/a.jpg"], output=root / "out")
     maps = [line.split()[1] for line in done.label_list.read_text().splitlines()]
     assert [path.rpartition("/")[2] for path in maps] == ["c.jpg.png", "c.png.png", "a.png"]
     assert [sorted(set(np.unique(drawn(root / "out" / path.strip("/"))))) for path in maps[:2]] == [
@@ -117,7 +117,7 @@ def test_frames_that_differ_in_their_ending_alone_get_a_label_map_each(root: Pat
 def test_doubled_points_are_left_out_and_reported(root: Path):
     double = lane(CULANE)[[*range(12), 11]]
     write_lanes(root / "set" / "d" / "a.lines.txt", [lane(CULANE, -1), double])
-    done = rasterize(root / "set", ["d/a.jpg"], root / "out")
+    done = rasterize(root / "set", ["d/a.jpg"], output=root / "out")
     expected = label_map(assign_slots([lane(CULANE, -1), lane(CULANE)]))
     assert np.array_equal(drawn(root / "out/laneseg_label_w16/d/a.png"), expected)
     assert done.notes[0].startswith("1 annotated lane has two equal neighbouring points")

@@ -54,7 +54,7 @@ def test_spans_equal_the_drawing_of_opencv(seed: int, width: int, size: tuple[in
         *sample_times(ragged(lanes)),
         *(rng.uniform(-50, 250, (2, 2)).astype(np.float32) for _ in range(3)),
     ]
-    spans = lane_spans(ragged(paths), size, width)
+    spans = lane_spans(ragged(paths), size, lane_width=width)
     for i, path in enumerate(paths):
         assert np.array_equal(mask_of(spans, i, size), drawn(path, size, width))
 
@@ -68,7 +68,7 @@ def test_single_steps_at_the_border_and_in_the_corners(width: int):
     paths = [
         np.stack([begin, begin + step]).astype(np.float32) for begin, step in zip(begins, steps, strict=True)
     ]
-    spans = lane_spans(ragged(paths), size, width)
+    spans = lane_spans(ragged(paths), size, lane_width=width)
     for i, path in enumerate(paths):
         assert np.array_equal(mask_of(spans, i, size), drawn(path, size, width)), path
 

@@ -22,7 +22,7 @@ def test_opencv_and_pillow_read_back_what_was_written(size: tuple[int, int]):
     pictures[2, : size[0] // 2] = 0
     pictures[3:5] = np.sort(pictures[3:5], axis=2)  # long runs
     pictures[5] = 4
-    for picture, content in zip(pictures, encode_pngs(runs_of(pictures), 6, size), strict=True):
+    for picture, content in zip(pictures, encode_pngs(runs_of(pictures), 6, size=size), strict=True):
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         assert decoded is not None and np.array_equal(decoded, picture)
         assert np.array_equal(np.array(Image.open(io.BytesIO(content))), picture)
@@ -30,5 +30,5 @@ def test_opencv_and_pillow_read_back_what_was_written(size: tuple[int, int]):
 
 def test_runs_of_every_length():
     pictures = (np.arange(600) < np.arange(1, 600)[:, None]).astype(np.uint8)[None] * 3
-    (content,) = encode_pngs(runs_of(pictures), 1, pictures.shape[1:])
+    (content,) = encode_pngs(runs_of(pictures), 1, size=pictures.shape[1:])
     assert np.array_equal(np.array(Image.open(io.BytesIO(content))), pictures[0])
