@@ -13,6 +13,7 @@ from torch.nn import functional
 from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.distillation.base import AttentionLoss, LayerLoss, StudentForward
+from lgad_pipeline.distillation.processes import mean_over_processes
 from lgad_pipeline.distillation.student_maps import split_slots
 from lgad_pipeline.distillation.taps import layer_shapes
 
@@ -116,4 +117,4 @@ def pooled_cross_entropy(
     planes = functional.one_hot(label_map.long(), classes).movedim(3, 1).float()
     share = functional.adaptive_avg_pool2d(planes, (logits.shape[-2], logits.shape[-1]))
     share = torch.cat([share[:, :1] * background_weight, share[:, 1:]], dim=1)
-    return -(share * functional.log_softmax(logits.float(), dim=1)).sum() / share.sum()
+    return -(share * functional.log_softmax(logits.float(), dim=1)).sum() / mean_over_processes(share.sum())

@@ -17,6 +17,7 @@ gradient of the distillation loss at a deep layer would otherwise be a part of s
 three means have the same weights over time, so that the correction of their bias cancels in c and in the
 cosine.
 
+Several processes share their measurements, so that c is that of the whole batch.
 Everything, the count of steps included, is on the training device; nothing waits for it.
 """
 
@@ -27,6 +28,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.distillation import LayerLossConfig
+from lgad_pipeline.distillation.processes import mean_over_processes
 from lgad_pipeline.errors import LgadError
 
 MEASURING_PERIOD = 8
@@ -136,7 +138,7 @@ class _Probe:
                 "have nothing to compare with; choose another layer, or set balance: null and gate: false."
             )
         s, g = gradient.float(), own.float() / self.weight
-        new = torch.stack([s.square().sum(), g.square().sum(), (s * g).sum()])
+        new = mean_over_processes(torch.stack([s.square().sum(), g.square().sum(), (s * g).sum()]))
         old = self.control.means[self.row]
         moved = torch.where(old[1] > 0, torch.lerp(new, old, DECAY), new)
         # Gradients that overflow, as with scaled float16, do not count.

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from lgad_pipeline.distillation.processes import mean_over_processes
 from lgad_pipeline.errors import LgadError
 
 
@@ -71,7 +72,8 @@ def item_weights(label_map: torch.Tensor, logits: torch.Tensor | None, slots: in
         single = split_slots(label_map, slots)
         numbers = torch.arange(1, slots + 1, device=label_map.device).repeat(len(label_map)).view(-1, 1, 1)
         counts = (single == numbers).any(dim=2).any(dim=1).float().view(-1, slots)
-    weights = counts / counts.sum().clamp(min=1)
+    # The mean of the loss over several processes is that of the whole batch.
+    weights = counts / mean_over_processes(counts.sum()).clamp(min=1e-6)
     if logits is not None:
         weights = weights * label_error(logits, label_map)[:, None]
     return weights.flatten()
