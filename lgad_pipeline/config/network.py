@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Side = Annotated[int, Field(ge=1, le=8192)]
+Width = Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)]
+"""Factor on the channels of every layer."""
 _allowed: set[str] = set()
 
 
@@ -29,7 +31,7 @@ class NetworkSpec(BaseModel):
     in_channels: int = Field(default=3, ge=1, le=64)
     slots: int = Field(default=4, ge=1, le=64)
     image_size: tuple[Side, Side] = (288, 800)
-    width: float = Field(default=1.0, gt=0, le=32, allow_inf_nan=False)
+    width: Width = 1.0
     zero_init_residual: bool = True
 
 

@@ -15,7 +15,7 @@ from lgad_pipeline.config.distillation import (
     SadConfig,
     TeacherInputConfig,
 )
-from lgad_pipeline.config.network import NetworkSpec, allow_networks
+from lgad_pipeline.config.network import NetworkSpec, Width, allow_networks
 from lgad_pipeline.config.training import TrainingConfig
 
 
@@ -34,7 +34,7 @@ class NetworkChoice(Entry):
     """
 
     name: str = "enet"
-    width: float = Field(default=1.0, gt=0)
+    width: Width = 1.0
     zero_init_residual: bool = True
     pretrained: Path | None = None
 

@@ -1,9 +1,9 @@
 """Registry of data set kinds: the reader of each kind, by name or by import path."""
 
-import importlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from lgad_pipeline.config.import_path import import_object
 from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
 from lgad_pipeline.datasets.reader import DatasetReader
 from lgad_pipeline.errors import LgadError
@@ -68,12 +68,13 @@ def _imported_reader(path: str) -> DatasetReader:
             f"The data set kind {path} is unknown; choose one of {', '.join(sorted(DATASET_READERS))}, "
             "or give an import path such as mypackage.kinds:MyReader."
         )
+    target = import_object("The data set kind", path)
     try:
-        target = getattr(importlib.import_module(module), name)
         reader = target() if isinstance(target, type) else target
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except TypeError as error:
         raise LgadError(
-            f"The data set kind {path} cannot be imported ({error}); correct the import path."
+            f"The class of the data set kind {path} cannot be called without arguments ({error}); give each "
+            "argument of its constructor a default."
         ) from error
     missing = [
         part for part in ("list_frames", "parse_annotation") if not callable(getattr(reader, part, None))

@@ -7,13 +7,10 @@ from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.networks.layers import (
-    ExistenceHead,
     HalvingPool,
     LaneNet,
     PReLU,
     add_residual,
-    check_size,
-    scaled,
     start_as_identity,
 )
 
@@ -206,15 +203,8 @@ class ENet(LaneNet):
 
     # Layers of the encoder, because the maps of the decoder show the grid of the unpooling.
     attention_layers: ClassVar[tuple[str, ...]] = ("encoder.stage2", "encoder.stage3")
-
-    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
-        check_size(image_size)
-        channels = (scaled(16, width), scaled(64, width), scaled(128, width))
-        super().__init__(
-            Encoder(in_channels, channels),
-            Decoder(slots + 1, channels),
-            ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8)),
-        )
+    encoder_class = Encoder
+    decoder_class = Decoder
 
 
 def _activation(relu: bool) -> nn.Module:

@@ -6,12 +6,9 @@ import torch
 from torch import nn
 
 from lgad_pipeline.networks.layers import (
-    ExistenceHead,
     HalvingPool,
     LaneNet,
     add_residual,
-    check_size,
-    scaled,
     start_as_identity,
 )
 
@@ -129,15 +126,8 @@ class ERFNet(LaneNet):
     """ERFNet with an existence head: 2.68 M parameters at 288 x 800."""
 
     attention_layers: ClassVar[tuple[str, ...]] = ("encoder.stage2", "encoder.stage3")
-
-    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
-        check_size(image_size)
-        channels = (scaled(16, width), scaled(64, width), scaled(128, width))
-        super().__init__(
-            Encoder(in_channels, channels),
-            Decoder(slots + 1, channels),
-            ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8)),
-        )
+    encoder_class = Encoder
+    decoder_class = Decoder
 
 
 def _context(channels: int) -> nn.Sequential:

@@ -1,6 +1,7 @@
 """Output of a network, the composition encoder -> decoder -> head, and layers that networks share."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -25,22 +26,29 @@ class LaneOutput(NamedTuple):
 class LaneNet(nn.Module):
     """Network of an encoder, a decoder for the label map and a head for the existence flags.
 
+    The stages of encoder and decoder have 16, 64 and 128 channels, times `width`.
+
     Shape:
         - Input: (B, in_channels, H, W), H and W multiples of 8
         - Output: LaneOutput, logits (B, slots + 1, H, W) and existence (B, slots)
 
-    Args:
-        encoder: returns a tuple: the features (B, C, H / 8, W / 8), then what else the decoder needs, such as
-            indices of a max pooling.
-        decoder: takes the values of that tuple, returns the logits (B, slots + 1, H, W).
-        existence: takes the features, returns the logits (B, slots).
+    Attributes:
+        encoder_class: built from (in_channels, channels of the stages); returns a tuple: the features
+            (B, C, H / 8, W / 8), then further inputs of the decoder, such as indices of a max pooling.
+        decoder_class: built from (slots + 1, channels of the stages); reads the values of that tuple, returns
+            the logits (B, slots + 1, H, W).
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, existence: nn.Module) -> None:
+    encoder_class: ClassVar[Callable[[int, tuple[int, int, int]], nn.Module]]
+    decoder_class: ClassVar[Callable[[int, tuple[int, int, int]], nn.Module]]
+
+    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-        self.existence = existence
+        check_size(image_size)
+        channels = (scaled(16, width), scaled(64, width), scaled(128, width))
+        self.encoder = self.encoder_class(in_channels, channels)
+        self.decoder = self.decoder_class(slots + 1, channels)
+        self.existence = ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8))
 
     def forward(self, image: torch.Tensor) -> LaneOutput:
         features, *extra = self.encoder(image)

@@ -1,7 +1,7 @@
 """Result of a study: scores of all students, gains over the student alone, tables and pictures."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +32,7 @@ class StudyResult:
         students: scores with one row per student and scenario, columns recipe, variant, seed, scenario, tp,
             fp, fn, f1.
         gains: gains over `alone` with one row per recipe, variant and scenario: these three columns and the
-            fields of `Gain`.
+            columns of `Gain.columns`.
         notes: sentences about unequal numbers of steps, for the report.
     """
 
@@ -67,7 +67,7 @@ def summarize(runs: Sequence[StudyRun]) -> StudyResult:
             gain = paired_gain(
                 [rows[scenario] for rows in first], [rows[scenario] for rows in second], threshold=THRESHOLD
             )
-            gains.append({"recipe": recipe, "variant": variant, "scenario": scenario, **asdict(gain)})
+            gains.append({"recipe": recipe, "variant": variant, "scenario": scenario, **gain.columns()})
     return StudyResult(pd.DataFrame(students), pd.DataFrame(gains), _notes(runs))
 
 

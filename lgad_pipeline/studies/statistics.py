@@ -17,7 +17,7 @@ from scipy import stats
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import column
-from lgad_pipeline.evaluation.types import f1_score
+from lgad_pipeline.evaluation.types import Interval, f1_score
 
 _RESAMPLES = 4000
 _CHUNK = 500
@@ -31,11 +31,9 @@ class Gain:
         pairs: number of paired trainings.
         first: mean F1 of the first method.
         second: mean F1 of the second method.
-        gain: mean of the pairs' differences, second minus first.
-        low: lower end of the 95 % bootstrap interval over seeds and frames.
-        high: upper end of that interval.
-        seed_low: lower end of the 95 % t interval of the pairs' differences; NaN for one pair.
-        seed_high: upper end of that interval; NaN for one pair.
+        gain: mean of the pairs' differences, second minus first, with its 95 % bootstrap interval over seeds
+            and frames.
+        over_seeds: the same mean with its 95 % t interval over the pairs; its limits are NaN for one pair.
         deviation: standard deviation of the pairs' differences; NaN for one pair.
         differences: difference in F1 of each pair.
         false_positives: mean difference in false positives, for scenarios without lanes.
@@ -44,14 +42,27 @@ class Gain:
     pairs: int
     first: float
     second: float
-    gain: float
-    low: float
-    high: float
-    seed_low: float
-    seed_high: float
+    gain: Interval
+    over_seeds: Interval
     deviation: float
     differences: tuple[float, ...]
     false_positives: float
+
+    def columns(self) -> dict[str, object]:
+        """Return the values as columns of the table of a study, in the order of its files."""
+        return {
+            "pairs": self.pairs,
+            "first": self.first,
+            "second": self.second,
+            "gain": self.gain.value,
+            "low": self.gain.low,
+            "high": self.gain.high,
+            "seed_low": self.over_seeds.low,
+            "seed_high": self.over_seeds.high,
+            "deviation": self.deviation,
+            "differences": self.differences,
+            "false_positives": self.false_positives,
+        }
 
 
 def paired_gain(
@@ -88,11 +99,8 @@ def paired_gain(
         pairs,
         float(scores[0].mean()),
         float(scores[1].mean()),
-        gain,
-        low,
-        high,
-        gain - half,
-        gain + half,
+        Interval(gain, low, high),
+        Interval(gain, gain - half, gain + half),
         deviation,
         tuple(differences.tolist()),
         float(false_positives.mean()),

@@ -146,11 +146,11 @@ def decide(
     Raises:
         LgadError: other machines kept changing the champion.
     """
-    judge = _Judge(tracking, name, version, compare, objection, load)
+    challenge = _Challenge(tracking, name, version, compare, objection, load)
     with exclusive(lock):
         for _ in range(_ATTEMPTS):
             before = champion_of(tracking, name)
-            decision = judge.decision(before)
+            decision = challenge.decision(before)
             if decision.promoted and before != version:
                 if champion_of(tracking, name) != before:
                     continue
@@ -165,8 +165,8 @@ def decide(
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """The rule for one new version, against whichever version is champion."""
+class _Challenge:
+    """New version that challenges the champion; see `decide` for the attributes."""
 
     tracking: MlflowTracking
     name: str

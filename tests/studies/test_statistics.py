@@ -24,17 +24,17 @@ def test_gain_by_hand() -> None:
     second = [table([2, 1], [0, 1], [0, 1]), table([1, 1], [0, 0], [0, 0])]  # F1 3/4, 1
     gain = paired_gain(first, second)
     assert gain.differences == pytest.approx((0.25, 0.5))
-    assert (gain.first, gain.second, gain.gain) == pytest.approx((0.5, 0.875, 0.375))
+    assert (gain.first, gain.second, gain.gain.value) == pytest.approx((0.5, 0.875, 0.375))
     deviation = 0.25 / math.sqrt(2)
     assert gain.deviation == pytest.approx(deviation)
-    assert gain.seed_high - gain.gain == pytest.approx(12.7062047 * deviation / math.sqrt(2))
+    assert gain.over_seeds.high - gain.gain.value == pytest.approx(12.7062047 * deviation / math.sqrt(2))
     assert gain.false_positives == pytest.approx((-1 - 1) / 2)
 
 
 def test_the_same_student_twice_gains_nothing_for_sure() -> None:
     students = [drawn(0.5, 50, np.random.default_rng(seed)) for seed in range(3)]
     gain = paired_gain(students, students)
-    assert (gain.gain, gain.low, gain.high, gain.deviation) == (0, 0, 0, 0)
+    assert (gain.gain.value, gain.gain.low, gain.gain.high, gain.deviation) == (0, 0, 0, 0)
 
 
 def test_interval_has_the_width_that_theory_says() -> None:
@@ -47,8 +47,8 @@ def test_interval_has_the_width_that_theory_says() -> None:
         second.append(table([detected] * 400, [10000 - detected] * 400, [10000 - detected] * 400))
     gain = paired_gain(first, second)
     error = np.std(gain.differences) / math.sqrt(seeds)
-    assert gain.high - gain.low == pytest.approx(2 * 1.96 * error, rel=0.1)
-    assert gain.low < gain.gain < gain.high
+    assert gain.gain.high - gain.gain.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert gain.gain.low < gain.gain.value < gain.gain.high
 
 
 def test_frames_alone_make_the_interval_of_one_pair() -> None:
@@ -56,8 +56,8 @@ def test_frames_alone_make_the_interval_of_one_pair() -> None:
     gain = paired_gain([drawn(0.5, 800, generator)], [drawn(0.6, 800, generator)])
     # With equal numbers of predicted and annotated lanes, F1 is the detected share: two binomial means.
     error = math.sqrt((0.5 * 0.5 + 0.6 * 0.4) / (4 * 800))
-    assert gain.high - gain.low == pytest.approx(2 * 1.96 * error, rel=0.15)
-    assert math.isnan(gain.deviation) and math.isnan(gain.seed_low)
+    assert gain.gain.high - gain.gain.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert math.isnan(gain.deviation) and math.isnan(gain.over_seeds.low)
 
 
 def test_order_of_rows_and_repeated_frames_do_not_matter() -> None:
