@@ -18,6 +18,8 @@ from lgad_pipeline.errors import LgadError, os_fault
 
 SLOTS = "LGAD_DEVICE_SLOTS"
 """Environment variable: number of trainings that share the CPU cores of this machine at the same time."""
+SHARES = "LGAD_TRAININGS_PER_GPU"
+"""Environment variable: number of trainings that share one GPU at the same time; 1 by default."""
 LOCKS = "LGAD_DEVICE_LOCKS"
 """Environment variable: directory of the lock files, for processes with different temporary directories."""
 _POLL_SECONDS = 0.2
@@ -71,10 +73,10 @@ def device_slots(device: str) -> list[Slot]:
         device: `cpu`, `cuda`, or `auto` for the GPUs if there are any.
 
     Raises:
-        LgadError: there is no GPU, or LGAD_DEVICE_SLOTS is not a positive integer.
+        LgadError: there is no GPU, or LGAD_DEVICE_SLOTS or LGAD_TRAININGS_PER_GPU is not a positive integer.
     """
     if device == "cpu":
-        return [Slot(f"cpu-{number}", "cpu") for number in range(_cpu_slots())]
+        return [Slot(f"cpu-{number}", "cpu") for number in range(_number(SLOTS, 0))]
     import torch
 
     gpus = torch.cuda.device_count()
@@ -85,8 +87,11 @@ def device_slots(device: str) -> list[Slot]:
     # Indices depend on CUDA_VISIBLE_DEVICES, so locks have the name of the GPU's own identity.
     visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     names = visible if visible != [""] else [str(index) for index in range(gpus)]
+    locks = [f"gpu-{torch.cuda.get_device_properties(index).uuid}" for index in range(gpus)]
+    # All GPUs get their first training before one of them gets its second.
     return [
-        Slot(f"gpu-{torch.cuda.get_device_properties(index).uuid}", f"cuda:{index}", names[index])
+        Slot(locks[index] + (f"-{share}" if share else ""), f"cuda:{index}", names[index])
+        for share in range(_number(SHARES, 1))
         for index in range(gpus)
     ]
 
@@ -106,6 +111,8 @@ def lease_devices(
         LgadError: the machine has fewer devices, or the lock files cannot be written.
     """
     slots = device_slots(device)
+    if count > 1 and slots and slots[0].device != "cpu":  # several different GPUs
+        slots = slots[: len({slot.device for slot in slots})]
     if slots and count > len(slots):
         raise LgadError(
             f"The training needs {count} devices, but this machine has {len(slots)}; "
@@ -186,10 +193,11 @@ def _lock_folder() -> Path:
     return folder
 
 
-def _cpu_slots() -> int:
-    text = os.environ.get(SLOTS)
+def _number(variable: str, default: int) -> int:
+    """Read a number of trainings from an environment variable."""
+    text = os.environ.get(variable)
     if not text:
-        return 0
+        return default
     if not text.isascii() or not text.isdecimal() or int(text) == 0:
-        raise LgadError(f"{SLOTS} is {text!r}; set it to a number of trainings, 1 or more.")
+        raise LgadError(f"{variable} is {text!r}; set it to a number of trainings, 1 or more.")
     return int(text)

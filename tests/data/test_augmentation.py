@@ -4,9 +4,15 @@ import torch
 from pydantic import ValidationError
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.data.augmentation import augment, augment_recorded, record_amounts, swap_slots
+from lgad_pipeline.data.augmentation import (
+    _augment,
+    augment,
+    augment_recorded,
+    record_amounts,
+    swap_slots,
+)
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.data.random_amounts import batch_generator
+from lgad_pipeline.data.random_amounts import RecordedAmounts, Recording, batch_generator
 from lgad_pipeline.data.share import Share
 
 OFF = AugmentationConfig(
@@ -290,3 +296,29 @@ def test_processes_change_their_frames_as_one_process_changes_the_batch(count: i
             assert torch.equal(result.image, share.of(whole.image))
             assert torch.equal(result.label, share.of(whole.label))
             assert torch.equal(result.existence, share.of(whole.existence))
+
+
+def test_recorded_amounts_give_the_same_batch_on_the_path_of_a_gpu() -> None:
+    class OnGpu(RecordedAmounts):
+        """Amounts that select the path of a GPU, whose operations run on the CPU here."""
+
+        def __init__(self, recording: Recording) -> None:
+            super().__init__(recording)
+            self.device = torch.device("meta")
+
+    generator = torch.Generator().manual_seed(4)
+    image = torch.randint(0, 256, (6, 3, 48, 96), generator=generator, dtype=torch.uint8)
+    label = torch.randint(0, 5, (6, 48, 96), generator=generator, dtype=torch.uint8)
+    batch = Batch([str(number) for number in range(6)], image, label, torch.ones(6, 4))
+    without_colours = dict.fromkeys(("brightness", "colour", "contrast", "saturation"), 0.0)
+    config = AugmentationConfig.model_validate(
+        {"shadow": 0.5, "glare": 0.5, "erasing": 0.5, "blur": 0.5, "noise": 20.0, **without_colours}
+    )
+    for step in range(4):
+        expected = augment(batch, config, batch_generator(3, step))
+        recording = record_amounts(batch, config, batch_generator(3, step))
+        changed = _augment(batch, config, OnGpu(recording))
+        assert (changed.image.int() - expected.image.int()).abs().max() <= 1
+        assert torch.equal(changed.label, expected.label)
+        assert torch.equal(changed.existence, expected.existence)
+        assert torch.equal(changed.flipped, expected.flipped)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -178,6 +179,15 @@ def test_gpus_are_locked_by_their_own_identity(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with lease_devices("cuda", 2) as both:
         assert both.environment == {"CUDA_VISIBLE_DEVICES": "0,1"} and both.threads is None
+    # Small trainings share a GPU, the emptiest first; one on two GPUs has two different ones.
+    monkeypatch.setenv("LGAD_TRAININGS_PER_GPU", "2")
+    with ExitStack() as leases:
+        shared = [leases.enter_context(lease_devices("cuda")) for _ in range(4)]
+        assert [lease.device for lease in shared] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    with lease_devices("cuda", 2) as both:
+        assert both.environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    with pytest.raises(LgadError, match="needs 3 devices, but this machine has 2"), lease_devices("cuda", 3):
+        pass
 
 
 def test_waiting_ends_when_the_process_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
