@@ -71,7 +71,7 @@ class GradientControl(nn.Module):
             return dict(features)
         self.to(next(iter(features.values())).device)
         measures = self.calls % MEASURING_PERIOD == 0
-        factors = torch.where(measures, 0.0, self.factors())
+        factors = self.factors() * ~measures
         self.calls += 1
         controlled = {}
         for layer, values in features.items():
@@ -89,7 +89,7 @@ class GradientControl(nn.Module):
         open_ = own > 0
         if self.config.gate:
             open_ = open_ & (product >= 0)
-        return torch.where(open_, factors, 0.0)
+        return torch.where(open_, factors, torch.zeros_like(factors))
 
     def cosines(self) -> torch.Tensor:
         """Return the running cosine of the two gradients at each layer, float32 (layers,); 0 if unknown."""

@@ -89,7 +89,7 @@ def label_error(logits: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
     """
     label = label_map.long()[:, None]
     lane = (label > 0) & (label < logits.shape[1])
-    chosen = logits.float().gather(1, torch.where(lane, label, 0))
+    chosen = logits.float().gather(1, label * lane)
     probability = (chosen - logits.float().logsumexp(dim=1, keepdim=True)).exp()
     number = lane.flatten(1).sum(dim=1)
     return ((1 - probability) * lane).flatten(1).sum(dim=1) / number.clamp(min=1)

@@ -1,5 +1,6 @@
 """Teachers: networks that read label maps, the encoding of their input, and their attention maps."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -87,7 +88,7 @@ def corrupt_label_planes(planes: torch.Tensor, config: TeacherInputConfig) -> to
         columns = (x >= corner[1] - 0.25) & (x < corner[1] + 0.5 * extent[1])
         inside = rows & columns & (torch.rand(size, 1, 1, device=device) < config.erasing)
         background = torch.zeros(channels, device=device)
-        background[0] = float(channels > 1)  # a gray level of 0 is background
+        background[:1].fill_(channels > 1)  # a gray level of 0 is background
         planes = torch.where(inside[:, None], background.view(1, -1, 1, 1), planes)
     if config.noise:
         planes = planes + config.noise * torch.randn_like(planes)
@@ -117,8 +118,15 @@ class FrozenTeacher(nn.Module):
         return self.network(planes)
 
 
+class _LayersDone(Exception):
+    """All layers that are needed have run."""
+
+
 class TeacherAttention:
     """Attention maps of a trained teacher, computed for given label maps.
+
+    From the second forward on, it ends after the last tapped layer: the decoder is not computed for the maps
+    of an encoder.
 
     Args:
         teacher: trained network of label maps, on the device of the label maps; it is frozen here.
@@ -143,12 +151,31 @@ class TeacherAttention:
         self.encoding: LabelEncoding = encoding
         self.classes = input_planes(teacher) if classes is None else classes
         self.taps = FeatureTaps(teacher, layers)
+        self._runs: Counter[str] | None = None  # runs of each tapped layer in a forward, after the first
+        self._counted: Counter[str] | None = None  # runs so far in the present forward
+        modules = dict(teacher.named_modules())
+        for layer in self.taps.layers:  # after the taps, so that the layer's output is kept first
+            modules[layer].register_forward_hook(lambda *_, layer=layer: self._layer_has_run(layer))
+
+    def _layer_has_run(self, layer: str) -> None:
+        if self._counted is None:  # a forward that is not of this object
+            return
+        self._counted[layer] += 1
+        if self._counted == self._runs:
+            raise _LayersDone
 
     def __call__(self, label_map: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the attention maps (B, h, w) by layer name, for label maps (B, H, W) of integers."""
         check_label_map(label_map)
         planes = label_planes(label_map, self.classes, self.encoding)
-        self.network(planes.contiguous(memory_format=torch.channels_last))
+        self._counted = Counter()
+        try:
+            self.network(planes.contiguous(memory_format=torch.channels_last))
+            self._runs = self._counted
+        except _LayersDone:
+            pass
+        finally:
+            self._counted = None
         return attention_maps(self.taps, self.config)
 
 

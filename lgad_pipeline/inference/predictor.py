@@ -29,6 +29,7 @@ from lgad_pipeline.lanes.decoding import DecodedLane
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.lanes.tensor_decoding import decode_tensors
 from lgad_pipeline.networks.checkpoint import DamagedNetwork, load_network, read_model
+from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
 
@@ -149,7 +150,8 @@ class LanePredictor(FramePredictor):
         Without an existence head every existence probability is 1, so that the maps alone decide.
         """
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
-        output = self.network(planes)
+        with full_float32(self.device):
+            output = self.network(planes)
         probabilities = output.logits.float().softmax(dim=1)[:, 1:]
         if output.existence is None:
             return probabilities, probabilities.new_ones(probabilities.shape[:2])

@@ -100,8 +100,9 @@ class GainStudy(BaseModel):
         recipes: names of the recipes, each of which is compared separately.
         methods: methods to compare with `alone`, with the unchanged recipe.
         variants: further methods by name, with changes to the recipe, for ablations.
-        seeds: number of pairs, seeds 0, 1, ...; a pair shares initial weights, batches, augmentation and
-            dropout masks.
+        seeds: number of pairs; a pair shares initial weights, batches, augmentation and dropout masks.
+        first_seed: seed of the first pair; the others have the next seeds. Settings that were chosen by some
+            seeds are tested on others.
         steps: number of the students' optimizer steps; None for the recipe's. `start_step`, `warmup_steps`
             and `stop_step` of `distillation`, `sad`, `logits` and `label_head` are scaled by the same factor.
         teachers: `shared` for one teacher for all seeds, or `per_seed` for one each, which adds the variation
@@ -118,6 +119,7 @@ class GainStudy(BaseModel):
     methods: tuple[Method, ...] = ("lgad", "sad", "lgad+sad", "logits")
     variants: dict[Name, Variant] = {}
     seeds: int = Field(default=5, ge=1)
+    first_seed: int = Field(default=0, ge=0)
     steps: int | None = Field(default=None, ge=1)
     teachers: Literal["shared", "per_seed"] = "shared"
     model: NetworkChoice = NetworkChoice(name="erfnet")

@@ -69,7 +69,7 @@ def plan(study: GainStudy, recipes: dict[str, Recipe], output: Path) -> list[Stu
     """
     return [
         StudyRun(name, variant, seed, _student(study, recipe, variant, settings, seed, output / name))
-        for seed in range(study.seeds)
+        for seed in range(study.first_seed, study.first_seed + study.seeds)
         for name, recipe in recipes.items()
         for variant, settings in study.all_variants.items()
     ]

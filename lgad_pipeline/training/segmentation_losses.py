@@ -21,7 +21,7 @@ def cross_entropy(
         background_weight: weight of class 0; the lanes have weight 1.
     """
     weight = log_probability.new_ones(log_probability.shape[1])
-    weight[0] = background_weight
+    weight[:1].fill_(background_weight)  # an assignment would copy the number from the CPU
     return functional.nll_loss(log_probability, label, weight)
 
 

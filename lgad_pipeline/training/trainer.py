@@ -1,6 +1,7 @@
 """Training of teachers and students: set-up, loop, step. Read it from top to bottom."""
 
 import json
+import logging
 from collections.abc import Callable, Generator
 from contextlib import closing
 from hashlib import blake2b
@@ -42,6 +43,8 @@ from lgad_pipeline.training.training_folder import (
     write_result,
 )
 from lgad_pipeline.training.validation import validate
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 MetricsLog = Callable[[Metrics, int], None]
 """Function of the metrics and the step that is called at every log entry."""

@@ -6,6 +6,7 @@ import torch
 from lightning_fabric import Fabric
 
 from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
 from lgad_pipeline.training.tasks import Task
 
@@ -30,7 +31,8 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
     for batch in batches:
         batch = batch.to(fabric.device)
         # In float32, as the predictor: in bfloat16 many pixels have two equal largest logits.
-        output = torch.func.functional_call(network, state.final_weights(), (task.inputs(batch),))
+        with full_float32(fabric.device):
+            output = torch.func.functional_call(network, state.final_weights(), (task.inputs(batch),))
         classes = output.logits.shape[1]
         pairs = batch.label.long() * classes + output.logits.argmax(dim=1)
         counts = torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
