@@ -225,10 +225,16 @@ def f1_intervals(folder: Path, student: str) -> dict[str, Interval]:
 
 
 def scores_digest(folder: Path) -> str:
-    """Compute a fingerprint of the score files in a directory."""
+    """Compute a fingerprint of the score files in a directory: counts of scenarios and counts of frames.
+
+    Intervals follow from the counts of frames, which can differ although their sums are equal.
+    """
     digest = blake2b(digest_size=16)
     for path in sorted(folder.glob("*.json")):
         digest.update(path.read_bytes())
+    for path in sorted(folder.glob("*.parquet")):
+        # Values are hashed instead of bytes, which hold the version of the Parquet library.
+        digest.update(pd.util.hash_pandas_object(pd.read_parquet(path), index=False).to_numpy().tobytes())
     return digest.hexdigest()
 
 

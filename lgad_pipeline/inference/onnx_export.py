@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from lgad_pipeline.inference.onnx_predictor import ROW_OUTPUTS
 from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.lanes.tensor_decoding import row_peaks
 from lgad_pipeline.networks.checkpoint import load_network
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 TOLERANCE = 1e-3
 """Greatest difference of a probability between the graph and torch that is accepted as equal."""
@@ -87,7 +91,7 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
     of each map row, see `lgad_pipeline.lanes.row_peaks`. From them a program in another language reads lanes
     in a few lines, see `examples/deploy`.
 
-    Its metadata hold what a runtime needs to prepare a frame and to decode lanes: `lgad.view` (frame_size,
+    The notes of the exporter, such as the paths of source files, are removed. The metadata hold what a runtime needs to prepare a frame and to decode lanes: `lgad.view` (frame_size,
     image_size, crop_top) and `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
 
     Args:
@@ -120,6 +124,7 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
                 external_data=False,
             )
             graph = onnx.load(temporary)
+            _strip_notes(graph)
             onnx.helper.set_model_props(
                 graph,
                 {
@@ -131,6 +136,16 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
             onnx.save(graph, temporary)
     except ImportError as error:
         raise _missing(error) from error
+
+
+def _strip_notes(message: "Message") -> None:
+    """Remove the texts that torch's exporter adds to all parts of a graph: stack traces with absolute paths."""
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip_notes(part)
 
 
 def difference(folder: Path, graph: Path, *, images: np.ndarray) -> Difference:

@@ -46,3 +46,12 @@ def test_digest_follows_the_scores(folder):
     before = scores_digest(folder)
     (folder / "student_lgad-val.json").write_text("{}")
     assert scores_digest(folder) != before
+
+
+def test_digest_follows_the_counts_of_frames_whose_sums_are_equal(folder):
+    path, before = folder / "student_alone-test.parquet", scores_digest(folder)
+    table = pd.read_parquet(path)
+    table.to_parquet(path, compression="gzip")
+    assert scores_digest(folder) == before  # the same counts in other bytes
+    table.assign(**{"tp_0.5": [0, 1, 1], "fn_0.5": [1, 0, 0]}).to_parquet(path)
+    assert scores_digest(folder) != before

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -44,6 +45,23 @@ def test_graph_says_what_torch_says_for_any_batch_and_another_network_does_not(t
         assert same.equal and same.largest < 1e-5
         another = difference(other, tmp_path / "student.onnx", images=images)
         assert not another.equal and another.largest > 1e-3
+
+
+def test_graph_holds_no_paths_of_the_machine_that_wrote_it(tmp_path):
+    export_onnx(network(tmp_path / "one", 1), tmp_path / "student.onnx")
+    content = (tmp_path / "student.onnx").read_bytes()
+    graph = onnx.load(tmp_path / "student.onnx")
+    assert {prop.key for prop in graph.metadata_props} == {"lgad.view", "lgad.decode", "lgad.usage"}
+    assert not any(node.doc_string or node.metadata_props for node in graph.graph.node)
+    for text in (
+        b"lgad_pipeline",
+        b".py",
+        b"site-packages",
+        str(Path.cwd()).encode(),
+        str(tmp_path).encode(),
+    ):
+        assert text not in content
+    onnx.checker.check_model(graph)
 
 
 class RedIsTheLeftLane(torch.nn.Module):
