@@ -91,8 +91,9 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
     of each map row, see `lgad_pipeline.lanes.row_peaks`. From them a program in another language reads lanes
     in a few lines, see `examples/deploy`.
 
-    The notes of the exporter, such as the paths of source files, are removed. The metadata hold what a runtime needs to prepare a frame and to decode lanes: `lgad.view` (frame_size,
-    image_size, crop_top) and `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
+    The notes of the exporter, such as paths of source files, are removed. The metadata hold what a runtime
+    needs to prepare a frame and to decode lanes: `lgad.view` (frame_size, image_size, crop_top) and
+    `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
 
     Args:
         folder: directory of the student (weights.safetensors, network.json, predictor.json).
@@ -139,7 +140,7 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
 
 
 def _strip_notes(message: "Message") -> None:
-    """Remove the texts that torch's exporter adds to all parts of a graph: stack traces with absolute paths."""
+    """Remove the texts that torch's exporter adds to parts of a graph: stack traces with absolute paths."""
     for field, value in message.ListFields():
         if field.name in ("doc_string", "metadata_props"):
             message.ClearField(field.name)
