@@ -59,7 +59,7 @@ def distillation_gain(
 
     from lgad_pipeline.studies import run
     from lgad_pipeline.studies.config import GainStudy
-    from lgad_pipeline.studies.result import markdown
+    from lgad_pipeline.studies.report import markdown
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)

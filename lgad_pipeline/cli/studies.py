@@ -25,6 +25,9 @@ def gain(
         int, typer.Option(min=1, help="Number of processes; on GPUs, at most one per GPU trains at a time.")
     ] = 1,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
+    report: Annotated[
+        bool, typer.Option("--report", help="Train nothing; compare the students that are finished.")
+    ] = False,
     settings: Annotated[
         Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
     ] = None,
@@ -33,7 +36,7 @@ def gain(
     from lgad_pipeline.networks.device import check_device
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.data import prepare_data
-    from lgad_pipeline.studies.result import markdown
+    from lgad_pipeline.studies.report import markdown
     from lgad_pipeline.studies.run import distillation_gain
 
     if device != "auto":
@@ -52,6 +55,7 @@ def gain(
         output=output,
         workers=workers,
         device=device,
+        only_report=report,
         progress=say,
     )
     Console().print(Markdown(markdown(result)))
@@ -76,6 +80,9 @@ def screen(
     batches: Annotated[int, typer.Option(min=1, help="Number of training batches to average over.")] = 8,
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="JSON file to write the results to.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Train nothing; compare the students that are finished.")
+    ] = False,
     settings: Annotated[
         Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
     ] = None,

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Dataset, Recipe
 from lgad_pipeline.studies.config import GainStudy
-from lgad_pipeline.studies.plan import TrainingSpec, plan, teacher_trainings
-from lgad_pipeline.studies.result import StudyResult, summarize, write_study
+from lgad_pipeline.studies.plan import StudyRun, TrainingSpec, plan, teacher_trainings
+from lgad_pipeline.studies.report import write_study
+from lgad_pipeline.studies.result import StudyResult, finished, summarize
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_score
 from lgad_pipeline.training.device import Device
 
@@ -33,6 +35,7 @@ def distillation_gain(
     output: Path,
     workers: int = 1,
     device: Device = "auto",
+    only_report: bool = False,
     progress: Progress = print,
 ) -> StudyResult:
     """Train all students of a study, score them on the test split, and write the comparison.
@@ -49,16 +52,19 @@ def distillation_gain(
         output: directory of the study.
         workers: number of processes, among which the CPU cores are divided; 1 trains in this process.
         device: device on which networks are trained.
+        only_report: True to train nothing and to compare the students that are finished.
         progress: function that is called with a line of text when a training ends.
 
     Raises:
-        LgadError: a split is missing; or trainings failed: the others are finished first, and all failures
-            are listed.
+        LgadError: a split is missing; there is no finished student to report; or trainings failed: the others
+            are finished first, and all failures are listed.
     """
     packed = ShardSet.open(shards)
     for split in ("train", "val", "test"):
         _ = packed[split]  # raises an error before the first training if it is missing
     runs = plan(study, recipes, output=output)
+    if only_report:
+        return _report(runs, shards, output)
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]
@@ -66,8 +72,18 @@ def distillation_gain(
     names = [f"{run.recipe} {run.variant} seed {run.seed}" for run in runs]
     students = [run.training for run in runs]
     _run_all(train_and_score, students, inputs, workers=workers, names=names, progress=progress)
-    result = summarize(runs)
-    write_study(result, runs, shards=shards, output=output)
+    return _report(runs, shards, output)
+
+
+def _report(runs: list[StudyRun], shards: Path, output: Path) -> StudyResult:
+    scored = finished(runs)
+    if not scored:
+        raise LgadError(f"{output} holds no finished student of this study; run the study first.")
+    result = summarize(scored)
+    if len(scored) < len(runs):
+        note = f"{len(scored)} of {len(runs)} students are finished; pairs are those of finished students."
+        result = replace(result, notes=(note, *result.notes))
+    write_study(result, scored, shards=shards, output=output)
     return result
 
 

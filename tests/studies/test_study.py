@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from lgad_pipeline.settings import Settings
 from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData
 from lgad_pipeline.studies.data import prepare_data
 from lgad_pipeline.studies.plan import plan, teacher_trainings
+from lgad_pipeline.studies.result import _last_rise
 from lgad_pipeline.studies.run import distillation_gain
 
 SETTINGS = """
@@ -54,7 +56,7 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     shards, recordings = prepare_data(dataset, tmp_path / "data", workers=1)
     messages: list[str] = []
 
-    def run(study: GainStudy):
+    def run(study: GainStudy, *, only_report: bool = False):
         return distillation_gain(
             study,
             dataset=dataset,
@@ -63,6 +65,7 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
             recordings=recordings,
             output=tmp_path / "out",
             device="cpu",
+            only_report=only_report,
             progress=messages.append,
         )
 
@@ -84,6 +87,21 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     before = weights.stat().st_mtime_ns
     run(study)
     assert weights.stat().st_mtime_ns == before  # reused, not trained again
+
+    # A report of an unfinished study, and LGAD against a control: here the control is a copy of the baseline.
+    alone, control = (tmp_path / "out" / "enet" / name / "seed0" for name in ("alone", "equal-compute"))
+    shutil.copytree(alone, control)
+    larger = study.model_copy(update={"seeds": 3, "methods": ("equal-compute",)})
+    reported = run(larger, only_report=True)
+    assert reported.notes[0] == "3 of 9 students are finished; pairs are those of finished students."
+    over_control = reported.over_controls.iloc[0]
+    assert (over_control["variant"], over_control["control"]) == ("strong", "equal-compute")
+    assert over_control["gain"] == pytest.approx(total["strong"] - total["alone"])
+    assert reported.total("enet", "equal-compute")["gain"] == 0
+    assert "| over equal-compute | pairs |" in (tmp_path / "out" / "gain.md").read_text()
+    nothing = study.model_copy(update={"first_seed": 7})
+    with pytest.raises(LgadError, match="no finished student of this study; run the study first"):
+        run(nothing, only_report=True)
 
 
 def _teachers(study: GainStudy, recipes, folder: Path) -> list[Path]:
@@ -170,7 +188,8 @@ def test_the_controls_run_in_the_harness_on_noisy_labels(tmp_path: Path) -> None
     )
     assert not (out / "enet" / "teachers").exists()  # no control has a teacher network
     assert set(result.gains["variant"]) == {"blurred", "label-head", "equal-compute"}
-    assert result.notes == ("enet, equal-compute: 9 steps where the others have 4, 2.25 times as many.",)
+    assert result.notes[0] == "enet, equal-compute: 9 steps where the others have 4, 2.25 times as many."
+    assert result.notes[1].startswith("enet: the students alone are ")
     assert result.notes[0] in (out / "gain.md").read_text()
     files = {
         name: {path.name for path in (out / "enet" / name / "seed0").iterdir()}
@@ -255,3 +274,10 @@ def test_the_projects_own_studies_are_valid(name: str) -> None:
     assert settings.dataset(study.dataset).image_size == (48, 128)
     assert len(runs) == study.seeds * len(study.all_variants) * len(study.recipes)
     assert all(run.training.recipe.sad.start_step < run.training.recipe.student.steps for run in runs)
+
+
+def test_the_last_quarter_of_the_steps_tells_if_a_student_is_converged() -> None:
+    history = pd.DataFrame({"step": [100, 200, 300, 400, 500], "val/miou": [None, 0.4, None, 0.56, 0.6]})
+    # At step 375 of 500 the interpolated score is 0.4 + 0.16 * 175 / 200.
+    assert _last_rise(history) == pytest.approx(0.6 - 0.54)
+    assert _last_rise(history.tail(1)) == pytest.approx(0.6)  # nothing is known before
