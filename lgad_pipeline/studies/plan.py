@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.config.distillation import LossSchedule
+from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import NetworkChoice, Recipe
 from lgad_pipeline.studies.config import GainStudy, Variant, mistakes
@@ -150,5 +151,5 @@ def _with_steps(recipe: Recipe, steps: int) -> Recipe:
 
 def _shared(folder: Path, *settings: BaseModel) -> Path:
     """Return a directory named by a digest of the settings, so that variants with equal settings share it."""
-    text = json.dumps([entry.model_dump(mode="json") for entry in settings])
+    text = json.dumps([entry.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)) for entry in settings])
     return folder / blake2b(text.encode(), digest_size=6).hexdigest()
