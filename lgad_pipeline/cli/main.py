@@ -1,4 +1,4 @@
-"""Entry point of `lgad`: the commands, mounted from the modules of this package.
+"""Entry point of `lgad`: the options that precede a command, and the errors.
 
 The commands need neither Dagster nor MLflow.
 """
@@ -10,34 +10,11 @@ from typing import Annotated
 import typer
 
 from lgad_pipeline._version import __version__
-from lgad_pipeline.cli import datasets, evaluation, inference, project, studies, training, tusimple
+from lgad_pipeline.cli.commands import LazyCommands
 from lgad_pipeline.console import fail
 from lgad_pipeline.errors import LgadError, os_fault
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-
-COMMANDS = {
-    "import": datasets.import_annotations,
-    "unpack": datasets.unpack_archives,
-    "show": datasets.show_dataset,
-    "schema": project.schema,
-    "rollback": project.rollback,
-    "sync": project.sync,
-    "relocate": project.relocate,
-    "predict": inference.predict,
-    "export": inference.export,
-    "train": training.train,
-    "gain": studies.gain,
-    "screen": studies.screen,
-    "evaluate": evaluation.evaluate,
-    "rasterize": evaluation.rasterize,
-    "evaluate-tusimple": tusimple.evaluate_tusimple,
-    "export-tusimple": tusimple.export_tusimple,
-}
-"""Function of each command, in the order of `lgad --help`."""
-
-for name, function in COMMANDS.items():
-    app.command(name)(function)
+app = typer.Typer(cls=LazyCommands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(requested: bool) -> None:
