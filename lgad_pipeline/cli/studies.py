@@ -119,10 +119,14 @@ def screen(
 
 
 def _screening_table(title: str, rows: "list[Screened]") -> Table:
-    table = Table(title=title, title_justify="left")
+    caption = (
+        "ratio: norm of the gradient, with the weight 1, over that of the labels; "
+        "cosine: with the gradient of the labels on held-out frames"
+    )
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for column in ("setting", "loss", "layers"):
-        table.add_column(column)
-    for column in ("value", "gradient over that of the labels", "cosine, held-out frames"):
+        table.add_column(column, overflow="fold")
+    for column in ("value", "ratio", "cosine"):
         table.add_column(column, justify="right")
     for row in rows:
         numbers = (f"{row.value:.3f}", f"{row.ratio:.2f}", f"{row.cosine:+.2f}")
