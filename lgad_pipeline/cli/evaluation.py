@@ -115,6 +115,10 @@ def evaluate(
     missing = missing_notes(results[0].without_annotation, annotations)
     for folder, result in zip(predictions, results, strict=True):
         missing += missing_notes(result.without_prediction, folder)
+    if len({folder.resolve() for folder in predictions}) < len(predictions):
+        missing.append(
+            f"{predictions[0]} is given twice, so that there is no difference; give another folder."
+        )
     notes = [*missing, *(note for result in results for note in result.notes), *named.notes]
     notes = list(dict.fromkeys(notes))
     say_notes(notes)

@@ -12,6 +12,7 @@ from lgad_pipeline.datasets.images import image_header, read_small
 from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.extents import ABSENT_X
 from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.lane_files import Rejected
 
@@ -47,7 +48,7 @@ def read_frame(
     if claimed != frame_size:
         reason = (
             f"is {claimed[1]} x {claimed[0]} px where {width} x {height} is declared; "
-            "correct frame_size or take the frame out of the lists"
+            "correct frame_size, [height, width], or take the frame out of the lists"
         )
         return Rejected(entry.frame, None, reason)
     file, line, whose = _place(entry)
@@ -100,6 +101,11 @@ def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) 
     """Check that each lane is partly in the frame, and no point farther outside than the frame is large."""
     size = np.array(frame_size[::-1], np.float32)
     for number, lane in enumerate(lanes, 1):
+        if (lane[:, 0] == ABSENT_X).sum() > 1:
+            raise AnnotationError(
+                f"has points at x = -2 in lane {number}, TuSimple's mark of an absent point; leave them out",
+                number,
+            )
         if not ((lane >= -size) & (lane <= 2 * size)).all():
             raise AnnotationError(
                 f"has a point farther outside the frame than the frame is large, in lane {number}; "

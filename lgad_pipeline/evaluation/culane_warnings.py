@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.lanes.extents import Extents, copies_warning, extents_of, size_warnings
+from lgad_pipeline.lanes.extents import (
+    Extents,
+    copies_warning,
+    extents_of,
+    odd_lanes,
+    odd_lanes_warnings,
+    size_warnings,
+)
 from lgad_pipeline.lanes.spline import Ragged
 from lgad_pipeline.wording import counted
 
@@ -24,6 +31,7 @@ class Evidence(NamedTuple):
         same: bool (frames,): the predicted lanes are the annotated ones, to the last bit.
         doubled: int (2,): annotated and predicted lanes with two equal neighbouring points.
         copies: int (2,): annotated and predicted lanes that are equal to another lane of their frame.
+        odd: int (2, 2): for annotated and predicted lanes the numbers that `odd_lanes` returns.
     """
 
     sizes: np.ndarray
@@ -32,6 +40,7 @@ class Evidence(NamedTuple):
     same: np.ndarray
     doubled: np.ndarray
     copies: np.ndarray
+    odd: np.ndarray
 
     @classmethod
     def of(
@@ -52,7 +61,8 @@ class Evidence(NamedTuple):
         for frame in np.flatnonzero(same).tolist():
             first, second = (_points(*side, frame) for side in zip(sides, counts, strict=True))
             same[frame] = np.array_equal(first, second)
-        return cls(sizes, extents[0], extents[1], same, np.array(doubled), np.array(copies))
+        odd = np.array(list(map(odd_lanes, sides)))
+        return cls(sizes, extents[0], extents[1], same, np.array(doubled), np.array(copies), odd)
 
     @classmethod
     def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
@@ -60,8 +70,8 @@ class Evidence(NamedTuple):
         sizes, annotated, predicted, same = (
             np.concatenate([part[field] for part in parts]) for field in range(4)
         )
-        doubled, copies = (np.sum([part[field] for part in parts], axis=0) for field in (4, 5))
-        return cls(sizes, annotated, predicted, same, doubled, copies)
+        doubled, copies, odd = (np.sum([part[field] for part in parts], axis=0) for field in (4, 5, 6))
+        return cls(sizes, annotated, predicted, same, doubled, copies, odd)
 
 
 def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
@@ -94,4 +104,6 @@ def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence)
             )
     for kind, count in zip(("annotated", "predicted"), evidence.copies.tolist(), strict=True):
         found += copies_warning(kind, count)
+    for kind, (single, marked) in zip(("annotated", "predicted"), evidence.odd.tolist(), strict=True):
+        found += odd_lanes_warnings(kind, single, marked)
     return found

@@ -114,6 +114,8 @@ def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
         fault = line.fault
         if line.entry and any(len(lane) != len(line.entry["h_samples"]) for lane in line.entry["lanes"]):
             fault = "a lane has not one x for each of h_samples; correct it"
+        elif line.entry and line.entry["lanes"] and not line.entry["h_samples"]:
+            fault = "`h_samples` has no rows; give the y of the rows"
         if fault:
             raise LaneFileError(str(Rejected(str(path), line.number, fault)))
         if line.key in found:

@@ -21,6 +21,7 @@ _DECODER = json.JSONDecoder()
 _REMEDIES = {
     "lanes": "give frames with lanes: a list of frames to predict has none",
     "run_time": "add it, in milliseconds",
+    "h_samples": "add it, or correct the order of the two files if this one holds predictions",
 }
 
 

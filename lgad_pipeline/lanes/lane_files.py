@@ -99,7 +99,7 @@ def _parse_line(line: bytes) -> np.ndarray:
     if values is None or b"_" in line:
         word = next(word for word in words if not _is_number(word))
         raise ValueError(
-            f"{word.decode(errors='replace')[:40]!r} is not a number; write the lane as x y x y ..."
+            f"{word.decode(errors='replace')[:40]!r} is not a number; write pairs x y with decimal points"
         )
     if len(values) % 2:
         raise ValueError(

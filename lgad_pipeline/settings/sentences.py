@@ -39,6 +39,8 @@ def sentence(file: str, details: Any, *, root: type[BaseModel]) -> str:
         return f"{file}: {key}.kind is {details['ctx']['tag']!r}; the kinds are {kinds}."
     if details["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return f"{file}: {key} is {shown(details['input'])}; write its keys below it, each as `key: value`."
+    if details["type"] in ("tuple_type", "list_type"):
+        return f"{file}: {key} is {shown(details['input'])}; write it as a list in brackets, such as [a, b]."
     reason = details["msg"].removeprefix("Value error, ")
     value = "" if isinstance(details["input"], Mapping) else f" is {shown(details['input'])}"
     return f"{file}: {key}{value}: {reason[:1].lower()}{reason[1:]}."

@@ -226,7 +226,7 @@ def _frame(
 
 def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
     if unknown := sorted(set(labels or ()) - set(shapes.labels)):
-        known = ", ".join(sorted(shapes.labels)) or "none"
+        known = ", ".join(label or "(none)" for label in sorted(shapes.labels)) or "none"
         raise LgadError(f"--labels names {', '.join(unknown)}, which no shape has; the labels are {known}.")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.lanes.extents import lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import lane_extents, odd_lanes, odd_lanes_warnings, size_warnings
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, parse_lanes, resolve_inside
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
@@ -57,6 +57,7 @@ class _Chunk(NamedTuple):
         sizes: sizes of the frames, int (frames, 2 or more), pixels.
         extents: extents of the lanes of each frame.
         doubled: number of lanes with two equal neighbouring points.
+        odd: number of lanes of one point, and of lanes with marks of absent points.
     """
 
     existence: list[np.ndarray | None]
@@ -64,6 +65,7 @@ class _Chunk(NamedTuple):
     sizes: np.ndarray
     extents: np.ndarray
     doubled: int
+    odd: tuple[int, int]
 
 
 def rasterize(
@@ -167,6 +169,8 @@ def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
     )
     if not extents[:, 0].any():
         notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
+    single, marked = (sum(counts) for counts in zip(*(chunk.odd for chunk in chunks), strict=True))
+    notes += odd_lanes_warnings("annotated", single, marked)
     doubled = sum(chunk.doubled for chunk in chunks)
     if doubled:
         notes.append(
@@ -227,8 +231,9 @@ def _rasterize_files(
             with atomic_path(resolve_inside(output, _png(frames[i], ambiguous)), durable=False) as temporary:
                 temporary.write_bytes(picture)
             existence[i] = None if files[i] is None else lanes.existence
-    doubled = without_spline(ragged([lane for lanes in files for lane in lanes or []])).sum()
-    return _Chunk(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), int(doubled))
+    lanes = ragged([lane for lanes in files for lane in lanes or []])
+    doubled = int(without_spline(lanes).sum())
+    return _Chunk(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), doubled, odd_lanes(lanes))
 
 
 def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
