@@ -25,6 +25,20 @@ def test_a_whole_data_set_becomes_a_table(write_tree):
     assert frames["fingerprint"].nunique() == 10 and frames["lane_fingerprint"].nunique() == 1
 
 
+def test_marks_of_absent_points_are_rejected(write_tree):
+    root = write_tree()
+    (root / "drive/train.MP4/00000.lines.txt").write_text("100 117 110 107 \n-2 117 -2 107 120 97 \n")
+    (root / "drive/train.MP4/00001.lines.txt").write_text(
+        "-2 117 10 107 20 97 \n"
+    )  # one such point is a place
+    assert [row[::2] for row in rejected(ingest(root, SIZE))] == [
+        (
+            "drive/train.MP4/00000.lines.txt",
+            "has points at x = -2 in lane 2, TuSimple's mark of an absent point; leave them out",
+        )
+    ]
+
+
 def test_the_result_does_not_depend_on_the_number_of_threads(write_tree):
     root = write_tree(train=150)
     one, many = ingest(root, SIZE, workers=1), ingest(root, SIZE, workers=7)

@@ -173,18 +173,20 @@ def test_broken_entry_stops_only_itself(tmp_path: Path) -> None:
         "typo": "{kind: culane, rot: .}",
         "wide": "{kind: culane, root: ., max_rejected: .inf}",
         "text": "words",
+        "size": "{kind: culane, root: ., image_size: 288x800}",
         "My Set": "{kind: culane, root: .}",
         "7": "{kind: culane, root: .}",
     }
     text = "datasets:\n" + "".join(f"  {name}: {entry}\n" for name, entry in entries.items()) + RECIPES
     settings = Settings.load(written(tmp_path, text))
     assert list(settings.datasets) == ["synthetic", "good", "away"]
-    assert settings.dataset_names == ["7", "away", "good", "synthetic", "text", "typo", "wide"]
+    assert settings.dataset_names == ["7", "away", "good", "size", "synthetic", "text", "typo", "wide"]
     assert settings.recipe("enet")
     for name, sentence in {
         "typo": "datasets.typo.rot is not a known key; did you mean root?",
         "wide": "datasets.wide.max_rejected is inf; give a finite number.",
         "text": "datasets.text is 'words'",
+        "size": "datasets.size.image_size is '288x800'; write it as a list in brackets, such as [a, b].",
         "My Set": "datasets has the name 'My Set'; a name has at most 64 lower-case letters",
         "7": "datasets has the name 7, which YAML does not read as text",
     }.items():
