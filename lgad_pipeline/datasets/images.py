@@ -27,6 +27,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MOST_BYTES = 4 * MOST_PIXELS
 _FIRST_READ = 4096  # bytes; holds the header of most JPEG files, so that one read is enough
 _FILLED = 128  # grey level of the pixels for which a JPEG decoder has no data
+_TAIL = 20  # a JPEG is searched for an early end if this part of its width, 1/20, is filled at the end
 _MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
 _MORE_DATA = bytes(range(1, 255, 4))
 _LEAST_RANGE = 1 << 14  # lower limit on the largest value of 16-bit images; 14 bits stored unscaled are below
@@ -155,7 +156,8 @@ def _decode(data: bytes, flags: int, header: ImageHeader | None = None) -> np.nd
         image = None
     if image is None:
         raise ImageError("cannot be decoded; restore the frame or take it out of the lists")
-    if header.scan and (image[-1, -1] == _FILLED).all() and _ended_early(data, header.scan, flags, image):
+    tail = image[-1, -max(image.shape[1] // _TAIL, 1) :]
+    if header.scan and (tail == _FILLED).all() and _ended_early(data, header.scan, flags, image):
         raise ImageError(
             "is damaged: its data end before the picture does, and the rest is grey; copy the frame again or "
             "take it out of the lists"
