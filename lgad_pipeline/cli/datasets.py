@@ -82,7 +82,7 @@ def unpack_archives(
     _print_rejected(done.rejected)
     for note in done.notes:
         say(f"note: {note}")
-    say(f"{done.files} files below {output or source}; {len(done.rejected)} rejected.")
+    say(f"{counted(done.files, 'file')} below {output or source}; {len(done.rejected)} rejected.")
     if not done.whole:
         raise LgadError("Not every archive is complete; download those named above again, then unpack again.")
 
