@@ -140,9 +140,10 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         from assets.partitions import grid_key
         from definitions import definitions
         from resources.processes import HOST_TAG
-        from resources.progress import ProgressBars
+        from resources.progress import ProgressBars, ProgressLines
 
-        defs: Any = definitions(ProgressBars(descriptor=terminal))
+        shown = ProgressBars if os.isatty(terminal) else ProgressLines
+        defs: Any = definitions(shown(descriptor=terminal))
     changed = False
     with dg.DagsterInstance.get() as instance:
         (defs.resources or {})["mlflow"].check()

@@ -44,6 +44,35 @@ class ProgressLog(dg.ConfigurableResource):
         yield Task(advance, annotate)
 
 
+class ProgressLines(ProgressLog):
+    """Progress of long tasks as lines of a file that is no terminal, such as the log of a CI job."""
+
+    descriptor: int = Field(description="File descriptor; Dagster redirects stdout and stderr.")
+    every_seconds: float = Field(default=30.0, description="Seconds between two lines of one task.")
+
+    @contextmanager
+    def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
+        """Report the progress of one task with lines, the last one with its duration."""
+        started = last = time.monotonic()
+        note = ""
+
+        def write(line: str) -> None:
+            os.write(self.descriptor, f"{what}: {line}\n".encode())
+
+        def advance(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= self.every_seconds and total:
+                last = time.monotonic()
+                write(f"{done} of {total} ({done / total:.0%}){note}")
+
+        def annotate(text: str) -> None:
+            nonlocal note
+            note = f", {text}"
+
+        yield Task(advance, annotate)
+        write(f"{time.monotonic() - started:.0f} s{note}")
+
+
 class ProgressBars(ProgressLog):
     """Progress of long tasks as bars on a terminal, which remain there after the task."""
 
