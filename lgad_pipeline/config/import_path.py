@@ -19,4 +19,7 @@ def import_object(kind: str, path: str) -> object:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise LgadError(f"{kind} {path} cannot be imported ({error}); correct the import path.") from error
+        raise LgadError(
+            f"{kind} {path} cannot be imported ({error}); correct the import path, or install the package or "
+            "add the directory that it is in to PYTHONPATH."
+        ) from error

@@ -17,14 +17,32 @@ Shell = Callable[[str], subprocess.CompletedProcess]
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project: lgad.yaml, a made-up data set, a network, prediction files, and `lgad` to call."""
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the files that a clone of the repository has, and no others."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project(clone: Path) -> Path:
+    """Add to the clone a small data set, a network, prediction files, and the command `lgad`."""
     from made_up_road import draw_frame, lanes_of, write_lane_file, write_road
     from predict_folder import make_up_input
 
-    folder = tmp_path_factory.mktemp("project")
+    folder = clone
     road = write_road(folder / "road")
-    settings = (ROOT / "lgad.yaml").read_text(encoding="utf-8")
+    settings = (folder / "lgad.yaml").read_text(encoding="utf-8")
     settings = settings.replace("train: 1200, val: 120, test: 270", "train: 6, val: 2, test: 9")
     entry = (
         f"  my_drives: {{kind: culane, root: {road}, image_size: [80, 256], crop_top: 240, lane_width: 32}}\n"
@@ -64,13 +82,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shell(project: Path) -> Shell:
-    """Run shell lines in the project's folder, as a user would."""
+    """Run shell lines in the clone, in a shell without the variables of the test's environment."""
 
     def run(text: str) -> subprocess.CompletedProcess:
         environment = {
             "PATH": f"{project / 'bin'}:{os.environ['PATH']}",
             "HOME": str(project),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(project),
             "OMP_NUM_THREADS": "1",
         }
         return subprocess.run(
