@@ -26,10 +26,10 @@ def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Proje
     import pyarrow.parquet as pq
 
     table = pq.read_table(project.paths(context.partition_key).frames)
-    found = frames_table_faults(table)
+    faults = frames_table_faults(table)
     return dg.AssetCheckResult(
-        passed=not found,
-        description="; ".join(found) or f"{table.num_rows} frames, all as documented.",
+        passed=not faults,
+        description="; ".join(faults) or f"{table.num_rows} frames, all as documented.",
         metadata={"partition": context.partition_key, "frames": table.num_rows},
     )
 
@@ -44,16 +44,16 @@ def frames_table_faults(table: "pa.Table") -> list[str]:
         documented = {field.name: str(field.type) for field in FRAMES_SCHEMA}
         if columns != documented:
             return [f"the columns are {columns} where {documented} are documented"]
-    found = [
+    faults = [
         f"{table[field.name].null_count} frames have no {field.name}"
         for field in FRAMES_SCHEMA
         if not field.nullable and table[field.name].null_count
     ]
     counts = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
-    found += [f"no frame is in the split {split}" for split in SPLITS if not counts.get(split)]
-    found += [f"{counts[name]} frames are in the split {name}" for name in counts.keys() - set(SPLITS)]
+    faults += [f"no frame is in the split {split}" for split in SPLITS if not counts.get(split)]
+    faults += [f"{counts[name]} frames are in the split {name}" for name in counts.keys() - set(SPLITS)]
     twice = table.num_rows - len(table["frame"].unique())
-    return [*found, *([f"{twice} frames are there twice"] if twice else [])]
+    return [*faults, *([f"{twice} frames are there twice"] if twice else [])]
 
 
 @partitioned_check(

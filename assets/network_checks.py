@@ -143,11 +143,11 @@ def inference_cost_is_unchanged(
     from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
     paths = project.paths(*dataset_and_recipe(context))
-    found = differences(paths.student_alone, paths.student_lgad)
+    deviations = differences(paths.student_alone, paths.student_lgad)
     alone, lgad = (1000 * seconds for seconds in forward_seconds(paths.student_alone, paths.student_lgad))
     return dg.AssetCheckResult(
-        passed=not found,
-        description="; ".join(found) or "Both students differ in the values of their weights only.",
+        passed=not deviations,
+        description="; ".join(deviations) or "Both students differ in the values of their weights only.",
         metadata={
             "partition": str(context.partition_key),
             "milliseconds per image on the CPU": f"{lgad:.1f}; student alone {alone:.1f}",

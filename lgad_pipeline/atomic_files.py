@@ -63,8 +63,8 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
         if path.exists() and path.is_dir() != folder:
             number = errno.EEXIST if folder else errno.EISDIR
             raise OSError(number, os.strerror(number))
-        places = path.absolute().parents if not folder else (path.absolute(), *path.absolute().parents)
-        with tempfile.TemporaryFile(dir=next(place for place in places if place.exists())):
+        folders = path.absolute().parents if not folder else (path.absolute(), *path.absolute().parents)
+        with tempfile.TemporaryFile(dir=next(parent for parent in folders if parent.exists())):
             pass
     except OSError as error:
         raise os_fault(error, path, "written") from error

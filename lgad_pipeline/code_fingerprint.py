@@ -157,14 +157,14 @@ class _Project:
     def resolve(self, module: str, name: str) -> Reference | None:
         """Return the definition behind a name that is imported from a module, through re-exports."""
         for _ in range(8):
-            found = self._module(module)
-            if found is None:
+            parsed = self._module(module)
+            if parsed is None:
                 return None
-            if name in found.definitions:
+            if name in parsed.definitions:
                 return Reference(module, name)
-            if name not in found.imports:
+            if name not in parsed.imports:
                 return None
-            target, attribute = found.imports[name]
+            target, attribute = parsed.imports[name]
             if not attribute:
                 return None
             module, name = target, attribute
@@ -172,8 +172,8 @@ class _Project:
 
     def members(self, module: str) -> list[Reference]:
         """Return all definitions of a module, in order; none for a module that is not the project's."""
-        found = self._module(module)
-        return [] if found is None else [Reference(module, name) for name in found.definitions]
+        parsed = self._module(module)
+        return [] if parsed is None else [Reference(module, name) for name in parsed.definitions]
 
     def parameters(self, reference: Reference) -> list[str]:
         """Return the parameter names of a function, or of the `__init__` of a class, in order; else none."""

@@ -33,13 +33,13 @@ def manifest_of(folder: Path, files: Iterable[Path]) -> Manifest:
         folder: Directory that the paths in the manifest are relative to.
         files: Existing files below it; a directory includes all files below it that are not hidden.
     """
-    found = {
+    listed = {
         path.relative_to(folder).as_posix(): path
         for start in files
         for path in ([start] if not start.is_dir() else start.rglob("*"))
         if path.is_file() and not path.name.startswith(".")  # hidden: locks and temporary files
     }
-    return {name: _entry(path) for name, path in sorted(found.items())}
+    return {name: _entry(path) for name, path in sorted(listed.items())}
 
 
 def changed_files(
@@ -55,21 +55,21 @@ def changed_files(
         manifest: Result of `manifest_of` when the files were written.
         absent_ok: Accept missing files, for files that are fetched again when they are needed.
     """
-    found = {}
+    reasons = {}
     for name, entry in manifest.items():
         path = folder / name
         try:
             status = path.stat()
             if status.st_size != entry["size"]:
-                found[path] = f"{path} has {status.st_size} bytes where {entry['size']} were written."
+                reasons[path] = f"{path} has {status.st_size} bytes where {entry['size']} were written."
             elif status.st_mtime_ns != entry["modified"] and _digest(path) != entry["digest"]:
-                found[path] = f"{path} has been changed."
+                reasons[path] = f"{path} has been changed."
         except FileNotFoundError:
             if not absent_ok:
-                found[path] = f"{path} is missing."
+                reasons[path] = f"{path} is missing."
         except (OSError, KeyError, TypeError) as error:
-            found[path] = f"{path} cannot be compared with its manifest ({error})."
-    return found
+            reasons[path] = f"{path} cannot be compared with its manifest ({error})."
+    return reasons
 
 
 def manifest_faults(folder: Path, manifest: Mapping[str, FileEntry]) -> list[str]:

@@ -85,8 +85,8 @@ def alive(pid: int, seen: float, *, known: ProcessId | None = None) -> bool:
         known: Identity of the process if it was recorded; the clock then has no influence. Without it, a
             process that started more than a minute after `seen` is another process.
     """
-    found = process_id(pid)
-    if found is None or known is not None:
-        return found is not None and known is not None and known.same(found)
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - found.started if _HAS_BOOT_CLOCK else float("inf")
+    identity = process_id(pid)
+    if identity is None or known is not None:
+        return identity is not None and known is not None and known.same(identity)
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - identity.started if _HAS_BOOT_CLOCK else float("inf")
     return age + _CLOCK_SECONDS >= time.time() - seen

@@ -118,15 +118,15 @@ def show_dataset(
     if isinstance(entry, FolderDataset):
         if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
-        found = _ingest(entry)
-        _print_ingestion(found)
-        if found.frames.empty and found.rejected.empty:
+        ingestion = _ingest(entry)
+        _print_ingestion(ingestion)
+        if ingestion.frames.empty and ingestion.rejected.empty:
             raise LgadError(f"The lists of {entry.root} name no frame; write one frame path a line.")
         if augmented is None:
-            write_png(output, data_sheet(found, entry.frame_size, count=count, **drawing))
+            write_png(output, data_sheet(ingestion, entry.frame_size, count=count, **drawing))
             say(output)
             return
-        frame, lanes = first_frame(found, entry.frame_size)
+        frame, lanes = first_frame(ingestion, entry.frame_size)
     elif augmented is None:
         raise LgadError(f"The data set {dataset} is rendered by the pipeline; give one with a `root`.")
     else:
@@ -152,14 +152,14 @@ def _ingest(entry: "FolderDataset") -> "Ingestion":
         )
 
 
-def _print_ingestion(found: "Ingestion") -> None:
+def _print_ingestion(ingestion: "Ingestion") -> None:
     """Print the number of frames of a data set, and the reasons of rejected entries."""
     from lgad_pipeline.visualization.dataset_sheet import reasons
 
-    for note in found.notes:
+    for note in ingestion.notes:
         say(f"{note.file} {note.text}")
-    say(f"{counted(len(found.frames), 'frame')}, {len(found.rejected)} rejected")
-    reason_counts = reasons(found.rejected)
+    say(f"{counted(len(ingestion.frames), 'frame')}, {len(ingestion.rejected)} rejected")
+    reason_counts = reasons(ingestion.rejected)
     for number, reason in reason_counts[:_REASONS]:
         say(f"  {number} rejected, such as {reason}")
     if further := reason_counts[_REASONS:]:

@@ -51,19 +51,19 @@ def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:
     """
     test = frames["split"].to_numpy() == "test"
     keeper: dict[int, tuple[int, str]] = {}
-    for row, other in _same_bytes(frames):
-        keeper[row] = (other, "has the same bytes as")
+    for row, kept_row in _same_bytes(frames):
+        keeper[row] = (kept_row, "has the same bytes as")
     rest = np.array([row for row in np.flatnonzero(~test).tolist() if row not in keeper], int)
-    for row, other, bits in _near(frames["picture_hash"], rest, np.flatnonzero(test)):
-        keeper[row] = (other, f"shows the same picture ({bits} of 256 bits differ) as")
+    for row, kept_row, bits in _near(frames["picture_hash"], rest, np.flatnonzero(test)):
+        keeper[row] = (kept_row, f"shows the same picture ({bits} of 256 bits differ) as")
     names, splits = frames["frame"].to_numpy(), frames["split"].to_numpy()
     chosen = np.zeros(len(frames), bool)
     chosen[list(keeper)] = True
     reasons = []
     for row in np.flatnonzero(chosen).tolist():
-        other, how = keeper[row]
+        kept_row, how = keeper[row]
         reason = (
-            f"is a {splits[row]} frame and {how} the {splits[other]} frame {names[other]}; "
+            f"is a {splits[row]} frame and {how} the {splits[kept_row]} frame {names[kept_row]}; "
             "take it out of its list, or draw the splits by drive"
         )
         reasons.append(Rejected(names[row], None, reason))
@@ -89,15 +89,15 @@ def _near(hashes: pd.Series, rows: np.ndarray, others: np.ndarray) -> Iterator[t
         return
     left, right = (_words(hashes.iloc[side]) for side in (rows, others))
     first = np.ascontiguousarray(left[:, 0])
-    found: dict[int, tuple[int, int]] = {}
-    for place in range(len(right)):
+    nearest: dict[int, tuple[int, int]] = {}
+    for number in range(len(right)):
         # The first of the four words alone excludes nearly all pairs, so only a few are compared in full.
-        close = np.flatnonzero(np.bitwise_count(first ^ right[place, 0]) <= NEAR)
-        bits = np.bitwise_count(left[close] ^ right[place]).sum(axis=1)
+        close = np.flatnonzero(np.bitwise_count(first ^ right[number, 0]) <= NEAR)
+        bits = np.bitwise_count(left[close] ^ right[number]).sum(axis=1)
         for index, distance in zip(close[bits <= NEAR].tolist(), bits[bits <= NEAR].tolist(), strict=True):
-            found.setdefault(index, (place, distance))
-    for index, (place, distance) in sorted(found.items()):
-        yield int(rows[index]), int(others[place]), distance
+            nearest.setdefault(index, (number, distance))
+    for index, (number, distance) in sorted(nearest.items()):
+        yield int(rows[index]), int(others[number]), distance
 
 
 def _words(hashes: pd.Series) -> np.ndarray:

@@ -217,10 +217,14 @@ def split_leakage(frames: pd.DataFrame) -> pd.DataFrame:
     """
     names = {"frame": "other_frame", "split": "other_split"}
     test = frames.loc[frames["split"] == "test", ["frame", "fingerprint"]]
-    other = frames.loc[frames["split"] != "test", ["frame", "split", "fingerprint"]].rename(columns=names)
+    train_and_val = frames.loc[frames["split"] != "test", ["frame", "split", "fingerprint"]].rename(
+        columns=names
+    )
     # Only the first of several equal frames: a thousand on either side would give a million pairs.
-    by_path = test.merge(other.drop_duplicates("other_frame"), left_on="frame", right_on="other_frame")
+    by_path = test.merge(
+        train_and_val.drop_duplicates("other_frame"), left_on="frame", right_on="other_frame"
+    )
     rest = test[~test["frame"].isin(by_path["frame"])]
-    by_bytes = rest.merge(other.drop_duplicates("fingerprint"), on="fingerprint")
+    by_bytes = rest.merge(train_and_val.drop_duplicates("fingerprint"), on="fingerprint")
     pairs = pd.concat([by_path.assign(by="path"), by_bytes.assign(by="bytes")], ignore_index=True)
     return pairs.rename(columns={"frame": "test_frame"})[["test_frame", "other_frame", "other_split", "by"]]

@@ -78,10 +78,9 @@ class Ingestion:
             LgadError: The share is larger, or no frame is left.
         """
         refused = len(self.rejected)
-        one = self.rejected.iloc[
-            refused // 2 : refused // 2 + 1
-        ].itertuples()  # from the middle, since the first can be untypical
-        example = "; ".join(f"{row.file} {row.reason}" for row in one)
+        middle = refused // 2  # The first item can be untypical.
+        typical = self.rejected.iloc[middle : middle + 1].itertuples()
+        example = "; ".join(f"{row.file} {row.reason}" for row in typical)
         if self.frames.empty:
             raise LgadError(
                 f"Not one frame of {self.root} can be used ({example or 'the lists are empty'}); "
@@ -236,9 +235,9 @@ def _require_content(root: Path) -> None:
 def _as_listed(table: pa.Table, entries: Sequence[FrameEntry]) -> pa.Table:
     """Replace scenario and flags by those of the current lists, since lists change without their frames."""
     for name in ("scenario", "existence"):
-        place = FRAMES_SCHEMA.get_field_index(name)
+        index = FRAMES_SCHEMA.get_field_index(name)
         column = pa.array([getattr(entry, name) for entry in entries], FRAMES_SCHEMA.field(name).type)
-        table = table.set_column(place, FRAMES_SCHEMA.field(name), column)
+        table = table.set_column(index, FRAMES_SCHEMA.field(name), column)
     return table
 
 

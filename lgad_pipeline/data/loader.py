@@ -85,9 +85,12 @@ def batch_indices(count: int, batch_size: int, *, seed: int, step: int) -> np.nd
     Every epoch is a permutation of all frames, seeded by (seed, epoch). Batches are always full: a batch that
     reaches the end of an epoch continues with the next, so a split can be smaller than a batch.
     """
-    epochs, places = np.divmod(np.arange(batch_size, dtype=np.int64) + step * batch_size, count)
+    epochs, positions = np.divmod(np.arange(batch_size, dtype=np.int64) + step * batch_size, count)
     return np.array(
-        [_permutation(count, seed, int(epoch))[place] for epoch, place in zip(epochs, places, strict=True)]
+        [
+            _permutation(count, seed, int(epoch))[position]
+            for epoch, position in zip(epochs, positions, strict=True)
+        ]
     )
 
 

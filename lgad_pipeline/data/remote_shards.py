@@ -51,16 +51,19 @@ def upload(folder: Path, uri: str) -> None:
     with locked(folder):
         content = _local_index(folder)
         index = ShardIndex.from_bytes(content, str(folder / INDEX))
-        there = store.sizes()
+        remote_sizes = store.sizes()
         before = (
-            _check_origin(store, store.read(INDEX, _INDEX_LIMIT), index.origin) if INDEX in there else None
+            _check_origin(store, store.read(INDEX, _INDEX_LIMIT), index.origin)
+            if INDEX in remote_sizes
+            else None
         )
         old = {part.file: part.digest for part in before.parts} if before else {}
         sizes = {part.file: _undamaged_size(folder, part) for part in index.parts}
         missing = [
             part.file
             for part in index.parts
-            if there.get(part.file) != sizes[part.file] or old.get(part.file, part.digest) != part.digest
+            if remote_sizes.get(part.file) != sizes[part.file]
+            or old.get(part.file, part.digest) != part.digest
         ]
         for _ in ordered_map(
             lambda name: store.put(folder / name), missing, workers=_WORKERS, ahead=2 * _WORKERS
@@ -68,7 +71,7 @@ def upload(folder: Path, uri: str) -> None:
             pass
         store.write(INDEX, content)
         _check_unchanged(store, content)
-        for name in there.keys() - sizes.keys():
+        for name in remote_sizes.keys() - sizes.keys():
             if PART_NAME.fullmatch(name):
                 store.delete(name)
         _check_unchanged(store, content)
@@ -182,8 +185,8 @@ class _Store:
     def sizes(self) -> dict[str, int]:
         """Return the size in bytes of every object, by name."""
         with self._errors(self.uri):
-            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return {info.base_name: info.size for info in found if info.type == fs.FileType.File}
+            files = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return {info.base_name: info.size for info in files if info.type == fs.FileType.File}
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the first `limit` bytes of a small object."""
@@ -224,16 +227,16 @@ class _Store:
         return f"{self.path}/{name}"
 
     @contextmanager
-    def _errors(self, place: str) -> Iterator[None]:
+    def _errors(self, address: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
             raise LgadError(
-                f"{place} is missing; pack the shards where the frames are, or correct `shards`."
+                f"{address} is missing; pack the shards where the frames are, or correct `shards`."
             ) from error
         except (OSError, pa.ArrowException) as error:
             raise LgadError(
-                f"{place} cannot be reached ({_first(error)}); check `shards`, the network, and "
+                f"{address} cannot be reached ({_first(error)}); check `shards`, the network, and "
                 "the credentials in the environment."
             ) from error
 

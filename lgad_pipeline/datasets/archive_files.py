@@ -35,26 +35,26 @@ def archives_in(folder: Path) -> list[Archive]:
     CULane's `annotations_new.tar.gz` corrects lane files next to the frames, so it has to be unpacked last.
     """
     groups: dict[str, dict[int, Path]] = {}
-    found = []
+    archives = []
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
         if path.name.startswith(".") or not path.is_file():
             continue
         if name.endswith(_UNFINISHED):
-            found.append(
+            archives.append(
                 Archive(path.name, (path,), "is a download that was not finished; download it again")
             )
         elif name.endswith(_FOREIGN):
-            found.append(
+            archives.append(
                 Archive(path.name, (path,), "is no tar, gzip or zip archive; unpack it with its own program")
             )
         elif matched := _NAME.fullmatch(path.name):
             if matched["part"]:
                 groups.setdefault(matched["name"], {})[_place(matched["part"].lower())] = path
             else:
-                found.append(Archive(path.name, (path,)))
-    found += [_joined(name, parts) for name, parts in groups.items()]
-    return sorted(found, key=lambda archive: (corrects_others(archive.name), archive.name))
+                archives.append(Archive(path.name, (path,)))
+    archives += [_joined(name, parts) for name, parts in groups.items()]
+    return sorted(archives, key=lambda archive: (corrects_others(archive.name), archive.name))
 
 
 def corrects_others(name: str) -> bool:
@@ -68,10 +68,10 @@ def _place(part: str) -> int:
 
 
 def _joined(name: str, parts: dict[int, Path]) -> Archive:
-    places = sorted(parts)
-    paths = tuple(parts[place] for place in places)
-    gaps = set(range(min(places[0], 1), places[-1])) - set(places) - {0}
-    if gaps or places[0] > 1:
+    numbers = sorted(parts)
+    paths = tuple(parts[number] for number in numbers)
+    gaps = set(range(min(numbers[0], 1), numbers[-1])) - set(numbers) - {0}
+    if gaps or numbers[0] > 1:
         missing = min(gaps, default=1)
         fault = f"lacks part {missing} of its parts; download that into the same folder"
         return Archive(f"{name}.*", paths, fault)
@@ -116,11 +116,11 @@ class Parts(io.RawIOBase):
         number = bisect_right(self._ends, self._at)
         if number == len(self._ends):
             return 0
-        at = self._at - (self._ends[number - 1] if number else 0)
+        offset = self._at - (self._ends[number - 1] if number else 0)
         if number != self._open:
             self._stream.close()
             self._stream, self._open = self._paths[number].open("rb"), number
-        self._stream.seek(at)
+        self._stream.seek(offset)
         count = self._stream.readinto(buffer)
         self._at += count
         return count

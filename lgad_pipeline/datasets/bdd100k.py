@@ -81,7 +81,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
 def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
     name, split = _LIST.format(published), "train" if published == _TRAIN else "test"
     seen: set[str] = set()
-    repeats, found = Repeats(), []
+    repeats, entries = Repeats(), []
     for number, content in json_objects(root, name, limit=_OBJECT_LIMIT):
         called = content.get("name")
         try:
@@ -94,9 +94,9 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> 
             repeats.add(name, number, frame)
             continue
         seen.add(frame)
-        found.append(FrameEntry(frame, split, annotation, name, number))
+        entries.append(FrameEntry(frame, split, annotation, name, number))
     rejected += repeats.notes("the first annotation of a frame counts")
-    return found
+    return entries
 
 
 def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -105,7 +105,7 @@ def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     Raises:
         ValueError: a label differs in structure from the published ones; the message is the reason to report.
     """
-    found = []
+    marks = []
     try:
         for label in content.get("labels") or []:
             kind = _kind(label)
@@ -113,10 +113,10 @@ def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
                 continue
             if not label["poly2d"]:
                 raise KeyError("poly2d")
-            found += [(kind, *_line(line)) for line in _lines_of(label["poly2d"])]
+            marks += [(kind, *_line(line)) for line in _lines_of(label["poly2d"])]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError("has a lane label without category, direction or poly2d; correct it") from error
-    return found
+    return marks
 
 
 def _kind(label: dict[str, Any]) -> str | None:

@@ -50,10 +50,10 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         AnnotationError: a line is not valid; the first such line is reported.
     """
     faults: list[Rejected] = []
-    found = parse_lanes(annotation, "", rejected=faults)
+    lanes = parse_lanes(annotation, "", rejected=faults)
     if faults:
         raise AnnotationError(faults[0].reason, faults[0].line)
-    return found
+    return lanes
 
 
 def _list_of(root: Path, split: str) -> str:
@@ -73,7 +73,7 @@ def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Not
     """Return the entries of one list, each frame once; report rejected and repeated lines."""
     listed = read_frame_list(list_inside(root, name), root)
     faults = [fault._replace(file=name) for fault in listed.rejected]
-    found = []
+    entries = []
     for entry in listed.entries:
         try:
             frame = frame_path(entry.frame)
@@ -83,7 +83,7 @@ def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Not
         annotation = str(lane_file(Path(), frame))
         flags = entry.flags or ()
         existence = tuple(map(bool, flags)) if len(flags) == _FLAGS else None
-        found.append(FrameEntry(frame, split, annotation, name, entry.line, existence=existence))
+        entries.append(FrameEntry(frame, split, annotation, name, entry.line, existence=existence))
     rejected += sorted(faults, key=lambda fault: fault.line or 0)
     if listed.repeats:
         again, first = listed.repeated, listed.repeats[0].line
@@ -97,7 +97,7 @@ def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Not
         for flags, lines in sorted(counts.items()):
             text = f"has {counted(lines, 'line')} with {flags} existence flags instead of {_FLAGS}"
             rejected.append(Note(name, None, f"{text}; they are not used"))
-    return found
+    return entries
 
 
 def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected | Note]) -> dict[str, str]:

@@ -89,8 +89,8 @@ def _other_content(start: bytes) -> str:
     """Return the reason to reject a file that starts with these bytes, by the format that they indicate."""
     if not start:
         return "is empty; restore the frame or take it out of the lists"
-    for name, signature, at in _OTHER_FORMATS:
-        if start[at:].startswith(signature):
+    for name, signature, offset in _OTHER_FORMATS:
+        if start[offset:].startswith(signature):
             return f"is a {name} image, whatever its name says; convert it to JPEG or PNG"
     return "is neither a JPEG nor a PNG image; restore the frame or take it out of the lists"
 
@@ -157,8 +157,8 @@ def _orientation(tiff: bytes) -> int | None:
     if order is None:
         return None
 
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(tiff[at : at + size], order)  # type: ignore[arg-type]
+    def number(offset: int, size: int) -> int:
+        return int.from_bytes(tiff[offset : offset + size], order)  # type: ignore[arg-type]
 
     directory = number(4, 4)
     if number(2, 2) != 42 or directory + 2 > len(tiff):

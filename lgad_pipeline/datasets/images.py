@@ -181,10 +181,10 @@ def _ended_early(data: bytes, scan: int, flags: int, image: np.ndarray) -> bool:
     """
     longer = data[:scan] + _MARKER.sub(lambda marker: _MORE_DATA + marker[0], data[scan:])
     try:
-        other = cv2.imdecode(np.frombuffer(longer, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        extended = cv2.imdecode(np.frombuffer(longer, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return False
-    return other is not None and not np.array_equal(other, image)
+    return extended is not None and not np.array_equal(extended, image)
 
 
 def refuse_unscaled(data: bytes, header: ImageHeader | None = None) -> None:

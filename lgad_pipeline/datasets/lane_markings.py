@@ -31,16 +31,16 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
     corners = points(vertices)
     if not (isinstance(types, str) and types and len(types) == len(corners) and _TYPES.fullmatch(types)):
         raise AnnotationError("has a polyline whose `types` are not L or CCC for its vertices; correct it")
-    path, at = [corners[0]], 1
-    while at < len(corners):
-        if types[at] == "L":
-            path.append(corners[at])
-            at += 1
+    path, index = [corners[0]], 1
+    while index < len(corners):
+        if types[index] == "L":
+            path.append(corners[index])
+            index += 1
         else:
-            a, (b, c, d) = path[-1], corners[at : at + 3]
+            a, (b, c, d) = path[-1], corners[index : index + 3]
             t, s = _STEPS, 1 - _STEPS
             path.extend(s**3 * a + 3 * s**2 * t * b + 3 * s * t**2 * c + t**3 * d)
-            at += 3
+            index += 3
     line = np.array(path, np.float32)
     return line[np.argsort(-line[:, 1], kind="stable")]
 
@@ -68,12 +68,12 @@ def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list
             centre = np.stack([xs.mean(axis=0), rows], axis=1).astype(np.float32)
             pairs.append((float(np.abs(xs[0] - xs[1]).mean()), i, j, centre))
     paired: set[int] = set()
-    found = []
+    lines = []
     for gap, i, j, centre in sorted(pairs, key=lambda pair: pair[:3]):
         if gap < widest and paired.isdisjoint((i, j)):
             paired |= {i, j}
-            found.append(centre)
-    return found + [edge for i, (_, edge) in enumerate(edges) if i not in paired]
+            lines.append(centre)
+    return lines + [edge for i, (_, edge) in enumerate(edges) if i not in paired]
 
 
 def _shared_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:

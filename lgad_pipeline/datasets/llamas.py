@@ -73,8 +73,8 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         ]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError("is no label file with `lanes` of `markers`; unpack it again") from error
-    found = [_lane(points(lane).round().astype(int).reshape(-1, 2, 2)) for lane in ends]
-    return [lane for lane in found if len(lane)]
+    lanes = [_lane(points(lane).round().astype(int).reshape(-1, 2, 2)) for lane in ends]
+    return [lane for lane in lanes if len(lane)]
 
 
 def _lane(markers: np.ndarray) -> np.ndarray:
@@ -110,12 +110,12 @@ def _lane(markers: np.ndarray) -> np.ndarray:
 
 
 def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
-    split, found = "train" if published == "train" else "test", []
+    split, entries = "train" if published == "train" else "test", []
     for path in sorted((root / "labels" / published).glob("*/*.json")):
         name = path.relative_to(root).as_posix()
         try:
             frame = f"color_images/{published}/{path.parent.name}/{path.stem}_color_rect.png"
-            found.append(FrameEntry(frame_path(frame), split, name, name, None))
+            entries.append(FrameEntry(frame_path(frame), split, name, name, None))
         except ValueError as error:
             rejected.append(Rejected(name, None, str(error)))
-    return found
+    return entries

@@ -123,12 +123,12 @@ def points(pairs: Iterable) -> np.ndarray:
         AnnotationError: the values are not pairs of numbers, or not finite, or too far away from any frame.
     """
     try:
-        found = np.array([[float(x), float(y)] for x, y in pairs], np.float64).reshape(-1, 2)
+        values = np.array([[float(x), float(y)] for x, y in pairs], np.float64).reshape(-1, 2)
     except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError("has a line that is not made of x y pairs; correct it") from error
-    if not (np.abs(found) <= MAX_COORDINATE).all():  # A comparison with NaN is False, so NaN is rejected.
+    if not (np.abs(values) <= MAX_COORDINATE).all():  # A comparison with NaN is False, so NaN is rejected.
         raise AnnotationError("has a point that is no place near a frame; correct it")
-    return found.astype(np.float32)
+    return values.astype(np.float32)
 
 
 def held_out(entries: Sequence[FrameEntry], group: Callable[[FrameEntry], str]) -> list[FrameEntry]:

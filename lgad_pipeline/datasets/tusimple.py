@@ -78,7 +78,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
 def _entries_of(
     root: Path, paths: list[Path], split: str, rejected: list[Rejected | Note]
 ) -> list[FrameEntry]:
-    found: dict[str, FrameEntry] = {}
+    entries: dict[str, FrameEntry] = {}
     repeats = Repeats()
     for path in paths:
         name = path.relative_to(root).as_posix()
@@ -91,11 +91,12 @@ def _entries_of(
             except (ValueError, AnnotationError) as error:
                 rejected.append(Rejected(name, number, str(error)))
                 continue
-            if found.pop(frame, None):  # The benchmark's script uses the last annotation, so it is used here.
+            # The benchmark's script uses the last annotation of a frame, so it is used here, too.
+            if entries.pop(frame, None):
                 repeats.add(name, number, frame)
-            found[frame] = FrameEntry(frame, split, line, name, number)
+            entries[frame] = FrameEntry(frame, split, line, name, number)
     rejected += repeats.notes("the last annotation of a frame counts, as in the benchmark")
-    return list(found.values())
+    return list(entries.values())
 
 
 def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:

@@ -110,12 +110,12 @@ def evaluate_culane(
     annotated, predicted = table[:, 0], table[:, 1]
     _check_found(annotations, annotated, frames)
     _check_found(predictions, predicted, frames)
-    found = Evidence.joined(evidence)
+    joined = Evidence.joined(evidence)
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), rejected),
-        notes=culane_warnings(annotations, predictions, evidence=found),
-        size_note=sizes.describe(found.sizes),
-        sizes=sizes.table(found.sizes),
+        notes=culane_warnings(annotations, predictions, evidence=joined),
+        size_note=sizes.describe(joined.sizes),
+        sizes=sizes.table(joined.sizes),
     )
 
 
@@ -179,11 +179,11 @@ def _note_repeats(
     repeats = np.flatnonzero(without_spline(lanes))
     if not len(repeats):
         return 0
-    places = [
+    positions = [
         (frame, line) for frame, found in zip(frames, files, strict=True) for line in range(len(found or []))
     ]
     for i in repeats:
-        frame, line = places[i]
+        frame, line = positions[i]
         reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
         fault = Rejected(str(find_lane_file(root, frame)), line + 1, reason)
         if rejected is None:
@@ -230,11 +230,11 @@ def _summarize(
     thresholds: tuple[float, ...],
     rejected: list[Rejected],
 ) -> LaneScores:
-    place = {frame: i for i, frame in enumerate(frames)}
+    row_of = {frame: i for i, frame in enumerate(frames)}
     lanes = np.maximum(table[:, :2], 0)
     tp = table[:, 2:]
     fp, fn = lanes[:, 1:] - tp, lanes[:, :1] - tp
-    members = {name: np.array([place[frame] for frame in named], np.int64) for name, named in lists.items()}
+    members = {name: np.array([row_of[frame] for frame in named], np.int64) for name, named in lists.items()}
     rows = np.concatenate(list(members.values()))
     columns: dict[str, object] = {
         "list": pd.Categorical(np.repeat(list(members), [len(index) for index in members.values()])),

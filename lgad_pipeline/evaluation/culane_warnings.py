@@ -82,28 +82,30 @@ def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
 def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence) -> list[str]:
     """Return the warnings about a comparison of two directories, a sentence each."""
     some = (evidence.annotated[:, 0] > 0) | (evidence.predicted[:, 0] > 0)
-    found = []
+    warnings = []
     if annotations.resolve() == predictions.resolve():
-        found.append(f"{annotations} is given as annotations and as predictions: every lane matches itself.")
+        warnings.append(
+            f"{annotations} is given as annotations and as predictions: every lane matches itself."
+        )
     elif some.any() and evidence.same[some].all():
-        found.append(
+        warnings.append(
             f"The lanes in {predictions} are exactly the annotated ones in the "
             f"{counted(len(some), 'frame')}; give the folder that the predictions were written to."
         )
     for folder, extents in ((annotations, evidence.annotated), (predictions, evidence.predicted)):
         if not extents[:, 0].any():
-            found.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
+            warnings.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
-    found += size_warnings("annotated", evidence.annotated, sizes=sizes)
-    found += size_warnings("predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated)
+    warnings += size_warnings("annotated", evidence.annotated, sizes=sizes)
+    warnings += size_warnings("predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated)
     for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
         if count:
-            found.append(
+            warnings.append(
                 f"{count} {kind} lane{'s have' if count > 1 else ' has'} two equal neighbouring points, and "
                 "so no spline: each counts as a lane that matches nothing; remove one of the points."
             )
     for kind, count in zip(("annotated", "predicted"), evidence.copies.tolist(), strict=True):
-        found += copies_warning(kind, count)
+        warnings += copies_warning(kind, count)
     for kind, (single, marked) in zip(("annotated", "predicted"), evidence.odd.tolist(), strict=True):
-        found += odd_lanes_warnings(kind, single, marked)
-    return found
+        warnings += odd_lanes_warnings(kind, single, marked)
+    return warnings

@@ -48,12 +48,12 @@ class FrameSizes:
         Raises:
             LgadError: the first image is not of the size stated.
         """
-        found = cls(tuple(dict.fromkeys(roots)), stated, stated or default, frames[0])
+        measured = cls(tuple(dict.fromkeys(roots)), stated, stated or default, frames[0])
         for frame in frames:
-            height, width, source = found._size(frame)
+            height, width, source = measured._size(frame)
             if source == _FROM_IMAGE:
-                return replace(found, assumed=(height, width))
-        return found
+                return replace(measured, assumed=(height, width))
+        return measured
 
     def __call__(self, frames: Sequence[str]) -> np.ndarray:
         """Sizes of some of the frames, int32 (frames, 3) as (H, W, source of the size).

@@ -43,33 +43,33 @@ class FrameLists:
         if not files:
             raise LgadError(f"{paths[0]} holds no list; name a list of frames with --list.")
         roots = tuple(file.parent.parent for file in files if file.parent.name == "list")
-        found = cls({}, roots, [], [])
+        lists = cls({}, roots, [], [])
         for file in files:
-            if file.stem in found.frames:
+            if file.stem in lists.frames:
                 raise LgadError(f"Two lists are called {file.stem}; rename one of them.")
-            found.frames[file.stem] = found._read(file, annotations, strict)
-        if not any(found.frames.values()):
-            if found.rejected:
-                raise LgadError(f"{files[0]} names no frame: {found.rejected[0]}")
+            lists.frames[file.stem] = lists._read(file, annotations, strict)
+        if not any(lists.frames.values()):
+            if lists.rejected:
+                raise LgadError(f"{files[0]} names no frame: {lists.rejected[0]}")
             raise LgadError(f"{files[0]} names no frame; give a list with one frame a line.")
-        members = set(found.frames[files[0].stem])
+        members = set(lists.frames[files[0].stem])
         divided = scenarios and len(files) == 1
         for file in sorted((files[0].parent / "test_split").glob("*.txt")) if divided else []:
-            inside = [frame for frame in found._read(file, annotations, strict) if frame in members]
-            found.frames.setdefault(file.stem, inside)
-        return replace(found, frames={name: frames for name, frames in found.frames.items() if frames})
+            inside = [frame for frame in lists._read(file, annotations, strict) if frame in members]
+            lists.frames.setdefault(file.stem, inside)
+        return replace(lists, frames={name: frames for name, frames in lists.frames.items() if frames})
 
     def _read(self, file: Path, annotations: Path, strict: bool) -> list[str]:
-        found = read_frame_list(file, annotations)
-        if strict and found.rejected:
-            raise LaneFileError(str(found.rejected[0]))
-        self.rejected.extend(found.rejected)
-        if found.repeats:
-            lines = f"{found.repeated} line{'s' * (found.repeated > 1)}"
+        listed = read_frame_list(file, annotations)
+        if strict and listed.rejected:
+            raise LaneFileError(str(listed.rejected[0]))
+        self.rejected.extend(listed.rejected)
+        if listed.repeats:
+            lines = f"{listed.repeated} line{'s' * (listed.repeated > 1)}"
             self.notes.append(
-                f"{file} names frames again in {lines}, the first of them line {found.repeats[0].line}; "
+                f"{file} names frames again in {lines}, the first of them line {listed.repeats[0].line}; "
                 "each frame counts once."
             )
-        if not found.entries:
+        if not listed.entries:
             self.notes.append(f"{file} names no frame.")
-        return found.frames
+        return listed.frames

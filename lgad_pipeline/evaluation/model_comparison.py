@@ -126,5 +126,5 @@ def _counts(
 ) -> np.ndarray:
     hits = true_positives(pairs, (IOU,), frame_size=frame_size)[:, 0]
     return np.array(
-        [(len(annotated), len(found), tp) for (annotated, found), tp in zip(pairs, hits, strict=True)]
+        [(len(annotated), len(predicted), tp) for (annotated, predicted), tp in zip(pairs, hits, strict=True)]
     )

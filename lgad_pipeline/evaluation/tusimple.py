@@ -108,7 +108,7 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
 
 def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Read the annotated frames by key, and a note if frames are annotated twice."""
-    found: dict[str, dict[str, Any]] = {}
+    annotated: dict[str, dict[str, Any]] = {}
     again = []
     for line in read_objects(path, ("raw_file", "lanes", "h_samples")):
         fault = line.fault
@@ -118,16 +118,16 @@ def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
             fault = "`h_samples` has no rows; give the y of the rows"
         if fault:
             raise LaneFileError(str(Rejected(str(path), line.number, fault)))
-        if line.key in found:
+        if line.key in annotated:
             again.append(line)
         if line.entry:
-            found[line.key] = line.entry
-    if not found:
+            annotated[line.key] = line.entry
+    if not annotated:
         raise LgadError(f"{path} annotates no frame; give a file with one JSON object on each line.")
     if not again:
-        return found, []
+        return annotated, []
     lines = f"{len(again)} line{'s annotate' if len(again) > 1 else ' annotates'}"
-    return found, [
+    return annotated, [
         f"{path}: {lines} a frame again (the first is line {again[0].number}, {again[0].key}); the last "
         "annotation of a frame counts, as in the benchmark."
     ]

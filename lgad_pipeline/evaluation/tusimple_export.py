@@ -84,12 +84,12 @@ def write_tusimple(
     lines, some, present = [], 0, 0
     for key, entry in tasks.items():
         rows = np.array(entry["h_samples"], np.float64)
-        found = [on_rows(lane, rows).round(2) for lane in lanes[key]]
+        lanes_on_rows = [on_rows(lane, rows).round(2) for lane in lanes[key]]
         some += sum(map(len, lanes[key]))
-        present += sum(int((xs >= 0).sum()) for xs in found)
+        present += sum(int((xs >= 0).sum()) for xs in lanes_on_rows)
         content = {
             "raw_file": entry["raw_file"],
-            "lanes": [xs.tolist() for xs in found],
+            "lanes": [xs.tolist() for xs in lanes_on_rows],
             "run_time": run_time,
         }
         lines.append(json.dumps(content) + "\n")

@@ -89,26 +89,26 @@ def _text(path: Path) -> str:
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
     """Yield line number and value of every object; the value is a text with the fault if it is no object."""
-    at, number, counted = 0, 1, 0
+    position, number, counted = 0, 1, 0
     if array := _ARRAY.match(text):
-        at, text = array.end(), text.rstrip().removesuffix("]")
+        position, text = array.end(), text.rstrip().removesuffix("]")
     while True:
-        while at < len(text) and text[at] in _BETWEEN:
-            at += 1
-        if at >= len(text):
+        while position < len(text) and text[position] in _BETWEEN:
+            position += 1
+        if position >= len(text):
             return
-        number, counted = number + text.count("\n", counted, at), at
+        number, counted = number + text.count("\n", counted, position), position
         try:
-            value, end = _DECODER.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, position)
         except (ValueError, RecursionError):  # RecursionError: brackets are nested too deeply
-            yield number, _NO_OBJECT if not _SINGLE_QUOTES.match(text, at) else _PYTHON
-            following = _NEXT_OBJECT.search(text, at)
+            yield number, _NO_OBJECT if not _SINGLE_QUOTES.match(text, position) else _PYTHON
+            following = _NEXT_OBJECT.search(text, position)
             if not following:
                 return
-            at = following.end()
+            position = following.end()
             continue
         yield number, value if isinstance(value, dict) else _NO_OBJECT
-        at = end
+        position = end
 
 
 def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:

@@ -68,12 +68,12 @@ def tusimple_warnings(
     )
     default = FRAME_SIZE if like_tusimple else (math.ceil(bottom), math.ceil(right))
     sizes = FrameSizes.of(names, (path.parent,), None, default)
-    found = sizes(names)[:, :2]
-    extents = lane_extents(truth, found)
+    frame_sizes = sizes(names)[:, :2]
+    extents = lane_extents(truth, frame_sizes)
     return [
         *notes,
-        *size_warnings("annotated", extents, sizes=found),
-        *size_warnings("predicted", lane_extents(guess, found), sizes=found, reference=extents),
+        *size_warnings("annotated", extents, sizes=frame_sizes),
+        *size_warnings("predicted", lane_extents(guess, frame_sizes), sizes=frame_sizes, reference=extents),
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),
     ]

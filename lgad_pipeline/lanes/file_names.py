@@ -18,15 +18,15 @@ def stored_name(root: Path, name: str) -> str:
     """
     if name.isascii():
         return name
-    found = ""
+    stored = ""
     for part in PurePosixPath(name).parts:
         for spelling in (part, *(unicodedata.normalize(form, part) for form in _FORMS)):
-            if _exists(root / found / spelling):
-                found = f"{found}/{spelling}" if found else spelling
+            if _exists(root / stored / spelling):
+                stored = f"{stored}/{spelling}" if stored else spelling
                 break
         else:
             return name
-    return found
+    return stored
 
 
 class OtherCase:

@@ -93,18 +93,18 @@ def _centroids(
     """
     width = values.shape[1]
     offset = np.arange(-reach, reach + 1)
-    at = column[rows, None] + offset
-    inside = (at >= 0) & (at < width)
-    at = at.clip(0, width - 1)
-    near = smooth[rows[:, None], at]
+    columns = column[rows, None] + offset
+    inside = (columns >= 0) & (columns < width)
+    columns = columns.clip(0, width - 1)
+    near = smooth[rows[:, None], columns]
     blob = (near >= 0.5 * near[:, reach, None]) & inside
     # Going outwards from the maximum, the blob ends at the first column that is not in it.
     blob[:, reach:] = np.logical_and.accumulate(blob[:, reach:], axis=1)
     blob[:, reach::-1] = np.logical_and.accumulate(blob[:, reach::-1], axis=1)
-    unfinished = (blob[:, 0] & (at[:, 0] > 0)) | (blob[:, -1] & (at[:, -1] < width - 1))
-    done, blob, at = rows[~unfinished], blob[~unfinished], at[~unfinished]
-    mass = values[done[:, None], at] * blob
+    unfinished = (blob[:, 0] & (columns[:, 0] > 0)) | (blob[:, -1] & (columns[:, -1] < width - 1))
+    done, blob, columns = rows[~unfinished], blob[~unfinished], columns[~unfinished]
+    mass = values[done[:, None], columns] * blob
     centre[done] = column[done] + mass @ offset.astype(np.float32) / np.maximum(mass.sum(axis=1), 1e-9)
-    cut_off = ((mass > 0) & ((at == 0) | (at == width - 1))).any(axis=1)
+    cut_off = ((mass > 0) & ((columns == 0) | (columns == width - 1))).any(axis=1)
     weight[done] = np.where(cut_off, np.float32(CUT_OFF), 1) * smooth[done, column[done]]
     return unfinished

@@ -52,15 +52,15 @@ def source_digest(network: str) -> str:
         return source_digest(rest)
     if separator and module in _PACKAGES:
         return blake2b(_version(_PACKAGES[module]).encode(), digest_size=16).hexdigest()
-    found: dict[str, list[Path]] = {}
+    files_of: dict[str, list[Path]] = {}
     if separator:
-        _collect(module.partition(".")[0], found, named=True)
+        _collect(module.partition(".")[0], files_of, named=True)
     digest = blake2b(digest_size=16)
-    for name in sorted(found):
+    for name in sorted(files_of):
         digest.update(name.encode())
-        for path in found[name]:
+        for path in files_of[name]:
             digest.update(_parsed(path, path.stat().st_mtime_ns)[0])
-    return digest.hexdigest() if found else ""
+    return digest.hexdigest() if files_of else ""
 
 
 def check_source_is_imported(network: str) -> None:
@@ -93,19 +93,19 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _collect(name: str, found: dict[str, list[Path]], named: bool = False) -> None:
+def _collect(name: str, files_of: dict[str, list[Path]], named: bool = False) -> None:
     """Add the files of a top-level module and of those that it imports."""
-    if name in found or name in sys.stdlib_module_names or name == _OWN:
+    if name in files_of or name in sys.stdlib_module_names or name == _OWN:
         return
     files = sorted(_files(name))
     installed = any(_INSTALLED.intersection(file.parts) for file in files)
     if not files or (installed and not named):
         return
-    found[name] = files
+    files_of[name] = files
     if not installed:
         for file in files:
             for imported in _parsed(file, file.stat().st_mtime_ns)[1]:
-                _collect(imported, found)
+                _collect(imported, files_of)
 
 
 def _files(name: str) -> Iterator[Path]:

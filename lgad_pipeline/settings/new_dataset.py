@@ -146,13 +146,13 @@ def _frame_size(root: Path, entries: Sequence[FrameEntry]) -> tuple[int, int]:
 
 
 def _lanes(root: Path, entries: Sequence[FrameEntry]) -> list[np.ndarray]:
-    found = []
+    lanes = []
     for entry in entries:
         try:
-            found += read_lanes(find_lane_file(root, entry.frame))
+            lanes += read_lanes(find_lane_file(root, entry.frame))
         except (OSError, LgadError):
             continue  # ingestion rejects this frame and says why
-    return found
+    return lanes
 
 
 def _spread(entries: Sequence[FrameEntry], most: int) -> list[FrameEntry]:

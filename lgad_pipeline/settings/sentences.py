@@ -68,6 +68,6 @@ def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[
         model, location = Recipe, location[2:]
     for part in location:
         if isinstance(part, str):
-            found = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
-            model = next(kind for kind in found if isinstance(kind, type) and issubclass(kind, BaseModel))
+            kinds = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
+            model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
     return list(model.model_fields)

@@ -30,7 +30,7 @@ _MISSING = 90  # grey of a frame that cannot be shown
 
 
 def data_sheet(
-    found: Ingestion, frame_size: tuple[int, int], *, lane_width: int, label_rows: int, count: int = 8
+    ingestion: Ingestion, frame_size: tuple[int, int], *, lane_width: int, label_rows: int, count: int = 8
 ) -> np.ndarray:
     """Draw frames, evenly spread over the table, and rejected frames on a sheet.
 
@@ -38,7 +38,7 @@ def data_sheet(
     rejected frame is shown as it is, with the reason as its caption; of every reason some are shown.
 
     Args:
-        found: ingestion of the data set.
+        ingestion: ingestion of the data set.
         frame_size: (H, W) of the frames, pixels.
         lane_width: width of the lanes of the label map, frame pixels.
         label_rows: number of rows on which lanes are labelled.
@@ -47,13 +47,13 @@ def data_sheet(
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    places = np.unique(np.linspace(0, len(found.frames) - 1, min(count, len(found.frames))).round())
-    chosen = found.frames.iloc[places.astype(int)]
+    rows = np.unique(np.linspace(0, len(ingestion.frames) - 1, min(count, len(ingestion.frames))).round())
+    chosen = ingestion.frames.iloc[rows.astype(int)]
     pictures, captions = [], []
     for row, label in zip(
         chosen.itertuples(), assign_lane_slots(chosen, label_rows=label_rows).itertuples(), strict=True
     ):
-        picture = _picture(found, str(row.frame), frame_size)
+        picture = _picture(ingestion, str(row.frame), frame_size)
         drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width=lane_width))
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
         for lane in lanes:
@@ -61,8 +61,8 @@ def data_sheet(
         pictures.append(drawn)
         scenario = f", {row.scenario}" if isinstance(row.scenario, str) else ""
         captions.append(f"{row.split}{scenario}: {len(lanes)} lanes, {Path(str(row.frame)).name}")
-    for row in _spread_reasons(found.rejected, count):
-        pictures.append(_rejected_picture(found, str(row.file), frame_size))
+    for row in _spread_reasons(ingestion.rejected, count):
+        pictures.append(_rejected_picture(ingestion, str(row.file), frame_size))
         captions.append(f"rejected: {Path(str(row.file)).name} {str(row.reason).partition(';')[0]}")
     sheet = contact_sheet(pictures, 2, captions=captions, width=800)
     return np.concatenate([sheet, legend(sheet.shape[1])])
@@ -115,22 +115,22 @@ def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndar
     return cv2.resize(picture, frame_size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def first_frame(found: Ingestion, frame_size: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
+def first_frame(ingestion: Ingestion, frame_size: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the first frame with lanes, uint8 (H, W, 3), RGB, and its lanes, points (N, 2) in frame pixels.
 
     Raises:
         LgadError: no frame of the table has a lane.
     """
-    for row in found.frames.itertuples():
+    for row in ingestion.frames.itertuples():
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
         if lanes:
-            return _picture(found, str(row.frame), frame_size), lanes
-    raise LgadError(f"No frame below {found.root} has a lane to show; name another data set.")
+            return _picture(ingestion, str(row.frame), frame_size), lanes
+    raise LgadError(f"No frame below {ingestion.root} has a lane to show; name another data set.")
 
 
 def _spread(table: pd.DataFrame) -> pd.DataFrame:
-    places = np.linspace(0, len(table) - 1, min(_MOST, len(table))).round().astype(int)
-    return table.iloc[places]
+    rows = np.linspace(0, len(table) - 1, min(_MOST, len(table))).round().astype(int)
+    return table.iloc[rows]
 
 
 def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
@@ -144,21 +144,21 @@ def _counts(lanes: list[np.ndarray], frame_size: tuple[int, int]) -> np.ndarray:
     return counts
 
 
-def _picture(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray:
+def _picture(ingestion: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray:
     """Return the frame; a grey picture if there is none of this size."""
-    picture = _read(found, name, frame_size)
+    picture = _read(ingestion, name, frame_size)
     if picture is None or picture.shape[:2] != frame_size:
         return np.full((*frame_size, 3), _MISSING, np.uint8)
     return picture
 
 
-def _rejected_picture(found: Ingestion, file: str, frame_size: tuple[int, int]) -> np.ndarray:
+def _rejected_picture(ingestion: Ingestion, file: str, frame_size: tuple[int, int]) -> np.ndarray:
     """Return the frame of a rejected entry, scaled to fit on grey; grey only if it cannot be read."""
     stem = file.removesuffix(".lines.txt")
     names = [file] if stem == file else [stem + suffix for suffix in IMAGE_SUFFIXES]
     canvas = np.full((*frame_size, 3), _MISSING, np.uint8)
     for name in names:
-        picture = _read(found, name, frame_size)
+        picture = _read(ingestion, name, frame_size)
         if picture is not None:
             scale = min(frame_size[0] / picture.shape[0], frame_size[1] / picture.shape[1])
             height, width = (max(1, int(side * scale)) for side in picture.shape[:2])
@@ -169,10 +169,12 @@ def _rejected_picture(found: Ingestion, file: str, frame_size: tuple[int, int]) 
     return canvas
 
 
-def _read(found: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray | None:
+def _read(ingestion: Ingestion, name: str, frame_size: tuple[int, int]) -> np.ndarray | None:
     try:
         return read_image(
-            read_inside(found.root, name, limit=frame_limit(frame_size), follow_links=found.follow_links)
+            read_inside(
+                ingestion.root, name, limit=frame_limit(frame_size), follow_links=ingestion.follow_links
+            )
         )
     except (FileNotFoundError, LgadError):
         return None

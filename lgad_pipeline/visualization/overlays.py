@@ -87,13 +87,13 @@ def contact_sheet(
     rows = -(-len(pictures) // columns)
     shape = (rows * (height + line + gap) + gap, columns * (width + gap) + gap, 3)
     sheet = np.full(shape, _PAPER, np.uint8)
-    for place, picture in enumerate(pictures):
-        y = gap + place // columns * (height + line + gap)
-        x = gap + place % columns * (width + gap)
+    for index, picture in enumerate(pictures):
+        y = gap + index // columns * (height + line + gap)
+        x = gap + index % columns * (width + gap)
         fitted = cv2.resize(enlarged(picture, width), (width, height))
         sheet[y : y + height, x : x + width] = fitted
         if captions:
-            _write(sheet, captions[place], (x, y + height), (width, line))
+            _write(sheet, captions[index], (x, y + height), (width, line))
     return sheet
 
 
@@ -103,8 +103,8 @@ def legend(width: int) -> np.ndarray:
     line = max(18, width // 45)
     strip = np.full((line * 3 // 2, width, 3), _PAPER, np.uint8)
     cell = width // len(names)
-    for place, (name, colour) in enumerate(zip(names, (*SLOT_COLOURS, None), strict=True)):
-        left = place * cell + line // 3
+    for index, (name, colour) in enumerate(zip(names, (*SLOT_COLOURS, None), strict=True)):
+        left = index * cell + line // 3
         if colour is None:  # drawn as on the sheet: white, on the colour of a road
             strip[line // 4 : line * 5 // 4, left : left + line] = 120
             strip[line * 2 // 3 : line * 5 // 6, left : left + line] = 255

@@ -102,5 +102,5 @@ def _outdated(revision: str, address: str) -> StoreFault:
 def _mlflow_command() -> str:
     """Return the command of the installed MLflow, as it is typed in the user's shell."""
     program = Path(sys.executable).with_name("mlflow")
-    found = shutil.which("mlflow")
-    return "mlflow" if found and Path(found) == program else shlex.quote(str(program))
+    in_path = shutil.which("mlflow")
+    return "mlflow" if in_path and Path(in_path) == program else shlex.quote(str(program))

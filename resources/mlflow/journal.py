@@ -55,10 +55,10 @@ class RunJournal:
 
     def sent(self, address: str) -> SyncState:
         """Return the part of the run that the server at `address` has confirmed."""
-        found = _read(self.folder / "sent.json", SyncState)
-        if found is None or not _same_store(found.address, address):
+        state = _read(self.folder / "sent.json", SyncState)
+        if state is None or not _same_store(state.address, address):
             return SyncState(address=address)
-        return found.model_copy(update={"address": address})
+        return state.model_copy(update={"address": address})
 
     @property
     def run_id(self) -> str:

@@ -67,9 +67,9 @@ def _no_advice_on_types() -> Iterator[None]:
 
     MLflow sets its own warning filters, so all warnings are collected first.
     """
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         yield
-    for warning in said:
+    for warning in caught:
         if "type hint" not in str(warning.message):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 

@@ -95,8 +95,8 @@ def register(
     if version is None:
         uri, model_id = log_model(tracking, run_id, folder=folder, graph=graph, example=example)
         own = {FINGERPRINT_TAG: fingerprint, DIGEST_TAG: files_digest(folder)}
-        made = client.create_model_version(name, uri, run_id, tags={**own, **tags}, model_id=model_id)
-        version = made.version
+        created = client.create_model_version(name, uri, run_id, tags={**own, **tags}, model_id=model_id)
+        version = created.version
     version = str(version)
     client.update_model_version(name, version, description=card)
     for key, value in tags.items():

@@ -65,12 +65,12 @@ def _former_folders(database: Path, artifacts: Path) -> list[Path]:
             "WHERE key = ? AND value = ?",
             (KIND_TAG, TRAINING_KIND),
         ).fetchall()
-    found = set()
+    folders = set()
     for name, location in rows:
         path = _local_path(location or "")
         if path is not None and path.name == name and path.parent.name == artifacts.name:
-            found.add(path.parent)
-    return sorted(folder for folder in found if folder != artifacts)
+            folders.add(path.parent)
+    return sorted(folder for folder in folders if folder != artifacts)
 
 
 def _existing(connection: sqlite3.Connection) -> list[tuple[str, str]]:

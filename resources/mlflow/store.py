@@ -118,9 +118,9 @@ class MlflowStore(MlflowPages):
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, created if it is missing."""
-        found = self.client.get_experiment_by_name(name)
-        if found:
-            return found.experiment_id
+        existing = self.client.get_experiment_by_name(name)
+        if existing:
+            return existing.experiment_id
         location = (Path(self.artifacts) / name).as_uri() if self.artifacts else None
         kind = {KIND_TAG: TRAINING_KIND}  # MLflow's pages for training, not for chats
         return self.client.create_experiment(name, artifact_location=location, tags=kind)

@@ -134,9 +134,9 @@ def convert(
     """
     _check(source, output)
     done = Conversion()
-    found = list(_READERS[annotations](source, done.rejected))
-    images = Images(source, {annotation.file for annotation in found})
-    placed = place_images(found, images, rejected=done.rejected)
+    annotated = list(_READERS[annotations](source, done.rejected))
+    images = Images(source, {annotation.file for annotation in annotated})
+    placed = place_images(annotated, images, rejected=done.rejected)
     kept = []
     for number, (annotation, image) in enumerate(placed, 1):
         if (frame := _frame(source, annotation, image, labels, done)) is not None:

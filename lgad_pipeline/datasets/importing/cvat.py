@@ -117,8 +117,8 @@ class _Export:
         elif tag in _SHAPES and self._path[-2] == "image" and self._open is not None:
             self._open.shapes.append(_shape(tag, values, values.get("label", ""), values.get("group_id")))
         elif tag in _SHAPES and self._path[-2] == "track":
-            found = _shape(tag, values, self._tracks.label, self._tracks.name)
-            self._tracks.add(values, found, line)
+            shape = _shape(tag, values, self._tracks.label, self._tracks.name)
+            self._tracks.add(values, shape, line)
 
     def _end(self, tag: str) -> None:
         self._path.pop()

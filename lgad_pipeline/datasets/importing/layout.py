@@ -73,9 +73,11 @@ class Images:
             unused: paths of the images that no other annotation uses.
         """
         name = _key(posixpath.basename(image))
-        found = [path for path in self._by_name.get(name, []) if path in unused]
+        candidates = [path for path in self._by_name.get(name, []) if path in unused]
         folder = posixpath.dirname(annotation)
-        near = [path for path in found if self._one_folder or self._is_near(folder, posixpath.dirname(path))]
+        near = [
+            path for path in candidates if self._one_folder or self._is_near(folder, posixpath.dirname(path))
+        ]
         return near[0] if len(near) == 1 else None
 
     def reason(self, image: str, places: list[str]) -> str:
@@ -100,15 +102,15 @@ class Images:
         )
 
     def _is_near(self, annotation: str, image: str) -> bool:
-        one, two = PurePosixPath(annotation).parts, PurePosixPath(image).parts
-        above = one[: len(two)] == two
+        first, second = PurePosixPath(annotation).parts, PurePosixPath(image).parts
+        above = first[: len(second)] == second
         if image in self._annotated and not above:
             return False
-        while one and two and one[0] == two[0]:
-            one, two = one[1:], two[1:]
-        while one and two and one[-1] == two[-1]:
-            one, two = one[:-1], two[:-1]
-        return len(one) <= 1 and len(two) <= 1
+        while first and second and first[0] == second[0]:
+            first, second = first[1:], second[1:]
+        while first and second and first[-1] == second[-1]:
+            first, second = first[:-1], second[:-1]
+        return len(first) <= 1 and len(second) <= 1
 
 
 def files_below(source: Path, *endings: str) -> list[str]:
@@ -128,16 +130,16 @@ def files_below(source: Path, *endings: str) -> list[str]:
     def refuse(error: OSError) -> None:
         raise error
 
-    found = []
+    files = []
     for folder, folders, names in os.walk(source, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         below = Path(folder).relative_to(source).as_posix()
-        found += [
+        files += [
             posixpath.normpath(posixpath.join(below, name))
             for name in names
             if not name.startswith(".") and (not endings or _suffix(name) in endings)
         ]
-    return sorted(found)
+    return sorted(files)
 
 
 def hint_at(source: Path, remedies: dict[str, str]) -> str:

@@ -26,7 +26,7 @@ def place_of(file: str, line: int | None) -> str:
 
 
 def place_images(
-    found: list[Annotation], images: Images, *, rejected: list[Rejected]
+    annotations: list[Annotation], images: Images, *, rejected: list[Rejected]
 ) -> list[tuple[Annotation, str]]:
     """Assign an image to each annotation.
 
@@ -34,44 +34,46 @@ def place_images(
     annotation. If several annotations have the same image, the first one with shapes is used.
 
     Args:
-        found: annotations of the import.
+        annotations: annotations of the import.
         images: images below the source folder.
         rejected: list to which annotations without an image, or with the image of another annotation, are
             appended.
 
     Returns:
-        (annotation, path of its image relative to the source folder) in the order of `found`; each image
-        occurs once.
+        (annotation, path of its image relative to the source folder) in the order of `annotations`; each
+        image occurs once.
     """
     where: dict[int, str] = {}
     faults: dict[int, str] = {}
-    for place, annotation in enumerate(found):
+    for index, annotation in enumerate(annotations):
         try:
             if image := images.at(annotation.places):
-                where[place] = frame_path(image)
+                where[index] = frame_path(image)
         except (ValueError, LgadError) as error:
-            faults[place] = str(error)
+            faults[index] = str(error)
     unused = images.paths - set(where.values())
-    for place, annotation in enumerate(found):
-        if place in where or place in faults:
+    for index, annotation in enumerate(annotations):
+        if index in where or index in faults:
             continue
         image = images.near(annotation.file, annotation.image, unused)
         if image is None and annotation.embedded:
             image = annotation.places[-1]
         if image is None:
-            faults[place] = images.reason(annotation.image, annotation.places)
+            faults[index] = images.reason(annotation.image, annotation.places)
         else:
-            where[place] = image
+            where[index] = image
     first: dict[str, int] = {}
-    for place in sorted(where, key=lambda place: (not found[place].shapes, place)):
-        other = first.setdefault(where[place], place)
-        if other != place:
-            place_of_other = place_of(found[other].file, found[other].line)
-            faults[place] = (
-                f"annotates {where.pop(place)}, which {place_of_other} annotates, too; remove one of them"
+    for index in sorted(where, key=lambda index: (not annotations[index].shapes, index)):
+        earlier = first.setdefault(where[index], index)
+        if earlier != index:
+            place_of_other = place_of(annotations[earlier].file, annotations[earlier].line)
+            faults[index] = (
+                f"annotates {where.pop(index)}, which {place_of_other} annotates, too; remove one of them"
             )
-    rejected += [Rejected(found[place].file, found[place].line, faults[place]) for place in sorted(faults)]
-    return [(found[place], where[place]) for place in sorted(where)]
+    rejected += [
+        Rejected(annotations[index].file, annotations[index].line, faults[index]) for index in sorted(faults)
+    ]
+    return [(annotations[index], where[index]) for index in sorted(where)]
 
 
 def image_of(source: Path, annotation: Annotation, *, image: str) -> tuple[bytes, str]:

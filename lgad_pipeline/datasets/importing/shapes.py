@@ -180,9 +180,9 @@ def _joined(points: np.ndarray) -> np.ndarray:
 def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
     """Return the lane of a line in frame pixels, and the number of doubled points that were left out."""
     kept = [0]
-    for place in range(1, len(line)):
-        if np.hypot(*(line[place] - line[kept[-1]])) >= _DOUBLED:
-            kept.append(place)
+    for index in range(1, len(line)):
+        if np.hypot(*(line[index] - line[kept[-1]])) >= _DOUBLED:
+            kept.append(index)
     doubled = len(line) - len(kept)
     lane = line[kept] - _HALF_PIXEL
     if len(lane) < 2:
@@ -213,7 +213,9 @@ def _crosses_itself(line: np.ndarray) -> bool:
         return np.sign(across)
 
     start, stop = line[:-1], line[1:]
-    one, two = np.triu_indices(len(steps), 2)
-    apart = side(start[one], steps[one], start[two]) * side(start[one], steps[one], stop[two])
-    across = side(start[two], steps[two], start[one]) * side(start[two], steps[two], stop[one])
+    first, second = np.triu_indices(len(steps), 2)
+    apart = side(start[first], steps[first], start[second]) * side(start[first], steps[first], stop[second])
+    across = side(start[second], steps[second], start[first]) * side(
+        start[second], steps[second], stop[first]
+    )
     return bool(((apart < 0) & (across < 0)).any())

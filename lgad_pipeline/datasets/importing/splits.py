@@ -114,7 +114,7 @@ def _by_folder(frames: list[str], shares: dict[str, float], seed: int) -> Splits
     if len(folders) < 3:
         return None
     splits: Splits = {split: [] for split in SPLITS}
-    left = [folders[place] for place in np.random.default_rng(seed).permutation(len(folders))]
+    left = [folders[index] for index in np.random.default_rng(seed).permutation(len(folders))]
     for split, share in shares.items():
         wanted, rest = share * len(frames), []
         for folder in left:
@@ -137,9 +137,9 @@ def _by_runs(frames: list[str], shares: dict[str, float], run: int, seed: int) -
         for first in range(0, len(members), run)
     ]
     splits: Splits = {split: [] for split in SPLITS}
-    for place in np.random.default_rng(seed).permutation(len(runs)):
+    for index in np.random.default_rng(seed).permutation(len(runs)):
         wanting = (split for split, share in shares.items() if len(splits[split]) < share * len(frames))
-        splits[next(wanting, "train")] += runs[place]
+        splits[next(wanting, "train")] += runs[index]
     if not splits["train"] and sum(shares.values()) < 1 - 1e-9:
         raise LgadError(
             f"--run {run} divides {len(frames)} frames into {len(runs)} runs and leaves none to train on; "
