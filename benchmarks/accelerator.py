@@ -61,7 +61,9 @@ class Check:
         dataset = SyntheticDataset.model_validate(
             {"kind": "synthetic", "image_size": size, "crop_top": 240, "lane_width": 32, "world": world}
         )
-        shards, _ = prepare_data(dataset, self.folder / "data", workers=os.cpu_count() or 1, progress=str)
+        shards, _ = prepare_data(
+            dataset, self.folder / "data", workers=os.cpu_count() or 1, progress=lambda text: None
+        )
         return dataset, shards
 
     def plan(

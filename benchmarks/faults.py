@@ -96,7 +96,7 @@ def kill(services: Services, instance: dg.DagsterInstance, victim: str) -> None:
         return
     entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_WORKER_STARTED)
     steps = [entry.get_dagster_event() for entry in entries]
-    last = [event for event in steps if step_name(event.step_key) == "teacher"][-1]
+    last = [event for event in steps if step_name(str(event.step_key)) == "teacher"][-1]
     os.kill(int(str(last.engine_event_data.metadata["pid"].value)), signal.SIGKILL)
 
 

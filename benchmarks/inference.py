@@ -28,7 +28,7 @@ PROBABILITIES = "probabilities: normalization, network, softmax"
 
 def main() -> None:
     """Time the parts and print milliseconds and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time of the parts of a prediction.")
     parser.add_argument("--enet-sad", type=Path, help="clone of ENet-SAD_Pytorch")
     parser.add_argument("--network", default="enet")
     parser.add_argument("--size", type=int, nargs=2, default=(288, 800), metavar=("HEIGHT", "WIDTH"))

@@ -56,9 +56,9 @@ def train_on_cluster(job: TrainingJob, *, address: str, devices: int, cpus: int,
         LgadError: the cluster cannot be reached, or is too small.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
+    from ray.train.torch import TorchTrainer  # pyright: ignore[reportMissingImports]
 
     stop, storage = stop_file(job.log), job.plan.folder / ".ray"
     stop.unlink(missing_ok=True)

@@ -27,7 +27,8 @@ def find_lanes(
     top = min(round(view["crop_top"] * height / view["frame_size"][0]), height - 1)
     image = cv2.resize(frame[top:], (columns, rows), interpolation=cv2.INTER_AREA)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
-    existence, centre, peak = session.run(["existence", "row_centre", "row_peak"], {"image": planes})
+    outputs = session.run(["existence", "row_centre", "row_peak"], {"image": planes})
+    existence, centre, peak = (np.asarray(output) for output in outputs)
     lanes = []
     for slot in range(existence.shape[1]):
         row = np.flatnonzero(peak[0, slot] > decode["peak_threshold"])[::-1]

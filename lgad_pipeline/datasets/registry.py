@@ -1,7 +1,7 @@
 """Registry of data set kinds: the reader of each kind, by name or by import path."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from lgad_pipeline.config.import_path import import_object
 from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
@@ -84,4 +84,4 @@ def _imported_reader(path: str) -> DatasetReader:
             f"The data set kind {path} has no method {' and no method '.join(missing)}; add it, see "
             "lgad_pipeline.datasets.reader.DatasetReader."
         )
-    return reader
+    return cast(DatasetReader, reader)

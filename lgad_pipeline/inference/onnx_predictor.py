@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -144,4 +144,5 @@ def _decode_settings(values: dict[str, Any]) -> DecodeSettings:
     for key, least in _SETTINGS.items():
         if not least <= float(values[key]) < 1e4:
             raise ValueError(f"{key} {values[key]!r} is out of bounds")
-    return SimpleNamespace(method=values["method"], **{key: values[key] for key in _SETTINGS})
+    settings = SimpleNamespace(method=values["method"], **{key: values[key] for key in _SETTINGS})
+    return cast(DecodeSettings, settings)

@@ -39,8 +39,8 @@ class LaneNet(nn.Module):
             the logits (B, slots + 1, H, W).
     """
 
-    encoder_class: ClassVar[Callable[[int, tuple[int, int, int]], nn.Module]]
-    decoder_class: ClassVar[Callable[[int, tuple[int, int, int]], nn.Module]]
+    encoder_class: ClassVar[Callable[..., nn.Module]]
+    decoder_class: ClassVar[Callable[..., nn.Module]]
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
         super().__init__()

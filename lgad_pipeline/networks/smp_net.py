@@ -92,7 +92,7 @@ def smp_network(name: str) -> type[SmpNet]:
 
 def _smp() -> Any:
     try:
-        import segmentation_models_pytorch
+        import segmentation_models_pytorch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise LgadError(
             f"segmentation_models_pytorch cannot be imported ({error}); install it: pip install "

@@ -1,7 +1,7 @@
 """Networks with a spatial module between encoder and decoder: `scnn:BACKBONE` and `resa:BACKBONE`."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -43,13 +43,19 @@ def spatial_network(kind: str, backbone: type[nn.Module]) -> type[nn.Module]:
         "module": _MODULES[kind],
         "attention_layers": (*backbone.attention_layers, "spatial"),  # type: ignore[attr-defined]
     }
-    return type(f"{kind.upper()}{backbone.__name__}", (wrapper, backbone), members)
+    wrapped = type(f"{kind.upper()}{backbone.__name__}", (wrapper, backbone), members)
+    return cast(type[nn.Module], wrapped)
 
 
 class _Spatial(nn.Module):
     """Backbone with a spatial module; mixed into the class of a backbone."""
 
     module: type[nn.Module]
+    # Modules of the backbones.
+    spatial: nn.Module
+    encoder: nn.Module
+    decoder: nn.Module
+    existence: nn.Module
 
     def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float = 1.0) -> None:
         super().__init__(in_channels=in_channels, slots=slots, image_size=image_size, width=width)  # type: ignore[call-arg]
@@ -65,7 +71,8 @@ class _SpatialLaneNet(_Spatial):
 
 class _SpatialResNet(_Spatial):
     def forward(self, image: torch.Tensor) -> LaneOutput:
-        convolution, norm, activation, dropout, logits = self.planes  # type: ignore[misc]
+        layers = cast(nn.Sequential, self.planes)
+        convolution, norm, activation, dropout, logits = layers
         features = self.spatial(activation(norm(convolution(self.encoder(image)))))  # (B, 128, H / 8, W / 8)
         planes = logits(dropout(features))
         full = functional.interpolate(planes, size=image.shape[-2:], mode="bilinear", align_corners=False)

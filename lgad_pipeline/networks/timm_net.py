@@ -115,7 +115,7 @@ def timm_network(name: str) -> type[TimmNet]:
 
 def _timm() -> Any:
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise LgadError(
             f"timm cannot be imported ({error}); install it: pip install 'lgad-pipeline[networks]'."

@@ -4,8 +4,8 @@ import logging
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment  # type: ignore[attr-defined]
+from lightning_fabric.strategies import DDPStrategy  # type: ignore[attr-defined]
 
 from lgad_pipeline.training.device import ResolvedPrecision
 from lgad_pipeline.training.processes import TIMEOUT, environment_processes

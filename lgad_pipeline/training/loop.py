@@ -70,7 +70,7 @@ def fit(
         raise LgadError(
             f"Not all processes can read {checkpoint.path}; use a directory that all machines share."
         )
-    runnable = torch.compile(network) if config.compile else network
+    runnable = cast(nn.Module, torch.compile(network)) if config.compile else network
     wrapped, wrapped_optimizer = fabric.setup(runnable, optimizer)
     train_step = TrainingStep(
         fabric, task, wrapped, wrapped_optimizer, config=config, state=state, augment=data.augment

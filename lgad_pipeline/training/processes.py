@@ -162,4 +162,4 @@ def _control_group() -> "distributed.ProcessGroup | None":
 
 @lru_cache(maxsize=1)
 def _gloo_group(world: object) -> "distributed.ProcessGroup":
-    return distributed.new_group(backend="gloo", timeout=TIMEOUT)
+    return distributed.new_group(backend="gloo", timeout=TIMEOUT)  # type: ignore[return-value]

@@ -120,7 +120,8 @@ class TrainingStep:
         sums: Losses | None = None
         for number, part in enumerate(parts, 1):
             # Processes add up their gradients in the backward pass of the last part.
-            with self.fabric.no_backward_sync(self.network, enabled=self._several and number < len(parts)):
+            sync_later = self._several and number < len(parts)
+            with self.fabric.no_backward_sync(self.network, enabled=sync_later):  # type: ignore[arg-type]
                 with self.fabric.autocast():
                     terms = self.task.losses(self.network, part, weights)
                 total = total_loss(terms) / len(parts) if len(parts) > 1 else total_loss(terms)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lgad_pipeline.cli.inference import predict
+from lgad_pipeline.cli import inference
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
@@ -24,6 +25,11 @@ from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
 VIEW = View((48, 96), (16, 32), 0)
+
+
+def predict(source: Path, *arguments: Any, **options: Any) -> None:
+    """Call the command, whose source is a text on the command line."""
+    inference.predict(str(source), *arguments, **options)
 
 
 def trained(folder: Path, seed: int) -> Path:

@@ -289,7 +289,8 @@ def test_processes_change_their_frames_as_one_process_changes_the_batch(count: i
     whole = augment(batch, config, batch_generator(1, 7))
     for rank in range(count):
         share = Share(rank, count)
-        mine = Batch(*(share.of(part) for part in (batch.frames, batch.image, batch.label, batch.existence)))
+        parts = (share.of(part) for part in (batch.frames, batch.image, batch.label, batch.existence))
+        mine = Batch(*parts)  # type: ignore[arg-type]
         changed = augment(mine, config, batch_generator(1, 7), share=share)
         recorded = record_amounts(mine, config, batch_generator(1, 7), share=share)
         for result in (changed, augment_recorded(mine, config, recorded)):

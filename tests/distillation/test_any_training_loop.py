@@ -76,7 +76,7 @@ def test_the_weight_follows_the_settings() -> None:
 
     def value(**step: int) -> float:
         student(image)
-        return lgad(label_map, **step).item()
+        return lgad(label_map, **step).item()  # type: ignore[arg-type]
 
     student.eval()
     unweighted = lgad.compute(StudentForward(image, student(image), label_map)).item()

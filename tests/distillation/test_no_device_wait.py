@@ -45,7 +45,8 @@ def test_no_value_is_read(build) -> None:
     student.to("meta")
     assert loss.companion is not None
     loss.companion.to("meta")
-    image, label = torch.rand(2, 3, 16, 32, device="meta"), torch.ones(2, 16, 32, dtype=int, device="meta")
+    image = torch.rand(2, 3, 16, 32, device="meta")
+    label = torch.ones(2, 16, 32, dtype=torch.long, device="meta")
     weight = torch.full((), 0.3, device="meta")
     for _ in range(2):
         logits = student(image).logits

@@ -44,7 +44,7 @@ def blobs(height: int, width: int, deviation: float, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [(1, 1), (3, 8), (20, 45), (24, 200)])
 @pytest.mark.parametrize("deviation", [0.7, 6, 60])  # the last one is wider than the first window
 def test_centroids_follow_the_described_rules(size, deviation):
-    planes = np.stack([blobs(*size, deviation, seed) for seed in range(4)])
+    planes = np.stack([blobs(size[0], size[1], deviation, seed) for seed in range(4)])
     found = row_peaks(planes.astype(np.float32), THRESHOLD)
     for index, plane in enumerate(planes):
         for name, expected in reference(plane).items():
