@@ -41,6 +41,9 @@ test: $(STAMP) ## Run the tests
 test-nights: $(STAMP) ## Nights of a small project with real services: new frames, retraining, promotion; minutes
 	$(BIN)/pytest -m nights
 
+test-cluster: $(STAMP) ## A training on a Ray cluster of two nodes on this machine; minutes; needs `pip install ray[train]`
+	$(BIN)/pytest -m cluster -rs
+
 test-ui: $(STAMP) ## Walk through Dagster's and MLflow's pages in a browser (needs Debian's chromium)
 	$(BIN)/pytest tests_ui
 
@@ -59,4 +62,4 @@ docs: $(STAMP) ## Build the docs site into build/site; a broken link is an error
 wheel: $(STAMP) ## Build the wheel, install it into a fresh environment and try it there
 	$(BIN)/python .ci/wheel.py
 
-.PHONY: help setup demo ui test test-nights test-ui tour lint docs wheel
+.PHONY: help setup demo ui test test-nights test-cluster test-ui tour lint docs wheel

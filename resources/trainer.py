@@ -57,8 +57,10 @@ class Trainer(dg.ConfigurableResource):
     def leased_device(self) -> Iterator[str]:
         """Lease one device of this machine, wait for it, and yield its name for torch."""
         from lgad_pipeline.training.device_lease import lease_devices
+        from lgad_pipeline.training.threads import torch_threads
 
-        with lease_devices(self.device, waiting=dg.get_dagster_logger().info) as lease:
+        waiting = dg.get_dagster_logger().info
+        with lease_devices(self.device, waiting=waiting) as lease, torch_threads(lease.threads):
             yield lease.device
 
     def teacher(self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log) -> "TrainingResult":

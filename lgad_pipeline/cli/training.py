@@ -42,6 +42,7 @@ def _train(job: "TrainingJob", path: Path, devices: int, stop: "StopRequest") ->
     from lgad_pipeline.training.device_lease import lease_devices
     from lgad_pipeline.training.job_log import JobLogReader
     from lgad_pipeline.training.run_job import run_job
+    from lgad_pipeline.training.threads import torch_threads
     from lgad_pipeline.training.torchrun import observe, start_torchrun
 
     steps = job.plan.config.steps
@@ -50,7 +51,7 @@ def _train(job: "TrainingJob", path: Path, devices: int, stop: "StopRequest") ->
         values = [f"{name} {metrics[name]:.4f}" for name in ("train/loss", "val/miou") if name in metrics]
         say(f"step {step} of {steps}: {', '.join(values)}")
 
-    with lease_devices(job.device, devices, waiting=say) as lease:
+    with lease_devices(job.device, devices, waiting=say) as lease, torch_threads(lease.threads):
         if devices == 1:
             run_job(job, device=lease.device, stop=stop, show=show)
         else:

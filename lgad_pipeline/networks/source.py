@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -97,9 +96,12 @@ def _collect(name: str, files_of: dict[str, list[Path]], named: bool = False) ->
     """Add the files of a top-level module and of those that it imports."""
     if name in files_of or name in sys.stdlib_module_names or name == _OWN:
         return
-    files = sorted(_files(name))
-    installed = any(_INSTALLED.intersection(file.parts) for file in files)
-    if not files or (installed and not named):
+    places = _places(name)
+    installed = any(_INSTALLED.intersection(place.parts) for place in places)
+    if installed and not named:  # without listing the thousands of files of torch
+        return
+    files = sorted(file for place in places for file in ([place] if place.is_file() else place.rglob("*.py")))
+    if not files:
         return
     files_of[name] = files
     if not installed:
@@ -108,18 +110,17 @@ def _collect(name: str, files_of: dict[str, list[Path]], named: bool = False) ->
                 _collect(imported, files_of)
 
 
-def _files(name: str) -> Iterator[Path]:
+def _places(name: str) -> list[Path]:
+    """Return the file of a top-level module, or the directories of a package; empty if there are none."""
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):  # modules without a spec, such as __main__, raise ValueError
-        return
+        return []
     if spec is None:
-        return
+        return []
     if spec.submodule_search_locations:
-        for folder in spec.submodule_search_locations:
-            yield from Path(folder).rglob("*.py")
-    elif spec.origin and spec.origin.endswith(".py"):
-        yield Path(spec.origin)
+        return [Path(folder) for folder in spec.submodule_search_locations]
+    return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
 
 
 @lru_cache(maxsize=4096)

@@ -1,11 +1,14 @@
 """Stop of a training by a signal: the step is finished and the checkpoint saved before the process ends."""
 
+import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 StopRequest = Callable[[], bool]
 """Function that returns True when a training should save its checkpoint and stop."""
+_SAME_SIGNAL_SECONDS = 1.0
 
 
 class TrainingStopped(Exception):
@@ -41,18 +44,24 @@ class StopSignal:
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignal]:
-    """Record SIGTERM and SIGINT inside the context; a second one ends the process at once.
+    """Record SIGTERM and SIGINT inside the context; a later SIGINT ends the process at once.
+
+    A process of torchrun gets each signal twice: from the scheduler or the terminal, and from torchrun.
 
     It has to be used in the main thread of the process.
     """
     stop = StopSignal()
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
+    first = 0.0
 
     def record(number: int, frame: object) -> None:
-        stop.number = number
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
+        nonlocal first
+        if stop.number is None:
+            stop.number, first = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - first > _SAME_SIGNAL_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     for number in numbers:
         signal.signal(number, record)

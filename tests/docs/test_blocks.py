@@ -43,6 +43,7 @@ NOT_EXECUTED = {
     "docs/registry.md: import cv2": "needs a registered model; tests/resources/test_serving.py",
     "docs/registry.md: from pathlib import Path": "tests/inference/test_onnx_export.py executes it",
     "docs/data.md: from lgad_pipeline.datasets.culane": "tests/datasets/test_registry.py",
+    "docs/scaling.md: from lgad_pipeline.training.job": "needs a plan; tests/training/test_job.py",
     "docs/own_network.md: from lgad_pipeline.config.network": "changes this process; tests/networks",
 }
 

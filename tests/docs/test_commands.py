@@ -39,6 +39,10 @@ REPLACED = {
 }
 NOT_RUN = {
     "lgad gain": "trains for hours",
+    "lgad train": "needs the job file of a training; tests/training/test_job.py",
+    "torchrun": "tests/training/test_several_processes.py trains with two processes",
+    "srun": "needs SLURM",
+    "ray start": "needs Ray; tests/cluster/test_ray.py",
     "lgad predict 0": "needs a camera; tests/cli/test_predict_video.py",
     "lgad predict rtsp": "needs a camera; tests/cli/test_predict_video.py",
     "lgad screen": "needs a trained student; tests/studies/test_screening.py",

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from safetensors.numpy import load_file
-from torch import nn
 
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
@@ -16,7 +14,6 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.lanes.lane_files import write_lanes
-from lgad_pipeline.networks.enet import ENet
 from lgad_pipeline.view import View
 
 IMAGE_SIZE = (32, 88)
@@ -57,16 +54,6 @@ def pack_road(root: Path, splits: Mapping[str, Iterable[int]] = SPLITS) -> Path:
         lane_width=40,
     )
     return root / "shards"
-
-
-class WithoutDropout(ENet):
-    """ENet without dropout, which differs by process."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        for module in self.modules():
-            if isinstance(module, nn.Dropout2d):
-                module.p = 0.0
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:

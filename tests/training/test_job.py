@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -84,7 +85,7 @@ def test_a_signal_saves_the_checkpoint_and_the_training_resumes(
     assert same_weights(tmp_path / "job", tmp_path / "whole")
 
 
-def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
+def test_a_later_interrupt_ends_the_process_at_once(tmp_path: Path) -> None:
     program = """
 import time
 from lgad_pipeline.training.stop import stop_signals
@@ -97,10 +98,15 @@ with stop_signals() as stop:
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    for expected in ("ready\n", "requested\n"):
-        assert process.stdout.readline() == expected
-        process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == -signal.SIGTERM
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "requested\n"
+    for number in (signal.SIGTERM, signal.SIGINT):  # repeated by torchrun
+        process.send_signal(number)
+    time.sleep(1.1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == -signal.SIGINT
 
 
 @pytest.mark.parametrize(
@@ -160,6 +166,7 @@ def test_a_reader_sees_whole_entries_that_were_added_after_it(tmp_path: Path) ->
 def test_processes_append_to_one_log_without_mixing_lines(tmp_path: Path) -> None:
     program = """
 import sys
+import time
 from pathlib import Path
 from lgad_pipeline.training.job_log import JobLog
 log = JobLog(Path(sys.argv[1]))

@@ -1,0 +1,128 @@
+"""A training on a Ray cluster of two nodes on this machine; a worker is killed. `make test-cluster`."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Recipe, SyntheticDataset
+from resources.paths import ProjectPaths
+from resources.trainer import Log, Trainer
+from tests.support.trainings import IMAGE_SIZE, pack_road, same_weights
+
+pytestmark = pytest.mark.cluster
+pytest.importorskip("ray", reason="Ray is not installed; pip install 'lgad-pipeline[ray]'")
+
+ROOT = Path(__file__).parents[2]
+TRAINING = {
+    "steps": 60,
+    "batch_size": 4,
+    "threads": 1,
+    "log_every": 2,
+    "validate_every": 30,
+    "checkpoint_seconds": 0,
+    "optimizer": {"warmup_steps": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start two nodes with one CPU each; return the address of the first one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    head = ["--head", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+    folder = Path("/tmp") / f"ray-{os.getpid()}"  # sockets need a short path
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    nodes = [
+        subprocess.Popen([*ray, *options], env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        for options in (
+            [*head, "--include-dashboard=false", f"--temp-dir={folder}"],
+            [f"--address={address}", "--node-ip-address=127.0.0.2"],
+        )
+    ]
+    yield address
+    for node in reversed(nodes):
+        node.terminate()
+        node.wait(60)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack_road(tmp_path_factory.mktemp("road"))
+
+
+def student(trainer: Trainer, shards: Path, state: Path, log: Log, **training: object) -> Path:
+    paths = ProjectPaths(state, state / "road", "synthetic", "enet")
+    shutil.copytree(shards, paths.shards)
+    recipe = Recipe.model_validate(
+        {"network": {"width": 0.25}, "teacher": TRAINING, "student": {**TRAINING, **training}}
+    )
+    dataset = SyntheticDataset(kind="synthetic", image_size=IMAGE_SIZE, lane_width=40)
+    return trainer.student(dataset, recipe, paths, log, teacher=None).folder
+
+
+def train_workers() -> list[psutil.Process]:
+    """Return the processes of the cluster that train."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or [])
+    ]
+
+
+def test_a_training_on_two_nodes_survives_the_loss_of_a_process(
+    cluster: str, shards: Path, tmp_path: Path
+) -> None:
+    """Its weights are those of two processes that torchrun started and that nothing disturbed."""
+    steps: list[int] = []
+
+    def killing(metrics: dict[str, float], step: int) -> None:
+        if not steps:
+            workers = train_workers()
+            assert len(workers) == 2
+            os.kill(workers[1].pid, signal.SIGKILL)
+        steps.append(step)
+
+    on_ray = Trainer(launcher="ray", device="cpu", devices=2, ray_address=cluster)
+    here = Trainer(launcher="torchrun", device="cpu", devices=2)
+    first = student(on_ray, shards, tmp_path / "ray", killing)
+    second = student(here, shards, tmp_path / "torchrun", lambda metrics, step: None)
+    assert steps[-1] == 60 and set(steps) == set(range(2, 61, 2))
+    assert same_weights(first, second)
+
+
+def test_errors_of_a_training_and_of_the_cluster_are_sentences(
+    cluster: str, shards: Path, tmp_path: Path
+) -> None:
+    trainer = Trainer(launcher="ray", device="cpu", devices=2, ray_address=cluster)
+    with pytest.raises(LgadError, match="batch_size 5 cannot be divided equally among 2 processes"):
+        student(trainer, shards, tmp_path / "batch", lambda metrics, step: None, batch_size=5)
+    trainer = Trainer(launcher="ray", device="cpu", devices=3, ray_address=cluster)
+    with pytest.raises(LgadError, match="The training needs 3 CPUs, but the Ray cluster has 2; lower"):
+        student(trainer, shards, tmp_path / "large", lambda metrics, step: None)
+
+
+def test_a_cancelled_training_saves_its_checkpoint(cluster: str, shards: Path, tmp_path: Path) -> None:
+    class Cancelled(BaseException):
+        """Exception that Dagster raises in a step whose run is cancelled."""
+
+    def cancelled(metrics: dict[str, float], step: int) -> None:
+        raise Cancelled
+
+    trainer = Trainer(launcher="ray", device="cpu", devices=2, ray_address=cluster)
+    with pytest.raises(Cancelled):
+        student(trainer, shards, tmp_path, cancelled, checkpoint_seconds=1e6, steps=5000)
+    folder = tmp_path / "models" / "synthetic" / "enet" / "student_alone"
+    assert (folder / "checkpoint.pt").is_file()
+    assert '{"stopped": ' in (folder / "job.jsonl").read_text()
