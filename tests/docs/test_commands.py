@@ -2,12 +2,11 @@
 
 import re
 import shlex
-from typing import Any
 
 import pytest
-import typer.main
 
-from lgad_pipeline.cli.main import app
+from lgad_pipeline.cli.commands import COMMANDS as COMMANDS_OF_LGAD
+from lgad_pipeline.cli.commands import load_command
 from tests.docs.blocks import ROOT, commands, commands_in_tables
 
 # Names that the pages use for the reader's own files -> files of the small project.
@@ -108,12 +107,9 @@ LGAD_COMMANDS = list(dict.fromkeys(command for _, command in COMMANDS if command
 @pytest.mark.parametrize("command", LGAD_COMMANDS)
 def test_options_of_lgad_exist(command):
     words = shlex.split(command)[1:]
-    current: Any = typer.main.get_command(app)
-    while hasattr(current, "commands"):
-        name = words.pop(0)
-        assert name in current.commands, f"lgad has no command {name}"
-        current = current.commands[name]
-    options = {option for parameter in current.params for option in parameter.opts}
+    name = words.pop(0)
+    assert name in COMMANDS_OF_LGAD, f"lgad has no command {name}"
+    options = {option for parameter in load_command(name).params for option in parameter.opts}
     for word in words:
         assert not word.startswith("--") or word.split("=")[0] in options, f"{command}: {word}"
 
