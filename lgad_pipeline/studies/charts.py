@@ -55,8 +55,10 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
     middle = [number * (len(variants) + 1) + (len(variants) - 1) / 2 for number in range(len(scenarios))]
     panels[0].set_yticks(middle, scenarios)
     panels[0].invert_yaxis()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=4)
+    # A recipe may lack a variant, so the legend is that of all panels together.
+    entries = [zip(*panel.get_legend_handles_labels()[::-1], strict=True) for panel in panels]
+    legend = {label: handle for panel_entries in entries for label, handle in panel_entries}
+    figure.legend(legend.values(), legend.keys(), fontsize="small", loc="outside lower center", ncols=4)
     for kind in ("png", "svg"):
         with atomic_path(output / f"forest.{kind}") as temporary:
             figure.savefig(temporary, format=kind, dpi=150)
