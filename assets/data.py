@@ -137,11 +137,11 @@ def frames(
     partitions_def=DATASETS,
     deps=[frames],
     code_version=LABELS_CODE,
-    description="""Lane labels: the lanes of every frame in their slots (1 far left, 2 left, 3 right, 4 far
-right), as the label tool of [CULane](https://arxiv.org/abs/1712.06080) assigns them. Each lane becomes a
-natural cubic spline; lanes are ordered by where they cross the bottom row; of a double line one lane is
-kept; at most two lanes on each side are kept. The table has x on rows every 10 px and an existence flag per
-slot.""",
+    description="""Lane labels: the lanes of every frame in their slots (of four: 1 far left, 2 left, 3 right,
+4 far right), as the label tool of [CULane](https://arxiv.org/abs/1712.06080) assigns them. Each lane becomes
+a natural cubic spline; lanes are ordered by where they cross the bottom row; of a double line one lane is
+kept; each side of the car has half of the slots. The table has x on the label rows and an existence flag
+per slot.""",
 )
 def lane_labels(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
@@ -154,7 +154,7 @@ def lane_labels(
     paths = project.paths(context.partition_key)
     table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
-        result = labels.assign_lane_slots(table, label_rows=entry.label_rows, progress=task.advance)
+        result = labels.assign_lane_slots(table, scheme=entry.slot_scheme, progress=task.advance)
     tables.write_table(paths.lane_labels, result, schema=labels.LABELS_SCHEMA)
     return materialize_result(
         context,

@@ -151,6 +151,7 @@ def report_content(
         dataset=paths.dataset,
         recipe=paths.recipe,
         note=config.note,
+        slots=dataset.slots,
         date=datetime.datetime.now().strftime("%-d %B %Y, %H:%M"),
         scores=comparison.rows,
         gain=comparison.gain,

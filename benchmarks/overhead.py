@@ -86,7 +86,7 @@ def directly() -> None:
     write_dataset(paths.recordings, entry.world)
     table = ingest(paths.recordings, entry.frame_size, kind=entry.kind).frames
     tables.write_table(paths.frames, table, schema=tables.FRAMES_SCHEMA)
-    made = labels.assign_lane_slots(table, label_rows=entry.label_rows)
+    made = labels.assign_lane_slots(table, scheme=entry.slot_scheme)
     tables.write_table(paths.lane_labels, made, schema=labels.LABELS_SCHEMA)
     pack_shards(
         table, made, root=paths.recordings, output=paths.shards, view=entry.view, lane_width=entry.lane_width

@@ -98,7 +98,7 @@ def draw_label_maps(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
     for entry in track(tusimple.list_frames(dataset.root, []), "drawing label maps"):
         assert isinstance(entry.annotation, bytes)  # TuSimple's list holds the annotations
         lanes = assign_slots(
-            tusimple.parse_annotation(entry.annotation), dataset.frame_size, row_count=dataset.label_rows
+            tusimple.parse_annotation(entry.annotation), dataset.frame_size, scheme=dataset.slot_scheme
         )
         if entry.split in maps:
             maps[entry.split].append(

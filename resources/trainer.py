@@ -71,6 +71,7 @@ class Trainer(dg.ConfigurableResource):
             recipe,
             role="teacher",
             image_size=dataset.image_size,
+            slots=dataset.slots,
             shards=fetch_shards(paths),
             folder=paths.teacher,
         )
@@ -86,6 +87,7 @@ class Trainer(dg.ConfigurableResource):
             recipe,
             role="student",
             image_size=dataset.image_size,
+            slots=dataset.slots,
             shards=fetch_shards(paths),
             folder=paths.student_lgad if teacher else paths.student_alone,
             method="lgad" if teacher else "alone",

@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 
 from assets.presentation import metadata
+from lgad_pipeline.config.slots import slot_names
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.settings import AnyDataset
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from lgad_pipeline.data.ingestion import Ingestion
     from lgad_pipeline.data.shards import ShardSet
-
-SLOT_NAMES = ("1 far left", "2 left", "3 right", "4 far right")
 
 
 def recordings_metadata(root: Path) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> di
     lanes = pd.crosstab(table["lanes"].map(len), table["split"]).reindex(columns=list(SPLITS), fill_value=0)
     splits = [{"split": split, **counts} for split, counts in split_counts(table).items()]
     sheet = data_sheet(
-        result, entry.frame_size, lane_width=entry.lane_width, label_rows=entry.label_rows, count=6
+        result, entry.frame_size, lane_width=entry.lane_width, scheme=entry.slot_scheme, count=6
     )
     return {
         "table": dg.MetadataValue.path(path),
@@ -106,11 +105,11 @@ def lane_labels_metadata(
     existence = np.array([list(flags) for flags in labels["existence"]], bool)
     slots = [
         {
-            "slot": name,
+            "slot": f"{slot + 1} {name}",
             "frames": int(existence[:, slot].sum()),
             "share": float(existence[:, slot].mean()) if len(existence) else None,
         }
-        for slot, name in enumerate(SLOT_NAMES)
+        for slot, name in enumerate(slot_names(existence.shape[1] if len(existence) else 4))
     ]
     return {
         "table": dg.MetadataValue.path(path),

@@ -10,6 +10,7 @@ import numpy as np
 from assets.presentation.metadata import jpeg_uri
 from assets.presentation.score_charts import scenario_bars
 from assets.presentation.svg_charts import curves
+from lgad_pipeline.config.slots import slot_names
 from lgad_pipeline.evaluation.types import TOTAL, Interval
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Report:
         facts: provenance by name.
         links: addresses by name.
         champion: True if the version is the champion.
+        slots: number of lane slots.
         note: sentence of the user at the top of the page.
     """
 
@@ -98,6 +100,7 @@ class Report:
     links: Mapping[str, str]
     champion: bool = False
     note: str = ""
+    slots: int = 4
 
     @property
     def total(self) -> "ScoreRow":
@@ -123,12 +126,11 @@ def render(report: Report) -> str:
     # The charts are SVG of this project and are not escaped again; they escape texts from outside themselves.
     charts = [Markup(curves(series, title)) for title, series in report.curves.items()]
     bars = Markup(scenario_bars(report.scores))
-    return template.render(report=report, bars=bars, charts=charts, slots=slot_colours())
+    return template.render(report=report, bars=bars, charts=charts, slots=slot_colours(report.slots))
 
 
-def slot_colours() -> list[tuple[str, str]]:
+def slot_colours(slots: int) -> list[tuple[str, str]]:
     """List the colour of each slot in the pictures, and the name of the slot."""
-    from lgad_pipeline.visualization.overlays import SLOT_COLOURS
+    from lgad_pipeline.visualization.overlays import slot_colour
 
-    names = ("far left", "left", "right", "far right")
-    return [(f"rgb{colour}", name) for colour, name in zip(SLOT_COLOURS, names, strict=True)]
+    return [(f"rgb{slot_colour(slot)}", name) for slot, name in enumerate(slot_names(slots), 1)]

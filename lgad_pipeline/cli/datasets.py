@@ -114,7 +114,7 @@ def show_dataset(
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise LgadError(f"{output} does not end in .png, .jpg or .jpeg; give a picture file.")
     require_writable(output)
-    drawing = {"lane_width": entry.lane_width, "label_rows": entry.label_rows}
+    drawing = {"lane_width": entry.lane_width, "scheme": entry.slot_scheme}
     if isinstance(entry, FolderDataset):
         if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from lgad_pipeline.config.schedule import RetrainConfig
+from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
@@ -39,8 +40,11 @@ class Dataset(Entry):
         crop_top: frame rows cut off at the top before resizing, pixels.
         lane_width: width at which lanes are drawn into the label maps, frame pixels (official: 16). It should
             be at least 3 px wide at image_size, or thin lanes vanish in the reduction.
-        label_rows: rows from the bottom up on which lanes are labelled, every 1/59 of the frame's height;
-            CULane labels 35, so nothing in the upper two fifths.
+        slots: number of lane slots, an even number: half of them are to the left of the car, half to the
+            right. CULane has 4; lanes that fit into no slot are not labelled.
+        label_rows: rows from the bottom up on which lanes are labelled; CULane labels 35, so nothing in the
+            upper two fifths.
+        row_divisions: the label rows are 1 / row_divisions of the frame's height apart.
         jpeg_quality: quality of the images in the shards, 1..100; 85 needs 60 % of the space of 95.
         shards: folder of an object store that the packed shards are copied to and read from, such as
             s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
@@ -58,7 +62,9 @@ class Dataset(Entry):
     image_size: Size = (288, 800)
     crop_top: int = Field(0, ge=0)
     lane_width: int = Field(16, ge=1, le=128)
-    label_rows: int = Field(35, ge=2, le=59)
+    slots: int = Field(4, ge=2, le=16)
+    label_rows: int = Field(35, ge=2, le=1000)
+    row_divisions: int = Field(59, ge=2, le=1000)
     jpeg_quality: int = Field(95, ge=1, le=100)
     shards: str | None = None
     max_rejected: float = Field(
@@ -74,8 +80,19 @@ class Dataset(Entry):
             raise ValueError("write the address of a store, such as s3://bucket/folder")
         return shards
 
+    @field_validator("slots")
+    @classmethod
+    def _is_even(cls, slots: int) -> int:
+        if slots % 2:
+            raise ValueError(
+                f"it must be even; write {slots + 1}, because half of the slots are left of the car"
+            )
+        return slots
+
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
+        if self.label_rows > self.row_divisions:
+            raise ValueError(f"label_rows {self.label_rows} is above row_divisions {self.row_divisions}")
         if any(side % 8 for side in self.image_size):
             raise ValueError(f"image_size {list(self.image_size)} must be multiples of 8, the stride")
         if self.crop_top >= self.frame_size[0]:
@@ -83,6 +100,11 @@ class Dataset(Entry):
         if "@" in (self.shards or ""):  # checked here, where the message does not show the value
             raise ValueError("shards holds credentials; take them out, the store reads the environment's")
         return self
+
+    @property
+    def slot_scheme(self) -> SlotScheme:
+        """Number of slots, and rows on which lanes are labelled."""
+        return SlotScheme(self.slots, self.label_rows, self.row_divisions)
 
     @property
     def view(self) -> View:
@@ -151,12 +173,15 @@ class CulaneDataset(FolderDataset):
 class TusimpleDataset(FolderDataset):
     """TuSimple's lane challenge: `label_data_*.json`, `test_label.json`, `clips/`.
 
-    Its lanes are annotated from row 160 of 720 downward, so more rows are labelled than CULane has.
+    Its lanes are annotated on rows 160, 170 ... 710 of 720, and these are the label rows. It has up to five
+    lanes a frame, so that there are six slots.
     """
 
     kind: Literal["tusimple"]
     frame_size: Size = (720, 1280)
-    label_rows: int = Field(46, ge=2, le=59)
+    slots: int = Field(6, ge=2, le=16)
+    label_rows: int = Field(57, ge=2, le=1000)
+    row_divisions: int = Field(72, ge=2, le=1000)
 
 
 class Bdd100kDataset(FolderDataset):

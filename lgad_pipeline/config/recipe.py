@@ -44,10 +44,11 @@ class NetworkChoice(Entry):
         allow_networks(name)  # folders of trained networks may name the class now, too
         return name
 
-    def spec(self, image_size: tuple[int, int]) -> NetworkSpec:
-        """Return the network for an input of a size (H, W), pixels."""
+    def spec(self, image_size: tuple[int, int], slots: int = 4) -> NetworkSpec:
+        """Return the network for an input of a size (H, W), pixels, and a number of lane slots."""
         return NetworkSpec(
             name=self.name,
+            slots=slots,
             width=self.width,
             image_size=image_size,
             zero_init_residual=self.zero_init_residual,

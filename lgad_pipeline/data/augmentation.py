@@ -82,16 +82,17 @@ def _augment(batch: Batch, config: AugmentationConfig, draw: Amounts) -> Batch:
     image = torch.empty_like(batch.image, memory_format=torch.contiguous_format)
     label = torch.empty_like(batch.label)
     existence = torch.where(flipped[:, None], batch.existence.flip(1), batch.existence)
+    count = batch.existence.shape[1]
     for part in _parts(batch.label):
         pixels, slots = batch.image[part], batch.label[part]
         if draw.device.type != "cpu" or flipped[part].any():
             pixels = where_chosen(flipped[part], pixels.flip(3), pixels)
-            slots = where_chosen(flipped[part], swap_slots(slots.flip(2)), slots)
+            slots = where_chosen(flipped[part], swap_slots(slots.flip(2), count), slots)
         if theta is None:
             pixels = pixels.float().contiguous()
         else:
             pixels, moved = _warp(pixels, slots, theta[part])
-            before, after = _slot_pixels(slots), _slot_pixels(moved)
+            before, after = _slot_pixels(slots, count), _slot_pixels(moved, count)
             existence[part] *= (after >= config.min_lane_pixels) | (after >= before)
             slots = moved
         for change in changes:
@@ -103,10 +104,10 @@ def _augment(batch: Batch, config: AugmentationConfig, draw: Amounts) -> Batch:
     return replace(batch, image=image, label=label, existence=existence, flipped=flipped)
 
 
-def swap_slots(label: torch.Tensor) -> torch.Tensor:
-    """Renumber the slots of label maps, uint8: 1 <-> 4 and 2 <-> 3; no pixel moves."""
+def swap_slots(label: torch.Tensor, slots: int = 4) -> torch.Tensor:
+    """Renumber the slots of label maps, uint8, from right to left: 1 <-> 4 and 2 <-> 3; no pixel moves."""
     # Background 0 stays 0, slots 1..4 become 4..1; arithmetic takes a tenth of the time of comparisons.
-    return (5 - label).mul_(label.clamp(max=1))
+    return (slots + 1 - label).mul_(label.clamp(max=1))
 
 
 def _parts(label: torch.Tensor) -> Iterator[slice]:
@@ -117,10 +118,10 @@ def _parts(label: torch.Tensor) -> Iterator[slice]:
         yield slice(first, min(first + step, count))
 
 
-def _slot_pixels(label: torch.Tensor) -> torch.Tensor:
-    """Count the label pixels of every slot, float32 (b, 4): exact below 2^24, faster than count_nonzero."""
+def _slot_pixels(label: torch.Tensor, slots: int) -> torch.Tensor:
+    """Count the label pixels of every slot, float32 (b, slots): exact below 2^24, fast."""
     mask = torch.empty(label.shape, device=label.device)
-    return torch.stack([torch.eq(label, slot, out=mask).sum((1, 2)) for slot in range(1, 5)], 1)
+    return torch.stack([torch.eq(label, slot, out=mask).sum((1, 2)) for slot in range(1, slots + 1)], 1)
 
 
 def _affine(draw: Amounts, config: AugmentationConfig, height: int, width: int) -> torch.Tensor | None:

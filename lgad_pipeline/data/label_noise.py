@@ -55,8 +55,8 @@ def noisy_label(
     missing at a small probability are missing at a larger one, too.
 
     Args:
-        label: uint8 (H, W), 0 background, 1..4 slots.
-        existence: bool (4,).
+        label: uint8 (H, W), 0 background, slots from 1.
+        existence: bool (slots,).
         frame: Path of the image below the data set's root.
         config: Kinds and amounts of noise.
     """

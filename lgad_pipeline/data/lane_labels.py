@@ -1,4 +1,4 @@
-"""Lane labels: assignment of the lanes of each frame to the four slots, and statistics of the assignment."""
+"""Lane labels: assignment of the lanes of each frame to slots, and statistics of the assignment."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lgad_pipeline.config.slots import CULANE, SlotScheme
 from lgad_pipeline.data.frame_table import described, lanes_of, to_pandas
-from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_slots
+from lgad_pipeline.lanes.slots import SlotLanes, assign_slots
 from lgad_pipeline.progress import Progress
 
 LABELS_SCHEMA = pa.schema(
@@ -18,22 +19,22 @@ LABELS_SCHEMA = pa.schema(
         described("rows", pa.list_(pa.float64()), "y of the labelled rows in frame pixels, bottom first"),
         described(
             "xs",
-            pa.list_(pa.list_(pa.float64()), 4),
-            "x of the slots far left, left, right, far right on those rows in frame pixels, NaN: no lane",
+            pa.list_(pa.list_(pa.float64())),
+            "x of the slots, from left to right, on those rows in frame pixels, NaN: no lane",
         ),
-        described("existence", pa.list_(pa.bool_(), 4), "whether a slot holds a lane of two rows or more"),
+        described("existence", pa.list_(pa.bool_()), "whether a slot holds a lane of two rows or more"),
     ]
 )
 
 
 def assign_lane_slots(
-    frames: pd.DataFrame, *, label_rows: int = len(ROWS), progress: Progress | None = None
+    frames: pd.DataFrame, *, scheme: SlotScheme = CULANE, progress: Progress | None = None
 ) -> pd.DataFrame:
     """Assign the lanes of every frame to slots with the rules of CULane's official label tool.
 
     Args:
         frames: frames table (`FRAMES_SCHEMA`).
-        label_rows: number of rows on which lanes are labelled, see `assign_slots`.
+        scheme: number of slots, and rows on which lanes are labelled.
         progress: called as progress(frames done, frames in total).
 
     Returns:
@@ -42,7 +43,7 @@ def assign_lane_slots(
     columns: dict[str, list] = {"rows": [], "xs": [], "existence": []}
     values = zip(frames["lanes"], frames["height"], frames["width"], strict=True)
     for done, (lanes, height, width) in enumerate(values, 1):
-        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), row_count=label_rows)
+        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), scheme=scheme)
         columns["rows"].append(np.asarray(labelled.rows, np.float64))
         columns["xs"].append(list(np.asarray(labelled.xs, np.float64)))
         columns["existence"].append(labelled.existence.tolist())
@@ -67,8 +68,8 @@ def unlabelled(frames: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
 def _lane_counts(frames: pd.DataFrame, labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Count the lanes of two points or more and the existing slots of each frame: int (rows,) each."""
     annotated = np.array([sum(len(lane) > 1 for lane in lanes) for lanes in frames["lanes"]], int)
-    existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
-    return annotated, existence.sum(axis=1)
+    existence = np.array([sum(flags) for flags in labels["existence"]], int)
+    return annotated, existence
 
 
 def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
@@ -77,17 +78,21 @@ def coverage(frames: pd.DataFrame, labels: pd.DataFrame) -> dict[str, int]:
     Returns:
         Numbers by name: frames; annotated_lanes (lanes of two points or more); labelled_lanes (slots that
         exist); frames_without_label (frames with annotated lanes, none of them in a slot); flags_stated
-        (frames whose list states existence flags) and flags_agreeing (those whose flags equal the labels').
+        (frames whose list states an existence flag for each slot) and flags_agreeing (those whose flags equal
+        the labels').
     """
     annotated, labelled = _lane_counts(frames, labels)
-    existence = np.array([list(flags) for flags in labels["existence"]], bool).reshape(-1, 4)
     stated = frames["existence"].notna().to_numpy()
-    published = np.array([list(flags) for flags in frames["existence"][stated]], bool).reshape(-1, 4)
+    agreeing = [
+        list(published) == list(found)
+        for published, found in zip(frames["existence"][stated], labels["existence"][stated], strict=True)
+        if len(published) == len(found)
+    ]
     return {
         "frames": len(frames),
         "annotated_lanes": int(annotated.sum()),
         "labelled_lanes": int(labelled.sum()),
         "frames_without_label": int(unlabelled(frames, labels).sum()),
-        "flags_stated": int(stated.sum()),
-        "flags_agreeing": int((published == existence[stated]).all(axis=1).sum()),
+        "flags_stated": len(agreeing),
+        "flags_agreeing": sum(agreeing),
     }

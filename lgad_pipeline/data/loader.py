@@ -25,8 +25,8 @@ class Batch:
     Attributes:
         frames: B paths of the images below the data set's root.
         image: images, uint8 (B, 3, H, W), RGB; in channels-last memory format after decoding.
-        label: label maps, uint8 (B, H, W), 0 background, 1..4 slots.
-        existence: existence flags, float32 (B, 4), 1 if the slot contains a lane, else 0.
+        label: label maps, uint8 (B, H, W), 0 background, slots from 1.
+        existence: existence flags, float32 (B, slots), 1 if the slot contains a lane, else 0.
         flipped: flags, bool (B,), True for frames that are mirrored; None before augmentation.
         amounts: random amounts of the augmentation that is still to be done on the device, or None.
     """

@@ -29,11 +29,9 @@ SHARD_SCHEMA = pa.schema(
     [
         described("frame", pa.string(), "path of the image below the data set's root"),
         described("scenario", pa.string(), "category of a test frame", nullable=True),
-        described(
-            "existence", pa.list_(pa.bool_(), 4), "flags of the slots far left, left, right, far right"
-        ),
+        described("existence", pa.list_(pa.bool_()), "existence flags of the slots, from left to right"),
         described("image", pa.binary(), "JPEG at training size"),
-        described("label", pa.binary(), "PNG at training size: 0 background, 1..4 slots"),
+        described("label", pa.binary(), "PNG at training size: 0 background, slots from 1"),
     ]
 )
 

@@ -43,8 +43,8 @@ class Sample:
     Attributes:
         frame: path of the image below the data set's root.
         image: image, uint8 (H, W, 3), RGB.
-        label: label map, uint8 (H, W), 0 background, 1..4 slots.
-        existence: existence flags, bool (4,), of the slots far left, left, right, far right.
+        label: label map, uint8 (H, W), 0 background, slots from 1.
+        existence: existence flags, bool (slots,), of the slots from left to right.
         scenario: category of a test frame; None for other frames.
     """
 
@@ -87,6 +87,11 @@ class ShardSplit:
         existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)
         frame, scenario = (batch.column(name)[row].as_py() for name in ("frame", "scenario"))
         return Sample(frame, image, label, existence, scenario)
+
+    @property
+    def slots(self) -> int:
+        """Number of lane slots of the frames."""
+        return len(self._batches[0].column("existence")[0]) if self._batches else 0
 
     @property
     def table(self) -> pd.DataFrame:

@@ -20,7 +20,7 @@ def blind_lanes(labels: pd.DataFrame) -> list[np.ndarray]:
     existence = np.array([list(flags) for flags in labels["existence"]], bool)
     rows = np.asarray(list(labels["rows"].iloc[0]), float)
     lanes = []
-    for slot in range(4):
+    for slot in range(existence.shape[1]):
         chosen = labels["xs"][existence[:, slot]]
         if 2 * len(chosen) < len(labels) or not len(chosen):
             continue

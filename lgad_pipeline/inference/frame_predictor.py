@@ -16,7 +16,7 @@ class Lane:
     """Predicted lane.
 
     Attributes:
-        slot: lane slot: 1 far left, 2 left, 3 right, 4 far right.
+        slot: lane slot, from the left; of four slots: 1 far left, 2 left, 3 right, 4 far right.
         points: points (x, y) in frame pixels, float32 (N, 2), bottom first.
         confidence: mean over the rows of the lane of the maximum probability, 0..1.
         existence: probability of the existence head that the slot holds a lane, 0..1.

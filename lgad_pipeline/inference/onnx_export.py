@@ -30,7 +30,7 @@ _FEW = 1e-3
 _USAGE = (
     "image: of an RGB frame scaled to lgad.view's frame_size (H, W), cut off the upper crop_top rows, resize "
     "the rest to image_size (H, W) by area averaging, uint8, planes first; not normalized. probabilities: a "
-    "map for each slot, 1 far left to 4 far right, without the background. existence: probability that a "
+    "map for each slot, from left to right, without the background. existence: probability that a "
     "slot holds a lane. row_centre, row_peak, row_weight, if there: for each map row the column, height and "
     "weight of its maximum. lgad.decode: thresholds and method that lanes are read with."
 )

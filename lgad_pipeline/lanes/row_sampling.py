@@ -121,12 +121,14 @@ def resample(lanes: Ragged, frame: np.ndarray) -> ResampledLanes:
     return ResampledLanes(frame[long], points, dense)
 
 
-def sample_rows(lanes: ResampledLanes, rows: np.ndarray) -> RowLanes:
+def sample_rows(lanes: ResampledLanes, rows: np.ndarray, *, with_end: bool = False) -> RowLanes:
     """Sample lanes on label rows.
 
     Args:
         lanes: resampled lanes.
-        rows: y of the label rows, float64 (R,), 10 px apart, bottom first.
+        rows: y of the label rows, float64 (R,), evenly spaced, bottom first.
+        with_end: a row at an end of a lane belongs to it, within rounding. CULane's label tool leaves out the
+            row at the upper end.
     """
     count, dense = len(rows), lanes.dense
     bottom, top = (
@@ -134,14 +136,15 @@ def sample_rows(lanes: ResampledLanes, rows: np.ndarray) -> RowLanes:
     )
     begin = _first(bottom[:, None] >= rows - _TOLERANCE)
     sampled = np.arange(count) >= begin[:, None]
-    reached = _first(sampled & (top[:, None] > rows - _TOLERANCE))
+    reached = _first(sampled & (top[:, None] > rows + (_TOLERANCE if with_end else -_TOLERANCE)))
     sampled &= np.arange(count) < reached[:, None]
     xs = _nearest(dense, rows, sampled)
     end = np.minimum(_first(xs <= _LEFTMOST), reached)
     xs[np.arange(count) >= end[:, None]] = np.nan
     # A lane that begins between two rows is extended to the lower row by its cubic fit.
     inside = (begin > 0) & (begin < count)
-    between = np.flatnonzero(inside & (bottom > rows[np.minimum(begin, count - 1)]))
+    above = bottom - rows[np.minimum(begin, count - 1)]
+    between = np.flatnonzero(inside & (above > (_TOLERANCE if with_end else 0)))
     begin[between] -= 1
     cubics = fit_polynomials(lanes.points[between, :, 1], lanes.points[between, :, 0], degree=3)
     xs[between, begin[between]] = evaluate_polynomials(cubics, rows[begin[between]])
@@ -158,7 +161,7 @@ def _nearest(samples: Ragged, rows: np.ndarray, wanted: np.ndarray) -> np.ndarra
 
     Args:
         samples: dense samples of the lanes.
-        rows: y of the label rows, float64 (R,), 10 px apart, bottom first.
+        rows: y of the label rows, float64 (R,), evenly spaced, bottom first.
         wanted: rows to sample for each lane, bool (lanes, R).
 
     Returns:
@@ -170,7 +173,8 @@ def _nearest(samples: Ragged, rows: np.ndarray, wanted: np.ndarray) -> np.ndarra
     steady = np.bincount(lane[1:][~climbing], minlength=len(last)) == 0
     # In a lane whose y only falls, the samples below a label row come first. Counting them gives the two
     # samples around the row without a search. Other lanes are searched one by one below.
-    passed = np.clip(np.floor((rows[0] - y) / 10) + 1, 0, len(rows)).astype(np.int64)
+    step = rows[0] - rows[1]
+    passed = np.clip(np.floor((rows[0] - y) / step) + 1, 0, len(rows)).astype(np.int64)
     shape = (len(last), len(rows) + 1)
     table = np.bincount(lane * shape[1] + passed, minlength=shape[0] * shape[1])
     below = table.reshape(shape).cumsum(axis=1)[:, :-1]

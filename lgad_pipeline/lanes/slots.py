@@ -1,4 +1,4 @@
-"""Assignment of annotated lanes to the four lane slots, by the rules of CULane's label tool.
+"""Assignment of annotated lanes to lane slots, by the rules of CULane's label tool.
 
 The tool is seg_label_generate. Its rules, constants and arithmetic are defined for frames of 1640 x 590 px.
 Lanes of frames of another size are scaled to that size first, and the resulting points are scaled back. Slots
@@ -12,12 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from lgad_pipeline.config.slots import CULANE, SlotScheme
 from lgad_pipeline.lanes.polyfit import evaluate_polynomials, fit_polynomials, sequential_sum
 from lgad_pipeline.lanes.row_sampling import ResampledLanes, RowLanes, clean_lanes, resample, sample_rows
 from lgad_pipeline.lanes.spline import Ragged, ragged
 
-SLOTS = 4
-"""Number of lane slots: far left, left, right, far right."""
 RULE_SIZE = (590, 1640)
 """Frame size (H, W) that the rules are defined for, pixels."""
 ROWS = RULE_SIZE[0] - 10.0 * np.arange(35)
@@ -29,14 +28,14 @@ _APART = 300.0  # px; assumed distance of lanes that share no row
 
 @dataclass(frozen=True)
 class SlotLanes:
-    """Lanes of a frame by slot: far left, left, right, far right.
+    """Lanes of a frame by slot, from left to right; for four slots: far left, left, right, far right.
 
     Attributes:
         rows: y of the label rows, float64 (R,), frame pixels, bottom first; CULane has 35.
-        xs: x of each slot's lane on the label rows, float64 (4, R), frame pixels; NaN outside its valid
+        xs: x of each slot's lane on the label rows, float64 (slots, R), frame pixels; NaN outside its valid
             range.
-        existence: existence flags, bool (4,); true where the lane is valid on two rows or more, and so is
-            drawn.
+        existence: existence flags, bool (slots,); true where the lane is valid on two rows or more, and so
+            is drawn.
     """
 
     rows: np.ndarray
@@ -47,7 +46,7 @@ class SlotLanes:
         """Return the valid points of one slot's lane.
 
         Args:
-            slot: index of the slot, 0..3.
+            slot: index of the slot, from 0.
 
         Returns:
             float32 (N, 2) as (x, y), frame pixels, bottom first.
@@ -57,23 +56,23 @@ class SlotLanes:
 
 
 def assign_slots(
-    lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE, *, row_count: int = len(ROWS)
+    lanes: Sequence[np.ndarray], frame_size: tuple[int, int] = RULE_SIZE, *, scheme: SlotScheme = CULANE
 ) -> SlotLanes:
     """Assign the annotated lanes of one frame to slots; see `assign_frames`.
 
     Args:
         lanes: float32 (N, 2) each as (x, y), frame pixels, in any order and direction.
         frame_size: size of the frame (H, W), pixels.
-        row_count: number of label rows.
+        scheme: number of slots and label rows.
     """
-    return assign_frames([lanes], frame_size, row_count=row_count)[0]
+    return assign_frames([lanes], frame_size, scheme=scheme)[0]
 
 
 def assign_frames(
     frames: Sequence[Sequence[np.ndarray]],
     frame_size: tuple[int, int] = RULE_SIZE,
     *,
-    row_count: int = len(ROWS),
+    scheme: SlotScheme = CULANE,
 ) -> list[SlotLanes]:
     """Assign the annotated lanes of frames to slots and sample them on the label rows.
 
@@ -83,39 +82,41 @@ def assign_frames(
     Args:
         frames: lanes of each frame, float32 (N, 2) each as (x, y), frame pixels, in any order and direction.
         frame_size: size of all frames (H, W), pixels.
-        row_count: number of label rows from the bottom up, 10 px apart in a frame 590 px high.
+        scheme: number of slots and label rows. The rules are the same for any number of slots: the two
+            slots in the middle are the borders of the car's own lane.
 
     Returns:
         Lanes by slot, one entry a frame, in frame pixels.
     """
-    rows = RULE_SIZE[0] - 10.0 * np.arange(row_count)
+    rows = RULE_SIZE[0] - RULE_SIZE[0] / scheme.divisions * np.arange(scheme.rows)
     scale = np.array([RULE_SIZE[1] / frame_size[1], RULE_SIZE[0] / frame_size[0]])
     lanes = ragged([lane for frame in frames for lane in frame])
     if frame_size != RULE_SIZE:
         lanes = Ragged((lanes.points * scale).astype(np.float32), lanes.offsets)
-    xs = np.full((len(frames), SLOTS, row_count), np.nan)
-    existence = np.zeros((len(frames), SLOTS), bool)
+    xs = np.full((len(frames), scheme.slots, scheme.rows), np.nan)
+    existence = np.zeros((len(frames), scheme.slots), bool)
     resampled = resample(
         *clean_lanes(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
     )
     on_rows = sample_rows(resampled, ROWS)
-    lane, slot = _in_slots(resampled, on_rows)
-    if row_count != len(ROWS):
-        on_rows = sample_rows(resampled, rows)
+    lane, slot = _in_slots(resampled, on_rows, scheme.slots)
+    if (scheme.rows, scheme.divisions) != (CULANE.rows, CULANE.divisions):
+        on_rows = sample_rows(resampled, rows, with_end=scheme.divisions != CULANE.divisions)
     xs[resampled.frame[lane], slot] = on_rows.xs[lane] / scale[0]
     existence[resampled.frame[lane], slot] = (on_rows.end - on_rows.begin)[lane] >= 2
     return [SlotLanes(rows / scale[1], *both) for both in zip(xs, existence, strict=True)]
 
 
-def _in_slots(lanes: ResampledLanes, on_rows: RowLanes) -> tuple[np.ndarray, np.ndarray]:
+def _in_slots(lanes: ResampledLanes, on_rows: RowLanes, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose the lanes that get a slot.
 
     Args:
         lanes: resampled lanes.
         on_rows: the same lanes on CULane's 35 label rows.
+        count: number of slots.
 
     Returns:
-        Indices of the chosen lanes and their slots (0..3), int64 (K,) each.
+        Indices of the chosen lanes and their slots (from 0), int64 (K,) each.
     """
     lines = fit_polynomials(lanes.points[..., 1], lanes.points[..., 0], degree=1)
     # x at which the least-squares line of each lane meets the frame's bottom row
@@ -137,9 +138,9 @@ def _in_slots(lanes: ResampledLanes, on_rows: RowLanes) -> tuple[np.ndarray, np.
         kept = _drop_doubles(order[begin:end], doubled[begin : end - 1], leans_right)
         split = _count_left([slope[lane] for lane in kept], [bottom_x[lane] for lane in kept])
         for n, lane in enumerate(kept):
-            if 0 <= n - split + 2 < SLOTS:
+            if 0 <= n - split + count // 2 < count:
                 chosen.append(lane)
-                slots.append(n - split + 2)
+                slots.append(n - split + count // 2)
     return np.array(chosen, np.int64), np.array(slots, np.int64)
 
 

@@ -43,7 +43,7 @@ def prepare_data(
     ingestion.require(dataset.max_rejected)
     if annotations != root:
         write_lane_files(ingestion.frames, annotations)
-    labels = assign_lane_slots(ingestion.frames, label_rows=dataset.label_rows)
+    labels = assign_lane_slots(ingestion.frames, scheme=dataset.slot_scheme)
     pack_shards(
         ingestion.frames,
         labels,

@@ -187,6 +187,7 @@ def _entries(name: str, variant: Variant, recipe: Recipe, inputs: _Inputs) -> li
             recipe.model_copy(update={"distillation": config}),
             role="student",
             image_size=spec.image_size,
+            slots=spec.slots,
             shards=inputs.shards,
             folder=inputs.shards,  # nothing is written
             method=method,

@@ -61,6 +61,7 @@ def _train(training: TrainingSpec, inputs: StudyInputs, device: str) -> Training
         recipe,
         role="teacher" if training.role == "teacher" else "student",
         image_size=inputs.dataset.image_size,
+        slots=inputs.dataset.slots,
         shards=inputs.shards,
         folder=training.folder,
         method=training.method,

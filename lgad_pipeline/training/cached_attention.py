@@ -143,7 +143,7 @@ def cache_attention(
     scales: dict[str, list[np.ndarray]] = {layer: [] for layer in attention.taps.layers}
     for batch in batches():
         label_map = batch.label.to(device)
-        sides = [attention(label_map), attention(swap_slots(label_map).flip(2))]
+        sides = [attention(label_map), attention(swap_slots(label_map, spec.slots).flip(2))]
         frames += batch.frames
         for layer in maps:
             both = torch.stack([side[layer] for side in sides], dim=1)  # (B, 2, h, w)

@@ -148,6 +148,7 @@ class TrainingPlan(BaseModel):
         *,
         role: Role,
         image_size: tuple[int, int],
+        slots: int = 4,
         shards: Path,
         folder: Path,
         method: str = "alone",
@@ -162,6 +163,7 @@ class TrainingPlan(BaseModel):
             recipe: settings of networks, trainings and losses.
             role: `teacher` or `student`.
             image_size: size (H, W) of the packed frames, pixels.
+            slots: number of lane slots of the data set.
             shards: directory of the packed data set.
             folder: directory of the result.
             method: distillation losses of a student: `alone`, `lgad`, `sad`, `lgad+sad`, `logits`, `blurred`
@@ -181,7 +183,7 @@ class TrainingPlan(BaseModel):
         if role == "teacher":
             return cls.for_teacher(
                 config=recipe.teacher,
-                network=(network or recipe.teachers_network).spec(image_size),
+                network=(network or recipe.teachers_network).spec(image_size, slots),
                 augmentation=recipe.augmentation,
                 teacher_input=recipe.teacher_input,
                 **common,
@@ -190,9 +192,9 @@ class TrainingPlan(BaseModel):
         return cls(
             role="student",
             config=recipe.student,
-            network=chosen.spec(image_size),
+            network=chosen.spec(image_size, slots),
             augmentation=recipe.augmentation,
-            distillation=_distillation(recipe, method, image_size, teacher, model),
+            distillation=_distillation(recipe, method, (image_size, slots), teacher, model),
             pretrained=chosen.pretrained,
             **common,
         )
@@ -231,7 +233,11 @@ class TrainingPlan(BaseModel):
 
 
 def _distillation(
-    recipe: Recipe, method: str, image_size: tuple[int, int], teacher: Path | None, model: Path | None
+    recipe: Recipe,
+    method: str,
+    shape: tuple[tuple[int, int], int],
+    teacher: Path | None,
+    model: Path | None,
 ) -> DistillationSpec:
     methods = method.split("+")
     if unknown := set(methods) - _METHODS:
@@ -243,7 +249,7 @@ def _distillation(
     joint = lgad and recipe.distillation.teacher == "together"
     return DistillationSpec(
         teacher=teacher if lgad and not joint else None,
-        joint_teacher=recipe.teachers_network.spec(image_size) if joint else None,
+        joint_teacher=recipe.teachers_network.spec(*shape) if joint else None,
         blurred_labels="blurred" in methods,
         lgad=recipe.distillation,
         teacher_input=recipe.teacher_input,

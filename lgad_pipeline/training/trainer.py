@@ -163,6 +163,12 @@ def train(
             f"{plan.shards} holds images of {list(shards.view.image_size)} px but image_size of the "
             f"network is {list(spec.image_size)}; pack the shards again or correct the recipe."
         )
+    packed_slots = next(iter(shards.splits.values())).slots
+    if packed_slots != spec.slots:
+        raise LgadError(
+            f"{plan.shards} holds labels of {packed_slots} slots but the network has {spec.slots}; pack the "
+            "shards again or correct slots of the data set."
+        )
     if plan.label_noise is not None:
         shards = with_label_noise(shards, plan.label_noise)
     training_device = resolve_device(device)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
+from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
@@ -25,7 +26,7 @@ def augmentation_sheet(
     *,
     view: View,
     lane_width: int,
-    label_rows: int,
+    scheme: SlotScheme,
     config: AugmentationConfig,
 ) -> np.ndarray:
     """Draw a frame with each change of the augmentation alone, then twice with all changes.
@@ -38,13 +39,13 @@ def augmentation_sheet(
         lanes: points (N, 2) as (x, y) in frame pixels, bottom first.
         view: mapping from frame pixels to image pixels.
         lane_width: width of the lanes of the label map, frame pixels.
-        label_rows: rows on which lanes are labelled.
+        scheme: number of slots, and rows on which lanes are labelled.
         config: settings of the augmentation; changes of amount 0 are left out.
 
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    slots = assign_slots(lanes, view.frame_size, row_count=label_rows)
+    slots = assign_slots(lanes, view.frame_size, scheme=scheme)
     label = view.label(label_map(slots, view.frame_size, lane_width=lane_width))
     batch = Batch(
         ["frame"],

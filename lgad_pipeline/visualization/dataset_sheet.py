@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import Ingestion
 from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
@@ -16,11 +17,11 @@ from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.visualization.overlays import (
-    SLOT_COLOURS,
     contact_sheet,
     draw_attention,
     draw_label_map,
     legend,
+    slot_colour,
 )
 
 _CELL = 10  # px; CULane's rows are so far apart
@@ -30,7 +31,7 @@ _MISSING = 90  # grey of a frame that cannot be shown
 
 
 def data_sheet(
-    ingestion: Ingestion, frame_size: tuple[int, int], *, lane_width: int, label_rows: int, count: int = 8
+    ingestion: Ingestion, frame_size: tuple[int, int], *, lane_width: int, scheme: SlotScheme, count: int = 8
 ) -> np.ndarray:
     """Draw frames, evenly spread over the table, and rejected frames on a sheet.
 
@@ -41,7 +42,7 @@ def data_sheet(
         ingestion: ingestion of the data set.
         frame_size: (H, W) of the frames, pixels.
         lane_width: width of the lanes of the label map, frame pixels.
-        label_rows: number of rows on which lanes are labelled.
+        scheme: number of slots, and rows on which lanes are labelled.
         count: number of frames of the table, and greatest number of rejected frames.
 
     Returns:
@@ -51,7 +52,7 @@ def data_sheet(
     chosen = ingestion.frames.iloc[rows.astype(int)]
     pictures, captions = [], []
     for row, label in zip(
-        chosen.itertuples(), assign_lane_slots(chosen, label_rows=label_rows).itertuples(), strict=True
+        chosen.itertuples(), assign_lane_slots(chosen, scheme=scheme).itertuples(), strict=True
     ):
         picture = _picture(ingestion, str(row.frame), frame_size)
         drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width=lane_width))
@@ -65,7 +66,7 @@ def data_sheet(
         pictures.append(_rejected_picture(ingestion, str(row.file), frame_size))
         captions.append(f"rejected: {Path(str(row.file)).name} {str(row.reason).partition(';')[0]}")
     sheet = contact_sheet(pictures, 2, captions=captions, width=800)
-    return np.concatenate([sheet, legend(sheet.shape[1])])
+    return np.concatenate([sheet, legend(sheet.shape[1], scheme.slots)])
 
 
 def reasons(rejected: pd.DataFrame) -> list[tuple[int, str]]:
@@ -108,9 +109,9 @@ def slot_positions(labels: pd.DataFrame, frame_size: tuple[int, int]) -> np.ndar
     """Draw the positions of the lanes of each slot in its colour, uint8 (H, W, 3) RGB."""
     rows = [slot_lanes_of(row) for row in _spread(labels).itertuples()]
     cells = np.zeros((*_counts([], frame_size).shape, 3))
-    for slot, colour in enumerate(SLOT_COLOURS):
+    for slot in range(max((len(row.existence) for row in rows), default=0)):
         counts = np.sqrt(_counts([row.points(slot) for row in rows], frame_size))
-        cells += counts[..., None] / max(counts.max(), 1.0) * np.array(colour)
+        cells += counts[..., None] / max(counts.max(), 1.0) * np.array(slot_colour(slot + 1))
     picture = np.clip(cells, 0, 255).astype(np.uint8)
     return cv2.resize(picture, frame_size[::-1], interpolation=cv2.INTER_LINEAR)
 

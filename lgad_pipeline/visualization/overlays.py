@@ -7,14 +7,29 @@ import cv2
 import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.config.slots import slot_names
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import Lane
 
-# Colours of slots 1..4: the palette of Okabe and Ito, which colour-blind readers can distinguish.
-SLOT_COLOURS = ((86, 180, 233), (240, 160, 0), (20, 200, 140), (230, 120, 190))
+SLOT_COLOURS = (
+    (86, 180, 233),
+    (240, 160, 0),
+    (20, 200, 140),
+    (230, 120, 190),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+    (170, 170, 170),
+)
+"""Colours of slots 1, 2 ...: the palette of Okabe and Ito, which colour-blind readers can distinguish."""
 _OUTLINE = (20, 20, 20)
 _PAPER = 255
 _INK = (40, 40, 40)
+
+
+def slot_colour(slot: int) -> tuple[int, int, int]:
+    """Return the colour of a slot, numbered from 1, as RGB."""
+    return SLOT_COLOURS[(slot - 1) % len(SLOT_COLOURS)]
 
 
 def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], *, width: int | None = None) -> np.ndarray:
@@ -30,14 +45,15 @@ def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], *, width: int | None = 
     for lane in lanes:
         # Four fractional bits, because points are between pixels.
         points = np.rint(lane.points * 16).astype(np.int32)[:, None]
-        for colour, line in ((_OUTLINE, width + max(2, width // 2)), (SLOT_COLOURS[lane.slot - 1], width)):
+        for colour, line in ((_OUTLINE, width + max(2, width // 2)), (slot_colour(lane.slot), width)):
             cv2.polylines(picture, [points], False, colour, line, cv2.LINE_AA, shift=4)
     return picture
 
 
 def draw_label_map(image: np.ndarray, label: np.ndarray, *, opacity: float = 0.6) -> np.ndarray:
     """Draw a label map, uint8 (H, W), over an image of the same size, translucent."""
-    palette = np.array([(0, 0, 0), *SLOT_COLOURS], np.float32)
+    slots = int(label.max(initial=0))
+    palette = np.array([(0, 0, 0), *map(slot_colour, range(1, slots + 1))], np.float32)
     mixed = image * (1 - opacity) + palette[label] * opacity
     return np.where(label[..., None] > 0, mixed, image).round().astype(np.uint8)
 
@@ -97,13 +113,14 @@ def contact_sheet(
     return sheet
 
 
-def legend(width: int) -> np.ndarray:
+def legend(width: int, slots: int = 4) -> np.ndarray:
     """Draw a strip of the given width (pixels) with the colours of the slots, uint8 (H, width, 3) RGB."""
-    names = ("slot 1, far left", "slot 2, left", "slot 3, right", "slot 4, far right", "annotated lane")
+    names = [f"slot {slot}, {name}" for slot, name in enumerate(slot_names(slots), 1)] + ["annotated lane"]
+    colours = [*map(slot_colour, range(1, slots + 1)), None]
     line = max(18, width // 45)
     strip = np.full((line * 3 // 2, width, 3), _PAPER, np.uint8)
     cell = width // len(names)
-    for index, (name, colour) in enumerate(zip(names, (*SLOT_COLOURS, None), strict=True)):
+    for index, (name, colour) in enumerate(zip(names, colours, strict=True)):
         left = index * cell + line // 3
         if colour is None:  # drawn as on the sheet: white, on the colour of a road
             strip[line // 4 : line * 5 // 4, left : left + line] = 120

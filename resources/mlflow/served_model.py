@@ -44,7 +44,7 @@ class PredictedLane(BaseModel):
     """One predicted lane.
 
     Attributes:
-        slot: 1 far left, 2 left, 3 right, 4 far right.
+        slot: from the left; of four slots: 1 far left, 2 left, 3 right, 4 far right.
         existence: probability that the slot has a lane, 0..1.
         confidence: mean of the maxima of the probability map along the lane, 0..1.
         points: points (x, y) in frame pixels, bottom first.

@@ -197,7 +197,7 @@ def claim(tracking: MlflowTracking, name: str, *, owner: str, tags: Mapping[str,
         client.create_registered_model(
             name,
             tags={OWNER_TAG: owner, **origin},
-            description="Finds lanes in camera frames, four slots a frame.",
+            description="Finds lanes in camera frames, by slot.",
         )
         return
     except MlflowException as error:

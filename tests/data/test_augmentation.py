@@ -323,3 +323,17 @@ def test_recorded_amounts_give_the_same_batch_on_the_path_of_a_gpu() -> None:
         assert torch.equal(changed.label, expected.label)
         assert torch.equal(changed.existence, expected.existence)
         assert torch.equal(changed.flipped, expected.flipped)  # type: ignore[arg-type]
+
+
+def test_six_slots_are_mirrored():
+    label = torch.zeros(1, 8, 14, dtype=torch.uint8)
+    for slot in range(1, 6):  # the slot on the right is empty
+        label[..., 2 * slot - 1 : 2 * slot + 1] = slot
+    existence = torch.tensor([[1.0, 1, 1, 1, 1, 0]])
+    image = torch.zeros(1, 3, 8, 14, dtype=torch.uint8)
+    off = dict.fromkeys(AugmentationConfig.model_fields, 0)
+    config = AugmentationConfig.model_validate({**off, "flip": 1.0, "min_lane_pixels": 1})
+    mirrored = run(Batch(["a"], image, label, existence), config)
+    assert mirrored.existence.tolist() == [[0, 1, 1, 1, 1, 1]]
+    assert mirrored.label[0, 0].tolist() == swap_slots(label, 6).flip(2)[0, 0].tolist()
+    assert set(mirrored.label.unique().tolist()) == {0, 2, 3, 4, 5, 6}

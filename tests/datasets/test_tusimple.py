@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.data.frame_table import lanes_of
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.tusimple import parse_annotation
@@ -72,7 +73,7 @@ def test_label_files_become_splits(root):
 
 def test_five_lanes_fill_four_slots_the_outermost_is_left_out(root, tmp_path):
     frames = ingest(root, SIZE, kind="tusimple").frames
-    labels = assign_lane_slots(frames, label_rows=46)
+    labels = assign_lane_slots(frames, scheme=SlotScheme(4, 46))
     xs = np.array([list(slot) for slot in labels["xs"][0]], float)
     rows = np.array(list(labels["rows"][0]))
     assert xs.shape == (4, 46) and rows[0] == 180 and rows[-1] == pytest.approx(180 * (1 - 450 / 590))
@@ -85,6 +86,28 @@ def test_five_lanes_fill_four_slots_the_outermost_is_left_out(root, tmp_path):
         frames, labels, root=root, output=tmp_path / "shards", view=View(SIZE, (72, 128)), lane_width=6
     )
     assert set(np.unique(shards["train"][0].label)) == {0, 1, 2, 3, 4}
+
+
+def test_six_slots_keep_all_five_lanes_on_the_annotated_rows(root, tmp_path):
+    frames = ingest(root, SIZE, kind="tusimple").frames
+    scheme = SlotScheme(6, 57, 72)
+    labels = assign_lane_slots(frames, scheme=scheme)
+    existence = np.array([list(flags) for flags in labels["existence"]], bool)
+    assert existence.shape[1] == 6 and existence[0].sum() == 5
+    read = lanes_of(frames["lanes"][0])
+    lanes = slot_lanes_of(next(labels.itertuples()))
+    for slot in np.flatnonzero(existence[0]):
+        points = lanes.points(slot)
+        distance = [
+            np.abs(np.interp(points[:, 1], lane[::-1, 1], lane[::-1, 0]) - points[:, 0]).max()
+            for lane in read
+        ]
+        lane = read[int(np.argmin(distance))]
+        assert min(distance) < 2 and points[-1, 1] <= lane[-1, 1] + 2.5  # up to its last annotated row
+    shards = pack_shards(
+        frames, labels, root=root, output=tmp_path / "shards", view=View(SIZE, (72, 128)), lane_width=6
+    )
+    assert shards["train"].slots == 6 and len(set(np.unique(shards["train"][0].label))) == 6
 
 
 def test_without_test_and_validation_files_the_rest_is_read(root):

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import ShardSet, pack_shards
@@ -36,7 +37,7 @@ def paths(tmp_path: Path) -> ProjectPaths:
     frames = ingest(root, SIZE, kind="tusimple").frames
     pack_shards(
         frames,
-        assign_lane_slots(frames, label_rows=46),
+        assign_lane_slots(frames, scheme=SlotScheme(4, 46)),
         root=root,
         output=paths.shards,
         view=View(SIZE, (72, 128)),

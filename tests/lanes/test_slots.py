@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lgad_pipeline.config.slots import SlotScheme, slot_names
 from lgad_pipeline.lanes.lane_files import read_lanes
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames, assign_slots
@@ -87,3 +88,29 @@ def test_frames_do_not_influence_each_other(seg_labels: Path):
             alone = assign_slots(lanes, size)
             assert np.array_equal(alone.xs, together.xs, equal_nan=True)
             assert np.array_equal(alone.existence, together.existence)
+
+
+def test_more_slots_have_the_same_middle_and_keep_the_outer_lanes():
+    bottoms = (-450, -100, 300, 1300, 1750, 2100)  # three lanes on each side of the car
+    lanes = [straight(bottom, 820 + 0.3 * (bottom - 820)) for bottom in bottoms]
+    four, six, eight = (assign_slots(lanes, scheme=SlotScheme(slots)) for slots in (4, 6, 8))
+    assert four.existence.all() and six.existence.all()
+    assert eight.existence.tolist() == [False, *[True] * 6, False]
+    np.testing.assert_array_equal(six.xs[1:5], four.xs)
+    np.testing.assert_array_equal(eight.xs[1:7], six.xs)
+    assert set(np.unique(label_map(six))) == set(range(7))
+
+
+def test_rows_of_another_scheme_include_the_ends_of_a_lane():
+    y = np.arange(710.0, 239.0, -10.0)  # rows of TuSimple
+    lane = np.stack([600 - 0.3 * (710 - y), y], axis=1).astype(np.float32)
+    slots = assign_slots([lane], (720, 1280), scheme=SlotScheme(6, 57, 72))
+    [slot] = np.flatnonzero(slots.existence)
+    points = slots.points(slot)
+    np.testing.assert_allclose(points[:, 1], y, atol=1e-3)
+    np.testing.assert_allclose(points[:, 0], lane[:, 0], atol=0.5)
+
+
+def test_slots_are_named_from_the_car_outwards():
+    assert slot_names(4) == ("far left", "left", "right", "far right")
+    assert slot_names(6) == ("left 3", "left 2", "left", "right", "right 2", "right 3")

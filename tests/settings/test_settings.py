@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import CulaneDataset, Settings, SyntheticDataset
 
@@ -59,7 +60,7 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
     entry = "datasets: {mine: {kind: tusimple, root: ., image_size: [288, 512]}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
     assert dataset.frame_size == (720, 1280) and dataset.view.frame_size == (720, 1280)
-    assert dataset.label_rows == 46
+    assert dataset.slot_scheme == SlotScheme(slots=6, rows=57, divisions=72)
     wrong = entry.replace("image_size", "image_siz")
     assert "datasets.mine.image_siz is not a known key; did you mean image_size?" in message(
         tmp_path, wrong + RECIPES
@@ -358,3 +359,9 @@ recipes:
         match="datasets has the name True, which YAML does not read as text; put the name in quotes",
     ):
         Settings.load(path).dataset("on")
+
+
+def test_the_number_of_slots_is_even(tmp_path):
+    entry = "datasets: {mine: {kind: tusimple, root: ., image_size: [144, 256], slots: 5}}" + RECIPES
+    (tmp_path / "lgad.yaml").write_text(entry)
+    assert "slots is 5: it must be even; write 6" in str(Settings.load(tmp_path / "lgad.yaml").broken["mine"])

@@ -6,7 +6,7 @@ Lines are 8-connected; the coordinates of their ends are rounded half to even.
 import cv2
 import numpy as np
 
-from lgad_pipeline.lanes.slots import SLOTS, SlotLanes
+from lgad_pipeline.lanes.slots import SlotLanes
 from lgad_pipeline.lanes.spline import ragged, sample_steps
 
 LABEL_WIDTH = 16
@@ -39,10 +39,10 @@ def label_map(
         lane_width: thickness of the lines, frame pixels.
 
     Returns:
-        uint8 (H, W): slot number 1..4, or 0 for background. Later slots cover earlier ones.
+        uint8 (H, W): slot number from 1, or 0 for background. Later slots cover earlier ones.
     """
     picture = np.zeros(frame_size, np.uint8)
-    slots = [slot for slot in range(SLOTS) if lanes.existence[slot]]
+    slots = [slot for slot in range(len(lanes.existence)) if lanes.existence[slot]]
     for slot, samples in zip(
         slots, sample_steps(ragged([lanes.points(slot) for slot in slots])), strict=True
     ):

@@ -47,7 +47,7 @@ def project(tmp_path_factory):
         paths, entry = project.paths("synthetic"), project.dataset("synthetic")
         write_dataset(paths.recordings, SyntheticConfig(seed=0, train=2, val=2, test=2))
         frames = ingest(paths.recordings, entry.frame_size, kind="culane").frames
-        labels = assign_lane_slots(frames, label_rows=entry.label_rows)
+        labels = assign_lane_slots(frames, scheme=entry.slot_scheme)
         pack_shards(
             frames,
             labels,
