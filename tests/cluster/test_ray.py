@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from resources.trainer import Log, Trainer
 from tests.support.trainings import IMAGE_SIZE, pack_road, same_weights
 
 pytestmark = pytest.mark.cluster
-pytest.importorskip("ray", reason="Ray is not installed; pip install 'lgad-pipeline[ray]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'lgad-pipeline[ray]'")
 
 ROOT = Path(__file__).parents[2]
 TRAINING = {
@@ -39,22 +40,39 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
     head = ["--head", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
     folder = Path("/tmp") / f"ray-{os.getpid()}"  # sockets need a short path
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    nodes = [
-        subprocess.Popen([*ray, *options], env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-        for options in (
-            [*head, "--include-dashboard=false", f"--temp-dir={folder}"],
-            [f"--address={address}", "--node-ip-address=127.0.0.2"],
-        )
-    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "600"}
+    nodes = []
+    for options in (
+        [*head, "--include-dashboard=false", f"--temp-dir={folder}"],
+        [f"--address={address}", "--node-ip-address=127.0.0.2"],
+    ):
+        nodes.append(subprocess.Popen([*start, *options], env=environment, start_new_session=True))
+        wait_for_nodes(address, len(nodes))
     yield address
     for node in reversed(nodes):
         node.terminate()
         node.wait(60)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_nodes(address: str, count: int) -> None:
+    """Wait until a cluster has a number of nodes; ten minutes at most."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, RuntimeError):
+            time.sleep(2)
+            continue
+        alive = sum(node["Alive"] for node in ray.nodes())
+        ray.shutdown()
+        if alive == count:
+            return
+        time.sleep(2)
+    pytest.fail(f"The cluster at {address} has no {count} nodes after ten minutes.")
 
 
 @pytest.fixture(scope="module")
