@@ -56,6 +56,7 @@ def train_on_cluster(job: TrainingJob, *, address: str, devices: int, cpus: int,
         LgadError: the cluster cannot be reached, or is too small.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # pyright: ignore[reportMissingImports]
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
     from ray.train.torch import TorchTrainer  # pyright: ignore[reportMissingImports]

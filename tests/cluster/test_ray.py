@@ -43,7 +43,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
     head = ["--head", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
     folder = Path("/tmp") / f"ray-{os.getpid()}"  # sockets need a short path
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "600"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "RAY_raylet_start_wait_time_s": "600",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
     nodes = []
     for options in (
         [*head, "--include-dashboard=false", f"--temp-dir={folder}"],
