@@ -60,7 +60,7 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
         >>> from lgad_pipeline.networks.registry import build_network
         >>> spec = NetworkSpec(name="enet", image_size=(64, 128), width=0.25)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_network(Path(folder), build_network(spec), spec)
+        ...     save_network(Path(folder), build_network(spec), spec=spec)
         ...     network, loaded_spec = load_network(Path(folder))
         >>> loaded_spec == spec
         True

@@ -52,7 +52,7 @@ elif do == "upload":
     upload(base / sys.argv[3], uri)
 else:
     (base / "fetching").touch()
-    fetch(uri, base / sys.argv[3], mine)
+    fetch(uri, base / sys.argv[3], origin=mine)
 print("done")
 """
 

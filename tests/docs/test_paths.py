@@ -8,7 +8,7 @@ from tests.docs.blocks import PAGES, ROOT
 
 PATH = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.py)`")
 # Files of the reader, not of the repository.
-READERS = {"mynets.py"}
+READERS = {"mynets.py", "mypackage/kinds.py"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
