@@ -90,7 +90,9 @@ def student(trainer: Trainer, shards: Path, state: Path, log: Log, **training: o
     recipe = Recipe.model_validate(
         {"network": {"width": 0.25}, "teacher": TRAINING, "student": {**TRAINING, **training}}
     )
-    dataset = SyntheticDataset(kind="synthetic", image_size=IMAGE_SIZE, lane_width=40)
+    dataset = SyntheticDataset.model_validate(
+        {"kind": "synthetic", "image_size": IMAGE_SIZE, "lane_width": 40}
+    )
     return trainer.student(dataset, recipe, paths, log, teacher=None).folder
 
 

@@ -97,7 +97,7 @@ def test_six_slots_keep_all_five_lanes_on_the_annotated_rows(root, tmp_path):
     read = lanes_of(frames["lanes"][0])
     lanes = slot_lanes_of(next(labels.itertuples()))
     for slot in np.flatnonzero(existence[0]):
-        points = lanes.points(slot)
+        points = lanes.points(int(slot))
         distance = [
             np.abs(np.interp(points[:, 1], lane[::-1, 1], lane[::-1, 0]) - points[:, 0]).max()
             for lane in read

@@ -106,7 +106,7 @@ def test_rows_of_another_scheme_include_the_ends_of_a_lane():
     lane = np.stack([600 - 0.3 * (710 - y), y], axis=1).astype(np.float32)
     slots = assign_slots([lane], (720, 1280), scheme=SlotScheme(6, 57, 72))
     [slot] = np.flatnonzero(slots.existence)
-    points = slots.points(slot)
+    points = slots.points(int(slot))
     np.testing.assert_allclose(points[:, 1], y, atol=1e-3)
     np.testing.assert_allclose(points[:, 0], lane[:, 0], atol=0.5)
 

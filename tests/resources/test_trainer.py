@@ -22,7 +22,7 @@ TRAINING = {
     "checkpoint_seconds": 1e6,
     "optimizer": {"warmup_steps": 2},
 }
-DATASET = SyntheticDataset(kind="synthetic", image_size=IMAGE_SIZE, lane_width=40)
+DATASET = SyntheticDataset.model_validate({"kind": "synthetic", "image_size": IMAGE_SIZE, "lane_width": 40})
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_two_processes_train_the_network_of_one(packed_road: Path, teacher: Path
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert max(float(np.abs(value - two[name]).max()) for name, value in one.items()) < 1e-6
     histories = [pd.read_parquet(tmp_path / name / "history.parquet") for name in ("one", "two")]
-    names = [name for name in histories[0] if name.startswith(("train/", "val/"))]
+    names = [name for name in histories[0] if str(name).startswith(("train/", "val/"))]
     assert {"train/attention", "train/iou", "val/miou"} <= set(names)
     for name in names:
         np.testing.assert_allclose(histories[0][name], histories[1][name], atol=1e-6)
