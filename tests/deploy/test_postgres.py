@@ -39,7 +39,7 @@ if __name__ == "__main__":
             asset_selection=[asset_key("teacher")],
             raise_on_error=False,
         )
-        assert teacher.asset_materializations_for_node("teacher")
+        assert teacher.asset_materializations_for_node("lgad__teacher")
         print([pool.name for pool in instance.event_log_storage.get_pool_limits()])
 """
 
