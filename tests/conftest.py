@@ -1,4 +1,5 @@
 import os
+import signal
 import zipfile
 from pathlib import Path
 
@@ -22,3 +23,9 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("culane_eval", "culane_eval_odd", "tusimple_eval"):
         zipfile.ZipFile(FIXTURES / f"{name}.zip").extractall(folder / name)
     return folder
+
+
+def pytest_configure() -> None:
+    """Restore Ctrl-C for child processes: a shell switches it off for programs in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

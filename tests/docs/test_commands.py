@@ -38,6 +38,7 @@ REPLACED = {
 }
 NOT_RUN = {
     "lgad gain": "trains for hours",
+    "LGAD_TRAININGS_PER_GPU=": "needs a GPU",
     "lgad train": "needs the job file of a training; tests/training/test_job.py",
     "torchrun": "tests/training/test_several_processes.py trains with two processes",
     "srun": "needs SLURM",
