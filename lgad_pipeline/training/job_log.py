@@ -1,10 +1,11 @@
 """Log of a job: a JSON-lines file with the metrics of a training and its end.
 
 A line is `{"step": 20, "metrics": {...}}`, or at the end `{"finished": fingerprint, "reused": false}`,
-`{"stopped": step}` or `{"error": sentence}`. Every line is appended by one write, so that the processes of a
-job can write to the same file, and a reader sees whole lines.
+`{"stopped": step}` or `{"error": sentence}`. A line is appended under a lock of the file, so that the processes
+of a job can write to the same file, and a reader sees whole lines.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -41,6 +42,8 @@ class JobLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
+                # Another process may be in the middle of its write, whose last byte is no end of a line.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 size = os.fstat(descriptor).st_size
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a full disk cut the last line
                     line = "\n" + line
