@@ -1,8 +1,8 @@
 """Log of a job: a JSON-lines file with the metrics of a training and its end.
 
 A line is `{"step": 20, "metrics": {...}}`, or at the end `{"finished": fingerprint, "reused": false}`,
-`{"stopped": step}` or `{"error": sentence}`. A line is appended under a lock of the file, so that the processes
-of a job can write to the same file, and a reader sees whole lines.
+`{"stopped": step}` or `{"error": sentence}`. A line is appended under a lock of the file, so that the
+processes of a job can write to the same file, and a reader sees whole lines.
 """
 
 import fcntl
