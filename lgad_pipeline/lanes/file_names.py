@@ -67,6 +67,14 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def is_file(path: Path) -> bool:
+    """Return true if a path is a file; false also for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+        return False
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

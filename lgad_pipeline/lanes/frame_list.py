@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category
 
-from lgad_pipeline.lanes.file_names import stored_name
+from lgad_pipeline.lanes.file_names import is_file, stored_name
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
@@ -206,7 +206,7 @@ def _stored(root: Path, frame: str) -> str:
     stem = lane_file(Path(), frame).as_posix().removesuffix(_LANES_SUFFIX)
     for base, suffix in ((frame, ""), (frame, _LANES_SUFFIX), (stem, _LANES_SUFFIX)):
         stored = stored_name(root, base + suffix)
-        if _is_file(root / stored):
+        if is_file(root / stored):
             return stored.removesuffix(suffix) + frame[len(base) :]
     return frame
 
@@ -257,11 +257,4 @@ def _exists(root: Path, text: str, roots: tuple[str, ...]) -> bool:
         frame = relative_frame(text, roots)
     except ValueError:
         return False
-    return _is_file(root / stored_name(root, frame)) or _is_file(find_lane_file(root, frame))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+    return is_file(root / stored_name(root, frame)) or is_file(find_lane_file(root, frame))

@@ -12,7 +12,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.file_names import stored_name
+from lgad_pipeline.lanes.file_names import is_file, stored_name
 from lgad_pipeline.lanes.text_encoding import plain_text
 
 MAX_COORDINATE = 1e6
@@ -241,4 +241,4 @@ def find_lane_file(root: Path, frame: str) -> Path:
     full, short = full_lane_file(root, frame), lane_file(root, frame)
     if not frame.isascii():
         full, short = (root / stored_name(root, path.relative_to(root).as_posix()) for path in (full, short))
-    return full if full.is_file() else short
+    return full if is_file(full) else short

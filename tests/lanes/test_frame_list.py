@@ -235,3 +235,9 @@ def test_several_existing_frames_on_one_line_are_rejected(read, tmp_path):
 def test_a_path_with_two_dots_inside_the_root_is_rejected_for_them(read):
     (rejected,) = read("d/x/../0.jpg\n").rejected
     assert rejected.reason == "'d/x/../0.jpg' has a part '..'; write the path without it"
+
+
+def test_a_name_that_no_file_can_have_is_rejected_alone(read):
+    frame_list = read(b"\xff" + b"9" * 300 + b"\na/b.jpg\n")
+    assert [entry.frame for entry in frame_list.entries] == ["a/b.jpg"]
+    assert len(frame_list.rejected) == 1
