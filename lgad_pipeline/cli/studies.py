@@ -22,7 +22,11 @@ def gain(
     study: Annotated[Path, typer.Argument(help="YAML file of the study: data set, recipes, methods, seeds.")],
     output: Annotated[Path, typer.Option(help="Directory of the study; a stopped one is resumed.")],
     workers: Annotated[
-        int, typer.Option(min=1, help="Number of processes; on GPUs, at most one per GPU trains at a time.")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of processes; LGAD_TRAININGS_PER_GPU of them (default: 1) train on a GPU at a time.",
+        ),
     ] = 1,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
     report: Annotated[
@@ -37,7 +41,7 @@ def gain(
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.data import prepare_data
     from lgad_pipeline.studies.report import markdown
-    from lgad_pipeline.studies.run import distillation_gain
+    from lgad_pipeline.studies.run import distillation_gain, finished_students
 
     if device != "auto":
         check_device(device)
@@ -45,6 +49,8 @@ def gain(
     known = Settings.load(settings or settings_path())
     dataset = known.dataset(chosen.dataset)
     recipes = {name: known.recipe(name) for name in chosen.recipes}
+    if report:
+        finished_students(chosen, recipes, output=output)  # an error before any data are rendered
     shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)
     result = distillation_gain(
         chosen,
@@ -80,9 +86,6 @@ def screen(
     batches: Annotated[int, typer.Option(min=1, help="Number of training batches to average over.")] = 8,
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="JSON file to write the results to.")] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Train nothing; compare the students that are finished.")
-    ] = False,
     settings: Annotated[
         Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
     ] = None,

@@ -64,7 +64,8 @@ def distillation_gain(
         _ = packed[split]  # raises an error before the first training if it is missing
     runs = plan(study, recipes, output=output)
     if only_report:
-        return _report(runs, shards, output)
+        scored = finished_students(study, recipes, output=output)
+        return _report(runs, scored, shards=shards, output=output)
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]
@@ -72,13 +73,27 @@ def distillation_gain(
     names = [f"{run.recipe} {run.variant} seed {run.seed}" for run in runs]
     students = [run.training for run in runs]
     _run_all(train_and_score, students, inputs, workers=workers, names=names, progress=progress)
-    return _report(runs, shards, output)
+    return _report(runs, runs, shards=shards, output=output)
 
 
-def _report(runs: list[StudyRun], shards: Path, output: Path) -> StudyResult:
-    scored = finished(runs)
+def finished_students(study: GainStudy, recipes: dict[str, Recipe], *, output: Path) -> list[StudyRun]:
+    """Return the students of a study that are trained and scored.
+
+    Args:
+        study: recipes, variants and seeds to compare.
+        recipes: recipes of the study by name.
+        output: directory of the study.
+
+    Raises:
+        LgadError: no student is finished.
+    """
+    scored = finished(plan(study, recipes, output=output))
     if not scored:
         raise LgadError(f"{output} holds no finished student of this study; run the study first.")
+    return scored
+
+
+def _report(runs: list[StudyRun], scored: list[StudyRun], *, shards: Path, output: Path) -> StudyResult:
     result = summarize(scored)
     if len(scored) < len(runs):
         note = f"{len(scored)} of {len(runs)} students are finished; pairs are those of finished students."

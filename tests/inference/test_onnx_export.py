@@ -16,7 +16,6 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.onnx_export import difference, export_onnx
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
-from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
@@ -64,24 +63,9 @@ def test_graph_holds_no_paths_of_the_machine_that_wrote_it(tmp_path):
     onnx.checker.check_model(graph)
 
 
-class RedIsTheLeftLane(torch.nn.Module):
-    """Redness of a pixel, after normalization, speaks for slot 2."""
-
-    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float) -> None:
-        super().__init__()
-        weight = torch.zeros(slots + 1, in_channels, 1, 1)
-        weight[2, :2, 0, 0] = torch.tensor([10.0, -10.0])
-        self.planes = torch.nn.Conv2d(in_channels, slots + 1, 1)
-        self.planes.weight.data = weight
-        self.planes.bias = torch.nn.Parameter(torch.tensor([0.0, -50.0, -5.0, -50.0, -50.0]))
-
-    def forward(self, image: torch.Tensor) -> LaneOutput:
-        return LaneOutput(self.planes(image))
-
-
 def test_the_metadata_and_the_snippet_of_the_docs_find_the_lane_without_torch(tmp_path, monkeypatch):
     view = View((590, 1640), (64, 176), 240)
-    spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=view.image_size)
+    spec = NetworkSpec(name="tests.support.networks:RedIsTheLeftLane", image_size=view.image_size)
     save_network(tmp_path / "net", build_network(spec), spec=spec)
     write_predictor(tmp_path / "net", view, decode_config=DecodeConfig(row_step=5))
     export_onnx(tmp_path / "net", tmp_path / "student.onnx")

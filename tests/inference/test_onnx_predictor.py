@@ -20,7 +20,6 @@ from lgad_pipeline.inference.onnx_export import export_onnx
 from lgad_pipeline.inference.onnx_predictor import OnnxPredictor
 from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
-from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
@@ -41,21 +40,6 @@ def changed_metadata(
     return output
 
 
-class RedIsTheLeftLane(torch.nn.Module):
-    """Redness of a pixel, after normalization, speaks for slot 2."""
-
-    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float) -> None:
-        super().__init__()
-        weight = torch.zeros(slots + 1, in_channels, 1, 1)
-        weight[2, :2, 0, 0] = torch.tensor([10.0, -10.0])
-        self.planes = torch.nn.Conv2d(in_channels, slots + 1, 1)
-        self.planes.weight.data = weight
-        self.planes.bias = torch.nn.Parameter(torch.tensor([0.0, -50.0, -5.0, -50.0, -50.0]))
-
-    def forward(self, image: torch.Tensor) -> LaneOutput:
-        return LaneOutput(self.planes(image))
-
-
 def save(folder: Path, network: torch.nn.Module, spec: NetworkSpec, decode_config: DecodeConfig) -> Path:
     save_network(folder, network, spec=spec)
     write_predictor(folder, VIEW, decode_config=decode_config)
@@ -65,7 +49,7 @@ def save(folder: Path, network: torch.nn.Module, spec: NetworkSpec, decode_confi
 @pytest.fixture(scope="module")
 def red(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with a network of which the lanes are known, and its graph with row maxima."""
-    spec = NetworkSpec(name=f"{__name__}:RedIsTheLeftLane", image_size=VIEW.image_size)
+    spec = NetworkSpec(name="tests.support.networks:RedIsTheLeftLane", image_size=VIEW.image_size)
     folder = tmp_path_factory.mktemp("red")
     save(folder / "net", build_network(spec), spec, DecodeConfig(row_step=5))
     export_onnx(folder / "net", folder / "student.onnx", row_maxima=True)
