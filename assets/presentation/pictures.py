@@ -93,7 +93,7 @@ def label_map_and_attention(
     import torch
 
     from lgad_pipeline.data.loader import normalize
-    from lgad_pipeline.distillation.teacher import label_encoding, label_planes
+    from lgad_pipeline.distillation.teacher import teacher_planes
     from lgad_pipeline.networks.checkpoint import load_network
     from lgad_pipeline.visualization.attention_sheet import network_attention
 
@@ -101,9 +101,11 @@ def label_map_and_attention(
     if spec.in_channels == 3:
         planes = normalize(torch.from_numpy(sample.image).permute(2, 0, 1)[None])
     else:
-        planes = label_planes(torch.from_numpy(sample.label)[None], spec.slots + 1, label_encoding(spec))
+        planes = teacher_planes(torch.from_numpy(sample.label)[None], spec)
     with torch.inference_mode():
         label = network(planes).logits[0].argmax(dim=0).to(torch.uint8).numpy()
+    stride = len(sample.label) // len(label)  # a teacher may read every second row and column
+    label = label.repeat(stride, axis=0).repeat(stride, axis=1)
     return label, network_attention(network, planes, layers)
 
 

@@ -26,6 +26,7 @@ class JointLgadLoss(AttentionLoss):
         config: settings of the maps, their divergence and the schedule.
         classes: number of classes, background included.
         encoding: encoding of the label map that the teacher reads.
+        stride: step of the rows and columns of the label map that the teacher reads.
         channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
     """
 
@@ -38,17 +39,18 @@ class JointLgadLoss(AttentionLoss):
         *,
         classes: int,
         encoding: LabelEncoding = "one_hot",
+        stride: int = 1,
         channels: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(student, paths, config, channels=channels)
         self.add_companion(teacher)
-        self.teacher, self.classes = teacher, classes
+        self.teacher, self.classes, self.stride = teacher, classes, stride
         self.encoding: LabelEncoding = encoding
         self.teacher_taps = FeatureTaps(teacher, [path.teacher for path in self.paths])
 
     def teacher_forward(self, label_map: torch.Tensor) -> Any:
         """Run the teacher on label maps (B, H, W), with gradients for its own losses; return its output."""
-        planes = label_planes(label_map, self.classes, self.encoding)
+        planes = label_planes(label_map, self.classes, self.encoding, stride=self.stride)
         return self.teacher(planes.contiguous(memory_format=torch.channels_last))
 
     def teacher_maps(self) -> dict[str, torch.Tensor]:

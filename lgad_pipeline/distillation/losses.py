@@ -54,6 +54,7 @@ class LgadLoss(AttentionLoss):
         config: settings of the maps, their divergence and the schedule.
         classes: number of classes, background included; None to read it from the teacher's first convolution.
         encoding: encoding of the label map, if the teacher was trained on another than one-hot planes.
+        stride: step of the rows and columns of the label map that the teacher reads, if it was trained so.
         channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
 
     Raises:
@@ -71,10 +72,13 @@ class LgadLoss(AttentionLoss):
         *,
         classes: int | None = None,
         encoding: LabelEncoding = "one_hot",
+        stride: int = 1,
         channels: Mapping[str, int] | None = None,
     ) -> None:
         layers = [path.teacher for path in paths]
-        self.teacher = TeacherAttention(teacher, layers, config, classes=classes, encoding=encoding)
+        self.teacher = TeacherAttention(
+            teacher, layers, config, classes=classes, encoding=encoding, stride=stride
+        )
         super().__init__(student, paths, config, slots=self.teacher.classes - 1, channels=channels)
 
     def __call__(

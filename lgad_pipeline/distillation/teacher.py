@@ -17,7 +17,9 @@ _ENCODINGS: tuple[LabelEncoding, ...] = ("one_hot", "gray", "binary")
 _BAND = 8  # rows that are shifted together when a teacher's input is corrupted
 
 
-def label_planes(label_map: torch.Tensor, classes: int, encoding: LabelEncoding = "one_hot") -> torch.Tensor:
+def label_planes(
+    label_map: torch.Tensor, classes: int, encoding: LabelEncoding = "one_hot", *, stride: int = 1
+) -> torch.Tensor:
     """Encode label maps as input planes of a teacher.
 
     One-hot planes are the default: gray levels would give the slots an order that they do not have.
@@ -29,11 +31,13 @@ def label_planes(label_map: torch.Tensor, classes: int, encoding: LabelEncoding 
         label_map: label map (B, H, W), integers 0..classes - 1, 0 is the background.
         classes: number of classes, background included.
         encoding: see `TeacherInputConfig`.
+        stride: step of the rows and columns that are read.
 
     Returns:
-        Planes in 0..1, float32: one_hot (B, classes, H, W); gray (B, 1, H, W); binary (B, 2, H, W),
-        background and lanes.
+        Planes in 0..1, float32: one_hot (B, classes, h, w); gray (B, 1, h, w); binary (B, 2, h, w),
+        background and lanes; h and w are H and W divided by the stride.
     """
+    label_map = label_map[:, ::stride, ::stride]
     if encoding == "gray":
         return label_map[:, None].float() / (classes - 1)
     if encoding == "binary":
@@ -42,10 +46,24 @@ def label_planes(label_map: torch.Tensor, classes: int, encoding: LabelEncoding 
     return (label_map[:, None] == values).float()
 
 
-def teacher_spec(spec: NetworkSpec, encoding: LabelEncoding = "one_hot") -> NetworkSpec:
-    """Return the same network with a label map of that encoding as input."""
-    planes = {"one_hot": spec.slots + 1, "gray": 1, "binary": 2}
-    return spec.model_copy(update={"in_channels": planes[encoding]})
+def teacher_spec(spec: NetworkSpec, encoding: LabelEncoding = "one_hot", *, stride: int = 1) -> NetworkSpec:
+    """Return the same network with a label map of that encoding as input, read with that stride.
+
+    Raises:
+        LgadError: the stride does not divide the image size.
+    """
+    height, width = spec.image_size
+    if height % stride or width % stride:
+        raise LgadError(
+            f"teacher_input.stride {stride} does not divide the image size {height} x {width}; "
+            "choose one that does."
+        )
+    size = (height // stride, width // stride)
+    return spec.model_copy(update={"in_channels": _channels(spec, encoding), "image_size": size})
+
+
+def _channels(spec: NetworkSpec, encoding: LabelEncoding) -> int:
+    return {"one_hot": spec.slots + 1, "gray": 1, "binary": 2}[encoding]
 
 
 def label_encoding(spec: NetworkSpec) -> LabelEncoding:
@@ -55,12 +73,33 @@ def label_encoding(spec: NetworkSpec) -> LabelEncoding:
         LgadError: the network has another number of input planes, so that it does not read label maps.
     """
     for encoding in _ENCODINGS:
-        if teacher_spec(spec, encoding) == spec:
+        if spec.in_channels == _channels(spec, encoding):
             return encoding
     raise LgadError(
         f"A network with {spec.in_channels} input planes does not read label maps of {spec.slots} slots; "
         "name the folder of a teacher."
     )
+
+
+def label_stride(spec: NetworkSpec, image_size: Sequence[int]) -> int:
+    """Return the stride with which a teacher reads label maps of `image_size` (H, W), pixels.
+
+    Raises:
+        LgadError: the label maps are no multiple of the teacher's input size.
+    """
+    stride = max(1, image_size[0] // spec.image_size[0])
+    if tuple(image_size) != (stride * spec.image_size[0], stride * spec.image_size[1]):
+        raise LgadError(
+            f"The teacher reads label maps of {list(spec.image_size)} px, but the frames have "
+            f"{list(image_size)} px, which is no multiple; name a teacher that was trained on these frames."
+        )
+    return stride
+
+
+def teacher_planes(label_map: torch.Tensor, spec: NetworkSpec) -> torch.Tensor:
+    """Return label maps (B, H, W) as the input of a trained teacher, in its encoding and size."""
+    stride = label_stride(spec, label_map.shape[1:])
+    return label_planes(label_map, spec.slots + 1, label_encoding(spec), stride=stride)
 
 
 def corrupt_label_planes(planes: torch.Tensor, config: TeacherInputConfig) -> torch.Tensor:
@@ -135,6 +174,7 @@ class TeacherAttention:
         classes: number of classes, background included; None to read it from the first convolution of the
             teacher, which works for one-hot planes.
         encoding: encoding of the label maps that the teacher was trained on.
+        stride: step of the rows and columns of the label maps that the teacher reads.
     """
 
     def __init__(
@@ -145,8 +185,10 @@ class TeacherAttention:
         *,
         classes: int | None = None,
         encoding: LabelEncoding = "one_hot",
+        stride: int = 1,
     ) -> None:
         self.network = FrozenTeacher(teacher)
+        self.stride = stride
         self.config = config
         self.encoding: LabelEncoding = encoding
         self.classes = input_planes(teacher) if classes is None else classes
@@ -167,7 +209,7 @@ class TeacherAttention:
     def __call__(self, label_map: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the attention maps (B, h, w) by layer name, for label maps (B, H, W) of integers."""
         check_label_map(label_map)
-        planes = label_planes(label_map, self.classes, self.encoding)
+        planes = label_planes(label_map, self.classes, self.encoding, stride=self.stride)
         self._counted = Counter()
         try:
             self.network(planes.contiguous(memory_format=torch.channels_last))

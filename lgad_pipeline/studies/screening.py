@@ -173,11 +173,6 @@ def _entries(name: str, variant: Variant, recipe: Recipe, inputs: _Inputs) -> li
         raise LgadError(f"The setting {name} needs a trained teacher; name its directory (--teacher).")
     recipe = _without_control(variant.applied(recipe))
     teacher_spec = spec if teacher is None else read_model(teacher / NETWORK, NetworkSpec)
-    if teacher_spec.image_size != spec.image_size:
-        raise LgadError(
-            f"{teacher} reads label maps of {list(teacher_spec.image_size)} px, but the student frames of "
-            f"{list(spec.image_size)} px; name a teacher of that size."
-        )
     paths = mimicking_paths(recipe.distillation, spec, teacher_spec)
     by_layer = {path.student: (path,) for path in paths} if len(paths) > 1 else {}
     entries: list[_Entry] = []
@@ -241,7 +236,7 @@ def _means(
         planes = task.inputs(batch).contiguous(memory_format=torch.channels_last)
         output = network.train()(planes)
         forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
-        segmentation = total_loss(lane_losses(output, batch, task.config))
+        segmentation = total_loss(lane_losses(output, batch.label, batch.existence, task.config))
         count = len(batch.frames)
         frames += count
         for index, loss in enumerate([segmentation, *(entry.loss.compute(forward) for entry in entries)]):

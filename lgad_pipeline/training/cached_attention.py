@@ -114,6 +114,7 @@ def cache_attention(
     batches: Callable[[], Iterable[Batch]],
     root: Path,
     fingerprint: str,
+    stride: int = 1,
     device: torch.device | str = "cpu",
 ) -> Path:
     """Compute the attention maps of a trained teacher and store them; existing ones are reused.
@@ -126,6 +127,7 @@ def cache_attention(
         batches: function that returns every frame of the training split once, without augmentation.
         root: directory of all cached maps of this teacher.
         fingerprint: fingerprint of the teacher and the frames.
+        stride: step of the rows and columns of the label maps that the teacher reads.
         device: device on which the teacher runs.
 
     Returns:
@@ -135,8 +137,9 @@ def cache_attention(
     folder = root / blake2b(json.dumps(identity).encode(), digest_size=8).hexdigest()
     if (folder / _INDEX).is_file():
         return folder
+    encoding = label_encoding(spec)
     attention = TeacherAttention(
-        teacher, layers, config, classes=spec.slots + 1, encoding=label_encoding(spec)
+        teacher, layers, config, classes=spec.slots + 1, encoding=encoding, stride=stride
     )
     frames: list[str] = []
     maps: dict[str, list[np.ndarray]] = {layer: [] for layer in attention.taps.layers}

@@ -132,11 +132,11 @@ class TrainingPlan(BaseModel):
             augmentation: augmentation of the students; changes of the image alone are left out.
             inputs: further attributes.
         """
-        encoding = inputs.get("teacher_input", TeacherInputConfig()).encoding
+        reading = inputs.get("teacher_input", TeacherInputConfig())
         image_only = {name: 0.0 for name in AugmentationConfig.model_fields if name not in _GEOMETRY}
         return cls(
             role="teacher",
-            network=teacher_spec(network, encoding),
+            network=teacher_spec(network, reading.encoding, stride=reading.stride),
             augmentation=augmentation.model_copy(update=image_only),
             **inputs,
         )

@@ -17,7 +17,7 @@ from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
 from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
 from lgad_pipeline.distillation.registry import LossContext, build_loss
 from lgad_pipeline.distillation.taps import layer_shapes
-from lgad_pipeline.distillation.teacher import FrozenTeacher, label_encoding, teacher_spec
+from lgad_pipeline.distillation.teacher import FrozenTeacher, label_encoding, label_stride, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.networks.registry import attention_layers, build_network
@@ -66,8 +66,8 @@ def set_up_student(
         teacher = _moved(teacher, device)
         losses["attention"] = _lgad_loss(student, teacher, loaded_spec, plan, shards, device)
     elif distillation.joint_teacher is not None:
-        encoding = distillation.teacher_input.encoding
-        joint_spec = teacher_spec(distillation.joint_teacher, encoding)
+        encoding, stride = distillation.teacher_input.encoding, distillation.teacher_input.stride
+        joint_spec = teacher_spec(distillation.joint_teacher, encoding, stride=stride)
         paths = mimicking_paths(distillation.lgad, spec, joint_spec)
         joint = JointLgadLoss(
             student,
@@ -76,6 +76,7 @@ def set_up_student(
             distillation.lgad,
             classes=joint_spec.slots + 1,
             encoding=encoding,
+            stride=stride,
             channels=_channels(student, paths, plan),
         )
         losses["attention"] = joint
@@ -136,13 +137,20 @@ def _lgad_loss(
 ) -> LgadLoss | CachedLgadLoss:
     """Return the LGAD loss with a trained teacher, which runs at every step or whose maps are cached."""
     config, folder = plan.distillation.lgad, plan.distillation.teacher
-    encoding = label_encoding(spec)
+    encoding, stride = label_encoding(spec), label_stride(spec, plan.network.image_size)
     paths = mimicking_paths(config, plan.network, spec)
     channels = _channels(student, paths, plan)
     if config.maps == "computed":
         classes = spec.slots + 1
         return LgadLoss(
-            student, teacher, paths, config, classes=classes, encoding=encoding, channels=channels
+            student,
+            teacher,
+            paths,
+            config,
+            classes=classes,
+            encoding=encoding,
+            stride=stride,
+            channels=channels,
         )
     assert folder is not None
     cached = cache_attention(
@@ -153,6 +161,7 @@ def _lgad_loss(
         batches=lambda: in_order(shards["train"], plan.config.batch_size),
         root=folder / ATTENTION,
         fingerprint=fingerprint_of(folder) + shards.fingerprint,
+        stride=stride,
         device=device,
     )
     return CachedLgadLoss(student, CachedAttention(cached, device), paths, config, channels=channels)

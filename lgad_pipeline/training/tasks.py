@@ -42,6 +42,10 @@ class Task(Protocol):
         """Return the network's input for a batch, float32 (B, in_channels, H, W)."""
         ...
 
+    def labels(self, batch: Batch) -> torch.Tensor:
+        """Return the label maps that the network's logits are compared with, integers (B, h, w)."""
+        ...
+
     def weights(self, step: int) -> dict[str, float]:
         """Return the weights of the scheduled terms that are active at a step, counted from 0."""
         ...
@@ -68,7 +72,13 @@ class TeacherTask:
 
     def inputs(self, batch: Batch) -> torch.Tensor:
         """Return the encoded label map (B, in_channels, H, W), not corrupted."""
-        return label_planes(batch.label, self.slots + 1, self.teacher_input.encoding)
+        reading = self.teacher_input
+        return label_planes(batch.label, self.slots + 1, reading.encoding, stride=reading.stride)
+
+    def labels(self, batch: Batch) -> torch.Tensor:
+        """Return the label maps (B, H, W) of the pixels that are read."""
+        stride = self.teacher_input.stride
+        return batch.label[:, ::stride, ::stride]
 
     def weights(self, step: int) -> dict[str, float]:
         """Return no weights: all terms are constant."""
@@ -77,7 +87,7 @@ class TeacherTask:
     def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
         """Return `cross_entropy`, `iou` and, for a network with an existence head, `existence`."""
         planes = corrupt_label_planes(self.inputs(batch), self.teacher_input)
-        return lane_losses(network(_channels_last(planes)), batch, self.config)
+        return lane_losses(network(_channels_last(planes)), self.labels(batch), batch.existence, self.config)
 
 
 class StudentTask:
@@ -103,6 +113,10 @@ class StudentTask:
         """Return the normalized frames (B, 3, H, W)."""
         return normalize(batch.image)
 
+    def labels(self, batch: Batch) -> torch.Tensor:
+        """Return the label maps (B, H, W)."""
+        return batch.label
+
     def weights(self, step: int) -> dict[str, float]:
         """Return the weights of the distillation losses that are active at a step."""
         weights = {name: loss.weight(step) for name, loss in self.distillation.items()}
@@ -113,10 +127,12 @@ class StudentTask:
         # The student runs first, so that its dropout masks are the same with and without a teacher.
         planes = _channels_last(self.inputs(batch))
         output = network(planes)
-        terms = lane_losses(output, batch, self.config)
+        terms = lane_losses(output, batch.label, batch.existence, self.config)
         if self.joint is not None:
             teacher_output = self.joint.teacher_forward(batch.label)
-            teacher_terms = lane_losses(teacher_output, batch, self.config)
+            stride = self.joint.stride
+            seen = batch.label[:, ::stride, ::stride]
+            teacher_terms = lane_losses(teacher_output, seen, batch.existence, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
         forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
         for name, weight in weights.items():
@@ -149,15 +165,24 @@ def companion_parameters(network: nn.Module) -> list[nn.Parameter]:
     return parameters
 
 
-def lane_losses(output: LaneOutput, batch: Batch, config: TrainingConfig) -> list[LossTerm]:
-    """Return the segmentation and existence terms of one forward."""
+def lane_losses(
+    output: LaneOutput, label_map: torch.Tensor, existence_flags: torch.Tensor, config: TrainingConfig
+) -> list[LossTerm]:
+    """Return the segmentation and existence terms of one forward.
+
+    Args:
+        output: output of a network, logits (B, classes, h, w).
+        label_map: label maps (B, h, w), integers.
+        existence_flags: flags (B, slots), 1 if the slot contains a lane, else 0.
+        config: background and term weights.
+    """
     log_probability = segmentation_losses.log_probabilities(output.logits)
-    label = batch.label.long()
+    label = label_map.long()
     cross_entropy = segmentation_losses.cross_entropy(log_probability, label, config.background_weight)
     iou = segmentation_losses.soft_iou(log_probability, label)
     terms = [LossTerm("cross_entropy", cross_entropy, 1.0), LossTerm("iou", iou, config.iou_weight)]
     if output.existence is not None:
-        existence = segmentation_losses.existence(output.existence, batch.existence)
+        existence = segmentation_losses.existence(output.existence, existence_flags)
         terms.append(LossTerm("existence", existence, config.existence_weight))
     return terms
 

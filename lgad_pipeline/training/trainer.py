@@ -158,7 +158,8 @@ def train(
 
     # Open the data and compare the fingerprint of all inputs with that of a finished training.
     shards = ShardSet.open(plan.shards)
-    if tuple(shards.view.image_size) != spec.image_size:
+    stride = plan.teacher_input.stride if plan.role == "teacher" else 1
+    if tuple(shards.view.image_size) != tuple(side * stride for side in spec.image_size):
         raise LgadError(
             f"{plan.shards} holds images of {list(shards.view.image_size)} px but image_size of the "
             f"network is {list(spec.image_size)}; pack the shards again or correct the recipe."

@@ -37,7 +37,7 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         with full_float32(fabric.device):
             output = torch.func.functional_call(network, weights, (task.inputs(batch),))
         classes = output.logits.shape[1]
-        pairs = batch.label.long() * classes + output.logits.argmax(dim=1)
+        pairs = task.labels(batch).long() * classes + output.logits.argmax(dim=1)
         counts = torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
         confusion = counts if confusion.numel() == 0 else confusion + counts
         if output.existence is not None:

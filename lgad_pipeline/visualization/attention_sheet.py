@@ -12,7 +12,7 @@ from lgad_pipeline.data.loader import normalize
 from lgad_pipeline.data.shards import Sample
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import label_encoding, label_planes
+from lgad_pipeline.distillation.teacher import teacher_planes
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.visualization.overlays import contact_sheet, draw_attention, draw_label_map
 
@@ -52,7 +52,7 @@ def attention_sheet(
     """
     network, spec = load_network(teacher)
     image = normalize(torch.from_numpy(sample.image).permute(2, 0, 1)[None])
-    label = label_planes(torch.from_numpy(sample.label)[None], spec.slots + 1, label_encoding(spec))
+    label = teacher_planes(torch.from_numpy(sample.label)[None], spec)
     columns = {"teacher": network_attention(network, label, [path.teacher for path in paths])}
     for name, folder in students.items():
         student = load_network(folder)[0]

@@ -89,7 +89,7 @@ def gradients(place: Path, layer: str | None, *, held_out: bool = False) -> tupl
         )
     torch.manual_seed(0)
     output = student.train()(normalize(batch.image).contiguous(memory_format=torch.channels_last))
-    loss = total_loss(lane_losses(output, batch, recipe.student))
+    loss = total_loss(lane_losses(output, batch.label, batch.existence, recipe.student))
     if layer:
         teacher(label_planes(batch.label, 5))
         loss = attention_divergence(attention_map(kept[student]), attention_map(kept[teacher]))
