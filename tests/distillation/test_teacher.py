@@ -10,11 +10,15 @@ from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
+from lgad_pipeline.distillation.losses import LgadLoss
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import (
     TeacherAttention,
     corrupt_label_planes,
     label_encoding,
     label_planes,
+    label_stride,
+    teacher_planes,
     teacher_spec,
 )
 from lgad_pipeline.errors import LgadError
@@ -43,6 +47,47 @@ def test_encodings_of_a_label_map() -> None:
         assert label_planes(label, 5, encoding).shape[1] == spec.in_channels
     with pytest.raises(LgadError, match="folder of a teacher"):
         label_encoding(SPEC)
+
+
+def test_stride_reads_every_second_row_and_column() -> None:
+    label = (torch.arange(8, dtype=torch.uint8) % 5).repeat(4, 1)[None]
+    planes = label_planes(label, 5, stride=2)
+    assert planes.shape == (1, 5, 2, 4)
+    assert planes.argmax(dim=1).tolist() == [[[0, 2, 4, 1]] * 2]  # columns 0, 2, 4 and 6
+
+
+def test_size_of_the_teacher_tells_its_stride() -> None:
+    spec = teacher_spec(SPEC, stride=2)
+    assert spec.image_size == (8, 16)
+    assert label_stride(spec, (16, 32)) == 2
+    label = frames().label
+    assert torch.equal(teacher_planes(label, spec), label_planes(label, 5, stride=2))
+    with pytest.raises(LgadError, match="no multiple; name a teacher"):
+        label_stride(spec, (16, 40))
+    with pytest.raises(LgadError, match=r"stride 3 does not divide the image size 16 x 32"):
+        teacher_spec(SPEC, stride=3)
+
+
+def test_student_mimics_a_teacher_of_half_size() -> None:
+    torch.manual_seed(0)
+    spec = NetworkSpec(image_size=(32, 64), width=0.25)
+    student, teacher = build_network(spec), build_network(teacher_spec(spec, stride=2)).eval()
+    label = torch.randint(0, 5, (3, 32, 64), dtype=torch.uint8)
+    lgad = LgadLoss(student, teacher, default_paths(tuple(LAYERS)), DistillationConfig(weight=1.0), stride=2)
+    with FeatureTaps(student, LAYERS) as student_taps, FeatureTaps(teacher, LAYERS) as teacher_taps:
+        student(torch.rand(3, 3, 32, 64))
+        loss = lgad(label)
+        teacher(label_planes(label, 5, stride=2))
+        pairs = list(zip(student_taps.pop().values(), teacher_taps.pop().values(), strict=True))
+    divergences = []
+    for student_features, teacher_features in pairs:
+        energy = student_features.square().sum(dim=1)
+        size, height, width = energy.shape
+        cells = energy.reshape(size, height // 2, 2, width // 2, 2).mean(dim=(2, 4)).flatten(1)
+        share, target = cells / cells.sum(1, True), teacher_features.square().sum(dim=1).flatten(1)
+        target = target / target.sum(1, True)
+        divergences.append((target * (target / share).log()).sum(1).mean())
+    assert loss.item() == pytest.approx(sum(divergences).item() / 2, rel=1e-4)
 
 
 def test_what_is_not_asked_for_is_not_corrupt_label_planes() -> None:
