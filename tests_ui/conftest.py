@@ -72,22 +72,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True)
 class Site:
-    """A project's pages: where they are, and the folder that they show."""
+    """Pages of a project.
+
+    Attributes:
+        folder: directory of the project.
+        dagster, mlflow: addresses of the pages.
+        finds_lanes: True if the students are trained long enough to find lanes, so that one is champion.
+    """
 
     folder: Path
     dagster: str
     mlflow: str
+    finds_lanes: bool
 
 
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """`make demo` for every recipe, then `make ui`; afterwards SIGTERM must stop both servers."""
+    """Run `make demo` for every recipe, then `make ui`; afterwards SIGTERM must stop both servers."""
     tour = request.config.getoption("--tour")
     folder = Path(tour).resolve() if tour else tmp_path_factory.mktemp("site")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lgad.yaml").write_text(SETTINGS.format(**(TOUR if tour else TINY)), encoding="utf-8")
     shutil.copy(ROOT / "dagster.yaml", folder)
-    site = Site(folder, f"http://localhost:{free_port()}", f"http://localhost:{free_port()}")
+    site = Site(folder, f"http://localhost:{free_port()}", f"http://localhost:{free_port()}", bool(tour))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environment |= {
         "LGAD_SETTINGS": str(folder / "lgad.yaml"),
@@ -112,7 +119,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def next_line(servers: subprocess.Popen) -> str:
-    """A line of what `make ui` says, up to its last one."""
+    """Return the next line that `make ui` prints, or "" for its last one."""
     assert servers.stdout is not None
     line = servers.stdout.readline()
     return "" if line.startswith("Ctrl-C") else line
@@ -147,11 +154,11 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def shoot(request: pytest.FixtureRequest, page: Page) -> Shoot:
-    """Take a picture for the docs, if that was asked for."""
+    """Return a function that takes a picture for the docs; without --tour it does nothing."""
 
     def take(name: str) -> None:
         if request.config.getoption("--tour"):
-            page.wait_for_timeout(1500)  # what slides and fades in has arrived
+            page.wait_for_timeout(1500)  # animations have ended
             PICTURES.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=PICTURES / f"{name}.jpg", type="jpeg", quality=78)
 
@@ -159,19 +166,19 @@ def shoot(request: pytest.FixtureRequest, page: Page) -> Shoot:
 
 
 def is_drawn(picture: Locator) -> bool:
-    """Whether an <img> is on the page and has loaded."""
+    """Return True if an <img> is on the page and has loaded."""
     expect(picture).to_be_visible()
     return picture.evaluate("image => image.decode().then(() => image.naturalWidth > 100)")
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that no process listens on."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Return True if a process listens on a port of this machine."""
     with closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

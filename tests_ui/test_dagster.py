@@ -99,7 +99,7 @@ def test_partition_is_materialized(site: Site, page: Page):
     page.get_by_role("button", name="Launch 1 run").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.goto(f"{site.dagster}/runs")
-    expect(page.get_by_text("recipe_comparison", exact=True).first).to_be_visible()
+    expect(page.get_by_text("lgad / recipe_comparison", exact=True).first).to_be_visible()
     page.get_by_role("link", name="View", exact=True).first.click()
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=300_000)
 

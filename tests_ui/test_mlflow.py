@@ -1,5 +1,7 @@
 """MLflow's pages of the same project."""
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from tests_ui.conftest import Shoot, Site, is_drawn
@@ -18,7 +20,8 @@ def enter(page: Page, site: Site) -> None:
 def test_run_shows_metrics_and_pictures(site: Site, page: Page, shoot: Shoot):
     enter(page, site)
     page.get_by_role("link", name="synthetic", exact=True).click()
-    run = page.get_by_text("student_lgad · enet", exact=True).first
+    name = re.compile(r"^student_lgad · enet · [0-9a-f]{6}$")  # the start of its fingerprint
+    run = page.get_by_text(name).first
     expect(run).to_be_visible()
     shoot("runs")
     run.click()
@@ -34,7 +37,11 @@ def test_registered_model_has_its_alias_and_card(site: Site, page: Page, shoot: 
     page.get_by_text("Model registry", exact=True).click()
     page.get_by_role("button", name="Try it now").click()  # of a greeting
     page.get_by_role("link", name="synthetic-enet", exact=True).click()
-    expect(page.get_by_text("champion").first).to_be_visible()
+    alias, decision = (
+        ("champion", "it becomes champion") if site.finds_lanes else ("challenger", "stays challenger")
+    )
+    expect(page.get_by_text(f"@ {alias}", exact=True).first).to_be_visible()
     page.get_by_role("link", name="Version 1", exact=True).click()
     expect(page.get_by_text("Finds up to four lanes").first).to_be_visible()
+    expect(page.get_by_text(re.compile(f"^Version 1 .*{decision}")).first).to_be_visible()
     shoot("model")

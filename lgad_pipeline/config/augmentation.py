@@ -1,12 +1,12 @@
 """Settings of the augmentation; they load without torch."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from lgad_pipeline.config.base import BaseConfig
 
 
-class AugmentationConfig(BaseModel):
+class AugmentationConfig(BaseConfig):
     """How far a batch is changed; 0 turns a change off. Each frame draws its own amounts, uniformly."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: float = Field(
         default=0.5, ge=0, le=1, description="probability of mirroring left and right, slots renumbered"
@@ -52,10 +52,8 @@ class AugmentationConfig(BaseModel):
     )
 
 
-class LabelNoiseConfig(BaseModel):
+class LabelNoiseConfig(BaseConfig):
     """Noise in training labels, as hurried annotators make it. It follows from seed and frame alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     drop: float = Field(default=0.0, ge=0, le=1, description="probability that a lane is missing")
     shift: float = Field(

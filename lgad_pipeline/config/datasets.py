@@ -6,8 +6,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AliasChoices,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -16,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.config.synthetic import SyntheticConfig
@@ -25,13 +24,7 @@ from lgad_pipeline.view import View
 Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
 
 
-class Entry(BaseModel):
-    """Base class of settings: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Dataset(Entry):
+class Dataset(BaseConfig):
     """What every data set has: the part of the frame that is used, and the size it is trained at.
 
     Attributes:

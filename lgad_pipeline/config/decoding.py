@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from lgad_pipeline.config.base import BaseConfig
 
 
-class DecodeConfig(BaseModel):
+class DecodeConfig(BaseConfig):
     """Settings of decoding, the conversion of probability maps to lanes.
 
     Attributes:
@@ -17,8 +19,6 @@ class DecodeConfig(BaseModel):
         smoothing: half-width of the average over deviations from a cubic, map rows.
         to_bottom: extend lanes to the lower border of the frame, as annotators do behind the bonnet.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["centroid", "official"] = "centroid"
     existence_threshold: float = Field(default=0.5, ge=0, le=1)

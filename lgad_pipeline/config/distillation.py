@@ -2,7 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from lgad_pipeline.config.base import BaseConfig
 
 Reduction = Literal["sum", "max"]
 Normalization = Literal["softmax", "l2", "sum"]
@@ -10,7 +12,7 @@ Divergence = Literal["squared_sum", "squared_mean", "l2_distance", "kl"]
 LabelEncoding = Literal["one_hot", "gray", "binary"]
 
 
-class MimickingPath(BaseModel):
+class MimickingPath(BaseConfig):
     """Pair of layers: the student's layer mimics the attention of the teacher's layer.
 
     Attributes:
@@ -21,15 +23,13 @@ class MimickingPath(BaseModel):
             removes the grid that an unpooling leaves in the maps of a decoder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     student: str
     teacher: str
     weight: float = Field(default=1.0, gt=0)
     pool: int = Field(default=1, ge=1)
 
 
-class LossSchedule(BaseModel):
+class LossSchedule(BaseConfig):
     """Weight of a distillation loss over the steps of a training; base of the settings of every such loss.
 
     Attributes:
@@ -39,8 +39,6 @@ class LossSchedule(BaseModel):
         stop_step: first step without this loss, or None to keep it until the end.
         decay: True to let the weight fall linearly to 0 at `stop_step`, which must then be given.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(default=0.1, ge=0)
     start_step: int = Field(default=0, ge=0)
@@ -195,7 +193,7 @@ class LabelHeadConfig(LayerLossConfig):
     background_weight: float = Field(default=0.4, gt=0)
 
 
-class TeacherInputConfig(BaseModel):
+class TeacherInputConfig(BaseConfig):
     """Encoding of the label map that a teacher reads, and its corruption during the teacher's training.
 
     A teacher can reproduce an intact label map by copying it, and then learns nothing about lanes. Corrupted
@@ -211,8 +209,6 @@ class TeacherInputConfig(BaseModel):
         stride: step of the rows and columns of the label map that the teacher reads; 2 makes the teacher four
             times cheaper, and its attention maps half as fine. A student's maps are averaged to their size.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoding: LabelEncoding = "one_hot"
     noise: float = Field(default=0.0, ge=0)

@@ -1,8 +1,11 @@
 """Specification of a network, and the list of network classes that may be imported; needs no torch."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
+
+from lgad_pipeline.config.base import BaseConfig
 
 Side = Annotated[int, Field(ge=1, le=8192)]
 Width = Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)]
@@ -10,29 +13,58 @@ Width = Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)]
 _allowed: set[str] = set()
 
 
-class NetworkSpec(BaseModel):
-    """Name and size of a network.
+class NetworkArchitecture(BaseConfig):
+    """Layers of a network: all of its description but the sizes of input and output.
 
     Attributes:
-        name: short name of a network of this package or of a registered one, name with a prefix (such as
-            `scnn:erfnet`, `timm:resnet18`), or the import path of a class of another package,
-            `package.module:Class`.
+        name: short name of a network of this package (`enet`) or of a registered one; a name with a prefix
+            for a spatial module (`scnn:enet`, `resa:erfnet`), an encoder of timm (`timm:resnet18`) or a
+            network of segmentation_models_pytorch (`smp:Unet:resnet18`); or the import path of a class of
+            another package, `package.module:Class`.
+        width: factor on the channels of every layer.
+        zero_init_residual: True: residual branches start at zero (Goyal et al., 2017), which learns several
+            times faster; False: PyTorch's default start, with which ENet and ERFNet were published.
+    """
+
+    name: str = "enet"
+    width: Width = 1.0
+    zero_init_residual: bool = True
+
+
+class NetworkSpec(NetworkArchitecture):
+    """Architecture of a network and the sizes of its input and output.
+
+    Attributes:
         in_channels: number of input planes: 3 for RGB frames; for a teacher the planes of a label map.
         slots: number of lane slots, without the background.
         image_size: (H, W) of the input, pixels.
-        width: factor on the channels of every layer.
-        zero_init_residual: True: residual branches start at zero (Goyal et al., 2017); False: PyTorch's
-            default start, with which ENet and ERFNet were published.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = "enet"
     in_channels: int = Field(default=3, ge=1, le=64)
     slots: int = Field(default=4, ge=1, le=64)
     image_size: tuple[Side, Side] = (288, 800)
-    width: Width = 1.0
-    zero_init_residual: bool = True
+
+
+class NetworkChoice(NetworkArchitecture):
+    """Architecture that a recipe names, and the weights that it starts from.
+
+    Attributes:
+        pretrained: file with ImageNet weights of torchvision's resnet18 or resnet34, or of timm's model, for
+            students.
+    """
+
+    pretrained: Path | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _allowed(cls, name: str) -> str:
+        allow_networks(name)  # Directories of trained networks may name the class from now on, too.
+        return name
+
+    def spec(self, image_size: tuple[int, int], slots: int = 4) -> NetworkSpec:
+        """Return the network for an input of a size (H, W), pixels, and a number of lane slots."""
+        architecture = {name: getattr(self, name) for name in NetworkArchitecture.model_fields}
+        return NetworkSpec(**architecture, slots=slots, image_size=image_size)
 
 
 def allow_networks(*names: str) -> None:

@@ -1,9 +1,11 @@
 """Settings of the promotion rule; needs no pandas."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from lgad_pipeline.config.base import BaseConfig
 
 
-class PromotionConfig(BaseModel):
+class PromotionConfig(BaseConfig):
     """Conditions under which a challenger becomes champion.
 
     Total F1 is compared on the validation frames. Scenarios are compared on the test frames, because only
@@ -18,8 +20,6 @@ class PromotionConfig(BaseModel):
             only shown.
         latency_factor: greatest time per frame, as a multiple of the champion's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     confidence: float = Field(default=0.95, gt=0, lt=1)
     scenario_tolerance: float = Field(default=0.02, ge=0, le=1)

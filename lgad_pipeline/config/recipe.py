@@ -1,12 +1,11 @@
 """Settings of recipes: networks, trainings, distillation, decoding."""
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.datasets import Entry
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.distillation import (
     DistillationConfig,
@@ -15,47 +14,11 @@ from lgad_pipeline.config.distillation import (
     SadConfig,
     TeacherInputConfig,
 )
-from lgad_pipeline.config.network import NetworkSpec, Width, allow_networks
+from lgad_pipeline.config.network import NetworkChoice
 from lgad_pipeline.config.training import TrainingConfig
 
 
-class NetworkChoice(Entry):
-    """Architecture and width of a network.
-
-    Attributes:
-        name: a network of this package (enet), with a spatial module (scnn:enet, resa:erfnet), an encoder of
-            timm (timm:resnet18), a network of segmentation_models_pytorch (smp:Unet:resnet18), or the import
-            path of your own, `package.module:Class`.
-        width: factor of the channels of every layer.
-        zero_init_residual: residual branches start at zero, which learns several times faster; False for the
-            start that ENet and ERFNet were published with.
-        pretrained: file with ImageNet weights of torchvision's resnet18 or resnet34, or of timm's model, for
-            students.
-    """
-
-    name: str = "enet"
-    width: Width = 1.0
-    zero_init_residual: bool = True
-    pretrained: Path | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _allowed(cls, name: str) -> str:
-        allow_networks(name)  # folders of trained networks may name the class now, too
-        return name
-
-    def spec(self, image_size: tuple[int, int], slots: int = 4) -> NetworkSpec:
-        """Return the network for an input of a size (H, W), pixels, and a number of lane slots."""
-        return NetworkSpec(
-            name=self.name,
-            slots=slots,
-            width=self.width,
-            image_size=image_size,
-            zero_init_residual=self.zero_init_residual,
-        )
-
-
-class Recipe(Entry):
+class Recipe(BaseConfig):
     """Settings of one model: network, teacher, trainings, distillation and decoding.
 
     Attributes:

@@ -4,7 +4,9 @@ import re
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from lgad_pipeline.config.base import BaseConfig
 
 _CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _NAMES = (
@@ -19,7 +21,7 @@ _VALUE = rf"\d{{1,2}}|{'|'.join(_CRON_NAMES)}"
 _CRON_ITEM = re.compile(rf"(?:\*|(?P<first>{_VALUE})(?:-(?P<last>{_VALUE}))?)(?:/(?P<step>\d{{1,2}}))?")
 
 
-class RetrainConfig(BaseModel):
+class RetrainConfig(BaseConfig):
     """Automatic retraining of the models of one data set.
 
     Attributes:
@@ -30,8 +32,6 @@ class RetrainConfig(BaseModel):
         quiet_seconds: seconds for which nothing in the folder may have changed before new frames are
             processed, so that frames that are still being copied wait.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
@@ -68,13 +68,11 @@ class RetrainConfig(BaseModel):
         return timezone
 
 
-class NotifyConfig(BaseModel):
+class NotifyConfig(BaseConfig):
     """Notification of runs that failed and are not tried again.
 
     Attributes:
         command: program and arguments; it gets the message as JSON on its standard input. No shell reads it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: Annotated[tuple[str, ...], Field(min_length=1)]

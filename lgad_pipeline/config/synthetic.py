@@ -1,8 +1,9 @@
 """Settings of the synthetic data set: seed, sizes of the splits, and the share of each scenario."""
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.splits import SCENARIOS, Scenario, Split
 
 #: Number of frames of each scenario in the official CULane test list; it determines the shares.
@@ -22,7 +23,7 @@ CULANE_TEST_COUNTS: dict[Scenario, int] = {
 SPLIT_START: dict[Split, int] = {"train": 0, "val": 10_000_000, "test": 20_000_000}
 
 
-class SyntheticConfig(BaseModel):
+class SyntheticConfig(BaseConfig):
     """Size and seed of a synthetic data set.
 
     Attributes:
@@ -31,8 +32,6 @@ class SyntheticConfig(BaseModel):
         val: number of validation frames.
         test: number of test frames; with 9 or more, every scenario occurs.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, ge=0)
     train: int = Field(default=1500, ge=0, le=10_000_000)

@@ -2,10 +2,12 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from lgad_pipeline.config.base import BaseConfig
 
 
-class RayConfig(BaseModel):
+class RayConfig(BaseConfig):
     """Ray cluster of the launcher `ray`.
 
     Attributes:
@@ -16,14 +18,12 @@ class RayConfig(BaseModel):
             machine was lost.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     address: str = "auto"
     cpus: int = Field(default=1, ge=1)
     failures: int = Field(default=3, ge=0)
 
 
-class TrainerConfig(BaseModel):
+class TrainerConfig(BaseConfig):
     """Devices of the trainings that Dagster starts, and how their processes are started.
 
     Attributes:
@@ -33,8 +33,6 @@ class TrainerConfig(BaseModel):
         devices: number of devices of one training; the batch is divided among them.
         ray: Ray cluster of the launcher `ray`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     launcher: Literal["in_process", "torchrun", "ray"] = "in_process"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -2,7 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from lgad_pipeline.config.base import BaseConfig
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -20,7 +22,7 @@ WITHOUT_EFFECT = frozenset(
 """Keys of `TrainingConfig` that cannot change the trained weights, and so are not part of its fingerprint."""
 
 
-class OptimizerConfig(BaseModel):
+class OptimizerConfig(BaseConfig):
     """Optimizer and learning-rate schedule.
 
     Attributes:
@@ -35,8 +37,6 @@ class OptimizerConfig(BaseModel):
         gradient_clip: highest norm of all gradients together, or None for no clipping.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=5e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -46,7 +46,7 @@ class OptimizerConfig(BaseModel):
     gradient_clip: float | None = Field(default=None, gt=0)
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(BaseConfig):
     """Settings of the training of one network, teacher or student.
 
     Attributes:
@@ -74,8 +74,6 @@ class TrainingConfig(BaseModel):
         checkpoint_seconds: least time between two checkpoints, which a killed run may lose; it is
             longer if writing them would take more than 2 % of the time.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=600, ge=1)
     batch_size: int = Field(default=16, ge=1)

@@ -7,34 +7,28 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.datasets import (
     AnyDataset,
     Bdd100kDataset,
     CulaneDataset,
     Dataset,
     DatasetEntry,
-    Entry,
     FolderDataset,
     LlamasDataset,
     SyntheticDataset,
     TusimpleDataset,
 )
+from lgad_pipeline.config.network import NetworkChoice
 from lgad_pipeline.config.promotion import PromotionConfig
-from lgad_pipeline.config.recipe import NetworkChoice, Recipe
+from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.config.trainer import TrainerConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.clashes import clashes
-from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
-from lgad_pipeline.settings.sentences import key_path, sentence, shown
-from lgad_pipeline.settings.yaml_files import (
-    comments_behind_roots,
-    holds,
-    local_path,
-    merged,
-    not_finite,
-    read_yaml,
-)
+from lgad_pipeline.settings.contents import SettingsFiles
+from lgad_pipeline.settings.sentences import shown
+from lgad_pipeline.settings.yaml_files import local_path
 
 __all__ = [
     "AnyDataset",
@@ -58,7 +52,7 @@ _DATASETS = TypeAdapter(dict[Name, DatasetEntry])
 _NAME = TypeAdapter(Name)
 
 
-class Settings(Entry):
+class Settings(BaseConfig):
     '''Contents of lgad.yaml, validated.
 
     Attributes:
@@ -102,7 +96,30 @@ class Settings(Entry):
             LgadError: a file cannot be read, is not YAML, or has a wrong key or value outside `datasets`; the
                 error has one sentence for each mistake, with key and remedy.
         """
-        return _Source(path).settings(cls)
+        files = SettingsFiles(path)
+        mistakes: dict[str, list[str]] = {}
+        for name, mistake in files.not_finite():
+            mistakes.setdefault(name, []).append(mistake)
+        content = files.complete()
+        try:
+            content["datasets"], broken = _valid_datasets(content["datasets"], files, cls)
+            settings = cls.model_validate(content)
+        except ValidationError as error:
+            raise LgadError("\n".join(files.sentences(error, cls))) from error
+        if "" in mistakes:
+            raise LgadError("\n".join(mistakes[""]))
+        for name, sentences in broken.items():
+            mistakes.setdefault(name, []).extend(sentences)
+        for name, mistake in _conflicts(settings, files).items():
+            mistakes.setdefault(name, []).append(mistake)
+        for name, sentences in mistakes.items():
+            settings.datasets.pop(name, None)
+            settings._broken[name] = "\n".join(sentences)
+        for name, comment in files.comments().items():
+            entry = settings.datasets.get(name)
+            if isinstance(entry, FolderDataset):  # for the message if there is no such folder
+                entry.note_comment(comment)
+        return settings
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -151,145 +168,44 @@ def settings_path() -> Path:
     return Path(os.environ.get("LGAD_SETTINGS") or "lgad.yaml").resolve()
 
 
-class _Source:
-    """Contents of lgad.yaml and lgad.local.yaml, with the file that each key is from.
-
-    Args:
-        path: lgad.yaml.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.local_path = path, local_path(path)
-        content = _mapping(path, read_yaml(path), required=True)
-        self.local = _mapping(self.local_path, read_yaml(self.local_path)) if self.local_path.exists() else {}
-        self.content = merged(content, self.local)
-
-    def settings(self, model: type["Settings"]) -> Any:
-        """Validate the contents; see `Settings.load`."""
-        mistakes: dict[str, list[str]] = {}
-        for keys, number in not_finite(self.content):
-            mistake = f"{self._file(keys)}: {'.'.join(map(str, keys))} is {number}; give a finite number."
-            mistakes.setdefault(str(keys[1]) if self._in_dataset(keys) else "", []).append(mistake)
-        content = self._with_datasets()
-        content = self._with_inherited_keys(content)
+def _valid_datasets(
+    entries: Any, files: SettingsFiles, model: type[Settings]
+) -> tuple[Any, dict[str, list[str]]]:
+    """Validate each data set on its own; return the valid ones, and the sentences of the broken ones."""
+    if not isinstance(entries, Mapping):
+        return entries, {}
+    good: dict[str, AnyDataset] = {}
+    bad: dict[str, list[str]] = {}
+    for name, entry in entries.items():
+        if not isinstance(name, str):
+            file = files.file_of(("datasets", name))
+            bad[str(name)] = [
+                f"{file}: datasets has the name {shown(name)}, which YAML does not read as text; "
+                "put the name in quotes."
+            ]
+            continue
         try:
-            content["datasets"], broken = self._datasets(content["datasets"], model)
-            settings = model.model_validate(content)
+            good |= _DATASETS.validate_python({name: entry})
         except ValidationError as error:
-            raise LgadError("\n".join(self._sentences(error, model))) from error
-        if "" in mistakes:
-            raise LgadError("\n".join(mistakes[""]))
-        for name, sentences in broken.items():
-            mistakes.setdefault(name, []).extend(sentences)
-        for name, mistake in self._conflicts(settings).items():
-            mistakes.setdefault(name, []).append(mistake)
-        for name, sentences in mistakes.items():
-            settings.datasets.pop(name, None)
-            settings._broken[name] = "\n".join(sentences)
-        self._note_comments(settings)
-        return settings
-
-    def _note_comments(self, settings: "Settings") -> None:
-        """Give each data set the comment behind its root, for the message if there is no such folder."""
-        comments = {**comments_behind_roots(self.path), **comments_behind_roots(self.local_path)}
-        for name, entry in settings.datasets.items():
-            if comments and isinstance(entry, FolderDataset) and name in self.content["datasets"]:
-                entry.note_comment(comments.get(str(self.content["datasets"][name].get("root")), ""))
-
-    def _datasets(self, entries: Any, model: type["Settings"]) -> tuple[Any, dict[str, list[str]]]:
-        """Validate each data set on its own; return the valid ones, and the sentences of the broken ones."""
-        if not isinstance(entries, Mapping):
-            return entries, {}
-        good: dict[str, AnyDataset] = {}
-        bad: dict[str, list[str]] = {}
-        for name, entry in entries.items():
-            if not isinstance(name, str):
-                file = self._file(("datasets", name))
-                bad[str(name)] = [
-                    f"{file}: datasets has the name {shown(name)}, which YAML does not read as text; "
-                    "put the name in quotes."
-                ]
-                continue
-            try:
-                good |= _DATASETS.validate_python({name: entry})
-            except ValidationError as error:
-                bad[str(name)] = list(self._sentences(error, model, "datasets"))
-        return good, bad
-
-    def _conflicts(self, settings: "Settings") -> dict[str, str]:
-        """Return the mistakes of data sets in relation to recipes and other data sets."""
-        mistakes = {
-            name: f"{self._file(('datasets', name))}: datasets.{name} {reason}."
-            for name, reason in clashes(settings.datasets, settings.recipes).items()
-        }
-        for name, entry in settings.datasets.items():
-            unknown = set(entry.retrain.recipes) - set(settings.recipes) if entry.retrain else set()
-            if unknown:
-                keys = ("datasets", name, "retrain", "recipes")
-                mistakes[name] = (
-                    f"{self._file(keys)}: {'.'.join(keys)} names {', '.join(sorted(unknown))}; "
-                    f"the recipes are {', '.join(sorted(settings.recipes))}."
-                )
-        return mistakes
-
-    def _with_datasets(self) -> dict[Any, Any]:
-        """Return the contents with the data set `synthetic`, and with absolute roots."""
-        entries = self.content.get("datasets")
-        if entries is None:
-            entries = {}
-        if not isinstance(entries, Mapping):
-            return {**self.content, "datasets": entries}
-        rooted: dict[Any, Any] = {"synthetic": {"kind": "synthetic"}}
-        for name, entry in entries.items():
-            if isinstance(entry, Mapping) and isinstance(entry.get("root"), str):
-                entry = {**entry, "root": self.path.parent / _expanded(entry["root"])}
-            rooted[name] = entry
-        return {**self.content, "datasets": rooted}
-
-    def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
-        """Return the contents with recipes that have the keys of the recipes that they extend."""
-        recipes = content.get("recipes")
-        if not isinstance(recipes, Mapping):
-            return content
-        try:
-            return {**content, "recipes": resolve_extends(recipes)}
-        except ExtendsError as error:
-            keys = ("recipes", error.recipe, EXTENDS)
-            raise LgadError(f"{self._file(keys)}: {'.'.join(map(str, keys))} {error}.") from error
-
-    def _sentences(self, error: ValidationError, model: type["Settings"], *above: str) -> list[str]:
-        sentences = []
-        for details in error.errors():
-            details["loc"] = (*above, *details["loc"])
-            sentences.append(sentence(self._file(key_path(details["loc"])), details, root=model))
-        return sentences
-
-    def _file(self, keys: tuple[Any, ...]) -> str:
-        """Return the name of the file that has a key; for a missing key, the file of the entry above it."""
-        if holds(self.local, keys) or (
-            len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
-        ):
-            return self.local_path.name
-        return self.path.name
-
-    @staticmethod
-    def _in_dataset(keys: tuple[Any, ...]) -> bool:
-        return len(keys) > 1 and keys[0] == "datasets"
+            bad[str(name)] = list(files.sentences(error, model, "datasets"))
+    return good, bad
 
 
-def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[Any, Any]:
-    if content is None and not required:  # an empty file
-        return {}
-    if not isinstance(content, Mapping):
-        raise LgadError(f"{path} has no keys; add `datasets:` and `recipes:`.")
-    return content
-
-
-def _expanded(root: str) -> Path:
-    try:
-        return Path(root).expanduser()
-    except RuntimeError:  # the user of `~user` does not exist
-        return Path(root)
+def _conflicts(settings: Settings, files: SettingsFiles) -> dict[str, str]:
+    """Return the mistakes of data sets in relation to recipes and other data sets."""
+    mistakes = {
+        name: f"{files.file_of(('datasets', name))}: datasets.{name} {reason}."
+        for name, reason in clashes(settings.datasets, settings.recipes).items()
+    }
+    for name, entry in settings.datasets.items():
+        unknown = set(entry.retrain.recipes) - set(settings.recipes) if entry.retrain else set()
+        if unknown:
+            keys = ("datasets", name, "retrain", "recipes")
+            mistakes[name] = (
+                f"{files.file_of(keys)}: {'.'.join(keys)} names {', '.join(sorted(unknown))}; "
+                f"the recipes are {', '.join(sorted(settings.recipes))}."
+            )
+    return mistakes
 
 
 def _is_name(name: str) -> bool:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 
@@ -15,7 +16,7 @@ Method = Literal["alone", "lgad", "sad", "lgad+sad", "logits", "blurred", "label
 BASELINE = "alone"
 
 
-class Variant(BaseModel):
+class Variant(BaseConfig):
     """Method of a study and changes to its recipe.
 
     Attributes:
@@ -26,8 +27,6 @@ class Variant(BaseModel):
             not given keep the recipe's values. Only keys of the losses and the teacher are allowed, because
             the students of a pair must not differ in anything else.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method = "lgad"
     recipe: dict[
@@ -42,7 +41,7 @@ class Variant(BaseModel):
             "teacher_input",
         ],
         dict[str, Any],
-    ] = {}
+    ] = Field(default={})
 
     def applied(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the changes applied.
@@ -53,7 +52,7 @@ class Variant(BaseModel):
         return Recipe.model_validate(_merged(recipe.model_dump(), self.recipe))
 
 
-class ComputeCost(BaseModel):
+class ComputeCost(BaseConfig):
     """Cost of training steps, in steps of the student alone with as many frames.
 
     `distilled_step` is measured (docs/method.md, `python benchmarks/distillation.py`); `teacher_step` is an
@@ -63,8 +62,6 @@ class ComputeCost(BaseModel):
         distilled_step: cost of a student's step with the LGAD loss, the forward of the teacher included.
         teacher_step: cost of a teacher's step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     distilled_step: float = Field(default=1.3, ge=1)
     teacher_step: float = Field(default=1.0, ge=0)
@@ -79,7 +76,7 @@ class ComputeCost(BaseModel):
         return round(student.steps + extra)
 
 
-class StudyData(BaseModel):
+class StudyData(BaseConfig):
     """Changes of a study to its data.
 
     Attributes:
@@ -87,12 +84,10 @@ class StudyData(BaseModel):
             test labels are never changed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     label_noise: LabelNoiseConfig | None = None
 
 
-class GainStudy(BaseModel):
+class GainStudy(BaseConfig):
     """Settings of a study: students of several methods, paired by seed with students trained alone.
 
     Attributes:
@@ -112,12 +107,10 @@ class GainStudy(BaseModel):
         data: changes to the data, for all trainings of the study.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     dataset: str = "synthetic"
     recipes: tuple[str, ...] = Field(default=("enet",), min_length=1)
     methods: tuple[Method, ...] = ("lgad", "sad", "lgad+sad", "logits")
-    variants: dict[Name, Variant] = {}
+    variants: dict[Name, Variant] = Field(default={})
     seeds: int = Field(default=5, ge=1)
     first_seed: int = Field(default=0, ge=0)
     steps: int | None = Field(default=None, ge=1)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.network import allow_networks, allowed_networks
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.training.plan import TrainingPlan
@@ -15,7 +16,7 @@ JOB = "job.json"
 JOB_LOG = "job.jsonl"
 
 
-class TrainingJob(BaseModel):
+class TrainingJob(BaseConfig):
     """One training, with everything that a process needs to run it.
 
     Attributes:
@@ -25,8 +26,6 @@ class TrainingJob(BaseModel):
         networks: import paths of network classes of other packages that directories of trained networks may
             name; their code is run.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     plan: TrainingPlan
     log: Path

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from lgad_pipeline.config.augmentation import AugmentationConfig, LabelNoiseConfig
+from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.distillation import (
     DistillationConfig,
     LabelHeadConfig,
@@ -14,8 +15,8 @@ from lgad_pipeline.config.distillation import (
     TeacherInputConfig,
 )
 from lgad_pipeline.config.model_files import NETWORK
-from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.config.recipe import NetworkChoice, Recipe
+from lgad_pipeline.config.network import NetworkChoice, NetworkSpec
+from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.config.training import WITHOUT_EFFECT, TrainingConfig
 from lgad_pipeline.distillation.registry import import_path
 from lgad_pipeline.distillation.teacher import teacher_spec
@@ -30,7 +31,7 @@ _GEOMETRY = ("flip", "rotation", "scale", "shift_x", "shift_y", "min_lane_pixels
 _METHODS = {"alone", "blurred", "equal-compute", "label-head", "lgad", "logits", "sad"}
 
 
-class DistillationSpec(BaseModel):
+class DistillationSpec(BaseConfig):
     """Distillation losses of one student and the networks that they need; the default is a student alone.
 
     At most one of `teacher`, `joint_teacher` and `blurred_labels` is given; each of them adds the LGAD loss.
@@ -48,8 +49,6 @@ class DistillationSpec(BaseModel):
         losses: settings of registered losses by name or import path.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     teacher: Path | None = None
     joint_teacher: NetworkSpec | None = None
     blurred_labels: bool = False
@@ -59,7 +58,7 @@ class DistillationSpec(BaseModel):
     model: Path | None = None
     logits: LogitsConfig = LogitsConfig()
     label_head: LabelHeadConfig | None = None
-    losses: dict[str, dict[str, Any]] = {}
+    losses: dict[str, dict[str, Any]] = Field(default={})
 
     def description(self) -> dict[str, Any]:
         """Return all inputs that the losses depend on, for the fingerprint of a training."""
@@ -94,7 +93,7 @@ def _trained_network(folder: Path) -> list[str]:
     return [fingerprint_of(folder), source_digest(read_model(folder / NETWORK, NetworkSpec).name)]
 
 
-class TrainingPlan(BaseModel):
+class TrainingPlan(BaseConfig):
     """All inputs of one training of a teacher or a student.
 
     Attributes:
@@ -109,8 +108,6 @@ class TrainingPlan(BaseModel):
         pretrained: file of ImageNet weights that a student starts from, or None for random weights.
         label_noise: noise that is added to the labels of the training split, or None; for studies.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Role
     config: TrainingConfig

@@ -1,0 +1,123 @@
+"""Contents of lgad.yaml and lgad.local.yaml, with the file that each key is from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
+from lgad_pipeline.settings.sentences import key_path, sentence
+from lgad_pipeline.settings.yaml_files import (
+    comments_behind_roots,
+    holds,
+    local_path,
+    merged,
+    not_finite,
+    read_yaml,
+)
+
+
+class SettingsFiles:
+    """Contents of lgad.yaml and lgad.local.yaml, not validated.
+
+    Args:
+        path: lgad.yaml.
+
+    Raises:
+        LgadError: a file cannot be read, is not YAML, or has no keys.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.local_path = path, local_path(path)
+        content = _mapping(path, read_yaml(path), required=True)
+        self.local = _mapping(self.local_path, read_yaml(self.local_path)) if self.local_path.exists() else {}
+        self.content = merged(content, self.local)
+
+    def complete(self) -> dict[Any, Any]:
+        """Return the contents with the data set `synthetic`, absolute roots and inherited keys of recipes."""
+        return self._with_inherited_keys(self._with_datasets())
+
+    def not_finite(self) -> list[tuple[str, str]]:
+        """Return a sentence for each number that is not finite, with the name of its data set or ""."""
+        return [
+            (
+                str(keys[1]) if len(keys) > 1 and keys[0] == "datasets" else "",
+                f"{self.file_of(keys)}: {'.'.join(map(str, keys))} is {number}; give a finite number.",
+            )
+            for keys, number in not_finite(self.content)
+        ]
+
+    def comments(self) -> dict[str, str]:
+        """Return the comment behind the root of each data set of the files, by name of the data set."""
+        behind = {**comments_behind_roots(self.path), **comments_behind_roots(self.local_path)}
+        if not behind:
+            return {}
+        return {
+            name: behind.get(str(entry.get("root")), "")
+            for name, entry in (self.content.get("datasets") or {}).items()
+            if isinstance(entry, Mapping)
+        }
+
+    def sentences(self, error: ValidationError, model: type[BaseModel], *above: str) -> list[str]:
+        """Return a sentence for each mistake that the validation found.
+
+        Args:
+            error: error of the validation.
+            model: class of all settings, whose keys are suggested.
+            above: keys above those of the error.
+        """
+        sentences = []
+        for details in error.errors():
+            details["loc"] = (*above, *details["loc"])
+            sentences.append(sentence(self.file_of(key_path(details["loc"])), details, root=model))
+        return sentences
+
+    def file_of(self, keys: tuple[Any, ...]) -> str:
+        """Return the name of the file that has a key; for a missing key, the file of the entry above it."""
+        if holds(self.local, keys) or (
+            len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
+        ):
+            return self.local_path.name
+        return self.path.name
+
+    def _with_datasets(self) -> dict[Any, Any]:
+        """Return the contents with the data set `synthetic`, and with absolute roots."""
+        entries = self.content.get("datasets")
+        if entries is None:
+            entries = {}
+        if not isinstance(entries, Mapping):
+            return {**self.content, "datasets": entries}
+        rooted: dict[Any, Any] = {"synthetic": {"kind": "synthetic"}}
+        for name, entry in entries.items():
+            if isinstance(entry, Mapping) and isinstance(entry.get("root"), str):
+                entry = {**entry, "root": self.path.parent / _expanded(entry["root"])}
+            rooted[name] = entry
+        return {**self.content, "datasets": rooted}
+
+    def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
+        """Return the contents with recipes that have the keys of the recipes that they extend."""
+        recipes = content.get("recipes")
+        if not isinstance(recipes, Mapping):
+            return content
+        try:
+            return {**content, "recipes": resolve_extends(recipes)}
+        except ExtendsError as error:
+            keys = ("recipes", error.recipe, EXTENDS)
+            raise LgadError(f"{self.file_of(keys)}: {'.'.join(map(str, keys))} {error}.") from error
+
+
+def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[Any, Any]:
+    if content is None and not required:  # an empty file
+        return {}
+    if not isinstance(content, Mapping):
+        raise LgadError(f"{path} has no keys; add `datasets:` and `recipes:`.")
+    return content
+
+
+def _expanded(root: str) -> Path:
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:  # the user of `~user` does not exist
+        return Path(root)
