@@ -25,6 +25,7 @@ from lgad_pipeline.settings import FolderDataset, SyntheticDataset
 from resources.paths import ProjectPaths, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project
+from resources.state_store import fetch_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,7 @@ def frames(
 
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
+    fetch_results(paths, "recordings")
     with progress.task(context.log, "reading frames and lane files") as task, settings_named(paths.dataset):
         result = ingest(
             paths.recordings,
@@ -152,6 +154,7 @@ def lane_labels(
 
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
+    fetch_results(paths, "frames")
     table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
         result = labels.assign_lane_slots(table, scheme=entry.slot_scheme, progress=task.advance)
@@ -189,6 +192,7 @@ def shards(
 
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
+    fetch_results(paths, "recordings", "frames", "lane_labels")
     # One lock covers packing and upload: a download between them would replace the new shards by old ones.
     with (
         progress.task(context.log, "packing shards") as task,
@@ -207,9 +211,9 @@ def shards(
             follow_links=entry.follow_links,
             origin=paths.origin,
         )
-        if entry.shards:
+        if paths.store:
             context.log.info("copying the shards to the store")
-            upload(paths.shards, entry.shards)
+            upload(paths.shards, paths.store)
     return materialize_result(
         context,
         project,

@@ -14,6 +14,7 @@ from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.paths import fetch_shards
 from resources.project import Project
+from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
 
@@ -62,7 +63,7 @@ def distillation_gain(
     from lgad_pipeline.studies.report import markdown
 
     dataset, recipe = dataset_and_recipe(context)
-    paths = project.paths(dataset, recipe)
+    paths = fetch_results(project.paths(dataset, recipe), "recordings", "frames")
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
     )

@@ -23,6 +23,7 @@ from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
+from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
 SPLITS = ("val", "test")
@@ -68,6 +69,7 @@ def predictions(
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)
+    fetch_results(paths, "recordings", "frames", *STUDENTS)
     packed = open_shards(paths)
     with trainer.leased_device() as device:
         for student in STUDENTS:
@@ -141,6 +143,7 @@ def lane_scores(
 
     dataset, recipe = dataset_and_recipe(context)
     entry, paths = project.dataset(dataset), project.paths(dataset, recipe)
+    fetch_results(paths, "recordings", "frames", "predictions", *STUDENTS)
     packed = open_shards(paths)
     with progress.task(context.log, "scoring both students") as task:
         scores = score_students(

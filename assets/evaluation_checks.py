@@ -10,6 +10,7 @@ from assets.partitions import dataset_and_recipe
 from lgad_pipeline.config.roles import STUDENTS
 from resources.paths import ProjectPaths, open_shards
 from resources.project import Project
+from resources.state_store import fetch_results
 
 if TYPE_CHECKING:
     from lgad_pipeline.evaluation.student_scores import StudentComparison
@@ -27,7 +28,7 @@ def predictions_cover_the_test_list(
     """Check that every test frame has a lane file of each student."""
     from lgad_pipeline.lanes.lane_files import lane_file
 
-    paths = project.paths(*dataset_and_recipe(context))
+    paths = fetch_results(project.paths(*dataset_and_recipe(context)), "predictions")
     frames = open_shards(paths)["test"].table["frame"]
     missing = [
         f"{student}: {frame}"
@@ -59,6 +60,7 @@ def f1_above_blind_baseline(context: dg.AssetCheckExecutionContext, project: Pro
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)
+    fetch_results(paths, "frames", "lane_labels", "lane_scores")
     baseline = baseline_f1(paths, project.dataset(dataset).frame_size)
     f1 = read_comparison(paths.lane_scores).total.lgad.f1
     return dg.AssetCheckResult(

@@ -7,10 +7,11 @@ from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import Manifest, changed_files, manifest_of
 from resources.paths import ProjectPaths
+from resources.state_store import is_stored, publish_result
 
 
 def write_manifest(paths: ProjectPaths, asset: str) -> None:
-    """Write the manifest of the files that an asset has just written.
+    """Write the manifest of the files that an asset has just written, and copy both to the store.
 
     Raises:
         LgadError: one of the files is missing, or the manifest cannot be written.
@@ -22,7 +23,8 @@ def write_manifest(paths: ProjectPaths, asset: str) -> None:
         manifest = manifest_of(paths.state, files)
     except OSError as error:
         raise LgadError(f"{error.filename} cannot be read again ({error.strerror}).") from error
-    write_text(_path(paths, asset), json.dumps(manifest) + "\n")
+    write_text(paths.manifest(asset), json.dumps(manifest) + "\n")
+    publish_result(paths, asset, manifest)
 
 
 def changed_file_reasons(paths: ProjectPaths, asset: str) -> list[str]:
@@ -30,12 +32,16 @@ def changed_file_reasons(paths: ProjectPaths, asset: str) -> list[str]:
 
     Returns:
         One sentence per file; empty if all files are unchanged. Shards may be missing on this machine if a
-        store has them: they are downloaded when they are needed.
+        store has them: they are downloaded when they are needed. If all results have a store, its copy
+        alone is checked.
     """
     if not paths.outputs(asset):
         return []
+    if paths.results is not None:
+        stored = is_stored(paths, asset)
+        return [] if stored else [f"The result of {asset} is missing or incomplete in the store."]
     if _manifest(paths, asset) is None:
-        return [f"{_path(paths, asset)} is missing or damaged."]
+        return [f"{paths.manifest(asset)} is missing or damaged."]
     return list(changed_outputs(paths, asset).values())
 
 
@@ -47,11 +53,7 @@ def changed_outputs(paths: ProjectPaths, asset: str) -> dict[Path, str]:
 
 def _manifest(paths: ProjectPaths, asset: str) -> Manifest | None:
     try:
-        manifest = json.loads(_path(paths, asset).read_text(encoding="utf-8"))
+        manifest = json.loads(paths.manifest(asset).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) else None
-
-
-def _path(paths: ProjectPaths, asset: str) -> Path:
-    return paths.state / "manifests" / paths.dataset / paths.recipe / f"{asset}.json"

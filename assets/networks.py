@@ -29,6 +29,7 @@ from resources.paths import ProjectPaths, open_shards
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Project
+from resources.state_store import fetch_results, training_copies
 from resources.trainer import Log, Trainer
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ def _network_asset(
             )
         paths = project.paths(dataset, recipe)
         tag_run(context)
+        if role == "student_lgad" and project.recipe(recipe).trains_teacher_first:
+            fetch_results(paths, "teacher")
         with (
             exclusive(paths.network(role)),
+            training_copies(paths, role),
             _tracked_run(context, project, mlflow, paths, role) as run,
             progress.task(context.log, f"training the {NETWORK_NAMES[role]}") as task,
         ):

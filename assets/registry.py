@@ -24,6 +24,7 @@ from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog, Task
 from resources.project import Project
 from resources.provenance import git_commit
+from resources.state_store import DATA_RESULTS, fetch_results
 from resources.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def onnx_graph(
     from lgad_pipeline.inference.onnx_export import export_onnx
 
     paths = project.paths(*dataset_and_recipe(context))
+    fetch_results(paths, "student_lgad")
     with progress.task(context.log, "exporting the student to ONNX"):
         export_onnx(paths.student_lgad, paths.onnx_graph)
     return materialize_result(
@@ -79,6 +81,7 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     from lgad_pipeline.inference.onnx_export import TOLERANCE, difference
 
     paths = project.paths(*dataset_and_recipe(context))
+    fetch_results(paths, "student_lgad", "onnx_graph")
     split = open_shards(paths)["val"]
     images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
     result = difference(paths.student_lgad, paths.onnx_graph, images=images)
@@ -142,6 +145,7 @@ def registered_model(
 
     dataset, recipe = dataset_and_recipe(context)
     paths, name = project.paths(dataset, recipe), f"{dataset}-{recipe}"
+    fetch_results(paths, *DATA_RESULTS, "student_lgad", "lane_scores", "onnx_graph")
     fingerprint = training_record(paths.student_lgad)["fingerprint"]
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
         version = _register(context, project, mlflow, paths, name)

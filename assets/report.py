@@ -33,6 +33,7 @@ from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.provenance import git_commit
+from resources.state_store import DATA_RESULTS, fetch_results
 
 if TYPE_CHECKING:
     from lgad_pipeline.data.shards import ShardSet
@@ -81,6 +82,8 @@ def report(
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
     paths = project.paths(*dataset_and_recipe(context))
+    roles = _stored_roles(project.recipe(paths.recipe))
+    fetch_results(paths, *DATA_RESULTS, *roles, "predictions", "lane_scores")
     version = latest_materialization(
         context.instance, registered_model.key, partition=str(context.partition_key)
     )

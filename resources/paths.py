@@ -30,6 +30,7 @@ class ProjectPaths:
         recipe: Name of the recipe; empty for results of the data set alone.
         has_lane_files: True if the data set has a lane file next to each frame.
         store: Address of the remote copy of the shards; None if there is no remote copy.
+        results: Address of the copies of all other results; None if there are none.
         owner: Name of this project in the remote copy of the shards.
     """
 
@@ -40,6 +41,7 @@ class ProjectPaths:
     has_lane_files: bool = True
     store: str | None = None
     owner: str = ""
+    results: str | None = None
 
     @property
     def recordings(self) -> Path:
@@ -125,6 +127,10 @@ class ProjectPaths:
             role: `teacher`, `student_alone` or `student_lgad`.
         """
         return self.state / "models" / self.dataset / self.recipe / role
+
+    def manifest(self, asset: str) -> Path:
+        """Return the JSON file with the manifest of what an asset has written."""
+        return self.state / "manifests" / self.dataset / self.recipe / f"{asset}.json"
 
     def outputs(self, asset: str) -> tuple[Path, ...]:
         """Return the files and directories that an asset writes; empty if it writes none.

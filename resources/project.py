@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from lgad_pipeline.atomic_files import locked, write_text
+from lgad_pipeline.config.store_address import below
 from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
@@ -48,8 +49,18 @@ class Project(dg.ConfigurableResource):
         """Return the paths of the results of a data set, or of a recipe on it."""
         entry = self.dataset(dataset)
         root = entry.root if isinstance(entry, FolderDataset) else rendered_frames(self.state, dataset)
-        owner = self.owner if entry.shards else ""
-        return ProjectPaths(self.state, root, dataset, recipe, entry.lane_files, entry.shards, owner)
+        store = self.settings.store
+        shards = entry.shards or (below(store, f"shards/{dataset}") if store else None)
+        return ProjectPaths(
+            self.state,
+            root,
+            dataset,
+            recipe,
+            has_lane_files=entry.lane_files,
+            store=shards,
+            owner=self.owner if shards else "",
+            results=below(store, "results") if store else None,
+        )
 
     @property
     def owner(self) -> str:

@@ -22,6 +22,7 @@ from lgad_pipeline.training.job_log import JobLog
 from lgad_pipeline.training.torchrun import follow_parent
 
 _STOP_CHECK_SECONDS = 1.0
+_START_SECONDS = "600"  # for the processes of a training, which import torch
 
 
 def require_ray() -> None:
@@ -57,6 +58,7 @@ def train_on_cluster(job: TrainingJob, *, address: str, devices: int, cpus: int,
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_SECONDS)
     import ray  # pyright: ignore[reportMissingImports]
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
     from ray.train.torch import TorchTrainer  # pyright: ignore[reportMissingImports]

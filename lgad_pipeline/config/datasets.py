@@ -17,6 +17,7 @@ from pydantic import (
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.slots import SlotScheme
+from lgad_pipeline.config.store_address import Address
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
@@ -59,19 +60,12 @@ class Dataset(BaseConfig):
     label_rows: int = Field(35, ge=2, le=1000)
     row_divisions: int = Field(59, ge=2, le=1000)
     jpeg_quality: int = Field(95, ge=1, le=100)
-    shards: str | None = None
+    shards: Address | None = None
     max_rejected: float = Field(
         0.1, ge=0, le=1, validation_alias=AliasChoices("max_rejected", "max_set_aside")
     )
     follow_links: bool = False
     retrain: RetrainConfig | None = None
-
-    @field_validator("shards")
-    @classmethod
-    def _is_address(cls, shards: str | None) -> str | None:
-        if shards is not None and "://" not in shards:
-            raise ValueError("write the address of a store, such as s3://bucket/folder")
-        return shards
 
     @field_validator("slots")
     @classmethod

@@ -3,3 +3,5 @@
 WEIGHTS = "weights.safetensors"
 NETWORK = "network.json"
 PREDICTOR = "predictor.json"
+CHECKPOINT = "checkpoint.pt"
+"""State of an unfinished training."""

@@ -5,13 +5,8 @@ machine, `fetch` fills it from the store. Credentials are read from the environm
 the tools of the store use.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-
-import pyarrow as pa
-from pyarrow import fs
 
 from lgad_pipeline.atomic_files import atomic_path, locked
 from lgad_pipeline.data.shard_index import (
@@ -24,9 +19,9 @@ from lgad_pipeline.data.shard_index import (
     write_index,
 )
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.object_store import ObjectStore
 from lgad_pipeline.thread_pool import ordered_map
 
-_CHUNK = 1 << 20
 _INDEX_LIMIT = 1 << 28
 _WORKERS = 4
 
@@ -47,7 +42,7 @@ def upload(folder: Path, uri: str) -> None:
         LgadError: The store cannot be reached or written to, contains other shards, or was written to by
             another machine at the same time; or a part in `folder` is damaged.
     """
-    store = _Store(uri)
+    store = ObjectStore(uri)
     with locked(folder):
         content = _local_index(folder)
         index = ShardIndex.from_bytes(content, str(folder / INDEX))
@@ -93,7 +88,7 @@ def fetch(uri: str, folder: Path, *, origin: Origin) -> Path:
         LgadError: The store cannot be reached or contains other shards, an object is missing or damaged, or
             `folder` cannot be written.
     """
-    store = _Store(uri)
+    store = ObjectStore(uri)
     # The lock comes before the index, which another process can replace during the wait.
     with locked(folder):
         while True:
@@ -128,7 +123,7 @@ def _undamaged_size(folder: Path, part: PartEntry) -> int:
     return path.stat().st_size
 
 
-def _check_origin(store: "_Store", content: bytes, origin: Origin) -> ShardIndex:
+def _check_origin(store: ObjectStore, content: bytes, origin: Origin) -> ShardIndex:
     """Parse the index of the store, and check that its shards have the origin `origin`."""
     index = ShardIndex.from_bytes(content, store.name(INDEX))
     if index.dataset != origin.dataset:
@@ -145,7 +140,7 @@ def _check_origin(store: "_Store", content: bytes, origin: Origin) -> ShardIndex
     return index
 
 
-def _check_unchanged(store: "_Store", content: bytes) -> None:
+def _check_unchanged(store: ObjectStore, content: bytes) -> None:
     if store.read(INDEX, _INDEX_LIMIT) != content:
         raise LgadError(
             f"{store.uri} was written to by another machine at the same time; pack the shards again, "
@@ -153,7 +148,7 @@ def _check_unchanged(store: "_Store", content: bytes) -> None:
         )
 
 
-def _download(store: "_Store", folder: Path, part: PartEntry) -> None:
+def _download(store: ObjectStore, folder: Path, part: PartEntry) -> None:
     with atomic_path(folder / part.file) as unfinished:
         with unfinished.open("wb") as file:
             file.writelines(store.chunks(part.file))
@@ -162,84 +157,3 @@ def _download(store: "_Store", folder: Path, part: PartEntry) -> None:
                 f"{store.name(part.file)} is damaged; delete it and pack the shards again where the "
                 "frames are."
             )
-
-
-class _Store:
-    """Folder of a store; errors of the file system are raised as LgadError with a remedy."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.split("?")[0].rstrip("/")
-        with self._errors(self.uri):
-            try:
-                self.filesystem, self.path = fs.FileSystem.from_uri(uri)
-            except (ValueError, ImportError) as error:
-                raise LgadError(
-                    f"{self.uri} is no address of a store ({_first(error)}); write `shards` as "
-                    "s3://bucket/folder, gs://bucket/folder, file:///folder or fsspec+<protocol>://folder."
-                ) from error
-
-    def name(self, name: str) -> str:
-        """Return the address of an object, without the query."""
-        return f"{self.uri}/{name}"
-
-    def sizes(self) -> dict[str, int]:
-        """Return the size in bytes of every object, by name."""
-        with self._errors(self.uri):
-            files = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return {info.base_name: info.size for info in files if info.type == fs.FileType.File}
-
-    def read(self, name: str, limit: int) -> bytes:
-        """Return the first `limit` bytes of a small object."""
-        with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
-            return stream.read(limit)
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        """Yield the content of an object in chunks of 1 MiB."""
-        with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
-            yield from iter(partial(stream.read, _CHUNK), b"")
-
-    def put(self, path: Path) -> None:
-        """Copy a file to an object of the same name."""
-        with self._errors(self.name(path.name)):
-            self.filesystem.create_dir(self.path)
-            with path.open("rb") as file, self.filesystem.open_output_stream(self._at(path.name)) as stream:
-                for chunk in iter(partial(file.read, _CHUNK), b""):
-                    stream.write(chunk)
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a small object in one step."""
-        with self._errors(self.name(name)):
-            self.filesystem.create_dir(self.path)
-            # An object appears when it is complete, a local file at once, so a local file is renamed.
-            plain = self.filesystem.type_name == "local"
-            written = f".{name}.new" if plain else name
-            with self.filesystem.open_output_stream(self._at(written)) as stream:
-                stream.write(content)
-            if plain:
-                self.filesystem.move(self._at(written), self._at(name))
-
-    def delete(self, name: str) -> None:
-        """Delete an object; a missing object is no error."""
-        with self._errors(self.name(name)), suppress(FileNotFoundError):
-            self.filesystem.delete_file(self._at(name))
-
-    def _at(self, name: str) -> str:
-        return f"{self.path}/{name}"
-
-    @contextmanager
-    def _errors(self, address: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise LgadError(
-                f"{address} is missing; pack the shards where the frames are, or correct `shards`."
-            ) from error
-        except (OSError, pa.ArrowException) as error:
-            raise LgadError(
-                f"{address} cannot be reached ({_first(error)}); check `shards`, the network, and "
-                "the credentials in the environment."
-            ) from error
-
-
-def _first(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.datasets import (
@@ -23,6 +23,7 @@ from lgad_pipeline.config.network import NetworkChoice
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.config.schedule import NotifyConfig
+from lgad_pipeline.config.store_address import Address
 from lgad_pipeline.config.trainer import TrainerConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.clashes import clashes
@@ -63,6 +64,9 @@ class Settings(BaseConfig):
             that others use too. Checkouts of one project that share them need the same name; without one,
             each state folder has a random name of its own.
         promotion: rule by which a new version of a model becomes champion.
+        store: folder of an object store that all results are copied to, such as s3://bucket/project, so that
+            steps on other machines continue with them; the state folder of each machine is then a cache.
+            Without one, results stay in the state folder.
         trainer: devices of the trainings that Dagster starts.
 
     Example:
@@ -82,8 +86,16 @@ class Settings(BaseConfig):
     notify: NotifyConfig | None = None
     owner: Name | None = None
     promotion: PromotionConfig = PromotionConfig()
+    store: Address | None = None
     trainer: TrainerConfig = TrainerConfig()
     _broken: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("store")
+    @classmethod
+    def _store_has_owner(cls, store: str | None, info: ValidationInfo) -> str | None:
+        if store is not None and info.data.get("owner") is None:
+            raise ValueError("it needs the key owner, the name of this project on all machines")
+        return store
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -11,14 +11,13 @@ import pandas as pd
 from torch import nn
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
-from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
+from lgad_pipeline.config.model_files import CHECKPOINT, NETWORK, WEIGHTS
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_faults, manifest_of
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.training.checkpoint import TrainingState, damaged_name
 
-CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.parquet"
 TRAINING = "training.json"
 _FILES = (WEIGHTS, NETWORK, HISTORY)

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.cluster
 ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'lgad-pipeline[ray]'")
 
 ROOT = Path(__file__).parents[2]
+NODE_VARIABLES = {
+    "PYTHONPATH": str(ROOT),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "600",  # on a busy machine
+    "RAY_worker_niceness": "0",
+}
+HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 TRAINING = {
     "steps": 60,
     "batch_size": 4,
@@ -36,30 +43,42 @@ TRAINING = {
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start two nodes with one CPU each; return the address of the first one."""
+    """Start two nodes with one CPU each; return the address of the first one.
+
+    Ray replaces 127.0.0.1 by the machine's address, which a firewall may block, so the nodes use other
+    loopback addresses.
+    """
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-    head = ["--head", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+        free.bind((HEAD, 0))
+        address = f"{HEAD}:{free.getsockname()[1]}"
     folder = Path("/tmp") / f"ray-{os.getpid()}"  # sockets need a short path
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "RAY_raylet_start_wait_time_s": "600",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+    head = [
+        "--head",
+        f"--node-ip-address={HEAD}",
+        f"--port={address.rpartition(':')[2]}",
+        "--include-dashboard=false",
+        f"--temp-dir={folder}",
+    ]
     nodes = []
-    for options in (
-        [*head, "--include-dashboard=false", f"--temp-dir={folder}"],
-        [f"--address={address}", "--node-ip-address=127.0.0.2"],
-    ):
-        nodes.append(subprocess.Popen([*start, *options], env=environment, start_new_session=True))
-        wait_for_nodes(address, len(nodes))
-    yield address
-    for node in reversed(nodes):
-        node.terminate()
-        node.wait(60)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for options in (head, [f"--address={address}", f"--node-ip-address={SECOND}"]):
+            nodes.append(start_node(options))
+            wait_for_nodes(address, len(nodes))
+        yield address
+    finally:
+        for node in reversed(nodes):
+            node.terminate()
+            node.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_node(options: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    return subprocess.Popen(
+        [*command, "--object-store-memory=100000000", *options],
+        env=os.environ | NODE_VARIABLES,
+        start_new_session=True,
+    )
 
 
 def wait_for_nodes(address: str, count: int) -> None:
@@ -69,13 +88,13 @@ def wait_for_nodes(address: str, count: int) -> None:
         try:
             ray.init(address=address, log_to_driver=False)
         except (ConnectionError, RuntimeError):
-            time.sleep(2)
+            time.sleep(1)
             continue
         alive = sum(node["Alive"] for node in ray.nodes())
         ray.shutdown()
         if alive == count:
             return
-        time.sleep(2)
+        time.sleep(1)
     pytest.fail(f"The cluster at {address} has no {count} nodes after ten minutes.")
 
 

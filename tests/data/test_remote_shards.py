@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from lgad_pipeline.data.ingestion import ingest
@@ -16,6 +15,7 @@ from lgad_pipeline.data.shard_index import Origin
 from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
+from tests.support.s3 import empty_bucket, s3_server, s3_variables
 
 SIZE = (118, 328)
 MINE = Origin("night-team", "drives")
@@ -24,21 +24,12 @@ URI = "s3://drives/culane/small"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    started = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    started.start()
-    host, port = started.get_host_and_port()
-    yield f"http://{host}:{port}"
-    started.stop()
+    with s3_server() as address:
+        yield address
 
 
 def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
+    for name, value in s3_variables(address).items():
         monkeypatch.setenv(name, value)
 
 
@@ -46,10 +37,7 @@ def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 def s3(server, monkeypatch) -> fs.FileSystem:
     """An empty bucket `drives`."""
     use(monkeypatch, server)
-    filesystem, _ = fs.FileSystem.from_uri("s3://drives?allow_bucket_creation=true")
-    filesystem.create_dir("drives")
-    filesystem.delete_dir_contents("drives")
-    return filesystem
+    return empty_bucket("drives")
 
 
 @pytest.fixture

@@ -1,0 +1,163 @@
+"""Copies of results in the store of the project (`store` in lgad.yaml), for steps on other machines.
+
+Without a store, every function does nothing.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.model_files import CHECKPOINT
+from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.manifest import Manifest, manifest_of
+from resources.paths import ProjectPaths
+
+if TYPE_CHECKING:  # pyarrow is slow to import
+    from lgad_pipeline.result_store import ResultStore
+
+DATA_RESULTS = ("recordings", "frames", "lane_labels")
+"""Assets of a data set, which all its recipes share; shards have a store of their own."""
+_ELSEWHERE = "shards"
+_NETWORKS = ("teacher", *STUDENTS)
+_JOURNAL = "mlflow"
+"""Folder of the run journal, in the directory of a network; steps after the training add to it."""
+_COPY_SECONDS = 2.0
+
+
+def fetch_results(paths: ProjectPaths, *assets: str) -> ProjectPaths:
+    """Complete the results of assets on this machine from the store.
+
+    Args:
+        paths: paths of the data set, or of the recipe on it.
+        assets: names of the assets; those without files of the project are left out.
+
+    Returns:
+        The paths, unchanged.
+
+    Raises:
+        LgadError: the store cannot be reached, or does not have a result.
+    """
+    if paths.results is None:
+        return paths
+    store = _store(paths)
+    for asset in assets:
+        of_asset = replace(paths, recipe="") if asset in DATA_RESULTS else paths
+        if paths.outputs(asset) and asset != _ELSEWHERE:
+            manifest = store.fetch(_name(of_asset, asset), paths.outputs(asset))
+            write_text(of_asset.manifest(asset), json.dumps(manifest) + "\n")
+        if asset in _NETWORKS:
+            _copy(paths, asset, _JOURNAL).fetch()
+    return paths
+
+
+def publish_result(paths: ProjectPaths, asset: str, manifest: Manifest) -> None:
+    """Copy what an asset has written to the store, with its entries in the run journals of the networks.
+
+    Args:
+        paths: paths of the data set, or of the recipe on it.
+        asset: name of the asset.
+        manifest: state of its files.
+    """
+    if paths.results is None:
+        return
+    outputs = () if asset == _ELSEWHERE else paths.outputs(asset)
+    _store(paths).publish(_name(paths, asset), outputs, manifest)
+    for role in _NETWORKS if paths.recipe else ():
+        if (paths.network(role) / _JOURNAL).is_dir():
+            _copy(paths, role, _JOURNAL).update()
+
+
+def is_stored(paths: ProjectPaths, asset: str) -> bool:
+    """Return True if the project has a store, and the store has the whole result of an asset."""
+    return paths.results is not None and _store(paths).manifest(_name(paths, asset)) is not None
+
+
+@contextmanager
+def training_copies(paths: ProjectPaths, role: str) -> Iterator[None]:
+    """Fetch the checkpoint and the run journal of an unfinished training, and copy them as they change.
+
+    A training that is retried on another machine then resumes from the checkpoint, in the same MLflow run.
+
+    Args:
+        paths: paths of the recipe on the data set.
+        role: `teacher`, `student_alone` or `student_lgad`.
+    """
+    if paths.results is None:
+        yield
+        return
+    copies = [_copy(paths, role, CHECKPOINT), _copy(paths, role, _JOURNAL)]
+    for copy in copies:
+        copy.fetch()
+    done = threading.Event()
+    thread = threading.Thread(target=_copy_until, args=(done, copies), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        for copy in copies:
+            copy.update()
+
+
+class _Copy:
+    """Copy of one file or folder that changes; a removed one is removed from the store."""
+
+    def __init__(self, store: "ResultStore", name: str, path: Path, root: Path) -> None:
+        self._store, self._name, self._path, self._root = store, name, path, root
+        self._seen: dict[str, tuple[int, int]] | None = None
+
+    def fetch(self) -> None:
+        """Replace the file or folder by the copy in the store, if there is one."""
+        if self._store.manifest(self._name) is not None:
+            self._store.fetch(self._name, [self._path])
+            self._seen = self._state()
+
+    def update(self) -> None:
+        """Copy the file or folder if it has changed since the last call."""
+        state = self._state()
+        if state == self._seen:
+            return
+        if state:
+            self._store.publish(self._name, [self._path], manifest_of(self._root, [self._path]))
+        else:
+            self._store.remove(self._name)
+        self._seen = state
+
+    def _state(self) -> dict[str, tuple[int, int]]:
+        """Return sizes and modification times of the files, without those that are hidden."""
+        files = self._path.rglob("*") if self._path.is_dir() else [self._path]
+        statuses = {
+            str(file): file.stat() for file in files if file.is_file() and not file.name.startswith(".")
+        }
+        return {name: (status.st_size, status.st_mtime_ns) for name, status in statuses.items()}
+
+
+def _copy(paths: ProjectPaths, role: str, part: str) -> _Copy:
+    return _Copy(_store(paths), f"{_name(paths, role)}.{part}", paths.network(role) / part, paths.state)
+
+
+def _copy_until(done: threading.Event, copies: Sequence[_Copy]) -> None:
+    """Update copies every two seconds; an error is raised by the last update, at the end of the training."""
+    while not done.wait(_COPY_SECONDS):
+        for copy in copies:
+            try:
+                copy.update()
+            except Exception:  # the store may answer again at the next time
+                continue
+
+
+def _store(paths: ProjectPaths) -> "ResultStore":
+    from lgad_pipeline.result_store import ResultStore
+
+    assert paths.results is not None
+    return ResultStore(paths.results, paths.state)
+
+
+def _name(paths: ProjectPaths, asset: str) -> str:
+    return "/".join(part for part in (paths.dataset, paths.recipe, asset) if part)
