@@ -11,6 +11,7 @@ from assets import data, data_checks, evaluation, evaluation_checks, network_che
 from assets import distillation_gain as gain
 from assets import recipe_comparison as recipes
 from assets import report as reporting
+from assets import suggestions as labelling
 from assets.jobs import JOBS, schedules
 from assets.partitions import SETTINGS
 from assets.sensors import sensors
@@ -43,6 +44,7 @@ _MODULES = [
     gain,
     registry,
     reporting,
+    labelling,
 ]
 
 

@@ -19,7 +19,8 @@ DATA = ("recordings", "frames", "lane_labels", "shards")
 _DATA = dg.AssetSelection.groups("data")
 _STUDIES = dg.AssetSelection.groups("studies")
 ACROSS_RECIPES = dg.AssetSelection.assets(asset_key("recipe_comparison"))
-MODELS = dg.AssetSelection.all() - _DATA - _STUDIES - ACROSS_RECIPES
+SUGGESTIONS = dg.AssetSelection.groups("labelling")
+MODELS = dg.AssetSelection.all() - _DATA - _STUDIES - ACROSS_RECIPES - SUGGESTIONS
 
 data_job = dg.define_asset_job(
     "data", selection=_DATA, tags=RUN_TAGS, description="From recordings to shards, for one data set."
@@ -141,4 +142,11 @@ def schedules() -> list[dg.ScheduleDefinition]:
     return built
 
 
-JOBS = [data_job, retrain_job, compare_job, gain_job]
+suggest_job = dg.define_asset_job(
+    "suggest",
+    selection=SUGGESTIONS,
+    tags=RUN_TAGS,
+    description="Suggests the frames to label next, for one data set with `suggest` in lgad.yaml.",
+)
+
+JOBS = [data_job, retrain_job, compare_job, gain_job, suggest_job]

@@ -14,6 +14,7 @@ from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress,
 from assets.keys import asset_key
 from assets.notifications import failure_sensor
 from assets.partitions import DATASETS, SETTINGS
+from assets.suggestions import unlabelled_frames
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset
 from resources.processes import HOST_TAG, ProcessId, alive, process_id
@@ -155,4 +156,4 @@ def follower() -> dg.SensorDefinition:
 def sensors() -> list[dg.SensorDefinition]:
     """List all sensors; `failed_runs` exists only if lgad.yaml has `notify`."""
     notifying = [failure_sensor(SETTINGS.notify)] if SETTINGS.notify else []
-    return [new_frames, follower(), lost_runs, *notifying]
+    return [new_frames, unlabelled_frames, follower(), lost_runs, *notifying]

@@ -111,6 +111,11 @@ class ProjectPaths:
         return self.state / "gain" / self.dataset / self.recipe
 
     @property
+    def suggestions(self) -> Path:
+        """Directory of the suggested frames, with a folder for each set of suggestions."""
+        return self.state / "suggestions" / self.dataset
+
+    @property
     def onnx_graph(self) -> Path:
         """ONNX file of the student with LGAD."""
         return self.state / "exports" / self.dataset / self.recipe / "student.onnx"

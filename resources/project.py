@@ -80,7 +80,7 @@ class Project(dg.ConfigurableResource):
         It covers the source code of networks that other packages define, too.
         """
         # `root` changes no result: the content of the frames is compared, and their directory may move.
-        text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root"})
+        text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root", "suggest"})
         if recipe:
             entry = self.recipe(recipe)
             keys = set(WITHOUT_EFFECT)

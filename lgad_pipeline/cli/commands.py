@@ -11,6 +11,14 @@ COMMANDS = {
         "datasets:import_annotations",
         "Convert annotated frames of another tool to a data set in CULane's layout.",
     ),
+    "export-annotations": (
+        "labelling:export_annotations",
+        "Write the frames and lanes of a data set as annotations of labelme or CVAT.",
+    ),
+    "suggest": (
+        "labelling:suggest",
+        "Choose the frames that would teach a student most, and write them with predicted lanes to correct.",
+    ),
     "unpack": (
         "datasets:unpack_archives",
         "Unpack CULane's archives; safe for untrusted archives, and resumable.",

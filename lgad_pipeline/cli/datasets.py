@@ -1,5 +1,6 @@
 """`lgad import`: annotations of other tools; `lgad unpack`: archives; `lgad show`: a contact sheet."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 from lgad_pipeline.atomic_files import require_writable
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.datasets.archive import unpack
+from lgad_pipeline.datasets.importing.adding import add_frames
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.datasets.importing.entry import dataset_entry, dataset_keys, dataset_name
 from lgad_pipeline.datasets.importing.summary import summary
@@ -25,10 +27,23 @@ _REASONS = 10
 """Reasons of rejected entries that `lgad show` prints."""
 
 
+class AddedSplit(StrEnum):
+    """Split that frames can be added to."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
 def import_annotations(
     annotations: Annotated[Format, typer.Argument(help="Annotation tool.")],
     source: Annotated[Path, typer.Argument(help="Directory of the annotations and images.")],
-    output: Annotated[Path, typer.Argument(help="Directory to create, in CULane's layout.")],
+    output: Annotated[
+        Path, typer.Argument(help="Directory to create, in CULane's layout; with --add, an existing one.")
+    ],
+    add: Annotated[
+        AddedSplit | None, typer.Option(help="Add the frames to this split of an existing data set.")
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Labels of lanes, with commas between; default: all."),
@@ -44,6 +59,16 @@ def import_annotations(
     chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
     if chosen == []:
         raise LgadError("--labels has no label; give labels separated by commas, or leave the option out.")
+    if add is not None:
+        with progress_bar(f"Importing {source}") as progress:
+            done = add_frames(
+                source, output, annotations=annotations, split=add, labels=chosen, progress=progress
+            )
+        _print_rejected(done.rejected)
+        for sentence in summary(done, added=True):
+            say(sentence)
+        say(f"Added to the {add} frames of {output}.")
+        return
     with progress_bar(f"Importing {source}") as progress:
         done = convert(
             source,

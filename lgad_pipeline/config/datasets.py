@@ -18,6 +18,7 @@ from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.config.store_address import Address
+from lgad_pipeline.config.suggestion import SuggestConfig
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
@@ -47,6 +48,8 @@ class Dataset(BaseConfig):
         follow_links: frames and lane files may be links that lead out of the folder, for instance to another
             disk. Otherwise such frames are rejected, so that a data set from elsewhere reads nothing outside.
         retrain: schedule and recipes of automatic retraining; none unless given.
+        suggest: folder of frames without labels, of which those to label next are suggested; none unless
+            given.
     """
 
     lane_files: ClassVar[bool] = False
@@ -66,6 +69,7 @@ class Dataset(BaseConfig):
     )
     follow_links: bool = False
     retrain: RetrainConfig | None = None
+    suggest: SuggestConfig | None = None
 
     @field_validator("slots")
     @classmethod

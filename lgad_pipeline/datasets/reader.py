@@ -120,6 +120,21 @@ def points(pairs: Iterable) -> np.ndarray:
         float32 (N, 2) as (x, y), pixels.
 
     Raises:
+        AnnotationError: see `coordinates`.
+    """
+    return coordinates(pairs).astype(np.float32)
+
+
+def coordinates(pairs: Iterable) -> np.ndarray:
+    """Convert coordinates from a data file to an array of double precision.
+
+    Args:
+        pairs: pairs (x, y) of numbers or numeric texts, pixels.
+
+    Returns:
+        float64 (N, 2) as (x, y), pixels.
+
+    Raises:
         AnnotationError: the values are not pairs of numbers, or not finite, or too far away from any frame.
     """
     try:
@@ -128,7 +143,7 @@ def points(pairs: Iterable) -> np.ndarray:
         raise AnnotationError("has a line that is not made of x y pairs; correct it") from error
     if not (np.abs(values) <= MAX_COORDINATE).all():  # A comparison with NaN is False, so NaN is rejected.
         raise AnnotationError("has a point that is no place near a frame; correct it")
-    return values.astype(np.float32)
+    return values
 
 
 def held_out(entries: Sequence[FrameEntry], group: Callable[[FrameEntry], str]) -> list[FrameEntry]:

@@ -166,6 +166,12 @@ class Settings(BaseConfig):
         retrain = self.dataset(dataset).retrain
         return () if retrain is None else retrain.recipes or tuple(sorted(self.recipes))
 
+    def suggesting_recipe(self, dataset: str) -> str:
+        """Return the recipe whose students suggest frames of a data set."""
+        suggest = self.dataset(dataset).suggest
+        named = suggest.recipe if suggest else None
+        return named or next(iter(self.retrained(dataset)), min(self.recipes))
+
     def recipe(self, name: str) -> Recipe:
         """Return the recipe of that name.
 
@@ -210,13 +216,15 @@ def _conflicts(settings: Settings, files: SettingsFiles) -> dict[str, str]:
         for name, reason in clashes(settings.datasets, settings.recipes).items()
     }
     for name, entry in settings.datasets.items():
-        unknown = set(entry.retrain.recipes) - set(settings.recipes) if entry.retrain else set()
-        if unknown:
-            keys = ("datasets", name, "retrain", "recipes")
-            mistakes[name] = (
-                f"{files.file_of(keys)}: {'.'.join(keys)} names {', '.join(sorted(unknown))}; "
-                f"the recipes are {', '.join(sorted(settings.recipes))}."
-            )
+        retrained = entry.retrain.recipes if entry.retrain else ()
+        suggesting = (entry.suggest.recipe,) if entry.suggest and entry.suggest.recipe else ()
+        for end, named in ((("retrain", "recipes"), retrained), (("suggest", "recipe"), suggesting)):
+            keys = ("datasets", name, *end)
+            if unknown := set(named) - set(settings.recipes):
+                mistakes[name] = (
+                    f"{files.file_of(keys)}: {'.'.join(keys)} names {', '.join(sorted(unknown))}; "
+                    f"the recipes are {', '.join(sorted(settings.recipes))}."
+                )
     return mistakes
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
+from lgad_pipeline.settings.relative_paths import with_absolute_paths
 from lgad_pipeline.settings.sentences import key_path, sentence
 from lgad_pipeline.settings.yaml_files import (
     comments_behind_roots,
@@ -91,9 +92,8 @@ class SettingsFiles:
             return {**self.content, "datasets": entries}
         rooted: dict[Any, Any] = {"synthetic": {"kind": "synthetic"}}
         for name, entry in entries.items():
-            if isinstance(entry, Mapping) and isinstance(entry.get("root"), str):
-                entry = {**entry, "root": self.path.parent / _expanded(entry["root"])}
-            rooted[name] = entry
+            is_mapping = isinstance(entry, Mapping)
+            rooted[name] = with_absolute_paths(entry, self.path.parent) if is_mapping else entry
         return {**self.content, "datasets": rooted}
 
     def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
@@ -114,10 +114,3 @@ def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[
     if not isinstance(content, Mapping):
         raise LgadError(f"{path} has no keys; add `datasets:` and `recipes:`.")
     return content
-
-
-def _expanded(root: str) -> Path:
-    try:
-        return Path(root).expanduser()
-    except RuntimeError:  # the user of `~user` does not exist
-        return Path(root)

@@ -14,7 +14,7 @@ from lgad_pipeline.datasets.images import image_orientation, refuse_unscaled, wh
 from lgad_pipeline.datasets.importing import cvat, labelme
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.placing import image_of, place_images, place_of, write_frame
-from lgad_pipeline.datasets.importing.points import Annotation
+from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation
 from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
 from lgad_pipeline.datasets.importing.sizes import SAME, refuse_outside, scale_to
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
@@ -36,8 +36,14 @@ _READERS: dict[Format, Callable[[Path, list[Rejected]], Iterator[Annotation]]] =
 }
 
 
+_UNCHECKED = (
+    f"holds predicted lanes that nobody has checked; correct them, then untick the flag `{PREDICTED}` in "
+    f"labelme, or remove the tag `{PREDICTED}` in CVAT"
+)
+
+
 @dataclass
-class _Kept:
+class Kept:
     """Frame to be written.
 
     Attributes:
@@ -132,8 +138,40 @@ def convert(
         LgadError: `source` is missing or holds no usable image, `output` is not empty or not writable, or a
             label of `labels` does not occur.
     """
-    _check(source, output)
+    _require_folder(source)
+    _require_new(output)
     done = Conversion()
+    kept = read_annotated(source, annotations, done=done, labels=labels, progress=progress)
+    names = _names(kept, done)
+    done.splits = draw_splits(list(names.values()), val, test=test, run=run, seed=seed)
+    done.followed = run is None and stated_splits(list(names.values())) is not None
+    for frame in kept:
+        write_kept(source, frame, output=output, name=names[frame.image])
+    for split in SPLITS:
+        write_text(output / "list" / f"{split}.txt", "".join(f"{name}\n" for name in done.splits[split]))
+    return done
+
+
+def read_annotated(
+    source: Path,
+    annotations: Format,
+    *,
+    done: Conversion,
+    labels: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> list[Kept]:
+    """Read the annotations of a folder, and return the frames that can be imported.
+
+    Args:
+        source: directory of the annotations and images.
+        annotations: tool that wrote the annotations.
+        done: result of the import; gets the counts and the rejected items.
+        labels: labels of the shapes that are lanes; None: all labels.
+        progress: callback, called as progress(frames done, frames in total).
+
+    Raises:
+        LgadError: `source` holds no usable image, or a label of `labels` does not occur.
+    """
     annotated = list(_READERS[annotations](source, done.rejected))
     images = Images(source, {annotation.file for annotation in annotated})
     placed = place_images(annotated, images, rejected=done.rejected)
@@ -150,9 +188,6 @@ def convert(
             "it names no image",
         )
         raise LgadError(f"{source} holds no annotated image of format {annotations} ({example}).")
-    names = _names(kept, done)
-    done.splits = draw_splits(list(names.values()), val, test=test, run=run, seed=seed)
-    done.followed = run is None and stated_splits(list(names.values())) is not None
     done.sizes = Counter(frame.size for frame in kept)
     size = done.sizes.most_common(1)[0][0]
     done.lanes = [lane for frame in kept if frame.size == size for lane in frame.lanes]
@@ -160,21 +195,23 @@ def convert(
     done.unused = len(images.paths - {image for _, image in placed})
     done.embedded = sum(frame.image not in images.paths for frame in kept)
     done.in_a_corner = _in_a_corner(kept)
-    for frame in kept:
-        write_frame(
-            source,
-            frame.image,
-            annotation=frame.annotation,
-            turned=frame.turned,
-            target=output / names[frame.image],
-        )
-        write_lanes(lane_file(output, names[frame.image]), frame.lanes)
-    for split in SPLITS:
-        write_text(output / "list" / f"{split}.txt", "".join(f"{name}\n" for name in done.splits[split]))
-    return done
+    return kept
 
 
-def _check(source: Path, output: Path) -> None:
+def write_kept(source: Path, frame: Kept, *, output: Path, name: str) -> None:
+    """Write the image and the lane file of a frame.
+
+    Args:
+        source: directory of the annotations and images.
+        frame: the frame.
+        output: directory of the data set.
+        name: path of the frame below `output`.
+    """
+    write_frame(source, frame.image, annotation=frame.annotation, turned=frame.turned, target=output / name)
+    write_lanes(lane_file(output, name), frame.lanes)
+
+
+def _require_folder(source: Path) -> None:
     if source.is_file():
         unpacked = (
             "unpack it and name its folder"
@@ -184,6 +221,9 @@ def _check(source: Path, output: Path) -> None:
         raise LgadError(f"{source} is a file; {unpacked}.")
     if not source.is_dir():
         raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
+
+
+def _require_new(output: Path) -> None:
     if any("\udc80" <= character <= "\udcff" for character in str(output.resolve())):
         raise LgadError(f"The path {output} is not UTF-8, which settings files need; name another folder.")
     if output.is_file() or (output.exists() and any(output.iterdir())):
@@ -193,9 +233,12 @@ def _check(source: Path, output: Path) -> None:
 
 def _frame(
     source: Path, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
-) -> _Kept | None:
+) -> Kept | None:
     """Convert one annotation to a frame with lanes in the pixels of its image; None if it is rejected."""
     place = place_of(annotation.file, annotation.line)
+    if annotation.predicted:
+        done.rejected.append(Rejected(annotation.file, annotation.line, _UNCHECKED))
+        return None
     try:
         data, image = image_of(source, annotation, image=image)
         size = whole_image_size(data)
@@ -221,7 +264,7 @@ def _frame(
     done.empty += not annotation.shapes
     done.scaled += scale != SAME
     done.turned += turned
-    return _Kept(annotation, image, size, lanes, turned)
+    return Kept(annotation, image, size, lanes, turned)
 
 
 def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
@@ -230,7 +273,7 @@ def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
         raise LgadError(f"--labels names {', '.join(unknown)}, which no shape has; the labels are {known}.")
 
 
-def _names(kept: list[_Kept], done: Conversion) -> dict[str, str]:
+def _names(kept: list[Kept], done: Conversion) -> dict[str, str]:
     """Return path relative to the source -> path relative to the output, unique without the suffix.
 
     For example, a.jpg and a.png would share the lane file a.lines.txt, so one of them is renamed.
@@ -251,7 +294,7 @@ def _names(kept: list[_Kept], done: Conversion) -> dict[str, str]:
     return names
 
 
-def _in_a_corner(kept: list[_Kept]) -> bool:
+def _in_a_corner(kept: list[Kept]) -> bool:
     """Return True if no lane leaves the upper left quarter of its frame, as after enlarging the images."""
     lanes = [(lane, frame.size) for frame in kept for lane in frame.lanes]
     return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)

@@ -2,11 +2,19 @@
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.parsers import expat
 
 from lgad_pipeline.datasets.importing.layout import files_below, hint_at, posix
-from lgad_pipeline.datasets.importing.points import MOST_POINTS, Annotation, Shape, shape, stated_size
+from lgad_pipeline.datasets.importing.points import (
+    MOST_POINTS,
+    PREDICTED,
+    Annotation,
+    Shape,
+    shape,
+    stated_size,
+)
 from lgad_pipeline.datasets.importing.text import xml_as_utf8
 from lgad_pipeline.datasets.importing.tracks import Tracks
 from lgad_pipeline.datasets.reader import AnnotationError
@@ -123,7 +131,8 @@ class _Export:
     def _end(self, tag: str) -> None:
         self._path.pop()
         if tag == "image" and self._open is not None:
-            self._found.append(self._open)
+            tags = {shape.label for shape in self._open.shapes if shape.kind == "tag"}
+            self._found.append(replace(self._open, predicted=PREDICTED in tags))
             self._open = None
         elif tag in self._sides and self._path[-1:] == ["original_size"]:
             self._sides[tag].add(self._text.strip())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lgad_pipeline.datasets.importing.layout import files_below, hint_at, is_absolute, posix
-from lgad_pipeline.datasets.importing.points import Annotation, Shape, shape, stated_size
+from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation, Shape, shape, stated_size
 from lgad_pipeline.datasets.importing.text import parse_json
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.safe_io import read_inside
@@ -91,6 +91,7 @@ def _parse(data: bytes, file: str, source: Path) -> Annotation:
         places.insert(0, image.removeprefix(root))
     elif not is_absolute(image):
         places.insert(0, posixpath.join(folder, image))
+    flags = content.get("flags")
     return Annotation(
         file,
         None,
@@ -99,6 +100,7 @@ def _parse(data: bytes, file: str, source: Path) -> Annotation:
         stated_size(content.get("imageHeight"), content.get("imageWidth")),
         [_shape(value) for value in content["shapes"]],
         embedded=bool(content.get("imageData")),
+        predicted=isinstance(flags, dict) and flags.get(PREDICTED) is True,
     )
 
 

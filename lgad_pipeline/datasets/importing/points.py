@@ -7,10 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.datasets.reader import AnnotationError, points
+from lgad_pipeline.datasets.reader import AnnotationError, coordinates
 
 MOST_POINTS = 2000
 """Maximum number of points of one shape; a lane needs at most one point per frame row."""
+
+
+PREDICTED = "predicted"
+"""Flag (labelme) or tag (CVAT) of a frame whose lanes are predicted and have not been checked."""
 
 
 class Shape(NamedTuple):
@@ -19,7 +23,7 @@ class Shape(NamedTuple):
     Attributes:
         kind: type of the shape in the tool's terms, such as linestrip, polyline, polygon, rectangle.
         label: text that the annotator chose; empty where there is none.
-        points: float32 (N, 2) as (x, y), pixels of the size that the annotation states, with the origin at
+        points: float64 (N, 2) as (x, y), pixels of the size that the annotation states, with the origin at
             the corner of the first pixel; empty for kinds without points.
         group: identifier shared by the shapes of one object; None where the tool states none.
         fault: reason why the points cannot be used; None if they can.
@@ -45,6 +49,7 @@ class Annotation:
         size: (H, W) that the file states, pixels; None where it states none.
         shapes: shapes of the frame in the file's order.
         embedded: True if the annotation file contains the image itself.
+        predicted: True if the frame is marked as `PREDICTED`.
     """
 
     file: str
@@ -54,6 +59,7 @@ class Annotation:
     size: tuple[int, int] | None = None
     shapes: list[Shape] = field(default_factory=list)
     embedded: bool = False
+    predicted: bool = False
 
 
 def shape(kind: str, label: str, *, pairs: Sequence, group: str | None = None) -> Shape:
@@ -68,9 +74,9 @@ def shape(kind: str, label: str, *, pairs: Sequence, group: str | None = None) -
     try:
         if len(pairs) > MOST_POINTS:
             raise AnnotationError(f"has more than {MOST_POINTS} points; simplify it")
-        return Shape(kind, label, points(pairs), group)
+        return Shape(kind, label, coordinates(pairs), group)
     except AnnotationError as error:
-        return Shape(kind, label, np.zeros((0, 2), np.float32), group, str(error))
+        return Shape(kind, label, np.zeros((0, 2)), group, str(error))
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:

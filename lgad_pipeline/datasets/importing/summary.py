@@ -9,13 +9,19 @@ from lgad_pipeline.wording import counted
 _SHOWN = 20  # kinds of rejected shapes, labels or renamed frames
 
 
-def summary(done: Conversion) -> Iterator[str]:
-    """Yield one sentence for each result of an import that the user should know, the counts first."""
+def summary(done: Conversion, *, added: bool = False) -> Iterator[str]:
+    """Yield one sentence for each result of an import that the user should know, the counts first.
+
+    Args:
+        done: result of the import.
+        added: True if the frames were added to a data set, which keeps its splits.
+    """
     counts = ", ".join(f"{count} {split}" for split, count in done.frames.items())
     yield f"{counted(sum(done.frames.values()), 'frame')} ({counts}); {len(done.rejected)} rejected."
     yield from _shapes(done)
     yield from _frames(done)
-    yield from _splits(done)
+    if not added:
+        yield from _splits(done)
 
 
 def _shapes(done: Conversion) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Export of lanes as annotations of other tools."""

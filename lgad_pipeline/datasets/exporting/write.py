@@ -1,0 +1,107 @@
+"""Export of frames with lanes to a folder that labelme or CVAT can open."""
+
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from lgad_pipeline.atomic_files import atomic_path, require_writable, write_text
+from lgad_pipeline.datasets.exporting import cvat, labelme
+from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame
+from lgad_pipeline.datasets.images import image_size
+from lgad_pipeline.datasets.importing.convert import Format
+from lgad_pipeline.datasets.safe_io import read_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, read_lanes, resolve_inside
+from lgad_pipeline.progress import Progress
+
+_IMAGE_LIMIT = 256 << 20  # bytes
+
+
+def require_new(output: Path) -> None:
+    """Check that a folder is missing or empty and can be written.
+
+    Raises:
+        LgadError: it is not.
+    """
+    if output.is_file() or (output.exists() and any(output.iterdir())):
+        raise LgadError(f"{output} is not empty; name a new folder, so that no annotation is replaced.")
+    require_writable(output, folder=True)
+
+
+def write_annotations(
+    frames: Iterable[LabelledFrame], root: Path, output: Path, *, annotations: Format
+) -> int:
+    """Write images and annotations of frames: labelme: a JSON file next to each image; CVAT: one XML file.
+
+    Images keep their paths. They are hard links where the file system allows it, else copies.
+
+    Args:
+        frames: frames below `root`.
+        root: directory of the images.
+        output: directory to write, missing or empty.
+        annotations: tool that reads the annotations.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        LgadError: two frames have the same annotation file, or a file cannot be written.
+    """
+    require_new(output)
+    written: list[LabelledFrame] = []
+    files: set[str] = set()
+    for frame in frames:
+        if annotations is Format.LABELME:
+            file = labelme.annotation_file(frame.name)
+            if file in files:
+                raise LgadError(
+                    f"Two frames have the annotation file {file}, as their names differ in the ending alone; "
+                    "export to CVAT, or rename one of them."
+                )
+            files.add(file)
+            write_text(output / file, labelme.annotation_text(frame), durable=False)
+        _place_image(root, frame.name, output / frame.name)
+        written.append(frame)
+    if annotations is Format.CVAT:
+        write_text(output / cvat.ANNOTATION_FILE, cvat.annotations_text(written))
+    return len(written)
+
+
+def labelled_frames(
+    root: Path,
+    names: Collection[str],
+    *,
+    rejected: list[Rejected],
+    progress: Progress | None = None,
+) -> Iterator[LabelledFrame]:
+    """Yield the frames of a data set in CULane's layout with their lanes.
+
+    Args:
+        root: directory of the frames and lane files.
+        names: paths of the frames below `root`.
+        rejected: list to which frames without a usable image or lane file are appended.
+        progress: called as progress(frames done, frames in total).
+    """
+    for number, name in enumerate(names, 1):
+        try:
+            size = image_size(read_inside(root, name, limit=_IMAGE_LIMIT))
+            lanes = [lane for lane in read_lanes(find_lane_file(root, name)) if len(lane)]
+            yield LabelledFrame(name, size, lanes)
+        except FileNotFoundError:
+            rejected.append(Rejected(name, None, "is listed but missing; restore it or correct the list"))
+        except LgadError as error:
+            rejected.append(Rejected(name, None, str(error).rstrip(".")))
+        if progress is not None:
+            progress(number, len(names))
+
+
+def _place_image(root: Path, name: str, target: Path) -> None:
+    if ".." in PurePosixPath(name).parts:
+        raise LgadError(f"{name} leads out of {root}; name a frame below it.")
+    source = resolve_inside(root, name).resolve()
+    with atomic_path(target, durable=False) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)

@@ -1,0 +1,107 @@
+"""Import of annotated frames into a data set that exists: the frames are added to one of its lists."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from lgad_pipeline.atomic_files import locked, require_writable, write_text
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.datasets import culane
+from lgad_pipeline.datasets.images import image_size
+from lgad_pipeline.datasets.importing.convert import Conversion, Format, Kept, read_annotated, write_kept
+from lgad_pipeline.datasets.importing.placing import image_of
+from lgad_pipeline.datasets.reader import FrameEntry
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lanes_text
+from lgad_pipeline.progress import Progress
+
+
+def add_frames(
+    source: Path,
+    root: Path,
+    *,
+    annotations: Format,
+    split: str = "train",
+    labels: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Add annotated frames to a data set in CULane's layout.
+
+    Images and lane files are written first, the list last, so that a reader of the data set never finds a
+    frame without its lanes. Nothing of the data set is replaced: a frame is rejected if a list names it, or
+    if another image has its path.
+
+    Args:
+        source: directory of the annotations and images.
+        root: root directory of the data set.
+        annotations: tool that wrote the annotations.
+        split: split of the added frames.
+        labels: labels of the shapes that are lanes; None: all labels.
+        progress: callback, called as progress(frames done, frames in total).
+
+    Raises:
+        LgadError: `source` holds no usable image, `root` is no data set in CULane's layout or cannot be
+            written, or no frame can be added.
+    """
+    if not source.is_dir():
+        raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
+    require_writable(root, folder=True)
+    done = Conversion()
+    kept = read_annotated(source, annotations, done=done, labels=labels, progress=progress)
+    with locked(root):
+        listed = {entry.frame: entry for entry in culane.list_frames(root, [])}
+        lists = _list_of(root, split)
+        size = _frame_size(root, listed.values())
+        added = [frame for frame in kept if _fits(source, frame, root, listed, size, done)]
+        if not added:
+            raise LgadError(f"No frame of {source} can be added to {root} ({done.rejected[-1]}).")
+        for frame in added:
+            write_kept(source, frame, output=root, name=frame.image)
+        text = lists.read_text(encoding="utf-8", errors="surrogateescape")
+        lines = "".join(f"{frame.image}\n" for frame in added)
+        write_text(lists, text + ("\n" if text and not text.endswith("\n") else "") + lines)
+    done.splits = {each: [] for each in SPLITS} | {split: [frame.image for frame in added]}
+    done.count = sum(len(frame.lanes) for frame in added)
+    return done
+
+
+def _fits(
+    source: Path,
+    frame: Kept,
+    root: Path,
+    listed: dict[str, FrameEntry],
+    size: tuple[int, int] | None,
+    done: Conversion,
+) -> bool:
+    """Return True if a frame can be added; otherwise append the reason to the rejected items."""
+    reason = None
+    entry, target = listed.get(frame.image), root / frame.image
+    lanes = lane_file(root, frame.image)
+    if entry is not None:
+        reason = f"is in {entry.file} already; take it out of that list to import it again"
+    elif size is not None and frame.size != size:
+        reason = (
+            f"is {frame.size[1]} x {frame.size[0]} px where the frames of {root} are {size[1]} x {size[0]} "
+            "px; import it into a folder of its own"
+        )
+    elif target.exists() and target.read_bytes() != image_of(source, frame.annotation, image=frame.image)[0]:
+        reason = f"has the path of another image of {root}; rename it"
+    elif lanes.exists() and lanes.read_bytes() != lanes_text(frame.lanes).encode():
+        reason = f"has a lane file in {root} with other lanes; remove it to import the frame"
+    if reason is not None:
+        done.rejected.append(Rejected(frame.image, None, reason))
+    return reason is None
+
+
+def _list_of(root: Path, split: str) -> Path:
+    """Return the list of a split that the reader of the data set uses."""
+    return next(path for name in (f"{split}_gt", split) if (path := root / "list" / f"{name}.txt").is_file())
+
+
+def _frame_size(root: Path, listed: Collection[FrameEntry]) -> tuple[int, int] | None:
+    """Return the size (H, W), pixels, of the first frame that can be read; None if there is none."""
+    for entry in listed:
+        try:
+            return image_size(root / entry.frame)
+        except LgadError:
+            continue
+    return None

@@ -1,0 +1,31 @@
+"""Paths in entries of lgad.yaml that are relative to the file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def with_absolute_paths(entry: Mapping[Any, Any], folder: Path) -> Mapping[Any, Any]:
+    """Return the entry of a data set with absolute paths: its `root`, and the frames of its `suggest`.
+
+    Args:
+        entry: entry of the data set, not yet validated.
+        folder: directory of the settings file.
+    """
+    entry = _absolute(entry, "root", folder)
+    suggest = entry.get("suggest")
+    return (
+        {**entry, "suggest": _absolute(suggest, "frames", folder)} if isinstance(suggest, Mapping) else entry
+    )
+
+
+def _absolute(entry: Mapping[Any, Any], key: str, folder: Path) -> Mapping[Any, Any]:
+    path = entry.get(key)
+    return {**entry, key: folder / _expanded(path)} if isinstance(path, str) else entry
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # the user of `~user` does not exist
+        return Path(path)

@@ -1,0 +1,105 @@
+"""Score of the frames to label next, and their greedy choice without near-identical frames."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lgad_pipeline.data.duplicates import NEAR
+from lgad_pipeline.suggestion.measures import FrameMeasures
+
+
+class Suggestion(NamedTuple):
+    """A frame to label.
+
+    Attributes:
+        index: index of the frame in the pool.
+        score: mean of the three ranks at the time of its choice, 0..1.
+        uncertainty: rank of its uncertainty in the pool, 0..1.
+        disagreement: rank of its disagreement in the pool, 0..1.
+        novelty: rank of its distance to the nearest labelled or chosen frame, 0..1.
+    """
+
+    index: int
+    score: float
+    uncertainty: float
+    disagreement: float
+    novelty: float
+
+
+class Choice(NamedTuple):
+    """Frames to label, best first, and frames that are not needed.
+
+    Attributes:
+        chosen: the suggestions.
+        repeats: number of frames of the pool that show nearly the same picture as a labelled or a chosen one.
+    """
+
+    chosen: list[Suggestion]
+    repeats: int
+
+
+def choose(pool: FrameMeasures, labelled: FrameMeasures, count: int) -> Choice:
+    """Choose the frames of a pool that would teach most, one after the other.
+
+    The score of a frame is the mean of three ranks. A rank is the share of the pool with a smaller value: of
+    the uncertainty, of the disagreement, and of the novelty, which is the distance to the nearest frame that
+    is labelled or already chosen. So every choice lowers the score of frames that resemble it. A frame whose
+    picture is nearly the same as a labelled or chosen one (`duplicates.NEAR`) is never chosen.
+
+    Args:
+        pool: measures of the frames without labels.
+        labelled: measures of the labelled frames; at least one.
+        count: greatest number of frames to choose.
+    """
+    features, known = _standardized(pool.features, labelled.features)
+    distance = np.array([np.sqrt(((known - each) ** 2).mean(axis=1)).min() for each in features])
+    ranks = [_ranks(values, values) for values in (pool.uncertainty, pool.disagreement)]
+    initial = distance.copy()
+    repeats = _near(pool.hashes, labelled.hashes)
+    chosen: list[Suggestion] = []
+    free = ~repeats
+    while len(chosen) < count and free.any():
+        novelty = _ranks(distance, initial)
+        score = (ranks[0] + ranks[1] + novelty) / 3
+        best = int(np.where(free, score, -1.0).argmax())
+        values = (score[best], ranks[0][best], ranks[1][best], novelty[best])
+        chosen.append(Suggestion(best, *map(float, values)))
+        free[best] = False
+        near = _near(pool.hashes, [pool.hashes[best]]) & free
+        repeats |= near
+        free &= ~near
+        step = np.sqrt(((features - features[best]) ** 2).mean(axis=1))
+        distance = np.minimum(distance, step)
+    return Choice(chosen, int(repeats.sum()))
+
+
+def _ranks(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the share of `among` that is smaller than each value, float64 (N,), 0..1."""
+    return np.searchsorted(np.sort(among), values, side="left") / max(len(among) - 1, 1)
+
+
+def _standardized(features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale every feature to mean 0 and deviation 1 over the labelled frames and the pool together."""
+    both = np.concatenate([features, known])
+    mean, deviation = both.mean(axis=0), both.std(axis=0)
+    varied = deviation > 1e-9 * np.abs(mean) + 1e-12
+    scale = np.where(varied, deviation, 1.0)
+    return (features - mean) / scale, (known - mean) / scale
+
+
+def _near(hashes: Sequence[str | None], others: Sequence[str | None]) -> np.ndarray:
+    """Return flags, bool (N,), True for a hash within `NEAR` bits of one of the others."""
+    found = np.zeros(len(hashes), bool)
+    rows = [row for row, value in enumerate(hashes) if value is not None]
+    targets = [value for value in others if value is not None]
+    if rows and targets:
+        left = _words([hashes[row] or "" for row in rows])
+        for word in _words(targets):
+            found[np.array(rows)[np.bitwise_count(left ^ word).sum(axis=1) <= NEAR]] = True
+    return found
+
+
+def _words(hashes: Sequence[str]) -> np.ndarray:
+    """Convert hexadecimal hashes to uint64 (N, 4)."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(-1, 4)
