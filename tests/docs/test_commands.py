@@ -26,6 +26,7 @@ REPLACED = {
         "P.json": "exported.json",
     },
     "lgad import labelme SOURCE OUT": {"OUT": "imported"},
+    "lgad export-annotations labelme ROOT OUT": {"OUT": "annotated"},
     "lgad predict SOURCE": {"SOURCE": "road", "OUT": "OUT"},
     "lgad evaluate --annotations CULANE --predictions A --predictions B": {"A": "OUT", "B": "SECOND"},
     "lgad evaluate --annotations CULANE --predictions PRED": {"PRED": "OUT"},
@@ -39,6 +40,9 @@ REPLACED = {
 NOT_RUN = {
     "lgad gain": "trains for hours",
     "LGAD_TRAININGS_PER_GPU=": "needs a GPU",
+    "lgad suggest": "needs frames without labels; tests/suggestion/test_suggestion.py",
+    "labelme /data": "needs labelme",
+    "lgad import labelme /data": "needs corrected frames; tests/datasets/test_exporting.py",
     "lgad train": "needs the job file of a training; tests/training/test_job.py",
     "torchrun": "tests/training/test_several_processes.py trains with two processes",
     "srun": "needs SLURM",
