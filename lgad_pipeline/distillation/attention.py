@@ -10,6 +10,7 @@ Sources:
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -33,7 +34,9 @@ def attention_map(features: torch.Tensor, reduction: Reduction = "sum", power: f
     Returns:
         Attention map (B, H, W), float32 (float64 for float64 features), >= 0.
     """
-    magnitude = _wide(features).abs() ** power if power != 2 else _wide(features).square()
+    if power == 2 and reduction == "sum":
+        return _SumOfSquares.apply(features)  # type: ignore[return-value]
+    magnitude = _wide(features).abs() ** power
     return magnitude.sum(dim=1) if reduction == "sum" else magnitude.amax(dim=1)
 
 
@@ -197,6 +200,23 @@ def check_gradient(features: Mapping[str, torch.Tensor]) -> None:
             f"The student learns nothing from the attention of {', '.join(frozen)}: all parameters up to "
             "there are frozen; train them (requires_grad) or choose other layers."
         )
+
+
+class _SumOfSquares(torch.autograd.Function):
+    """Sum of squares over the channels, computed wide; keeps the features alone for the backward pass.
+
+    Autograd would keep a float32 copy of bfloat16 features, and pass over it three times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(features)
+        return _wide(features).square().sum(dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        (features,) = ctx.saved_tensors
+        return (features * (2 * gradient)[:, None]).to(features.dtype)
 
 
 def _wide(features: torch.Tensor) -> torch.Tensor:

@@ -146,12 +146,18 @@ def _checked(name: str, outputs: dict[str, _LayerOutput]) -> torch.Tensor:
             "inplace=False."
         )
     # On a GPU the check would wait for the forward; there the loss, which is not finite either, is checked.
-    if value.device.type == "cpu" and not torch.isfinite(value.detach()).all():
+    if value.device.type == "cpu" and not _is_finite(value.detach()):
         raise LgadError(
             f"Layer {name} returned values that are not finite; lower the learning rate or use precision "
             "32-true."
         )
     return value
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Return True if all values are finite: then their sum is, which is computed several times faster."""
+    total = values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
+    return bool(torch.isfinite(total)) or bool(torch.isfinite(values).all())
 
 
 def _unknown_layer(layer: str, network: str, names: list[str]) -> str:
