@@ -27,7 +27,7 @@ from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
 SPLITS = ("val", "test")
-PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.predictor:predict_split")
+PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.split_prediction:predict_split")
 
 
 class PredictionsConfig(dg.Config):
@@ -65,7 +65,7 @@ def predictions(
 ) -> dg.MaterializeResult:
     """Predict lane files with both students."""
     from assets.presentation.pictures import prediction_pictures, prediction_sheet
-    from lgad_pipeline.inference.predictor import predict_split
+    from lgad_pipeline.inference.split_prediction import predict_split
 
     dataset, recipe = dataset_and_recipe(context)
     paths = project.paths(dataset, recipe)

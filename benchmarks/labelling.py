@@ -23,8 +23,9 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.evaluation.culane import evaluate_culane
-from lgad_pipeline.inference.predictor import LanePredictor, predict_split, write_predictor
+from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.inference.sources import RejectedFrames
+from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.suggestion.candidates import split_images, suggest_frames
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.trainer import train

@@ -29,7 +29,8 @@ from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
-from lgad_pipeline.data.loader import Batch, Loader, normalize
+from lgad_pipeline.data.loader import Batch, Loader
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSplit, pack_shards
 from lgad_pipeline.lanes.rendering.label_map import label_map

@@ -71,7 +71,8 @@ def directly() -> None:
     from lgad_pipeline.data.shards import ShardSet, pack_shards
     from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
     from lgad_pipeline.evaluation.culane import evaluate_culane
-    from lgad_pipeline.inference.predictor import predict_split, write_predictor
+    from lgad_pipeline.inference.predictor import write_predictor
+    from lgad_pipeline.inference.split_prediction import predict_split
     from lgad_pipeline.settings import Settings, SyntheticDataset
     from lgad_pipeline.synthetic.dataset_writer import write_dataset
     from resources.project import Project

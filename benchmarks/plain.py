@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.data.loader import IMAGENET_MEAN, IMAGENET_STD
+from lgad_pipeline.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 _MEAN, _STD = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
 

@@ -92,7 +92,7 @@ def label_map_and_attention(
     """
     import torch
 
-    from lgad_pipeline.data.loader import normalize
+    from lgad_pipeline.data.normalization import normalize
     from lgad_pipeline.distillation.teacher import teacher_planes
     from lgad_pipeline.networks.checkpoint import load_network
     from lgad_pipeline.visualization.attention_sheet import network_attention

@@ -56,27 +56,28 @@ def predict_folder(
     def read(name: str) -> _Input:
         return _read(predictor, root, name, keep_frame=draw is not None)
 
-    def finish(result: tuple[_Input, list[Lane]]) -> tuple[_Input, list[Lane], bytes | None]:
+    def finish(result: tuple[_Input, list[Lane]]) -> tuple[_Input, list[Lane]]:
         frame, lanes = result
-        picture = None
-        if draw is not None and frame.original is not None:
-            picture = marked_picture(draw(frame.original, lanes))
-        return frame, lanes, picture
+        if frame.prepared is not None:
+            picture = None
+            if draw is not None and frame.original is not None:
+                picture = marked_picture(draw(frame.original, lanes))
+            output.write(frame.name, lanes_text([lane.points for lane in lanes]).encode(), picture)
+        return frame, lanes
 
-    # Frames are read ahead and results drawn by threads, while this thread runs the network and writes.
+    # Frames are read ahead, and results drawn and written, by threads, while this thread runs the network.
     with (
         closing(ordered_map(read, names, workers=workers, ahead=2 * _BATCH)) as inputs,
         closing(
             ordered_map(finish, _predict(predictor, inputs), workers=workers, ahead=2 * _BATCH)
         ) as results,
     ):
-        for done, (frame, lanes, picture) in enumerate(results, 1):
+        for done, (frame, lanes) in enumerate(results, 1):
             if frame.prepared is None:
                 rejected.add(frame.name, _reason(frame, other_case))
             else:
                 if record is not None:
                     record(frame.name, lanes)
-                output.write(frame.name, lanes_text([lane.points for lane in lanes]).encode(), picture)
                 sizes[frame.prepared.view.frame_size] += 1
             if progress is not None:
                 progress(done, len(names))

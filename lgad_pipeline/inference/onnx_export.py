@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.atomic_files import atomic_path
-from lgad_pipeline.data.loader import normalize
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.onnx_predictor import ROW_OUTPUTS
 from lgad_pipeline.inference.predictor import read_predictor

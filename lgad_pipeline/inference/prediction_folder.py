@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
@@ -77,6 +78,7 @@ class PredictionFolder:
         self._known = _read_journal(folder / JOURNAL)
         self._names = {e["frame"]: e["stem"] for e in self._known.values() if e["model"] == model}
         self._written: set[str] = set()
+        self._lock = Lock()
         self.lanes = 0
         self._foreign = sorted(self._files_of_others(frames))
         if self._foreign and not overwrite:
@@ -123,8 +125,9 @@ class PredictionFolder:
         self._foreign = sorted({*self._foreign, *occupied})
 
     def write(self, frame: str, lanes: bytes, picture: bytes | None = None) -> None:
-        """Write the result of a frame; `choose_names` has been called with it."""
-        self.lanes += lanes.count(b"\n")
+        """Write the result of a frame; `choose_names` has been called with it. Safe in several threads."""
+        with self._lock:
+            self.lanes += lanes.count(b"\n")
         for ending, content in ((LANE_FILE, lanes), (PICTURE, picture)):
             if content is None:
                 continue
@@ -142,9 +145,10 @@ class PredictionFolder:
         """Add a result to the journal, before it is written, and return its name."""
         stem = self._names[frame]
         entry = {"file": stem + ending, "frame": frame, "stem": stem, "digest": digest, "model": self.model}
-        self._known[stem + ending] = entry
-        self._note(entry)
-        self._written.add(stem + ending)
+        with self._lock:
+            self._known[stem + ending] = entry
+            self._note(entry)
+            self._written.add(stem + ending)
         return stem + ending
 
     def finish(self) -> int:

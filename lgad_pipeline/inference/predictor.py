@@ -16,8 +16,7 @@ from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.model_files import PREDICTOR
 from lgad_pipeline.config.network import NetworkSpec, Side
 from lgad_pipeline.config.roles import STUDENTS
-from lgad_pipeline.data.loader import in_order, normalize
-from lgad_pipeline.data.shards import ShardSplit
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.inference.frame_predictor import (
     FramePredictor,
     Lane,
@@ -26,14 +25,12 @@ from lgad_pipeline.inference.frame_predictor import (
     lanes_by_view,
 )
 from lgad_pipeline.lanes.decoding import DecodedLane
-from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.lanes.tensor_decoding import decode_tensors
 from lgad_pipeline.networks.checkpoint import NETWORK, DamagedNetwork, load_network, read_model
 from lgad_pipeline.networks.device import check_device, resolve_auto
 from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.registry import BUILT_IN
-from lgad_pipeline.progress import Progress
 from lgad_pipeline.view import View
 
 _RGB = 3
@@ -160,32 +157,3 @@ class LanePredictor(FramePredictor):
         if output.existence is None:
             return probabilities, probabilities.new_ones(probabilities.shape[:2])
         return probabilities, output.existence.float().sigmoid()
-
-
-def predict_split(
-    folder: Path,
-    split: ShardSplit,
-    *,
-    output_root: Path,
-    progress: Progress | None = None,
-    device: str = "auto",
-    batch_size: int = 16,
-) -> None:
-    """Write a lane file below `output_root` for every frame of a packed split, also for those without lanes.
-
-    Args:
-        folder: directory of the trained student.
-        split: packed frames.
-        output_root: directory of the lane files, with the layout of the data set.
-        progress: called as progress(frames done, frames in total).
-        device: device of the network; auto for a GPU if there is one.
-        batch_size: number of frames per forward pass.
-    """
-    predictor = LanePredictor.load(folder, device)
-    done = 0
-    for batch in in_order(split, batch_size):
-        for frame, lanes in zip(batch.frames, predictor.predict_images(batch.image), strict=True):
-            write_lanes(lane_file(output_root, frame), [lane.points for lane in lanes])
-        done += len(batch.frames)
-        if progress is not None:
-            progress(done, len(split))

@@ -14,7 +14,8 @@ from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate_culane
-from lgad_pipeline.inference.predictor import predict_split, write_predictor
+from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.studies.plan import TrainingSpec
 from lgad_pipeline.training.device import Device

@@ -11,7 +11,8 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import TeacherInputConfig
 from lgad_pipeline.config.training import TrainingConfig
-from lgad_pipeline.data.loader import Batch, normalize
+from lgad_pipeline.data.loader import Batch
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.distillation.base import DistillationLoss, StudentForward
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
 from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes

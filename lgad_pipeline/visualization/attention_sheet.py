@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.distillation import MimickingPath
-from lgad_pipeline.data.loader import normalize
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.data.shards import Sample
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.taps import FeatureTaps

@@ -7,7 +7,8 @@ import torch
 
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order, normalize
+from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.data.share import Share
 from lgad_pipeline.errors import LgadError

@@ -9,7 +9,8 @@ import torch
 
 from lgad_pipeline.cli import main as cli
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.loader import Loader, collate, normalize
+from lgad_pipeline.data.loader import Loader, collate
+from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.attention import attention_divergence, attention_map
