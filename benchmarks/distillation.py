@@ -1,10 +1,12 @@
-"""Cost of a training step with a distillation loss relative to a plain one: median CPU time of one thread.
+"""Cost of a training step with a distillation loss relative to a plain one: processor time of one thread.
 
-python benchmarks/distillation.py enet erfnet resnet18
+    python benchmarks/distillation.py enet erfnet resnet18 [--precision auto] [--size 80 256] [--frames 16]
+
+The kinds of steps are timed in turn, in every round; printed are the median and the median of the ratios.
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,46 +25,71 @@ from lgad_pipeline.distillation.losses import DistillationLoss, LgadLoss, SadLos
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.cached_attention import CachedAttention, CachedLgadLoss, cache_attention
+from lgad_pipeline.training.device import resolve_precision
 from lgad_pipeline.training.tasks import StudentTask, total_loss
 
-SIZE, FRAMES, STEPS, WARMUP = (64, 176), 8, 13, 3
-KINDS = ("plain", "LGAD, computed", "LGAD, cached", "SAD")
+WARMUP = 2
+KINDS = ("plain", "LGAD, computed", "LGAD, stride 2", "LGAD, cached", "SAD")
 
 
-def main(networks: list[str]) -> None:
+def main() -> None:
+    """Print the time of each kind of step and its ratio to the plain one."""
+    parser = argparse.ArgumentParser(description="Cost of distillation losses on one thread.")
+    parser.add_argument("networks", nargs="*", default=["enet"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])
+    parser.add_argument("--size", type=int, nargs=2, default=(80, 256), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name in networks or ["enet"]:
-        seconds = step_times(NetworkSpec(name=name, image_size=SIZE))
-        for kind, value in seconds.items():
-            print(f"{name:10} {kind:16} {1000 * value:8.1f} ms  x {value / seconds['plain']:.2f}")
+    precision = resolve_precision(arguments.precision, torch.device("cpu"))
+    print(
+        f"{precision}, {arguments.frames} frames of {arguments.size[0]} x {arguments.size[1]} px", flush=True
+    )
+    for name in arguments.networks:
+        spec = NetworkSpec(name=name, image_size=tuple(arguments.size))
+        seconds = step_times(spec, arguments.frames, arguments.rounds, precision == "bf16-mixed")
+        for kind, values in seconds.items():
+            ratios = [value / plain for value, plain in zip(values, seconds["plain"], strict=True)]
+            print(
+                f"{name:10} {kind:16} {1000 * statistics.median(values):8.1f} ms  "
+                f"x {statistics.median(ratios):.2f}",
+                flush=True,
+            )
 
 
-def step_times(spec: NetworkSpec) -> dict[str, float]:
+def step_times(spec: NetworkSpec, frames: int, rounds: int, bfloat16: bool) -> dict[str, list[float]]:
+    """Return the processor time of each kind of step in each round, seconds."""
+    height, width = spec.image_size
     batch = Batch(
-        [str(number) for number in range(FRAMES)],
-        torch.randint(0, 255, (FRAMES, 3, *SIZE), dtype=torch.uint8),
-        torch.randint(0, 5, (FRAMES, *SIZE), dtype=torch.uint8),
-        torch.ones(FRAMES, 4),
+        [str(number) for number in range(frames)],
+        torch.randint(0, 255, (frames, 3, height, width), dtype=torch.uint8),
+        torch.randint(0, 5, (frames, height, width), dtype=torch.uint8),
+        torch.ones(frames, 4),
     )
     setups = {kind: set_up(kind, spec, batch) for kind in KINDS}
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for step in range(STEPS):
+    for step in range(-WARMUP, rounds):
         for kind, (network, task, optimizer) in setups.items():
             start = time.process_time()
-            augmented = augment(batch, AugmentationConfig(), batch_generator(0, step))
-            loss = total_loss(task.losses(network.train(), augmented, task.weights(step)))
+            augmented = augment(batch, AugmentationConfig(), batch_generator(0, max(step, 0)))
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = total_loss(task.losses(network.train(), augmented, task.weights(max(step, 0))))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            times[kind].append(time.process_time() - start)
-    return {kind: statistics.median(values[WARMUP:]) for kind, values in times.items()}
+            if step >= 0:
+                times[kind].append(time.process_time() - start)
+    return times
 
 
 def set_up(
     kind: str, spec: NetworkSpec, batch: Batch
 ) -> tuple[nn.Module, StudentTask, torch.optim.Optimizer]:
+    """Return a network in training, its task with the losses of the kind, and its optimizer."""
     torch.manual_seed(0)
-    network, spec_of_teacher = build_network(spec), teacher_spec(spec)
+    stride = 2 if kind.endswith("stride 2") else 1
+    network, spec_of_teacher = build_network(spec), teacher_spec(spec, stride=stride)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layers, config = attention_layers(spec), DistillationConfig()
     losses: dict[str, DistillationLoss] = {}
@@ -81,7 +108,7 @@ def set_up(
             )
             losses["attention"] = CachedLgadLoss(network, CachedAttention(folder), paths, config)
         else:
-            losses["attention"] = LgadLoss(network, teacher, paths, config)
+            losses["attention"] = LgadLoss(network, teacher, paths, config, stride=stride)
     if kind == "SAD":
         losses["self_attention"] = SadLoss(network, layers, SadConfig(start_step=0))
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
@@ -89,4 +116,4 @@ def set_up(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
