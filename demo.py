@@ -178,6 +178,7 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
     from assets.freshness import stale_assets
     from assets.keys import asset_name
     from lgad_pipeline.config.roles import STUDENTS
+    from resources.state_store import fetch_stored
 
     project, tracking = defs.resources["project"], defs.resources["mlflow"]
     names = {asset_name(key) for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
@@ -188,7 +189,7 @@ def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) 
         if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
             return True
         return name not in ("teacher", *STUDENTS) or tracking.has_run(
-            project.paths(dataset, recipe).network(name)
+            fetch_stored(project.paths(dataset, recipe), name).network(name)
         )
 
     return stale_assets(
@@ -278,8 +279,9 @@ def show(console: Console, dataset: str, recipe: str) -> None:
     from resources.mlflow.resource import default_tracking
     from resources.mlflow.versions import standing
     from resources.project import Project
+    from resources.state_store import fetch_results
 
-    paths = Project(file=str(settings_path())).paths(dataset, recipe)
+    paths = fetch_results(Project(file=str(settings_path())).paths(dataset, recipe), "lane_scores", "report")
     comparison = read_comparison(paths.lane_scores)
     table = Table(title=f"F1 at IoU 0.5, {dataset}, test frames", title_justify="left", header_style="bold")
     table.add_column("scenario")

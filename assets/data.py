@@ -26,6 +26,7 @@ from resources.paths import ProjectPaths, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.state_store import fetch_results
+from resources.trainer import Trainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,7 +183,7 @@ for random access. If lgad.yaml names a store, the shards are copied to it. Labe
 labels at frame size and scaled down to the nearest pixel (centres aligned).""",
 )
 def shards(
-    context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
+    context: dg.AssetExecutionContext, project: Project, trainer: Trainer, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """Pack frames and label maps, and copy them to the store."""
     from lgad_pipeline.atomic_files import locked
@@ -198,6 +199,7 @@ def shards(
         progress.task(context.log, "packing shards") as task,
         locked(paths.shards),
         settings_named(paths.dataset),
+        trainer.tasks(paths, "recordings"),
     ):
         packed = pack_shards(
             tables.read_table(paths.frames),

@@ -135,7 +135,11 @@ paired bootstrap over test frames.
 For data sets in TuSimple's format, accuracy, FP and FN of TuSimple's benchmark are added.""",
 )
 def lane_scores(
-    context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking, progress: ProgressLog
+    context: dg.AssetExecutionContext,
+    project: Project,
+    trainer: Trainer,
+    mlflow: MlflowTracking,
+    progress: ProgressLog,
 ) -> dg.MaterializeResult:
     """Compute F1 of both students per scenario."""
     from lgad_pipeline.evaluation.student_scores import score_students
@@ -145,7 +149,10 @@ def lane_scores(
     entry, paths = project.dataset(dataset), project.paths(dataset, recipe)
     fetch_results(paths, "recordings", "frames", "predictions", *STUDENTS)
     packed = open_shards(paths)
-    with progress.task(context.log, "scoring both students") as task:
+    with (
+        progress.task(context.log, "scoring both students") as task,
+        trainer.tasks(paths, "recordings", "frames", "predictions"),
+    ):
         scores = score_students(
             predictions=paths.predictions,
             annotations=paths.annotations,

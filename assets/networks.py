@@ -22,6 +22,7 @@ from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.presentation.training_metadata import CAPTIONS, loss_chart, loss_title, training_metadata
 from assets.run_records import split_input, training_parameters
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.model_files import CHECKPOINT
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.mlflow.run import TrackedRun
@@ -29,7 +30,7 @@ from resources.paths import ProjectPaths, open_shards
 from resources.processes import exclusive, has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.state_store import fetch_results, training_copies
+from resources.state_store import JOURNAL, fetch_results, fetch_stored, training_copies
 from resources.trainer import Log, Trainer
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def _network_asset(
             )
         paths = project.paths(dataset, recipe)
         tag_run(context)
+        fetch_stored(paths, role)  # A finished training of the same inputs is reused.
         if role == "student_lgad" and project.recipe(recipe).trains_teacher_first:
             fetch_results(paths, "teacher")
         with (
             exclusive(paths.network(role)),
-            training_copies(paths, role),
+            training_copies(paths, role, JOURNAL, *([] if trainer.launcher == "ray" else [CHECKPOINT])),
             _tracked_run(context, project, mlflow, paths, role) as run,
             progress.task(context.log, f"training the {NETWORK_NAMES[role]}") as task,
         ):

@@ -17,7 +17,7 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
 from resources.project import Project
-from resources.state_store import fetch_results, is_stored
+from resources.state_store import fetch_stored
 
 REMEDIES = {
     "has no scores yet": "materialize `retrain`",
@@ -52,8 +52,7 @@ def recipe_comparison(
     dataset = context.partition_key
     everything = [project.paths(dataset, recipe) for recipe in project.settings.recipes]
     for paths in everything:
-        if is_stored(paths, "lane_scores"):
-            fetch_results(paths, "lane_scores", "student_lgad")
+        fetch_stored(paths, "lane_scores", "student_lgad")
     folders = {paths.recipe: paths.lane_scores for paths in everything}
     results, left_out = compare_recipes(folders)
     if not results:

@@ -19,6 +19,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset
 from resources.processes import HOST_TAG, ProcessId, alive, process_id
 from resources.project import Project
+from resources.state_store import is_stored
 
 CHECKED_PER_TICK = 50  # data sets; a tick then ends in seconds
 REQUESTED_PER_TICK = 4  # runs; many changed data sets then do not start at once
@@ -79,7 +80,10 @@ def _check_folder(
     assert entry.retrain is not None
     if isinstance(entry, FolderDataset):
         entry.require_root()
-    current = folder_state(project.paths(dataset).recordings)
+    paths = project.paths(dataset)
+    if paths.rendered and is_stored(paths, "recordings"):
+        return None
+    current = folder_state(paths.recordings)
     last = latest_materialization(context.instance, asset_key("recordings"), partition=dataset)
     if last is not None and last.data_version == current.digest:
         return None

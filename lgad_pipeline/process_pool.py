@@ -1,11 +1,14 @@
-"""Process pool: a function applied to chunks of frames on all cores, with results in order."""
+"""Work in parts: a function applied to each part, on all cores or on a cluster, with results in order."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
+Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 CHUNK = 64
@@ -14,21 +17,59 @@ _ALONE = 1024
 """Number of frames up to which starting processes takes more time than it saves."""
 
 
+Mapper = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+"""Function of `run` and parts that yields `run(part)` for each part, in order, computed on other machines."""
+
+_CLUSTER: ContextVar[Mapper | None] = ContextVar("cluster", default=None)
+
+
+@contextmanager
+def on_cluster(mapper: Mapper) -> Iterator[None]:
+    """Let `map_parts` use a cluster inside this context."""
+    token = _CLUSTER.set(mapper)
+    try:
+        yield
+    finally:
+        _CLUSTER.reset(token)
+
+
+def uses_cluster() -> bool:
+    """Return True inside `on_cluster`: the function of a part cannot write to the disk of this machine."""
+    return _CLUSTER.get() is not None
+
+
+def map_parts(
+    run: Callable[[Part], Result], parts: Sequence[Part], *, workers: int | None
+) -> Iterator[Result]:
+    """Yield `run(part)` for each part, in order.
+
+    Args:
+        run: function of a part; must be picklable, because it can run in another process.
+        parts: parts of the work; they are picklable, too.
+        workers: number of processes of this machine; 1 for this process alone, None for one per core.
+            Inside `on_cluster` it has no effect.
+    """
+    mapper = _CLUSTER.get()
+    workers = workers or len(os.sched_getaffinity(0))
+    if mapper is not None:
+        yield from mapper(run, parts)
+    elif workers == 1:
+        yield from map(run, parts)
+    else:
+        # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(run, parts)
+
+
 def map_chunks(
     run: Callable[[Sequence[str]], Result], frames: Sequence[str], *, workers: int | None
 ) -> Iterator[Result]:
-    """Yield `run(chunk)` for chunks of the frames, in order.
+    """Yield `run(chunk)` for chunks of the frames, in order; see `map_parts`.
 
     Args:
-        run: function of a chunk of frame names; must be picklable, because it can run in another process.
+        run: function of a chunk of frame names.
         frames: names of the frames.
         workers: number of processes; None for one per core.
     """
     chunks = [frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)]
-    workers = workers or len(os.sched_getaffinity(0))
-    if workers == 1 or len(frames) <= _ALONE:
-        yield from map(run, chunks)
-        return
-    # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run, chunks)
+    return map_parts(run, chunks, workers=1 if len(frames) <= _ALONE else workers)

@@ -49,6 +49,11 @@ class ProjectPaths:
         return self.data_root
 
     @property
+    def rendered(self) -> bool:
+        """True if the project renders the frames itself."""
+        return self.recordings == rendered_frames(self.state, self.dataset)
+
+    @property
     def annotations(self) -> Path:
         """Directory of the annotated lane files."""
         return self.data_root if self.has_lane_files else self._data / "annotations"
@@ -143,10 +148,9 @@ class ProjectPaths:
         Args:
             asset: Name of the asset. `recordings` writes only if its frames are rendered.
         """
-        rendered = self.recordings == rendered_frames(self.state, self.dataset)
         annotations = () if self.has_lane_files else (self.annotations,)
         written: dict[str, tuple[Path, ...]] = {
-            "recordings": (self.recordings,) if rendered else (),
+            "recordings": (self.recordings,) if self.rendered else (),
             "frames": (self.frames, self.rejected, *annotations),
             "lane_labels": (self.lane_labels,),
             "shards": (self.shards,),

@@ -1,7 +1,8 @@
 """Launcher of one training on a Ray cluster, by Ray Train; run as `python -m resources.ray_launcher`.
 
-Every process reads the shards and the training's directory at the paths of the job file, so the machines of
-the cluster need a directory that all of them share.
+With a store (`store` in lgad.yaml), each machine has a state folder of its own, LGAD_STATE, which is filled
+from the store. Without one, every process reads the shards and the training's directory at the paths of the
+job file, so the machines of the cluster need a directory that all of them share.
 """
 
 import argparse
@@ -9,20 +10,27 @@ import os
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from lgad_pipeline.config.store_address import below
 from lgad_pipeline.console import fail
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.job import TrainingJob, read_job
 from lgad_pipeline.training.job_log import JobLog
 from lgad_pipeline.training.torchrun import follow_parent
+from resources.paths import ProjectPaths
+from resources.ray_worker import Messages, train_on_worker
 
-_STOP_CHECK_SECONDS = 1.0
+_POLL_SECONDS = 0.5
 _START_SECONDS = "600"  # for the processes of a training, which import torch
+PATHS = TypeAdapter(ProjectPaths)
 
 
 def require_ray() -> None:
@@ -38,16 +46,36 @@ def require_ray() -> None:
         )
 
 
-def stop_file(log: Path) -> Path:
-    """Return the file whose existence asks a job to save its checkpoint and stop."""
-    return log.with_suffix(".stop")
+def connect(address: str) -> Any:
+    """Connect to a Ray cluster, and return the module `ray`.
+
+    Raises:
+        LgadError: Ray is not installed, or the cluster cannot be reached.
+    """
+    require_ray()
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_SECONDS)
+    import ray  # pyright: ignore[reportMissingImports]
+
+    try:
+        ray.init(address=address, logging_level="warning", configure_logging=True)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise LgadError(
+            f"The Ray cluster at {address!r} cannot be reached ({_first_line(error)}); start it with "
+            "`ray start`, or correct trainer.ray.address in lgad.yaml."
+        ) from error
+    return ray
 
 
-def train_on_cluster(job: TrainingJob, *, address: str, devices: int, cpus: int, failures: int) -> None:
+def train_on_cluster(
+    job: TrainingJob, paths: ProjectPaths, *, address: str, devices: int, cpus: int, failures: int
+) -> None:
     """Run a job on a Ray cluster and wait for its end; the job's log gets its metrics and its end.
 
     Args:
         job: the training.
+        paths: paths of the recipe on the data set, on this machine.
         address: address of the cluster.
         devices: number of processes, each with one GPU or with `cpus` cores.
         cpus: number of CPU cores of each process.
@@ -56,44 +84,84 @@ def train_on_cluster(job: TrainingJob, *, address: str, devices: int, cpus: int,
     Raises:
         LgadError: the cluster cannot be reached, or is too small.
     """
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_SECONDS)
-    import ray  # pyright: ignore[reportMissingImports]
+    ray = connect(address)
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
     from ray.train.torch import TorchTrainer  # pyright: ignore[reportMissingImports]
 
-    stop, storage = stop_file(job.log), job.plan.folder / ".ray"
-    stop.unlink(missing_ok=True)
-    try:
-        ray.init(address=address, logging_level="warning", configure_logging=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise LgadError(
-            f"The Ray cluster at {address!r} cannot be reached ({_first_line(error)}); start it with "
-            "`ray start`, or correct trainer.ray.address in lgad.yaml."
-        ) from error
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.touch())
     gpus = ray.cluster_resources().get("GPU", 0)
     use_gpu = job.device == "cuda" or (job.device == "auto" and gpus >= devices)
     _require_resources(ray.cluster_resources(), devices, cpus, use_gpu)
     job = job.model_copy(update={"device": "cuda" if use_gpu else "cpu"})
-    trainer = TorchTrainer(
-        _train_on_worker,
-        train_loop_config={"job": job.model_dump_json(), "stop": str(stop)},
-        scaling_config=ScalingConfig(
-            num_workers=devices,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if use_gpu else {})},
-        ),
-        run_config=RunConfig(
-            name="training", storage_path=str(storage), failure_config=FailureConfig(max_failures=failures)
-        ),
-    )
-    try:
+    with _messages(job.log) as messages, _storage(paths, job) as storage:
+        trainer = TorchTrainer(
+            train_on_worker,
+            train_loop_config={
+                "job": job.model_dump_json(),
+                "paths": PATHS.dump_json(paths).decode(),
+                "messages": messages,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=devices,
+                use_gpu=use_gpu,
+                resources_per_worker={"CPU": cpus, **({"GPU": 1} if use_gpu else {})},
+            ),
+            run_config=RunConfig(
+                name="training", failure_config=FailureConfig(max_failures=failures), **storage
+            ),
+        )
         trainer.fit()
+
+
+@contextmanager
+def _messages(log: Path) -> Iterator[Any]:
+    """Start the actor that passes log entries from the processes here, and a request to stop to them."""
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.util.scheduling_strategies import (  # pyright: ignore[reportMissingImports]
+        NodeAffinitySchedulingStrategy,
+    )
+
+    near = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    messages = ray.remote(Messages).options(num_cpus=0, scheduling_strategy=near).remote()
+    job_log, stop, done = JobLog(log), threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+
+    def pass_on() -> None:
+        for entry in ray.get(messages.take.remote(stop.is_set())):
+            job_log.append(entry)
+
+    def poll() -> None:
+        while not done.wait(_POLL_SECONDS):
+            pass_on()
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield messages
     finally:
-        stop.unlink(missing_ok=True)
-        shutil.rmtree(storage, ignore_errors=True)
+        done.set()
+        thread.join()
+        pass_on()
+
+
+@contextmanager
+def _storage(paths: ProjectPaths, job: TrainingJob) -> Iterator[dict[str, Any]]:
+    """Yield the place of Ray's own files during a training; they are removed at its end."""
+    if paths.results is None:
+        folder = job.plan.folder / ".ray"
+        try:
+            yield {"storage_path": str(folder)}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    from lgad_pipeline.object_store import ObjectStore
+
+    name = f"ray/{paths.dataset}/{paths.recipe}/{job.plan.folder.name}"
+    store = ObjectStore(below(paths.results, name), setting="store")
+    store.write("started", b"")
+    try:
+        yield {"storage_path": store.path, "storage_filesystem": store.filesystem}
+    finally:
+        store.filesystem.delete_dir(store.path)
 
 
 def _require_resources(cluster: dict[str, float], devices: int, cpus: int, use_gpu: bool) -> None:
@@ -107,35 +175,6 @@ def _require_resources(cluster: dict[str, float], devices: int, cpus: int, use_g
             )
 
 
-def _train_on_worker(config: dict[str, Any]) -> None:
-    """Run one process of the training; an error that a user can correct is in the job's log, not raised."""
-    from lgad_pipeline.config.network import allow_networks
-    from lgad_pipeline.errors import LgadError
-    from lgad_pipeline.training.job import TrainingJob
-    from lgad_pipeline.training.run_job import run_job
-    from lgad_pipeline.training.stop import TrainingStopped
-
-    job = TrainingJob.model_validate_json(config["job"])
-    allow_networks(*job.networks)
-    try:
-        run_job(job, stop=_file_appears(Path(config["stop"])))
-    except (LgadError, TrainingStopped) as end:
-        print(f"lgad: {end}", file=sys.stderr)
-
-
-def _file_appears(path: Path) -> Callable[[], bool]:
-    """Return a function that tells whether a file exists; it looks once a second."""
-    looked, found = 0.0, False
-
-    def exists() -> bool:
-        nonlocal looked, found
-        if not found and time.monotonic() - looked >= _STOP_CHECK_SECONDS:
-            looked, found = time.monotonic(), path.exists()
-        return found
-
-    return exists
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
 
@@ -145,13 +184,14 @@ def main() -> int:
     follow_parent()
     parser = argparse.ArgumentParser(prog="python -m resources.ray_launcher")
     parser.add_argument("job", type=Path)
+    parser.add_argument("paths", type=PATHS.validate_json)
     parser.add_argument("--address", default="auto")
     for name in ("devices", "cpus", "failures"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = vars(parser.parse_args())
     job = read_job(options.pop("job"))
     try:
-        train_on_cluster(job, **options)
+        train_on_cluster(job, options.pop("paths"), **options)
     except LgadError as error:
         JobLog(job.log).append({"error": str(error)})
         fail(error)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lgad_pipeline.atomic_files import write_text
-from lgad_pipeline.config.model_files import CHECKPOINT
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.manifest import Manifest, manifest_of
 from resources.paths import ProjectPaths
@@ -24,7 +23,7 @@ DATA_RESULTS = ("recordings", "frames", "lane_labels")
 """Assets of a data set, which all its recipes share; shards have a store of their own."""
 _ELSEWHERE = "shards"
 _NETWORKS = ("teacher", *STUDENTS)
-_JOURNAL = "mlflow"
+JOURNAL = "mlflow"
 """Folder of the run journal, in the directory of a network; steps after the training add to it."""
 _COPY_SECONDS = 2.0
 
@@ -51,7 +50,7 @@ def fetch_results(paths: ProjectPaths, *assets: str) -> ProjectPaths:
             manifest = store.fetch(_name(of_asset, asset), paths.outputs(asset))
             write_text(of_asset.manifest(asset), json.dumps(manifest) + "\n")
         if asset in _NETWORKS:
-            _copy(paths, asset, _JOURNAL).fetch()
+            _copy(paths, asset, JOURNAL).fetch()
     return paths
 
 
@@ -68,8 +67,8 @@ def publish_result(paths: ProjectPaths, asset: str, manifest: Manifest) -> None:
     outputs = () if asset == _ELSEWHERE else paths.outputs(asset)
     _store(paths).publish(_name(paths, asset), outputs, manifest)
     for role in _NETWORKS if paths.recipe else ():
-        if (paths.network(role) / _JOURNAL).is_dir():
-            _copy(paths, role, _JOURNAL).update()
+        if (paths.network(role) / JOURNAL).is_dir():
+            _copy(paths, role, JOURNAL).update()
 
 
 def is_stored(paths: ProjectPaths, asset: str) -> bool:
@@ -77,22 +76,29 @@ def is_stored(paths: ProjectPaths, asset: str) -> bool:
     return paths.results is not None and _store(paths).manifest(_name(paths, asset)) is not None
 
 
+def fetch_stored(paths: ProjectPaths, *assets: str) -> ProjectPaths:
+    """Complete the results of those assets that the store has, and return the paths; see `fetch_results`."""
+    return fetch_results(paths, *(asset for asset in assets if is_stored(paths, asset)))
+
+
 @contextmanager
-def training_copies(paths: ProjectPaths, role: str) -> Iterator[None]:
-    """Fetch the checkpoint and the run journal of an unfinished training, and copy them as they change.
+def training_copies(paths: ProjectPaths, role: str, *parts: str, update: bool = True) -> Iterator[None]:
+    """Fetch the state of an unfinished training, and copy it to the store as it changes.
 
     A training that is retried on another machine then resumes from the checkpoint, in the same MLflow run.
 
     Args:
         paths: paths of the recipe on the data set.
         role: `teacher`, `student_alone` or `student_lgad`.
+        parts: names in the directory of the network: the file of the checkpoint, the folder of the journal.
+        update: False to fetch only.
     """
-    if paths.results is None:
-        yield
-        return
-    copies = [_copy(paths, role, CHECKPOINT), _copy(paths, role, _JOURNAL)]
+    copies = [_copy(paths, role, part) for part in parts if paths.results is not None]
     for copy in copies:
         copy.fetch()
+    if not copies or not update:
+        yield
+        return
     done = threading.Event()
     thread = threading.Thread(target=_copy_until, args=(done, copies), daemon=True)
     thread.start()

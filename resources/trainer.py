@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -12,6 +13,7 @@ from lgad_pipeline.config.trainer import TrainerConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Dataset, Recipe
 from resources.paths import ProjectPaths, fetch_shards
+from resources.state_store import fetch_results
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -63,6 +65,23 @@ class Trainer(dg.ConfigurableResource):
         with lease_devices(self.device, waiting=waiting) as lease, torch_threads(lease.threads):
             yield lease.device
 
+    @contextmanager
+    def tasks(self, paths: ProjectPaths, *inputs: str) -> Iterator[None]:
+        """Let the parts of packing or scoring be tasks of the Ray cluster, with the launcher `ray`.
+
+        Args:
+            paths: paths of the data set, or of the recipe on it; the same on all machines.
+            inputs: assets that the tasks read; each machine fetches them from the store, if there is one.
+        """
+        if self.launcher != "ray":
+            yield
+            return
+        from resources.ray_tasks import tasks_on_cluster
+
+        prepare = partial(fetch_results, paths, *inputs)
+        with tasks_on_cluster(self.ray_address, cpus=self.ray_cpus, prepare=prepare):
+            yield
+
     def teacher(self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log) -> "TrainingResult":
         """Train the network that reproduces label maps."""
         from lgad_pipeline.training.plan import TrainingPlan
@@ -75,7 +94,7 @@ class Trainer(dg.ConfigurableResource):
             shards=fetch_shards(paths),
             folder=paths.teacher,
         )
-        return self._train(plan, log)
+        return self._train(plan, paths, log)
 
     def student(
         self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log, *, teacher: Path | None
@@ -93,9 +112,9 @@ class Trainer(dg.ConfigurableResource):
             method="lgad" if teacher else "alone",
             teacher=teacher,
         )
-        return self._train(plan, log)
+        return self._train(plan, paths, log)
 
-    def _train(self, plan: "TrainingPlan", log: Log) -> "TrainingResult":
+    def _train(self, plan: "TrainingPlan", paths: ProjectPaths, log: Log) -> "TrainingResult":
         """Train what a plan describes, where the launcher says."""
         from lgad_pipeline.training.job import TrainingJob
         from lgad_pipeline.training.trainer import train
@@ -109,9 +128,9 @@ class Trainer(dg.ConfigurableResource):
             with self.leased_device() as device:
                 return train(plan, log=log, device=device)
         job = TrainingJob.of_plan(plan, self.device)
-        return self._observed(job, log)
+        return self._observed(job, paths, log)
 
-    def _observed(self, job: "TrainingJob", log: Log) -> "TrainingResult":
+    def _observed(self, job: "TrainingJob", paths: ProjectPaths, log: Log) -> "TrainingResult":
         """Run a job in other processes; pass its metrics on, and stop it if `log` raises an exception."""
         from lgad_pipeline.training.device_lease import lease_devices
         from lgad_pipeline.training.job_log import JobLogReader
@@ -120,20 +139,22 @@ class Trainer(dg.ConfigurableResource):
 
         path, reader = job.write(), JobLogReader(job.log)
         if self.launcher == "ray":
-            end = observe(self._start_on_ray(path), reader, log=log)
+            end = observe(self._start_on_ray(path, paths), reader, log=log)
+            fetch_results(paths, job.plan.folder.name)
         else:
             with lease_devices(self.device, self.devices, waiting=dg.get_dagster_logger().info) as lease:
                 end = observe(start_torchrun(path, lease, self.devices), reader, log=log)
         return read_result(job.plan.folder, reused=bool(end.get("reused")))
 
-    def _start_on_ray(self, job: Path) -> "Popen[bytes]":
+    def _start_on_ray(self, job: Path, paths: ProjectPaths) -> "Popen[bytes]":
         from lgad_pipeline.training.torchrun import start_module
-        from resources.ray_launcher import require_ray
+        from resources.ray_launcher import PATHS, require_ray
 
         require_ray()
         return start_module(
             "resources.ray_launcher",
             str(job),
+            PATHS.dump_json(paths).decode(),
             *("--address", self.ray_address),
             *("--devices", str(self.devices)),
             *("--cpus", str(self.ray_cpus)),

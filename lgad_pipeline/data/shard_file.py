@@ -1,10 +1,13 @@
 """Shard file: one part of the training shards, an Arrow IPC file with images, label maps and flags."""
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -150,6 +153,47 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
         "image": jpeg.tobytes(),
         "label": png.tobytes(),
     }
+
+
+@dataclass(frozen=True)
+class PartInput:
+    """Inputs of one part.
+
+    Attributes:
+        split: split of the frames.
+        name: file name of the part.
+        rows: table of frame, split, scenario and fingerprint of each frame.
+        labels: lane labels (`LABELS_SCHEMA`), with the rows of `rows` in the same order.
+    """
+
+    split: str
+    name: str
+    rows: pd.DataFrame
+    labels: pd.DataFrame
+
+
+class PackedPart(NamedTuple):
+    """Result of packing a part on a cluster.
+
+    Attributes:
+        entry: entry of the part for the index, None if no frame can be packed.
+        rejected: rejected frames (file, line, reason).
+        content: bytes of the file.
+    """
+
+    entry: PartEntry | None
+    rejected: list[Rejected]
+    content: bytes
+
+
+def packed_part(packing: Packing, part: PartInput) -> PackedPart:
+    """Pack a part, and return the file instead of writing it; for a machine without the folder of shards."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / part.name
+        entry, rejected = write_part(
+            path, part.rows, labels=part.labels, packing=packing, workers=os.cpu_count() or 1, progress=None
+        )
+        return PackedPart(entry, rejected, path.read_bytes() if entry else b"")
 
 
 def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:

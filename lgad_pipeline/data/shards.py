@@ -1,7 +1,7 @@
 """Training shards: image, label map and flags of every frame at training size, memory-mapped."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.atomic_files import locked
+from lgad_pipeline.atomic_files import atomic_path, locked
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import rejected_table
 from lgad_pipeline.data.lane_labels import unlabelled
-from lgad_pipeline.data.shard_file import Packing, open_part, packed_image, part_fingerprint, write_part
+from lgad_pipeline.data.shard_file import (
+    Packing,
+    PartInput,
+    open_part,
+    packed_image,
+    packed_part,
+    part_fingerprint,
+    write_part,
+)
 from lgad_pipeline.data.shard_index import (
     LOCAL,
     Journal,
@@ -28,6 +36,7 @@ from lgad_pipeline.data.shard_index import (
 )
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.process_pool import map_parts, uses_cluster
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 from lgad_pipeline.view import View
@@ -208,36 +217,33 @@ def pack_shards(
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
     rejected: list[Rejected] = [Rejected(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
+    inputs = list(_parts(rows, labels, ~misleading, rows_per_shard, packing))
     done, parts = len(rejected), {}
     with locked(output):
         journal = Journal(output)
-        for split in SPLITS:
-            chosen = np.flatnonzero((rows["split"] == split).to_numpy() & ~misleading)
-            for number, first in enumerate(range(0, len(chosen), rows_per_shard)):
-                positions = chosen[first : first + rows_per_shard]
-                part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
-                name = (
-                    f"{split}-{number:05d}-{part_fingerprint(part_rows, part_labels, packing=packing)}.arrow"
-                )
-                part = journal.finished(name, len(positions))
-                if part is None:
-                    report = partial(_shifted, progress, done, len(rows)) if progress else None
-                    threads = workers or os.cpu_count() or 1
-                    part, refused = write_part(
-                        output / name,
-                        part_rows,
-                        labels=part_labels,
-                        packing=packing,
-                        workers=threads,
-                        progress=report,
-                    )
-                    rejected += refused
-                if part is not None:
-                    journal.add(part)
-                    parts.setdefault(split, []).append(part)
-                done += len(positions)
-                if progress is not None:
-                    progress(done, len(rows))
+        finished = {part.name: journal.finished(part.name, len(part.rows)) for part in inputs}
+        missing = [part for part in inputs if finished[part.name] is None]
+        if uses_cluster():
+            packed = _packed_on_cluster(missing, output=output, packing=packing)
+        else:
+            packed = _packed_here(
+                missing,
+                output=output,
+                packing=packing,
+                workers=workers or os.cpu_count() or 1,
+                progress=lambda count: progress(done + count, len(rows)) if progress else None,
+            )
+        for part in inputs:
+            entry, refused = finished[part.name], []
+            if entry is None:
+                entry, refused = next(packed)
+            rejected += refused
+            if entry is not None:
+                journal.add(entry)
+                parts.setdefault(part.split, []).append(entry)
+            done += len(part.rows)
+            if progress is not None:
+                progress(done, len(rows))
         if not parts:
             example = "; ".join(f"{file}: {reason}" for file, _, reason in rejected[:1])
             raise LgadError(f"Not one frame below {root} could be packed ({example}); correct the data set.")
@@ -246,5 +252,46 @@ def pack_shards(
         return ShardSet.open(output)
 
 
-def _shifted(progress: Progress, offset: int, total: int, done: int) -> None:
-    progress(offset + done, total)
+def _parts(
+    rows: pd.DataFrame, labels: pd.DataFrame, usable: np.ndarray, size: int, packing: Packing
+) -> Iterator[PartInput]:
+    """Yield the inputs of the parts, split by split."""
+    for split in SPLITS:
+        chosen = np.flatnonzero((rows["split"] == split).to_numpy() & usable)
+        for number, first in enumerate(range(0, len(chosen), size)):
+            positions = chosen[first : first + size]
+            part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
+            fingerprint = part_fingerprint(part_rows, part_labels, packing=packing)
+            yield PartInput(split, f"{split}-{number:05d}-{fingerprint}.arrow", part_rows, part_labels)
+
+
+def _packed_here(
+    parts: Sequence[PartInput],
+    *,
+    output: Path,
+    packing: Packing,
+    workers: int,
+    progress: Callable[[int], None],
+) -> Iterator[tuple[PartEntry | None, list[Rejected]]]:
+    """Pack parts one after the other, in threads."""
+    for part in parts:
+        yield write_part(
+            output / part.name,
+            part.rows,
+            labels=part.labels,
+            packing=packing,
+            workers=workers,
+            progress=progress,
+        )
+
+
+def _packed_on_cluster(
+    parts: Sequence[PartInput], *, output: Path, packing: Packing
+) -> Iterator[tuple[PartEntry | None, list[Rejected]]]:
+    """Pack parts on the cluster in use, and write their files here."""
+    results = map_parts(partial(packed_part, packing), parts, workers=1)
+    for part, (entry, rejected, content) in zip(parts, results, strict=True):
+        if entry is not None:
+            with atomic_path(output / part.name) as unfinished:
+                unfinished.write_bytes(content)
+        yield entry, rejected

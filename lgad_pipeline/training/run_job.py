@@ -22,6 +22,7 @@ def run_job(
     device: str | None = None,
     stop: StopRequest | None = None,
     show: MetricsLog | None = None,
+    log: JobLog | None = None,
 ) -> TrainingResult:
     """Run a job's training in this process and write the job's log.
 
@@ -30,15 +31,16 @@ def run_job(
         device: device of this process; None for the job's.
         stop: function that returns True when the training should save its checkpoint and stop.
         show: function that is called with the metrics and the step, too.
+        log: log of the job; None for the file that the job names.
 
     Raises:
         LgadError: see `train`.
         TrainingStopped: `stop` returned True; the checkpoint is saved.
     """
-    log = JobLog(job.log)
+    job_log = log or JobLog(job.log)
 
     def both(metrics: dict[str, float], step: int) -> None:
-        log.metrics(metrics, step)
+        job_log.metrics(metrics, step)
         if show is not None:
             show(metrics, step)
 
@@ -46,13 +48,13 @@ def run_job(
         result = train(job.plan, log=both, device=device or job.device, stop=stop)
     except TrainingStopped as error:
         if environment_processes().rank == 0:
-            log.append({"stopped": error.step})
+            job_log.append({"stopped": error.step})
         raise
     except LgadError as error:
-        log.append({"error": str(error)})
+        job_log.append({"error": str(error)})
         raise
     if environment_processes().rank == 0:
-        log.append({"finished": result.fingerprint, "reused": result.reused})
+        job_log.append({"finished": result.fingerprint, "reused": result.reused})
     return result
 
 

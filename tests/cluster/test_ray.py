@@ -6,17 +6,23 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.student_scores import read_comparison
 from lgad_pipeline.settings import Recipe, SyntheticDataset
+from resources.mlflow.resource import default_tracking, run_id_of
 from resources.paths import ProjectPaths
 from resources.trainer import Log, Trainer
+from tests.cluster.chains import paths_here, run, use_project, write_project
+from tests.support.s3 import empty_bucket, s3_server, s3_variables
 from tests.support.trainings import IMAGE_SIZE, pack_road, same_weights
 
 pytestmark = pytest.mark.cluster
@@ -31,19 +37,26 @@ NODE_VARIABLES = {
 }
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 TRAINING = {
-    "steps": 60,
+    "steps": 16,
     "batch_size": 4,
     "threads": 1,
     "log_every": 2,
-    "validate_every": 30,
+    "validate_every": 8,
     "checkpoint_seconds": 0,
     "optimizer": {"warmup_steps": 2},
 }
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start two nodes with one CPU each; return the address of the first one.
+def s3() -> Iterator[dict[str, str]]:
+    """Start a server that speaks S3; return the variables of its clients."""
+    with s3_server() as address:
+        yield s3_variables(address)
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start two nodes with one CPU each and a state folder of their own; return the address of the first.
 
     Ray replaces 127.0.0.1 by the machine's address, which a firewall may block, so the nodes use other
     loopback addresses.
@@ -62,7 +75,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     nodes = []
     try:
         for options in (head, [f"--address={address}", f"--node-ip-address={SECOND}"]):
-            nodes.append(start_node(options))
+            variables = s3 | {"LGAD_STATE": str(tmp_path_factory.mktemp("node"))}
+            nodes.append(start_node(options, variables))
             wait_for_nodes(address, len(nodes))
         yield address
     finally:
@@ -72,11 +86,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_node(options: list[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+def start_node(options: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    program = (
+        "import os, signal, sys; from lgad_pipeline.child_process import end_with_parent; "
+        "end_with_parent(int(sys.argv.pop(1)), signal.SIGTERM); "
+        "from ray.scripts.scripts import main; main()"
+    )
+    command = [sys.executable, "-c", program, str(os.getpid()), "start", "--block", "--num-cpus=1"]
     return subprocess.Popen(
         [*command, "--object-store-memory=100000000", *options],
-        env=os.environ | NODE_VARIABLES,
+        env=os.environ | NODE_VARIABLES | variables,
         start_new_session=True,
     )
 
@@ -141,7 +160,7 @@ def test_a_training_on_two_nodes_survives_the_loss_of_a_process(
     here = Trainer(launcher="torchrun", device="cpu", devices=2)
     first = student(on_ray, shards, tmp_path / "ray", killing)
     second = student(here, shards, tmp_path / "torchrun", lambda metrics, step: None)
-    assert steps[-1] == 60 and set(steps) == set(range(2, 61, 2))
+    assert steps[-1] == 16 and set(steps) == set(range(2, 17, 2))
     assert same_weights(first, second)
 
 
@@ -169,3 +188,49 @@ def test_a_cancelled_training_saves_its_checkpoint(cluster: str, shards: Path, t
     folder = tmp_path / "models" / "synthetic" / "enet" / "student_alone"
     assert (folder / "checkpoint.pt").is_file()
     assert '{"stopped": ' in (folder / "job.jsonl").read_text()
+
+
+def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
+    cluster: str, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nodes and this machine share nothing but a store; a process of a training is killed."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    empty_bucket("drives")
+    torchrun = {"launcher": "torchrun", "device": "cpu", "devices": 2}
+    on_ray = {"launcher": "ray", "device": "cpu", "devices": 2, "ray_address": cluster}
+    write_project(tmp_path / "one", steps=8)
+    use_project(monkeypatch, tmp_path / "one", tmp_path / "one" / "state")
+    run("data")
+    run("retrain", torchrun)
+    expected = paths_here()
+
+    write_project(tmp_path / "many", store="s3://drives/project", steps=8)
+    use_project(monkeypatch, tmp_path / "many", tmp_path / "many" / "state")
+    run("data")
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
+    killer.start()
+    run("retrain", on_ray)
+    paths = paths_here()
+    assert killed
+    for role in ("teacher", "student_alone", "student_lgad"):
+        assert same_weights(paths.network(role), expected.network(role))
+    assert read_comparison(paths.lane_scores) == read_comparison(expected.lane_scores)
+    for path in paths.predictions.rglob("*.lines.txt"):
+        other = expected.predictions / path.relative_to(paths.predictions)
+        assert path.read_bytes() == other.read_bytes()
+    history = pd.read_parquet(paths.student_lgad / "history.parquet")
+    client = default_tracking(tmp_path / "many").client
+    points = client.get_metric_history(run_id_of(paths.student_lgad), "train/loss")
+    assert [point.step for point in points] == list(history["step"]) == [2, 4, 6, 8]
+
+
+def kill_a_worker(killed: list[int]) -> None:
+    """Kill one of two processes that train, once both have worked for a while."""
+    while not killed:
+        workers = train_workers()
+        if len(workers) == 2 and all(sum(worker.cpu_times()[:2]) > 5 for worker in workers):
+            os.kill(workers[1].pid, signal.SIGKILL)
+            killed.append(workers[1].pid)
+        time.sleep(0.2)
