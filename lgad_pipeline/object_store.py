@@ -15,6 +15,8 @@ from pyarrow import fs
 from lgad_pipeline.errors import LgadError
 
 _CHUNK = 1 << 20
+_WITHOUT_FOLDERS = ("s3", "gcs")
+"""Stores whose folders are parts of the names of objects."""
 
 
 class ObjectStore:
@@ -92,7 +94,8 @@ class ObjectStore:
 
     def _store(self, name: str, chunks: Iterator[bytes]) -> None:
         folder, _, last = self._at(name).rpartition("/")
-        self.filesystem.create_dir(folder)
+        if self.filesystem.type_name not in _WITHOUT_FOLDERS:
+            self.filesystem.create_dir(folder)
         # An object appears when it is complete, a local file at once, so a local file is renamed.
         plain = self.filesystem.type_name == "local"
         written = f"{folder}/.{last}.new" if plain else f"{folder}/{last}"

@@ -64,8 +64,10 @@ def publish_result(paths: ProjectPaths, asset: str, manifest: Manifest) -> None:
     """
     if paths.results is None:
         return
-    outputs = () if asset == _ELSEWHERE else paths.outputs(asset)
-    _store(paths).publish(_name(paths, asset), outputs, manifest)
+    if asset == _ELSEWHERE:
+        _store(paths).publish(_name(paths, asset), (), {})
+    else:
+        _store(paths).publish(_name(paths, asset), paths.outputs(asset), manifest)
     for role in _NETWORKS if paths.recipe else ():
         if (paths.network(role) / JOURNAL).is_dir():
             _copy(paths, role, JOURNAL).update()
@@ -130,7 +132,9 @@ class _Copy:
         if state == self._seen:
             return
         if state:
-            self._store.publish(self._name, [self._path], manifest_of(self._root, [self._path]))
+            manifest = manifest_of(self._root, [self._path])
+            if self._seen is not None or self._store.manifest(self._name) != manifest:
+                self._store.publish(self._name, [self._path], manifest)
         else:
             self._store.remove(self._name)
         self._seen = state

@@ -87,3 +87,19 @@ def test_example_of_the_docstring_runs(name, tmp_path, monkeypatch):
     for test in tests:
         runner.run(test, out=report.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+def test_every_module_of_the_library_can_be_imported_without_dagster_mlflow_and_ray():
+    program = """
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys(("dagster", "mlflow", "ray"))  # None: their import is an error
+import lgad_pipeline
+modules = [module.name for module in pkgutil.walk_packages(lgad_pipeline.__path__, "lgad_pipeline.")]
+for name in modules:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(len(modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 150

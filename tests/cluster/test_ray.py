@@ -9,17 +9,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 
+from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.student_scores import read_comparison
 from lgad_pipeline.settings import Recipe, SyntheticDataset
+from lgad_pipeline.view import View
 from resources.mlflow.resource import default_tracking, run_id_of
 from resources.paths import ProjectPaths
+from resources.ray_tasks import tasks_on_cluster
 from resources.trainer import Log, Trainer
 from tests.cluster.chains import paths_here, run, use_project, write_project
 from tests.support.s3 import empty_bucket, s3_server, s3_variables
@@ -207,7 +213,7 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
 
     write_project(tmp_path / "many", store="s3://drives/project", steps=8)
     use_project(monkeypatch, tmp_path / "many", tmp_path / "many" / "state")
-    run("data")
+    run("data", on_ray)
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
     killer.start()
@@ -234,3 +240,39 @@ def kill_a_worker(killed: list[int]) -> None:
             os.kill(workers[1].pid, signal.SIGKILL)
             killed.append(workers[1].pid)
         time.sleep(0.2)
+
+
+def test_packing_on_a_cluster_survives_the_loss_of_a_process(
+    cluster: str, tmp_path: Path, shards: Path
+) -> None:
+    """The shards are those of one machine, bit by bit; a packing that stopped continues with what is missing."""
+    root = shards.parent
+    frames = ingest(root).frames
+    labels = assign_lane_slots(frames)
+    pack = partial(
+        pack_shards, frames, labels, root=root, view=View((590, 1640), IMAGE_SIZE, 240), lane_width=40
+    )
+    expected, output = tmp_path / "here", tmp_path / "cluster"
+    pack(output=expected, rows_per_shard=1)
+    with tasks_on_cluster(cluster, cpus=1, prepare=partial(kill_a_task, tmp_path / "first")):
+        pack(output=output, rows_per_shard=1)
+    assert (tmp_path / "first").is_file(), "a task was killed"
+    names = {path.name for path in expected.glob("*.arrow")}
+    assert len(names) == 8 == len(list(output.glob("*.arrow")))
+    for name in names:
+        assert (output / name).read_bytes() == (expected / name).read_bytes()
+    kept, lost = sorted(output.glob("*.arrow"))[:2]
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    with tasks_on_cluster(cluster, cpus=1, prepare=os.getpid):
+        pack(output=output, rows_per_shard=1)
+    assert lost.read_bytes() == (expected / lost.name).read_bytes() and kept.stat().st_mtime_ns == before
+
+
+def kill_a_task(marker: Path) -> None:
+    """Kill this process, the first time that a task calls it."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lgad_pipeline.settings import Settings
+
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+COMPOSE = {name: yaml.safe_load((DEPLOY / name).read_text()) for name in ("compose.yaml", "ray/compose.yaml")}
+SERVICES = [service for compose in COMPOSE.values() for service in compose["services"].items()]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -20,9 +23,8 @@ def test_unit_is_confined_and_its_command_holds_no_address_of_a_database(unit):
     assert "://" not in command and "STORE" not in command
 
 
-@pytest.mark.parametrize("name", COMPOSE["services"])
-def test_container_is_confined_and_its_command_holds_no_password(name):
-    service = COMPOSE["services"][name]
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_container_is_confined_and_its_command_holds_no_password(name, service):
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "PASSWORD" not in str(service.get("command", ""))
@@ -32,7 +34,49 @@ def test_container_is_confined_and_its_command_holds_no_password(name):
 
 def test_images_have_exact_versions():
     assert re.search(r"^ARG BASE=python:3\.11\.\d+-slim-\w+$", (DEPLOY / "Dockerfile").read_text(), re.M)
-    assert re.search(r":-postgres:\d+\.\d+-\w+}$", COMPOSE["services"]["postgres"]["image"])
+    for compose in COMPOSE.values():
+        assert re.search(r":-postgres:\d+\.\d+-\w+}$", compose["services"]["postgres"]["image"])
+    store = COMPOSE["ray/compose.yaml"]["services"]["store"]["image"]
+    assert re.search(r":-quay.io/minio/minio:RELEASE\.\d{4}-\d\d-\d\dT[\d-]+Z}$", store)
+
+
+def test_secrets_of_the_cluster_are_variables_without_a_default():
+    text = (DEPLOY / "ray" / "compose.yaml").read_text()
+    example = (DEPLOY / "ray" / "cluster.env.example").read_text()
+    for secret in ("POSTGRES_PASSWORD", "STORE_PASSWORD", "RAY_TOKEN"):
+        assert f"${{{secret}:?" in text and f"\n{secret}=\n" in example
+        assert not re.search(rf"\${{{secret}:-", text)
+    variables = COMPOSE["ray/compose.yaml"]["x-environment"]
+    assert variables["RAY_AUTH_MODE"] == "token" and "6379" not in str(
+        [service.get("ports") for _, service in SERVICES]
+    )
+
+
+def test_the_instance_of_a_cluster_has_one_run_per_partition_and_is_otherwise_that_of_postgres():
+    cluster, one = (
+        yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text()) for name in ("ray", "postgres")
+    )
+    limits = cluster["concurrency"]["runs"].pop("tag_concurrency_limits")
+    helm = yaml.safe_load((DEPLOY / "kubernetes" / "dagster.yaml").read_text())
+    queue = helm["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    assert cluster == one and limits == queue["tagConcurrencyLimits"]
+    assert limits == [{"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+
+
+def test_settings_of_the_cluster_are_valid_and_ray_has_one_version(tmp_path):
+    (tmp_path / "lgad.yaml").write_text((DEPLOY.parent / "lgad.yaml").read_text())
+    (tmp_path / "lgad.local.yaml").write_text((DEPLOY / "ray" / "lgad.local.yaml").read_text())
+    settings = Settings.load(tmp_path / "lgad.yaml")
+    assert settings.store == "s3://lgad/project" and settings.trainer.launcher == "ray"
+    version = re.search(r"^ray==([\d.]+) ", (DEPLOY / "ray" / "requirements.lock").read_text(), re.M)
+    cluster = yaml.safe_load((DEPLOY / "kubernetes" / "raycluster.yaml").read_text())["spec"]
+    assert version is not None and cluster["rayVersion"] == version[1]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for pod in (group["template"]["spec"] for group in groups):
+        assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+        assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+        mounts = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in pod["volumes"]}
 
 
 def test_lock_file_pins_every_package_with_hashes_and_agrees_with_the_constraints():
