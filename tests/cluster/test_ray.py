@@ -245,7 +245,7 @@ def kill_a_worker(killed: list[int]) -> None:
 def test_packing_on_a_cluster_survives_the_loss_of_a_process(
     cluster: str, tmp_path: Path, shards: Path
 ) -> None:
-    """The shards are those of one machine, bit by bit; a packing that stopped continues with what is missing."""
+    """The shards are those of one machine; a packing that stopped continues with what is missing."""
     root = shards.parent
     frames = ingest(root).frames
     labels = assign_lane_slots(frames)
