@@ -15,10 +15,9 @@ from assets.presentation import metadata
 from assets.presentation.mlflow_links import stored_picture
 from assets.presentation.score_metadata import lane_scores_metadata
 from assets.presentation.svg_charts import NETWORK_NAMES
-from assets.run_records import record_scores, split_input
+from assets.run_records import record_scores
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
-from lgad_pipeline.settings import TusimpleDataset
 from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
@@ -143,10 +142,8 @@ def lane_scores(
 ) -> dg.MaterializeResult:
     """Compute F1 of both students per scenario."""
     from lgad_pipeline.evaluation.student_scores import score_students
-    from lgad_pipeline.evaluation.tusimple_students import score_tusimple_students
 
-    dataset, recipe = dataset_and_recipe(context)
-    entry, paths = project.dataset(dataset), project.paths(dataset, recipe)
+    paths = project.paths(*dataset_and_recipe(context))
     fetch_results(paths, "recordings", "frames", "predictions", *STUDENTS)
     packed = open_shards(paths)
     with (
@@ -158,23 +155,17 @@ def lane_scores(
             annotations=paths.annotations,
             shards=packed,
             output=paths.lane_scores,
-            frame_size=entry.frame_size,
+            tusimple=paths.recordings if paths.kind == "tusimple" else None,
             progress=task.advance,
         )
     for note in scores.notes:
         context.log.warning(note)
-    tusimple = {}
-    if isinstance(entry, TusimpleDataset):
-        tusimple = score_tusimple_students(
-            recordings=paths.recordings, shards=packed, predictions=paths.predictions
-        )
-    test_input = split_input(project, paths, shards=packed, split="test")
-    chart = record_scores(mlflow, paths, scores=scores, test_input=test_input)
+    chart = record_scores(mlflow, project, paths, scores=scores, shards=packed)
     return materialize_result(
         context,
         project,
         data_version=scores.digest,
-        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart, tusimple=tusimple),
+        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart),
     )
 
 

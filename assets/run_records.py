@@ -62,21 +62,28 @@ def split_input(project: Project, paths: ProjectPaths, *, shards: "ShardSet", sp
 
 
 def record_scores(
-    mlflow: MlflowTracking, paths: ProjectPaths, *, scores: "StudentScores", test_input: InputRecord
+    mlflow: MlflowTracking,
+    project: Project,
+    paths: ProjectPaths,
+    *,
+    scores: "StudentScores",
+    shards: "ShardSet",
 ) -> dg.MetadataValue:
     """Add metrics, test frames and chart of the scores to the MLflow runs of both students.
 
     Args:
         mlflow: the MLflow store.
+        project: settings and paths of the project.
         paths: paths of the results of the recipe.
         scores: scores of both students.
-        test_input: test frames, as `split_input` describes them.
+        shards: packed frames, on whose test split the students were scored.
 
     Returns:
         The chart, as MLflow stores it.
     """
     chart = scenario_bars(scores.comparison.rows)
     mlflow.add_file(paths.student_lgad, chart.encode(), "f1.svg")
+    test_input = split_input(project, paths, shards=shards, split="test")
     for student in STUDENTS:
         mlflow.add_metrics(paths.network(student), scores.metrics[student])
         mlflow.add_input(paths.network(student), test_input)

@@ -21,10 +21,10 @@ from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
-from lgad_pipeline.distillation.losses import DistillationLoss, LgadLoss, SadLoss
+from lgad_pipeline.distillation.losses import CachedLgadLoss, DistillationLoss, LgadLoss, SadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.registry import attention_layers, build_network
-from lgad_pipeline.training.cached_attention import CachedAttention, CachedLgadLoss, cache_attention
+from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention
 from lgad_pipeline.training.device import resolve_precision
 from lgad_pipeline.training.tasks import StudentTask, total_loss
 

@@ -32,6 +32,7 @@ class ProjectPaths:
         store: Address of the remote copy of the shards; None if there is no remote copy.
         results: Address of the copies of all other results; None if there are none.
         owner: Name of this project in the remote copy of the shards.
+        kind: Kind of the data set, such as `culane`.
     """
 
     state: Path
@@ -42,6 +43,7 @@ class ProjectPaths:
     store: str | None = None
     owner: str = ""
     results: str | None = None
+    kind: str = "culane"
 
     @property
     def recordings(self) -> Path:

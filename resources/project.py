@@ -60,6 +60,7 @@ class Project(dg.ConfigurableResource):
             store=shards,
             owner=self.owner if shards else "",
             results=below(store, "results") if store else None,
+            kind=entry.kind,
         )
 
     @property
@@ -77,15 +78,17 @@ class Project(dg.ConfigurableResource):
     def settings_digest(self, dataset: str, recipe: str = "") -> str:
         """Return the fingerprint of the settings of a data set and a recipe that change results.
 
-        It covers the source code of networks that other packages define, too.
+        It also covers the source code of networks, losses and kinds of data sets that other packages define.
         """
         # `root` changes no result: the content of the frames is compared, and their directory may move.
-        text = self.dataset(dataset).model_dump_json(exclude={"retrain", "root", "suggest"})
+        data = self.dataset(dataset)
+        text = data.model_dump_json(exclude={"retrain", "root", "suggest"}) + source_digest(data.kind)
         if recipe:
             entry = self.recipe(recipe)
             keys = set(WITHOUT_EFFECT)
             text += entry.model_dump_json(exclude={"teacher": keys, "student": keys})
-            text += source_digest(entry.network.name) + source_digest(entry.teachers_network.name)
+            names = (entry.network.name, entry.teachers_network.name, *entry.losses)
+            text += "".join(map(source_digest, names))
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

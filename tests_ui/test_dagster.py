@@ -101,7 +101,7 @@ def test_partition_is_materialized(site: Site, page: Page):
     page.goto(f"{site.dagster}/runs")
     expect(page.get_by_text("lgad / recipe_comparison", exact=True).first).to_be_visible()
     page.get_by_role("link", name="View", exact=True).first.click()
-    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=300_000)
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=900_000)
 
 
 def test_schedule_can_be_turned_on(site: Site, page: Page, shoot: Shoot):

@@ -1,6 +1,5 @@
 """Metadata of predictions, scores and promotion decisions."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,30 +12,22 @@ from assets.presentation.svg_charts import NETWORK_NAMES
 if TYPE_CHECKING:
     from lgad_pipeline.evaluation.promotion import Verdict
     from lgad_pipeline.evaluation.student_scores import StudentComparison, StudentScores
-    from lgad_pipeline.evaluation.tusimple_students import TusimpleScore
     from resources.mlflow.registry import Decision
 
 
-def lane_scores_metadata(
-    scores: "StudentScores",
-    folder: Path,
-    *,
-    chart: dg.MetadataValue,
-    tusimple: Mapping[str, "TusimpleScore"],
-) -> dict[str, Any]:
+def lane_scores_metadata(scores: "StudentScores", folder: Path, *, chart: dg.MetadataValue) -> dict[str, Any]:
     """Describe the scores of both students.
 
     Args:
-        scores: scores by scenario, gain and notes.
+        scores: scores by scenario, gain and notes; for data in TuSimple's format, also by its metric.
         folder: directory of the score files.
         chart: bar chart of F1 by scenario.
-        tusimple: scores of each student by TuSimple's metric; empty for other data sets.
     """
     comparison = scores.comparison
     total, gain = comparison.total, comparison.gain.scaled(100)
     tusimple_rows = [
         {"student": NETWORK_NAMES[student], "accuracy": score.accuracy, "FP": score.fp, "FN": score.fn}
-        for student, score in tusimple.items()
+        for student, score in scores.tusimple.items()
     ]
     return {
         "F1 student with LGAD": total.f1_lgad,

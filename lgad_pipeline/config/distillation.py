@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.errors import LgadError
 
 Reduction = Literal["sum", "max"]
 Normalization = Literal["softmax", "l2", "sum"]
@@ -215,6 +216,25 @@ class TeacherInputConfig(BaseConfig):
     erasing: float = Field(default=0.0, ge=0, le=1)
     shift: float = Field(default=0.0, ge=0, le=0.5)
     stride: int = Field(default=1, ge=1, le=8)
+
+
+def attention_layers_of(network: object, name: str) -> tuple[str, ...]:
+    """Return the names of the layers whose attention is mimicked if the settings name no paths.
+
+    Args:
+        network: network or its class, with the attribute `attention_layers`.
+        name: name of the network for the error.
+
+    Raises:
+        LgadError: the network has no such attribute.
+    """
+    layers = getattr(network, "attention_layers", None)
+    if not layers:
+        raise LgadError(
+            f"Network {name} has no default attention layers; name them under distillation.paths, "
+            "or give its class an attribute attention_layers with names of its modules."
+        )
+    return tuple(layers)
 
 
 def default_paths(

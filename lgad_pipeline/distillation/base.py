@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from lgad_pipeline.config.distillation import (
     MimickingPath,
 )
 from lgad_pipeline.distillation.attention import attention_map, check_gradient, divergence_of, pooled
+from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.gradient_control import GradientControl
 from lgad_pipeline.distillation.student_maps import channel_adapter, item_weights, split_channels
 from lgad_pipeline.distillation.taps import FeatureTaps
@@ -46,13 +47,28 @@ class DistillationLoss(ABC):
     """Loss that a student is trained with in addition to the segmentation loss.
 
     Attributes:
+        Config: class of the settings, `LossSchedule` or a subclass.
         config: weight and schedule.
         companion: module of this loss that is trained and checkpointed with the student and dropped after
             training, or None.
     """
 
+    Config: ClassVar[type[LossSchedule]] = LossSchedule
     config: LossSchedule
     companion: nn.Module | None = None
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: Any) -> "DistillationLoss":
+        """Build the loss that a recipe names.
+
+        Args:
+            context: networks that the loss may use.
+            config: settings, an instance of `Config`.
+
+        Raises:
+            LgadError: the loss cannot be built in this way, or lacks a network.
+        """
+        raise LgadError(f"The loss {cls.__name__} cannot be named in a recipe; subclass RegisteredLoss.")
 
     @abstractmethod
     def compute(self, forward: StudentForward) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.distillation.base import AttentionLoss, LayerLoss, StudentForward
+from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.processes import mean_over_processes
 from lgad_pipeline.distillation.student_maps import split_slots
 from lgad_pipeline.distillation.taps import layer_shapes
@@ -28,6 +29,8 @@ class BlurredLabelsLoss(AttentionLoss):
         config: settings of the maps, their divergence and the schedule.
     """
 
+    Config = DistillationConfig
+
     def __init__(
         self,
         student: nn.Module,
@@ -40,6 +43,11 @@ class BlurredLabelsLoss(AttentionLoss):
         self.sizes = {layer: (shape[1], shape[2]) for layer, shape in shapes.items()}
         channels = {layer: shape[0] for layer, shape in shapes.items()}
         super().__init__(student, paths, config, slots=spec.slots, channels=channels)
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: DistillationConfig) -> "BlurredLabelsLoss":
+        """Build the loss on the student's layers of the paths."""
+        return cls(context.student, context.spec, context.paths(config), config)
 
     def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
         """Return the blurred lanes by the layer name of the student."""
@@ -75,6 +83,7 @@ class LabelHead(LayerLoss):
         config: weight of the background, weight and schedule of the loss.
     """
 
+    Config = LabelHeadConfig
     config: LabelHeadConfig
 
     def __init__(
@@ -85,6 +94,11 @@ class LabelHead(LayerLoss):
         super().__init__(student, layers, config)
         self.heads = nn.ModuleList(nn.Conv2d(shape[0], self.classes, 1) for shape in shapes.values())
         self.add_companion(self.heads)
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: LabelHeadConfig) -> "LabelHead":
+        """Build the heads on the layers of the settings, or else on the student's attention layers."""
+        return cls(context.student, context.spec, config.layers or context.layers(), config)
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the mean over layers of the pooled cross entropy, unweighted.

@@ -9,8 +9,10 @@ from torch import nn
 from lgad_pipeline.config.distillation import DistillationConfig, LabelEncoding, MimickingPath
 from lgad_pipeline.distillation.attention import attention_maps
 from lgad_pipeline.distillation.base import AttentionLoss, StudentForward
+from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import label_planes
+from lgad_pipeline.distillation.teacher import label_encoding, label_planes, label_stride
+from lgad_pipeline.errors import LgadError
 
 
 class JointLgadLoss(AttentionLoss):
@@ -30,6 +32,8 @@ class JointLgadLoss(AttentionLoss):
         channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
     """
 
+    Config = DistillationConfig
+
     def __init__(
         self,
         student: nn.Module,
@@ -47,6 +51,26 @@ class JointLgadLoss(AttentionLoss):
         self.teacher, self.classes, self.stride = teacher, classes, stride
         self.encoding: LabelEncoding = encoding
         self.teacher_taps = FeatureTaps(teacher, [path.teacher for path in self.paths])
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: DistillationConfig) -> "JointLgadLoss":
+        """Build the loss with the teacher that a recipe trains together with the student."""
+        spec = context.teacher_spec
+        if context.joint_teacher is None or spec is None:
+            raise LgadError(
+                "This loss needs a teacher that is trained together with the student; "
+                "set distillation.teacher: together."
+            )
+        return cls(
+            context.student,
+            context.joint_teacher,
+            context.paths(config),
+            config,
+            classes=spec.slots + 1,
+            encoding=label_encoding(spec),
+            stride=label_stride(spec, context.spec.image_size),
+            channels=context.channels(config),
+        )
 
     def teacher_forward(self, label_map: torch.Tensor) -> Any:
         """Run the teacher on label maps (B, H, W), with gradients for its own losses; return its output."""

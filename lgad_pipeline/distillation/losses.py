@@ -29,8 +29,9 @@ from lgad_pipeline.config.distillation import (
 )
 from lgad_pipeline.distillation.attention import attention_map, divergence_of
 from lgad_pipeline.distillation.base import AttentionLoss, DistillationLoss, LayerLoss, StudentForward
+from lgad_pipeline.distillation.context import AttentionCache, LossContext
 from lgad_pipeline.distillation.student_maps import split_slots
-from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention
+from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention, label_encoding, label_stride
 from lgad_pipeline.errors import LgadError
 
 
@@ -61,6 +62,7 @@ class LgadLoss(AttentionLoss):
         LgadError: a layer of a path does not exist.
     """
 
+    Config = DistillationConfig
     config: DistillationConfig
 
     def __init__(
@@ -80,6 +82,21 @@ class LgadLoss(AttentionLoss):
             teacher, layers, config, classes=classes, encoding=encoding, stride=stride
         )
         super().__init__(student, paths, config, slots=self.teacher.classes - 1, channels=channels)
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: DistillationConfig) -> "LgadLoss":
+        """Build the loss with the trained teacher of a recipe."""
+        teacher, spec = context.trained_teacher()
+        return cls(
+            context.student,
+            teacher,
+            context.paths(config),
+            config,
+            classes=spec.slots + 1,
+            encoding=label_encoding(spec),
+            stride=label_stride(spec, context.spec.image_size),
+            channels=context.channels(config),
+        )
 
     def __call__(
         self, label_map: torch.Tensor, step: int | None = None, *, logits: torch.Tensor | None = None
@@ -110,6 +127,45 @@ class LgadLoss(AttentionLoss):
         return self.teacher(split_slots(label_map, self.groups) if self.groups > 1 else label_map)
 
 
+class CachedLgadLoss(AttentionLoss):
+    """LGAD loss with stored attention maps of the teacher; the teacher does not run.
+
+    Args:
+        student: network in training; its layers are tapped, it is otherwise unchanged.
+        cache: attention maps of the teacher for all training frames.
+        paths: mimicking paths, at least one.
+        config: settings of the maps, their divergence and the schedule.
+        channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
+    """
+
+    Config = DistillationConfig
+
+    def __init__(
+        self,
+        student: nn.Module,
+        cache: AttentionCache,
+        paths: Sequence[MimickingPath],
+        config: DistillationConfig,
+        *,
+        channels: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(student, paths, config, channels=channels)
+        self.cache = cache
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: DistillationConfig) -> "CachedLgadLoss":
+        """Build the loss with the stored maps of the trained teacher of a recipe."""
+        context.trained_teacher()
+        assert context.cached is not None
+        paths = context.paths(config)
+        cache = context.cached([path.teacher for path in paths], config)
+        return cls(context.student, cache, paths, config, channels=context.channels(config))
+
+    def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
+        """Return the stored maps of the batch."""
+        return self.cache.maps(forward.frames, forward.flipped)
+
+
 class SadLoss(LayerLoss):
     """Self attention distillation: each layer mimics the next deeper one (SAD section 3.2, equation 4).
 
@@ -125,6 +181,7 @@ class SadLoss(LayerLoss):
         LgadError: there are fewer than two layers, or a layer does not exist.
     """
 
+    Config = SadConfig
     config: SadConfig
 
     def __init__(self, student: nn.Module, layers: Sequence[str], config: SadConfig) -> None:
@@ -135,6 +192,11 @@ class SadLoss(LayerLoss):
             )
         # The deepest layer is only a target.
         super().__init__(student, layers, config, dict.fromkeys(layers[:-1], 1.0))
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: SadConfig) -> "SadLoss":
+        """Build the loss on the layers of the settings, or else on the student's attention layers."""
+        return cls(context.student, config.layers or context.layers(), config)
 
     def __call__(self, step: int | None = None) -> torch.Tensor:
         """Return the weighted loss; call it after each forward of the student.
@@ -174,10 +236,21 @@ class LogitsLoss(DistillationLoss):
         config: temperature and schedule.
     """
 
+    Config = LogitsConfig
     config: LogitsConfig
 
     def __init__(self, model: nn.Module, config: LogitsConfig) -> None:
         self.model, self.config = FrozenTeacher(model), config
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: LogitsConfig) -> "LogitsLoss":
+        """Build the loss with the trained network of frames of a recipe."""
+        if context.model is None:
+            raise LgadError(
+                "Logits distillation needs a trained network of frames, and this student has none; choose "
+                "the method logits, or give the argument model."
+            )
+        return cls(context.model, config)
 
     def __call__(self, logits: torch.Tensor, inputs: torch.Tensor, step: int | None = None) -> torch.Tensor:
         """Run the other network and return the weighted loss.

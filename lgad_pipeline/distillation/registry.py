@@ -1,46 +1,48 @@
-"""Registry of distillation losses that users add, by name or by import path."""
+"""Registry of distillation losses: those of this package and those of users, by name or import path."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
-from torch import nn
 
 from lgad_pipeline.config.distillation import LossSchedule
 from lgad_pipeline.config.import_path import import_object
 from lgad_pipeline.distillation.base import DistillationLoss
+from lgad_pipeline.distillation.context import LossContext
+from lgad_pipeline.distillation.controls import BlurredLabelsLoss, LabelHead
+from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
+from lgad_pipeline.distillation.losses import CachedLgadLoss, LgadLoss, LogitsLoss, SadLoss
 from lgad_pipeline.errors import LgadError
 
-_LOSSES: dict[str, type["RegisteredLoss"]] = {}
+BUILT_IN: dict[str, type[DistillationLoss]] = {
+    "lgad": LgadLoss,
+    "lgad_cached": CachedLgadLoss,
+    "lgad_joint": JointLgadLoss,
+    "blurred_labels": BlurredLabelsLoss,
+    "label_head": LabelHead,
+    "sad": SadLoss,
+    "logits": LogitsLoss,
+}
+"""Losses of this package by name. A new one is a class, and a line here."""
 
-
-class LossContext(NamedTuple):
-    """Networks that a registered loss may use.
-
-    Attributes:
-        student: network in training, not compiled or wrapped yet.
-        teacher: trained teacher of label maps, frozen; None if the student has no trained teacher.
-    """
-
-    student: nn.Module
-    teacher: nn.Module | None = None
+_registered: dict[str, type[DistillationLoss]] = {}
 
 
 class RegisteredLoss(DistillationLoss):
-    """Base of distillation losses that a recipe can name.
-
-    Attributes:
-        Config: pydantic model of the settings, a subclass of `LossSchedule`.
+    """Base of a user's distillation losses, which a recipe can name.
 
     Args:
         context: networks that the loss may use.
         config: settings, an instance of `Config`.
     """
 
-    Config: ClassVar[type[LossSchedule]] = LossSchedule
-
     def __init__(self, context: LossContext, config: Any) -> None:
         self.config = config
+
+    @classmethod
+    def from_context(cls, context: LossContext, config: Any) -> "RegisteredLoss":
+        """Build the loss that a recipe names."""
+        return cls(context, config)
 
 
 def register_loss(name: str) -> Callable[[type[RegisteredLoss]], type[RegisteredLoss]]:
@@ -60,38 +62,39 @@ def register_loss(name: str) -> Callable[[type[RegisteredLoss]], type[Registered
     """
 
     def register(loss: type[RegisteredLoss]) -> type[RegisteredLoss]:
-        known = _LOSSES.get(name, loss)
+        known = BUILT_IN.get(name) or _registered.get(name, loss)
         if (known.__module__, known.__qualname__) != (loss.__module__, loss.__qualname__):
             raise LgadError(
                 f"A loss {name!r} is registered already ({known.__module__}); choose another name."
             )
-        _LOSSES[name] = loss
+        _registered[name] = loss
         return loss
 
     return register
 
 
-def loss_class(name: str) -> type[RegisteredLoss]:
-    """Return a registered class, or import one by its import path.
+def loss_class(name: str) -> type[DistillationLoss]:
+    """Return the class of a loss of this package, of a registered one, or of one with an import path.
 
     The module of an import path is imported, which runs its code: pass only names that the user wrote.
 
     Args:
-        name: name given to `register_loss`, or import path `package.module:Class`.
+        name: name in `BUILT_IN` or given to `register_loss`, or import path `package.module:Class`.
 
     Raises:
         LgadError: no loss has that name, or the class cannot be imported or is not a `RegisteredLoss`.
     """
-    if name in _LOSSES:
-        return _LOSSES[name]
+    known = BUILT_IN.get(name) or _registered.get(name)
+    if known is not None:
+        return known
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise LgadError(
-            f"Loss {name!r} is not registered; registered are: {', '.join(sorted(_LOSSES)) or 'none'}. "
-            "Give an import path such as mypackage.losses:MyLoss."
+            f"Loss {name!r} does not exist; choose one of {', '.join([*BUILT_IN, *_registered])}, or give an "
+            "import path such as mypackage.losses:MyLoss."
         )
     loss = import_object("Loss", name)
-    if not (isinstance(loss, type) and issubclass(loss, RegisteredLoss)):
+    if not (isinstance(loss, type) and issubclass(loss, DistillationLoss)):
         raise LgadError(f"Loss {name} is not a subclass of RegisteredLoss; correct the import path.")
     return loss
 
@@ -102,22 +105,26 @@ def import_path(name: str) -> str:
     return f"{loss.__module__}:{loss.__qualname__}"
 
 
-def build_loss(name: str, settings: Mapping[str, Any], context: LossContext) -> RegisteredLoss:
-    """Build a registered loss from the settings of a recipe.
+def build_loss(
+    name: str, settings: LossSchedule | Mapping[str, Any], context: LossContext
+) -> DistillationLoss:
+    """Build a loss from its settings.
 
     Args:
-        name: registered name or import path.
-        settings: keys and values of the loss's `Config`.
+        name: name in `BUILT_IN`, registered name or import path.
+        settings: instance of the loss's `Config`, or its keys and values.
         context: networks that the loss may use.
 
     Raises:
-        LgadError: the loss is unknown, or a setting is wrong.
+        LgadError: the loss is unknown, lacks a network, or a setting is wrong.
     """
     loss = loss_class(name)
+    if isinstance(settings, LossSchedule):
+        return loss.from_context(context, settings)
     try:
         config = loss.Config.model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, (name, *first["loc"])))
         raise LgadError(f"{key}: {first['msg']}; correct the settings of this loss.") from error
-    return loss(context, config)
+    return loss.from_context(context, config)

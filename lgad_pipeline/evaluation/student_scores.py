@@ -19,6 +19,7 @@ from lgad_pipeline.data.frame_table import UNLISTED, frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
+from lgad_pipeline.evaluation.tusimple_students import TusimpleScore, score_tusimple_students
 from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
 
 SCORED_SPLITS = ("val", "test")
@@ -119,12 +120,14 @@ class StudentScores:
         metrics: scores of each student under the names of MLflow metrics.
         notes: sentences about doubtful scores, such as lanes in pixels of another frame size.
         digest: fingerprint of the score files.
+        tusimple: scores of each student by TuSimple's metric; empty for data sets of other formats.
     """
 
     comparison: StudentComparison
     metrics: Mapping[str, Mapping[str, float]]
     notes: Sequence[str]
     digest: str
+    tusimple: Mapping[str, TusimpleScore]
 
 
 def score_students(
@@ -133,7 +136,7 @@ def score_students(
     annotations: Path,
     shards: ShardSet,
     output: Path,
-    frame_size: tuple[int, int],
+    tusimple: Path | None = None,
     progress: Progress | None = None,
 ) -> StudentScores:
     """Score the lane files of both students on validation and test frames, and write the score files.
@@ -143,7 +146,7 @@ def score_students(
         annotations: directory of the annotated lane files.
         shards: packed frames, which name the scored frames and their scenarios.
         output: directory of the score files.
-        frame_size: height and width of the frames, pixels.
+        tusimple: root directory of a data set in TuSimple's format, whose metric is added; None for others.
         progress: called as progress(frames done, frames in total), over both students and splits.
     """
     lists = {split: frames_by_scenario(shards[split].table) for split in SCORED_SPLITS}
@@ -157,7 +160,7 @@ def score_students(
                 predictions / student / split,
                 lists=lists[split],
                 thresholds=(IOU,),
-                frame_size=frame_size,
+                frame_size=shards.view.frame_size,
                 progress=partial(_report, progress, done, total),
             )
             done += frames[split]
@@ -165,7 +168,12 @@ def score_students(
             write_scores(output, student, split=split, scores=scores)
     comparison = read_comparison(output)
     metrics = {student: comparison.metrics(student) for student in STUDENTS}
-    return StudentScores(comparison, metrics, notes, scores_digest(output))
+    benchmark = (
+        {}
+        if tusimple is None
+        else score_tusimple_students(recordings=tusimple, shards=shards, predictions=predictions)
+    )
+    return StudentScores(comparison, metrics, notes, scores_digest(output), benchmark)
 
 
 def _report(progress: Progress | None, offset: int, total: int, done: int, _: int) -> None:

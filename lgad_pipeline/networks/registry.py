@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from lgad_pipeline.config.distillation import attention_layers_of
 from lgad_pipeline.config.import_path import import_object
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.errors import LgadError
@@ -130,13 +131,7 @@ def attention_layers(spec: NetworkSpec) -> tuple[str, ...]:
     Raises:
         LgadError: the class of the network has no attribute `attention_layers`.
     """
-    layers = getattr(network_class(spec.name), "attention_layers", None)
-    if not layers:
-        raise LgadError(
-            f"Network {spec.name} has no default attention layers; name them under distillation.paths, "
-            "or give its class an attribute attention_layers with names of its modules."
-        )
-    return tuple(layers)
+    return attention_layers_of(network_class(spec.name), spec.name)
 
 
 def network_class(name: str) -> type[nn.Module]:

@@ -1,4 +1,4 @@
-"""Fingerprint of the source code of a network of another package, computed without importing it."""
+"""Fingerprint of the source code of another package's network, loss or reader, without importing it."""
 
 import ast
 import sys
@@ -32,7 +32,7 @@ def register_source(name: str, import_path: str) -> None:
 
 
 def source_digest(network: str) -> str:
-    """Return a fingerprint of the code of a network of another package.
+    """Return a fingerprint of the code of a network, a loss or a reader of another package.
 
     It covers the file of the module, or all files of its top-level package, and likewise the modules that
     these import, except installed packages. Comments, docstrings and formatting have no influence.

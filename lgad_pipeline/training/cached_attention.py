@@ -1,7 +1,7 @@
 """Cache of a teacher's attention maps on disk: computed once for each label map and its mirror image."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,11 +11,10 @@ from torch import nn
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath
+from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import swap_slots
 from lgad_pipeline.data.loader import Batch
-from lgad_pipeline.distillation.base import AttentionLoss, StudentForward
 from lgad_pipeline.distillation.teacher import TeacherAttention, label_encoding
 from lgad_pipeline.errors import LgadError
 
@@ -60,34 +59,6 @@ class CachedAttention:
             cells = maps[rows, side].astype(np.float32) * scales[rows, side][:, None, None]
             attention[layer] = torch.from_numpy(cells).to(self.device)
         return attention
-
-
-class CachedLgadLoss(AttentionLoss):
-    """LGAD loss with cached attention maps of the teacher; the teacher does not run.
-
-    Args:
-        student: network in training; its layers are tapped, it is otherwise unchanged.
-        cache: attention maps of the teacher for all training frames.
-        paths: mimicking paths, at least one.
-        config: settings of the maps, their divergence and the schedule.
-        channels: number of channels of each tapped layer of the student by name, for the setting `adapter`.
-    """
-
-    def __init__(
-        self,
-        student: nn.Module,
-        cache: CachedAttention,
-        paths: Sequence[MimickingPath],
-        config: DistillationConfig,
-        *,
-        channels: Mapping[str, int] | None = None,
-    ) -> None:
-        super().__init__(student, paths, config, channels=channels)
-        self.cache = cache
-
-    def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
-        """Return the stored maps of the batch."""
-        return self.cache.maps(forward.frames, forward.flipped)
 
 
 def check_geometry(augmentation: AugmentationConfig) -> None:

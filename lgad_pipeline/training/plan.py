@@ -1,5 +1,6 @@
 """Training plans: all inputs of one training, and their derivation from a recipe."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ from lgad_pipeline.config.distillation import (
     DistillationConfig,
     LabelHeadConfig,
     LogitsConfig,
+    LossSchedule,
     SadConfig,
     TeacherInputConfig,
 )
@@ -28,6 +30,8 @@ from lgad_pipeline.training.training_folder import fingerprint_of
 
 Role = Literal["teacher", "student"]
 _GEOMETRY = ("flip", "rotation", "scale", "shift_x", "shift_y", "min_lane_pixels")
+ATTENTION = "attention"
+"""Name of the LGAD loss in the training history, with whatever teacher."""
 _METHODS = {"alone", "blurred", "equal-compute", "label-head", "lgad", "logits", "sad"}
 
 
@@ -59,6 +63,24 @@ class DistillationSpec(BaseConfig):
     logits: LogitsConfig = LogitsConfig()
     label_head: LabelHeadConfig | None = None
     losses: dict[str, dict[str, Any]] = Field(default={})
+
+    def chosen(self) -> dict[str, tuple[str, LossSchedule | Mapping[str, Any]]]:
+        """Return name and settings of each loss as `build_loss` takes them, by the name of its term."""
+        losses: dict[str, tuple[str, LossSchedule | Mapping[str, Any]]] = {}
+        if self.teacher is not None:
+            losses[ATTENTION] = "lgad" if self.lgad.maps == "computed" else "lgad_cached", self.lgad
+        elif self.joint_teacher is not None:
+            losses[ATTENTION] = "lgad_joint", self.lgad
+        elif self.blurred_labels:
+            losses[ATTENTION] = "blurred_labels", self.lgad
+        if self.label_head is not None:
+            layers = self.label_head.layers or tuple(path.student for path in self.lgad.paths)
+            losses["label_head"] = "label_head", self.label_head.model_copy(update={"layers": layers})
+        if self.sad is not None:
+            losses["self_attention"] = "sad", self.sad
+        if self.model is not None:
+            losses["logits"] = "logits", self.logits
+        return losses | {name: (name, settings) for name, settings in self.losses.items()}
 
     def description(self) -> dict[str, Any]:
         """Return all inputs that the losses depend on, for the fingerprint of a training."""

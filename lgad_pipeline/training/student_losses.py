@@ -1,6 +1,7 @@
 """Construction of a student's distillation losses from a `DistillationSpec`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,21 +13,17 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.loader import in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.base import DistillationLoss
-from lgad_pipeline.distillation.controls import BlurredLabelsLoss, LabelHead
+from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
-from lgad_pipeline.distillation.losses import LgadLoss, LogitsLoss, SadLoss
-from lgad_pipeline.distillation.registry import LossContext, build_loss
-from lgad_pipeline.distillation.taps import layer_shapes
-from lgad_pipeline.distillation.teacher import FrozenTeacher, label_encoding, label_stride, teacher_spec
+from lgad_pipeline.distillation.registry import build_loss
+from lgad_pipeline.distillation.teacher import FrozenTeacher, label_stride, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.networks.registry import attention_layers, build_network
-from lgad_pipeline.training.cached_attention import CachedAttention, CachedLgadLoss, cache_attention
-from lgad_pipeline.training.plan import TrainingPlan
+from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention
+from lgad_pipeline.training.plan import ATTENTION, TrainingPlan
 from lgad_pipeline.training.tasks import StudentTask, TrainedPair
 from lgad_pipeline.training.training_folder import fingerprint_of
-
-ATTENTION = "attention"
 
 
 class StudentSetup(NamedTuple):
@@ -56,52 +53,16 @@ def set_up_student(
     Raises:
         LgadError: a network or layer does not exist or does not fit, or a loss would never be active.
     """
-    spec, distillation = plan.network, plan.distillation
-    losses: dict[str, DistillationLoss] = {}
-    trained, joint, teacher = student, None, None
-
-    # LGAD: with a trained teacher, with one that is trained in the same loop, or with blurred label maps.
-    if distillation.teacher is not None:
-        teacher, loaded_spec = load_network(distillation.teacher)
-        teacher = _moved(teacher, device)
-        losses["attention"] = _lgad_loss(student, teacher, loaded_spec, plan, shards, device)
-    elif distillation.joint_teacher is not None:
-        encoding, stride = distillation.teacher_input.encoding, distillation.teacher_input.stride
-        joint_spec = teacher_spec(distillation.joint_teacher, encoding, stride=stride)
-        paths = mimicking_paths(distillation.lgad, spec, joint_spec)
-        joint = JointLgadLoss(
-            student,
-            _moved(build_network(joint_spec), device),
-            paths,
-            distillation.lgad,
-            classes=joint_spec.slots + 1,
-            encoding=encoding,
-            stride=stride,
-            channels=_channels(student, paths, plan),
-        )
-        losses["attention"] = joint
-    elif distillation.blurred_labels:
-        paths = mimicking_paths(distillation.lgad, spec, spec)  # no teacher is needed
-        losses["attention"] = BlurredLabelsLoss(student, spec, paths, distillation.lgad)
-
-    # Losses without a teacher of label maps.
-    if distillation.label_head is not None:
-        paths = mimicking_paths(distillation.lgad, spec, spec)
-        layers = distillation.label_head.layers or [path.student for path in paths]
-        losses["label_head"] = LabelHead(student, spec, layers, distillation.label_head)
-    if distillation.sad is not None:
-        layers = distillation.sad.layers or attention_layers(spec)
-        losses["self_attention"] = SadLoss(student, layers, distillation.sad)
-    if distillation.model is not None:
-        model = _moved(_model_of_frames(distillation.model, spec), device)
-        losses["logits"] = LogitsLoss(model, distillation.logits)
-
-    # Losses of the user's own packages.
-    context = LossContext(student, FrozenTeacher(teacher) if teacher is not None else None)
-    for name, settings in distillation.losses.items():
-        losses[name] = build_loss(name, settings, context)
+    distillation = plan.distillation
+    context = _context(student, plan, shards, device)
+    losses = {
+        term: build_loss(name, settings, context) for term, (name, settings) in distillation.chosen().items()
+    }
+    joint = losses.get(ATTENTION) if distillation.joint_teacher is not None else None
+    assert joint is None or isinstance(joint, JointLgadLoss)
 
     # Modules that are trained with the student: a joint teacher, label heads, adapters.
+    trained = student
     for loss in losses.values():
         if loss.companion is not None:
             trained = TrainedPair(trained, _moved(loss.companion, device))
@@ -117,54 +78,51 @@ def mimicking_paths(
     return config.paths or default_paths(attention_layers(student), attention_layers(teacher))
 
 
-def _channels(
-    student: nn.Module, paths: Sequence[MimickingPath], plan: TrainingPlan
-) -> dict[str, int] | None:
-    """Return the number of channels of the student's tapped layers if the adapters need it."""
-    if not plan.distillation.lgad.adapter:
-        return None
-    shapes = layer_shapes(student, [path.student for path in paths], plan.network)
-    return {layer: shape[0] for layer, shape in shapes.items()}
+def _context(student: nn.Module, plan: TrainingPlan, shards: ShardSet, device: torch.device) -> LossContext:
+    """Load or build the networks that the losses of a plan need."""
+    distillation = plan.distillation
+    context = LossContext(student, plan.network)
+    if distillation.teacher is not None:
+        teacher, spec = load_network(distillation.teacher)
+        teacher = _moved(teacher, device)
+        context = context._replace(teacher=FrozenTeacher(teacher), teacher_spec=spec)
+        cached = partial(_cached_attention, teacher, spec, plan, shards, device)
+        context = context._replace(cached=cached)
+    elif distillation.joint_teacher is not None:
+        reading = distillation.teacher_input
+        spec = teacher_spec(distillation.joint_teacher, reading.encoding, stride=reading.stride)
+        joint = _moved(build_network(spec), device)
+        context = context._replace(joint_teacher=joint, teacher_spec=spec)
+    if distillation.model is not None:
+        model = _moved(_model_of_frames(distillation.model, plan.network), device)
+        context = context._replace(model=model)
+    return context
 
 
-def _lgad_loss(
-    student: nn.Module,
+def _cached_attention(
     teacher: nn.Module,
     spec: NetworkSpec,
     plan: TrainingPlan,
     shards: ShardSet,
     device: torch.device,
-) -> LgadLoss | CachedLgadLoss:
-    """Return the LGAD loss with a trained teacher, which runs at every step or whose maps are cached."""
-    config, folder = plan.distillation.lgad, plan.distillation.teacher
-    encoding, stride = label_encoding(spec), label_stride(spec, plan.network.image_size)
-    paths = mimicking_paths(config, plan.network, spec)
-    channels = _channels(student, paths, plan)
-    if config.maps == "computed":
-        classes = spec.slots + 1
-        return LgadLoss(
-            student,
-            teacher,
-            paths,
-            config,
-            classes=classes,
-            encoding=encoding,
-            stride=stride,
-            channels=channels,
-        )
+    layers: Sequence[str],
+    config: DistillationConfig,
+) -> CachedAttention:
+    """Return the attention maps of the teacher for all training frames, computed once and kept next to it."""
+    folder = plan.distillation.teacher
     assert folder is not None
     cached = cache_attention(
         teacher,
         spec,
-        layers=[path.teacher for path in paths],
+        layers=layers,
         config=config,
         batches=lambda: in_order(shards["train"], plan.config.batch_size),
-        root=folder / ATTENTION,
+        root=folder / "attention",
         fingerprint=fingerprint_of(folder) + shards.fingerprint,
-        stride=stride,
+        stride=label_stride(spec, plan.network.image_size),
         device=device,
     )
-    return CachedLgadLoss(student, CachedAttention(cached, device), paths, config, channels=channels)
+    return CachedAttention(cached, device)
 
 
 def _model_of_frames(folder: Path, student: NetworkSpec) -> nn.Module:
@@ -181,7 +139,7 @@ def _model_of_frames(folder: Path, student: NetworkSpec) -> nn.Module:
     return network
 
 
-def _check_start_steps(losses: dict[str, DistillationLoss], steps: int) -> None:
+def _check_start_steps(losses: Mapping[str, DistillationLoss], steps: int) -> None:
     for name, loss in losses.items():
         if loss.config.start_step >= steps:
             raise LgadError(

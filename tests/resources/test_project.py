@@ -60,3 +60,25 @@ def test_the_settings_digest_follows_what_changes_weights(
     assert digest("class Net: slope = 1  # the same\n", ", log_every: 3, checkpoint_seconds: 9") == first
     assert digest("class Net: slope = 1\n", ", batch_size: 3") != first
     assert digest("class Net: slope = 22\n", "") != first
+
+
+def test_the_settings_digest_follows_losses_and_readers_of_other_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lgad.yaml").write_text(
+        "datasets: {drives: {kind: 'ownkind:Reader', root: drives, frame_size: [590, 1640]}}\n"
+        "recipes: {own: {teacher: {steps: 200}, student: {steps: 200}, losses: {'ownloss:Loss': {}}}}\n"
+    )
+
+    def digests(reader: str, loss: str) -> tuple[str, str]:
+        (tmp_path / "ownkind.py").write_text(reader)
+        (tmp_path / "ownloss.py").write_text(loss)
+        project = Project(file=str(tmp_path / "lgad.yaml"))
+        return project.settings_digest("drives"), project.settings_digest("drives", "own")
+
+    first = digests("class Reader: step = 1\n", "class Loss: power = 1\n")
+    assert digests("class Reader: step = 1  # the same\n", "class Loss:\n    power = 1\n") == first
+    data, recipe = digests("class Reader: step = 1\n", "class Loss: power = 22\n")
+    assert data == first[0] and recipe != first[1]
+    assert digests("class Reader: step = 22\n", "class Loss: power = 1\n")[0] != first[0]
