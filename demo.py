@@ -138,6 +138,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         import dagster as dg
 
         from assets.partitions import grid_key
+        from assets.stale_jobs import stale_in_job
         from definitions import definitions
         from resources.processes import HOST_TAG
         from resources.progress import ProgressBars, ProgressLines
@@ -150,7 +151,7 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
         close_orphans(instance)
         parts = (("data", dataset), ("retrain", grid_key(dataset, recipe)), ("compare", dataset))
         for job, partition in parts:
-            stale = stale_in_job(instance, defs, job, dataset, recipe)
+            stale = stale_in_job(instance, defs, job, dataset=dataset, recipe=recipe)
             if not stale:
                 continue
             changed = True
@@ -171,51 +172,6 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
             if not result.success:
                 raise LgadError(failure_text(result))
     return changed
-
-
-def stale_in_job(instance: Any, defs: Any, job: str, dataset: str, recipe: str) -> list[Any]:
-    """List the assets of a job that are stale for a partition, and those that depend on a stale one."""
-    from assets.freshness import stale_assets
-    from assets.keys import asset_name
-    from lgad_pipeline.config.roles import STUDENTS
-    from resources.state_store import fetch_stored
-
-    project, tracking = defs.resources["project"], defs.resources["mlflow"]
-    names = {asset_name(key) for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
-
-    def in_store(name: str) -> bool:  # the MLflow store may have been deleted or replaced
-        if name == "registered_model":
-            return is_registered(instance, tracking, dataset, recipe)
-        if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
-            return True
-        return name not in ("teacher", *STUDENTS) or tracking.has_run(
-            fetch_stored(project.paths(dataset, recipe), name).network(name)
-        )
-
-    return stale_assets(
-        instance,
-        project,
-        graph=defs.resolve_asset_graph(),
-        names=names,
-        dataset=dataset,
-        recipe=recipe,
-        exists=in_store,
-    )
-
-
-def is_registered(instance: Any, tracking: Any, dataset: str, recipe: str) -> bool:
-    """Return True if the registered version of a recipe is in MLflow, with its files."""
-    from assets.freshness import latest_materialization
-    from assets.partitions import grid_key
-    from assets.registry import registered_model
-    from resources.mlflow.versions import is_intact
-
-    record = latest_materialization(instance, registered_model.key, partition=grid_key(dataset, recipe))
-    if record is None:
-        return False
-    metadata: Any = record.materialization.metadata
-    with tracking.explained():
-        return is_intact(tracking, str(metadata["model"].value), version=str(metadata["version"].value))
 
 
 def close_orphans(instance: Any) -> None:

@@ -1,12 +1,17 @@
 """Project of the chain test: settings, assets, and what schedules and sensors request."""
 
 import datetime
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import mlflow
+import pytest
 
+import demo
 from assets.jobs import schedule_of
 from assets.keys import asset_key, asset_name
 from assets.partitions import grid_key
@@ -15,6 +20,7 @@ from lgad_pipeline.config.schedule import RetrainConfig
 from resources.mlflow.resource import default_tracking
 from resources.paths import ProjectPaths
 from resources.progress import ProgressLog
+from resources.project import Project
 
 ASSETS = {
     "data": ["recordings", "frames", "lane_labels", "shards"],
@@ -93,3 +99,19 @@ def asked(requests: list[dg.RunRequest]) -> list[tuple[str | None, list[str]]]:
         (request.partition_key, [asset_name(key) for key in request.asset_selection or []])
         for request in requests
     ]
+
+
+@contextmanager
+def materialized(folder: Path) -> Iterator[Chain]:
+    """Run the demo in a directory, with an instance and a store of its own, and return its results."""
+    (folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
+        patch.setenv("DAGSTER_HOME", str(folder))
+        patch.delenv("LGAD_STATE", raising=False)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        demo.main(dataset="synthetic", recipe="enet", root="")
+        with dg.DagsterInstance.get() as instance:
+            project = Project(file=os.environ["LGAD_SETTINGS"])
+            yield Chain(folder, project.paths("synthetic", "enet"), instance)

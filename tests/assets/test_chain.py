@@ -1,7 +1,6 @@
 """The whole chain on a tiny road world: a real Dagster instance, a real MLflow store, real training."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import demo
 from assets.keys import asset_key, asset_name
 from assets.partitions import grid_key
 from assets.sensors import new_frames
+from assets.stale_jobs import stale_in_job
 from definitions import definitions
 from resources.mlflow.resource import default_tracking, run_id_of
 from resources.mlflow.versions import champion_of, rollback
 from resources.progress import ProgressLog
-from resources.project import Project
-from tests.assets.chain import ASSETS, SETTINGS, Chain, aliased, asked, nightly, requested
+from tests.assets.chain import ASSETS, SETTINGS, aliased, asked, materialized, nightly, requested
 
 # These checks may fail, because a network learns little in ten steps.
 MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_blind_baseline")
@@ -27,18 +26,8 @@ MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_bli
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chain")
-    (folder / "lgad.yaml").write_text(SETTINGS.replace("STEPS", "10"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
-        patch.setenv("DAGSTER_HOME", str(folder))
-        patch.delenv("LGAD_STATE", raising=False)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-        demo.main(dataset="synthetic", recipe="enet", root="")
-        with dg.DagsterInstance.get() as instance:
-            project = Project(file=os.environ["LGAD_SETTINGS"])
-            yield Chain(folder, project.paths("synthetic", "enet"), instance)
+    with materialized(tmp_path_factory.mktemp("chain")) as chain:
+        yield chain
 
 
 def test_every_asset_shows_what_it_holds(chain):
@@ -214,7 +203,7 @@ def test_deleted_or_emptied_file_is_not_up_to_date(chain, job, name, path):
     defs = definitions(ProgressLog())
 
     def stale() -> list[str]:
-        found = demo.stale_in_job(chain.instance, defs, job, "synthetic", "enet")
+        found = stale_in_job(chain.instance, defs, job, dataset="synthetic", recipe="enet")
         return [asset_name(key) for key in found]
 
     assert stale() == []

@@ -98,7 +98,7 @@ def shell(project: Path) -> Shell:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=900,
         )
 
     return run

@@ -5,28 +5,7 @@ import pytest
 from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import CulaneDataset, Settings, SyntheticDataset
-
-RECIPES = """
-recipes:
-  enet:
-    teacher: {steps: 200}
-    student: {steps: 600}
-"""
-
-
-def written(folder: Path, text: str) -> Path:
-    path = folder / "lgad.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def message(folder: Path, text: str) -> str:
-    """Return the error of a settings file: of a data set when it is used, else of the whole file."""
-    with pytest.raises(LgadError) as error:
-        settings = Settings.load(written(folder, text))
-        for name in settings.broken:
-            settings.dataset(name)
-    return str(error.value)
+from tests.settings.settings_files import RECIPES, message, written
 
 
 def test_the_projects_own_settings_are_valid() -> None:
@@ -65,12 +44,6 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
     assert "datasets.mine.image_siz is not a known key; did you mean image_size?" in message(
         tmp_path, wrong + RECIPES
     )
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "lgad.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LgadError, match=r"is not UTF-8 .*; save it as UTF-8"):
-        Settings.load(tmp_path / "lgad.yaml")
 
 
 def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) -> None:
@@ -208,35 +181,6 @@ def test_root_is_looked_at_when_it_is_used(tmp_path: Path) -> None:
             entry.require_root()
 
 
-@pytest.mark.parametrize("file", ["lgad.yaml", "lgad.local.yaml"])
-@pytest.mark.parametrize(
-    ("root", "comment"),
-    [
-        ("/mnt/x #18", "#18"),
-        ("/mnt/my set\t# of May ", "# of May "),
-        ('"/mnt/x #18"', ""),
-        ("'/mnt/x'  # note", ""),
-        ("/mnt/x#18", ""),
-        ("/mnt/x", ""),
-    ],
-)
-def test_a_comment_behind_a_missing_root_is_pointed_out(tmp_path: Path, file, root, comment) -> None:
-    written(tmp_path, "datasets: {}" + RECIPES)
-    entry = "datasets:\n  other:\n    kind: culane\n    root: /mnt/y # 2\n"
-    entry += f"  away:\n    kind: culane\n    root: {root}\n"
-    (tmp_path / file).write_text(entry + (RECIPES if file == "lgad.yaml" else ""))
-    dataset = Settings.load(tmp_path / "lgad.yaml").dataset("away")
-    assert isinstance(dataset, CulaneDataset)
-    with pytest.raises(LgadError) as error:
-        dataset.require_root()
-    hint = (
-        f" ({comment!r} behind it is a comment in YAML; quote the path if it is part of it)"
-        if comment
-        else ""
-    )
-    assert str(error.value).endswith(f"or correct `root` of this data set{hint}.")
-
-
 @pytest.mark.parametrize(
     ("first", "second", "refused"),
     [
@@ -279,46 +223,6 @@ def test_two_data_sets_never_share_a_registered_model(tmp_path: Path) -> None:
     assert "would share the registered model drives-night-enet" in settings.broken["drives-night"]
 
 
-def test_local_file_is_merged_over_and_named_in_its_mistakes(tmp_path: Path) -> None:
-    shared = "datasets: {mine: {kind: culane, root: /data, crop_top: 240}}" + RECIPES
-    local = tmp_path / "lgad.local.yaml"
-    local.write_text("datasets: {mine: {root: here}, other: {kind: culane, root: .}}\n")
-    settings = Settings.load(written(tmp_path, shared))
-    mine = settings.dataset("mine")
-    assert isinstance(mine, CulaneDataset) and mine.crop_top == 240 and mine.root == tmp_path / "here"
-    assert "other" in settings.datasets
-    local.write_text("datasets: {mine: {rot: here}}\n")
-    assert "lgad.local.yaml: datasets.mine.rot is not a known key" in message(tmp_path, shared)
-    local.write_text("datasets: {other: {kind: culane}}\n")
-    assert "lgad.local.yaml: datasets.other.root is missing; add it." in message(tmp_path, shared)
-    local.write_text("recipes: [")
-    with pytest.raises(LgadError, match=r"lgad\.local\.yaml is not valid YAML"):
-        Settings.load(tmp_path / "lgad.yaml")
-    local.write_text("")
-    assert Settings.load(tmp_path / "lgad.yaml").dataset("mine")
-
-
-def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
-    (tmp_path / "lgad.yaml").write_text(RECIPES, encoding="utf-8-sig")
-    assert Settings.load(tmp_path / "lgad.yaml").recipe("enet")
-
-
-@pytest.mark.parametrize(
-    "text", ["recipes: &r\n  enet: *r\n", "datasets: &d [1, *d]\n", "recipes: {a: &a {b: {c: *a}}}\n"]
-)
-def test_an_alias_within_its_own_anchor_is_one_clear_sentence(tmp_path, text):
-    (tmp_path / "lgad.yaml").write_text(text)
-    with pytest.raises(LgadError, match=r"has an alias \(\*name\) within its own anchor"):
-        Settings.load(tmp_path / "lgad.yaml")
-
-
-@pytest.mark.parametrize("depth", [50, 500, 990, 5000])
-def test_values_nested_deeply_are_one_clear_sentence(tmp_path, depth):
-    (tmp_path / "lgad.yaml").write_text("recipes: " + "[" * depth + "]" * depth)
-    with pytest.raises(LgadError):
-        Settings.load(tmp_path / "lgad.yaml")
-
-
 def test_a_kind_of_another_package_is_named_by_its_import_path(tmp_path):
     file = tmp_path / "lgad.yaml"
     file.write_text(
@@ -326,39 +230,6 @@ def test_a_kind_of_another_package_is_named_by_its_import_path(tmp_path):
         "recipes:\n  a: {teacher: {steps: 400}, student: {steps: 400}}\n"
     )
     assert Settings.load(file).dataset("own").kind == "mypackage.kinds:MyReader"
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
-def test_settings_are_read_in_the_encodings_of_windows(tmp_path, encoding):
-    path = tmp_path / "lgad.yaml"
-    content = """datasets:
-  mine: {kind: culane, root: /data, image_size: [80, 256]}
-recipes:
-  enet: {teacher: {steps: 150}, student: {steps: 600}}
-"""
-    path.write_bytes(content.replace("\n", "\r\n").encode(encoding))
-    assert Settings.load(path).dataset_names == ["mine", "synthetic"]
-
-
-def test_settings_in_another_encoding_name_it(tmp_path):
-    path = tmp_path / "lgad.yaml"
-    path.write_bytes(b"datasets: {}  # \xe9\n")
-    with pytest.raises(LgadError, match=r"lgad\.yaml is not UTF-8 .*; save it as UTF-8"):
-        Settings.load(path)
-
-
-def test_a_name_that_yaml_reads_as_another_value_is_named(tmp_path):
-    path = tmp_path / "lgad.yaml"
-    path.write_text("""datasets:
-  on: {kind: culane, root: /data, image_size: [80, 256]}
-recipes:
-  enet: {teacher: {steps: 150}, student: {steps: 600}}
-""")
-    with pytest.raises(
-        LgadError,
-        match="datasets has the name True, which YAML does not read as text; put the name in quotes",
-    ):
-        Settings.load(path).dataset("on")
 
 
 def test_the_number_of_slots_is_even(tmp_path):
