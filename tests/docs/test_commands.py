@@ -72,6 +72,7 @@ NOT_RUN = {
     "MLFLOW_BACKEND_STORE_URI=": "contents of a file",
     "git clone REPOSITORY": "needs the address of the repository",
     ".venv/bin/pytest": "runs tests",
+    ".venv/bin/dg": "tests/test_definitions.py runs `check` and `list`; `dev` serves until it is stopped",
     ".venv/bin/pre-commit": "changes the hooks of the clone",
     ".ci/run": "runs all tests",
 }
