@@ -25,7 +25,7 @@ def test_example_runs(name, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stderr
     assert PRINTED.get(name, "") in finished.stdout
