@@ -35,6 +35,12 @@ MLFLOW_PORT ?= 5000
 ui: $(STAMP) ## Dagster's and MLflow's pages: make ui [PORT=3000] [MLFLOW_PORT=5000]
 	@$(BIN)/python ui.py --port '$(PORT)' --mlflow-port '$(MLFLOW_PORT)'
 
+APP_PORT ?= 8501
+app: $(STAMP) ## A page to try frames and clips with any model: make app [APP_PORT=8501]
+	@$(BIN)/python -c 'import streamlit' 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app]'
+	@$(BIN)/python app.py --port '$(APP_PORT)'
+
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest
 
@@ -62,4 +68,4 @@ docs: $(STAMP) ## Build the docs site into build/site; a broken link is an error
 wheel: $(STAMP) ## Build the wheel, install it into a fresh environment and try it there
 	$(BIN)/python .ci/wheel.py
 
-.PHONY: help setup demo ui test test-nights test-cluster test-ui tour lint docs wheel
+.PHONY: help setup demo ui app test test-nights test-cluster test-ui tour lint docs wheel

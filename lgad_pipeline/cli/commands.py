@@ -43,6 +43,10 @@ COMMANDS = {
         "project:relocate",
         "Correct the artifact paths in mlflow.db after the project was moved; run in the project.",
     ),
+    "app": (
+        "project:app",
+        "Open a page on which frames and clips are tried with any model of the project; run in the project.",
+    ),
     "predict": ("inference:predict", "Find the lanes in frames of any size, or in a video."),
     "export": (
         "inference:export",
@@ -52,6 +56,10 @@ COMMANDS = {
     "gain": (
         "studies:gain",
         "Train teachers and paired students, score them on the test split, and report the gain.",
+    ),
+    "search": (
+        "studies:search",
+        "Search for the recipe settings with the highest F1 on validation frames; test frames are not used.",
     ),
     "screen": (
         "studies:screen",
@@ -68,6 +76,10 @@ COMMANDS = {
     "evaluate-tusimple": (
         "tusimple:evaluate_tusimple",
         "Compute accuracy, FP and FN as TuSimple's benchmark does.",
+    ),
+    "evaluate-llamas": (
+        "llamas:evaluate_llamas",
+        "Compute TP, FP, FN and F1 as LLAMAS' evaluator does, on the four lanes next to the car.",
     ),
     "export-tusimple": (
         "tusimple:export_tusimple",

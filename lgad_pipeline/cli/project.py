@@ -1,4 +1,4 @@
-"""`lgad rollback`, `lgad sync`, `lgad relocate`: commands that run a script of the project.
+"""`lgad rollback`, `lgad sync`, `lgad relocate`, `lgad app`: commands that run a script of the project.
 
 They need MLflow, which this package does not import.
 """
@@ -13,6 +13,7 @@ import typer
 from lgad_pipeline.errors import LgadError
 
 _SCRIPT = Path("maintenance.py")
+_APP = Path("app.py")
 
 
 def rollback(
@@ -35,12 +36,19 @@ def relocate() -> None:
     _run_script("relocate")
 
 
+def app(port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) -> None:
+    """Open a page on which frames and clips are tried with any model of the project; run in the project."""
+    _run("app", _APP, "--port", str(port))
+
+
 def _run_script(*arguments: str) -> None:
-    if not _SCRIPT.is_file():
-        raise LgadError(
-            f"There is no {_SCRIPT} here; run `lgad {arguments[0]}` in the directory of the project."
-        )
-    sys.exit(subprocess.run([sys.executable, str(_SCRIPT), *arguments], check=False).returncode)
+    _run(arguments[0], _SCRIPT, *arguments)
+
+
+def _run(command: str, script: Path, *arguments: str) -> None:
+    if not script.is_file():
+        raise LgadError(f"There is no {script} here; run `lgad {command}` in the directory of the project.")
+    sys.exit(subprocess.run([sys.executable, str(script), *arguments], check=False).returncode)
 
 
 def schema(

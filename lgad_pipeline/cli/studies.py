@@ -1,4 +1,4 @@
-"""`lgad gain` measures the gain of distillation in paired trainings; `lgad screen` its gradients beforehand.
+"""`lgad gain`, `lgad search` and `lgad screen`: paired trainings, search for settings, gradients beforehand.
 
 Modules that load torch are imported inside the function, so that the other commands start quickly.
 """
@@ -66,6 +66,46 @@ def gain(
     )
     Console().print(Markdown(markdown(result)))
     say(f"tables and pictures: {output}")
+
+
+def search(
+    study: Annotated[Path, typer.Argument(help="YAML file of the search: data set, recipe, keys, trials.")],
+    output: Annotated[Path, typer.Option(help="Directory of the search; a stopped one is resumed.")],
+    workers: Annotated[int, typer.Option(min=1, help="Number of trials at a time.")] = 1,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
+    settings: Annotated[
+        Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
+    ] = None,
+) -> None:
+    """Search for the recipe settings with the highest F1 on validation frames; test frames are not used."""
+    from lgad_pipeline.networks.device import check_device
+    from lgad_pipeline.studies.data import prepare_data
+    from lgad_pipeline.studies.search import TRIALS
+    from lgad_pipeline.studies.search import search as run_search
+    from lgad_pipeline.studies.search_config import SearchStudy
+    from lgad_pipeline.studies.trainings import StudyInputs
+
+    if device != "auto":
+        check_device(device)
+    chosen = SearchStudy.load(study)
+    known = Settings.load(settings or settings_path())
+    dataset, recipe = known.dataset(chosen.dataset), known.recipe(chosen.recipe)
+    shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)
+    result = run_search(
+        chosen,
+        recipe=recipe,
+        inputs=StudyInputs(dataset, shards, recordings, device),
+        output=output,
+        workers=workers,
+        progress=say,
+    )
+    table = Table(*map(str, result.trials.columns))
+    for row in result.trials.head(5).itertuples(index=False):
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    Console().print(table)
+    if result.failed:
+        say(f"{result.failed} trials failed; their reasons are printed above.")
+    say(f"all trials: {output / TRIALS}; best recipe: {result.best}")
 
 
 def screen(

@@ -189,6 +189,30 @@ class LlamasDataset(FolderDataset):
     frame_size: Size = (717, 1276)
 
 
+class CurvelanesDataset(FolderDataset):
+    """CurveLanes: `train/` and `valid/` with `images/`, `labels/` and a list each.
+
+    Most frames have 1440 x 2560 px; those of other sizes are rejected, so that `max_rejected` must allow for
+    them. It has up to 14 lanes a frame, also of other roads.
+    """
+
+    kind: Literal["curvelanes"]
+    frame_size: Size = (1440, 2560)
+    slots: int = Field(8, ge=2, le=16)
+
+
+class Vil100Dataset(FolderDataset):
+    """VIL-100: `JPEGImages/`, `Json/` and `data/db_info.yaml`.
+
+    Videos have eight sizes; those of another size than `frame_size` are rejected, so that `max_rejected` must
+    allow for them.
+    """
+
+    kind: Literal["vil100"]
+    frame_size: Size = (1080, 1920)
+    slots: int = Field(6, ge=2, le=16)
+
+
 class ImportedDataset(FolderDataset):
     """A data set of a kind from another package, whose reader is named by its import path.
 
@@ -200,7 +224,14 @@ class ImportedDataset(FolderDataset):
 
 
 AnyDataset = (
-    SyntheticDataset | CulaneDataset | TusimpleDataset | Bdd100kDataset | LlamasDataset | ImportedDataset
+    SyntheticDataset
+    | CulaneDataset
+    | TusimpleDataset
+    | Bdd100kDataset
+    | LlamasDataset
+    | CurvelanesDataset
+    | Vil100Dataset
+    | ImportedDataset
 )
 
 IMPORTED_KIND = "package.module:Reader"
@@ -227,6 +258,8 @@ DatasetEntry = Annotated[
     | Annotated[TusimpleDataset, Tag("tusimple")]
     | Annotated[Bdd100kDataset, Tag("bdd100k")]
     | Annotated[LlamasDataset, Tag("llamas")]
+    | Annotated[CurvelanesDataset, Tag("curvelanes")]
+    | Annotated[Vil100Dataset, Tag("vil100")]
     | Annotated[ImportedDataset, Tag(IMPORTED_KIND)],
     Discriminator(kind_name),
 ]

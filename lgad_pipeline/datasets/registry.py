@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from lgad_pipeline.config.import_path import import_object
-from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
+from lgad_pipeline.datasets import bdd100k, culane, curvelanes, llamas, tusimple, vil100
 from lgad_pipeline.datasets.reader import DatasetReader
 from lgad_pipeline.errors import LgadError
 
@@ -13,9 +13,11 @@ Reader = TypeVar("Reader", bound=Callable[[], DatasetReader])
 DATASET_READERS: dict[str, DatasetReader] = {
     "bdd100k": bdd100k,
     "culane": culane,
+    "curvelanes": curvelanes,
     "llamas": llamas,
     "synthetic": culane,  # synthetic data sets are written in CULane's layout
     "tusimple": tusimple,
+    "vil100": vil100,
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -49,7 +49,7 @@ class Variant(BaseConfig):
         Raises:
             pydantic.ValidationError: a key or value is wrong.
         """
-        return Recipe.model_validate(_merged(recipe.model_dump(), self.recipe))
+        return Recipe.model_validate(merged(recipe.model_dump(), self.recipe))
 
 
 class ComputeCost(BaseConfig):
@@ -134,27 +134,39 @@ class GainStudy(BaseConfig):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the YAML file of a study.
+        """Read the YAML file of a study; see `read_study`."""
+        return read_study(path, cls)
 
-        Raises:
-            LgadError: the file cannot be read, or contains wrong keys or values, which are all listed.
-        """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            if not isinstance(content, dict):
-                raise LgadError(f"{path} contains no keys; give the YAML file of a study.")
-            return cls.model_validate(content)
-        except OSError as error:
-            raise LgadError(
-                f"{path} cannot be read ({error.strerror}); give the YAML file of a study."
-            ) from error
-        except (UnicodeDecodeError, RecursionError) as error:
-            raise LgadError(f"{path} is not a YAML text; give the YAML file of a study.") from error
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
-        except ValidationError as error:
-            raise LgadError(mistakes(path.name, error)) from error
+
+Study = TypeVar("Study", bound=BaseConfig)
+
+
+def read_study(path: Path, kind: type[Study]) -> Study:
+    """Read the YAML file of a study.
+
+    Args:
+        path: the file.
+        kind: class of its settings.
+
+    Raises:
+        LgadError: the file cannot be read, or contains wrong keys or values, which are all listed.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(content, dict):
+            raise LgadError(f"{path} contains no keys; give the YAML file of a study.")
+        return kind.model_validate(content)
+    except OSError as error:
+        raise LgadError(
+            f"{path} cannot be read ({error.strerror}); give the YAML file of a study."
+        ) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise LgadError(f"{path} is not a YAML text; give the YAML file of a study.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
+    except ValidationError as error:
+        raise LgadError(mistakes(path.name, error)) from error
 
 
 def mistakes(where: str, error: ValidationError) -> str:
@@ -165,11 +177,12 @@ def mistakes(where: str, error: ValidationError) -> str:
     )
 
 
-def _merged(old: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
-    merged = dict(old)
+def merged(old: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the first mapping with the values of the second one; nested mappings are merged."""
+    result = dict(old)
     for key, value in new.items():
-        below = merged.get(key)
+        below = result.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = _merged(below, value)
-        merged[key] = value
-    return merged
+            value = merged(below, value)
+        result[key] = value
+    return result

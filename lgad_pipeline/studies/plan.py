@@ -108,12 +108,12 @@ def _student(
     changed = changed.model_copy(update={"student": student, "teacher": teacher})
     teacher_folder, model_folder = None, None
     if "lgad" in variant.method and changed.distillation.teacher == "before":
-        teacher_folder = _shared(
+        teacher_folder = shared_folder(
             folder / "teachers", changed.teachers_network, teacher, changed.teacher_input, study.data
         )
     if variant.method == "logits":
         model_config = student.model_copy(update={"seed": network_seed})
-        model_folder = _shared(folder / "models", study.model, model_config, study.data)
+        model_folder = shared_folder(folder / "models", study.model, model_config, study.data)
     student_folder = folder / name / f"seed{seed}"
     return TrainingSpec(
         "student",
@@ -149,7 +149,7 @@ def _with_steps(recipe: Recipe, steps: int) -> Recipe:
     )
 
 
-def _shared(folder: Path, *settings: BaseModel) -> Path:
+def shared_folder(folder: Path, *settings: BaseModel) -> Path:
     """Return a directory named by a digest of the settings, so that variants with equal settings share it."""
     text = json.dumps([entry.model_dump(mode="json", exclude=set(WITHOUT_EFFECT)) for entry in settings])
     return folder / blake2b(text.encode(), digest_size=6).hexdigest()

@@ -129,7 +129,7 @@ def _run_all(
                 ended(name, None, done)
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _set_up_worker, (os.getpid(), workers)) as pool:
+        with ProcessPoolExecutor(workers, context, set_up_worker, (os.getpid(), workers)) as pool:
             futures = {
                 pool.submit(function, training, inputs): name
                 for training, name in zip(trainings, names, strict=True)
@@ -140,7 +140,7 @@ def _run_all(
         raise LgadError("\n".join(failures))
 
 
-def _set_up_worker(parent: int, workers: int) -> None:
+def set_up_worker(parent: int, workers: int) -> None:
     """Give a worker its share of the cores, and let it end when its parent does, for any reason."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
     cv2.setNumThreads(1)

@@ -86,6 +86,29 @@ def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
         return _train_and_score(training, inputs, lease.device)
 
 
+def train_and_validate(training: TrainingSpec, inputs: StudyInputs) -> float:
+    """Train a student, predict the lanes of every validation frame, and return their F1 at IoU 0.5.
+
+    A finished training is reused. No test frame is read.
+    """
+    with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
+        _train(training, inputs, lease.device)
+        split = ShardSet.open(inputs.shards)["val"]
+        write_predictor(training.folder, inputs.dataset.view, decode_config=training.recipe.decode)
+        predictions = training.folder / "predictions"
+        predict_split(training.folder, split, output_root=predictions, device=lease.device)
+    scores = evaluate_culane(
+        inputs.recordings,
+        predictions,
+        lists={"val": split.table["frame"].tolist()},
+        thresholds=(THRESHOLD,),
+        frame_size=inputs.dataset.frame_size,
+        workers=1,
+    )
+    shutil.rmtree(predictions)
+    return scores.scores["val"][THRESHOLD].f1
+
+
 def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -> float:
     result = _train(training, inputs, device)
     split = ShardSet.open(inputs.shards)["test"]

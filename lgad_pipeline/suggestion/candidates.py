@@ -19,6 +19,7 @@ from lgad_pipeline.progress import Progress
 from lgad_pipeline.suggestion.measures import measure
 from lgad_pipeline.suggestion.ranking import Suggestion, choose
 from lgad_pipeline.thread_pool import ordered_map
+from lgad_pipeline.visualization.network_views import attention_layers_of
 
 _AHEAD = 16
 _LARGEST_FILE = 1 << 28  # bytes
@@ -66,7 +67,7 @@ def suggest_frames(
     Raises:
         LgadError: there is no labelled frame or no frame that can be read, or the student names no layer.
     """
-    layer = feature_layer(predictor)
+    layer = attention_layers_of(predictor.network)[-1]  # the deepest one
     known = measure(predictor, labelled, layer)
     if not known.hashes:
         raise LgadError("There is no labelled frame to compare with; give the frames of the training.")
@@ -79,21 +80,6 @@ def suggest_frames(
     choice = choose(pool, known, count)
     frames = [(usable[suggestion.index], suggestion) for suggestion in choice.chosen]
     return SuggestedFrames(frames, len(usable), len(known.hashes), choice.repeats)
-
-
-def feature_layer(predictor: LanePredictor) -> str:
-    """Return the name of the deepest of the layers whose attention is mimicked by default.
-
-    Raises:
-        LgadError: the class of the network has no attribute `attention_layers`.
-    """
-    layers = getattr(predictor.network, "attention_layers", None)
-    if not layers:
-        raise LgadError(
-            f"The network {type(predictor.network).__name__} names no layer that describes a frame; give its "
-            "class an attribute attention_layers with names of its modules."
-        )
-    return layers[-1]
 
 
 def split_images(split: ShardSplit) -> Iterator[np.ndarray]:

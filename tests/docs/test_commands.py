@@ -40,6 +40,8 @@ REPLACED = {
 NOT_RUN = {
     "lgad gain": "trains for hours",
     "LGAD_TRAININGS_PER_GPU=": "needs a GPU",
+    "lgad app": "serves until it is stopped; tests_ui/test_app.py",
+    "lgad evaluate-llamas": "needs LLAMAS; tests/evaluation/test_llamas.py",
     "lgad suggest": "needs frames without labels; tests/suggestion/test_suggestion.py",
     "labelme /data": "needs labelme",
     "lgad import labelme /data": "needs corrected frames; tests/datasets/test_exporting.py",

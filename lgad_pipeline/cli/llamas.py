@@ -1,0 +1,45 @@
+"""`lgad evaluate-llamas`: LLAMAS' metric."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.cli.score_tables import check_output, missing_notes, say_notes, say_rejected
+from lgad_pipeline.console import progress_bar
+from lgad_pipeline.evaluation.llamas import evaluate_llamas as score_llamas
+
+
+def evaluate_llamas(
+    annotations: Annotated[Path, typer.Option(help="Directory of a split's label files: labels/valid.")],
+    predictions: Annotated[Path, typer.Option(help="Directory of the predicted lane files.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file of the figures.")] = None,
+) -> None:
+    """Compute TP, FP, FN and F1 as LLAMAS' evaluator does, on the four lanes next to the car."""
+    check_output(json_file, (annotations, predictions))
+    with progress_bar(f"Comparing the lanes of {annotations}") as progress:
+        scores = score_llamas(annotations, predictions, progress=progress)
+    counts = scores.counts
+    table = Table("frames", "TP", "FP", "FN", "precision", "recall", "F1")
+    shares = (f"{value:.4f}" for value in (counts.precision, counts.recall, counts.f1))
+    table.add_row(str(scores.frames), str(counts.tp), str(counts.fp), str(counts.fn), *shares)
+    Console().print(table)
+    notes = missing_notes(scores.without_prediction, predictions)
+    say_rejected(scores.rejected)
+    say_notes(notes)
+    if json_file:
+        content = {
+            "frames": scores.frames,
+            "tp": counts.tp,
+            "fp": counts.fp,
+            "fn": counts.fn,
+            "precision": counts.precision,
+            "recall": counts.recall,
+            "f1": counts.f1,
+            "notes": notes,
+        }
+        write_text(json_file, json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,121 @@
+"""Reader of VIL-100 as published: 100 videos of 100 frames, a JSON file of lanes per frame.
+
+The root contains `JPEGImages/VIDEO/NAME.jpg`, `Json/VIDEO/NAME.jpg.json` and `data/db_info.yaml`, which
+states the set of each video, `train` or `test`: `sequences: [{name: VIDEO, set: train}, ...]`. A label file
+has `{"annotations": {"lane": [{"points": [[x, y], ...]}, ...]}}`. Videos have eight sizes; frames of another
+size than `frame_size` are rejected.
+
+Every tenth training video is in the validation split. The digits before the first `_` of a test video's name
+state its scenarios; the first one with a category of CULane is used. Crossroads have lanes here, in contrast
+to CULane, so they are no category; nor are damaged roads and haze.
+"""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, frame_path, held_out, points
+from lgad_pipeline.datasets.safe_io import read_inside
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import Rejected
+
+_SPLITS = "data/db_info.yaml"
+_LIMIT = 1 << 20  # bytes
+_CATEGORIES = {
+    "0": "normal",
+    "1": "crowd",
+    "2": "curve",
+    "4": "shadow",
+    "5": "arrow",
+    "6": "dazzle",
+    "8": "night",
+}
+
+
+def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]:
+    """List a frame for every label file of the videos that `data/db_info.yaml` names.
+
+    Args:
+        root: root directory of the data set.
+        rejected: list to which rejected videos and label files, and notes, are appended.
+
+    Raises:
+        LgadError: `data/db_info.yaml` is missing or not in the published form, or names no training video.
+    """
+    entries: dict[str, list[FrameEntry]] = {"train": [], "test": []}
+    for video, split in _videos(root):
+        if split not in entries or not video or PurePosixPath(video).name != video:
+            rejected.append(Rejected(_SPLITS, None, f"names the video {video!r} of {split!r}; correct it"))
+            continue
+        entries[split] += _entries_of(root, video, split, rejected)
+    if not entries["train"]:
+        raise LgadError(
+            f"{root} has no label files in Json/<video>/ of a training video; unpack VIL-100 there."
+        )
+    if not entries["test"]:
+        rejected.append(Note(_SPLITS, None, "names no test video with label files; unpack them"))
+    return [
+        *held_out(entries["train"], lambda entry: PurePosixPath(entry.frame).parent.name),
+        *entries["test"],
+    ]
+
+
+def parse_annotation(annotation: bytes) -> list[np.ndarray]:
+    """Parse one label file.
+
+    Args:
+        annotation: content of the label file, JSON.
+
+    Returns:
+        Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first.
+
+    Raises:
+        AnnotationError: the content is no label file, or a point is no place near a frame.
+    """
+    try:
+        content: Any = json.loads(annotation)
+        lines = [lane["points"] for lane in content["annotations"]["lane"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise AnnotationError("is no label file with `annotations` of `lane`; unpack it again") from error
+    lanes = [points(line) for line in lines]
+    return [lane if lane[0, 1] >= lane[-1, 1] else lane[::-1] for lane in lanes if len(lane) > 1]
+
+
+def _videos(root: Path) -> list[tuple[str, str]]:
+    """Read (name, set) of every video."""
+    try:
+        content = yaml.safe_load(read_inside(root, _SPLITS, limit=_LIMIT))
+        return [(str(video["name"]), str(video["set"])) for video in content["sequences"]]
+    except FileNotFoundError as error:
+        raise LgadError(
+            f"{root / _SPLITS} is missing; unpack VIL-100 there or correct `root` of the data set."
+        ) from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise LgadError(
+            f"{root / _SPLITS} has no `sequences` with `name` and `set`; unpack it again."
+        ) from error
+
+
+def _entries_of(root: Path, video: str, split: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
+    scenario = _scenario(video) if split == "test" else None
+    entries = []
+    for path in sorted((root / "Json" / video).glob("*.json")):
+        label = path.relative_to(root).as_posix()
+        try:
+            frame = frame_path(f"JPEGImages/{video}/{path.name.removesuffix('.json')}")
+        except ValueError as error:
+            rejected.append(Rejected(label, None, str(error)))
+            continue
+        entries.append(FrameEntry(frame, split, label, label, None, scenario))
+    if not entries:
+        rejected.append(Rejected(_SPLITS, None, f"names {video}, which has no label files in Json/{video}"))
+    return entries
+
+
+def _scenario(video: str) -> str | None:
+    """Return the first scenario in a video's name that is a category of CULane, else None."""
+    digits = video.partition("_")[0]
+    return next((_CATEGORIES[digit] for digit in digits if digit in _CATEGORIES), None)

@@ -1,0 +1,260 @@
+"""Search for recipe settings with Optuna: trials on validation frames, resumable, the best one as YAML."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import yaml
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Recipe
+from lgad_pipeline.studies.plan import TrainingSpec, shared_folder
+from lgad_pipeline.studies.run import set_up_worker
+from lgad_pipeline.studies.search_config import Range, SearchStudy, Value
+from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_validate
+
+if TYPE_CHECKING:
+    import optuna
+
+JOURNAL = "search.journal"
+TRIALS = "trials.csv"
+BEST = "best.yaml"
+_REASON = "reason"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of a search.
+
+    Attributes:
+        trials: a row for each finished trial, best first: trial, F1 on validation frames, each searched key.
+        failed: number of trials whose training failed.
+        best: file with the best recipe.
+    """
+
+    trials: pd.DataFrame
+    failed: int
+    best: Path
+
+
+def search(
+    study: SearchStudy,
+    *,
+    recipe: Recipe,
+    inputs: StudyInputs,
+    output: Path,
+    workers: int = 1,
+    progress: Progress = print,
+) -> SearchResult:
+    """Run the trials that are missing, and write the table of all trials and the best recipe.
+
+    The process may be killed at any time: the next run keeps finished trials, and repeats those that were
+    running with the same values, whose trainings resume at their checkpoints.
+
+    Args:
+        study: settings of the search.
+        recipe: recipe that is changed.
+        inputs: data set, shards and device of the trainings.
+        output: directory of the search.
+        workers: number of trials at a time, each in a process; 1 for this process.
+        progress: called with a line of text when a trial ends.
+
+    Raises:
+        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search, or every
+            trial failed.
+    """
+    _check_keys(study, recipe)
+    optuna = _optuna()
+    trials = _open(study, recipe, output)
+    for trial in trials.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
+        trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        trials.enqueue_trial(trial.params)
+    if workers == 1:
+        _run_here(study, trials, recipe=recipe, inputs=inputs, output=output, progress=progress)
+    else:
+        _run_in_processes(study, trials, recipe, inputs, output=output, workers=workers, progress=progress)
+    return _write(study, trials, recipe=recipe, output=output)
+
+
+def _run_here(
+    study: SearchStudy,
+    trials: "optuna.Study",
+    *,
+    recipe: Recipe,
+    inputs: StudyInputs,
+    output: Path,
+    progress: Progress,
+) -> None:
+    while _remaining(study, trials) > 0:
+        trial = trials.ask()
+        try:
+            f1 = _evaluate(study.applied(recipe, _values(study, trial)), study, inputs, output)
+        except LgadError as error:
+            _tell(study, trials, trial, progress=progress, reason=str(error))
+        else:
+            _tell(study, trials, trial, progress=progress, f1=f1)
+
+
+def _run_in_processes(
+    study: SearchStudy,
+    trials: "optuna.Study",
+    recipe: Recipe,
+    inputs: StudyInputs,
+    *,
+    output: Path,
+    workers: int,
+    progress: Progress,
+) -> None:
+    running: dict[Future[float], optuna.Trial] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, set_up_worker, (os.getpid(), workers)) as pool:
+        while running or _remaining(study, trials) > 0:
+            while len(running) < workers and _remaining(study, trials) > len(running):
+                trial = trials.ask()
+                try:
+                    changed = study.applied(recipe, _values(study, trial))
+                except LgadError as error:
+                    _tell(study, trials, trial, progress=progress, reason=str(error))
+                    continue
+                running[pool.submit(_evaluate, changed, study, inputs, output)] = trial
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                trial = running.pop(future)
+                error = future.exception()
+                if error is not None and not isinstance(error, LgadError):
+                    raise error
+                if error is not None:
+                    _tell(study, trials, trial, progress=progress, reason=str(error))
+                else:
+                    _tell(study, trials, trial, progress=progress, f1=future.result())
+
+
+def _evaluate(recipe: Recipe, study: SearchStudy, inputs: StudyInputs, output: Path) -> float:
+    """Train the teacher, if there is one, and the student of a trial, and return its validation F1."""
+    teacher = None
+    if study.method == "lgad" and recipe.trains_teacher_first:
+        parts = (recipe.teachers_network, recipe.teacher, recipe.teacher_input, recipe.augmentation)
+        teacher = shared_folder(output / "teachers", *parts)
+        run_training(TrainingSpec("teacher", recipe, recipe.teachers_network, teacher), inputs)
+    folder = output / "students" / blake2b(recipe.model_dump_json().encode(), digest_size=6).hexdigest()
+    student = TrainingSpec("student", recipe, recipe.network, folder, method=study.method, teacher=teacher)
+    return train_and_validate(student, inputs)
+
+
+def _values(study: SearchStudy, trial: "optuna.Trial") -> dict[str, Value]:
+    """Draw a value for each searched key."""
+    values: dict[str, Value] = {}
+    for key, space in study.settings.items():
+        if not isinstance(space, Range):
+            values[key] = trial.suggest_categorical(key, space.choices)
+        elif space.whole:
+            values[key] = trial.suggest_int(key, int(space.low), int(space.high), log=space.log)
+        else:
+            values[key] = trial.suggest_float(key, space.low, space.high, log=space.log)
+    return values
+
+
+def _tell(
+    study: SearchStudy,
+    trials: "optuna.Study",
+    trial: "optuna.Trial",
+    *,
+    progress: Progress,
+    f1: float | None = None,
+    reason: str = "",
+) -> None:
+    if f1 is None:
+        trial.set_user_attr(_REASON, reason)
+        trials.tell(trial, state=_optuna().trial.TrialState.FAIL)
+    else:
+        trials.tell(trial, f1)
+    done = study.trials - _remaining(study, trials)
+    values = ", ".join(f"{key.rpartition('.')[2]} {_shown(value)}" for key, value in trial.params.items())
+    end = f"F1 {f1:.4f}" if f1 is not None else f"failed: {reason}"
+    progress(f"[{done}/{study.trials}] {values}: {end}")
+
+
+def _remaining(study: SearchStudy, trials: "optuna.Study") -> int:
+    """Return the number of trials that have not ended; those that were interrupted do not count."""
+    ended = [
+        trial
+        for trial in trials.get_trials(deepcopy=False)
+        if trial.state.is_finished() and (trial.value is not None or _REASON in trial.user_attrs)
+    ]
+    return study.trials - len(ended)
+
+
+def _open(study: SearchStudy, recipe: Recipe, output: Path) -> "optuna.Study":
+    """Open the trials in the directory of the search; another search in it is an error."""
+    optuna = _optuna()
+    output.mkdir(parents=True, exist_ok=True)
+    described = study.model_dump_json(exclude={"trials"}) + recipe.model_dump_json()
+    name = blake2b(described.encode(), digest_size=8).hexdigest()
+    backend = optuna.storages.journal.JournalFileBackend(str(output / JOURNAL))
+    storage = optuna.storages.JournalStorage(backend)
+    known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    if known and name not in known:
+        raise LgadError(
+            f"{output} holds a search with other settings; name another directory, or restore its settings."
+        )
+    # The number of trials makes the draws of a resumed search differ from those of its first run.
+    count = len(storage.get_all_trials(storage.get_study_id_from_name(name))) if known else 0
+    sampler = optuna.samplers.TPESampler(seed=study.seed + count)
+    return optuna.create_study(
+        storage=storage, sampler=sampler, study_name=name, direction="maximize", load_if_exists=True
+    )
+
+
+def _write(study: SearchStudy, trials: "optuna.Study", *, recipe: Recipe, output: Path) -> SearchResult:
+    finished = [trial for trial in trials.get_trials(deepcopy=False) if trial.value is not None]
+    failed = [trial for trial in trials.get_trials(deepcopy=False) if _REASON in trial.user_attrs]
+    if not finished:
+        raise LgadError(f"Every trial failed; the first reason: {failed[0].user_attrs[_REASON]}")
+    ordered = sorted(finished, key=lambda trial: -(trial.value or 0.0))
+    table = pd.DataFrame([{"trial": trial.number, "F1": trial.value, **trial.params} for trial in ordered])
+    write_text(output / TRIALS, table.to_csv(index=False, float_format="%.6g"))
+    best = ordered[0]
+    changed = study.applied(recipe, best.params)
+    content = {"recipes": {f"{study.recipe}-search": changed.model_dump(mode="json", exclude_defaults=True)}}
+    comment = (
+        f"# F1 {best.value:.4f} on the validation frames of {study.dataset}: the best of {len(finished)} "
+        f"trials, method {study.method}.\n# Changed keys: {', '.join(study.settings)}.\n"
+    )
+    write_text(output / BEST, comment + yaml.safe_dump(content, sort_keys=False))
+    return SearchResult(table, len(failed), output / BEST)
+
+
+def _check_keys(study: SearchStudy, recipe: Recipe) -> None:
+    """Check that the recipe has every searched key."""
+    content = recipe.model_dump()
+    for key in study.settings:
+        below: object = content
+        for part in key.split("."):
+            if not isinstance(below, dict) or part not in below:
+                known: Sequence[str] = sorted(below) if isinstance(below, dict) else []
+                keys = f"; the keys there are {', '.join(known)}" if known else ""
+                raise LgadError(f"The recipe {study.recipe} has no key {key}{keys}.")
+            below = below[part]
+
+
+def _optuna():
+    """Import Optuna, which is an optional dependency."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise LgadError(
+            "The search needs Optuna; install it: pip install 'lgad-pipeline[search]'."
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _shown(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,90 @@
+"""Settings of a search: which recipe, which of its keys, in which ranges, how many trials."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Recipe
+from lgad_pipeline.studies.config import merged, mistakes, read_study
+
+Value = bool | int | float | str
+
+
+class Range(BaseConfig):
+    """Range of a number.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        log: True to draw the logarithm evenly, for values over decades; the limits are then above 0.
+        whole: True for whole numbers.
+    """
+
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    log: bool = False
+    whole: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError("low must be above 0 where log is true")
+        if self.whole and (self.low % 1 or self.high % 1):
+            raise ValueError("low and high must be whole numbers where whole is true")
+        return self
+
+
+class Choices(BaseConfig):
+    """Values to choose from."""
+
+    choices: Annotated[tuple[Value, ...], Field(min_length=2)]
+
+
+class SearchStudy(BaseConfig):
+    """Settings of a search over keys of a recipe; F1 of the validation frames decides.
+
+    Attributes:
+        dataset: name of the data set; its test frames are not used.
+        recipe: name of the recipe that is changed.
+        method: losses of the student: labels `alone`, or also `lgad` or `sad`.
+        trials: number of trials in all, with those of earlier runs in the same directory.
+        seed: seed of the trainings, and of the search.
+        settings: keys of the recipe, such as `student.optimizer.learning_rate`, each with its range
+            (`{low, high, log, whole}`) or its values (`{choices: [...]}`).
+    """
+
+    dataset: str = "synthetic"
+    recipe: str = "enet"
+    method: Literal["alone", "lgad", "sad"] = "lgad"
+    trials: int = Field(default=20, ge=1, le=10_000)
+    seed: int = Field(default=0, ge=0)
+    settings: Annotated[dict[str, Range | Choices], Field(min_length=1)]
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read the YAML file of a search; see `read_study`."""
+        return read_study(path, cls)
+
+    def applied(self, recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
+        """Return a recipe with values of the searched keys, and the seed of the search.
+
+        Raises:
+            LgadError: a key is unknown, or a value does not fit.
+        """
+        content = recipe.model_dump()
+        for key, value in {**values, "student.seed": self.seed, "teacher.seed": self.seed}.items():
+            content = merged(content, _nested(key.split("."), value))
+        try:
+            return Recipe.model_validate(content)
+        except ValidationError as error:
+            raise LgadError(mistakes("search", error)) from error
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    return {keys[0]: _nested(keys[1:], value) if len(keys) > 1 else value}

@@ -1,0 +1,101 @@
+"""Pictures of one frame through a network: lanes, probability maps, attention maps."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lgad_pipeline.distillation.attention import attention_map
+from lgad_pipeline.distillation.taps import FeatureTaps
+from lgad_pipeline.distillation.teacher import label_encoding, label_planes
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.frame_predictor import Lane
+from lgad_pipeline.inference.predictor import LanePredictor
+from lgad_pipeline.networks.checkpoint import load_network
+from lgad_pipeline.visualization.overlays import draw_attention, draw_lanes, slot_colour
+
+
+class NetworkViews(NamedTuple):
+    """Pictures of one frame, uint8 (H, W, 3) RGB each.
+
+    Attributes:
+        lanes: lanes over the frame; None for a teacher, whose lanes are those of the label map.
+        probabilities: probability maps over the network's input, each slot in its colour.
+        attention: attention map over the network's input, by layer.
+        found: the lanes; empty for a teacher.
+    """
+
+    lanes: np.ndarray | None
+    probabilities: np.ndarray
+    attention: dict[str, np.ndarray]
+    found: list[Lane]
+
+
+@torch.inference_mode()
+def student_views(predictor: LanePredictor, frame: np.ndarray) -> NetworkViews:
+    """Draw what a student computes for a frame of any size, uint8 (H, W, 3) RGB."""
+    prepared = predictor.prepare(frame)
+    image = torch.from_numpy(prepared.image).permute(2, 0, 1)[None]
+    with FeatureTaps(predictor.network, attention_layers_of(predictor.network)) as taps:
+        maps = predictor.probabilities(image)[0]
+        features = taps.pop()
+    lanes = predictor.predict_prepared([prepared])[0]
+    return NetworkViews(
+        draw_lanes(frame, lanes),
+        draw_probabilities(prepared.image, maps[0].cpu().numpy()),
+        _attention(prepared.image, features),
+        lanes,
+    )
+
+
+@torch.inference_mode()
+def teacher_views(folder: Path, image: np.ndarray, label: np.ndarray) -> NetworkViews:
+    """Draw what a teacher computes for a label map.
+
+    Args:
+        folder: directory of the trained teacher.
+        image: network input of the frame, uint8 (h, w, 3) RGB, to draw on.
+        label: label map of the frame, uint8 (h, w).
+    """
+    network, spec = load_network(folder)
+    planes = label_planes(torch.from_numpy(label)[None], spec.slots + 1, label_encoding(spec))
+    with FeatureTaps(network.eval(), attention_layers_of(network)) as taps:
+        maps = network(planes).logits.softmax(dim=1)[0, 1:]
+        features = taps.pop()
+    return NetworkViews(None, draw_probabilities(image, maps.numpy()), _attention(image, features), [])
+
+
+def attention_layers_of(network: torch.nn.Module) -> tuple[str, ...]:
+    """Return the names of the layers whose attention is mimicked by default.
+
+    Raises:
+        LgadError: the class of the network has no attribute `attention_layers`.
+    """
+    layers = getattr(network, "attention_layers", None)
+    if not layers:
+        raise LgadError(
+            f"The network {type(network).__name__} names no layers; give its class an attribute "
+            "attention_layers with names of its modules."
+        )
+    return tuple(layers)
+
+
+def draw_probabilities(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Draw probability maps over a grey copy of an image, each slot in its colour, stronger where surer.
+
+    Args:
+        image: uint8 (h, w, 3) RGB.
+        maps: probability maps, float (slots, h, w).
+    """
+    colours = np.array([slot_colour(slot) for slot in range(1, len(maps) + 1)], np.float32)
+    share = np.clip(maps.sum(axis=0), 0, 1)[..., None]
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.7
+    return (grey * (1 - share) + np.tensordot(maps, colours, (0, 0))).clip(0, 255).round().astype(np.uint8)
+
+
+def _attention(image: np.ndarray, features: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {
+        layer: draw_attention(image, attention_map(values.cpu())[0].numpy())
+        for layer, values in features.items()
+    }

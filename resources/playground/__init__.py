@@ -1,0 +1,1 @@
+"""Page on which a frame or a clip is tried with any model of the project."""

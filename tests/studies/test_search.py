@@ -1,0 +1,131 @@
+"""Search for recipe settings: real trainings of a small network, resumed after an interruption."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.settings import Settings, SyntheticDataset
+from lgad_pipeline.studies import search as searching
+from lgad_pipeline.studies.search import search
+from lgad_pipeline.studies.search_config import SearchStudy
+from lgad_pipeline.studies.trainings import StudyInputs
+from tests.support.trainings import pack_road
+
+optuna = pytest.importorskip("optuna")
+
+SETTINGS = """
+recipes:
+  tiny:
+    network: {name: enet, width: 0.25}
+    teacher: &training {steps: 3, batch_size: 2, validate_every: 3, threads: 1, optimizer: {warmup_steps: 1}}
+    student: *training
+    decode: {existence_threshold: 0, peak_threshold: 0}
+"""
+STUDY = {
+    "recipe": "tiny",
+    "trials": 3,
+    "settings": {
+        "student.optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
+        "distillation.weight": {"choices": [0.5, 2.0]},
+        "student.steps": {"low": 2, "high": 4, "whole": True},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> tuple[Settings, StudyInputs]:
+    """A data set of training and validation frames; no test frame exists."""
+    root = tmp_path_factory.mktemp("road")
+    shards = pack_road(root, {"train": range(6), "val": [6, 7], "test": []})
+    (root / "lgad.yaml").write_text(SETTINGS)
+    dataset = SyntheticDataset.model_validate(
+        {"kind": "synthetic", "image_size": [32, 88], "crop_top": 240, "lane_width": 40}
+    )
+    return Settings.load(root / "lgad.yaml"), StudyInputs(dataset, shards, root, "cpu")
+
+
+def run(world, output: Path, study: dict, **options) -> tuple[searching.SearchResult, list[str]]:
+    settings, inputs = world
+    lines: list[str] = []
+    result = search(
+        SearchStudy.model_validate(study),
+        recipe=settings.recipe("tiny"),
+        inputs=inputs,
+        output=output,
+        progress=lines.append,
+        **options,
+    )
+    return result, lines
+
+
+def test_interrupted_search_is_resumed_and_the_best_recipe_is_written(world, tmp_path, monkeypatch):
+    evaluate, seen = searching._evaluate, []
+
+    def killed_in_the_second_trial(recipe, *others):
+        seen.append(recipe)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return evaluate(recipe, *others)
+
+    monkeypatch.setattr(searching, "_evaluate", killed_in_the_second_trial)
+    with pytest.raises(KeyboardInterrupt):
+        run(world, tmp_path, STUDY)
+    monkeypatch.setattr(searching, "_evaluate", lambda *values: seen.append(values[0]) or evaluate(*values))
+    result, lines = run(world, tmp_path, STUDY)
+    assert seen[2] == seen[1], "the interrupted trial is repeated with its values"
+    assert len(result.trials) == 3 and len(lines) == 2 and lines[-1].startswith("[3/3]")
+    again, lines = run(world, tmp_path, STUDY)
+    assert not lines and again.trials.equals(result.trials)
+    best = Settings.load(result.best).recipe("tiny-search")
+    row = result.trials.iloc[0]
+    assert result.trials["F1"].is_monotonic_decreasing
+    assert best.student.optimizer.learning_rate == row["student.optimizer.learning_rate"]
+    assert (
+        best.distillation.weight == row["distillation.weight"] and best.student.steps == row["student.steps"]
+    )
+    assert best.network.width == 0.25 and best.decode.peak_threshold == 0
+    written = pd.read_csv(tmp_path / "trials.csv")
+    assert written["trial"].tolist() == result.trials["trial"].tolist()
+    more, lines = run(world, tmp_path, {**STUDY, "trials": 4})
+    assert len(more.trials) == 4 and len(lines) == 1
+    with pytest.raises(LgadError, match="search with other settings"):
+        run(world, tmp_path, {**STUDY, "seed": 1})
+
+
+def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
+    settings = {"student.optimizer.warmup_steps": {"choices": [1, 99]}}
+    result, lines = run(world, tmp_path, {**STUDY, "method": "alone", "trials": 6, "settings": settings})
+    assert len(result.trials) + result.failed == 6 and result.failed
+    assert any("failed" in line and "warmup_steps 99" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (
+            {"student.optimizer.speed": {"choices": [1, 2]}},
+            r"no key student\.optimizer\.speed; the keys there",
+        ),
+        ({"student.steps.more": {"choices": [1, 2]}}, r"no key student\.steps\.more"),
+    ],
+)
+def test_unknown_keys_are_named(world, tmp_path, settings, reason):
+    with pytest.raises(LgadError, match=reason):
+        run(world, tmp_path, {**STUDY, "settings": settings})
+
+
+@pytest.mark.parametrize(
+    ("space", "reason"),
+    [
+        ("{low: 2, high: 1}", "not below high"),
+        ("{low: 0, high: 1, log: true}", "above 0"),
+        ("{low: 0.5, high: 2, whole: true}", "whole numbers"),
+        ("{choices: [1]}", "at least 2"),
+    ],
+)
+def test_ranges_are_checked(tmp_path, space, reason):
+    (tmp_path / "search.yaml").write_text(f"settings: {{student.steps: {space}}}")
+    with pytest.raises(LgadError, match=reason):
+        SearchStudy.load(tmp_path / "search.yaml")
