@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from pathlib import Path
 
 import dagster as dg
 
@@ -39,14 +40,17 @@ this page shows its result.
 
 For each recipe: F1 at IoU 0.5 on the test frames with its 95 % interval (bootstrap over frames), the gain of
 its student with LGAD over its student alone, and its lead over the first recipe in lgad.yaml on the same
-frames (paired bootstrap). There is one training per recipe, so the intervals do not include the spread over
-seeds; `distillation_gain` measures it. Choose a recipe by its validation F1, not by the test frames.""",
+frames (paired bootstrap). Charts show F1 by scenario, the validation IoU during the trainings, and F1 against
+the time of a frame and the number of parameters. There is one training per recipe, so the intervals do not
+include the spread over seeds; `distillation_gain` measures it. Choose a recipe by its validation F1, not by
+the test frames.""",
 )
 def recipe_comparison(
     context: dg.AssetExecutionContext, project: Project, mlflow: MlflowTracking
 ) -> dg.MaterializeResult:
     """Compare the recipes of a data set."""
     from lgad_pipeline.evaluation.recipe_comparison import compare_recipes
+    from lgad_pipeline.evaluation.speed import measure_speeds
     from lgad_pipeline.evaluation.student_scores import scores_digest
 
     dataset = context.partition_key
@@ -63,7 +67,7 @@ def recipe_comparison(
     digest = blake2b(digest_size=16)
     for recipe in recipes:
         digest.update(f"{recipe} {scores_digest(folders[recipe])}\n".encode())
-    runs = [project.paths(dataset, recipe).student_lgad for recipe in recipes]
+    students = {recipe: project.paths(dataset, recipe).student_lgad for recipe in recipes}
     return materialize_result(
         context,
         project,
@@ -73,9 +77,21 @@ def recipe_comparison(
             results,
             left_out={recipe: f"{reason}; {REMEDIES[reason]}" for recipe, reason in left_out.items()},
             differing_settings=differing_settings(project, recipes),
-            runs_page=page_link(mlflow, mlflow.compare_url(runs)),
+            histories={recipe: validation_history(folder) for recipe, folder in students.items()},
+            speeds=measure_speeds(students),
+            runs_page=page_link(mlflow, mlflow.compare_url(list(students.values()))),
         ),
     )
+
+
+def validation_history(folder: Path) -> tuple[list[float], list[float]]:
+    """Read the steps and the validation IoU of a training; empty if the file is missing."""
+    import pandas as pd
+
+    if not (folder / "history.parquet").is_file():
+        return [], []
+    history = pd.read_parquet(folder / "history.parquet")[["step", "val/miou"]].dropna()
+    return history["step"].tolist(), history["val/miou"].tolist()
 
 
 def differing_settings(project: Project, recipes: Sequence[str]) -> list[dict[str, str]]:

@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.presentation import metadata
+from assets.presentation.recipe_charts import (
+    cost_rows,
+    recipe_curves,
+    recipe_scenario_bars,
+    speed_chart,
+)
 from assets.presentation.svg_charts import interval_chart
 from lgad_pipeline.evaluation.types import Interval
 
 if TYPE_CHECKING:
     from lgad_pipeline.evaluation.recipe_comparison import RecipeScores
+    from lgad_pipeline.evaluation.speed import Speed
 
 
 def recipe_comparison_metadata(
@@ -19,6 +26,8 @@ def recipe_comparison_metadata(
     *,
     left_out: Mapping[str, str],
     differing_settings: Sequence[Mapping[str, str]],
+    histories: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    speeds: Mapping[str, "Speed"],
     runs_page: dg.MetadataValue,
 ) -> dict[str, Any]:
     """Describe the comparison of recipes.
@@ -28,13 +37,21 @@ def recipe_comparison_metadata(
         results: scores of the compared recipes.
         left_out: recipe -> reason why it is not compared.
         differing_settings: rows of settings in which the recipes differ.
+        histories: recipe -> steps and validation IoU of its student with LGAD.
+        speeds: recipe -> time and parameters of its student with LGAD; only those that can be loaded.
         runs_page: link to the MLflow runs of the compared students.
     """
     reasons = [{"recipe": recipe, "reason": reason} for recipe, reason in left_out.items()]
     return {
         "recipes": metadata.table([_row(result) for result in results]),
         "F1 and gain, 95 %": metadata.chart(recipe_chart(results), f"recipes on {dataset}"),
+        "F1 by scenario": metadata.chart(recipe_scenario_bars(results), f"F1 with LGAD on {dataset}"),
         "F1 with LGAD by scenario": metadata.table(scenario_rows(results)),
+        "validation IoU": metadata.chart(
+            recipe_curves(histories), "mean IoU of the lanes on validation frames"
+        ),
+        "speed and accuracy": metadata.chart(speed_chart(results, speeds), "F1 against time and parameters"),
+        "cost": metadata.table(cost_rows(results, speeds)),
         "settings that differ": metadata.table(differing_settings),
         "left out": metadata.table(reasons),
         "in MLflow": runs_page,

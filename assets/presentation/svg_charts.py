@@ -37,14 +37,22 @@ class BarGroup:
     strong: bool = False
 
 
-def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
-    """Draw horizontal bars in groups on an axis from 0 to 1."""
+def grouped_bars(
+    groups: Sequence[BarGroup], width: int = 1000, *, colours: Mapping[str, str] = COLOURS
+) -> str:
+    """Draw horizontal bars in groups on an axis from 0 to 1.
+
+    Args:
+        groups: bars of each label, from top to bottom.
+        width: width of the chart, pixels.
+        colours: colour of each series; networks by default.
+    """
     left, right, top, bar, gap = 112, 56, 34, 11, 13
     span = width - left - right
     networks = list(groups[0].values)
     pitch = len(networks) * bar + gap
     height = top + len(groups) * pitch + 24
-    parts = [_legend(networks, left)]
+    parts = [legend(networks, left, colours=colours)]
     for tick in np.linspace(0, 1, 6):
         x = left + tick * span
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{height - 22}"/>')
@@ -65,14 +73,14 @@ def grouped_bars(groups: Sequence[BarGroup], width: int = 1000) -> str:
             length = max(value * span, 1.5)
             parts.append(
                 f'<rect x="{left}" y="{y + row * bar:.1f}" width="{length:.1f}" height="{bar - 1.5}" rx="2" '
-                f'fill="{COLOURS[network]}">'
-                f"<title>{NETWORK_NAMES[network]}, {escape(group.label)}: {value:.3f}</title></rect>"
+                f'fill="{colours[network]}">'
+                f"<title>{_title(network)}, {escape(group.label)}: {value:.3f}</title></rect>"
             )
             parts.append(
                 f'<text{strong} x="{left + length + 6:.1f}" y="{y + row * bar + 9:.1f}" '
                 f'style="font-size:10.5px">{value:.3f}</text>'
             )
-    return _svg(width, height, parts)
+    return svg(width, height, parts)
 
 
 def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], width: int = 1000) -> str:
@@ -90,11 +98,11 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], 
     f1s = [f1 for students, _ in rows.values() for f1 in students.values()]
     gains = [gain.scaled(100) for _, gain in rows.values()]
     low, high = min(f1.low for f1 in f1s), max(f1.high for f1 in f1s)
-    scores = _Axis(name_width, panel, low, max(high, low + 0.1))
+    scores = Axis(name_width, panel, low, max(high, low + 0.1))
     low, high = min(0.0, *(g.low for g in gains)), max(0.0, *(g.high for g in gains))
-    points = _Axis(name_width + panel + gap, panel, low, max(high, low + 1))
+    points = Axis(name_width + panel + gap, panel, low, max(high, low + 1))
     parts = [
-        _legend(networks, name_width),
+        legend(networks, name_width),
         f'<text class="strong" x="{points.left}" y="14">gain with LGAD, points of F1</text>',
         *scores.lines(top - 8, height - 22, "{:.2f}"),
         *points.lines(top - 8, height - 22, "{:+g}"),
@@ -114,11 +122,11 @@ def interval_chart(rows: Mapping[str, tuple[Mapping[str, Interval], Interval]], 
         gain = gains[index]
         title = f"gain, {recipe}: {gain.value:+.1f}, 95 % {gain.low:+.1f} to {gain.high:+.1f} points"
         parts.append(points.whisker(gain, middle, COLOURS[networks[-1]], title))
-    return _svg(width, height, parts)
+    return svg(width, height, parts)
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Horizontal axis with a margin on both sides.
 
     Attributes:
@@ -146,7 +154,7 @@ class _Axis:
             bottom: lower end of the lines, pixels.
             form: format string of the labels.
         """
-        ticks = [(self.x(tick), form.format(tick)) for tick in _round_ticks(self.low, self.high)]
+        ticks = [(self.x(tick), form.format(tick)) for tick in round_ticks(self.low, self.high)]
         return [
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
             f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{label}</text>'
@@ -176,21 +184,23 @@ def curves(
     *,
     width: int = 540,
     height: int = 300,
+    colours: Mapping[str, str] = COLOURS,
 ) -> str:
     """Draw values over the training steps as lines; the axis is logarithmic if the values span decades.
 
     Args:
-        series: network -> (steps, values).
+        series: network, or another name with a colour -> (steps, values).
         title: text above the chart.
         width: width of the chart, pixels.
         height: height of the chart, pixels.
+        colours: colour of each series; networks by default.
     """
     left, right, top, bottom = 56, 16, 52, 34
     points = {name: _finite(*pair) for name, pair in series.items()}
     steps = np.concatenate([pair[0] for pair in points.values()] or [np.zeros(1)])
     values = np.concatenate([pair[1] for pair in points.values()] or [np.ones(1)])
     if not len(values):
-        return _svg(width, height, [f'<text x="{left}" y="{top}">no values yet</text>'])
+        return svg(width, height, [f'<text x="{left}" y="{top}">no values yet</text>'])
     logarithmic = values.min() > 0 and values.max() / values.min() > 20
     low, high = (float(values.min()), float(values.max()))
     low = low if logarithmic else min(low, 0.0)
@@ -203,14 +213,14 @@ def curves(
 
     parts = [
         f'<text class="strong" x="{left}" y="16">{escape(title)}</text>',
-        _legend(list(series), left, 36),
+        legend(list(series), left, 36, colours=colours),
     ]
-    ticks = _log_ticks(low, high) if logarithmic else _round_ticks(low, high)
+    ticks = _log_ticks(low, high) if logarithmic else round_ticks(low, high)
     for tick in ticks:
         y = pixels(np.zeros(1), np.array([tick]))[1][0]
         parts.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
-    for tick in _round_ticks(0.0, last):
+    for tick in round_ticks(0.0, last):
         x = pixels(np.array([tick]), np.array([high]))[0][0]
         parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:.0f}</text>')
     parts.append(
@@ -218,12 +228,12 @@ def curves(
     )
     for name, (x, y) in points.items():
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*pixels(x, y), strict=True))
-        colour = COLOURS[name]
+        colour = colours[name]
         parts.append(
             f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8" '
             'stroke-linejoin="round"/>'
         )
-    return _svg(width, height, parts)
+    return svg(width, height, parts)
 
 
 def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -236,7 +246,7 @@ def _finite(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray
     return np.array([x[group].mean() for group in groups]), np.array([y[group].mean() for group in groups])
 
 
-def _round_ticks(low: float, high: float) -> np.ndarray:
+def round_ticks(low: float, high: float) -> np.ndarray:
     """Return four to eight round numbers within a range."""
     step = 10 ** np.floor(np.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= 8)
@@ -250,16 +260,29 @@ def _log_ticks(low: float, high: float) -> np.ndarray:
     return ticks[(ticks >= low) & (ticks <= high)]
 
 
-def _legend(networks: Sequence[str], left: float, y: float = 14) -> str:
+def legend(names: Sequence[str], left: float, y: float = 14, *, colours: Mapping[str, str] = COLOURS) -> str:
+    """Draw a square of its colour and the title of each series, in a row.
+
+    Args:
+        names: names of the series.
+        left: left end of the row, pixels.
+        y: vertical position of the texts, pixels.
+        colours: colour of each series.
+    """
     parts, x = [], left
-    for network in networks:
-        parts.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" rx="2" fill="{COLOURS[network]}"/>')
-        parts.append(f'<text x="{x + 15}" y="{y}">{NETWORK_NAMES[network]}</text>')
-        x += 34 + 6.2 * len(NETWORK_NAMES[network])
+    for name in names:
+        parts.append(f'<rect x="{x}" y="{y - 9}" width="10" height="10" rx="2" fill="{colours[name]}"/>')
+        parts.append(f'<text x="{x + 15}" y="{y}">{_title(name)}</text>')
+        x += 34 + 6.2 * len(NETWORK_NAMES.get(name, name))
     return "".join(parts)
 
 
-def _svg(width: int, height: int, parts: Sequence[str]) -> str:
+def _title(name: str) -> str:
+    return escape(NETWORK_NAMES.get(name, name))
+
+
+def svg(width: int, height: int, parts: Sequence[str]) -> str:
+    """Join the parts of a chart to an SVG text of a size in pixels."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img">{_STYLE}{"".join(parts)}</svg>'

@@ -3,14 +3,19 @@ import json
 import pandas as pd
 import pytest
 
+from assets.presentation.recipe_charts import cost_rows, recipe_curves, recipe_scenario_bars, speed_chart
 from assets.presentation.recipe_metadata import scenario_rows
 from assets.presentation.svg_charts import interval_chart
-from assets.recipe_comparison import differing_settings
+from assets.recipe_comparison import differing_settings, validation_history
+from lgad_pipeline import DecodeConfig, View, build_network, write_predictor
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.evaluation.recipe_comparison import compare_recipes
+from lgad_pipeline.evaluation.speed import Speed, measure_speeds
 from lgad_pipeline.evaluation.types import Interval
+from lgad_pipeline.networks.checkpoint import save_network
 from resources.paths import ProjectPaths
 from resources.project import Project
+from tests.support.trainings import IMAGE_SIZE, SPEC
 
 SETTINGS = """
 recipes:
@@ -89,3 +94,36 @@ def test_chart_of_students_that_found_nothing():
     nothing = Interval(0.0, 0.0, 0.0)
     svg = interval_chart({"a": ({"student_alone": nothing, "student_lgad": nothing}, nothing)})
     assert svg.count("<circle") == 3 and "nan" not in svg
+
+
+def test_charts_of_recipes_show_every_recipe_scenario_and_curve(project):
+    folders = {name: project.paths("synthetic", name).lane_scores for name in ("plain", "strong")}
+    results, _ = compare_recipes(folders)
+    bars = recipe_scenario_bars(results)
+    assert bars.count("<title>") == 4 and "strong, normal: 1.000" in bars and "plain, total: 0.667" in bars
+    lines = recipe_curves({"plain": ([10, 20], [0.1, 0.3]), "strong": ([10, 20], [0.2, 0.5])})
+    assert lines.count("<polyline") == 2 and ">strong</text>" in lines
+    assert recipe_curves({"plain": ([], [])})
+    speeds = {"plain": Speed(10.0, 250_000), "strong": Speed(20.0, 1_000_000)}
+    chart = speed_chart(results, speeds)
+    assert "strong: F1 1.000, 20.0 ms, 1,000,000 parameters" in chart
+    # A quarter of the parameters is a quarter of the area: 4 + 14 / 2 px against 4 + 14 px.
+    assert 'r="11.0"' in chart and 'r="18.0"' in chart and "nan" not in chart
+    assert "no network could be measured" in speed_chart(results, {})
+    assert cost_rows(results, {"plain": speeds["plain"]}) == [
+        {"recipe": "plain", "F1": pytest.approx(2 / 3), "ms a frame": 10.0, "parameters, M": 0.25},
+        {"recipe": "strong", "F1": 1.0, "ms a frame": None, "parameters, M": None},
+    ]
+
+
+def test_speed_and_history_of_networks_on_disk(tmp_path):
+    (tmp_path / "damaged").mkdir()
+    save_network(tmp_path / "tiny", build_network(SPEC), spec=SPEC)
+    write_predictor(tmp_path / "tiny", View((590, 1640), IMAGE_SIZE, 240), decode_config=DecodeConfig())
+    speeds = measure_speeds({"tiny": tmp_path / "tiny", "damaged": tmp_path / "damaged"})
+    assert list(speeds) == ["tiny"]
+    assert speeds["tiny"].parameters == sum(value.numel() for value in build_network(SPEC).parameters())
+    assert validation_history(tmp_path) == ([], [])
+    history = pd.DataFrame({"step": [1, 2, 3], "val/miou": [None, 0.5, 0.75]})
+    history.to_parquet(tmp_path / "history.parquet")
+    assert validation_history(tmp_path) == ([2, 3], [0.5, 0.75])

@@ -51,6 +51,7 @@ NOT_RUN = {
     "ray start": "needs Ray; tests/cluster/test_ray.py",
     "lgad predict 0": "needs a camera; tests/cli/test_predict_video.py",
     "lgad predict rtsp": "needs a camera; tests/cli/test_predict_video.py",
+    "lgad search": "trains for hours; tests/studies/test_search.py",
     "lgad screen": "needs a trained student; tests/studies/test_screening.py",
     "lgad rollback": "needs a registered model; tests/resources/test_registry.py",
     "lgad sync": "needs a store of MLflow; tests/resources/test_outage.py",
