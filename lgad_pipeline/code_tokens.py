@@ -118,8 +118,11 @@ class DefinitionTokens:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield from self._statement(node)
-            case ast.Raise():  # the text of an error changes no result
+            case ast.Raise():  # the text of an error changes no result; its class decides who handles it
                 yield "Raise"
+                raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                if raised is not None:
+                    yield from self._tokens(raised)
             case ast.Name():
                 yield from self._name(node.id)
             case ast.Attribute():

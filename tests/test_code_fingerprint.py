@@ -126,7 +126,47 @@ DIFFERENT = {
         )
     },
     "an error that is not raised": {"train": TRAIN.replace('raise ValueError("not a number")', "break")},
+    "class of an error": {"train": TRAIN.replace("raise ValueError", "raise OverflowError")},
 }
+# Code in place of RATES -> a change of it.
+CHANGED = {
+    "argument of a decorator": ("@cut(2)\ndef half(value):\n    return value\n", "cut(2)", "cut(3)"),
+    "function of a decorator": ("@cut(2)\ndef half(value):\n    return value\n", "number - 1", "number - 2"),
+    "default that is a keyword": ("def half(value, *, by=2):\n    return value / by\n", "by=2", "by=3"),
+    "constant behind a constant": ("STEP = 2\nRATE = STEP * 2\n", "STEP = 2", "STEP = 3"),
+    "constant of a class": (
+        "class Half:\n    by = 2\n\ndef half(value):\n    return value / Half.by\n",
+        "by = 2",
+        "by = 3",
+    ),
+    "method of a base class": (
+        "class Base:\n    def by(self):\n        return 2\n\nclass Half(Base):\n    pass\n\n"
+        "def half(value):\n    return value / Half().by()\n",
+        "return 2",
+        "return 3",
+    ),
+    "entry of a table": (
+        "TABLE = {'half': 2}\n\ndef half(value):\n    return value / TABLE['half']\n",
+        ": 2}",
+        ": 3}",
+    ),
+    "constant that a function imports": (
+        "def half(value):\n    from {package}.state import BY\n    return value / BY\n",
+        "BY = 2",
+        "BY = 3",
+    ),
+    "condition of a comprehension": (
+        "def half(value):\n    return sum(v for v in [value] if v > 0)\n",
+        "v > 0",
+        "v >= 0",
+    ),
+    "statement of the module": (
+        "TABLE = {}\nTABLE['half'] = 2\n\ndef half(value):\n    return value / TABLE['half']\n",
+        "= 2",
+        "= 3",
+    ),
+}
+HELPER = "def cut(number):\n    return lambda function: lambda value: function(value) / (number - 1)\n\n"
 
 
 @pytest.mark.parametrize("change", SAME)
@@ -137,6 +177,15 @@ def test_a_change_of_words_or_places_does_not_change_it(change: str, digest):
 @pytest.mark.parametrize("change", DIFFERENT)
 def test_a_change_of_behaviour_changes_it(change: str, digest):
     assert digest(**DIFFERENT[change]) != digest()
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_a_change_in_code_that_is_reached_indirectly_changes_it(change: str, digest):
+    code, old, new = CHANGED[change]
+    given = "RATE = 0.5\n\ndef half(value):\n    return value\n\ndef twice(value):\n    return value\n\n"
+    files = {"rates": HELPER + given + code, "state": STATE + "\nBY = 2\n"}
+    changed = {name: text.replace(old, new) for name, text in files.items()}
+    assert files != changed and digest(**files) == digest(**files) != digest(**changed)
 
 
 def test_functions_that_call_each_other_have_a_fingerprint(digest):
