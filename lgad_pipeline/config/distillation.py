@@ -218,12 +218,12 @@ class TeacherInputConfig(BaseConfig):
     stride: int = Field(default=1, ge=1, le=8)
 
 
-def attention_layers_of(network: object, name: str) -> tuple[str, ...]:
+def attention_layers_of(network: object, name: str = "") -> tuple[str, ...]:
     """Return the names of the layers whose attention is mimicked if the settings name no paths.
 
     Args:
         network: network or its class, with the attribute `attention_layers`.
-        name: name of the network for the error.
+        name: name of the network for the error; empty for that of its class.
 
     Raises:
         LgadError: the network has no such attribute.
@@ -231,8 +231,8 @@ def attention_layers_of(network: object, name: str) -> tuple[str, ...]:
     layers = getattr(network, "attention_layers", None)
     if not layers:
         raise LgadError(
-            f"Network {name} has no default attention layers; name them under distillation.paths, "
-            "or give its class an attribute attention_layers with names of its modules."
+            f"Network {name or type(network).__name__} has no default attention layers; name them under "
+            "distillation.paths, or give its class an attribute attention_layers with names of its modules."
         )
     return tuple(layers)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lgad_pipeline.config.distillation import attention_layers_of
 from lgad_pipeline.data.shards import ShardSplit
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
@@ -19,7 +20,6 @@ from lgad_pipeline.progress import Progress
 from lgad_pipeline.suggestion.measures import measure
 from lgad_pipeline.suggestion.ranking import Suggestion, choose
 from lgad_pipeline.thread_pool import ordered_map
-from lgad_pipeline.visualization.network_views import attention_layers_of
 
 _AHEAD = 16
 _LARGEST_FILE = 1 << 28  # bytes

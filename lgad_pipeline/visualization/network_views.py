@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lgad_pipeline.config.distillation import attention_layers_of
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import label_encoding, label_planes
-from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import Lane
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.networks.checkpoint import load_network
@@ -64,21 +64,6 @@ def teacher_views(folder: Path, image: np.ndarray, label: np.ndarray) -> Network
         maps = network(planes).logits.softmax(dim=1)[0, 1:]
         features = taps.pop()
     return NetworkViews(None, draw_probabilities(image, maps.numpy()), _attention(image, features), [])
-
-
-def attention_layers_of(network: torch.nn.Module) -> tuple[str, ...]:
-    """Return the names of the layers whose attention is mimicked by default.
-
-    Raises:
-        LgadError: the class of the network has no attribute `attention_layers`.
-    """
-    layers = getattr(network, "attention_layers", None)
-    if not layers:
-        raise LgadError(
-            f"The network {type(network).__name__} names no layers; give its class an attribute "
-            "attention_layers with names of its modules."
-        )
-    return tuple(layers)
 
 
 def draw_probabilities(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
