@@ -25,6 +25,7 @@ from lgad_pipeline.progress import Progress
 from resources.paths import open_shards, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project
+from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
 CODE = code_fingerprint("lgad_pipeline.suggestion.candidates:suggest_frames")
@@ -57,6 +58,7 @@ def suggestions(
     """Suggest frames to label."""
     dataset = context.partition_key
     suggest = _config(project, dataset)
+    fetch_results(project.paths(dataset, project.settings.suggesting_recipe(dataset)), *STUDENTS)
     version = suggestions_version(project, dataset)
     output = project.paths(dataset).suggestions / version[:12]
     if not (output / DONE).is_file():

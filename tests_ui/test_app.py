@@ -82,7 +82,7 @@ def test_frames_clips_and_bad_files_with_the_champion(app: tuple[str, Path], pag
     address, folder = app
     page.set_default_timeout(PATIENCE)
     page.goto(address)
-    expect(page.get_by_text("roads-tiny version 1, champion")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("roads-tiny 1, champion")).to_be_visible(timeout=PATIENCE)
     # A frame of the data set: all three networks, each with probability and attention maps.
     for title in ("Student alone", "Student with LGAD", "Teacher"):
         expect(page.get_by_text(title, exact=True)).to_be_visible(timeout=PATIENCE)

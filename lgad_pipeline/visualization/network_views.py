@@ -24,12 +24,14 @@ class NetworkViews(NamedTuple):
         probabilities: probability maps over the network's input, each slot in its colour.
         attention: attention map over the network's input, by layer.
         found: the lanes; empty for a teacher.
+        slots: number of slots.
     """
 
     lanes: np.ndarray | None
     probabilities: np.ndarray
     attention: dict[str, np.ndarray]
     found: list[Lane]
+    slots: int
 
 
 @torch.inference_mode()
@@ -46,6 +48,7 @@ def student_views(predictor: LanePredictor, frame: np.ndarray) -> NetworkViews:
         draw_probabilities(prepared.image, maps[0].cpu().numpy()),
         _attention(prepared.image, features),
         lanes,
+        maps.shape[1],
     )
 
 
@@ -63,7 +66,8 @@ def teacher_views(folder: Path, image: np.ndarray, label: np.ndarray) -> Network
     with FeatureTaps(network.eval(), attention_layers_of(network)) as taps:
         maps = network(planes).logits.softmax(dim=1)[0, 1:]
         features = taps.pop()
-    return NetworkViews(None, draw_probabilities(image, maps.numpy()), _attention(image, features), [])
+    drawn = draw_probabilities(image, maps.numpy())
+    return NetworkViews(None, drawn, _attention(image, features), [], len(maps))
 
 
 def draw_probabilities(image: np.ndarray, maps: np.ndarray) -> np.ndarray:

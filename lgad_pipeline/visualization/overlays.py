@@ -113,10 +113,19 @@ def contact_sheet(
     return sheet
 
 
-def legend(width: int, slots: int = 4) -> np.ndarray:
-    """Draw a strip of the given width (pixels) with the colours of the slots, uint8 (H, width, 3) RGB."""
-    names = [f"slot {slot}, {name}" for slot, name in enumerate(slot_names(slots), 1)] + ["annotated lane"]
-    colours = [*map(slot_colour, range(1, slots + 1)), None]
+def legend(width: int, slots: int = 4, *, annotated: bool = True) -> np.ndarray:
+    """Draw a strip with the colours of the slots, uint8 (H, width, 3) RGB.
+
+    Args:
+        width: width of the strip, pixels.
+        slots: number of slots.
+        annotated: True to explain annotated lanes, too.
+    """
+    names = [f"slot {slot}, {name}" for slot, name in enumerate(slot_names(slots), 1)]
+    colours: list[tuple[int, int, int] | None] = [*map(slot_colour, range(1, slots + 1))]
+    if annotated:
+        names.append("annotated lane")
+        colours.append(None)
     line = max(18, width // 45)
     strip = np.full((line * 3 // 2, width, 3), _PAPER, np.uint8)
     cell = width // len(names)

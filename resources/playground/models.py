@@ -45,7 +45,7 @@ def model_choices(project: Project, tracking: MlflowTracking) -> Iterator[ModelC
             rows.sort(key=lambda row: CHAMPION not in row.aliases)
             for row in rows:
                 aliases = f", {', '.join(row.aliases)}" if row.aliases else ""
-                title = f"{name} version {row.version}{aliases}"
+                title = f"{name} {row.version}{aliases}"
                 yield ModelChoice(title, dataset, recipe, row.version)
             if any(
                 (folder / NETWORK).is_file() for folder in role_folders(project, dataset, recipe).values()

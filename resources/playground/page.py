@@ -89,7 +89,7 @@ def _networks(project: Project, tracking: MlflowTracking, choice: ModelChoice) -
     folders = role_folders(project, choice.dataset, choice.recipe)
     networks = {role: folder for role, folder in folders.items() if (folder / "network.json").is_file()}
     if choice.version is not None:
-        networks["student_lgad"] = registered_network(tracking, choice, _scratch())
+        networks["student_lgad"] = registered_network(tracking, choice, Path(_scratch().name))
         if len(networks) > 1:
             st.caption("The other networks are those that were trained last.")
     return networks
@@ -161,7 +161,7 @@ def _show(frame: Frame, networks: Mapping[str, Path]) -> None:
     for column, (role, view) in zip(st.columns(len(views)), views.items(), strict=True):
         with column:
             _column(role, view, frame, layers[role][min(depth, len(layers[role]) - 1)])
-    st.image(legend(1200))
+    st.image(legend(1200, max(view.slots for view in views.values()), annotated=False))
     if "teacher" not in views and "teacher" in networks:
         st.caption("The teacher reads label maps: choose a frame of the data set to see its attention.")
 
@@ -204,9 +204,9 @@ def _lock() -> threading.Lock:
 
 
 @st.cache_resource
-def _scratch() -> Path:
-    """Return the directory of the networks of registered versions, for the time of the server."""
-    return Path(tempfile.mkdtemp(prefix="lgad-app-"))
+def _scratch() -> tempfile.TemporaryDirectory:
+    """Return the directory of the networks of registered versions; it is deleted when the server ends."""
+    return tempfile.TemporaryDirectory(prefix="lgad-app-")
 
 
 def _explained(draw: Callable[[], None]) -> None:
