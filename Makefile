@@ -47,7 +47,7 @@ test: $(STAMP) ## Run the tests
 test-nights: $(STAMP) ## Nights of a small project with real services: new frames, retraining, promotion; minutes
 	$(BIN)/pytest -m nights
 
-test-cluster: $(STAMP) ## A training on a Ray cluster of two nodes on this machine; minutes; needs `pip install ray[train]`
+test-cluster: $(STAMP) ## The chain on a Ray cluster of two nodes and a store, all on this machine; minutes; needs `pip install ray[train]`
 	$(BIN)/pytest -m cluster -rs
 
 test-ui: $(STAMP) ## Walk through Dagster's and MLflow's pages in a browser (needs Debian's chromium)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.datasets import (
@@ -90,12 +90,13 @@ class Settings(BaseConfig):
     trainer: TrainerConfig = TrainerConfig()
     _broken: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    @field_validator("store")
-    @classmethod
-    def _store_has_owner(cls, store: str | None, info: ValidationInfo) -> str | None:
-        if store is not None and info.data.get("owner") is None:
-            raise ValueError("it needs the key owner, the name of this project on all machines")
-        return store
+    @model_validator(mode="after")
+    def _store_is_shared(self) -> Self:
+        if "@" in (self.store or ""):
+            raise ValueError("store holds credentials; take them out, the store reads the environment's")
+        if self.store is not None and self.owner is None:
+            raise ValueError("store needs the key owner, the name of this project on all machines; add it")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -77,11 +77,8 @@ class SettingsFiles:
 
     def file_of(self, keys: tuple[Any, ...]) -> str:
         """Return the name of the file that has a key; for a missing key, the file of the entry above it."""
-        if holds(self.local, keys) or (
-            len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
-        ):
-            return self.local_path.name
-        return self.path.name
+        here = len(keys) > 1 and not holds(self.content, keys) and holds(self.local, keys[:-1])
+        return self.local_path.name if keys and (here or holds(self.local, keys)) else self.path.name
 
     def _with_datasets(self) -> dict[Any, Any]:
         """Return the contents with the data set `synthetic`, and with absolute roots."""

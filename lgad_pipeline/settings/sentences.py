@@ -22,6 +22,9 @@ def sentence(file: str, details: Any, *, root: type[BaseModel]) -> str:
         details: An entry of `ValidationError.errors()`; its location starts at the top of the file.
         root: Model of the whole file.
     """
+    reason = details["msg"].removeprefix("Value error, ")
+    if not details["loc"]:  # of several keys together
+        return f"{file}: {reason}."
     location = key_path(details["loc"])
     key = ".".join(str(part) for part in location)
     if details["loc"][-1] == "[key]":
@@ -41,7 +44,6 @@ def sentence(file: str, details: Any, *, root: type[BaseModel]) -> str:
         return f"{file}: {key} is {shown(details['input'])}; write its keys below it, each as `key: value`."
     if details["type"] in ("tuple_type", "list_type"):
         return f"{file}: {key} is {shown(details['input'])}; write it as a list in brackets, such as [a, b]."
-    reason = details["msg"].removeprefix("Value error, ")
     value = "" if isinstance(details["input"], Mapping) else f" is {shown(details['input'])}"
     return f"{file}: {key}{value}: {reason[:1].lower()}{reason[1:]}."
 

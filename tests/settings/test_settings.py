@@ -56,6 +56,21 @@ def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) 
     assert "datasets.mine.shards is 'drives/mine': write the address of a store" in sentence
 
 
+def test_a_store_needs_an_owner_and_is_named_without_credentials(tmp_path: Path) -> None:
+    keys = "store: s3://drives/project\nowner: me\n"
+    assert Settings.load(written(tmp_path, keys + RECIPES)).store == "s3://drives/project"
+    assert message(tmp_path, keys.replace("owner: me", "") + RECIPES) == (
+        "lgad.yaml: store needs the key owner, the name of this project on all machines; add it."
+    )
+    sentence = message(tmp_path, keys.replace("drives/", "AKIA:hush@drives/") + RECIPES)
+    assert "store holds credentials; take them out" in sentence and "hush" not in sentence
+    sentence = message(tmp_path, keys.replace("s3://", "") + RECIPES)
+    assert (
+        sentence
+        == "lgad.yaml: store is 'drives/project': write the address of a store, such as s3://bucket/folder."
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
