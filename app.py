@@ -16,7 +16,7 @@ from lgad_pipeline.console import fail, say
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings
 from resources.playground.uploads import LARGEST_UPLOAD
-from ui import HOST, ROOT, check_free
+from ui import HOST, ROOT, check_free, start, stop, stop_reason, wait_for
 
 PAGE = ROOT / "resources" / "playground" / "page.py"
 OPTIONS = {
@@ -31,27 +31,29 @@ OPTIONS = {
 
 
 def main(port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) -> None:
-    """Start the server, print its address, and stop it with Ctrl-C."""
+    """Start the server, print its address when it answers, and stop it with Ctrl-C."""
+    servers: list[subprocess.Popen] = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the server, too
     try:
         if importlib.util.find_spec("streamlit") is None:
             raise LgadError("The page needs Streamlit; install it: pip install 'lgad-pipeline[app]'.")
         Settings.from_environment()
         check_free(port, f"make app APP_PORT={port + 1}")
+        options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        command = ["streamlit", "run", str(PAGE), *options, "--server.port", str(port)]
+        servers.append(start("app", command, {"PYTHONPATH": os.pathsep.join(paths)}))
+        wait_for("app", servers[0], port)
+        say(f"http://localhost:{port}  (Ctrl-C stops it)")
+        servers[0].wait()
+        raise LgadError(stop_reason("app"))
     except LgadError as error:
         fail(error)
-        raise SystemExit(1) from None
-    options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-m", "streamlit", "run", str(PAGE), *options, "--server.port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    say(f"http://localhost:{port}  (Ctrl-C stops it)")
-    try:
-        raise SystemExit(max(server.wait(), 0))
+        sys.exit(1)
     except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
+        say("Stopping.")
+    finally:
+        stop(servers)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,10 @@ def app(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     environment = {**os.environ, "LGAD_SETTINGS": str(folder / "lgad.yaml")}
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(port)]
     server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None and f"localhost:{port}" in server.stdout.readline()
+    assert server.stdout is not None and f"localhost:{port}" in server.stdout.readline(), "see .lgad/logs"
     yield f"http://localhost:{port}", folder
     server.send_signal(signal.SIGTERM)
-    server.wait(60)
+    assert server.wait(60) == 0
 
 
 def register(folder: Path, student: Path) -> None:

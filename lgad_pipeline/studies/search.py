@@ -153,7 +153,9 @@ def _values(study: SearchStudy, trial: "optuna.Trial") -> dict[str, Value]:
     values: dict[str, Value] = {}
     for key, space in study.settings.items():
         if not isinstance(space, Range):
-            values[key] = trial.suggest_categorical(key, space.choices)
+            chosen = trial.suggest_categorical(key, space.choices)
+            assert chosen is not None
+            values[key] = chosen
         elif space.whole:
             values[key] = trial.suggest_int(key, int(space.low), int(space.high), log=space.log)
         else:
@@ -194,11 +196,13 @@ def _remaining(study: SearchStudy, trials: "optuna.Study") -> int:
 def _open(study: SearchStudy, recipe: Recipe, output: Path) -> "optuna.Study":
     """Open the trials in the directory of the search; another search in it is an error."""
     optuna = _optuna()
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     output.mkdir(parents=True, exist_ok=True)
     described = study.model_dump_json(exclude={"trials"}) + recipe.model_dump_json()
     name = blake2b(described.encode(), digest_size=8).hexdigest()
-    backend = optuna.storages.journal.JournalFileBackend(str(output / JOURNAL))
-    storage = optuna.storages.JournalStorage(backend)
+    storage = JournalStorage(JournalFileBackend(str(output / JOURNAL)))
     known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     if known and name not in known:
         raise LgadError(

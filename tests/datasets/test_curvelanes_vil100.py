@@ -73,7 +73,7 @@ def test_curvelanes_frames_that_cannot_be_used_are_rejected_with_their_line(curv
     lists = curvelanes_root / "train/train.txt"
     lists.write_text(lists.read_text() + "images/b.jpg\nimages/gone.jpg\nimages/b.txt\n../../b.jpg\n")
     found = ingest(curvelanes_root, SIZE, kind="curvelanes")
-    reasons = {(row.file, row.line): row.reason for row in found.rejected.itertuples()}
+    reasons = {(row.file, row.line): str(row.reason) for row in found.rejected.itertuples()}
     assert len(found.frames) == 2 and len(reasons) == 5, reasons
     assert any("is no label file with `Lines`" in reason for reason in reasons.values())
     assert any("157 x 66" in reason for reason in reasons.values())

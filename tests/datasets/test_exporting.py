@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lgad_pipeline.cli.main import app
 from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame, thinned, tool_points
 from lgad_pipeline.datasets.exporting.write import labelled_frames, write_annotations
 from lgad_pipeline.datasets.importing.adding import add_frames
@@ -170,3 +171,19 @@ def test_frames_of_the_set_are_not_replaced(tmp_path):
     assert (root / "list/val.txt").read_text() == "/val.jpg\ngood.jpg\n"
     del before[root / "list/val.txt"]
     assert all(path.read_bytes() == data for path, data in before.items())
+
+
+def test_the_commands_add_frames_and_export_them(tmp_path, capsys):
+    root, source = labelled_set(tmp_path / "set"), tmp_path / "source"
+    image(source / "new.jpg", 9)
+    labelme(source / "new.json", [shape(CLICKS[0])])
+    app(["import", "labelme", str(source), str(root), "--add", "train"], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert (
+        "1 frame (1 train, 0 val, 0 test); 0 rejected." in printed and "Added to the train frames" in printed
+    )
+    (root / "val.lines.txt").write_text("1 2 x 4\n")
+    app(["export-annotations", "cvat", str(root), str(tmp_path / "cvat")], standalone_mode=False)
+    done = capsys.readouterr()
+    assert "3 frames below" in done.out and "val.lines.txt, line 1" in done.err.replace("\n", "")
+    assert points_in(tmp_path / "cvat")["new.jpg"] == [CLICKS[0]]
