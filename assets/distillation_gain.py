@@ -1,5 +1,6 @@
 """Asset of a study: gain of distillation over many pairs; one partition per recipe and data set."""
 
+from contextlib import nullcontext
 from hashlib import blake2b
 
 import dagster as dg
@@ -67,17 +68,20 @@ def distillation_gain(
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
     )
-    result = run.distillation_gain(
-        study,
-        dataset=project.dataset(dataset),
-        recipes={recipe: project.recipe(recipe)},
-        shards=fetch_shards(paths),
-        recordings=paths.recordings,
-        output=paths.gain,
-        workers=config.workers,
-        device=trainer.device,
-        progress=context.log.info,
-    )
+    # Students are trained on the cluster only if all machines see their directories.
+    shared = paths.results is None
+    with trainer.tasks(paths, gpu=True) if shared else nullcontext():
+        result = run.distillation_gain(
+            study,
+            dataset=project.dataset(dataset),
+            recipes={recipe: project.recipe(recipe)},
+            shards=fetch_shards(paths),
+            recordings=paths.recordings,
+            output=paths.gain,
+            workers=config.workers,
+            device=trainer.device,
+            progress=context.log.info,
+        )
     totals = [result.total(recipe, method) for method in study.methods if method != "alone"]
     forest = cv2.imread(str(paths.gain / "forest.png"))
     pictures = (

@@ -70,7 +70,8 @@ def predictions(
     paths = project.paths(dataset, recipe)
     fetch_results(paths, "recordings", "frames", *STUDENTS)
     packed = open_shards(paths)
-    with trainer.leased_device() as device:
+    on_cluster = trainer.tasks(paths, "shards", *STUDENTS, gpu=True)
+    with trainer.prediction_device() as device, on_cluster:
         for student in STUDENTS:
             for split in SPLITS:
                 title = f"predicting lanes, {NETWORK_NAMES[student]}, {split}"

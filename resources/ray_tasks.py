@@ -1,4 +1,4 @@
-"""Parts of a work as tasks of a Ray cluster: packing and scoring."""
+"""Parts of a work as tasks of a Ray cluster: packing, prediction, scoring, the students of a study."""
 
 import os
 from collections import deque
@@ -16,13 +16,16 @@ _AHEAD = 2
 
 
 @contextmanager
-def tasks_on_cluster(address: str, *, cpus: int, prepare: Callable[[], object]) -> Iterator[None]:
+def tasks_on_cluster(
+    address: str, *, cpus: int, prepare: Callable[[], object], gpu: bool = False
+) -> Iterator[None]:
     """Let the parts of the work inside this context be computed by tasks of a Ray cluster.
 
     Args:
         address: address of the cluster.
         cpus: number of CPU cores of each task.
         prepare: function that each task calls first, to fetch the files that it reads; picklable.
+        gpu: True for tasks that use a GPU if the cluster has any.
 
     Raises:
         LgadError: Ray is not installed, or the cluster cannot be reached or is too small.
@@ -37,8 +40,9 @@ def tasks_on_cluster(address: str, *, cpus: int, prepare: Callable[[], object]) 
                 f"A task needs {cpus} CPUs, but the Ray cluster has {cores}; lower trainer.ray.cpus in "
                 "lgad.yaml, or add machines."
             )
-        task = ray.remote(_run_part).options(num_cpus=cpus, max_retries=_RETRIES)
-        most = _AHEAD * (cores // cpus)
+        gpus = int(ray.cluster_resources().get("GPU", 0)) if gpu else 0
+        task = ray.remote(_run_part).options(num_cpus=cpus, num_gpus=min(gpus, 1), max_retries=_RETRIES)
+        most = _AHEAD * min(cores // cpus, gpus or cores)
 
         def mapper(run: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
             function, waiting = ray.put((prepare, run)), deque()

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.manifest import Manifest, manifest_of
-from resources.paths import ProjectPaths
+from resources.paths import ProjectPaths, fetch_shards
 
 if TYPE_CHECKING:  # pyarrow is slow to import
     from lgad_pipeline.result_store import ResultStore
 
 DATA_RESULTS = ("recordings", "frames", "lane_labels")
 """Assets of a data set, which all its recipes share; shards have a store of their own."""
-_ELSEWHERE = "shards"
+_SHARDS = "shards"
 _NETWORKS = ("teacher", *STUDENTS)
 JOURNAL = "mlflow"
 """Folder of the run journal, in the directory of a network; steps after the training add to it."""
@@ -41,12 +41,14 @@ def fetch_results(paths: ProjectPaths, *assets: str) -> ProjectPaths:
     Raises:
         LgadError: the store cannot be reached, or does not have a result.
     """
+    if _SHARDS in assets:
+        fetch_shards(paths)
     if paths.results is None:
         return paths
     store = _store(paths)
     for asset in assets:
         of_asset = replace(paths, recipe="") if asset in DATA_RESULTS else paths
-        if paths.outputs(asset) and asset != _ELSEWHERE:
+        if paths.outputs(asset) and asset != _SHARDS:
             manifest = store.fetch(_name(of_asset, asset), paths.outputs(asset))
             write_text(of_asset.manifest(asset), json.dumps(manifest) + "\n")
         if asset in _NETWORKS:
@@ -64,7 +66,7 @@ def publish_result(paths: ProjectPaths, asset: str, manifest: Manifest) -> None:
     """
     if paths.results is None:
         return
-    if asset == _ELSEWHERE:
+    if asset == _SHARDS:
         _store(paths).publish(_name(paths, asset), (), {})
     else:
         _store(paths).publish(_name(paths, asset), paths.outputs(asset), manifest)

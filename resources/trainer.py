@@ -66,12 +66,22 @@ class Trainer(dg.ConfigurableResource):
             yield lease.device
 
     @contextmanager
-    def tasks(self, paths: ProjectPaths, *inputs: str) -> Iterator[None]:
-        """Let the parts of packing or scoring be tasks of the Ray cluster, with the launcher `ray`.
+    def prediction_device(self) -> Iterator[str]:
+        """Yield the device of predictions: a leased one of this machine, or the choice of the tasks."""
+        if self.launcher == "ray":
+            yield self.device
+            return
+        with self.leased_device() as device:
+            yield device
+
+    @contextmanager
+    def tasks(self, paths: ProjectPaths, *inputs: str, gpu: bool = False) -> Iterator[None]:
+        """Let the parts of a work be tasks of the Ray cluster, with the launcher `ray`.
 
         Args:
             paths: paths of the data set, or of the recipe on it; the same on all machines.
             inputs: assets that the tasks read; each machine fetches them from the store, if there is one.
+            gpu: True for tasks that use a GPU if the cluster has any.
         """
         if self.launcher != "ray":
             yield
@@ -79,7 +89,7 @@ class Trainer(dg.ConfigurableResource):
         from resources.ray_tasks import tasks_on_cluster
 
         prepare = partial(fetch_results, paths, *inputs)
-        with tasks_on_cluster(self.ray_address, cpus=self.ray_cpus, prepare=prepare):
+        with tasks_on_cluster(self.ray_address, cpus=self.ray_cpus, prepare=prepare, gpu=gpu):
             yield
 
     def teacher(self, dataset: Dataset, recipe: Recipe, paths: ProjectPaths, log: Log) -> "TrainingResult":

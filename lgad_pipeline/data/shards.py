@@ -73,6 +73,11 @@ class ShardSplit:
         opened = ordered_map(partial(_open, folder), parts, workers=_WORKERS, ahead=2 * _WORKERS)
         self._batches = list(opened)
         self._ends = np.cumsum([batch.num_rows for batch in self._batches])
+        self._opened_from = folder, tuple(parts)
+
+    def __reduce__(self) -> tuple[type["ShardSplit"], tuple[Path, tuple[PartEntry, ...]]]:
+        """Another process opens the files itself."""
+        return type(self), self._opened_from
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import torch
 from lgad_pipeline.child_process import end_with_parent
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.process_pool import map_parts, uses_cluster
 from lgad_pipeline.settings import Dataset, Recipe
 from lgad_pipeline.studies.config import GainStudy
 from lgad_pipeline.studies.plan import StudyRun, TrainingSpec, plan, teacher_trainings
@@ -50,7 +52,8 @@ def distillation_gain(
         shards: directory of the packed data set.
         recordings: directory of its annotated lane files.
         output: directory of the study.
-        workers: number of processes, among which the CPU cores are divided; 1 trains in this process.
+        workers: number of processes, among which the CPU cores are divided; 1 trains in this process. On a
+            cluster (`on_cluster`) it has no effect; `output` must then be shared by the machines.
         device: device on which networks are trained.
         only_report: True to train nothing and to compare the students that are finished.
         progress: function that is called with a line of text when a training ends.
@@ -119,7 +122,11 @@ def _run_all(
             failures.append(f"{name}: {error}")
         progress(f"[{done}/{len(trainings)}] {name}{' failed' if error else ''}")
 
-    if workers == 1:
+    if uses_cluster():
+        errors = map_parts(partial(_error_of, function, inputs), trainings, workers=1)
+        for done, (name, error) in enumerate(zip(names, errors, strict=True), 1):
+            ended(name, error, done)
+    elif workers == 1:
         for done, (training, name) in enumerate(zip(trainings, names, strict=True), 1):
             try:
                 function(training, inputs)
@@ -138,6 +145,17 @@ def _run_all(
                 ended(futures[future], future.exception(), done)
     if failures:
         raise LgadError("\n".join(failures))
+
+
+def _error_of(
+    function: Callable[[TrainingSpec, StudyInputs], object], inputs: StudyInputs, training: TrainingSpec
+) -> LgadError | None:
+    """Call a function for a training; return the error that it raises, so that the others continue."""
+    try:
+        function(training, inputs)
+    except LgadError as error:
+        return error
+    return None
 
 
 def set_up_worker(parent: int, workers: int) -> None:

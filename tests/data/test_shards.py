@@ -2,6 +2,8 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.process_pool import on_cluster
 from lgad_pipeline.view import View
 from lgad_pipeline.visualization.dataset_sheet import first_frame
 
@@ -158,6 +161,19 @@ pack_shards(read_table(folder / "frames.parquet"), read_table(folder / "labels.p
             root=folder / "data", output=folder / "shards", view=View((118, 328), (40, 128), 40),
             lane_width=6, rows_per_shard=4, progress=progress)
 """
+
+
+def test_parts_that_other_processes_pack_have_the_same_bytes(data, tmp_path):
+    pack_small(data, tmp_path / "here")
+    here = contents(tmp_path / "here")
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, on_cluster(pool.map):
+        pack_small(data, tmp_path / "there")
+        assert contents(tmp_path / "there") == here
+        first, second, *_ = sorted((tmp_path / "there").glob("*.arrow"))
+        stamp = second.stat().st_mtime_ns
+        first.unlink()
+        pack_small(data, tmp_path / "there")
+    assert contents(tmp_path / "there") == here and second.stat().st_mtime_ns == stamp
 
 
 def test_a_killed_packing_resumes_and_writes_the_same_bytes(data, tmp_path):

@@ -1,5 +1,7 @@
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.process_pool import on_cluster
 from lgad_pipeline.settings import Settings
 from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData
 from lgad_pipeline.studies.data import prepare_data
@@ -87,6 +90,10 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     before = weights.stat().st_mtime_ns
     run(study)
     assert weights.stat().st_mtime_ns == before  # reused, not trained again
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, on_cluster(pool.map):
+        weights.unlink()
+        assert run(study).total("enet", "strong")["gain"] == result.total("enet", "strong")["gain"]
+    assert weights.is_file(), "trained by another process"
 
     # A report of an unfinished study, and LGAD against a control: here the control is a copy of the baseline.
     alone, control = (tmp_path / "out" / "enet" / name / "seed0" for name in ("alone", "equal-compute"))
