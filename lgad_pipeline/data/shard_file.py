@@ -1,7 +1,7 @@
 """Shard file: one part of the training shards, an Arrow IPC file with images, label maps and flags."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import described
 from lgad_pipeline.data.lane_labels import slot_lanes_of
 from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
@@ -170,6 +171,27 @@ class PartInput:
     name: str
     rows: pd.DataFrame
     labels: pd.DataFrame
+
+
+def part_inputs(
+    rows: pd.DataFrame, labels: pd.DataFrame, usable: np.ndarray, *, size: int, packing: Packing
+) -> Iterator[PartInput]:
+    """Yield the inputs of the parts, split by split.
+
+    Args:
+        rows: table of frame, split, scenario and fingerprint of each frame.
+        labels: lane labels (`LABELS_SCHEMA`), with the rows of `rows` in the same order.
+        usable: flags, bool (frames,), of the frames to pack.
+        size: number of frames in a part.
+        packing: settings of the packing.
+    """
+    for split in SPLITS:
+        chosen = np.flatnonzero((rows["split"] == split).to_numpy() & usable)
+        for number, first in enumerate(range(0, len(chosen), size)):
+            positions = chosen[first : first + size]
+            part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
+            fingerprint = part_fingerprint(part_rows, part_labels, packing=packing)
+            yield PartInput(split, f"{split}-{number:05d}-{fingerprint}.arrow", part_rows, part_labels)
 
 
 class PackedPart(NamedTuple):

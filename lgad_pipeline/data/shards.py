@@ -12,7 +12,6 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path, locked
-from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import rejected_table
 from lgad_pipeline.data.lane_labels import unlabelled
 from lgad_pipeline.data.shard_file import (
@@ -21,7 +20,7 @@ from lgad_pipeline.data.shard_file import (
     open_part,
     packed_image,
     packed_part,
-    part_fingerprint,
+    part_inputs,
     write_part,
 )
 from lgad_pipeline.data.shard_index import (
@@ -222,7 +221,7 @@ def pack_shards(
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
     rejected: list[Rejected] = [Rejected(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
-    inputs = list(_parts(rows, labels, ~misleading, rows_per_shard, packing))
+    inputs = list(part_inputs(rows, labels, ~misleading, size=rows_per_shard, packing=packing))
     done, parts = len(rejected), {}
     with locked(output):
         journal = Journal(output)
@@ -255,19 +254,6 @@ def pack_shards(
         index = new_index(parts, view, rejected=rejected, origin=origin)
         write_index(output, index.to_bytes(), names={part.file for part in index.parts})
         return ShardSet.open(output)
-
-
-def _parts(
-    rows: pd.DataFrame, labels: pd.DataFrame, usable: np.ndarray, size: int, packing: Packing
-) -> Iterator[PartInput]:
-    """Yield the inputs of the parts, split by split."""
-    for split in SPLITS:
-        chosen = np.flatnonzero((rows["split"] == split).to_numpy() & usable)
-        for number, first in enumerate(range(0, len(chosen), size)):
-            positions = chosen[first : first + size]
-            part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
-            fingerprint = part_fingerprint(part_rows, part_labels, packing=packing)
-            yield PartInput(split, f"{split}-{number:05d}-{fingerprint}.arrow", part_rows, part_labels)
 
 
 def _packed_here(
