@@ -90,3 +90,8 @@ def _with_source_links(loaded: Sequence[Any]) -> Sequence[Any]:
 
 
 defs = definitions(ProgressLog())
+
+
+def job_named(name: str) -> dg.JobDefinition:
+    """Return a job of the code location, for processes that load it by this function."""
+    return defs.resolve_job_def(name)

@@ -6,7 +6,6 @@ interrupted run resumes.
 
 import fcntl
 import os
-import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.console import marked, plain
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset, Settings, local_path, settings_path
@@ -49,13 +49,8 @@ def main(
         console.print("\nStopped. `make demo` resumes from here.")
         raise SystemExit(130) from None
     seconds = time.monotonic() - started
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     duration = f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
-    summary = (
-        f"{duration}, at most {memory:.1f} GB of memory"
-        if changed
-        else f"Everything was up to date ({duration})"
-    )
+    summary = duration if changed else f"Everything was up to date ({duration})"
     console.print(f"[dim]{summary}. `make ui` shows the results.[/]")
 
 
@@ -137,18 +132,20 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
     with console.status("Checking which assets are stale"):
         import dagster as dg
 
+        from assets.keys import asset_name
         from assets.partitions import grid_key
         from assets.stale_jobs import stale_in_job
         from definitions import definitions
-        from resources.processes import HOST_TAG
+        from resources.device_pool import widen_device_pool
         from resources.progress import ProgressBars, ProgressLines
 
-        shown = ProgressBars if os.isatty(terminal) else ProgressLines
-        defs: Any = definitions(shown(descriptor=terminal))
+        progress = (ProgressBars if os.isatty(terminal) else ProgressLines)(descriptor=terminal)
+        defs: Any = definitions(progress)
     changed = False
     with dg.DagsterInstance.get() as instance:
         (defs.resources or {})["mlflow"].check()
         close_orphans(instance)
+        slots = widen_device_pool(instance, defs.resources["project"].settings)
         parts = (("data", dataset), ("retrain", grid_key(dataset, recipe)), ("compare", dataset))
         for job, partition in parts:
             stale = stale_in_job(instance, defs, job, dataset=dataset, recipe=recipe)
@@ -156,22 +153,47 @@ def run(console: Console, terminal: int, dataset: str, recipe: str) -> bool:
                 continue
             changed = True
             console.print(f"[bold]{job}[/] of {dataset}{f', recipe {recipe}' if job == 'retrain' else ''}")
-            result = defs.resolve_job_def(job).execute_in_process(
-                instance=instance,
-                partition_key=partition,
-                asset_selection=stale,
-                tags={
-                    DEMO_TAG: "true",
-                    HOST_TAG: socket.gethostname(),
-                    "dagster/max_retries": "0",  # the next demo is the retry
-                },
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
-            )
-            print_failed_checks(console, result)
-            if not result.success:
-                raise LgadError(failure_text(result))
+            networks = [key for key in stale if asset_name(key) in ("teacher", *STUDENTS)]
+            if slots > 1 and len(networks) > 1:
+                result = train_together(instance, job, networks, partition=partition, progress=progress)
+                check_result(console, result)
+                stale = [key for key in stale if key not in networks]
+            if stale:
+                result = defs.resolve_job_def(job).execute_in_process(
+                    instance=instance,
+                    partition_key=partition,
+                    asset_selection=stale,
+                    tags=run_tags(),
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
+                check_result(console, result)
     return changed
+
+
+def run_tags() -> dict[str, str]:
+    """Return the tags of the demo's runs."""
+    from resources.processes import HOST_TAG
+
+    # The next demo is the retry.
+    return {DEMO_TAG: "true", HOST_TAG: socket.gethostname(), "dagster/max_retries": "0"}
+
+
+def train_together(instance: Any, job: str, networks: list[Any], *, partition: Any, progress: Any) -> Any:
+    """Train networks in processes, those at the same time that do not depend on each other."""
+    from assets.partitions import GRID
+    from resources.parallel_run import execute_in_processes
+
+    tags = run_tags() | GRID.get_tags_for_partition_key(partition)
+    with progress.display() as display:
+        return execute_in_processes(job, instance=instance, selection=networks, tags=tags, display=display)
+
+
+def check_result(console: Console, result: Any) -> None:
+    """Print the failed checks of a run, and raise an LgadError if the run failed."""
+    print_failed_checks(console, result)
+    if not result.success:
+        raise LgadError(failure_text(result))
 
 
 def close_orphans(instance: Any) -> None:
@@ -210,12 +232,14 @@ def failure_text(result: Any) -> str:
     from assets.keys import asset_name, step_name
 
     where = f"Details: `make ui`, run {result.run_id[:8]}."
-    for event in result.get_step_failure_events():
-        error = event.step_failure_data.error
+    stopped = [event.job_failure_data.error for event in result.filter_events(lambda one: one.is_job_failure)]
+    failures = [(event.step_key, event.step_failure_data.error) for event in result.get_step_failure_events()]
+    for error in [*filter(None, stopped), *(error for _, error in failures)]:
         if root_error(error).cls_name == "DagsterExecutionInterruptedError":
             raise KeyboardInterrupt
+    for step, error in failures:
         if root_error(error).cls_name != "DagsterAssetCheckFailedError":
-            return f"{step_name(event.step_key)} failed: {failure_reason(error)}\n{where}"
+            return f"{step_name(step)} failed: {failure_reason(error)}\n{where}"
     blocked = [
         f"{asset_name(check.asset_key)} was refused: {check.description}"
         for check in result.get_asset_check_evaluations()

@@ -44,7 +44,7 @@ def main(
     servers: dict[str, subprocess.Popen] = {}
     folder = tempfile.TemporaryDirectory(prefix="lgad-ui-")  # no other user can open it
     try:
-        Settings.from_environment()
+        settings = Settings.from_environment()
         check_free(port, f"make ui PORT={port + 1}")
         tracking = default_tracking(settings_path().parent)
         tracking.relocate()
@@ -52,6 +52,7 @@ def main(
         if own_mlflow:
             check_free(mlflow_port, f"make ui MLFLOW_PORT={mlflow_port + 1}")
         with console.status("Starting Dagster and MLflow"):
+            set_device_pool(settings)
             if own_mlflow:
                 servers["mlflow"] = start_mlflow(tracking.target, tracking.artifacts, mlflow_port)
             servers |= start_dagster(Path(folder.name), port)
@@ -74,6 +75,16 @@ def main(
     finally:
         stop(list(servers.values()))
         folder.cleanup()
+
+
+def set_device_pool(settings: Settings) -> None:
+    """Let as many trainings run at the same time as this machine has devices or cores for."""
+    import dagster as dg
+
+    from resources.device_pool import widen_device_pool
+
+    with dg.DagsterInstance.get() as instance:
+        widen_device_pool(instance, settings)
 
 
 def start_mlflow(store: str, artifacts: str, port: int) -> subprocess.Popen:

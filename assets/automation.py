@@ -1,4 +1,4 @@
-"""Automation of assets: device pool, retries, and the conditions under which assets are requested."""
+"""Automation of assets: retries, and the conditions under which assets are requested."""
 
 from typing import Any
 
@@ -9,9 +9,6 @@ from assets.keys import asset_key
 from assets.partitions import grid_key
 from lgad_pipeline.settings import settings_path
 from resources.project import Project
-
-DEVICE = "device"
-"""Pool of all steps that compute on the accelerator; dagster.yaml sets its limit."""
 
 RETRY_TRAINING = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 """Retry policy of trainings: a failed or killed step resumes at its checkpoint, in the same MLflow run."""

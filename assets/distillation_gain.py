@@ -6,13 +6,14 @@ from hashlib import blake2b
 import dagster as dg
 from pydantic import Field
 
-from assets.automation import DEVICE, RETRY_TRAINING
+from assets.automation import RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import materialize_result
 from assets.keys import PREFIX
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from resources.device_pool import DEVICE
 from resources.paths import fetch_shards
 from resources.project import Project
 from resources.state_store import fetch_results

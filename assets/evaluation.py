@@ -5,7 +5,7 @@ from hashlib import blake2b
 import dagster as dg
 from pydantic import Field
 
-from assets.automation import AFTER_DATA, DEVICE
+from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
 from assets.freshness import materialize_result
 from assets.keys import PREFIX
@@ -18,6 +18,7 @@ from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.run_records import record_scores
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
+from resources.device_pool import DEVICE
 from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog

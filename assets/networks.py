@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.automation import AFTER_DATA, DEVICE, RETRY_TRAINING
+from assets.automation import AFTER_DATA, RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import inputs_digest, materialize_result, tag_run
 from assets.keys import PREFIX
@@ -24,6 +24,7 @@ from assets.run_records import split_input, training_parameters
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.model_files import CHECKPOINT
 from lgad_pipeline.errors import LgadError
+from resources.device_pool import DEVICE
 from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.mlflow.run import TrackedRun
 from resources.paths import ProjectPaths, open_shards

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.automation import AFTER_DATA, DEVICE
+from assets.automation import AFTER_DATA
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
 from assets.evaluation_checks import baseline_objection
@@ -19,6 +19,7 @@ from assets.presentation.mlflow_links import page_link
 from assets.presentation.model_card import model_card
 from assets.presentation.score_metadata import registered_model_metadata, verdict_metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from resources.device_pool import DEVICE
 from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog, Task

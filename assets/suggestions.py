@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.automation import DEVICE
 from assets.data import OWNERS, shards
 from assets.freshness import folder_state, latest_materialization, materialize_result
 from assets.jobs import suggest_job
@@ -22,6 +21,7 @@ from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.suggestion import SuggestConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.progress import Progress
+from resources.device_pool import DEVICE
 from resources.paths import open_shards, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project

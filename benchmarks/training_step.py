@@ -28,8 +28,8 @@ from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.training.checkpoint import TrainingState
 from lgad_pipeline.training.device import resolve_precision
 from lgad_pipeline.training.fabric import build_fabric
+from lgad_pipeline.training.loop import TrainingStep
 from lgad_pipeline.training.optimizer import build_optimizer
-from lgad_pipeline.training.step import TrainingStep
 from lgad_pipeline.training.tasks import StudentTask
 
 Step = Callable[[], object]

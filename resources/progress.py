@@ -1,9 +1,11 @@
 """Progress of an asset: lines in the log of the run, or bars on a terminal."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
 
 import dagster as dg
 from pydantic import Field
@@ -17,6 +19,34 @@ from rich.progress import (
 )
 
 Advance = Callable[[int, int], None]
+OpenTask = Callable[[str], AbstractContextManager["Task"]]
+"""Function of a short text that says what is done; it opens the progress of one task."""
+
+
+class LogLine(NamedTuple):
+    """Progress of a task as a line in the log of a run.
+
+    Attributes:
+        what: what is done.
+        done: number of finished items.
+        total: number of all items, above 0.
+        note: short text, or an empty one.
+    """
+
+    what: str
+    done: int
+    total: int
+    note: str = ""
+
+    def __str__(self) -> str:
+        note = f", {self.note}" if self.note else ""
+        return f"{self.what}: {self.done} of {self.total} ({self.done / self.total:.0%}){note}"
+
+    @classmethod
+    def read(cls, text: str) -> "LogLine | None":
+        """Return what a log line reports, or None if it is another line."""
+        match = re.fullmatch(r"(.+): (\d+) of (\d+) \(\d+%\)(?:, (.*))?", text)
+        return match and cls(match[1], int(match[2]), int(match[3]), match[4] or "")
 
 
 class ProgressLog(dg.ConfigurableResource):
@@ -35,11 +65,11 @@ class ProgressLog(dg.ConfigurableResource):
             now = time.monotonic()
             if now - last >= self.every_seconds and total:
                 last = now
-                log.info(f"{what}: {done} of {total} ({done / total:.0%}){note}")
+                log.info(str(LogLine(what, done, total, note)))
 
         def annotate(text: str) -> None:
             nonlocal note
-            note = f", {text}"
+            note = text
 
         yield Task(advance, annotate)
 
@@ -51,26 +81,36 @@ class ProgressLines(ProgressLog):
     every_seconds: float = Field(default=30.0, description="Seconds between two lines of one task.")
 
     @contextmanager
+    def display(self) -> Iterator[OpenTask]:
+        """Yield a function that opens one task; several may be open at a time."""
+        yield self._open
+
+    @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
         """Report the progress of one task with lines, the last one with its duration."""
+        with self._open(what) as task:
+            yield task
+
+    @contextmanager
+    def _open(self, what: str) -> Iterator["Task"]:
         started = last = time.monotonic()
         note = ""
 
         def write(line: str) -> None:
-            os.write(self.descriptor, f"{what}: {line}\n".encode())
+            os.write(self.descriptor, f"{line}\n".encode())
 
         def advance(done: int, total: int) -> None:
             nonlocal last
             if time.monotonic() - last >= self.every_seconds and total:
                 last = time.monotonic()
-                write(f"{done} of {total} ({done / total:.0%}){note}")
+                write(str(LogLine(what, done, total, note)))
 
         def annotate(text: str) -> None:
             nonlocal note
-            note = f", {text}"
+            note = text
 
         yield Task(advance, annotate)
-        write(f"{time.monotonic() - started:.0f} s{note}")
+        write(f"{what}: {time.monotonic() - started:.0f} s{note and ', '}{note}")
 
 
 class ProgressBars(ProgressLog):
@@ -83,6 +123,12 @@ class ProgressBars(ProgressLog):
     @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
         """Report the progress of one task with a bar."""
+        with self.display() as open_task, open_task(what) as task:
+            yield task
+
+    @contextmanager
+    def display(self) -> Iterator[OpenTask]:
+        """Yield a function that opens one task; the bars of several tasks are below each other."""
         with (
             os.fdopen(os.dup(self.descriptor), "w", encoding="utf-8") as terminal,
             Progress(
@@ -97,16 +143,21 @@ class ProgressBars(ProgressLog):
                 redirect_stderr=False,
             ) as progress,
         ):
-            bar = progress.add_task(f"{what:<40}", total=None, note="")
-            try:
-                yield Task(
-                    lambda done, total: progress.update(bar, completed=done, total=total),
-                    lambda text: progress.update(bar, note=text),
-                )
-            except BaseException:
-                progress.update(bar, description=f"[red]{what:<40}[/]", note="stopped")
-                raise
-            progress.update(bar, completed=1, total=1)
+
+            @contextmanager
+            def open_task(what: str) -> Iterator[Task]:
+                bar = progress.add_task(f"{what:<40}", total=None, note="")
+                try:
+                    yield Task(
+                        lambda done, total: progress.update(bar, completed=done, total=total),
+                        lambda text: progress.update(bar, note=text),
+                    )
+                except BaseException:
+                    progress.update(bar, description=f"[red]{what:<40}[/]", note="stopped")
+                    raise
+                progress.update(bar, completed=1, total=1)
+
+            yield open_task
 
 
 class Task:

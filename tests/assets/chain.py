@@ -48,8 +48,10 @@ datasets:
 recipes:
   enet:
     teacher_network: {name: enet, width: 0.5}
-    teacher: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
-    student: {steps: STEPS, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
+    teacher:
+      {steps: STEPS, threads: 1, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
+    student:
+      {steps: STEPS, threads: 1, batch_size: 4, log_every: 2, validate_every: 4, optimizer: {warmup_steps: 2}}
 """
 
 

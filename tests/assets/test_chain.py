@@ -15,9 +15,12 @@ from assets.partitions import grid_key
 from assets.sensors import new_frames
 from assets.stale_jobs import stale_in_job
 from definitions import definitions
+from lgad_pipeline.training.plan import TrainingPlan
+from lgad_pipeline.training.trainer import train
 from resources.mlflow.resource import default_tracking, run_id_of
 from resources.mlflow.versions import champion_of, rollback
 from resources.progress import ProgressLog
+from resources.project import Project
 from tests.assets.chain import ASSETS, SETTINGS, aliased, asked, materialized, nightly, requested
 
 # These checks may fail, because a network learns little in ten steps.
@@ -81,6 +84,43 @@ def test_checks_have_run(chain):
         )
         if key.name not in MAY_FAIL:
             assert record.status.value == "SUCCEEDED", key
+
+
+def test_demo_trains_teacher_and_student_alone_at_the_same_time_with_the_same_result(chain, tmp_path):
+    """The networks of the demo equal those of direct calls, one after the other, bit for bit."""
+    run = chain.instance.get_runs(dg.RunsFilter(job_name="retrain"))[-1]  # the first one
+    times: dict[str, dict[str, float]] = {}
+    for entry in chain.instance.all_logs(run.run_id):
+        if entry.dagster_event is not None and entry.step_key:
+            times.setdefault(entry.step_key, {})[entry.dagster_event.event_type_value] = entry.timestamp
+    assert set(times) == {"lgad__teacher", "lgad__student_alone", "lgad__student_lgad"}
+    assert (
+        len(
+            {
+                entry.message
+                for entry in chain.instance.all_logs(run.run_id)
+                if "in subprocess" in entry.message
+            }
+        )
+        == 3
+    )
+    teacher, alone, lgad = (times[f"lgad__{role}"] for role in ("teacher", "student_alone", "student_lgad"))
+    assert teacher["STEP_START"] < alone["STEP_SUCCESS"] and alone["STEP_START"] < teacher["STEP_SUCCESS"]
+    assert teacher["STEP_SUCCESS"] < lgad["STEP_START"]
+    project = Project(file=str(chain.folder / "lgad.yaml"))
+    plan = TrainingPlan.from_recipe(
+        project.recipe("enet"),
+        role="student",
+        image_size=(48, 128),
+        slots=4,
+        shards=chain.paths.shards,
+        folder=tmp_path,
+        method="lgad",
+        teacher=chain.paths.teacher,
+    )
+    train(plan, device="cpu")
+    weights = (tmp_path / "weights.safetensors").read_bytes()
+    assert weights == (chain.paths.student_lgad / "weights.safetensors").read_bytes()
 
 
 def test_mlflow_has_every_training(chain):
