@@ -211,7 +211,9 @@ def prediction(check: Check) -> dict[str, Any]:
         "lanes": len(apart),
         "largest_lane_distance": max(apart, default=0.0),
         "bounds": {"share": PIXEL_SHARE_BOUND, "probability": PROBABILITY_BOUND, "lane": LANE_BOUND},
-        "passed": share <= PIXEL_SHARE_BOUND and max(apart, default=0.0) <= LANE_BOUND,
+        "passed": share <= PIXEL_SHARE_BOUND
+        and max(apart, default=0.0) <= LANE_BOUND
+        and (check.quick or bool(apart)),
     }
 
 
