@@ -184,7 +184,7 @@ def train_together(instance: Any, job: str, networks: list[Any], *, partition: A
     from assets.partitions import GRID
     from resources.parallel_run import execute_in_processes
 
-    tags = run_tags() | GRID.get_tags_for_partition_key(partition)
+    tags = {**run_tags(), **GRID.get_tags_for_partition_key(partition)}
     with progress.display() as display:
         return execute_in_processes(job, instance=instance, selection=networks, tags=tags, display=display)
 

@@ -4,6 +4,7 @@ The commands need neither Dagster nor MLflow.
 """
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -34,6 +35,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; an error that the user can correct is one sentence and exit code 1."""
+    # Threads of torch that wait sleep instead of spinning, which costs many times the work itself on a busy
+    # machine. The variable is read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # File names may hold characters that the encoding of the terminal lacks.

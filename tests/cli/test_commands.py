@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -22,3 +23,18 @@ def test_the_help_imports_no_module_of_a_command():
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert shown.splitlines()[-1] == "[]"
     assert all(name in shown for name in COMMANDS)
+
+
+def test_waiting_threads_sleep_and_torch_is_not_imported_before_the_variable_is_set():
+    code = (
+        "import os, sys\nsys.argv = ['lgad', '--version']\nfrom lgad_pipeline.cli.main import main\n"
+        "assert 'torch' not in sys.modules\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    for policy, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+        environment |= {"OMP_WAIT_POLICY": policy} if policy else {}
+        shown = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+        )
+        assert shown.stdout.split()[-1] == expected
