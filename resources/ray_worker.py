@@ -86,7 +86,13 @@ def _run_with_store(job: TrainingJob, paths: ProjectPaths, *, stop: Callable[[],
     from lgad_pipeline.manifest import manifest_of
     from lgad_pipeline.training.processes import environment_processes
     from lgad_pipeline.training.run_job import run_job
-    from resources.state_store import fetch_results, fetch_stored, publish_result, training_copies
+    from resources.state_store import (
+        fetch_results,
+        fetch_stored,
+        is_stored,
+        publish_result,
+        training_copies,
+    )
 
     role, processes = job.plan.folder.name, environment_processes()
     here = replace(paths, state=Path(os.environ.get("LGAD_STATE") or paths.state).resolve())
@@ -96,6 +102,8 @@ def _run_with_store(job: TrainingJob, paths: ProjectPaths, *, stop: Callable[[],
         fetch_stored(here, role)  # A finished training of the same inputs is reused.
         if job.plan.distillation.teacher is not None:
             fetch_results(here, "teacher")
+        if not is_stored(here, f"{role}.{CHECKPOINT}"):  # an old one, which this machine alone has
+            (here.network(role) / CHECKPOINT).unlink(missing_ok=True)
         with training_copies(here, role, CHECKPOINT, update=processes.rank == 0):
             run_job(job, stop=stop, log=log)
             if processes.rank == 0:
