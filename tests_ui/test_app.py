@@ -24,6 +24,7 @@ from resources.project import Project
 from tests.support.trainings import IMAGE_SIZE, SPEC, pack_road
 from tests_ui.conftest import PATIENCE, ROOT, free_port
 
+FIRST = 5 * PATIENCE  # the first page waits for the imports of torch and MLflow
 SETTINGS = """
 datasets:
   roads: {kind: culane, root: road, image_size: [32, 88], crop_top: 240, lane_width: 40}
@@ -80,12 +81,12 @@ def write_clip(path: Path) -> None:
 
 def test_frames_clips_and_bad_files_with_the_champion(app: tuple[str, Path], page: Page) -> None:
     address, folder = app
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(FIRST)
     page.goto(address)
-    expect(page.get_by_text("roads-tiny 1, champion")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("roads-tiny 1, champion")).to_be_visible(timeout=FIRST)
     # A frame of the data set: all three networks, each with probability and attention maps.
     for title in ("Student alone", "Student with LGAD", "Teacher"):
-        expect(page.get_by_text(title, exact=True)).to_be_visible(timeout=PATIENCE)
+        expect(page.get_by_text(title, exact=True)).to_be_visible(timeout=FIRST)
     expect(page.get_by_text("probability maps")).to_have_count(3, timeout=PATIENCE)
     expect(page.get_by_text("label map, its input")).to_have_count(1)
     images = page.locator("[data-testid=stImage] img")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lgad_pipeline.datasets.reader import AnnotationError
+from lgad_pipeline.lanes.lane_files import MAX_COORDINATE
 
 HEIGHT, WIDTH = 717, 1276
 LANES = ("l1", "l0", "r0", "r1")
@@ -74,8 +75,9 @@ def _markers(lane: Any) -> list[_Marker]:
         )
         for marker in lane["markers"]
     ]
-    if any(not 0 <= y < HEIGHT for marker in markers for _, y in (marker.start, marker.end)):
-        raise AnnotationError("has a marker above or below the frame; unpack it again")
+    ends = [end for marker in markers for end in (marker.start, marker.end)]
+    if any(not 0 <= y < HEIGHT or abs(x) > MAX_COORDINATE for x, y in ends):
+        raise AnnotationError("has a marker above or below the frame, or far away; unpack it again")
     return markers
 
 

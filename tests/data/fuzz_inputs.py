@@ -82,8 +82,16 @@ MARK = {
     "poly2d": [{"vertices": [[1, 90], [2, 50], [3, 40], [4, 30]], "types": "LCCC"}],
 }
 BDD100K = json.dumps([{"name": "a-1.jpg", "labels": [MARK, MARK]}, {"name": "b-1.jpg"}], indent=1).encode()
-MARKER = {"pixel_start": {"x": "5", "y": "700"}, "pixel_end": {"x": "9", "y": "600"}}
-LLAMAS = json.dumps({"lanes": [{"lane_id": "l0", "markers": [MARKER, MARKER]}]}).encode()
+MARKER = {
+    "world_start": {"z": "5"},
+    "pixel_start": {"x": "5", "y": "700"},
+    "pixel_end": {"x": "9", "y": "600"},
+}
+FAR_MARKER = {**MARKER, "pixel_start": {"x": "20", "y": "560"}, "pixel_end": {"x": "30", "y": "500"}}
+LLAMAS = json.dumps({"lanes": [{"lane_id": "l0", "markers": [MARKER, FAR_MARKER]}]}).encode()
+CURVELANES = json.dumps({"Lines": [[{"x": "1.5", "y": "60"}, {"x": "9", "y": "4"}]]}).encode()
+VIL100 = json.dumps({"annotations": {"lane": [{"lane_id": 1, "points": [[1, 60], [9.5, 4]]}]}}).encode()
+VIL100_SPLITS = b"sequences:\n- {name: 0_Road001, set: train}\n- {name: 1_Road002, set: test}\n"
 LABELME = json.dumps(
     {
         "imagePath": "a.jpg",
@@ -120,7 +128,9 @@ recipes:
 KEYS = {
     "tusimple": ["raw_file", "lanes", "h_samples"],
     "bdd100k": ["name", "labels", "category", "attributes", "laneDirection", "poly2d", "vertices", "types"],
-    "llamas": ["lanes", "markers", "pixel_start", "pixel_end", "x", "y"],
+    "curvelanes": ["Lines", "x", "y"],
+    "vil100": ["annotations", "lane", "points", "sequences", "name", "set"],
+    "llamas": ["lanes", "lane_id", "world_start", "z", "markers", "pixel_start", "pixel_end", "x", "y"],
     "labelme": ["imagePath", "shapes", "shape_type", "points", "label", "imageWidth", "imageData"],
     "yaml": ["datasets", "recipes", "mine", "kind", "root", "image_size", "teacher", "student", "steps"],
 }

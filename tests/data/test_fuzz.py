@@ -18,13 +18,15 @@ from hypothesis import strategies as st
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.duplicates import picture_hash
 from lgad_pipeline.data.frame_table import rejected_table
-from lgad_pipeline.datasets import bdd100k, culane, llamas, tusimple
+from lgad_pipeline.datasets import bdd100k, culane, curvelanes, llamas, tusimple, vil100
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.images import image_size, read_image, read_small, whole_image_size
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.datasets.importing.summary import summary
 from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.llamas import annotated_points, match_lanes
+from lgad_pipeline.evaluation.llamas_labels import reference_lanes
 from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import MAX_COORDINATE, read_lanes
@@ -33,6 +35,7 @@ from lgad_pipeline.settings import Settings
 from tests.data.fuzz_inputs import (
     BDD100K,
     BOMB,
+    CURVELANES,
     CVAT,
     GZIPPED,
     KEYS,
@@ -44,6 +47,8 @@ from tests.data.fuzz_inputs import (
     TIFF,
     TRACK,
     TUSIMPLE,
+    VIL100,
+    VIL100_SPLITS,
     YAML,
     ZIPS,
     as_json,
@@ -93,6 +98,13 @@ def annotation(kind: DatasetReader) -> Callable[[bytes, Path], None]:
         check_lanes(kind.parse_annotation(data))
 
     return check
+
+
+def reference(data: bytes, folder: Path) -> None:
+    """Check the reference lanes of LLAMAS' metric, and that they can be compared."""
+    lanes = annotated_points(reference_lanes(data))
+    assert all(np.isfinite(lane).all() for lane in lanes)
+    assert match_lanes(lanes[:2], lanes[:2]).fp >= 0
 
 
 def importer(annotations: Format, name: str) -> Callable[[bytes, Path], None]:
@@ -222,6 +234,14 @@ PARSERS: dict[str, tuple[Callable[[bytes, Path], None], st.SearchStrategy[bytes]
         changed([BDD100K]) | as_json(KEYS["bdd100k"]).map(lambda item: b"[" + item + b"]"),
     ),
     "llamas annotation": (annotation(llamas), changed([LLAMAS]) | as_json(KEYS["llamas"])),
+    "llamas reference lanes": (reference, changed([LLAMAS]) | as_json(KEYS["llamas"])),
+    "curvelanes annotation": (annotation(curvelanes), changed([CURVELANES]) | as_json(KEYS["curvelanes"])),
+    "curvelanes list": (list_reader(curvelanes, "train/train.txt"), changed([LIST])),
+    "vil100 annotation": (annotation(vil100), changed([VIL100]) | as_json(KEYS["vil100"])),
+    "vil100 list": (
+        list_reader(vil100, "data/db_info.yaml"),
+        changed([VIL100_SPLITS]) | as_json(KEYS["vil100"]),
+    ),
     "labelme": (importer(Format.LABELME, "a.json"), changed([LABELME]) | as_json(KEYS["labelme"])),
     "cvat": (importer(Format.CVAT, "annotations.xml"), changed([CVAT, TRACK, BOMB])),
     "images": (check_image, changed([picture(".jpg"), picture(".png")])),
