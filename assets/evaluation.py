@@ -18,6 +18,7 @@ from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.run_records import record_scores
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.config.splits import SCORED_SPLITS
 from resources.device_pool import DEVICE
 from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, open_shards
@@ -26,7 +27,6 @@ from resources.project import Project
 from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
-SPLITS = ("val", "test")
 PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.split_prediction:predict_split")
 
 
@@ -74,7 +74,7 @@ def predictions(
     on_cluster = trainer.tasks(paths, "shards", *STUDENTS, gpu=True)
     with trainer.prediction_device() as device, on_cluster:
         for student in STUDENTS:
-            for split in SPLITS:
+            for split in SCORED_SPLITS:
                 title = f"predicting lanes, {NETWORK_NAMES[student]}, {split}"
                 with progress.task(context.log, title) as task:
                     predict_split(
@@ -96,7 +96,7 @@ def predictions(
     counts = [
         {"student": student, "split": split, "frames": len(packed[split])}
         for student in STUDENTS
-        for split in SPLITS
+        for split in SCORED_SPLITS
     ]
     return materialize_result(
         context,

@@ -18,7 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-Advance = Callable[[int, int], None]
+from lgad_pipeline.progress import Progress as Advance
+
 OpenTask = Callable[[str], AbstractContextManager["Task"]]
 """Function of a short text that says what is done; it opens the progress of one task."""
 

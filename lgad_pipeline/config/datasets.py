@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.frame_sizes import CULANE_FRAME, TUSIMPLE_FRAME
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.config.store_address import Address
@@ -55,7 +56,7 @@ class Dataset(BaseConfig):
     lane_files: ClassVar[bool] = False
     """True if every frame has a `.lines.txt` next to it."""
 
-    frame_size: Size = (590, 1640)
+    frame_size: Size = CULANE_FRAME
     image_size: Size = (288, 800)
     crop_top: int = Field(0, ge=0)
     lane_width: int = Field(16, ge=1, le=128)
@@ -169,7 +170,7 @@ class TusimpleDataset(FolderDataset):
     """
 
     kind: Literal["tusimple"]
-    frame_size: Size = (720, 1280)
+    frame_size: Size = TUSIMPLE_FRAME
     slots: int = Field(6, ge=2, le=16)
     label_rows: int = Field(57, ge=2, le=1000)
     row_divisions: int = Field(72, ge=2, le=1000)

@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SCORED_SPLITS: tuple[Split, ...] = ("val", "test")
 
 # In the order of CULane's list/test_split/test0_*.txt .. test8_*.txt.
 Scenario = Literal["normal", "crowd", "dazzle", "shadow", "noline", "arrow", "curve", "crossroad", "night"]

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.data.duplicates import duplicates
 from lgad_pipeline.data.frame_reader import read_frame
 from lgad_pipeline.data.frame_table import (
@@ -96,7 +97,7 @@ class Ingestion:
 
 def ingest(
     root: Path,
-    frame_size: tuple[int, int] = (590, 1640),
+    frame_size: tuple[int, int] = CULANE_FRAME,
     *,
     kind: str = "culane",
     previous: pd.DataFrame | None = None,

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.lane_matching import FRAME_SIZE, LANE_WIDTH, Lanes, frame_ious, match
+from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, Lanes, frame_ious, match
 from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.extents import count_copies
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, lane_file, parse_lanes
@@ -95,7 +96,7 @@ def evaluate_culane(
     frames = list(dict.fromkeys(frame for members in lists.values() for frame in members))
     if not frames:
         raise LgadError("The lists name no frame; give at least one list with a frame.")
-    sizes = FrameSizes.of(frames, (annotations, *image_roots), frame_size, FRAME_SIZE)
+    sizes = FrameSizes.of(frames, (annotations, *image_roots), frame_size, CULANE_FRAME)
     run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
     tables, evidence, rejected = [], [], []
     done = 0
@@ -196,7 +197,7 @@ def true_positives(
     frames: Sequence[tuple[Lanes, Lanes]],
     thresholds: Sequence[float] = (0.5,),
     *,
-    frame_size: tuple[int, int] = FRAME_SIZE,
+    frame_size: tuple[int, int] = CULANE_FRAME,
     lane_width: int = LANE_WIDTH,
 ) -> np.ndarray:
     """Count the matches with an IoU above each threshold, int (frames, thresholds).

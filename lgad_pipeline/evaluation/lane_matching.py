@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
 from lgad_pipeline.lanes.spline import Ragged, ragged, sample_times, without_spline
 
-FRAME_SIZE = (590, 1640)
 """(H, W) of CULane's frames, px."""
 LANE_WIDTH = 30
 """Width at which CULane compares lanes, px."""
@@ -26,7 +26,7 @@ def lane_ious(
     annotated: Lanes,
     predicted: Lanes,
     *,
-    frame_size: tuple[int, int] = FRAME_SIZE,
+    frame_size: tuple[int, int] = CULANE_FRAME,
     lane_width: int = LANE_WIDTH,
 ) -> np.ndarray:
     """Compute the IoU of every annotated lane with every predicted one, each drawn as a thick line.

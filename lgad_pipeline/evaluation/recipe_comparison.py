@@ -7,8 +7,8 @@ from pathlib import Path
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
-from lgad_pipeline.evaluation.student_scores import IOU, StudentComparison, frame_counts, read_comparison
-from lgad_pipeline.evaluation.types import Interval
+from lgad_pipeline.evaluation.student_scores import StudentComparison, frame_counts, read_comparison
+from lgad_pipeline.evaluation.types import IOU, Interval
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ each scenario, and `<student>-<split>.parquet` with the counts of each frame.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -15,16 +15,14 @@ import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.config.splits import SCORED_SPLITS
 from lgad_pipeline.data.frame_table import UNLISTED, frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.tusimple_students import TusimpleScore, score_tusimple_students
-from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
-
-SCORED_SPLITS = ("val", "test")
-IOU = 0.5
-Progress = Callable[[int, int], None]
+from lgad_pipeline.evaluation.types import IOU, SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
+from lgad_pipeline.progress import Progress
 
 
 @dataclass(frozen=True)

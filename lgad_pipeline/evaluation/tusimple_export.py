@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.tusimple_files import frame_key, read_objects
-from lgad_pipeline.evaluation.tusimple_warnings import FRAME_SIZE
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
@@ -100,7 +100,7 @@ def write_tusimple(
         )
     if not some:
         notes.append(f"The files in {lane_files} hold no lane in the {counted(len(tasks), 'frame')}.")
-    sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, FRAME_SIZE)
+    sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, TUSIMPLE_FRAME)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
     notes += size_warnings("predicted", extents, sizes=table[:, :2])

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.lanes.extents import copies_warning, count_copies, lane_extents, size_warnings
 from lgad_pipeline.wording import counted
 
-FRAME_SIZE = (720, 1280)
 """Height and width (H, W) of TuSimple's frames in px."""
 SLOWEST = 200.0
 """Largest `run_time` in ms with which a frame is scored."""
@@ -64,9 +64,9 @@ def tusimple_warnings(
     right, bottom = np.concatenate([[[1, 1]], *(lane for lanes in truth for lane in lanes)]).max(axis=0)
     # Without images, the size is unknown, so it is TuSimple's unless the annotated points do not fit it.
     like_tusimple = bottom == 1 or (
-        right <= FRAME_SIZE[1] and 0.75 * FRAME_SIZE[0] <= bottom <= FRAME_SIZE[0]
+        right <= TUSIMPLE_FRAME[1] and 0.75 * TUSIMPLE_FRAME[0] <= bottom <= TUSIMPLE_FRAME[0]
     )
-    default = FRAME_SIZE if like_tusimple else (math.ceil(bottom), math.ceil(right))
+    default = TUSIMPLE_FRAME if like_tusimple else (math.ceil(bottom), math.ceil(right))
     sizes = FrameSizes.of(names, (path.parent,), None, default)
     frame_sizes = sizes(names)[:, :2]
     extents = lane_extents(truth, frame_sizes)

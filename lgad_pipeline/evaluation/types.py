@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+IOU = 0.5
+"""IoU above which a predicted lane is a true positive, where one threshold is used."""
+
 TOTAL = "total"
 """Name of the list that joins the distinct frames of all lists."""
 

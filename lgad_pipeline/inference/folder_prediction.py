@@ -18,6 +18,7 @@ from lgad_pipeline.inference.prediction_folder import PredictionFolder, marked_p
 from lgad_pipeline.inference.sources import RejectedFrames
 from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.lane_files import lanes_text, resolve_inside
+from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 
 _BATCH = 8
@@ -33,7 +34,7 @@ def predict_folder(
     rejected: RejectedFrames,
     draw: Callable[[np.ndarray, list[Lane]], bytes] | None = None,
     record: Callable[[str, list[Lane]], object] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Counter[tuple[int, int]]:
     """Write a lane file for each frame.
 

@@ -17,6 +17,7 @@ from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane
 from lgad_pipeline.inference.json_lines import frame_record
 from lgad_pipeline.inference.lane_tracks import LaneTracker
 from lgad_pipeline.inference.video_reader import VideoFrame, VideoReader
+from lgad_pipeline.progress import Progress
 
 _BATCH = 8
 _MOST_SKIPPED = 250  # frames of an annotated video that are written for one frame
@@ -51,7 +52,7 @@ def predict_video(
     draw: Callable[[np.ndarray, Sequence[Lane]], np.ndarray] | None = None,
     smooth: bool = False,
     seconds: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> VideoSummary:
     """Find the lanes in the frames of a video and write them while they are found.
 

@@ -12,12 +12,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.config.slots import CULANE, SlotScheme
 from lgad_pipeline.lanes.polyfit import evaluate_polynomials, fit_polynomials, sequential_sum
 from lgad_pipeline.lanes.row_sampling import ResampledLanes, RowLanes, clean_lanes, resample, sample_rows
 from lgad_pipeline.lanes.spline import Ragged, ragged
 
-RULE_SIZE = (590, 1640)
+RULE_SIZE = CULANE_FRAME
 """Frame size (H, W) that the rules are defined for, pixels."""
 ROWS = RULE_SIZE[0] - 10.0 * np.arange(35)
 """CULane's 35 label rows y = 590, 580, ..., 250, float64, frame pixels, bottom first."""

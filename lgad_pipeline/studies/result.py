@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from lgad_pipeline.evaluation.culane import column
-from lgad_pipeline.evaluation.types import TOTAL, Counts
+from lgad_pipeline.evaluation.types import IOU, TOTAL, Counts
 from lgad_pipeline.studies.config import BASELINE
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.statistics import paired_gain
-from lgad_pipeline.studies.trainings import FRAMES, THRESHOLD, scored_frames
+from lgad_pipeline.studies.trainings import FRAMES, scored_frames
 from lgad_pipeline.training.training_folder import HISTORY
 
 CONTROLS = ("equal-compute", "blurred", "label-head")
@@ -88,9 +88,7 @@ def _pairs(
 
 def _gain(pairs: Sequence[tuple[Scenarios, Scenarios]], scenario: str) -> dict[str, object]:
     first, second = zip(*pairs, strict=True)
-    gain = paired_gain(
-        [rows[scenario] for rows in first], [rows[scenario] for rows in second], threshold=THRESHOLD
-    )
+    gain = paired_gain([rows[scenario] for rows in first], [rows[scenario] for rows in second], threshold=IOU)
     return gain.columns()
 
 
@@ -143,5 +141,5 @@ def _scenarios(table: pd.DataFrame) -> Scenarios:
 
 def _scores(rows: pd.DataFrame) -> dict[str, float]:
     distinct = rows.drop_duplicates("frame")
-    tp, fp, fn = (int(distinct[column(kind, THRESHOLD)].sum()) for kind in ("tp", "fp", "fn"))
+    tp, fp, fn = (int(distinct[column(kind, IOU)].sum()) for kind in ("tp", "fp", "fn"))
     return {"tp": tp, "fp": fp, "fn": fn, "f1": Counts(tp, fp, fn).f1}

@@ -16,6 +16,7 @@ from lgad_pipeline.child_process import end_with_parent
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.process_pool import map_parts, uses_cluster
+from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Dataset, Recipe
 from lgad_pipeline.studies.config import GainStudy
 from lgad_pipeline.studies.plan import StudyRun, TrainingSpec, plan, teacher_trainings
@@ -23,8 +24,6 @@ from lgad_pipeline.studies.report import write_study
 from lgad_pipeline.studies.result import StudyResult, finished, summarize
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_score
 from lgad_pipeline.training.device import Device
-
-Progress = Callable[[str], None]
 
 
 def distillation_gain(
@@ -38,7 +37,7 @@ def distillation_gain(
     workers: int = 1,
     device: Device = "auto",
     only_report: bool = False,
-    progress: Progress = print,
+    progress: ProgressText = print,
 ) -> StudyResult:
     """Train all students of a study, score them on the test split, and write the comparison.
 
@@ -112,7 +111,7 @@ def _run_all(
     *,
     workers: int,
     names: Sequence[str],
-    progress: Progress,
+    progress: ProgressText,
 ) -> None:
     """Call a function for every training, in this process or in a pool, and raise all errors at the end."""
     failures: list[str] = []

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +14,7 @@ import yaml
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.studies.plan import TrainingSpec, shared_folder
 from lgad_pipeline.studies.run import set_up_worker
@@ -27,7 +28,6 @@ JOURNAL = "search.journal"
 TRIALS = "trials.csv"
 BEST = "best.yaml"
 _REASON = "reason"
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def search(
     inputs: StudyInputs,
     output: Path,
     workers: int = 1,
-    progress: Progress = print,
+    progress: ProgressText = print,
 ) -> SearchResult:
     """Run the trials that are missing, and write the table of all trials and the best recipe.
 
@@ -91,7 +91,7 @@ def _run_here(
     recipe: Recipe,
     inputs: StudyInputs,
     output: Path,
-    progress: Progress,
+    progress: ProgressText,
 ) -> None:
     while _remaining(study, trials) > 0:
         trial = trials.ask()
@@ -111,7 +111,7 @@ def _run_in_processes(
     *,
     output: Path,
     workers: int,
-    progress: Progress,
+    progress: ProgressText,
 ) -> None:
     running: dict[Future[float], optuna.Trial] = {}
     context = multiprocessing.get_context("spawn")
@@ -168,7 +168,7 @@ def _tell(
     trials: "optuna.Study",
     trial: "optuna.Trial",
     *,
-    progress: Progress,
+    progress: ProgressText,
     f1: float | None = None,
     reason: str = "",
 ) -> None:

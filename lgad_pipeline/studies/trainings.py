@@ -14,6 +14,7 @@ from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.culane import evaluate_culane
+from lgad_pipeline.evaluation.types import IOU
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.settings import Dataset
@@ -25,7 +26,6 @@ from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.trainer import train
 from lgad_pipeline.training.training_folder import TrainingResult
 
-THRESHOLD = 0.5
 FRAMES = "test_frames.parquet"
 SCORED = "scored.json"
 
@@ -101,12 +101,12 @@ def train_and_validate(training: TrainingSpec, inputs: StudyInputs) -> float:
         inputs.recordings,
         predictions,
         lists={"val": split.table["frame"].tolist()},
-        thresholds=(THRESHOLD,),
+        thresholds=(IOU,),
         frame_size=inputs.dataset.frame_size,
         workers=1,
     )
     shutil.rmtree(predictions)
-    return scores.scores["val"][THRESHOLD].f1
+    return scores.scores["val"][IOU].f1
 
 
 def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -> float:
@@ -127,7 +127,7 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
         inputs.recordings,
         predictions,
         lists=frames_by_scenario(split.table),
-        thresholds=(THRESHOLD,),
+        thresholds=(IOU,),
         frame_size=inputs.dataset.frame_size,
         workers=1,
     )

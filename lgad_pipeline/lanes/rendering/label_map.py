@@ -6,6 +6,7 @@ Lines are 8-connected; the coordinates of their ends are rounded half to even.
 import cv2
 import numpy as np
 
+from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.lanes.slots import SlotLanes
 from lgad_pipeline.lanes.spline import ragged, sample_steps
 
@@ -29,7 +30,7 @@ def round_to_pixels(points: np.ndarray) -> np.ndarray:
 
 
 def label_map(
-    lanes: SlotLanes, frame_size: tuple[int, int] = (590, 1640), *, lane_width: int = LABEL_WIDTH
+    lanes: SlotLanes, frame_size: tuple[int, int] = CULANE_FRAME, *, lane_width: int = LABEL_WIDTH
 ) -> np.ndarray:
     """Draw the lanes of a frame as CULane's label tool does.
 
