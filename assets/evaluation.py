@@ -9,13 +9,13 @@ from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
 from assets.freshness import materialize_result
 from assets.keys import PREFIX
-from assets.networks import student_alone, student_lgad, training_record
+from assets.networks import student_alone, student_lgad
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from assets.presentation.mlflow_links import stored_picture
 from assets.presentation.score_metadata import lane_scores_metadata
 from assets.presentation.svg_charts import NETWORK_NAMES
-from assets.run_records import record_scores
+from assets.run_records import record_scores, training_record
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.splits import SCORED_SPLITS

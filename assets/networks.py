@@ -3,17 +3,16 @@
 One partition per recipe and data set.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.automation import AFTER_DATA, RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import inputs_digest, materialize_result, tag_run
+from assets.initial_weights import INIT_TAG, find_initial_network
 from assets.keys import PREFIX
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
@@ -25,6 +24,7 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.model_files import CHECKPOINT
 from lgad_pipeline.errors import LgadError
 from resources.device_pool import DEVICE
+from resources.mlflow.initial import InitialNetwork
 from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.mlflow.run import TrackedRun
 from resources.paths import ProjectPaths, open_shards
@@ -90,16 +90,17 @@ def _network_asset(
         fetch_stored(paths, role)  # A finished training of the same inputs is reused.
         if role == "student_lgad" and project.recipe(recipe).trains_teacher_first:
             fetch_results(paths, "teacher")
+        initial = find_initial_network(context, project, mlflow, paths, role)
         with (
             exclusive(paths.network(role)),
             training_copies(paths, role, JOURNAL, *([] if trainer.launcher == "ray" else [CHECKPOINT])),
-            _tracked_run(context, project, mlflow, paths, role) as run,
+            _tracked_run(context, project, mlflow, paths, role, initial) as run,
             progress.task(context.log, f"training the {NETWORK_NAMES[role]}") as task,
         ):
             settings = project.recipe(recipe)
             steps = (settings.teacher if role == "teacher" else settings.student).steps
             log = _training_log(context, run, task.metrics(steps))
-            result = _train(trainer, project, paths, role, log)
+            result = _train(trainer, project, paths, role, log, initial)
             run.complete(result.history)
             pictures = _store_pictures(mlflow, run, result, paths, role, settings)
         folder = paths.network(role)
@@ -113,6 +114,7 @@ def _network_asset(
                 pictures={name: picture() for name, picture in pictures.items()},
                 run_page=page_link(mlflow, mlflow.run_url(folder)),
                 run_id=run_id_of(folder),
+                initial=initial.source if initial else "",
             ),
         )
 
@@ -163,16 +165,19 @@ def _tracked_run(
     mlflow: MlflowTracking,
     paths: ProjectPaths,
     role: str,
+    initial: InitialNetwork | None,
 ) -> Iterator[TrackedRun]:
     """Open the MLflow run of a training, with its parameters, tags and input data sets."""
     dataset, recipe = paths.dataset, paths.recipe
     packed = open_shards(paths)
+    inputs = inputs_digest(
+        context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe
+    )
     with mlflow.training_run(
         context,
         paths.network(role),
-        fingerprint=inputs_digest(
-            context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe
-        ),
+        # Other initial weights are another run, also where an alias names them.
+        fingerprint=f"{inputs}-{initial.digest}" if initial else inputs,
         experiment=dataset,
         parameters={
             "dataset": dataset,
@@ -184,6 +189,7 @@ def _tracked_run(
             "recipe": recipe,
             "role": role,
             "data_fingerprint": packed.fingerprint,
+            **({INIT_TAG: initial.source} if initial else {}),
         },
         inputs=[split_input(project, paths, shards=packed, split=split) for split in ("train", "val")],
     ) as run:
@@ -204,7 +210,14 @@ def _training_log(context: dg.AssetExecutionContext, run: TrackedRun, show: Log)
     return log
 
 
-def _train(trainer: Trainer, project: Project, paths: ProjectPaths, role: str, log: Log) -> "TrainingResult":
+def _train(
+    trainer: Trainer,
+    project: Project,
+    paths: ProjectPaths,
+    role: str,
+    log: Log,
+    initial: InitialNetwork | None,
+) -> "TrainingResult":
     """Train the network of a role and write its predictor settings.
 
     Raises:
@@ -213,6 +226,8 @@ def _train(trainer: Trainer, project: Project, paths: ProjectPaths, role: str, l
     from lgad_pipeline.inference.predictor import write_predictor
 
     dataset, recipe = project.dataset(paths.dataset), project.recipe(paths.recipe)
+    if initial is not None:
+        recipe = recipe.model_copy(update={"init": str(initial.folder)})
     try:
         if role == "teacher":
             result = trainer.teacher(dataset, recipe, paths, log)
@@ -270,8 +285,3 @@ def mimicking_paths_of(recipe: "Recipe", image_size: tuple[int, int]) -> "tuple[
 
     student, teacher = recipe.network.spec(image_size), recipe.teachers_network.spec(image_size)
     return mimicking_paths(recipe.distillation, student, teacher)
-
-
-def training_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a training (training.json): fingerprint, seconds, settings, shards' fingerprint."""
-    return json.loads((folder / "training.json").read_text(encoding="utf-8"))

@@ -11,16 +11,18 @@ from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
 from assets.evaluation_checks import baseline_objection
 from assets.freshness import materialize_result
+from assets.initial_weights import INIT_TAG
 from assets.keys import PREFIX, asset_key
-from assets.networks import student_lgad, training_record
+from assets.networks import student_lgad
 from assets.partitioned_checks import partitioned_check, partitioned_spec
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation.mlflow_links import page_link
 from assets.presentation.model_card import model_card
 from assets.presentation.score_metadata import registered_model_metadata, verdict_metadata
+from assets.run_records import training_record
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.device_pool import DEVICE
-from resources.mlflow.resource import MlflowTracking
+from resources.mlflow.resource import MlflowTracking, run_tags_of
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog, Task
 from resources.project import Project
@@ -190,6 +192,8 @@ def _register(
         "dagster.run": f"{mlflow.dagster_ui}/runs/{context.run.run_id}",
         "test_f1": f"{comparison.total.lgad.f1:.4f}",
     }
+    if init := run_tags_of(paths.student_lgad).get(INIT_TAG):
+        tags[INIT_TAG] = init
     example_frame = open_shards(paths)["val"].table["frame"][0]
     return register(
         mlflow,

@@ -14,7 +14,7 @@ from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
 from assets.freshness import latest_materialization, materialize_result
 from assets.keys import PREFIX
-from assets.networks import mimicking_paths_of, student_alone, student_lgad, teacher, training_record
+from assets.networks import mimicking_paths_of, student_alone, student_lgad, teacher
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation.data_metadata import split_counts
 from assets.presentation.mlflow_links import page_link
@@ -24,6 +24,7 @@ from assets.presentation.score_metadata import scenario_table
 from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.presentation.training_metadata import metric_curve
 from assets.registry import registered_model
+from assets.run_records import training_record
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import ROLES, STUDENTS

@@ -1,6 +1,8 @@
 """Records of MLflow runs: parameters of a training, data sets as inputs, and scores."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -36,6 +38,8 @@ def training_parameters(role: str, dataset: AnyDataset, *, recipe: Recipe) -> Ma
         "training": (recipe.teacher if role == "teacher" else recipe.student).model_dump(mode="json"),
         "augmentation": recipe.augmentation.model_dump(mode="json"),
     }
+    if role != "teacher" and recipe.init is not None:
+        parameters["init"] = recipe.init
     if role != "student_alone":
         parameters["teacher_input"] = recipe.teacher_input.model_dump(mode="json")
     if role == "student_lgad":
@@ -90,3 +94,8 @@ def record_scores(
     return stored_picture(
         mlflow, paths.student_lgad, name="f1.svg", caption=F1_CHART, fallback=metadata.chart(chart, F1_CHART)
     )
+
+
+def training_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a training (training.json): fingerprint, seconds, settings, shards' fingerprint."""
+    return json.loads((folder / "training.json").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from lgad_pipeline.atomic_files import locked, write_text
+from lgad_pipeline.config.recipe import REGISTERED
 from lgad_pipeline.config.store_address import below
 from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.networks.source import source_digest
@@ -86,10 +87,24 @@ class Project(dg.ConfigurableResource):
         if recipe:
             entry = self.recipe(recipe)
             keys = set(WITHOUT_EFFECT)
-            text += entry.model_dump_json(exclude={"teacher": keys, "student": keys})
+            # Of a network in a directory, the content counts; an alias may move without a new training.
+            text += entry.model_dump_json(exclude={"teacher": keys, "student": keys, "init": True})
+            text += _content_of(entry.init)
             names = (entry.network.name, entry.teachers_network.name, *entry.losses)
             text += "".join(map(source_digest, names))
         return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _content_of(init: str | None) -> str:
+    """Return the fingerprint of the directory that `init` names, or the address of a registered version."""
+    from lgad_pipeline.networks.checkpoint import DamagedNetwork, network_digest
+
+    if init is None or init.startswith(REGISTERED):
+        return init or ""
+    try:
+        return network_digest(Path(init))
+    except DamagedNetwork:
+        return "missing"
 
 
 def _kept_name(path: Path) -> str:

@@ -53,6 +53,7 @@ def model_card(
         }
         for row in comparison.rows
     ]
+    start = f"fine-tuned from `{tags['init']}`, " if "init" in tags else ""
     return f"""Finds up to four lanes (far left, left, right, far right) in a camera frame.
 
 **Input** frames of any size, uint8 (H, W, 3) RGB or JPEG and PNG bytes; over HTTP as base64. **Output**
@@ -62,7 +63,7 @@ lanes as points (x, y) in the frame's pixels, with slot, existence and confidenc
 
 **Recipe** `{tags["recipe"]}`: {recipe.network.name} at {width} x {height} px, {recipe.student.steps} steps of
 {recipe.student.batch_size} frames, with label-guided attention distillation. Commit
-`{tags["git_commit"][:14]}`, Dagster run [{tags["dagster.run_id"][:8]}]({tags["dagster.run"]}).
+`{tags["git_commit"][:14]}`, {start}Dagster run [{tags["dagster.run_id"][:8]}]({tags["dagster.run"]}).
 
 **Scores** CULane's F1 at IoU 0.5 on test frames, with bootstrap intervals over frames. {gain}.
 

@@ -24,6 +24,7 @@ def training_metadata(
     pictures: Mapping[str, dg.MetadataValue],
     run_page: dg.MetadataValue,
     run_id: str,
+    initial: str = "",
 ) -> dict[str, Any]:
     """Describe a training.
 
@@ -33,10 +34,13 @@ def training_metadata(
         pictures: loss chart, overlays and attention maps by name.
         run_page: link to the MLflow run.
         run_id: id of the MLflow run; empty if the server does not have it yet.
+        initial: registered version or directory that the student started from; empty for random weights.
     """
+    adaptation = result.init_adaptation
     final = result.history.set_index("step").ffill().iloc[-1]
     return {
         "MLflow run": run_page,
+        **({"initial weights": f"{initial}. {adaptation}".strip()} if initial else {}),
         **pictures,
         "final metrics": metadata.table(
             [{"metric": str(name), "value": float(value)} for name, value in final.items()]

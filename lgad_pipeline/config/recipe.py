@@ -1,8 +1,9 @@
 """Settings of recipes: networks, trainings, distillation, decoding."""
 
-from typing import Any
+import re
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.base import BaseConfig
@@ -17,6 +18,10 @@ from lgad_pipeline.config.distillation import (
 from lgad_pipeline.config.network import NetworkChoice
 from lgad_pipeline.config.training import TrainingConfig
 
+REGISTERED = "models:/"
+"""Beginning of the address of a registered version in MLflow."""
+_VERSION = re.compile(rf"{REGISTERED}[^/@:]+(@[^/@:]+|/[0-9]+)")
+
 
 class Recipe(BaseConfig):
     """Settings of one model: network, teacher, trainings, distillation and decoding.
@@ -25,6 +30,10 @@ class Recipe(BaseConfig):
         network: network of the student, and of the teacher unless `teacher_network` is given.
         teacher: training of the teacher; not used if `distillation.teacher` is `together`.
         student: training of both students, alone and with LGAD; they differ in nothing but the distillation.
+        init: trained network that both students start from, for fine-tuning: a directory, relative to that of
+            this file, or a registered version, `models:/<data set>-<recipe>@champion` or
+            `models:/<data set>-<recipe>/<version>`. Layers that do not fit another image size or number of
+            slots start from random weights.
         teacher_network: network of the teacher, if it is another than the student's.
         teacher_input: encoding of the label map that the teacher reads, and its corruption in training.
         distillation: LGAD: attention maps, mimicking paths and the weight of their loss.
@@ -42,6 +51,7 @@ class Recipe(BaseConfig):
     teacher: TrainingConfig
     teacher_input: TeacherInputConfig = TeacherInputConfig()
     student: TrainingConfig
+    init: str | None = Field(default=None, min_length=1)
     distillation: DistillationConfig = DistillationConfig()
     sad: SadConfig = SadConfig()
     logits: LogitsConfig = LogitsConfig()
@@ -49,6 +59,22 @@ class Recipe(BaseConfig):
     label_head: LabelHeadConfig = LabelHeadConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     decode: DecodeConfig = DecodeConfig()
+
+    @field_validator("init")
+    @classmethod
+    def _names_a_version(cls, init: str | None) -> str | None:
+        if init is not None and init.startswith("models:") and not _VERSION.fullmatch(init):
+            raise ValueError(
+                f"{init} names no registered version; write {REGISTERED}NAME@champion or "
+                f"{REGISTERED}NAME/VERSION"
+            )
+        return init
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> Self:
+        if self.init is not None and self.network.pretrained is not None:
+            raise ValueError("init and network.pretrained both name initial weights; remove one of them")
+        return self
 
     @property
     def teachers_network(self) -> NetworkChoice:

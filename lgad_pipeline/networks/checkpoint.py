@@ -1,6 +1,7 @@
 """Files of a trained network: weights.safetensors and network.json, written and read."""
 
 import json
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,19 +66,7 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
         >>> loaded_spec == spec
         True
     """
-    if not folder.is_dir():
-        if str(folder).startswith(("models:", "runs:", "mlflow-artifacts:")):
-            raise DamagedNetwork(
-                f"{folder} is an address of MLflow, not a folder; fetch the model by `mlflow artifacts "
-                "download --artifact-uri ADDRESS --dst-path FOLDER` and name FOLDER/artifacts/network."
-            )
-        what = "is a file" if folder.exists() else "does not exist"
-        raise DamagedNetwork(f"{folder} {what}; train the network first, or name another folder.")
-    for name in (NETWORK, WEIGHTS):
-        if not (folder / name).is_file():
-            raise DamagedNetwork(
-                f"{folder / name} is missing; train the network first, or name another folder."
-            )
+    _check_files(folder)
     spec = read_model(folder / NETWORK, NetworkSpec)
     if not (is_registered(spec.name) or is_allowed(spec.name)):
         raise DamagedNetwork(
@@ -94,6 +83,44 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
     except RuntimeError as error:
         raise _unfit(folder, _first_fault(error)) from error
     return network.eval(), spec
+
+
+def network_digest(folder: Path) -> str:
+    """Return the BLAKE2b-128 of the files of a trained network, hexadecimal.
+
+    Args:
+        folder: directory of the trained network (weights.safetensors, network.json).
+
+    Raises:
+        DamagedNetwork: a file is missing or cannot be read.
+    """
+    _check_files(folder)
+    digest = blake2b(digest_size=16)
+    for name in (NETWORK, WEIGHTS):
+        try:
+            digest.update(blake2b((folder / name).read_bytes()).digest())
+        except OSError as error:
+            raise DamagedNetwork(
+                f"{folder / name} cannot be read ({error.strerror}); restore the file, or train the network "
+                "again."
+            ) from error
+    return digest.hexdigest()
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        if str(folder).startswith(("models:", "runs:", "mlflow-artifacts:")):
+            raise DamagedNetwork(
+                f"{folder} is an address of MLflow, not a folder; fetch the model by `mlflow artifacts "
+                "download --artifact-uri ADDRESS --dst-path FOLDER` and name FOLDER/artifacts/network."
+            )
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DamagedNetwork(f"{folder} {what}; train the network first, or name another folder.")
+    for name in (NETWORK, WEIGHTS):
+        if not (folder / name).is_file():
+            raise DamagedNetwork(
+                f"{folder / name} is missing; train the network first, or name another folder."
+            )
 
 
 def read_model(path: Path, kind: type[_Model], *, of: tuple[str, ...] = ()) -> _Model:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
-from lgad_pipeline.settings.relative_paths import with_absolute_paths
+from lgad_pipeline.settings.relative_paths import with_absolute_init, with_absolute_paths
 from lgad_pipeline.settings.sentences import key_path, sentence
 from lgad_pipeline.settings.yaml_files import (
     comments_behind_roots,
@@ -94,15 +94,17 @@ class SettingsFiles:
         return {**self.content, "datasets": rooted}
 
     def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
-        """Return the contents with recipes that have the keys of the recipes that they extend."""
+        """Return the contents with recipes that have the keys of those that they extend, with absolute paths."""
         recipes = content.get("recipes")
         if not isinstance(recipes, Mapping):
             return content
         try:
-            return {**content, "recipes": resolve_extends(recipes)}
+            resolved = resolve_extends(recipes)
         except ExtendsError as error:
             keys = ("recipes", error.recipe, EXTENDS)
             raise LgadError(f"{self.file_of(keys)}: {'.'.join(map(str, keys))} {error}.") from error
+        placed = {name: with_absolute_init(recipe, self.path.parent) for name, recipe in resolved.items()}
+        return {**content, "recipes": placed}
 
 
 def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[Any, Any]:

@@ -19,6 +19,19 @@ def with_absolute_paths(entry: Mapping[Any, Any], folder: Path) -> Mapping[Any, 
     )
 
 
+def with_absolute_init(recipe: Any, folder: Path) -> Any:
+    """Return a recipe with an absolute directory of the network that its students start from, if it names one.
+
+    Args:
+        recipe: recipe, not yet validated.
+        folder: directory of the settings file.
+    """
+    init = recipe.get("init") if isinstance(recipe, Mapping) else None
+    if not isinstance(init, str) or not init or init.startswith("models:"):
+        return recipe
+    return {**recipe, "init": str(folder / _expanded(init))}
+
+
 def _absolute(entry: Mapping[Any, Any], key: str, folder: Path) -> Mapping[Any, Any]:
     path = entry.get(key)
     return {**entry, key: folder / _expanded(path)} if isinstance(path, str) else entry

@@ -26,6 +26,8 @@ class Variant(BaseConfig):
         recipe: keys of the recipe to change, such as `{distillation: {weight: 0.3}}`; nested keys that are
             not given keep the recipe's values. Only keys of the losses and the teacher are allowed, because
             the students of a pair must not differ in anything else.
+        init: directory of the trained network that the student starts from, relative to the working
+            directory; None for the recipe's.
     """
 
     method: Method = "lgad"
@@ -42,6 +44,7 @@ class Variant(BaseConfig):
         ],
         dict[str, Any],
     ] = Field(default={})
+    init: str | None = None
 
     def applied(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the changes applied.
@@ -49,7 +52,8 @@ class Variant(BaseConfig):
         Raises:
             pydantic.ValidationError: a key or value is wrong.
         """
-        return Recipe.model_validate(merged(recipe.model_dump(), self.recipe))
+        changes = self.recipe if self.init is None else {**self.recipe, "init": self.init}
+        return Recipe.model_validate(merged(recipe.model_dump(), changes))
 
 
 class ComputeCost(BaseConfig):

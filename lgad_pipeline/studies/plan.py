@@ -86,7 +86,7 @@ def teacher_trainings(study: GainStudy, runs: list[StudyRun]) -> list[TrainingSp
         if model is not None:
             # A model is trained once for all seeds or once per seed, as the teacher is: it has the same seed.
             student = recipe.student.model_copy(update={"seed": recipe.teacher.seed})
-            model_recipe = recipe.model_copy(update={"student": student})
+            model_recipe = recipe.model_copy(update={"student": student, "init": None})
             trainings[model] = TrainingSpec("model", model_recipe, study.model, model)
     return list(trainings.values())
 

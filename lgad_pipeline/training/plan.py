@@ -23,7 +23,7 @@ from lgad_pipeline.config.training import WITHOUT_EFFECT, TrainingConfig
 from lgad_pipeline.distillation.registry import import_path
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.checkpoint import read_model
+from lgad_pipeline.networks.checkpoint import network_digest, read_model
 from lgad_pipeline.networks.pretrained import file_digest
 from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.training.training_folder import fingerprint_of
@@ -128,6 +128,7 @@ class TrainingPlan(BaseConfig):
         teacher_input: encoding and corruption of a teacher's input.
         distillation: distillation losses of a student.
         pretrained: file of ImageNet weights that a student starts from, or None for random weights.
+        init: directory of a trained network that a student starts from, or None for random weights.
         label_noise: noise that is added to the labels of the training split, or None; for studies.
     """
 
@@ -140,6 +141,7 @@ class TrainingPlan(BaseConfig):
     teacher_input: TeacherInputConfig = TeacherInputConfig()
     distillation: DistillationSpec = DistillationSpec()
     pretrained: Path | None = None
+    init: Path | None = None
     label_noise: LabelNoiseConfig | None = None
 
     @classmethod
@@ -215,6 +217,7 @@ class TrainingPlan(BaseConfig):
             augmentation=recipe.augmentation,
             distillation=_distillation(recipe, method, (image_size, slots), teacher, model),
             pretrained=chosen.pretrained,
+            init=Path(recipe.init) if recipe.init else None,
             **common,
         )
 
@@ -247,6 +250,7 @@ class TrainingPlan(BaseConfig):
             **role_inputs,
             "shards": shards_fingerprint,
             "pretrained": file_digest(self.pretrained) if self.pretrained else "",
+            "init": network_digest(self.init) if self.init else "",
             "code": code,
         }
 

@@ -16,6 +16,7 @@ from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.label_noise import with_label_noise
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.initial import load_initial
 from lgad_pipeline.networks.pretrained import load_imagenet
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.networks.source import check_source_is_imported
@@ -90,6 +91,7 @@ def train_student(
     augmentation: AugmentationConfig | None = None,
     distillation: DistillationSpec | None = None,
     pretrained: Path | None = None,
+    init: Path | None = None,
     label_noise: LabelNoiseConfig | None = None,
     log: MetricsLog | None = None,
     device: Device = "auto",
@@ -106,6 +108,7 @@ def train_student(
         augmentation: augmentation of the batches; None for the defaults.
         distillation: distillation losses and their networks; None for a student alone.
         pretrained: file of ImageNet weights to start from, see `load_imagenet`; None for random weights.
+        init: directory of a trained network to start from, see `load_initial`; None for random weights.
         label_noise: noise that is added to the labels of the training split, or None; for studies.
         log: function that is called with the metrics and the step.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
@@ -123,6 +126,7 @@ def train_student(
         augmentation=augmentation or AugmentationConfig(),
         distillation=distillation or DistillationSpec(),
         pretrained=pretrained,
+        init=init,
         label_noise=label_noise,
     )
     return train(plan, log=log, device=device)
@@ -200,6 +204,8 @@ def train(
         check_source_is_imported(spec.name)
         if plan.pretrained:
             load_imagenet(network, plan.pretrained)
+        if plan.init:
+            description["init_adaptation"] = load_initial(network, plan.init, spec=spec)
         data = training_data(shards, config, plan.augmentation, fabric)
 
         # `trained` is the network, or the network together with a joint teacher or label heads.

@@ -34,6 +34,7 @@ class TrainingResult:
         seconds: training time over all runs.
         history: log entries, a row each: column `step` and the metrics of `fit`.
         reused: True if the directory already held this training, so that nothing was trained.
+        init_adaptation: sentence that names layers that did not fit the initial network; empty for none.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class TrainingResult:
     seconds: float
     history: pd.DataFrame
     reused: bool
+    init_adaptation: str = ""
 
 
 def read_result(folder: Path, *, reused: bool) -> TrainingResult:
@@ -52,7 +54,14 @@ def read_result(folder: Path, *, reused: bool) -> TrainingResult:
     """
     summary = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
     history = pd.read_parquet(folder / HISTORY)
-    return TrainingResult(folder, summary["fingerprint"], summary["seconds"], history, reused)
+    return TrainingResult(
+        folder,
+        summary["fingerprint"],
+        summary["seconds"],
+        history,
+        reused,
+        summary.get("init_adaptation", ""),
+    )
 
 
 def write_result(

@@ -202,6 +202,12 @@ def run_id_of(folder: Path) -> str:
     return RunJournal(folder).run_id
 
 
+def run_tags_of(folder: Path) -> Mapping[str, str]:
+    """Return the tags of the MLflow run of the network in `folder`; LgadError if no training wrote one."""
+    record = _journal_of(folder).read_record()
+    return record.tags if record else {}
+
+
 def _journal_of(folder: Path) -> RunJournal:
     """Return the journal of the network in `folder`; LgadError if no training wrote one."""
     journal = RunJournal(folder)

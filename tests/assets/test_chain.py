@@ -327,6 +327,7 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
 def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd):
     before = (chain.paths.teacher / "training.json").read_bytes()
     recipe = SETTINGS.replace("STEPS", "10") + "    distillation: {teacher: together}\n"
+    recipe += "    init: models:/synthetic-enet@challenger\n"
     (chain.folder / "lgad.yaml").write_text(recipe)
     demo.main(dataset="synthetic", recipe="enet", root="")
     output = capfd.readouterr().err
@@ -337,3 +338,19 @@ def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd
     assert "<figcaption>teacher</figcaption>" not in page and "loss of the teacher" not in page
     demo.main(dataset="synthetic", recipe="enet", root="")
     assert "Everything was up to date" in capfd.readouterr().err
+
+
+def test_students_start_from_the_registered_version_that_the_recipe_names(chain):
+    """The training above; the alias challenger has moved to its result since, which trains nothing again."""
+    client = chain.client()
+    assert aliased(client, "challenger") == "3"
+    assert client.get_model_version("synthetic-enet", "3").tags["init"] == "models:/synthetic-enet/2"
+    records = []
+    for role in ("student_alone", "student_lgad"):
+        assert chain.latest(role).metadata["initial weights"].value == "models:/synthetic-enet/2."
+        run = client.get_run(run_id_of(chain.paths.network(role)))
+        assert run.data.tags["init"] == "models:/synthetic-enet/2"
+        assert run.data.params["init"] == "models:/synthetic-enet@challenger"
+        records.append(json.loads((chain.paths.network(role) / "training.json").read_text()))
+    assert records[0]["init"] == records[1]["init"] != ""
+    assert (chain.paths.state / "initial" / records[0]["init"] / "weights.safetensors").is_file()

@@ -28,6 +28,14 @@ def test_a_relative_root_starts_at_the_folder_of_the_file(tmp_path: Path) -> Non
     assert dataset.view.crop_top == 240
 
 
+def test_a_relative_directory_of_initial_weights_starts_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "lgad.yaml"
+    for init, wanted in (("nets/a", str(tmp_path / "nets/a")), ("models:/a-b@champion",) * 2):
+        recipe = f"recipes: {{enet: {{teacher: {{}}, student: {{}}, init: '{init}'}}}}"
+        path.write_text(f"datasets: {{}}\n{recipe}\n")
+        assert Settings.load(path).recipe("enet").init == wanted
+
+
 def test_the_key_of_version_0_1_for_rejected_frames_is_read(tmp_path: Path) -> None:
     entry = "datasets: {mine: {kind: culane, root: ., max_set_aside: 0.5}}"
     assert Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine").max_rejected == 0.5

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.errors import LgadError
@@ -65,3 +66,22 @@ def test_a_joint_teacher_replaces_the_folder_of_a_teacher() -> None:
 def test_a_plan_survives_json() -> None:
     student = plan(RECIPE, role="student", method="lgad+sad", teacher=Path("teacher"))
     assert TrainingPlan.model_validate_json(student.model_dump_json()) == student
+
+
+def test_students_start_from_init_and_teachers_do_not() -> None:
+    recipe = {**RECIPE, "init": "/models/student"}
+    assert plan(recipe, role="student", method="lgad", teacher=Path("t")).init == Path("/models/student")
+    assert plan(recipe, role="teacher").init is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"init": "models:/roads"}, "names no registered version; write models:/NAME@champion or"),
+        ({"init": "models:/roads@a@b"}, "names no registered version"),
+        ({"init": "net", "network": {"pretrained": "resnet18.pth"}}, "both name initial weights"),
+    ],
+)
+def test_wrong_initial_weights_are_an_error_of_the_recipe(changes: dict, sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Recipe.model_validate({**RECIPE, **changes})

@@ -1,0 +1,74 @@
+"""Initial weights of a student from a trained network, for fine-tuning."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.checkpoint import load_network
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
+    """Load the weights of a trained network into another one of the same name and width.
+
+    A layer whose weights have another shape, because the trained network has another image size or another
+    number of slots, keeps its random weights. torch's random numbers do not change.
+
+    Args:
+        network: the network with random weights; changed in place.
+        folder: directory of the trained network (weights.safetensors, network.json).
+        spec: specification of `network`.
+
+    Returns:
+        A sentence that names the layers with random weights; empty if there are none. It is logged, too.
+
+    Raises:
+        DamagedNetwork: the directory holds no usable network, see `load_network`.
+        LgadError: the trained network has another name, another width or another input.
+    """
+    with torch.random.fork_rng([]):
+        trained, trained_spec = load_network(folder)
+    _check_kind(folder, trained_spec, spec)
+    weights, wanted = trained.state_dict(), network.state_dict()
+    unfit = {
+        name.rpartition(".")[0]
+        for name in wanted.keys() | weights.keys()
+        if name not in wanted or name not in weights or wanted[name].shape != weights[name].shape
+    }
+    # A layer is loaded as a whole: the bias of a random weight would be that of another function.
+    fitting = {name: value for name, value in weights.items() if name.rpartition(".")[0] not in unfit}
+    network.load_state_dict(fitting, strict=False)
+    layers = sorted({name.rpartition(".")[0] for name in wanted} & unfit)
+    if not layers:
+        return ""
+    sentence = (
+        f"{folder} was trained {_shape(trained_spec)}, and this network is for {_shape(spec, of='')}: "
+        f"{', '.join(layers)} {'starts' if len(layers) == 1 else 'start'} from random weights, all other "
+        "layers from those of the trained network."
+    )
+    _LOG.warning(sentence)
+    return sentence
+
+
+def _check_kind(folder: Path, trained: NetworkSpec, wanted: NetworkSpec) -> None:
+    if trained.in_channels != wanted.in_channels:
+        raise LgadError(
+            f"{folder} holds a network that reads {trained.in_channels} planes, not frames, as a teacher "
+            "does; name the directory of a student under init."
+        )
+    if (trained.name, trained.width) != (wanted.name, wanted.width):
+        raise LgadError(
+            f"{folder} holds {trained.name} of width {trained.width:g}, but the recipe trains {wanted.name} "
+            f"of width {wanted.width:g}; write network: {{name: {trained.name}, width: {trained.width:g}}}, "
+            "or name another network under init."
+        )
+
+
+def _shape(spec: NetworkSpec, of: str = "on ") -> str:
+    height, width = spec.image_size
+    return f"{of}images of {height} x {width} px with {spec.slots} slots"
