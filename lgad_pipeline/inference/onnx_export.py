@@ -19,6 +19,7 @@ from lgad_pipeline.inference.onnx_predictor import ROW_OUTPUTS
 from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.lanes.tensor_decoding import row_peaks
 from lgad_pipeline.networks.checkpoint import load_network
+from lgad_pipeline.networks.layers import PReLU
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -114,7 +115,7 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
             for name in ("torch.onnx", "onnx_ir"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             torch.onnx.export(
-                _Graph(network, row_maxima).eval(),
+                _Graph(_with_prelu_operators(network), row_maxima).eval(),
                 (image,),
                 temporary,
                 dynamo=True,
@@ -137,6 +138,17 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
             onnx.save(graph, temporary)
     except ImportError as error:
         raise _missing(error) from error
+
+
+def _with_prelu_operators(network: nn.Module) -> nn.Module:
+    """Replace the activation that is computed as an interpolation by torch's, which is one operator of ONNX."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is PReLU:
+                plain = nn.PReLU(num_parameters=1)
+                plain.weight = layer.weight
+                setattr(parent, name, plain)
+    return network
 
 
 def _strip_notes(message: "Message") -> None:
