@@ -13,6 +13,7 @@ from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.settings import settings_path
 from resources.mlflow.errors import diagnose, is_store_error
 from resources.mlflow.resource import MlflowTracking, default_tracking
+from resources.notification import champion_changed
 from resources.project import Project
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -36,7 +37,11 @@ def rollback(
     before, now = rollback(tracking, model, lock=project.promotion_lock(model), to=to, owner=project.owner)
     replaced = f"; version {before} is not promoted again" if before and int(before) > int(now) else ""
     say(f"{model}: version {now} is champion{replaced}.")
-    say(tracking.version_url(model, now))
+    page = tracking.version_url(model, now)
+    say(page)
+    reason = f"Version {now} was put in use by hand."
+    if fault := champion_changed(project, model, champion=now, before=before, reason=reason, page=page):
+        say(fault, error=True)
 
 
 @app.command()

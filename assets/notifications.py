@@ -1,26 +1,20 @@
 """Sensor that runs `notify.command` of lgad.yaml for each failed run without a further retry."""
 
 import json
-import subprocess
-import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from assets.failures import failure_reason
 from assets.keys import step_name
-from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
+from resources.notification import OUTPUT, run_command
 from resources.project import Project
 
 ATTEMPTS = 20  # attempts to deliver one message, one per tick
 _AT_ONCE = 20  # failed runs per tick
-_SECONDS = 30  # time limit of the command; a tick must end within a minute
-OUTPUT = "notify.log"
 
 
 def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
@@ -67,46 +61,6 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
     return sensor
 
 
-def run_command(notify: NotifyConfig, message: Mapping[str, str | None], *, output: Path) -> None:
-    """Run the user's command with a message on its standard input.
-
-    The error has neither the arguments nor the output of the command: they may have an address with a token.
-
-    Args:
-        notify: settings with the command.
-        message: message, written as one line of JSON to the standard input of the command.
-        output: file for the output of the command; only its owner can read it.
-
-    Raises:
-        LgadError: the command does not exist, failed, or ran longer than half a minute.
-    """
-    text, ended = b"", ""
-    try:
-        finished = subprocess.run(
-            notify.command,
-            input=json.dumps(message).encode() + b"\n",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_SECONDS,
-            check=False,
-        )
-        text = finished.stdout
-        if finished.returncode:
-            ended = f"ended with {finished.returncode}"
-    except subprocess.TimeoutExpired as error:
-        text, ended = error.output or b"", f"did not end within {_SECONDS} seconds"
-    except OSError as error:
-        ended = f"cannot be run ({error.strerror})"
-    except ValueError:  # the command has a NUL
-        ended = "cannot be run (it has a character that is not allowed in commands)"
-    stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {ended or 'ended with 0'}\n".encode()
-    with atomic_path(output, durable=False) as temporary:
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(stamp + text[-100_000:])
-    if ended:
-        raise LgadError(f"notify.command of lgad.yaml {ended}; its output is in {output}.")
-
-
 def _failures(instance: dg.DagsterInstance, after: int) -> list[dg.EventLogRecord]:
     """List the next failures of runs, oldest first.
 
@@ -125,6 +79,7 @@ def _message(
     first = steps[0].get_dagster_event() if steps else None
     error = first.step_failure_data.error if first else None
     return {
+        "event": "run_failed",
         "run": f"{dagster_ui}/runs/{run.run_id}",
         "job": run.job_name,
         "partition": run.tags.get("dagster/partition", ""),

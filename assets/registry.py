@@ -23,6 +23,7 @@ from assets.run_records import training_record
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.device_pool import DEVICE
 from resources.mlflow.resource import MlflowTracking, run_tags_of
+from resources.notification import champion_changed
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog, Task
 from resources.project import Project
@@ -154,6 +155,13 @@ def registered_model(
         version = _register(context, project, mlflow, paths, name)
         decision = _decide(project, trainer, mlflow, paths, name, version, task)
         task.note(f"version {version}")
+        page = mlflow.version_url(name, version)
+    if decision.promoted and decision.before != version:
+        fault = champion_changed(
+            project, name, champion=version, before=decision.before, reason=decision.reason, page=page
+        )
+        if fault:
+            context.log.warning(fault)
     return materialize_result(
         context,
         project,
@@ -162,7 +170,7 @@ def registered_model(
             name,
             decision,
             comparison=read_comparison(paths.lane_scores),
-            version_page=page_link(mlflow, mlflow.version_url(name, version)),
+            version_page=page_link(mlflow, page),
         ),
         checks=[champion_check(str(context.partition_key), decision.verdict, reason=decision.reason)],
     )

@@ -13,9 +13,10 @@ from assets.data import OWNERS, shards
 from assets.freshness import folder_state, latest_materialization, materialize_result
 from assets.jobs import suggest_job
 from assets.keys import PREFIX, asset_key
-from assets.networks import student_alone, student_lgad, training_record
+from assets.networks import student_alone, student_lgad
 from assets.partitions import DATASETS
 from assets.presentation import metadata
+from assets.run_records import training_record
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.suggestion import SuggestConfig

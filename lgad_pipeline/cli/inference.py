@@ -1,4 +1,4 @@
-"""`lgad predict`: lanes of frames and videos; `lgad export`: a trained network as an ONNX graph.
+"""`lgad predict`: lanes of frames and videos.
 
 Modules that load torch are imported inside the functions, so that the other commands start quickly.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lgad_pipeline.atomic_files import require_writable, write_text
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
@@ -207,39 +207,6 @@ def _predict_video(
         f"{files} below {results.folder}: {summary.frames} frames, {summary.lanes} lanes, "
         f"{summary.rate:.1f} frames/s"
     )
-
-
-def export(
-    model: Annotated[Path, typer.Argument(help="Directory of a trained student, such as student_lgad.")],
-    output: Annotated[Path, typer.Argument(help="ONNX file to write, such as student.onnx.")],
-    row_maxima: Annotated[
-        bool,
-        typer.Option(
-            "--row-maxima", help="Add the maxima of the map rows to the outputs; see examples/deploy."
-        ),
-    ] = False,
-    trusted: TrustedCode = None,
-) -> None:
-    """Write a trained student as an ONNX graph and compare its output with torch on noise."""
-    import numpy as np
-
-    from lgad_pipeline.inference.onnx_export import TOLERANCE, difference, export_onnx
-    from lgad_pipeline.networks.checkpoint import load_network
-
-    if output.suffix != ".onnx":
-        raise LgadError(f"{output} does not end in .onnx; give a name such as student.onnx.")
-    require_writable(output)
-    allow_networks(*(trusted or ()))
-    export_onnx(model, output, row_maxima=row_maxima)
-    size = load_network(model)[1].image_size
-    noise = np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)
-    result = difference(model, output, images=noise)
-    say(f"{output}: largest difference of a probability from torch {result.largest:.1e}")
-    if not result.equal:
-        raise LgadError(
-            f"{output} does not compute what the network computes: {result.apart:.1%} of the probabilities "
-            f"differ by more than {TOLERANCE:g}; report it with the versions of torch and onnxruntime."
-        )
 
 
 def _load_predictor(model: Path, device: str) -> "FramePredictor":

@@ -69,7 +69,7 @@ class RetrainConfig(BaseConfig):
 
 
 class NotifyConfig(BaseConfig):
-    """Notification of runs that failed and are not tried again.
+    """Notification of runs that failed and are not tried again, and of new champions.
 
     Attributes:
         command: program and arguments; it gets the message as JSON on its standard input. No shell reads it.

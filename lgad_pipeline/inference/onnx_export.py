@@ -15,6 +15,7 @@ from torch import nn
 from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.onnx_precision import GraphPrecision, to_float16, to_int8
 from lgad_pipeline.inference.onnx_predictor import ROW_OUTPUTS
 from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.lanes.tensor_decoding import row_peaks
@@ -43,10 +44,12 @@ class Difference:
 
     Attributes:
         largest: greatest difference of a probability.
+        mean: mean difference of the probabilities.
         apart: share of the probabilities that differ by more than `TOLERANCE`.
     """
 
     largest: float
+    mean: float
     apart: float
 
     @property
@@ -83,7 +86,14 @@ class _Graph(nn.Module):
         return probabilities, existence, *(row_peaks(probabilities) if self.row_maxima else ())
 
 
-def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None:
+def export_onnx(
+    folder: Path,
+    output: Path,
+    *,
+    row_maxima: bool = False,
+    precision: GraphPrecision = "float32",
+    calibration: np.ndarray | None = None,
+) -> None:
     """Write a trained student as an ONNX graph.
 
     Its input is `image`, uint8 (B, 3, h, w) RGB at the network's size; its outputs are `probabilities`,
@@ -94,16 +104,21 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
 
     The notes of the exporter, such as paths of source files, are removed. The metadata hold what a runtime
     needs to prepare a frame and to decode lanes: `lgad.view` (frame_size, image_size, crop_top) and
-    `lgad.decode`, both JSON as in predictor.json, and `lgad.usage`, a text.
+    `lgad.decode`, both JSON as in predictor.json, `lgad.precision`, and `lgad.usage`, a text.
 
     Args:
         folder: directory of the student (weights.safetensors, network.json, predictor.json).
         output: ONNX file to write.
         row_maxima: add the maxima of the map rows to the outputs.
+        precision: precision of the weights and of the computation; inputs and outputs do not depend on it.
+        calibration: frames that int8 is calibrated on, uint8 (N, h, w, 3) RGB at the size of the network's
+            input; a hundred training frames of all kinds of light are enough.
 
     Raises:
-        LgadError: the network is missing, or the packages onnx and onnxscript are.
+        LgadError: the network is missing, the packages onnx and onnxscript are, or int8 has no frames.
     """
+    if precision == "int8" and (calibration is None or not len(calibration)):
+        raise LgadError("The precision int8 is calibrated on frames; give training frames at input size.")
     network, spec = load_network(folder)
     view, decode_config = read_predictor(folder)
     image = torch.zeros(2, spec.in_channels, *spec.image_size, dtype=torch.uint8)
@@ -115,7 +130,7 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
             for name in ("torch.onnx", "onnx_ir"):
                 logging.getLogger(name).setLevel(logging.ERROR)
             torch.onnx.export(
-                _Graph(_with_prelu_operators(network), row_maxima).eval(),
+                _Graph(_with_leaky_relus(network), row_maxima).eval(),
                 (image,),
                 temporary,
                 dynamo=True,
@@ -127,12 +142,17 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
             )
             graph = onnx.load(temporary)
             _strip_notes(graph)
+            if precision == "float16":
+                graph = to_float16(graph)
+            elif precision == "int8" and calibration is not None:
+                graph = to_int8(graph, calibration)
             onnx.helper.set_model_props(
                 graph,
                 {
                     "lgad.view": json.dumps(asdict(view)),
                     "lgad.decode": decode_config.model_dump_json(),
                     "lgad.usage": _USAGE,
+                    "lgad.precision": precision,
                 },
             )
             onnx.save(graph, temporary)
@@ -140,14 +160,12 @@ def export_onnx(folder: Path, output: Path, *, row_maxima: bool = False) -> None
         raise _missing(error) from error
 
 
-def _with_prelu_operators(network: nn.Module) -> nn.Module:
-    """Replace the activation that is computed as an interpolation by torch's, which is one operator of ONNX."""
+def _with_leaky_relus(network: nn.Module) -> nn.Module:
+    """Replace each PReLU, whose interpolation is several operators, by a leaky ReLU, which is one."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if type(layer) is PReLU:
-                plain = nn.PReLU(num_parameters=1)
-                plain.weight = layer.weight
-                setattr(parent, name, plain)
+                setattr(parent, name, nn.LeakyReLU(layer.weight.item()))
     return network
 
 
@@ -185,7 +203,8 @@ def difference(folder: Path, graph: Path, *, images: np.ndarray) -> Difference:
     pairs = zip(expected, outputs, strict=True)
     distances = np.concatenate([np.abs(tensor.numpy() - array).ravel() for tensor, array in pairs])
     # NaN compares as False, so that it counts as a difference.
-    return Difference(float(distances.max()), float((~(distances <= TOLERANCE)).mean()))
+    apart = float((~(distances <= TOLERANCE)).mean())
+    return Difference(float(distances.max()), float(distances.mean()), apart)
 
 
 def _missing(error: ImportError) -> LgadError:

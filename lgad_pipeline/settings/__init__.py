@@ -59,7 +59,7 @@ class Settings(BaseConfig):
     Attributes:
         datasets: usable data sets by name; the name is part of paths, partitions and models.
         recipes: recipes by name; with the key `extends`, a recipe inherits the keys of the one it names.
-        notify: command that is run when a run fails for good.
+        notify: command that is run when a run fails for good, and when a champion changes.
         owner: name that this project's shards and registered models carry in a store or on an MLflow server
             that others use too. Checkouts of one project that share them need the same name; without one,
             each state folder has a random name of its own.

@@ -94,7 +94,7 @@ class SettingsFiles:
         return {**self.content, "datasets": rooted}
 
     def _with_inherited_keys(self, content: dict[Any, Any]) -> dict[Any, Any]:
-        """Return the contents with recipes that have the keys of those that they extend, with absolute paths."""
+        """Return the contents with recipes that have inherited keys and absolute paths."""
         recipes = content.get("recipes")
         if not isinstance(recipes, Mapping):
             return content

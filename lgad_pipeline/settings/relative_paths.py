@@ -20,7 +20,7 @@ def with_absolute_paths(entry: Mapping[Any, Any], folder: Path) -> Mapping[Any, 
 
 
 def with_absolute_init(recipe: Any, folder: Path) -> Any:
-    """Return a recipe with an absolute directory of the network that its students start from, if it names one.
+    """Return a recipe with an absolute directory of initial weights, if it names one.
 
     Args:
         recipe: recipe, not yet validated.

@@ -3,7 +3,9 @@
 import getpass
 import math
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,6 +15,7 @@ from resources.mlflow.errors import diagnose
 from resources.mlflow.journal import RunJournal
 from resources.mlflow.journal_file import Status
 from resources.mlflow.sync_requests import TrackingServer
+from resources.mlflow.system_metrics import SystemMetrics
 from resources.provenance import git_commit
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ class TrackedRun:
         self._fault: Exception | None = None  # reason why the last attempt to send failed
         self._warned = False  # True once the log has that reason
         self._waiting: list[tuple[dict[str, float], int]] = []  # metrics that did not fit on the full disk
+        self._writing = threading.Lock()  # the training and the sender write to the journal
         self._stop = threading.Event()
         self._sender = threading.Thread(target=self._send, name="mlflow", daemon=True)
         self._sender.start()
@@ -107,7 +111,8 @@ class TrackedRun:
             LgadError: the disk is full; what was not written stays in memory.
         """
         while self._waiting:
-            self._journal.add(*self._waiting[0])
+            with self._writing:
+                self._journal.add(*self._waiting[0])
             del self._waiting[0]
 
     def complete(self, history: "pd.DataFrame") -> None:
@@ -148,12 +153,21 @@ class TrackedRun:
             self._log.warning(str(error))
 
     def _send(self) -> None:
+        system = SystemMetrics()
         while not self._stop.wait(SEND_SECONDS):
+            self._add_system_metrics(system)
             try:
                 self._journal.sync(self._server)
                 self._fault, self._warned = None, False
             except Exception as error:  # `log` warns of it, and the training continues
                 self._fault = error
+
+    def _add_system_metrics(self, system: SystemMetrics) -> None:
+        """Write the use of CPU and GPUs to the journal; the step is the time since the start, seconds."""
+        metrics, record = system.sample(), self._journal.read_record()
+        if metrics and record is not None:
+            with self._writing, suppress(LgadError):  # a full disk; `log` warns of it
+                self._journal.add(metrics, max(0, round(time.time() - record.started / 1000)))
 
 
 def run_name(asset: str, recipe: str, *, fingerprint: str) -> str:

@@ -13,12 +13,13 @@ import pytest
 
 from assets import sensors
 from assets.jobs import in_progress
-from assets.notifications import ATTEMPTS, failure_sensor, run_command
+from assets.notifications import ATTEMPTS, failure_sensor
 from assets.sensors import lost_runs, new_frames, worker_of
 from definitions import definitions
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import default_tracking
+from resources.notification import run_command
 from resources.processes import HOST_TAG
 from resources.progress import ProgressLog
 from resources.project import Project
@@ -127,6 +128,7 @@ def test_a_failure_is_reported_when_no_retry_follows(tmp_path, instance):
     assert failures.tick() == "0 failed runs were reported."
     assert [json.loads(line) for line in messages.read_text().splitlines()] == [
         {
+            "event": "run_failed",
             "run": f"http://localhost:3000/runs/{run.run_id}",
             "job": "data",
             "partition": "my_drives",

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from lgad_pipeline.cli.inference import export
+from lgad_pipeline.cli.export import export
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
