@@ -62,6 +62,7 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> di
         "lanes per frame": metadata.table(
             [{"lanes": str(count), **row.astype(int).to_dict()} for count, row in lanes.iterrows()]
         ),
+        **({"lane types": metadata.table(types)} if (types := type_counts(table)) else {}),
         "lane positions": metadata.picture(
             lane_positions(table, entry.frame_size), "positions of the annotated lanes in the frame"
         ),
@@ -74,6 +75,17 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> di
         "rejected, first 20": metadata.first_rows(result.rejected),
         "dagster/column_schema": metadata.columns(FRAMES_SCHEMA),
     }
+
+
+def type_counts(frames: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Count the annotated types of lanes in each split of a frames table; empty if no type is annotated."""
+    typed = frames[frames["lane_types"].notna()]
+    counts: dict[str, dict[str, int]] = {}
+    for split, types in zip(typed["split"], typed["lane_types"], strict=True):
+        for name in types:
+            counted = counts.setdefault(name or "unknown", dict.fromkeys(SPLITS, 0))
+            counted[split] += 1
+    return [{"type": name, **counts[name]} for name in sorted(counts)]
 
 
 def split_counts(frames: "pd.DataFrame") -> dict[str, dict[str, int]]:

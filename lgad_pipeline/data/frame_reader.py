@@ -9,12 +9,13 @@ import numpy as np
 from lgad_pipeline.data.duplicates import picture_hash
 from lgad_pipeline.data.frame_table import FrameRecord
 from lgad_pipeline.datasets.images import image_header, read_small
-from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry
+from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypedReader
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import ABSENT_X
 from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.lane_types import parse_types, types_file
 
 _LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
 
@@ -56,6 +57,7 @@ def read_frame(
         annotation = _annotation(root, entry, follow_links)
         lanes = reader.parse_annotation(annotation)
         _refuse_misplaced(lanes, frame_size)
+        types = _lane_types(root, reader, entry, annotation, len(lanes), follow_links)
     except FileNotFoundError:
         return Rejected(
             file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
@@ -74,6 +76,7 @@ def read_frame(
         entry.split,
         entry.scenario,
         lanes,
+        types,
         entry.existence,
         width,
         height,
@@ -95,6 +98,29 @@ def _annotation(root: Path, entry: FrameEntry, follow_links: bool) -> bytes:
     if isinstance(entry.annotation, bytes):
         return entry.annotation
     return read_inside(root, entry.annotation, limit=_LANE_FILE_LIMIT, follow_links=follow_links)
+
+
+def _lane_types(
+    root: Path, reader: DatasetReader, entry: FrameEntry, annotation: bytes, lanes: int, follow_links: bool
+) -> tuple[str, ...] | None:
+    """Return the type of each lane; None if the data set states none for this frame.
+
+    Raises:
+        AnnotationError: the file of types is no text, or has another number of lines.
+    """
+    if isinstance(reader, TypedReader):
+        types = tuple(reader.parse_lane_types(annotation))
+        return types if any(types) else None
+    file = types_file(entry.annotation) if isinstance(entry.annotation, str) else None
+    if file is None:
+        return None
+    try:
+        content = read_inside(root, file, limit=_LANE_FILE_LIMIT, follow_links=follow_links)
+        return parse_types(content, lanes=lanes)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise AnnotationError(f"has types in {file}, which {error}") from error
 
 
 def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:

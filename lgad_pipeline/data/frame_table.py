@@ -37,6 +37,12 @@ FRAMES_SCHEMA = pa.schema(
             "annotated lanes in the file's order, points (x, y) in frame pixels, pixel centres at integers",
         ),
         described(
+            "lane_types",
+            pa.list_(pa.string()),
+            "type of each lane as annotated, such as dashed white; empty: unknown; null: of no lane known",
+            nullable=True,
+        ),
+        described(
             "existence",
             pa.list_(pa.bool_()),  # not of fixed size: Parquet cannot read such a list when it is null
             "flags of the slots far left, left, right, far right as the list file states them, else null",
@@ -77,6 +83,7 @@ class FrameRecord:
     split: str
     scenario: str | None
     lanes: list[np.ndarray]
+    lane_types: tuple[str, ...] | None
     existence: tuple[bool, ...] | None
     width: int
     height: int

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
 from lgad_pipeline.datasets.reader import FrameEntry
+from lgad_pipeline.lanes.lane_types import types_file
 
 
 class Changes(NamedTuple):
@@ -59,7 +60,7 @@ class IngestionCache:
 
 
 def file_stamp(root: Path, entry: FrameEntry, *, now: int, code: str) -> str | None:
-    """Compute the stamp that detects a changed frame or annotation without reading its file.
+    """Compute the stamp that detects a changed frame, annotation or file of lane types without reading it.
 
     It contains sizes, modification times and change times (ctime). The change time cannot be set, so the
     replacement of a file by one of the same size and modification time is detected.
@@ -76,7 +77,9 @@ def file_stamp(root: Path, entry: FrameEntry, *, now: int, code: str) -> str | N
     """
     parts = [code]
     try:
-        for item in (entry.frame, entry.annotation):
+        types = types_file(entry.annotation) if isinstance(entry.annotation, str) else None
+        typed = [types] if types is not None and (root / types).exists() else []
+        for item in (entry.frame, entry.annotation, *typed):
             if isinstance(item, bytes):
                 parts.append(blake2b(item, digest_size=16).hexdigest())
             else:

@@ -27,10 +27,12 @@ from lgad_pipeline.datasets.reader import (
 from lgad_pipeline.datasets.safe_io import json_objects
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.lane_types import lane_type
 
 _TRAIN, _TEST = "train", "val"  # names of the splits in the published files
 _LIST = "labels/lane/polygons/lane_{}.json"
 _LANES = {f"{count} {colour}" for count in ("single", "double") for colour in ("white", "yellow", "other")}
+_STYLES = ("solid", "dashed")
 _NO_LANES = ("crosswalk", "road curb")
 _OTHER_LABELS = ("area/", "drivable area", "drivable")  # labels of 2018; their polygons look like lane labels
 _OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has at most about 20,000
@@ -67,7 +69,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     """Compute lanes from one frame's markings: float32 (N, 2) each, (x, y) in frame pixels, bottom first.
 
     Args:
-        annotation: JSON list of (kind, types, vertices) of each marking, as `list_frames` writes it.
+        annotation: JSON list of (kind, style, types, vertices) of each marking, as `list_frames` writes it.
 
     Raises:
         AnnotationError: there are too many markings, or a polyline is not valid.
@@ -75,7 +77,22 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     marks = json.loads(annotation)
     if len(marks) > _MOST_EDGES:
         raise AnnotationError(f"has more than {_MOST_EDGES} markings; correct it")
-    return centre_lines([(category, polyline(line, types)) for category, types, line in marks], _WIDEST)
+    return [line for line, _ in _lines(marks)]
+
+
+def parse_lane_types(annotation: bytes) -> list[str]:
+    """Return style, kind and colour of each lane, such as "dashed single white"; of two edges, of the first.
+
+    Args:
+        annotation: as for `parse_annotation`.
+    """
+    marks = json.loads(annotation)
+    return [lane_type([marks[edge][1], marks[edge][0]]) for _, edge in _lines(marks)]
+
+
+def _lines(marks: list) -> list[tuple[np.ndarray, int]]:
+    """Return the lanes of the markings, and for each the index of its marking, or of the first of both."""
+    return centre_lines([(kind, polyline(line, types)) for kind, _, types, line in marks], _WIDEST)
 
 
 def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:
@@ -99,8 +116,8 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> 
     return entries
 
 
-def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return kind, types and vertices of the markings along the road, a tenth of the published text.
+def _marks(content: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:
+    """Return kind, style, types and vertices of the markings along the road, a tenth of the published text.
 
     Raises:
         ValueError: a label differs in structure from the published ones; the message is the reason to report.
@@ -113,7 +130,7 @@ def _marks(content: dict[str, Any]) -> list[tuple[str, Any, Any]]:
                 continue
             if not label["poly2d"]:
                 raise KeyError("poly2d")
-            marks += [(kind, *_line(line)) for line in _lines_of(label["poly2d"])]
+            marks += [(kind, _style(label), *_line(line)) for line in _lines_of(label["poly2d"])]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError("has a lane label without category, direction or poly2d; correct it") from error
     return marks
@@ -140,6 +157,12 @@ def _is_along(label: dict[str, Any]) -> bool:
     attributes = label["attributes"]
     direction = attributes["laneDirection"] if "laneDirection" in attributes else attributes["direction"]
     return direction == "parallel"
+
+
+def _style(label: dict[str, Any]) -> str:
+    """Return `solid` or `dashed`; empty where the label states no style."""
+    style = label["attributes"].get("laneStyle", label["attributes"].get("style", ""))
+    return style if style in _STYLES else ""
 
 
 def _lines_of(poly2d: list) -> list:

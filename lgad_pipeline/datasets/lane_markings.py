@@ -45,7 +45,7 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
     return line[np.argsort(-line[:, 1], kind="stable")]
 
 
-def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list[np.ndarray]:
+def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list[tuple[np.ndarray, int]]:
     """Compute lanes from the edges of painted lines; an edge without a counterpart is a lane itself.
 
     Two edges belong to one line if they have the same category, share at least half the height of the shorter
@@ -57,8 +57,8 @@ def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list
         widest: width of the widest line, pixels.
 
     Returns:
-        float32 (N, 2) as (x, y), bottom first: centre lines of the pairs at rows about 10 px apart, then the
-        edges without a counterpart.
+        Lanes, float32 (N, 2) as (x, y), bottom first, each with the index of its first edge: centre lines of
+        the pairs at rows about 10 px apart, then the edges without a counterpart.
     """
     pairs = []
     for (i, (one, left)), (j, (other, right)) in combinations(enumerate(edges), 2):
@@ -72,8 +72,8 @@ def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list
     for gap, i, j, centre in sorted(pairs, key=lambda pair: pair[:3]):
         if gap < widest and paired.isdisjoint((i, j)):
             paired |= {i, j}
-            lines.append(centre)
-    return lines + [edge for i, (_, edge) in enumerate(edges) if i not in paired]
+            lines.append((centre, i))
+    return lines + [(edge, i) for i, (_, edge) in enumerate(edges) if i not in paired]
 
 
 def _shared_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:

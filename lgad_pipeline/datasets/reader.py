@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -81,6 +81,19 @@ class DatasetReader(Protocol):
 
         Raises:
             AnnotationError: the annotation cannot be used.
+        """
+        ...
+
+
+@runtime_checkable
+class TypedReader(Protocol):
+    """Reader of a kind of data set whose annotations state the types of lanes."""
+
+    def parse_lane_types(self, annotation: bytes) -> list[str]:
+        """Return the type of each lane of an annotation, in the order of `parse_annotation`; empty: unknown.
+
+        Args:
+            annotation: as for `parse_annotation`, which has accepted it.
         """
         ...
 

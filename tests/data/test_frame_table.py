@@ -25,8 +25,8 @@ LANE = np.array([[-3.5, 589], [10.25, 579], [20, 569]], np.float32)
 
 
 def record(frame="a.jpg", split="train", fingerprint="f", **changes) -> FrameRecord:
-    fields = {"scenario": None, "lanes": [LANE], "existence": None, "width": 1640, "height": 590}
-    fields |= {"lane_fingerprint": "l", "picture_hash": None, "stamp": "s"}
+    fields = {"scenario": None, "lanes": [LANE], "lane_types": None, "existence": None, "width": 1640}
+    fields |= {"height": 590, "lane_fingerprint": "l", "picture_hash": None, "stamp": "s"}
     return FrameRecord(frame, split, fingerprint=fingerprint, **{**fields, **changes})
 
 

@@ -76,6 +76,25 @@ def test_lists_become_splits_and_edges_become_lanes(root):
     assert [list(flags) for flags in labels["existence"][:2]] == [[False, True, True, False], [False] * 4]
 
 
+def test_lanes_have_style_kind_and_colour_of_their_first_edge(tmp_path):
+    dashed = mark((200, 719), (250, 400), category="double yellow")
+    dashed["attributes"]["laneStyle"] = "dashed"
+    unknown = mark((1200, 719), (900, 400), category="single other")
+    unknown["attributes"]["laneStyle"] = ["solid"]
+    write(
+        tmp_path, "train", [("0-1.jpg", [dashed, *LEFT, ACROSS, unknown]), ("0-2.jpg", None), ("1-1.jpg", [])]
+    )
+    write(tmp_path, "val", [("b-1.jpg", RIGHT)])
+    found = ingest(tmp_path, SIZE, kind="bdd100k").frames
+    bottoms = [round(float(lane[0, 0])) for lane in lanes_of(found["lanes"][0])]
+    assert dict(zip(bottoms, found["lane_types"][0], strict=True)) == {
+        310: "solid single white",
+        200: "dashed double yellow",
+        1200: "single other",
+    }
+    assert found["lane_types"].isna().tolist() == [False, True, True, False]
+
+
 def test_curves_are_cubic_beziers():
     line = polyline([(0, 100), (0, 60), (40, 30), (80, 20), (90, 10)], "LCCCL")
     assert len(line) == 10 and line[0].tolist() == [0, 100] and line[-1].tolist() == [90, 10]
@@ -86,9 +105,9 @@ def test_curves_are_cubic_beziers():
 def test_the_nearest_edges_of_one_category_are_paired():
     at = {x: np.array([[x, 100], [x, 0]], np.float32) for x in (0, 10, 24, 100)}
     edges = [("white", at[0]), ("white", at[10]), ("white", at[24]), ("white", at[100])]
-    assert [lane[0, 0] for lane in centre_lines(edges, 40)] == [5, 24, 100]
+    assert [lane[0, 0] for lane, _ in centre_lines(edges, 40)] == [5, 24, 100]
     edges[1] = ("yellow", at[10])
-    assert [lane[0, 0] for lane in centre_lines(edges, 40)] == [12, 10, 100]
+    assert [lane[0, 0] for lane, _ in centre_lines(edges, 40)] == [12, 10, 100]
     short = ("white", np.array([[5, 100], [5, 60]], np.float32))
     temporary = ("white", np.array([[9, 70], [9, 20]], np.float32))
     assert len(centre_lines([short, temporary], 40)) == 2  # they share 10 of 40 rows

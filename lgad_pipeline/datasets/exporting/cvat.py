@@ -1,14 +1,15 @@
 """Writer of "CVAT for images 1.1": one XML file with the lanes of all images as polylines."""
 
 from collections.abc import Iterable
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from lgad_pipeline.datasets.exporting.tool_lanes import LABEL, LabelledFrame, tool_points
 from lgad_pipeline.datasets.importing.points import PREDICTED
 
 ANNOTATION_FILE = "annotations.xml"
 LABELS = (
-    f'[{{"name": "{LABEL}", "type": "polyline", "attributes": []}}, '
+    f'[{{"name": "{LABEL}", "type": "polyline", "attributes": [{{"name": "type", "mutable": false, '
+    '"input_type": "text", "default_value": "", "values": [""]}}]}}, '
     f'{{"name": "{PREDICTED}", "type": "tag", "attributes": []}}]'
 )
 """Labels of a CVAT task into which the file can be uploaded, for its label constructor (Raw)."""
@@ -21,10 +22,11 @@ def annotations_text(frames: Iterable[LabelledFrame]) -> str:
         height, width = frame.size
         name = quoteattr(frame.name)
         lines.append(f'  <image id="{number}" name={name} width="{width}" height="{height}">')
-        for lane in frame.lanes:
+        for lane, lane_type in frame.typed_lanes:
             points = ";".join(f"{x!r},{y!r}" for x, y in tool_points(lane))
             lines += [
                 f'    <polyline label="{LABEL}" source="manual" occluded="0" points="{points}" z_order="0">',
+                *([f'      <attribute name="type">{escape(lane_type)}</attribute>'] if lane_type else []),
                 "    </polyline>",
             ]
         if frame.predicted:

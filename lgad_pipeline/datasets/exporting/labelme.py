@@ -10,7 +10,7 @@ _VERSION = "5.5.0"  # version of labelme whose keys are written
 
 
 def annotation_text(frame: LabelledFrame) -> str:
-    """Return the content of a frame's JSON file; lanes are shapes of type `linestrip`."""
+    """Return the content of a frame's JSON file; lanes are `linestrip` shapes, their types flags."""
     height, width = frame.size
     content = {
         "version": _VERSION,
@@ -22,10 +22,10 @@ def annotation_text(frame: LabelledFrame) -> str:
                 "group_id": None,
                 "description": "",
                 "shape_type": "linestrip",
-                "flags": {},
+                "flags": dict.fromkeys(name.split(), True),
                 "mask": None,
             }
-            for lane in frame.lanes
+            for lane, name in frame.typed_lanes
         ],
         "imagePath": PurePosixPath(frame.name).name,
         "imageData": None,

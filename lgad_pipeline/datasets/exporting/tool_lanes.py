@@ -21,12 +21,19 @@ class LabelledFrame(NamedTuple):
         size: (H, W), pixels.
         lanes: lanes, float32 (N, 2) each as (x, y), frame pixels with pixel centres at integers.
         predicted: True if the lanes are predicted and have not been checked.
+        types: type of each lane, empty where it is unknown; empty if no type is known.
     """
 
     name: str
     size: tuple[int, int]
     lanes: Sequence[np.ndarray]
     predicted: bool = False
+    types: Sequence[str] = ()
+
+    @property
+    def typed_lanes(self) -> list[tuple[np.ndarray, str]]:
+        """Lanes with their types."""
+        return list(zip(self.lanes, self.types or [""] * len(self.lanes), strict=True))
 
 
 def tool_points(lane: np.ndarray) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from lgad_pipeline.datasets.importing.convert import Format
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, read_lanes, resolve_inside
+from lgad_pipeline.lanes.lane_types import read_types
 from lgad_pipeline.progress import Progress
 
 _IMAGE_LIMIT = 256 << 20  # bytes
@@ -86,8 +87,12 @@ def labelled_frames(
     for number, name in enumerate(names, 1):
         try:
             size = image_size(read_inside(root, name, limit=_IMAGE_LIMIT))
-            lanes = [lane for lane in read_lanes(find_lane_file(root, name)) if len(lane)]
-            yield LabelledFrame(name, size, lanes)
+            file = find_lane_file(root, name)
+            lanes = read_lanes(file)
+            types = read_types(file, lanes=len(lanes)) or [""] * len(lanes)
+            kept = [(lane, type_) for lane, type_ in zip(lanes, types, strict=True) if len(lane)]
+            lanes, types = [lane for lane, _ in kept], [type_ for _, type_ in kept]
+            yield LabelledFrame(name, size, lanes, types=types)
         except FileNotFoundError:
             rejected.append(Rejected(name, None, "is listed but missing; restore it or correct the list"))
         except LgadError as error:

@@ -20,6 +20,7 @@ from lgad_pipeline.datasets.importing.sizes import SAME, refuse_outside, scale_t
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
+from lgad_pipeline.lanes.lane_types import write_types
 from lgad_pipeline.progress import Progress
 
 
@@ -51,6 +52,7 @@ class Kept:
         image: path of the image relative to the source folder.
         size: (H, W) of the image as it is displayed, pixels.
         lanes: lanes, float32 (N, 2) each as (x, y), frame pixels.
+        types: type of each lane, empty where the tool states none.
         turned: True if the image is stored with an EXIF orientation other than upright.
     """
 
@@ -58,6 +60,7 @@ class Kept:
     image: str
     size: tuple[int, int]
     lanes: list[np.ndarray]
+    types: list[str]
     turned: bool
 
 
@@ -73,6 +76,7 @@ class Conversion:
             line, reason.
         shapes: counts of the used, ignored and rejected shapes.
         count: number of lanes.
+        types: type of lanes -> number of lanes of this type.
         lanes: lanes of the frames of the most frequent size, for the entry in a settings file; float32 (N, 2)
             each as (x, y), frame pixels.
         empty: number of frames that were annotated without any shape.
@@ -91,6 +95,7 @@ class Conversion:
     rejected: list[Rejected] = field(default_factory=list)
     shapes: Tally = field(default_factory=Tally)
     count: int = 0
+    types: Counter[str] = field(default_factory=Counter)
     lanes: list[np.ndarray] = field(default_factory=list)
     empty: int = 0
     scaled: int = 0
@@ -192,6 +197,7 @@ def read_annotated(
     size = done.sizes.most_common(1)[0][0]
     done.lanes = [lane for frame in kept if frame.size == size for lane in frame.lanes]
     done.count = sum(len(frame.lanes) for frame in kept)
+    done.types = Counter(name for frame in kept for name in frame.types if name)
     done.unused = len(images.paths - {image for _, image in placed})
     done.embedded = sum(frame.image not in images.paths for frame in kept)
     done.in_a_corner = _in_a_corner(kept)
@@ -199,7 +205,7 @@ def read_annotated(
 
 
 def write_kept(source: Path, frame: Kept, *, output: Path, name: str) -> None:
-    """Write the image and the lane file of a frame.
+    """Write the image, the lane file and the types of the lanes of a frame.
 
     Args:
         source: directory of the annotations and images.
@@ -209,6 +215,7 @@ def write_kept(source: Path, frame: Kept, *, output: Path, name: str) -> None:
     """
     write_frame(source, frame.image, annotation=frame.annotation, turned=frame.turned, target=output / name)
     write_lanes(lane_file(output, name), frame.lanes)
+    write_types(lane_file(output, name), frame.types)
 
 
 def _require_folder(source: Path) -> None:
@@ -244,7 +251,7 @@ def _frame(
         size = whole_image_size(data)
         refuse_unscaled(data)
         scale = scale_to(size, annotation.size)
-        lanes, faults = lanes_of(
+        lanes, types, faults = lanes_of(
             annotation.shapes, place, size=size, scale=scale, labels=labels, tally=done.shapes
         )
         if faults and not lanes:
@@ -264,7 +271,7 @@ def _frame(
     done.empty += not annotation.shapes
     done.scaled += scale != SAME
     done.turned += turned
-    return Kept(annotation, image, size, lanes, turned)
+    return Kept(annotation, image, size, lanes, types, turned)
 
 
 def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:

@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from xml.parsers import expat
 
 from lgad_pipeline.datasets.importing.layout import files_below, hint_at, posix
@@ -21,10 +22,13 @@ from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.lane_types import lane_type
 
 _LIMIT = 256 << 20  # bytes; an export of 100,000 frames has about 100 MB
 _DEPTH = 64  # maximum depth of nested elements; exports have 5
 _MOST_SHAPES = 1_000_000  # maximum number of shapes and images in one file
+
+_LONGEST_TEXT = 60  # characters of a value that are read
 
 _SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", "skeleton", "tag")
 _NAMES = {"box": "rectangle"}
@@ -61,6 +65,24 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
             rejected.append(Rejected(file, None, str(error)))
 
 
+class _Pending(NamedTuple):
+    """Shape whose element is open.
+
+    Attributes:
+        shape: the shape, without its type.
+        values: attributes of the XML element.
+        line: line of the element, from 1.
+        depth: number of open elements, this one included.
+        words: words of its type, from the attributes that were read so far.
+    """
+
+    shape: Shape
+    values: dict[str, str]
+    line: int
+    depth: int
+    words: list[str]
+
+
 class _Export:
     """Handler of one XML file; the parser calls its methods, so no tree is built in memory."""
 
@@ -72,7 +94,8 @@ class _Export:
         self._tracks = Tracks()
         self._count = 0
         self._path: list[str] = []
-        self._text = ""
+        self._text = self._attribute = ""
+        self._pending: _Pending | None = None
         self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
 
     def annotations(self) -> list[Annotation]:
@@ -123,12 +146,21 @@ class _Export:
         elif tag == "track":
             self._tracks.open(values.get("label", ""), values.get("id", ""), values.get("subset", ""))
         elif tag in _SHAPES and self._path[-2] == "image" and self._open is not None:
-            self._open.shapes.append(_shape(tag, values, values.get("label", ""), values.get("group_id")))
+            shape = _shape(tag, values, values.get("label", ""), values.get("group_id"))
+            self._pending = _Pending(shape, values, line, len(self._path), [])
         elif tag in _SHAPES and self._path[-2] == "track":
             shape = _shape(tag, values, self._tracks.label, self._tracks.name)
-            self._tracks.add(values, shape, line)
+            self._pending = _Pending(shape, values, line, len(self._path), [])
+        elif tag == "attribute":
+            self._attribute = values.get("name", "")
 
     def _end(self, tag: str) -> None:
+        pending = self._pending
+        if tag == "attribute" and pending is not None:
+            pending.words.append(_word(self._attribute, self._text.strip()))
+        elif pending is not None and len(self._path) == pending.depth:
+            self._add(pending)
+            self._pending = None
         self._path.pop()
         if tag == "image" and self._open is not None:
             tags = {shape.label for shape in self._open.shapes if shape.kind == "tag"}
@@ -137,8 +169,17 @@ class _Export:
         elif tag in self._sides and self._path[-1:] == ["original_size"]:
             self._sides[tag].add(self._text.strip())
 
+    def _add(self, pending: "_Pending") -> None:
+        """Add a shape whose element has ended, so that all its attributes are known."""
+        shape = pending.shape._replace(type=lane_type(pending.words))
+        if self._path[-2] == "track":
+            self._tracks.add(pending.values, shape, pending.line)
+        elif self._open is not None:
+            self._open.shapes.append(shape)
+
     def _characters(self, text: str) -> None:
-        if self._path[-2:-1] == ["original_size"] and len(self._text) < 20:
+        is_read = self._path[-2:-1] == ["original_size"] or self._path[-1:] == ["attribute"]
+        if is_read and len(self._text) < _LONGEST_TEXT:
             self._text += text
 
     def _image(self, values: dict[str, str], line: int) -> Annotation:
@@ -165,6 +206,13 @@ class _Export:
             )
             for frame in frames
         ]
+
+
+def _word(name: str, value: str) -> str:
+    """Return what an attribute adds to the type: its value, or the name of a checkbox that is ticked."""
+    if value.lower() in ("true", "false"):
+        return name if value.lower() == "true" else ""
+    return "" if value == "__undefined__" else value
 
 
 def _shape(tag: str, values: dict[str, str], label: str, group: str | None) -> Shape:

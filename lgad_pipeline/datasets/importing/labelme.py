@@ -14,6 +14,7 @@ from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.lane_types import lane_type
 
 _LIMIT = 64 << 20  # bytes; a file may contain its image in base64
 _DEFAULT_KIND = "polygon"  # labelme before 3.4 wrote no shape_type; its shapes are polygons
@@ -108,13 +109,15 @@ def _shape(value: Any) -> Shape:
     if not isinstance(value, dict):
         return shape("shape", "", pairs=[None])
     kind, label, group = (value.get(key) for key in ("shape_type", "label", "group_id"))
-    pairs = value.get("points")
-    return shape(
+    pairs, flags = value.get("points"), value.get("flags")
+    words = [str(name) for name, is_set in flags.items() if is_set is True] if isinstance(flags, dict) else []
+    found = shape(
         kind if isinstance(kind, str) else _DEFAULT_KIND,
         label if isinstance(label, str) else "",
         pairs=pairs if isinstance(pairs, list) else [None],
         group=None if group is None else str(group)[:80],
     )
+    return found._replace(type=lane_type(words))
 
 
 def _other_tool(content: Any) -> str:

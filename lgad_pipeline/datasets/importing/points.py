@@ -27,6 +27,7 @@ class Shape(NamedTuple):
             the corner of the first pixel; empty for kinds without points.
         group: identifier shared by the shapes of one object; None where the tool states none.
         fault: reason why the points cannot be used; None if they can.
+        type: type of the lane from the shape's attributes, such as dashed white; empty where there are none.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Shape(NamedTuple):
     points: np.ndarray
     group: str | None = None
     fault: str | None = None
+    type: str = ""
 
 
 @dataclass(frozen=True)

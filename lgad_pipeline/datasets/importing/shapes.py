@@ -72,10 +72,12 @@ class Frame(NamedTuple):
 
     Attributes:
         lanes: float32 (N, 2) each, (x, y) in frame pixels with pixel centres at integers, bottom first.
+        types: type of each lane, empty where the tool states none.
         faults: one reason for each rejected shape or group of points.
     """
 
     lanes: list[np.ndarray]
+    types: list[str]
     faults: list[str]
 
 
@@ -102,7 +104,7 @@ def lanes_of(
         labels: labels of the shapes that are lanes; None: all labels.
         tally: counts to which every shape is added.
     """
-    frame = Frame([], [])
+    frame = Frame([], [], [])
     clicks: dict[tuple[bool, str], list[Shape]] = {}
     for shape in shapes:
         if shape.kind in _NOT_ABOUT_LANES:
@@ -142,6 +144,7 @@ def _add(
     tally.doubled += doubled
     tally.repeated += any(np.array_equal(lane, other) for other in frame.lanes)
     frame.lanes.append(lane)
+    frame.types.append(shape.type)
 
 
 def _line(group: list[Shape], size: tuple[int, int], scale: tuple[float, float]) -> tuple[np.ndarray, str]:

@@ -34,6 +34,8 @@ def _shapes(done: Conversion) -> Iterator[str]:
     if shapes.used:
         uses = Counter({f"{kind} ({became})": count for (kind, became), count in shapes.used.items()})
         yield f"{counted(done.count, 'lane')} from shapes: {_counts(uses)}."
+    if done.types:
+        yield f"Types of lanes, in .types.txt files next to the lane files: {_counts(done.types)}."
     for (kind, label, reason), (count, first) in list(shapes.rejected.items())[:_SHOWN]:
         yield f"rejected: {count} {kind} with label {label or '(none)'}, first in {first}: {reason}"
     if len(shapes.rejected) > _SHOWN:

@@ -1,0 +1,90 @@
+"""Types of lane lines, such as "dashed white": their text form, and the files next to lane files.
+
+The file `X.types.txt` belongs to the lane file `X.lines.txt`: a line for each lane, in the same order, with
+the words of its type; an empty line is a lane of unknown type. Without the file no type is known.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.lanes.lane_files import LaneFileError, read_bytes
+from lgad_pipeline.lanes.text_encoding import plain_text
+from lgad_pipeline.wording import counted
+
+_LANES, _TYPES = ".lines.txt", ".types.txt"
+_LONGEST = 60  # characters
+
+
+def lane_type(words: Iterable[str]) -> str:
+    """Return a type as text: printable words in lower case, each once, with one space between them.
+
+    Args:
+        words: words as annotated, such as a style and a colour; empty ones are left out.
+
+    Example:
+        >>> lane_type(["Dashed", "", "white  line", "white"])
+        'dashed white line'
+    """
+    text = "".join(letter if letter.isprintable() else " " for letter in " ".join(words).lower())
+    return " ".join(dict.fromkeys(text.split()))[:_LONGEST].strip()
+
+
+def types_file(lane_file: str) -> str | None:
+    """Return the path of the types of a lane file; None if its name does not end in `.lines.txt`."""
+    return f"{lane_file.removesuffix(_LANES)}{_TYPES}" if lane_file.endswith(_LANES) else None
+
+
+def parse_types(content: bytes, *, lanes: int) -> tuple[str, ...]:
+    """Parse the content of a file of types: the type of each lane, empty where it is unknown.
+
+    Args:
+        content: bytes of the file.
+        lanes: number of lines of the lane file.
+
+    Raises:
+        ValueError: the content is no text, or has another number of lines; the message is the reason.
+    """
+    try:
+        lines = plain_text(content).decode().split("\n")
+    except UnicodeError as error:
+        raise ValueError("is no text in UTF-8; save it as UTF-8") from error
+    if not lines[-1]:
+        lines.pop()
+    if len(lines) != lanes:
+        raise ValueError(
+            f"has {counted(len(lines), 'line')} for {counted(lanes, 'lane')}; give each lane a line, empty "
+            "where its type is unknown"
+        )
+    return tuple(lane_type([line]) for line in lines)
+
+
+def read_types(lane_file: Path, *, lanes: int) -> tuple[str, ...] | None:
+    """Read the types of a lane file; None if there is no file of types.
+
+    Args:
+        lane_file: path of the lane file.
+        lanes: number of its lines.
+
+    Raises:
+        LaneFileError: the file of types is no text, or has another number of lines.
+    """
+    path = types_file(str(lane_file))
+    if path is None or not Path(path).is_file():
+        return None
+    try:
+        return parse_types(read_bytes(Path(path)), lanes=lanes)
+    except ValueError as error:
+        raise LaneFileError(f"{path} {error}.") from error
+
+
+def write_types(lane_file: Path, types: Sequence[str]) -> None:
+    """Write the types of a lane file next to it, unless no type is known.
+
+    Args:
+        lane_file: path of the lane file, which ends in `.lines.txt`.
+        types: type of each lane, empty where it is unknown.
+    """
+    path = types_file(str(lane_file))
+    if path is not None and any(types):
+        write_text(Path(path), "".join(f"{name}\n" for name in types), durable=False)
