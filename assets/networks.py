@@ -14,6 +14,7 @@ from assets.data import OWNERS, shards
 from assets.freshness import inputs_digest, materialize_result, tag_run
 from assets.initial_weights import INIT_TAG, find_initial_network
 from assets.keys import PREFIX
+from assets.logged_networks import log_trained
 from assets.partitions import GRID, dataset_and_recipe
 from assets.presentation import metadata
 from assets.presentation.mlflow_links import page_link, stored_picture
@@ -103,6 +104,7 @@ def _network_asset(
             result = _train(trainer, project, paths, role, log, initial)
             run.complete(result.history)
             pictures = _store_pictures(mlflow, run, result, paths, role, settings)
+        log_trained(context, project, mlflow, paths, role=role, result=result, initial=initial)
         folder = paths.network(role)
         return materialize_result(
             context,

@@ -21,11 +21,13 @@ class InitialNetwork:
         folder: Directory of weights.safetensors and network.json.
         source: Its directory, or its registered version as `models:/<name>/<version>`.
         digest: Fingerprint of both files, see `network_digest`.
+        model: Id of the logged model of a registered version; empty for a directory.
     """
 
     folder: Path
     source: str
     digest: str
+    model: str = ""
 
 
 def initial_network(init: str, *, tracking: MlflowTracking, state: Path) -> InitialNetwork:
@@ -52,7 +54,8 @@ def initial_network(init: str, *, tracking: MlflowTracking, state: Path) -> Init
                 _keep(network, folder, digest)
     except VersionLostError as error:
         raise LgadError(f"{error} Name another version or a directory under init.") from error
-    return InitialNetwork(folder, f"{REGISTERED}{name}/{version}", digest)
+    model = tracking.client.get_model_version(name, version).model_id or ""
+    return InitialNetwork(folder, f"{REGISTERED}{name}/{version}", digest, model)
 
 
 def _version(init: str, tracking: MlflowTracking) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.metadata import version as installed
@@ -78,9 +78,14 @@ def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
     """Copy the files that prediction needs, without those of the training, to a directory `network`."""
     copy = scratch / "network"
     copy.mkdir()
-    for file in (*(folder / name for name in NETWORK_FILES), graph):
-        shutil.copy2(file, copy / file.name)
+    copy_files((*(folder / name for name in NETWORK_FILES), graph), copy)
     return copy
+
+
+def copy_files(files: Iterable[Path], folder: Path) -> None:
+    """Copy files into a directory."""
+    for file in files:
+        shutil.copy2(file, folder / file.name)
 
 
 def _requirements(packages: Sequence[str]) -> list[str]:
