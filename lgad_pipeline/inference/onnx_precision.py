@@ -1,7 +1,6 @@
 """Graphs of lower precision: float16, and int8 that is calibrated on frames."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,7 +40,20 @@ def to_int8(model: "ModelProto", images: np.ndarray) -> "ModelProto":
         images: uint8 (N, h, w, 3) RGB at the size of the network's input, frames to calibrate on.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Frames(CalibrationDataReader):
+        waiting = iter(images)
+
+        def get_next(self) -> Any:
+            image = next(self.waiting, None)
+            return None if image is None else {"image": np.ascontiguousarray(image.transpose(2, 0, 1)[None])}
 
     # The tool advises to optimize the graph first; its batch norms are folded by the exporter already.
     logging.getLogger().addFilter(_no_advice)
@@ -51,7 +63,7 @@ def to_int8(model: "ModelProto", images: np.ndarray) -> "ModelProto":
             quantize_static(
                 model,
                 output,
-                _Frames(images),
+                Frames(),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_WEIGHTED),
                 per_channel=True,
@@ -63,18 +75,6 @@ def to_int8(model: "ModelProto", images: np.ndarray) -> "ModelProto":
             return onnx.load(output)
     finally:
         logging.getLogger().removeFilter(_no_advice)
-
-
-class _Frames:
-    """Frames in the form in which the calibration reads them, one at a time."""
-
-    def __init__(self, images: np.ndarray) -> None:
-        self._images: Iterator[np.ndarray] = iter(images)
-
-    def get_next(self) -> dict[str, Any] | None:
-        """Return the input of the next frame; None after the last one."""
-        image = next(self._images, None)
-        return None if image is None else {"image": np.ascontiguousarray(image.transpose(2, 0, 1)[None])}
 
 
 def _no_advice(record: logging.LogRecord) -> bool:

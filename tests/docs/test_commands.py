@@ -28,6 +28,7 @@ REPLACED = {
     "lgad import labelme SOURCE OUT": {"OUT": "imported"},
     "lgad export-annotations labelme ROOT OUT": {"OUT": "annotated"},
     "lgad predict SOURCE": {"SOURCE": "road", "OUT": "OUT"},
+    "lgad predict /data/my_drives": {"/data/my_drives": "road", "/data/predicted": "PREDICTED"},
     "lgad evaluate --annotations CULANE --predictions A --predictions B": {"A": "OUT", "B": "SECOND"},
     "lgad evaluate --annotations CULANE --predictions PRED": {"PRED": "OUT"},
     "lgad rasterize --annotations CULANE": {"LABELS": "LABELS16"},
