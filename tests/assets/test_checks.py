@@ -14,6 +14,7 @@ def frames_table(**columns: list) -> pa.Table:
         "split": list(SPLITS),
         "scenario": [None, None, "night"],
         "lanes": [[[[1.0, 2.0], [3.0, 4.0]]], [], []],
+        "lane_types": [["dashed white"], None, None],
         "existence": [None, None, [True, False, False, False]],
         "width": [1640] * 3,
         "height": [590] * 3,
@@ -41,7 +42,7 @@ def test_faults_of_a_frames_table(columns, fault):
 
 def test_other_columns_are_a_fault():
     assert "where" in frames_table_faults(frames_table().drop_columns("stamp"))[0]
-    other = frames_table().set_column(5, "width", pa.array(["1640"] * 3))
+    other = frames_table().set_column(6, "width", pa.array(["1640"] * 3))
     assert "'width': 'string'" in frames_table_faults(other)[0]
 
 

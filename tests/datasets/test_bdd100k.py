@@ -188,7 +188,7 @@ def test_missing_lists(root):
 def test_an_annotation_without_markings_has_no_lanes():
     assert parse_annotation(b"[]") == []
     with pytest.raises(AnnotationError):
-        parse_annotation(b'[["single white", "L", [[1]]]]')
+        parse_annotation(b'[["single white", "solid", "L", [[1]]]]')
 
 
 def of_2018(label: dict) -> dict:

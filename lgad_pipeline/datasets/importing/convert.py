@@ -16,7 +16,7 @@ from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.placing import image_of, place_images, place_of, write_frame
 from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation
 from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
-from lgad_pipeline.datasets.importing.sizes import SAME, refuse_outside, scale_to
+from lgad_pipeline.datasets.importing.sizes import SAME, in_a_corner, refuse_outside, scale_to
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
@@ -35,7 +35,6 @@ _READERS: dict[Format, Callable[[Path, list[Rejected]], Iterator[Annotation]]] =
     Format.LABELME: labelme.read,
     Format.CVAT: cvat.read,
 }
-
 
 _UNCHECKED = (
     f"holds predicted lanes that nobody has checked; correct them, then untick the flag `{PREDICTED}` in "
@@ -200,7 +199,7 @@ def read_annotated(
     done.types = Counter(name for frame in kept for name in frame.types if name)
     done.unused = len(images.paths - {image for _, image in placed})
     done.embedded = sum(frame.image not in images.paths for frame in kept)
-    done.in_a_corner = _in_a_corner(kept)
+    done.in_a_corner = in_a_corner([(lane, frame.size) for frame in kept for lane in frame.lanes])
     return kept
 
 
@@ -299,9 +298,3 @@ def _names(kept: list[Kept], done: Conversion) -> dict[str, str]:
         if name != image:
             done.renamed[image] = name
     return names
-
-
-def _in_a_corner(kept: list[Kept]) -> bool:
-    """Return True if no lane leaves the upper left quarter of its frame, as after enlarging the images."""
-    lanes = [(lane, frame.size) for frame in kept for lane in frame.lanes]
-    return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)

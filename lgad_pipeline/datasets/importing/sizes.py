@@ -53,3 +53,12 @@ def refuse_outside(lanes: Sequence[np.ndarray], frame: tuple[int, int]) -> None:
                 f"has a point at ({x:.0f}, {y:.0f}) outside its image of {width} x {height} px and states no "
                 "size; put the annotated image there"
             )
+
+
+def in_a_corner(lanes: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> bool:
+    """Return True if no lane leaves the upper left quarter of its frame, as after enlarging the images.
+
+    Args:
+        lanes: lanes, float32 (N, 2) each as (x, y), and the size (H, W) of their frames, pixels.
+    """
+    return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)
