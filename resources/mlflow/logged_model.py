@@ -15,6 +15,7 @@ from resources.mlflow.resource import MlflowTracking
 NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json")
 _CODE = Path(__file__).with_name("served_model.py")
 _NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
+_ONNX_NEEDS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
 def files_digest(folder: Path) -> str:
@@ -29,7 +30,7 @@ def files_digest(folder: Path) -> str:
 def log_model(
     tracking: MlflowTracking, run_id: str, *, folder: Path, graph: Path, example: bytes
 ) -> tuple[str, str]:
-    """Log weights and code of a student in its MLflow run.
+    """Log weights and code of a student in its MLflow run, and its graph as a model of the flavour ONNX.
 
     Args:
         tracking: The MLflow store.
@@ -42,6 +43,8 @@ def log_model(
         Address and id of the logged model.
     """
     import mlflow
+    import mlflow.onnx
+    import onnx
 
     status = tracking.client.get_run(run_id).info.status
     with (
@@ -56,6 +59,9 @@ def log_model(
             code_paths=[str(Path(lgad_pipeline.__file__).parent)],
             input_example=[example],
             pip_requirements=_requirements(_NEEDS),
+        )
+        mlflow.onnx.log_model(
+            onnx.load(graph), name="student_onnx", pip_requirements=_requirements(_ONNX_NEEDS)
         )
     tracking.client.set_terminated(run_id, status=status)
     return logged.model_uri, str(logged.model_id)

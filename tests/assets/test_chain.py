@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import mlflow
+import mlflow.onnx
 import pytest
 from dagster._core.event_api import PartitionKeyFilter
 
@@ -141,6 +142,20 @@ def test_mlflow_has_every_training(chain):
     assert "test/f1/total" in client.get_run(run_id_of(chain.paths.student_alone)).data.metrics
 
 
+def test_mlflow_has_models_and_their_lineage(chain):
+    client = chain.client()
+    runs = {
+        role: client.get_run(run_id_of(chain.paths.network(role)))
+        for role in ("teacher", "student_alone", "student_lgad")
+    }
+    for role in ("teacher", "student_alone"):
+        [output] = runs[role].outputs.model_outputs
+        model = client.get_logged_model(output.model_id)
+        assert model.name == role and "final/val/miou" in {metric.key for metric in model.metrics}
+    [teacher] = runs["teacher"].outputs.model_outputs
+    assert [model.model_id for model in runs["student_lgad"].inputs.model_inputs] == [teacher.model_id]
+
+
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
     client = chain.client()
     version = client.get_model_version_by_alias("synthetic-enet", "challenger")
@@ -154,6 +169,11 @@ def test_registered_model_finds_lanes_in_a_jpeg(chain):
     local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@challenger"))  # pyright: ignore
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pt", ".pickle")]
     assert (local / "artifacts" / "network" / "student.onnx").is_file()
+    outputs = client.get_run(str(version.run_id)).outputs.model_outputs
+    models = {client.get_logged_model(output.model_id).name: output.model_id for output in outputs}
+    assert models.keys() == {"student", "student_onnx"}
+    graph = mlflow.onnx.load_model(f"models:/{models['student_onnx']}")
+    assert [entry.name for entry in graph.graph.input] == ["image"]
 
 
 def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
