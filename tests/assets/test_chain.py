@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import mlflow
-import mlflow.onnx
 import pytest
 from dagster._core.event_api import PartitionKeyFilter
 
@@ -23,6 +22,7 @@ from resources.mlflow.versions import champion_of, rollback
 from resources.progress import ProgressLog
 from resources.project import Project
 from tests.assets.chain import ASSETS, SETTINGS, aliased, asked, materialized, nightly, requested
+from tests.assets.chain_lineage import check_initial_weights, check_logged_models
 
 # These checks may fail, because a network learns little in ten steps.
 MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_blind_baseline")
@@ -140,20 +140,7 @@ def test_mlflow_has_every_training(chain):
         assert {"attention.png", "overlays.png"} <= {file.path for file in client.list_artifacts(run_id)}
     assert "train/attention" in client.get_run(run_id_of(chain.paths.student_lgad)).data.metrics
     assert "test/f1/total" in client.get_run(run_id_of(chain.paths.student_alone)).data.metrics
-
-
-def test_mlflow_has_models_and_their_lineage(chain):
-    client = chain.client()
-    runs = {
-        role: client.get_run(run_id_of(chain.paths.network(role)))
-        for role in ("teacher", "student_alone", "student_lgad")
-    }
-    for role in ("teacher", "student_alone"):
-        [output] = runs[role].outputs.model_outputs
-        model = client.get_logged_model(output.model_id)
-        assert model.name == role and "final/val/miou" in {metric.key for metric in model.metrics}
-    [teacher] = runs["teacher"].outputs.model_outputs
-    assert [model.model_id for model in runs["student_lgad"].inputs.model_inputs] == [teacher.model_id]
+    check_logged_models(chain)
 
 
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
@@ -169,11 +156,6 @@ def test_registered_model_finds_lanes_in_a_jpeg(chain):
     local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@challenger"))  # pyright: ignore
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pt", ".pickle")]
     assert (local / "artifacts" / "network" / "student.onnx").is_file()
-    outputs = client.get_run(str(version.run_id)).outputs.model_outputs
-    models = {client.get_logged_model(output.model_id).name: output.model_id for output in outputs}
-    assert models.keys() == {"student", "student_onnx"}
-    graph = mlflow.onnx.load_model(f"models:/{models['student_onnx']}")
-    assert [entry.name for entry in graph.graph.input] == ["image"]
 
 
 def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
@@ -358,19 +340,4 @@ def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd
     assert "<figcaption>teacher</figcaption>" not in page and "loss of the teacher" not in page
     demo.main(dataset="synthetic", recipe="enet", root="")
     assert "Everything was up to date" in capfd.readouterr().err
-
-
-def test_students_start_from_the_registered_version_that_the_recipe_names(chain):
-    """The training above; the alias challenger has moved to its result since, which trains nothing again."""
-    client = chain.client()
-    assert aliased(client, "challenger") == "3"
-    assert client.get_model_version("synthetic-enet", "3").tags["init"] == "models:/synthetic-enet/2"
-    records = []
-    for role in ("student_alone", "student_lgad"):
-        assert chain.latest(role).metadata["initial weights"].value == "models:/synthetic-enet/2."
-        run = client.get_run(run_id_of(chain.paths.network(role)))
-        assert run.data.tags["init"] == "models:/synthetic-enet/2"
-        assert run.data.params["init"] == "models:/synthetic-enet@challenger"
-        records.append(json.loads((chain.paths.network(role) / "training.json").read_text()))
-    assert records[0]["init"] == records[1]["init"] != ""
-    assert (chain.paths.state / "initial" / records[0]["init"] / "weights.safetensors").is_file()
+    check_initial_weights(chain)
