@@ -46,7 +46,7 @@ def champion_changed(
     try:
         run_command(notify, message, output=project.state / "logs" / OUTPUT)
     except (LgadError, OSError) as error:  # such as a full disk
-        return f"Nobody was told that version {champion} of {model} is champion: {error}"
+        return f"No message says that version {champion} of {model} is champion: {error}"
     return ""
 
 

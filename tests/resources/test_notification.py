@@ -74,7 +74,7 @@ def test_a_webhook_gets_the_new_champion(tmp_path, monkeypatch, posted):
         }
     ]
     sentence = changed(project(tmp_path, sys.executable, "-c", POST, f"{address}/secret"))
-    assert sentence.startswith("Nobody was told that version 4 of roads-enet is champion: notify.command")
+    assert sentence.startswith("No message says that version 4 of roads-enet is champion: notify.command")
     assert "ended with 1" in sentence and "secret" not in sentence and len(bodies) == 2
 
 
@@ -83,7 +83,7 @@ def test_a_command_that_cannot_run_or_a_log_that_cannot_be_written_is_a_sentence
     assert "cannot be run (No such file" in changed(project(tmp_path, "/nowhere/tell"))
     (tmp_path / ".lgad").mkdir(exist_ok=True)
     monkeypatch.setenv("LGAD_STATE", str(tmp_path / "lgad.yaml"))  # a file, not a folder
-    assert "Nobody was told" in changed(project(tmp_path, "true"))
+    assert "No message says" in changed(project(tmp_path, "true"))
 
 
 def test_without_the_key_nothing_is_run(tmp_path):
