@@ -1,5 +1,6 @@
 """A real MLflow server on this machine, which a test may kill."""
 
+import math
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 
+from resources.mlflow import system_metrics
 from resources.mlflow.resource import MlflowTracking
 
 
@@ -73,8 +75,9 @@ def mlflow_server(tmp_path_factory) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def training() -> Callable[..., Any]:
-    """A training run as an asset opens it; its context has what is read of one."""
+def training(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A training run as an asset opens it, without system metrics; its context has what is read of one."""
+    monkeypatch.setattr(system_metrics, "LOG_SECONDS", math.inf)
     context = SimpleNamespace(
         run=SimpleNamespace(run_id="d" * 36),
         asset_key=dg.AssetKey(["lgad", "teacher"]),
