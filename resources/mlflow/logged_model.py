@@ -43,8 +43,8 @@ def log_model(
         Address and id of the logged model.
     """
     import mlflow
-    import mlflow.onnx
     import onnx
+    from mlflow import onnx as onnx_flavour
 
     status = tracking.client.get_run(run_id).info.status
     with (
@@ -60,7 +60,7 @@ def log_model(
             input_example=[example],
             pip_requirements=_requirements(_NEEDS),
         )
-        mlflow.onnx.log_model(
+        onnx_flavour.log_model(
             onnx.load(graph), name="student_onnx", pip_requirements=_requirements(_ONNX_NEEDS)
         )
     tracking.client.set_terminated(run_id, status=status)
