@@ -250,7 +250,7 @@ def round_ticks(low: float, high: float) -> np.ndarray:
     """Return four to eight round numbers within a range."""
     step = 10 ** np.floor(np.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= 8)
-    return np.arange(np.ceil(low / step), np.floor(high / step + 1e-9) + 1) * step
+    return np.arange(np.ceil(low / step), np.floor(high / step + 1e-9) + 1) * step + 0.0  # 0 without a sign
 
 
 def _log_ticks(low: float, high: float) -> np.ndarray:
