@@ -110,9 +110,7 @@ def test_schedule_can_be_turned_on(site: Site, page: Page, shoot: Shoot):
         has=page.get_by_text("retrain_synthetic", exact=True)
     )
     switch = row.locator("label[class*=Switch]")
-    switches = (
-        len(list(definitions.defs.sensors or ())) + 2
-    )  # of all sensors, and the schedules of two data sets
+    switches = len(list(definitions.defs.sensors or ())) + 2  # schedules of two data sets
     expect(page.locator("label[class*=Switch]")).to_have_count(switches)
     expect(switch.locator("input")).to_be_enabled()  # off and locked until its state is known
     expect(switch.locator("input")).not_to_be_checked()
