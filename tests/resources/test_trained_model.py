@@ -40,6 +40,7 @@ def test_networks_are_models_with_weights_metrics_and_parents(tmp_path, training
     for _ in range(2):
         add_parents(tracking, folders[1], models=[ids[0]])
     run = tracking.client.get_run(run_id_of(folders[1]))
+    assert run.inputs is not None and run.outputs is not None
     assert [model.model_id for model in run.inputs.model_inputs] == [ids[0]]
     assert [model.model_id for model in run.outputs.model_outputs] == [ids[1]]
     other = log_network(tracking, folders[1], name="student_lgad", fingerprint="two", metrics={}, dataset=VAL)
