@@ -20,6 +20,7 @@ from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
+KEYS = ("view", "decode", "precision", "usage")
 
 
 def network(folder, seed: int):
@@ -50,7 +51,7 @@ def test_graph_holds_no_paths_of_the_machine_that_wrote_it(tmp_path):
     export_onnx(network(tmp_path / "one", 1), tmp_path / "student.onnx")
     content = (tmp_path / "student.onnx").read_bytes()
     graph = onnx.load(tmp_path / "student.onnx")
-    assert {prop.key for prop in graph.metadata_props} == {"lgad.view", "lgad.decode", "lgad.usage"}
+    assert {prop.key for prop in graph.metadata_props} == {f"lgad.{name}" for name in KEYS}
     assert not any(node.doc_string or node.metadata_props for node in graph.graph.node)
     for text in (
         b"lgad_pipeline",
