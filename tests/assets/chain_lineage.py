@@ -28,6 +28,18 @@ def check_logged_models(chain: Chain) -> None:
     assert [model.model_id for model in runs["student_lgad"].inputs.model_inputs] == [teacher.model_id]
 
 
+def check_network_parameters(chain: Chain) -> None:
+    """Check that the parameters of each run describe the network that was trained."""
+    widths = {
+        role: chain.client().get_run(run_id_of(chain.paths.network(role))).data.params
+        for role in ("teacher", "student_alone", "student_lgad")
+    }
+    assert widths["teacher"]["network.width"] == widths["student_lgad"]["teacher_network.width"] == "0.5"
+    assert widths["student_lgad"]["network.width"] == widths["student_alone"]["network.width"] == "1.0"
+    assert "teacher_input.blind" not in widths["student_alone"]
+    assert {name.split(".")[0] for name in widths["teacher"]} >= {"teacher_input", "augmentation", "training"}
+
+
 def check_initial_weights(chain: Chain) -> None:
     """Check the students of a recipe with `init: models:/synthetic-enet@challenger`, which was version 2.
 

@@ -22,7 +22,7 @@ from resources.mlflow.versions import champion_of, rollback
 from resources.progress import ProgressLog
 from resources.project import Project
 from tests.assets.chain import ASSETS, SETTINGS, aliased, asked, materialized, nightly, requested
-from tests.assets.chain_lineage import check_initial_weights, check_logged_models
+from tests.assets.chain_lineage import check_initial_weights, check_logged_models, check_network_parameters
 
 # These checks may fail, because a network learns little in ten steps.
 MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_blind_baseline")
@@ -169,14 +169,7 @@ def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
 
 
 def test_mlflow_names_the_network_that_was_trained(chain):
-    widths = {
-        role: chain.client().get_run(run_id_of(chain.paths.network(role))).data.params
-        for role in ("teacher", "student_alone", "student_lgad")
-    }
-    assert widths["teacher"]["network.width"] == widths["student_lgad"]["teacher_network.width"] == "0.5"
-    assert widths["student_lgad"]["network.width"] == widths["student_alone"]["network.width"] == "1.0"
-    assert "teacher_input.blind" not in widths["student_alone"]
-    assert {name.split(".")[0] for name in widths["teacher"]} >= {"teacher_input", "augmentation", "training"}
+    check_network_parameters(chain)
 
 
 def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
