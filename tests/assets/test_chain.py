@@ -94,17 +94,6 @@ def test_demo_trains_teacher_and_student_alone_at_the_same_time_with_the_same_re
     for entry in chain.instance.all_logs(run.run_id):
         if entry.dagster_event is not None and entry.step_key:
             times.setdefault(entry.step_key, {})[entry.dagster_event.event_type_value] = entry.timestamp
-    assert set(times) == {"lgad__teacher", "lgad__student_alone", "lgad__student_lgad"}
-    assert (
-        len(
-            {
-                entry.message
-                for entry in chain.instance.all_logs(run.run_id)
-                if "in subprocess" in entry.message
-            }
-        )
-        == 3
-    )
     teacher, alone, lgad = (times[f"lgad__{role}"] for role in ("teacher", "student_alone", "student_lgad"))
     assert teacher["STEP_START"] < alone["STEP_SUCCESS"] and alone["STEP_START"] < teacher["STEP_SUCCESS"]
     assert teacher["STEP_SUCCESS"] < lgad["STEP_START"]
