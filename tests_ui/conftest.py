@@ -19,7 +19,7 @@ PICTURES = ROOT / "docs" / "pictures" / "tour"
 RECIPES = ("enet", "enet-weak")
 PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 SIZE = ViewportSize(width=1440, height=900)
-LARGE = ViewportSize(width=1700, height=1300)
+LARGE = ViewportSize(width=1700, height=1500)
 
 Shoot = Callable[[str], None]
 
