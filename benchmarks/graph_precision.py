@@ -84,7 +84,10 @@ def _spread(frames: list[str], count: int) -> list[str]:
 
 
 def _picture(root: Path, frame: str) -> np.ndarray:
-    return np.ascontiguousarray(cv2.imread(str(root / frame))[..., ::-1])
+    picture = cv2.imread(str(root / frame))
+    if picture is None:
+        raise SystemExit(f"{root / frame} cannot be read; name the root of the recordings.")
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 if __name__ == "__main__":

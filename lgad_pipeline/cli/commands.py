@@ -50,7 +50,7 @@ COMMANDS = {
     "predict": ("inference:predict", "Find the lanes in frames of any size, or in a video."),
     "export": (
         "export:export",
-        "Write a trained student as an ONNX graph and compare its output with torch on noise.",
+        "Write a trained student as an ONNX graph and compare its output with torch.",
     ),
     "train": ("training:train", "Run the training of a job file; a stopped one is resumed."),
     "gain": (

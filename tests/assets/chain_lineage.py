@@ -2,7 +2,8 @@
 
 import json
 
-import mlflow.onnx
+from mlflow.entities import LoggedModelOutput, Run
+from mlflow.onnx import load_model
 
 from resources.mlflow.resource import run_id_of
 from tests.assets.chain import Chain, aliased
@@ -16,16 +17,23 @@ def check_logged_models(chain: Chain) -> None:
         for role in ("teacher", "student_alone", "student_lgad")
     }
     for role in ("teacher", "student_alone"):
-        [output] = runs[role].outputs.model_outputs
+        [output] = outputs_of(runs[role])
         model = client.get_logged_model(output.model_id)
-        assert model.name == role and "final/val/miou" in {metric.key for metric in model.metrics}
-    outputs = runs["student_lgad"].outputs.model_outputs
+        assert model.name == role and "final/val/miou" in {metric.key for metric in model.metrics or ()}
+    outputs = outputs_of(runs["student_lgad"])
     models = {client.get_logged_model(output.model_id).name: output.model_id for output in outputs}
     assert models.keys() == {"student", "student_onnx"}
-    graph = mlflow.onnx.load_model(f"models:/{models['student_onnx']}")
+    graph = load_model(f"models:/{models['student_onnx']}")
     assert [entry.name for entry in graph.graph.input] == ["image"]
-    [teacher] = runs["teacher"].outputs.model_outputs
-    assert [model.model_id for model in runs["student_lgad"].inputs.model_inputs] == [teacher.model_id]
+    [teacher] = outputs_of(runs["teacher"])
+    inputs = runs["student_lgad"].inputs
+    assert inputs is not None and [model.model_id for model in inputs.model_inputs] == [teacher.model_id]
+
+
+def outputs_of(run: Run) -> list[LoggedModelOutput]:
+    """Return the logged models that a run has written."""
+    assert run.outputs is not None and run.outputs.model_outputs is not None
+    return run.outputs.model_outputs
 
 
 def check_network_parameters(chain: Chain) -> None:

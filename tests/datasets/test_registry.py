@@ -49,7 +49,8 @@ def test_a_registered_kind_is_read_by_name(monkeypatch, own_kind):
     [
         (
             "csv",
-            "csv is unknown; choose one of bdd100k, culane, llamas, synthetic, tusimple, or give an import",
+            "csv is unknown; choose one of bdd100k, culane, curvelanes, llamas, synthetic, "
+            "tusimple, vil100, or give an import",
         ),
         ("no_such_package:Reader", "cannot be imported .*No module named"),
         ("collections:Counter", "has no method list_frames and no method parse_annotation"),
