@@ -57,8 +57,11 @@ class ProgressLog(dg.ConfigurableResource):
 
     @contextmanager
     def task(self, log: dg.DagsterLogManager, what: str) -> Iterator["Task"]:
-        """Report the progress of one task; `advance(done, total)` and `note(text)` may be called often."""
-        last = time.monotonic()
+        """Report the progress of one task; `advance(done, total)` and `note(text)` may be called often.
+
+        The first call is logged, so that a short task appears in the log, too.
+        """
+        last = float("-inf")
         note = ""
 
         def advance(done: int, total: int) -> None:
