@@ -12,7 +12,6 @@ from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
 from lgad_pipeline.lanes.spline import Ragged, ragged, sample_times, without_spline
 
-"""(H, W) of CULane's frames, px."""
 LANE_WIDTH = 30
 """Width at which CULane compares lanes, px."""
 
