@@ -88,7 +88,7 @@ def label_map_and_attention(
         layers: names of the layers whose attention maps are computed.
 
     Returns:
-        The predicted label map, uint8 (H, W), and the attention map of each layer.
+        The predicted label map, uint8 (h, w), and the attention map of each layer.
     """
     import torch
 
@@ -104,8 +104,6 @@ def label_map_and_attention(
         planes = teacher_planes(torch.from_numpy(sample.label)[None], spec)
     with torch.inference_mode():
         label = network(planes).logits[0].argmax(dim=0).to(torch.uint8).numpy()
-    stride = len(sample.label) // len(label)  # a teacher may read every second row and column
-    label = label.repeat(stride, axis=0).repeat(stride, axis=1)
     return label, network_attention(network, planes, layers)
 
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
 from lgad_pipeline.config.distillation import attention_layers_of
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import label_encoding, label_planes
+from lgad_pipeline.distillation.teacher import teacher_planes
 from lgad_pipeline.inference.frame_predictor import Lane
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.networks.checkpoint import load_network
@@ -62,7 +63,7 @@ def teacher_views(folder: Path, image: np.ndarray, label: np.ndarray) -> Network
         label: label map of the frame, uint8 (h, w).
     """
     network, spec = load_network(folder)
-    planes = label_planes(torch.from_numpy(label)[None], spec.slots + 1, label_encoding(spec))
+    planes = teacher_planes(torch.from_numpy(label)[None], spec)
     with FeatureTaps(network.eval(), attention_layers_of(network)) as taps:
         maps = network(planes).logits.softmax(dim=1)[0, 1:]
         features = taps.pop()
@@ -75,8 +76,10 @@ def draw_probabilities(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
     Args:
         image: uint8 (h, w, 3) RGB.
-        maps: probability maps, float (slots, h, w).
+        maps: probability maps, float32 (slots, h, w); smaller ones are enlarged to the image.
     """
+    height, width = image.shape[:2]
+    maps = np.stack([cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in maps])
     colours = np.array([slot_colour(slot) for slot in range(1, len(maps) + 1)], np.float32)
     share = np.clip(maps.sum(axis=0), 0, 1)[..., None]
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.7

@@ -51,7 +51,15 @@ def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], *, width: int | None = 
 
 
 def draw_label_map(image: np.ndarray, label: np.ndarray, *, opacity: float = 0.6) -> np.ndarray:
-    """Draw a label map, uint8 (H, W), over an image of the same size, translucent."""
+    """Draw a label map over an image, translucent.
+
+    Args:
+        image: uint8 (H, W, 3).
+        label: label map, uint8 (h, w); a smaller one is enlarged to the image.
+        opacity: opacity of the lanes, 0..1.
+    """
+    height, width = image.shape[:2]
+    label = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST)
     slots = int(label.max(initial=0))
     palette = np.array([(0, 0, 0), *map(slot_colour, range(1, slots + 1))], np.float32)
     mixed = image * (1 - opacity) + palette[label] * opacity
