@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.data import OWNERS, shards
-from assets.freshness import folder_state, latest_materialization, materialize_result
+from assets.freshness import FolderState, folder_state, latest_materialization, materialize_result
 from assets.jobs import suggest_job
 from assets.keys import PREFIX, asset_key
 from assets.networks import student_alone, student_lgad
@@ -60,7 +60,7 @@ def suggestions(
     dataset = context.partition_key
     suggest = _config(project, dataset)
     fetch_results(project.paths(dataset, project.settings.suggesting_recipe(dataset)), *STUDENTS)
-    version = suggestions_version(project, dataset)
+    version = suggestions_version(project, dataset, folder_state(suggest.frames))
     output = project.paths(dataset).suggestions / version[:12]
     if not (output / DONE).is_file():
         with (
@@ -111,14 +111,19 @@ def unlabelled_frames(
         yield dg.SkipReason(" ".join(reasons) or "No data set of lgad.yaml has `suggest`.")
 
 
-def suggestions_version(project: Project, dataset: str) -> str:
+def suggestions_version(project: Project, dataset: str, state: FolderState) -> str:
     """Compute the fingerprint of what the suggestions of a data set follow from.
+
+    Args:
+        project: settings and paths of the project.
+        dataset: name of the data set.
+        state: state of the folder of its frames without labels.
 
     Raises:
         LgadError: the data set has no `suggest`, its folder is missing, or there is no trained student yet.
     """
     suggest = _config(project, dataset)
-    parts = [CODE, suggest.model_dump_json(), folder_state(suggest.frames).digest]
+    parts = [CODE, suggest.model_dump_json(), state.digest]
     recipe = project.settings.suggesting_recipe(dataset)
     for student in STUDENTS:
         folder = project.paths(dataset, recipe).network(student)
@@ -152,11 +157,12 @@ def _check(
     """Return a run request, or the reason why there is none."""
     if not DATASETS.has_partition_key(dataset):
         return f"{dataset} is new in lgad.yaml; reload the code location."
-    version = suggestions_version(project, dataset)
+    state = folder_state(suggest.frames)
+    version = suggestions_version(project, dataset, state)
     last = latest_materialization(context.instance, asset_key("suggestions"), partition=dataset)
     if last is not None and last.data_version == version:
         return f"{dataset}: nothing has changed since the last suggestions."
-    if 0 <= time.time() - folder_state(suggest.frames).changed < suggest.quiet_seconds:
+    if 0 <= time.time() - state.changed < suggest.quiet_seconds:
         return f"{dataset}: {suggest.frames} has changed just now, and may still be changing."
     return dg.RunRequest(
         run_key=f"{dataset} {version}", partition_key=dataset, tags={"lgad/dataset": dataset}

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lgad_pipeline.atomic_files import write_text
-from lgad_pipeline.cli.score_tables import check_output, missing_notes, say_notes, say_rejected
+from lgad_pipeline.cli.score_tables import check_output, figures, missing_notes, say_notes, say_rejected
 from lgad_pipeline.console import progress_bar
 from lgad_pipeline.evaluation.llamas import evaluate_llamas as score_llamas
 
@@ -32,14 +32,5 @@ def evaluate_llamas(
     say_rejected(scores.rejected)
     say_notes(notes)
     if json_file:
-        content = {
-            "frames": scores.frames,
-            "tp": counts.tp,
-            "fp": counts.fp,
-            "fn": counts.fn,
-            "precision": counts.precision,
-            "recall": counts.recall,
-            "f1": counts.f1,
-            "notes": notes,
-        }
+        content = {"frames": scores.frames, **figures(counts), "notes": notes}
         write_text(json_file, json.dumps(content, indent=2) + "\n")

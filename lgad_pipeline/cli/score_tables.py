@@ -55,7 +55,7 @@ def score_content(result: LaneScores, thresholds: list[float], *, mean_f1: bool)
         for threshold in thresholds:
             interval = f1_interval(rows, threshold)
             content[name][f"{threshold:g}"] = {
-                **_figures(by_threshold[threshold]),
+                **figures(by_threshold[threshold]),
                 "f1_interval": [interval.low, interval.high],
             }
         if mean_f1:
@@ -63,7 +63,8 @@ def score_content(result: LaneScores, thresholds: list[float], *, mean_f1: bool)
     return content
 
 
-def _figures(counts: Counts) -> dict[str, float]:
+def figures(counts: Counts) -> dict[str, float]:
+    """Return counts, precision, recall and F1 for a JSON file."""
     return {
         "tp": counts.tp,
         "fp": counts.fp,

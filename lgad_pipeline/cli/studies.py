@@ -17,6 +17,9 @@ from lgad_pipeline.settings import Settings, settings_path
 if TYPE_CHECKING:
     from lgad_pipeline.studies.screening import Screened
 
+TrainingDevice = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")]
+SettingsFile = Annotated[Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")]
+
 
 def gain(
     study: Annotated[Path, typer.Argument(help="YAML file of the study: data set, recipes, methods, seeds.")],
@@ -28,13 +31,11 @@ def gain(
             help="Number of processes; LGAD_TRAININGS_PER_GPU of them (default: 1) train on a GPU at a time.",
         ),
     ] = 1,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
+    device: TrainingDevice = "auto",
     report: Annotated[
         bool, typer.Option("--report", help="Train nothing; compare the students that are finished.")
     ] = False,
-    settings: Annotated[
-        Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
-    ] = None,
+    settings: SettingsFile = None,
 ) -> None:
     """Train teachers and paired students, score them on the test split, and report the gain."""
     from lgad_pipeline.networks.device import check_device
@@ -72,10 +73,8 @@ def search(
     study: Annotated[Path, typer.Argument(help="YAML file of the search: data set, recipe, keys, trials.")],
     output: Annotated[Path, typer.Option(help="Directory of the search; a stopped one is resumed.")],
     workers: Annotated[int, typer.Option(min=1, help="Number of trials at a time.")] = 1,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the trainings.")] = "auto",
-    settings: Annotated[
-        Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
-    ] = None,
+    device: TrainingDevice = "auto",
+    settings: SettingsFile = None,
 ) -> None:
     """Search for the recipe settings with the highest F1 on validation frames; test frames are not used."""
     from lgad_pipeline.networks.device import check_device
@@ -126,9 +125,7 @@ def screen(
     batches: Annotated[int, typer.Option(min=1, help="Number of training batches to average over.")] = 8,
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "auto",
     json: Annotated[Path | None, typer.Option(help="JSON file to write the results to.")] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="File of data sets and recipes; default: lgad.yaml.")
-    ] = None,
+    settings: SettingsFile = None,
 ) -> None:
     """Compare the gradients of loss settings with that of the labels, at trained students.
 

@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, frame_path, held_out, points
+from lgad_pipeline.datasets.reader import (
+    AnnotationError,
+    FrameEntry,
+    Note,
+    bottom_first,
+    frame_path,
+    held_out,
+    points,
+)
 from lgad_pipeline.datasets.safe_io import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
@@ -62,8 +70,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         lines = [[(point["x"], point["y"]) for point in line] for line in content["Lines"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError("is no label file with `Lines` of points; unpack it again") from error
-    lanes = [points(line) for line in lines]
-    return [lane if lane[0, 1] >= lane[-1, 1] else lane[::-1] for lane in lanes if len(lane) > 1]
+    return [bottom_first(lane) for lane in map(points, lines) if len(lane) > 1]
 
 
 def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:

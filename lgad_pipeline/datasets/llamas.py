@@ -20,8 +20,11 @@ from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, fra
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 
-_HEIGHT, _WIDTH = 717, 1276
-_LEAST_HEIGHT, _LEAST_MARKERS = 20, 2
+HEIGHT, WIDTH = 717, 1276
+"""Size of the frames, pixels."""
+LEAST_HEIGHT, LEAST_MARKERS = 20, 2
+"""Height in pixels and number of markers of the smallest lane; smaller ones are artefacts."""
+
 _STEP = 10  # rows between the points of a lane
 
 
@@ -87,13 +90,13 @@ def _lane(markers: np.ndarray) -> np.ndarray:
         float32 (M, 2) as (x, y), frame pixels, bottom first; (0, 2) if the markers are no lane.
     """
     ys = markers[..., 1]
-    if not ((ys >= 0) & (ys < _HEIGHT)).all():
+    if not ((ys >= 0) & (ys < HEIGHT)).all():
         raise AnnotationError("has a marker above or below the frame; unpack it again")
-    if len(markers) < _LEAST_MARKERS or np.ptp(ys) < _LEAST_HEIGHT:
+    if len(markers) < LEAST_MARKERS or np.ptp(ys) < LEAST_HEIGHT:
         return np.zeros((0, 2), np.float32)
     near = markers[ys.max(axis=1).argmax()].astype(float)
     near = near[near[:, 1].argsort()]
-    total, count = np.zeros(_HEIGHT), np.zeros(_HEIGHT)
+    total, count = np.zeros(HEIGHT), np.zeros(HEIGHT)
     for marker in markers:
         top, bottom = marker[marker[:, 1].argsort()]
         rows = np.arange(top[1], bottom[1] + 1)
@@ -102,10 +105,10 @@ def _lane(markers: np.ndarray) -> np.ndarray:
     known = np.flatnonzero(count)
     rows = np.arange(known[-1], known[0] - 1, -_STEP)
     lane = np.stack([np.interp(rows, known, total[known] / count[known]), rows], axis=1)
-    below = np.arange(_HEIGHT - 1, known[-1], -_STEP)
+    below = np.arange(HEIGHT - 1, known[-1], -_STEP)
     slope = (near[1, 0] - near[0, 0]) / max(near[1, 1] - near[0, 1], 1)
     extended = np.stack([near[1, 0] + slope * (below - near[1, 1]), below], axis=1)
-    inside = (extended[:, 0] >= 0) & (extended[:, 0] < _WIDTH)
+    inside = (extended[:, 0] >= 0) & (extended[:, 0] < WIDTH)
     return np.concatenate([extended[inside], lane]).astype(np.float32)
 
 

@@ -138,6 +138,11 @@ def points(pairs: Iterable) -> np.ndarray:
     return coordinates(pairs).astype(np.float32)
 
 
+def bottom_first(lane: np.ndarray) -> np.ndarray:
+    """Return a lane (N, 2) as (x, y) with its lower end first; it is reversed if its upper end is."""
+    return lane if lane[0, 1] >= lane[-1, 1] else lane[::-1]
+
+
 def coordinates(pairs: Iterable) -> np.ndarray:
     """Convert coordinates from a data file to an array of double precision.
 

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, frame_path, held_out, points
+from lgad_pipeline.datasets.reader import (
+    AnnotationError,
+    FrameEntry,
+    Note,
+    bottom_first,
+    frame_path,
+    held_out,
+    points,
+)
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
@@ -80,8 +88,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         lines = [lane["points"] for lane in content["annotations"]["lane"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError("is no label file with `annotations` of `lane`; unpack it again") from error
-    lanes = [points(line) for line in lines]
-    return [lane if lane[0, 1] >= lane[-1, 1] else lane[::-1] for lane in lanes if len(lane) > 1]
+    return [bottom_first(lane) for lane in map(points, lines) if len(lane) > 1]
 
 
 def _videos(root: Path) -> list[tuple[str, str]]:

@@ -37,13 +37,18 @@ def label_planes(
         Planes in 0..1, float32: one_hot (B, classes, h, w); gray (B, 1, h, w); binary (B, 2, h, w),
         background and lanes; h and w are H and W divided by the stride.
     """
-    label_map = label_map[:, ::stride, ::stride]
+    label_map = read_pixels(label_map, stride)
     if encoding == "gray":
         return label_map[:, None].float() / (classes - 1)
     if encoding == "binary":
         label_map, classes = (label_map > 0).to(label_map.dtype), 2
     values = torch.arange(classes, device=label_map.device).view(1, -1, 1, 1)
     return (label_map[:, None] == values).float()
+
+
+def read_pixels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
+    """Return the pixels of label maps (B, H, W) that a teacher with that stride reads, (B, h, w)."""
+    return label_map[:, ::stride, ::stride]
 
 
 def teacher_spec(spec: NetworkSpec, encoding: LabelEncoding = "one_hot", *, stride: int = 1) -> NetworkSpec:

@@ -18,9 +18,10 @@ import numpy as np
 from scipy.interpolate import splev, splprep
 from scipy.optimize import linear_sum_assignment
 
+from lgad_pipeline.datasets.llamas import HEIGHT, WIDTH
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.llamas_labels import HEIGHT, WIDTH, reference_lanes
+from lgad_pipeline.evaluation.llamas_labels import reference_lanes
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.lane_files import Rejected, parse_lanes
 from lgad_pipeline.process_pool import map_chunks

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lgad_pipeline.datasets.llamas import HEIGHT, LEAST_HEIGHT, LEAST_MARKERS, WIDTH
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.lanes.lane_files import MAX_COORDINATE
 
-HEIGHT, WIDTH = 717, 1276
 LANES = ("l1", "l0", "r0", "r1")
 """Names of the evaluated lanes, from left to right; the car is between l0 and r0."""
 
-_LEAST_HEIGHT, _LEAST_MARKERS = 20, 2
 _LEAST_DASH = 2  # px; a marker that is not higher has its near end alone
 
 
@@ -56,7 +55,7 @@ def reference_lanes(content: bytes) -> dict[str, np.ndarray]:
     kept = {
         name: markers
         for name, markers in lanes.items()
-        if len(markers) >= _LEAST_MARKERS and _extent(markers) >= _LEAST_HEIGHT
+        if len(markers) >= LEAST_MARKERS and _extent(markers) >= LEAST_HEIGHT
     }
     numbered = {
         f"{side}{number}": kept[name]

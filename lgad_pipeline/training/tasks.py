@@ -15,7 +15,7 @@ from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.distillation.base import DistillationLoss, StudentForward
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
-from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes
+from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes, read_pixels
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.training import segmentation_losses
 
@@ -78,8 +78,7 @@ class TeacherTask:
 
     def labels(self, batch: Batch) -> torch.Tensor:
         """Return the label maps (B, H, W) of the pixels that are read."""
-        stride = self.teacher_input.stride
-        return batch.label[:, ::stride, ::stride]
+        return read_pixels(batch.label, self.teacher_input.stride)
 
     def weights(self, step: int) -> dict[str, float]:
         """Return no weights: all terms are constant."""
@@ -131,8 +130,7 @@ class StudentTask:
         terms = lane_losses(output, batch.label, batch.existence, self.config)
         if self.joint is not None:
             teacher_output = self.joint.teacher_forward(batch.label)
-            stride = self.joint.stride
-            seen = batch.label[:, ::stride, ::stride]
+            seen = read_pixels(batch.label, self.joint.stride)
             teacher_terms = lane_losses(teacher_output, seen, batch.existence, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
         forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lgad_pipeline.datasets.importing.bands import centre_line
 from lgad_pipeline.datasets.importing.points import Shape
-from lgad_pipeline.datasets.reader import AnnotationError
+from lgad_pipeline.datasets.reader import AnnotationError, bottom_first
 
 _LINES = ("linestrip", "line", "polyline")
 _POINTS = ("point", "points")
@@ -199,8 +199,7 @@ def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
         raise AnnotationError(f"is outside the frame of {size[1]} x {size[0]} px; correct it")
     if _crosses_itself(lane):
         raise AnnotationError("crosses itself; draw the lane as one line")
-    lane = lane.astype(np.float32)
-    return (lane if lane[0, 1] >= lane[-1, 1] else lane[::-1]), doubled
+    return bottom_first(lane.astype(np.float32)), doubled
 
 
 def _crosses_itself(line: np.ndarray) -> bool:
