@@ -1,6 +1,7 @@
 """Cost of a training step with a distillation loss relative to a plain one: processor time of one thread.
 
     python benchmarks/distillation.py enet erfnet resnet18 [--precision auto] [--size 80 256] [--frames 16]
+    python benchmarks/distillation.py enet --layers encoder.stage1 encoder.stage2 encoder.stage3
 
 The kinds of steps are timed in turn, in every round; printed are the median and the median of the ratios.
 """
@@ -9,13 +10,14 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.distillation import DistillationConfig, SadConfig, default_paths
+from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, SadConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(80, 256), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--layers", nargs="*", help="layers that mimic the same layer of the teacher")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     precision = resolve_precision(arguments.precision, torch.device("cpu"))
@@ -48,7 +51,10 @@ def main() -> None:
     )
     for name in arguments.networks:
         spec = NetworkSpec(name=name, image_size=tuple(arguments.size))
-        seconds = step_times(spec, arguments.frames, arguments.rounds, precision == "bf16-mixed")
+        layers = arguments.layers or attention_layers(spec)
+        seconds = step_times(
+            spec, layers, frames=arguments.frames, rounds=arguments.rounds, bfloat16=precision == "bf16-mixed"
+        )
         for kind, values in seconds.items():
             ratios = [value / plain for value, plain in zip(values, seconds["plain"], strict=True)]
             print(
@@ -58,7 +64,9 @@ def main() -> None:
             )
 
 
-def step_times(spec: NetworkSpec, frames: int, rounds: int, bfloat16: bool) -> dict[str, list[float]]:
+def step_times(
+    spec: NetworkSpec, layers: Sequence[str], *, frames: int, rounds: int, bfloat16: bool
+) -> dict[str, list[float]]:
     """Return the processor time of each kind of step in each round, seconds."""
     height, width = spec.image_size
     batch = Batch(
@@ -67,7 +75,7 @@ def step_times(spec: NetworkSpec, frames: int, rounds: int, bfloat16: bool) -> d
         torch.randint(0, 5, (frames, height, width), dtype=torch.uint8),
         torch.ones(frames, 4),
     )
-    setups = {kind: set_up(kind, spec, batch) for kind in KINDS}
+    setups = {kind: set_up(kind, spec, layers, batch) for kind in KINDS}
     times: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for step in range(-WARMUP, rounds):
         for kind, (network, task, optimizer) in setups.items():
@@ -84,18 +92,18 @@ def step_times(spec: NetworkSpec, frames: int, rounds: int, bfloat16: bool) -> d
 
 
 def set_up(
-    kind: str, spec: NetworkSpec, batch: Batch
+    kind: str, spec: NetworkSpec, layers: Sequence[str], batch: Batch
 ) -> tuple[nn.Module, StudentTask, torch.optim.Optimizer]:
     """Return a network in training, its task with the losses of the kind, and its optimizer."""
     torch.manual_seed(0)
     stride = 2 if kind.endswith("stride 2") else 1
     network, spec_of_teacher = build_network(spec), teacher_spec(spec, stride=stride)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    layers, config = attention_layers(spec), DistillationConfig()
+    config = DistillationConfig()
     losses: dict[str, DistillationLoss] = {}
     if kind.startswith("LGAD"):
         teacher = build_network(spec_of_teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        paths = default_paths(layers)
+        paths = [MimickingPath(student=layer, teacher=layer) for layer in layers]
         if kind.endswith("cached"):
             folder = cache_attention(
                 teacher,

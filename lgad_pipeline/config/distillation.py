@@ -132,7 +132,7 @@ class DistillationConfig(AttentionConfig):
         paths: mimicking paths; empty to pair the default attention layers of student and teacher.
         teacher: `before` to train the teacher first, `together` to train it in the same loop as the student.
         maps: `computed` to run the teacher at every step, `cached` to store its maps of every label map and
-            of its mirror image once. Cached maps need an augmentation without rotation, scale and shift.
+            of its mirror image once. Stored maps are warped as augmentation warps their frames.
     """
 
     weight: float = Field(default=0.2, ge=0)

@@ -101,7 +101,7 @@ def _augment(batch: Batch, config: AugmentationConfig, draw: Amounts) -> Batch:
             pixels.clamp_(0, 255)
         image[part] = pixels.round_()
         label[part] = slots
-    return replace(batch, image=image, label=label, existence=existence, flipped=flipped)
+    return replace(batch, image=image, label=label, existence=existence, flipped=flipped, affine=theta)
 
 
 def swap_slots(label: torch.Tensor, slots: int = 4) -> torch.Tensor:

@@ -24,6 +24,8 @@ class Batch:
         label: label maps, uint8 (B, H, W), 0 background, slots from 1.
         existence: existence flags, float32 (B, slots), 1 if the slot contains a lane, else 0.
         flipped: flags, bool (B,), True for frames that are mirrored; None before augmentation.
+        affine: maps from the output to the input of the warp after the mirroring, float32 (B, 2, 3), in the
+            coordinates of `grid_sample`; None if nothing is warped.
         amounts: random amounts of the augmentation that is still to be done on the device, or None.
     """
 
@@ -32,6 +34,7 @@ class Batch:
     label: torch.Tensor
     existence: torch.Tensor
     flipped: torch.Tensor | None = None
+    affine: torch.Tensor | None = None
     amounts: Recording | None = None
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
@@ -42,12 +45,13 @@ class Batch:
             label=function(self.label),
             existence=function(self.existence),
             flipped=None if self.flipped is None else function(self.flipped),
+            affine=None if self.affine is None else function(self.affine),
             amounts=None if self.amounts is None else Recording(*map(function, self.amounts)),
         )
 
     def tensors(self) -> list[torch.Tensor]:
         """Return all tensors of the batch, in a fixed order."""
-        optional = [] if self.flipped is None else [self.flipped]
+        optional = [tensor for tensor in (self.flipped, self.affine) if tensor is not None]
         return [self.image, self.label, self.existence, *optional, *(self.amounts or ())]
 
     def parts(self, count: int) -> list["Batch"]:
@@ -61,6 +65,7 @@ class Batch:
                 label=self.label[first : first + size],
                 existence=self.existence[first : first + size],
                 flipped=None if self.flipped is None else self.flipped[first : first + size],
+                affine=None if self.affine is None else self.affine[first : first + size],
                 amounts=None,
             )
             for first in range(0, size * count, size)

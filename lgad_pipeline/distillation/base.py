@@ -31,6 +31,7 @@ class StudentForward(NamedTuple):
         label_map: label maps of the frames (B, H, W), integers.
         frames: paths of the frames, B of them.
         flipped: mask of the frames that augmentation has mirrored, bool (B,); None for none.
+        affine: maps from output to input of the warp of augmentation, see `Batch`; None for none.
         weight: weight of the loss at this step, a number or a scalar tensor, for losses that measure their
             unweighted gradients.
     """
@@ -40,6 +41,7 @@ class StudentForward(NamedTuple):
     label_map: torch.Tensor
     frames: Sequence[str] = ()
     flipped: torch.Tensor | None = None
+    affine: torch.Tensor | None = None
     weight: float | torch.Tensor = 1.0
 
 

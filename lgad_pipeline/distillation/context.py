@@ -21,12 +21,19 @@ from lgad_pipeline.errors import LgadError
 class AttentionCache(Protocol):
     """Stored attention maps of a teacher."""
 
-    def maps(self, frames: Sequence[str], flipped: torch.Tensor | None = None) -> Mapping[str, torch.Tensor]:
+    def maps(
+        self,
+        frames: Sequence[str],
+        flipped: torch.Tensor | None = None,
+        affine: torch.Tensor | None = None,
+    ) -> Mapping[str, torch.Tensor]:
         """Return the attention maps (B, h, w) of frames by layer name of the teacher.
 
         Args:
             frames: paths of the frames, B of them.
             flipped: mask of the mirrored frames, bool (B,); None for none.
+            affine: maps from output to input of the warp after the mirroring, float32 (B, 2, 3), in the
+                coordinates of `grid_sample`; None for none.
         """
         ...
 

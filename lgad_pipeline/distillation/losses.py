@@ -163,7 +163,7 @@ class CachedLgadLoss(AttentionLoss):
 
     def targets(self, forward: StudentForward) -> Mapping[str, torch.Tensor]:
         """Return the stored maps of the batch."""
-        return self.cache.maps(forward.frames, forward.flipped)
+        return self.cache.maps(forward.frames, forward.flipped, forward.affine)
 
 
 class SadLoss(LayerLoss):

@@ -235,7 +235,9 @@ def _means(
         batch = batch.to(device)
         planes = task.inputs(batch).contiguous(memory_format=torch.channels_last)
         output = network.train()(planes)
-        forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
+        forward = StudentForward(
+            planes, output.logits, batch.label, batch.frames, batch.flipped, batch.affine
+        )
         segmentation = total_loss(lane_losses(output, batch.label, batch.existence, task.config))
         count = len(batch.frames)
         frames += count

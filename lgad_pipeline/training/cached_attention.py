@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
-from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import swap_slots
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.teacher import TeacherAttention, label_encoding
-from lgad_pipeline.errors import LgadError
 
 _INDEX = "index.json"
 
@@ -42,12 +41,22 @@ class CachedAttention:
             for layer in index["layers"]
         }
 
-    def maps(self, frames: Sequence[str], flipped: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def maps(
+        self,
+        frames: Sequence[str],
+        flipped: torch.Tensor | None = None,
+        affine: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
         """Return the attention maps of frames by layer name.
+
+        Maps of warped frames are the stored ones, warped likewise: nearly those that the teacher would have
+        of the warped label maps, without running it.
 
         Args:
             frames: paths of the frames, B of them.
             flipped: mask of the mirrored frames, bool (B,); None for none.
+            affine: maps from output to input of the warp after the mirroring, float32 (B, 2, 3), in the
+                coordinates of `grid_sample`; None for none.
 
         Returns:
             Attention maps, float32 (B, h, w).
@@ -57,23 +66,22 @@ class CachedAttention:
         attention = {}
         for layer, (maps, scales) in self.layers.items():
             cells = maps[rows, side].astype(np.float32) * scales[rows, side][:, None, None]
-            attention[layer] = torch.from_numpy(cells).to(self.device)
+            stored = torch.from_numpy(cells).to(self.device)
+            attention[layer] = stored if affine is None else warped(stored, affine.to(self.device))
         return attention
 
 
-def check_geometry(augmentation: AugmentationConfig) -> None:
-    """Check that an augmentation changes label maps by mirroring only.
+def warped(attention: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """Return attention maps warped as their frames: bilinear, padded with the smallest value of each map.
 
-    Raises:
-        LgadError: it also rotates, scales or shifts them; the message lists the settings that are not 0.
+    Args:
+        attention: attention maps (B, h, w).
+        affine: maps from output to input (B, 2, 3), in the coordinates of `grid_sample`.
     """
-    names = ("rotation", "scale", "shift_x", "shift_y")
-    moving = [name for name in names if getattr(augmentation, name)]
-    if moving:
-        raise LgadError(
-            f"distillation.maps is cached, but augmentation's {', '.join(moving)} changes every label map "
-            "at every step; set that to 0, or distillation.maps to computed."
-        )
+    least = attention.amin(dim=(1, 2), keepdim=True)
+    above = (attention - least)[:, None]
+    grid = functional.affine_grid(affine, list(above.shape), align_corners=False)
+    return functional.grid_sample(above, grid, align_corners=False)[:, 0] + least
 
 
 def cache_attention(

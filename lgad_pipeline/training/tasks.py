@@ -133,7 +133,9 @@ class StudentTask:
             seen = read_pixels(batch.label, self.joint.stride)
             teacher_terms = lane_losses(teacher_output, seen, batch.existence, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
-        forward = StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped)
+        forward = StudentForward(
+            planes, output.logits, batch.label, batch.frames, batch.flipped, batch.affine
+        )
         for name, weight in weights.items():
             value = self.distillation[name].compute(forward._replace(weight=weight))
             terms.append(LossTerm(name, value, weight))

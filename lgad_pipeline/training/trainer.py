@@ -21,7 +21,6 @@ from lgad_pipeline.networks.pretrained import load_imagenet
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.networks.source import check_source_is_imported
 from lgad_pipeline.training.batch_norm import synchronize_batch_norm
-from lgad_pipeline.training.cached_attention import check_geometry
 from lgad_pipeline.training.checkpoint import Checkpoint
 from lgad_pipeline.training.device import Device, device_arithmetic, resolve_device, resolve_precision
 from lgad_pipeline.training.fabric import build_fabric
@@ -114,8 +113,8 @@ def train_student(
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
 
     Raises:
-        LgadError: as `train_teacher`; a layer of a mimicking path does not exist; or cached attention does
-            not fit the augmentation.
+        LgadError: as `train_teacher`; a layer of a mimicking path does not exist; or cached attention is
+            used in a CUDA graph.
     """
     plan = TrainingPlan(
         role="student",
@@ -152,13 +151,11 @@ def train(
         TrainingStopped: `stop` returned True.
     """
     config, spec, distillation = plan.config, plan.network, plan.distillation
-    if distillation.teacher is not None and distillation.lgad.maps == "cached":
-        check_geometry(plan.augmentation)
-        if config.cuda_graphs:
-            raise LgadError(
-                "Cached attention maps are read from disk at every step, which a CUDA graph cannot contain; "
-                "set cuda_graphs: false or maps: computed."
-            )
+    if distillation.teacher is not None and distillation.lgad.maps == "cached" and config.cuda_graphs:
+        raise LgadError(
+            "Cached attention maps are read from disk at every step, which a CUDA graph cannot contain; "
+            "set cuda_graphs: false or maps: computed."
+        )
 
     # Open the data and compare the fingerprint of all inputs with that of a finished training.
     shards = ShardSet.open(plan.shards)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
 from lgad_pipeline.config.distillation import DistillationConfig, TeacherInputConfig, default_paths
@@ -23,7 +24,7 @@ from lgad_pipeline.distillation.teacher import (
 )
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.registry import build_network
-from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention, check_geometry
+from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention, warped
 
 SPEC = NetworkSpec(image_size=(16, 32), width=0.25)
 LAYERS = ["encoder.stage2", "encoder.stage3"]
@@ -157,10 +158,42 @@ def test_cached_attention_equals_computed_attention(tmp_path) -> None:
         torch.testing.assert_close(cached_maps[layer], computed_maps[layer], rtol=1e-3, atol=1e-3 * peak)
 
 
-def test_cached_attention_refuses_augmentation_that_moves_label_maps() -> None:
-    check_geometry(FLIPS)
-    with pytest.raises(LgadError, match=r"rotation, scale, shift_x, shift_y.*maps to computed"):
-        check_geometry(AugmentationConfig())
+def test_stored_attention_maps_are_shifted_by_whole_cells() -> None:
+    attention = torch.tensor([[[1.0, 5.0, 2.0, 3.0], [1.0, 1.0, 7.0, 1.0]]])
+    one_cell_right = torch.tensor([[[1.0, 0.0, -2 / 4], [0.0, 1.0, 0.0]]])
+    # The column that enters from the left has the smallest value of the map.
+    torch.testing.assert_close(
+        warped(attention, one_cell_right), torch.tensor([[[1.0, 1.0, 5.0, 2.0], [1.0, 1.0, 1.0, 7.0]]])
+    )
+
+
+def test_stored_attention_maps_move_as_their_frames() -> None:
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(96.0), indexing="ij")
+    spot = 200 * torch.exp(-((rows - 20) ** 2 + (columns - 40) ** 2) / 50)
+    image = spot.round().byte().expand(8, 3, 48, 96)
+    batch = Batch(["one"] * 8, image, torch.zeros(8, 48, 96, dtype=torch.uint8), torch.ones(8, 4))
+    geometry = AugmentationConfig(
+        brightness=0,
+        contrast=0,
+        tone=0,
+        saturation=0,
+        colour=0,
+        noise=0,
+        blur=0,
+        erasing=0,
+        shadow=0,
+        glare=0,
+    )
+    moved = augment(batch, geometry, batch_generator(0, 0))
+    assert moved.flipped is not None and moved.affine is not None and 0 < moved.flipped.sum() < 8
+    mirrored = torch.where(moved.flipped[:, None, None], image[:, 0].flip(2), image[:, 0]).float()
+    torch.testing.assert_close(
+        warped(mirrored, moved.affine), moved.image[:, 0].float(), rtol=0, atol=0.5 + 1e-3
+    )
+    # The same frame at half the size moves likewise.
+    half = functional.avg_pool2d(mirrored[:, None], 2)[:, 0]
+    expected = functional.avg_pool2d(moved.image[:, :1].float(), 2)[:, 0]
+    assert (warped(half, moved.affine) - expected).abs().max() < 8
 
 
 def test_a_joint_teacher_gets_gradients_from_its_own_loss_but_not_through_its_maps() -> None:
