@@ -11,13 +11,17 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
 
 _LOG = logging.getLogger(__name__)
+_EXISTENCE = "existence."  # start of the names of the existence head's weights
 
 
 def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
     """Load the weights of a trained network into another one of the same name and width.
 
-    A layer whose weights have another shape, because the trained network has another image size or another
-    number of slots, keeps its random weights. torch's random numbers do not change.
+    The existence head, the submodule `existence`, keeps its random weights: it has learned which frames of
+    its data set have a lane in a slot, and a few frames of another data set do not change that. On frames
+    that resemble neither data set it then denies lanes that the label map shows (docs/own_data.md, step 5).
+    Another layer whose weights have another shape, because the trained network has another image size or
+    another number of slots, keeps its random weights, too. torch's random numbers do not change.
 
     Args:
         network: the network with random weights; changed in place.
@@ -25,7 +29,7 @@ def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
         spec: specification of `network`.
 
     Returns:
-        A sentence that names the layers with random weights; empty if there are none. It is logged, too.
+        A sentence that names the layers of another shape; empty if there are none. It is logged, too.
 
     Raises:
         DamagedNetwork: the directory holds no usable network, see `load_network`.
@@ -34,7 +38,7 @@ def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
     with torch.random.fork_rng([]):
         trained, trained_spec = load_network(folder)
     _check_kind(folder, trained_spec, spec)
-    weights, wanted = trained.state_dict(), network.state_dict()
+    weights, wanted = _without_existence(trained), _without_existence(network)
     unfit = {
         name.rpartition(".")[0]
         for name in wanted.keys() | weights.keys()
@@ -48,11 +52,16 @@ def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
         return ""
     sentence = (
         f"{folder} was trained {_shape(trained_spec)}, and this network is for {_shape(spec, of='')}: "
-        f"{', '.join(layers)} {'starts' if len(layers) == 1 else 'start'} from random weights, all other "
-        "layers from those of the trained network."
+        f"{', '.join(layers)} {'starts' if len(layers) == 1 else 'start'} from random weights, as the "
+        "existence head does, and all other layers from those of the trained network."
     )
     _LOG.warning(sentence)
     return sentence
+
+
+def _without_existence(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights of a network without those of its existence head."""
+    return {name: value for name, value in network.state_dict().items() if not name.startswith(_EXISTENCE)}
 
 
 def _check_kind(folder: Path, trained: NetworkSpec, wanted: NetworkSpec) -> None:
