@@ -31,7 +31,9 @@ class InitialBlock(nn.Module):
         self.activation = PReLU()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        features = torch.cat([self.convolution(image), self.pool(image)], dim=1)
+        convolved = self.convolution(image)
+        # Autocast would make a float32 tensor of both, and so of every residual sum after it.
+        features = torch.cat([convolved, self.pool(image).to(convolved.dtype)], dim=1)
         return self.activation(self.norm(features))
 
 

@@ -29,7 +29,9 @@ class Downsampler(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        features = torch.cat([self.convolution(features), self.pool(features)], dim=1)
+        convolved = self.convolution(features)
+        # Autocast would make a float32 tensor of both, and so of every residual sum after it.
+        features = torch.cat([convolved, self.pool(features).to(convolved.dtype)], dim=1)
         return self.activation(self.norm(features))
 
 
