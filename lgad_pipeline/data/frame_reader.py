@@ -127,18 +127,21 @@ def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) 
     """Check that each lane is partly in the frame, and no point farther outside than the frame is large."""
     size = np.array(frame_size[::-1], np.float32)
     for number, lane in enumerate(lanes, 1):
-        if (lane[:, 0] == ABSENT_X).sum() > 1:
+        if not len(lane):
+            continue
+        least, largest = lane.min(axis=0), lane.max(axis=0)
+        if least[0] <= ABSENT_X and (lane[:, 0] == ABSENT_X).sum() > 1:
             raise AnnotationError(
                 f"has points at x = -2 in lane {number}, TuSimple's mark of an absent point; leave them out",
                 number,
             )
-        if not ((lane >= -size) & (lane <= 2 * size)).all():
+        if not ((least >= -size) & (largest <= 2 * size)).all():
             raise AnnotationError(
                 f"has a point farther outside the frame than the frame is large, in lane {number}; "
                 "correct the lane",
                 number,
             )
-        if len(lane) and not ((lane.max(axis=0) >= 0) & (lane.min(axis=0) < size)).all():
+        if not ((largest >= 0) & (least < size)).all():
             raise AnnotationError(
                 f"has no part of lane {number} in the frame; correct the lane or take it out", number
             )

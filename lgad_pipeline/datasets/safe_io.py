@@ -81,14 +81,30 @@ def list_inside(root: Path, name: str) -> Path:
 
 
 def _followed(root: Path, relative: str) -> Path:
+    path = resolve_inside(root, relative)
+    if not _has_link(root, relative):
+        return path
     # Path.resolve may raise on a loop of links; realpath does not, so that `open` reports the loop.
-    path = Path(os.path.realpath(resolve_inside(root, relative)))
+    path = Path(os.path.realpath(path))
     if not path.is_relative_to(os.path.realpath(root)):
         raise LgadError(
             "leads out of the data root by a link; put the file itself there, or set `follow_links: true` of "
             "the data set"
         )
     return path
+
+
+def _has_link(root: Path, relative: str) -> bool:
+    """Return True if the file, or a directory between it and `root`, is a link; faster than realpath."""
+    path = str(root)
+    for part in relative.strip("/").split("/"):
+        path = f"{path}/{part}"
+        try:
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                return True
+        except OSError:  # reported when the file is opened
+            return False
+    return False
 
 
 def frame_limit(frame_size: tuple[int, int]) -> int:
