@@ -17,6 +17,7 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from lgad_pipeline.data.batch_order import mixed_order
 from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_table
 from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
 
@@ -83,6 +84,9 @@ def tables(folder: Path) -> None:
     print(f"manifest of lane files: {len(json.dumps(manifest)) / FRAMES:.0f} bytes a file")
     seconds = timed(lambda: np.random.default_rng([0, 0]).permutation(1_000_000))
     print(f"permutation: {1e9 * seconds / 1e6:.0f} ns and 8 bytes a frame")
+    rows = np.full(2000, 500)
+    seconds = timed(lambda: mixed_order(rows, 64, np.random.default_rng([0, 0])))
+    print(f"order with a window of 64 shards: {1e9 * seconds / 1e6:.0f} ns and 8 bytes a frame")
 
 
 def partitions(folder: Path) -> None:

@@ -32,7 +32,8 @@ from lgad_pipeline.data.lane_labels import assign_lane_slots, slot_lanes_of
 from lgad_pipeline.data.loader import Batch, Loader
 from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.data.random_amounts import batch_generator
-from lgad_pipeline.data.shards import ShardSplit, pack_shards
+from lgad_pipeline.data.shard_split import ShardSplit
+from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.lanes.rendering.label_map import label_map
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.synthetic.dataset_writer import write_dataset

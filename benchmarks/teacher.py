@@ -19,7 +19,8 @@ from lgad_pipeline.config.distillation import LabelEncoding, TeacherInputConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.data.augmentation import augment
-from lgad_pipeline.data.loader import Batch, batch_indices
+from lgad_pipeline.data.batch_order import BatchOrder
+from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.datasets import tusimple
 from lgad_pipeline.distillation.teacher import teacher_spec
@@ -108,8 +109,9 @@ def draw_label_maps(dataset: TusimpleDataset) -> dict[str, np.ndarray]:
 
 
 def batches(maps: np.ndarray, config: TrainingConfig, start: int, stop: int) -> Iterator[Batch]:
+    order = BatchOrder([len(maps)], config.batch_size, seed=config.seed)
     for step in range(start, stop):
-        yield batch_of(maps[batch_indices(len(maps), config.batch_size, seed=config.seed, step=step)])
+        yield batch_of(maps[order.indices(step)])
 
 
 def batch_of(maps: np.ndarray) -> Batch:

@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from lgad_pipeline.errors import LgadError
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 23  # each chunk is a request
 _WITHOUT_FOLDERS = ("s3", "gcs")
 """Stores whose folders are parts of the names of objects."""
 
@@ -61,13 +61,17 @@ class ObjectStore:
         with self._errors(self.name(name)):
             return self.filesystem.get_file_info(self._at(name)).type == fs.FileType.File
 
+    def is_missing(self, name: str) -> LgadError:
+        """Return the error for an object that is missing."""
+        return self._missing_at(self.name(name))
+
     def read(self, name: str, limit: int) -> bytes:
         """Return the first `limit` bytes of a small object."""
         with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
             return stream.read(limit)
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """Yield the content of an object in chunks of 1 MiB."""
+        """Yield the content of an object in chunks of 8 MiB."""
         with self._errors(self.name(name)), self.filesystem.open_input_stream(self._at(name)) as stream:
             yield from iter(partial(stream.read, _CHUNK), b"")
 
@@ -108,12 +112,15 @@ class ObjectStore:
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"
 
+    def _missing_at(self, address: str) -> LgadError:
+        return LgadError(f"{address} is missing; {self._missing}.")
+
     @contextmanager
     def _errors(self, address: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
-            raise LgadError(f"{address} is missing; {self._missing}.") from error
+            raise self._missing_at(address) from error
         except (OSError, pa.ArrowException) as error:
             raise LgadError(
                 f"{address} cannot be reached ({_first(error)}); check `{self._setting}`, the network, and "

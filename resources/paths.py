@@ -33,6 +33,8 @@ class ProjectPaths:
         results: Address of the copies of all other results; None if there are none.
         owner: Name of this project in the remote copy of the shards.
         kind: Kind of the data set, such as `culane`.
+        shard_limit: Largest size of the shards on a machine, bytes, if they are downloaded as they are
+            needed; None to download all of them.
     """
 
     state: Path
@@ -44,6 +46,7 @@ class ProjectPaths:
     owner: str = ""
     results: str | None = None
     kind: str = "culane"
+    shard_limit: int | None = None
 
     @property
     def recordings(self) -> Path:
@@ -79,6 +82,16 @@ class ProjectPaths:
     def shards(self) -> Path:
         """Directory of the packed shards on this machine; `fetch_shards` completes it from a remote copy."""
         return self._data / "shards"
+
+    @property
+    def streamed_shards(self) -> Path:
+        """Directory of the index of shards that stay in the store."""
+        return self._data / "streamed_shards"
+
+    @property
+    def shard_cache(self) -> Path:
+        """Directory of the downloaded files of streamed shards, of all data sets."""
+        return self.state / "shard_cache"
 
     @property
     def origin(self) -> "Origin":
@@ -201,18 +214,30 @@ def settings_named(dataset: str) -> Iterator[None]:
 def fetch_shards(paths: ProjectPaths) -> Path:
     """Complete the shards on this machine from their remote copy, if there is one.
 
+    With a limit (`shard_cache_gb` in lgad.yaml), the index alone is fetched; `ShardSet` downloads the rest.
+
     Returns:
-        The directory of the shards, `paths.shards`.
+        The directory of the shards.
 
     Raises:
         LgadError: the remote copy cannot be reached, is incomplete, or belongs to another project.
     """
-    if paths.store is not None:
-        from lgad_pipeline.data.remote_shards import fetch
+    if paths.store is None:
+        return paths.shards
+    with settings_named(paths.dataset):
+        if paths.shard_limit is None:
+            from lgad_pipeline.data.remote_shards import fetch
 
-        with settings_named(paths.dataset):
-            fetch(paths.store, paths.shards, origin=paths.origin)
-    return paths.shards
+            return fetch(paths.store, paths.shards, origin=paths.origin)
+        from lgad_pipeline.data.streamed_shards import stream
+
+        return stream(
+            paths.store,
+            paths.streamed_shards,
+            origin=paths.origin,
+            cache=paths.shard_cache,
+            limit=paths.shard_limit,
+        )
 
 
 def open_shards(paths: ProjectPaths) -> "ShardSet":

@@ -52,6 +52,7 @@ class Project(dg.ConfigurableResource):
         root = entry.root if isinstance(entry, FolderDataset) else rendered_frames(self.state, dataset)
         store = self.settings.store
         shards = entry.shards or (below(store, f"shards/{dataset}") if store else None)
+        limit = self.settings.shard_cache_gb
         return ProjectPaths(
             self.state,
             root,
@@ -62,6 +63,7 @@ class Project(dg.ConfigurableResource):
             owner=self.owner if shards else "",
             results=below(store, "results") if store else None,
             kind=entry.kind,
+            shard_limit=round(limit * 1e9) if limit and shards else None,
         )
 
     @property

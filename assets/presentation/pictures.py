@@ -12,7 +12,7 @@ import numpy as np
 from assets.presentation.svg_charts import NETWORK_NAMES
 
 if TYPE_CHECKING:
-    from lgad_pipeline.data.shards import Sample, ShardSplit
+    from lgad_pipeline.data.shard_split import Sample, ShardSplit
 
 _PAGE = 760  # pixels; width of the column of an asset page on a laptop
 

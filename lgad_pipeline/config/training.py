@@ -53,6 +53,9 @@ class TrainingConfig(BaseConfig):
         steps: number of optimizer steps.
         batch_size: number of frames per step.
         seed: seed of the initial weights, the batches, their augmentation and dropout.
+        shuffle_window: number of shards whose frames are mixed in the batches at a time; None for all. For data
+            sets that do not fit the disk (`shard_cache_gb`), so that each shard is downloaded once per epoch;
+            32 or more keep the batches varied.
         optimizer: optimizer and learning-rate schedule.
         background_weight: weight of the background class in the cross entropy (SCNN: 0.4).
         iou_weight: weight of the soft IoU loss (ENet-SAD: 0.1).
@@ -78,6 +81,7 @@ class TrainingConfig(BaseConfig):
     steps: int = Field(default=600, ge=1)
     batch_size: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
+    shuffle_window: int | None = Field(default=None, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
     background_weight: float = Field(default=0.4, gt=0)
     iou_weight: float = Field(default=0.1, ge=0)

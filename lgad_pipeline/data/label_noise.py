@@ -1,5 +1,6 @@
 """Label noise: lanes that annotators missed or drew to the side, in the training labels of a study."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -7,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
-from lgad_pipeline.data.shards import Sample, ShardSet, ShardSplit
+from lgad_pipeline.data.shard_split import Item, Sample, ShardSplit
+from lgad_pipeline.data.shards import ShardSet
 
 
 def with_label_noise(shards: ShardSet, config: LabelNoiseConfig) -> ShardSet:
@@ -40,9 +42,24 @@ class NoisySplit(ShardSplit):
         return replace(sample, label=label, existence=existence)
 
     @property
+    def rows(self) -> tuple[int, ...]:
+        """Number of frames of each file, in order."""
+        return self._split.rows
+
+    @property
     def table(self) -> pd.DataFrame:
         """Frame and scenario of every sample, in order."""
         return self._split.table
+
+    def announced(
+        self, items: Iterable[Item], indices_of: Callable[[Item], np.ndarray], *, window: int | None
+    ) -> Iterator[Item]:
+        """Yield the items; their files are downloaded in advance, see `ShardSplit.announced`."""
+        return self._split.announced(items, indices_of, window=window)
+
+    def require_order(self, window: int | None) -> None:
+        """Check that the frames can be read efficiently, see `ShardSplit.require_order`."""
+        self._split.require_order(window)
 
 
 def noisy_label(

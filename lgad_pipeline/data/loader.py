@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
 
+from lgad_pipeline.data.batch_order import BatchOrder
 from lgad_pipeline.data.random_amounts import Recording
-from lgad_pipeline.data.shards import ShardSplit
+from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.data.share import WHOLE, Share
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.thread_pool import ordered_map
@@ -80,26 +80,6 @@ class Batch:
         return self.map(torch.Tensor.pin_memory)
 
 
-def batch_indices(count: int, batch_size: int, *, seed: int, step: int) -> np.ndarray:
-    """Compute the indices, of `count` frames, in the batch of a step, int64 (batch_size,).
-
-    Every epoch is a permutation of all frames, seeded by (seed, epoch). Batches are always full: a batch that
-    reaches the end of an epoch continues with the next, so a split can be smaller than a batch.
-    """
-    epochs, positions = np.divmod(np.arange(batch_size, dtype=np.int64) + step * batch_size, count)
-    return np.array(
-        [
-            _permutation(count, seed, int(epoch))[position]
-            for epoch, position in zip(epochs, positions, strict=True)
-        ]
-    )
-
-
-@lru_cache(maxsize=8)
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(count)
-
-
 def collate(split: ShardSplit, indices: np.ndarray) -> Batch:
     """Decode the samples at `indices` into one batch."""
     samples = [split[int(index)] for index in indices]
@@ -118,6 +98,7 @@ class Loader:
         batch_size: int,
         *,
         seed: int,
+        window: int | None = None,
         workers: int = 2,
         finish: Callable[[Batch, int], Batch] | None = None,
         share: Share = WHOLE,
@@ -128,30 +109,33 @@ class Loader:
             split: packed frames to draw batches from.
             batch_size: number of frames in the batch of all processes.
             seed: seed of the order of the frames.
+            window: number of shard files whose frames are mixed at a time; None for all, see `BatchOrder`.
             workers: number of threads that decode batches in advance.
             finish: function of a decoded batch and its step, called in the threads, such as augmentation
                 on a CPU or pinning for a GPU; None to return batches as decoded.
             share: part of each batch that this process computes.
 
         Raises:
-            LgadError: The split is empty.
+            LgadError: The split is empty, or in a store and its window does not fit the cache.
         """
         if len(split) == 0:
             raise LgadError(
                 "The split holds no frames to train on; add frames to its list and pack the shards again."
             )
-        self.split, self.batch_size, self.seed, self.workers = split, batch_size, seed, workers
-        self.finish, self.share = finish, share
+        self.order = BatchOrder(split.rows, batch_size, seed=seed, window=window)
+        split.require_order(self.order.window)
+        self.split, self.workers, self.finish, self.share = split, workers, finish, share
 
     def batch(self, step: int) -> Batch:
         """Decode the batch of a step, from 0: always the same for the same split, batch size and seed."""
-        indices = batch_indices(len(self.split), self.batch_size, seed=self.seed, step=step)
-        batch = collate(self.split, self.share.of(indices))
+        batch = collate(self.split, self.share.of(self.order.indices(step)))
         return batch if self.finish is None else self.finish(batch, step)
 
     def batches(self, start: int, stop: int) -> Generator[Batch]:
         """Yield the batches of steps start..stop-1, decoded in advance; closing it stops the threads."""
-        return ordered_map(self.batch, range(start, stop), workers=self.workers, ahead=2 * self.workers)
+        # Processes share a machine's cache, so the frames of all of them are announced.
+        steps = self.split.announced(range(start, stop), self.order.indices, window=self.order.window)
+        return ordered_map(self.batch, steps, workers=self.workers, ahead=2 * self.workers)
 
 
 def in_order(
@@ -169,5 +153,5 @@ def in_order(
     count = len(split) if limit is None else min(limit, len(split))
     indices = np.arange(count) * len(split) // max(count, 1)
     chunks = [indices[first : first + batch_size] for first in range(0, count, batch_size)]
-    mine = share.of(chunks)
+    mine = split.announced(share.of(chunks), lambda indices: indices, window=0)
     return ordered_map(lambda indices: collate(split, indices), mine, workers=workers, ahead=2 * workers)

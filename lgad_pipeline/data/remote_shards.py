@@ -22,7 +22,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.object_store import ObjectStore
 from lgad_pipeline.thread_pool import ordered_map
 
-_INDEX_LIMIT = 1 << 28
+INDEX_LIMIT = 1 << 28
 _WORKERS = 4
 
 
@@ -48,9 +48,7 @@ def upload(folder: Path, uri: str) -> None:
         index = ShardIndex.from_bytes(content, str(folder / INDEX))
         remote_sizes = store.sizes()
         before = (
-            _check_origin(store, store.read(INDEX, _INDEX_LIMIT), index.origin)
-            if INDEX in remote_sizes
-            else None
+            check_origin(uri, store.read(INDEX, INDEX_LIMIT), index.origin) if INDEX in remote_sizes else None
         )
         old = {part.file: part.digest for part in before.parts} if before else {}
         sizes = {part.file: _undamaged_size(folder, part) for part in index.parts}
@@ -92,8 +90,8 @@ def fetch(uri: str, folder: Path, *, origin: Origin) -> Path:
     # The lock comes before the index, which another process can replace during the wait.
     with locked(folder):
         while True:
-            content = store.read(INDEX, _INDEX_LIMIT)
-            index = _check_origin(store, content, origin)
+            content = store.read(INDEX, INDEX_LIMIT)
+            index = check_origin(uri, content, origin)
             missing = [part for part in index.parts if not is_undamaged(folder / part.file, part.digest)]
             try:
                 for _ in ordered_map(
@@ -103,10 +101,37 @@ def fetch(uri: str, folder: Path, *, origin: Origin) -> Path:
                 break
             except LgadError:
                 # If another machine has replaced the shards meanwhile, the download starts again.
-                if store.read(INDEX, _INDEX_LIMIT) == content:
+                if store.read(INDEX, INDEX_LIMIT) == content:
                     raise
         write_index(folder, content, names={part.file for part in index.parts})
     return folder
+
+
+def check_origin(uri: str, content: bytes, origin: Origin) -> ShardIndex:
+    """Parse the index of a store, and check that its shards have the origin `origin`.
+
+    Args:
+        uri: address of the folder of the store.
+        content: content of its index.
+        origin: required project and data set.
+
+    Raises:
+        LgadError: the index is damaged, or the shards belong to another data set or project.
+    """
+    place = uri.split("?")[0].rstrip("/")
+    index = ShardIndex.from_bytes(content, f"{place}/{INDEX}")
+    if index.dataset != origin.dataset:
+        raise LgadError(
+            f"{place} holds the shards of the data set {index.dataset!r}, not of {origin.dataset!r}; "
+            "give each data set an address of its own as `shards`."
+        )
+    if index.owner != origin.owner:
+        raise LgadError(
+            f"{place} holds shards of another project (owner {index.owner}, this one is {origin.owner}); "
+            f"choose another address as `shards`, or, if they are this project's, write "
+            f"`owner: {index.owner}` into the settings."
+        )
+    return index
 
 
 def _local_index(folder: Path) -> bytes:
@@ -123,25 +148,8 @@ def _undamaged_size(folder: Path, part: PartEntry) -> int:
     return path.stat().st_size
 
 
-def _check_origin(store: ObjectStore, content: bytes, origin: Origin) -> ShardIndex:
-    """Parse the index of the store, and check that its shards have the origin `origin`."""
-    index = ShardIndex.from_bytes(content, store.name(INDEX))
-    if index.dataset != origin.dataset:
-        raise LgadError(
-            f"{store.uri} holds the shards of the data set {index.dataset!r}, not of {origin.dataset!r}; "
-            "give each data set an address of its own as `shards`."
-        )
-    if index.owner != origin.owner:
-        raise LgadError(
-            f"{store.uri} holds shards of another project (owner {index.owner}, this one is {origin.owner}); "
-            f"choose another address as `shards`, or, if they are this project's, write "
-            f"`owner: {index.owner}` into the settings."
-        )
-    return index
-
-
 def _check_unchanged(store: ObjectStore, content: bytes) -> None:
-    if store.read(INDEX, _INDEX_LIMIT) != content:
+    if store.read(INDEX, INDEX_LIMIT) != content:
         raise LgadError(
             f"{store.uri} was written to by another machine at the same time; pack the shards again, "
             "on one machine."

@@ -214,6 +214,7 @@ class Journal:
 
 _DIGESTS: dict[tuple[int, int, int, int], str] = {}
 """Digests of files that this process has read, by device, inode, size and modification time."""
+_DIGEST_LIMIT = 1 << 16  # files of a cache come and go
 
 
 def digest_of(path: Path) -> str:
@@ -225,6 +226,8 @@ def digest_of(path: Path) -> str:
     state = path.stat()
     key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
     if key not in _DIGESTS:
+        while len(_DIGESTS) >= _DIGEST_LIMIT:
+            _DIGESTS.pop(next(iter(_DIGESTS)), None)
         with path.open("rb") as file:
             _DIGESTS[key] = file_digest(file, partial(blake2b, digest_size=16)).hexdigest()
     return _DIGESTS[key]

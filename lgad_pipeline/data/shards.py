@@ -1,4 +1,4 @@
-"""Training shards: image, label map and flags of every frame at training size, memory-mapped."""
+"""Training shards: image, label map and flags of every frame at training size."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path, locked
 from lgad_pipeline.data.frame_table import rejected_table
@@ -17,8 +14,6 @@ from lgad_pipeline.data.lane_labels import unlabelled
 from lgad_pipeline.data.shard_file import (
     Packing,
     PartInput,
-    open_part,
-    packed_image,
     packed_part,
     part_inputs,
     write_part,
@@ -33,91 +28,14 @@ from lgad_pipeline.data.shard_index import (
     read_index,
     write_index,
 )
+from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.process_pool import map_parts, uses_cluster
 from lgad_pipeline.progress import Progress
-from lgad_pipeline.thread_pool import ordered_map
 from lgad_pipeline.view import View
 
-_WORKERS = 4
 _MISLEADING = "has annotated lanes of which none fits a slot; correct them or take the frame out of the list"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Frame at training size.
-
-    Attributes:
-        frame: path of the image below the data set's root.
-        image: image, uint8 (H, W, 3), RGB.
-        label: label map, uint8 (H, W), 0 background, slots from 1.
-        existence: existence flags, bool (slots,), of the slots from left to right.
-        scenario: category of a test frame; None for other frames.
-    """
-
-    frame: str
-    image: np.ndarray
-    label: np.ndarray
-    existence: np.ndarray
-    scenario: str | None
-
-
-class ShardSplit:
-    """Packed frames of one split with random access; safe to read from several threads."""
-
-    def __init__(self, folder: Path, parts: Sequence[PartEntry]):
-        self._paths = [folder / part.file for part in parts]
-        # Digests take most of the time, so threads compute them in parallel.
-        opened = ordered_map(partial(_open, folder), parts, workers=_WORKERS, ahead=2 * _WORKERS)
-        self._batches = list(opened)
-        self._ends = np.cumsum([batch.num_rows for batch in self._batches])
-        self._opened_from = folder, tuple(parts)
-
-    def __reduce__(self) -> tuple[type["ShardSplit"], tuple[Path, tuple[PartEntry, ...]]]:
-        """Another process opens the files itself."""
-        return type(self), self._opened_from
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
-
-    def __getitem__(self, index: int) -> Sample:
-        """Decode frame `index` of the split, 0 <= index < len.
-
-        Raises:
-            IndexError: `index` is out of range.
-            LgadError: The shard is damaged.
-        """
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        batch = self._batches[part]
-        row = index - int(self._ends[part]) + batch.num_rows
-        image = packed_image(batch, "image", row=row, flags=cv2.IMREAD_COLOR_RGB)
-        label = packed_image(batch, "label", row=row, flags=cv2.IMREAD_UNCHANGED)
-        if image is None or label is None:
-            raise LgadError(f"{self._paths[part]} is damaged at row {row}; pack the shards again.")
-        existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)
-        frame, scenario = (batch.column(name)[row].as_py() for name in ("frame", "scenario"))
-        return Sample(frame, image, label, existence, scenario)
-
-    @property
-    def slots(self) -> int:
-        """Number of lane slots of the frames."""
-        return len(self._batches[0].column("existence")[0]) if self._batches else 0
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Table of frame and scenario of every sample, in order."""
-        columns = [
-            pa.table([batch.column("frame"), batch.column("scenario")], ["frame", "scenario"])
-            for batch in self._batches
-        ]
-        return pa.concat_tables(columns).to_pandas()
-
-
-def _open(folder: Path, part: PartEntry) -> pa.RecordBatch:
-    return open_part(folder / part.file, part)
 
 
 @dataclass(frozen=True)
@@ -140,6 +58,9 @@ class ShardSet:
     def open(cls, folder: Path) -> "ShardSet":
         """Map a packed data set into memory; digests of the files are checked, no image is decoded.
 
+        If `folder` has only the index of shards in a store (see `streamed_shards.stream`), their files are
+        downloaded as frames are read.
+
         Raises:
             LgadError: The folder contains no complete data set, or a part is missing or damaged.
         """
@@ -156,7 +77,7 @@ class ShardSet:
     @classmethod
     def _of(cls, folder: Path, index: ShardIndex) -> "ShardSet":
         view = View(index.view.frame_size, index.view.image_size, index.view.crop_top)
-        splits = {name: ShardSplit(folder, parts) for name, parts in index.splits.items()}
+        splits = {name: _split_class(folder)(folder, parts) for name, parts in index.splits.items()}
         return cls(splits, view, index.fingerprint, rejected_table(index.rejected))
 
     def __getitem__(self, split: str) -> ShardSplit:
@@ -170,6 +91,15 @@ class ShardSet:
                 f"The shards hold no split {split!r} but {', '.join(self.splits)}; add frames to its list."
             )
         return self.splits[split]
+
+
+def _split_class(folder: Path) -> type[ShardSplit]:
+    """Return the class that reads the files of `folder`, or those of the store that it names."""
+    if not (folder / "stream.json").is_file():
+        return ShardSplit
+    from lgad_pipeline.data.streamed_shards import StreamedSplit  # the clients of stores take time to import
+
+    return StreamedSplit
 
 
 def pack_shards(

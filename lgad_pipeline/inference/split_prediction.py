@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lgad_pipeline.data.loader import Batch, collate, in_order
-from lgad_pipeline.data.shards import ShardSplit
+from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
 from lgad_pipeline.process_pool import map_parts, uses_cluster

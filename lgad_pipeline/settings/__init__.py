@@ -67,6 +67,10 @@ class Settings(BaseConfig):
         store: folder of an object store that all results are copied to, such as s3://bucket/project, so that
             steps on other machines continue with them; the state folder of each machine is then a cache.
             Without one, results stay in the state folder.
+        shard_cache_gb: limit of the shards on each machine, in 10^9 bytes, for data sets that do not fit its
+            disk: shards then stay in the store, and are downloaded as the batches need them. If the training
+            frames are more, the trainings need the key `shuffle_window`. Without a limit, all shards are
+            downloaded.
         trainer: devices of the trainings that Dagster starts.
 
     Example:
@@ -87,6 +91,7 @@ class Settings(BaseConfig):
     owner: Name | None = None
     promotion: PromotionConfig = PromotionConfig()
     store: Address | None = None
+    shard_cache_gb: float | None = Field(default=None, gt=0)
     trainer: TrainerConfig = TrainerConfig()
     _broken: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -96,6 +101,9 @@ class Settings(BaseConfig):
             raise ValueError("store holds credentials; take them out, the store reads the environment's")
         if self.store is not None and self.owner is None:
             raise ValueError("store needs the key owner, the name of this project on all machines; add it")
+        stored = self.store or any(entry.shards for entry in self.datasets.values())
+        if self.shard_cache_gb is not None and not stored:
+            raise ValueError("shard_cache_gb needs the key store, from which shards are downloaded; add it")
         return self
 
     @classmethod

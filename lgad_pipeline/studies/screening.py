@@ -212,7 +212,8 @@ def _without_control(recipe: Recipe) -> Recipe:
 
 
 def _training_batches(packed: ShardSet, recipe: Recipe, batches: int) -> Iterator[Batch]:
-    loader = Loader(packed["train"], recipe.student.batch_size, seed=_SEED)
+    student = recipe.student
+    loader = Loader(packed["train"], student.batch_size, seed=_SEED, window=student.shuffle_window)
     for number, batch in enumerate(loader.batches(0, batches)):
         yield augment(batch, recipe.augmentation, batch_generator(_SEED, number))
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgad_pipeline.config.distillation import attention_layers_of
-from lgad_pipeline.data.shards import ShardSplit
+from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.input_frames import read_frame

@@ -46,7 +46,8 @@ def training_data(
         fabric: training device, rank and number of processes.
 
     Raises:
-        LgadError: the split train or val is missing, or the processes cannot have equal parts of a batch.
+        LgadError: the split train or val is missing, the processes cannot have equal parts of a batch, or the
+            frames do not fit the cache of streamed shards.
     """
     training, validation = shards["train"], shards["val"]
     size, seed, share = config.batch_size, config.seed, Share(fabric.global_rank, fabric.world_size)
@@ -76,6 +77,7 @@ def training_data(
         training,
         size,
         seed=seed,
+        window=config.shuffle_window,
         workers=config.loader_threads,
         finish=augmented if on_cpu else with_amounts,
         share=share,

@@ -9,7 +9,7 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import MimickingPath
 from lgad_pipeline.data.normalization import normalize
-from lgad_pipeline.data.shards import Sample
+from lgad_pipeline.data.shard_split import Sample
 from lgad_pipeline.distillation.attention import attention_map
 from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import teacher_planes

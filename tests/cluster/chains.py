@@ -17,10 +17,11 @@ from resources.project import Project
 from tests.assets.chain import SETTINGS
 
 
-def write_project(folder: Path, store: str = "", steps: int = 4) -> None:
-    """Write lgad.yaml and dagster.yaml of a project."""
+def write_project(folder: Path, store: str = "", steps: int = 4, cache: int | None = None) -> None:
+    """Write lgad.yaml and dagster.yaml of a project; `cache` is the limit of streamed shards, bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     keys = f"store: {store}\nowner: tester\n" if store else ""
+    keys += f"shard_cache_gb: {cache / 1e9:.9f}\n" if cache else ""
     # Without an average of the weights, a network of few steps finds something at all.
     (folder / "lgad.yaml").write_text(keys + SETTINGS.replace("STEPS", str(steps)))
     (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")

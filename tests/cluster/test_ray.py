@@ -197,9 +197,16 @@ def test_a_cancelled_training_saves_its_checkpoint(cluster: str, shards: Path, t
 
 
 def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
-    cluster: str, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: str,
+    s3: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """The nodes and this machine share nothing but a store; a process of a training is killed."""
+    """The nodes and this machine share nothing but a store; a process of a training is killed.
+
+    They read the shards from the store: their caches hold one split at a time.
+    """
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     empty_bucket("drives")
@@ -211,7 +218,8 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
     run("retrain", torchrun)
     expected = paths_here()
 
-    write_project(tmp_path / "many", store="s3://drives/project", steps=8)
+    cache = max(path.stat().st_size for path in expected.shards.glob("*.arrow"))
+    write_project(tmp_path / "many", store="s3://drives/project", steps=8, cache=cache)
     use_project(monkeypatch, tmp_path / "many", tmp_path / "many" / "state")
     run("data", on_ray)
     killed: list[int] = []
@@ -220,6 +228,10 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
     run("retrain", on_ray)
     paths = paths_here()
     assert killed
+    states = [paths.state, *tmp_path_factory.getbasetemp().glob("node*")]
+    caches = [state / "shard_cache" for state in states]
+    assert all(0 < sum(path.stat().st_size for path in folder.glob("*")) <= cache for folder in caches)
+    assert not [state for state in states[1:] if (state / "data" / "synthetic" / "shards").exists()]
     for role in ("teacher", "student_alone", "student_lgad"):
         assert same_weights(paths.network(role), expected.network(role))
     assert read_comparison(paths.lane_scores) == read_comparison(expected.lane_scores)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from lgad_pipeline.data.batch_order import BatchOrder
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.data.loader import Batch, Loader, batch_indices, collate, in_order
+from lgad_pipeline.data.loader import Batch, Loader, collate, in_order
 from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.data.share import Share
@@ -31,32 +32,10 @@ def shards(write_tree, tmp_path) -> ShardSet:
     )
 
 
-def test_every_epoch_takes_every_frame_once_and_in_another_order():
-    order = np.concatenate([batch_indices(10, 4, seed=3, step=step) for step in range(15)])
-    epochs = order.reshape(6, 10)
-    assert (np.sort(epochs, axis=1) == np.arange(10)).all()
-    assert len({tuple(epoch) for epoch in epochs}) == 6
-    np.testing.assert_array_equal(epochs[2], np.random.default_rng([3, 2]).permutation(10))
-
-
-def test_the_batch_of_a_step_needs_no_history():
-    assert (
-        batch_indices(1000, 16, seed=1, step=12345).tolist()
-        == batch_indices(1000, 16, seed=1, step=12345).tolist()
-    )
-    assert (
-        batch_indices(1000, 16, seed=1, step=7).tolist() != batch_indices(1000, 16, seed=2, step=7).tolist()
-    )
-
-
-def test_a_batch_larger_than_the_split_holds_whole_epochs():
-    assert sorted(batch_indices(3, 6, seed=0, step=5)) == [0, 0, 1, 1, 2, 2]
-
-
 def test_a_batch_holds_the_samples(shards):
     split = shards["train"]
     batch = Loader(split, 4, seed=5).batch(2)
-    indices = batch_indices(7, 4, seed=5, step=2)
+    indices = BatchOrder([7], 4, seed=5).indices(2)
     assert batch.image.shape == (4, 3, 40, 128) and batch.image.dtype == torch.uint8
     assert batch.label.shape == (4, 40, 128) and batch.label.dtype == torch.uint8
     assert batch.existence.tolist() == [[0, 1, 1, 0]] * 4 and batch.existence.dtype == torch.float32

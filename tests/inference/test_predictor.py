@@ -9,7 +9,7 @@ import torch
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.distillation import MimickingPath
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.data.shards import Sample
+from lgad_pipeline.data.shard_split import Sample
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import Lane
