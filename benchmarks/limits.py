@@ -50,6 +50,7 @@ def made_up_frames(count: int) -> pd.DataFrame:
             "split": "train",
             "scenario": None,
             "lanes": lanes,
+            "lane_types": None,
             "existence": None,
             "width": 1640,
             "height": 590,
