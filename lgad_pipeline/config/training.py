@@ -53,8 +53,8 @@ class TrainingConfig(BaseConfig):
         steps: number of optimizer steps.
         batch_size: number of frames per step.
         seed: seed of the initial weights, the batches, their augmentation and dropout.
-        shuffle_window: number of shards whose frames are mixed in the batches at a time; None for all. It
-            is for data sets that do not fit the disk (`shard_cache_gb`): a shard is downloaded once per epoch.
+        shuffle_window: number of shards whose frames are mixed in the batches at a time, for data sets that
+            do not fit the disk (`shard_cache_gb`): a shard is downloaded once per epoch; None for all.
         optimizer: optimizer and learning-rate schedule.
         background_weight: weight of the background class in the cross entropy (SCNN: 0.4).
         iou_weight: weight of the soft IoU loss (ENet-SAD: 0.1).
