@@ -11,6 +11,7 @@ from lgad_pipeline.networks.layers import (
     LaneNet,
     PReLU,
     add_residual,
+    concatenated,
     start_as_identity,
 )
 
@@ -31,9 +32,7 @@ class InitialBlock(nn.Module):
         self.activation = PReLU()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        convolved = self.convolution(image)
-        # Autocast would make a float32 tensor of both, and so of every residual sum after it.
-        features = torch.cat([convolved, self.pool(image).to(convolved.dtype)], dim=1)
+        features = concatenated(self.convolution(image), self.pool(image), training=self.training)
         return self.activation(self.norm(features))
 
 
@@ -147,7 +146,9 @@ class Upsampling(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        shortcut = functional.max_unpool2d(self.shortcut(features), indices, [2, 2])
+        height, width = features.shape[2:]
+        # The operator itself: `functional.max_unpool2d` also imports SymPy, which takes half a second.
+        shortcut = torch.ops.aten.max_unpool2d(self.shortcut(features), indices, [2 * height, 2 * width])
         # Unpooling on a GPU returns contiguous planes, which every later convolution would copy.
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
         return self.activation(add_residual(shortcut, self.residual(features)))
