@@ -67,7 +67,7 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
     from lgad_pipeline.data import frame_table as tables
 
     paths = fetch_results(project.paths(context.partition_key), "frames")
-    shared = tables.split_leakage(tables.read_table(paths.frames))
+    shared = tables.split_leakage(tables.read_table(paths.frames, ["frame", "split", "fingerprint"]))
     return dg.AssetCheckResult(
         passed=shared.empty,
         description="No frame is in two splits."

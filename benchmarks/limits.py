@@ -7,7 +7,8 @@ of a staleness check per partition of Dagster's instance, for docs/scaling.md.
 """
 
 import json
-import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_tabl
 from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
 
 FRAMES = 10_000
+COPIES = 10
+"""Copies of the frames in the table whose memory is measured: one block of rows is then a small part."""
 PARTITIONS = 50
 ASSETS = 13
 
@@ -64,22 +67,33 @@ def made_up_frames(count: int) -> pd.DataFrame:
     )
 
 
+def memory(path: Path) -> tuple[int, int]:
+    """Return the highest and the last number of bytes of Arrow while a process reads a table."""
+    program = (
+        "import sys; from pathlib import Path; import pyarrow as pa; "
+        "from lgad_pipeline.data.frame_table import read_table; table = read_table(Path(sys.argv[1])); "
+        "print(pa.default_memory_pool().max_memory(), pa.total_allocated_bytes())"
+    )
+    found = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    highest, last = map(int, found.stdout.split())
+    return highest, last
+
+
 def tables(folder: Path) -> None:
-    """Print the size of the frames table and of the lane labels, and the time to read them."""
+    """Print the size of the frames table and of the lane labels, and time and memory to read them."""
     frames = made_up_frames(FRAMES)
-    seconds = timed(lambda: write_table(folder / "frames.parquet", frames, schema=FRAMES_SCHEMA))
     labels = assign_lane_slots(frames)
-    write_table(folder / "labels.parquet", labels, schema=LABELS_SCHEMA)
-    print(f"frames table: written in {1e6 * seconds / FRAMES:.0f} µs a frame")
-    for name in ("frames", "labels"):
-        path = folder / f"{name}.parquet"
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, table, schema in (("frames", frames, FRAMES_SCHEMA), ("labels", labels, LABELS_SCHEMA)):
+        path, large = folder / f"{name}.parquet", folder / f"{name}-large.parquet"
+        seconds = timed(lambda path=path, table=table, schema=schema: write_table(path, table, schema=schema))
+        print(f"{path.name}: written in {1e6 * seconds / FRAMES:.0f} µs a frame")
         seconds = timed(lambda path=path: read_table(path))
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        write_table(large, pd.concat([table] * COPIES), schema=schema)
+        highest, last = memory(large)
         print(
-            f"{name}.parquet: {path.stat().st_size / FRAMES:.0f} bytes a frame on disk, read in "
-            f"{1e6 * seconds / FRAMES:.0f} µs a frame, highest memory {max(grown, 0) / FRAMES:.0f} bytes a "
-            "frame more"
+            f"{path.name}: {path.stat().st_size / FRAMES:.0f} bytes a frame on disk, read in "
+            f"{1e6 * seconds / FRAMES:.0f} µs a frame, memory {last / FRAMES / COPIES:.0f} bytes a frame, "
+            f"{highest / FRAMES / COPIES:.0f} while it is read"
         )
     manifest = {str(frame): {"size": 1, "modified": 1, "digest": "0" * 32} for frame in frames["frame"]}
     print(f"manifest of lane files: {len(json.dumps(manifest)) / FRAMES:.0f} bytes a file")

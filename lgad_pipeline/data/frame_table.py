@@ -15,6 +15,10 @@ from lgad_pipeline.config.splits import SCENARIOS, SPLITS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 
+_ROW_GROUP = 1 << 16
+"""Rows that are compressed together."""
+_READ_ROWS = 1 << 14
+"""Rows that are decoded at a time."""
 UNLISTED = "unlisted"
 """Name of the group of test frames that are in no category."""
 
@@ -170,17 +174,26 @@ def write_table(path: Path, table: pd.DataFrame, *, schema: pa.Schema) -> None:
     remove_left_overs(path.parent.glob(f".{path.name}.*.part"))
     with atomic_path(path) as temporary:
         # The metadata of pandas names types that pandas cannot read again, so only the Arrow schema is kept.
-        pq.write_table(arrow.replace_schema_metadata(None), temporary, compression="zstd")
+        pq.write_table(
+            arrow.replace_schema_metadata(None), temporary, compression="zstd", row_group_size=_ROW_GROUP
+        )
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a Parquet table that `write_table` wrote; nested columns stay in Arrow memory.
+
+    Args:
+        path: file of the table.
+        columns: names of the columns to read; None for all.
 
     Raises:
         LgadError: The file is missing or damaged.
     """
     try:
-        return to_pandas(pq.read_table(path))
+        # Decoding all lanes at once would need four times the memory of the table.
+        with pq.ParquetFile(path) as file:
+            batches = list(file.iter_batches(_READ_ROWS, columns=columns and list(columns)))
+            return to_pandas(pa.Table.from_batches(batches, None if batches else file.schema_arrow))
     except FileNotFoundError as error:
         raise LgadError(f"{path} is missing; create it again.") from error
     except pa.ArrowException as error:
