@@ -17,6 +17,7 @@ class DecodeConfig(BaseConfig):
         row_step: distance in y between the points of a lane, frame pixels.
         least_rows: least number of map rows on which a lane has a point.
         smoothing: half-width of the average over deviations from a cubic, map rows.
+        outlier_distance: distance from the lane's cubic at which a row of the map is ignored, map columns.
         to_bottom: extend lanes to the lower border of the frame, as annotators do behind the bonnet.
     """
 
@@ -26,4 +27,5 @@ class DecodeConfig(BaseConfig):
     row_step: float = Field(default=10.0, ge=0.5, le=1000, allow_inf_nan=False)
     least_rows: int = Field(default=4, ge=2, le=8192)
     smoothing: float = Field(default=3.0, ge=1e-3, le=1000, allow_inf_nan=False)
+    outlier_distance: float = Field(default=2.5, ge=0.1, le=1000, allow_inf_nan=False)
     to_bottom: bool = True

@@ -29,6 +29,7 @@ _SETTINGS = {
     "row_step": 0.5,
     "least_rows": 2,
     "smoothing": 1e-3,
+    "outlier_distance": 0.1,
     "to_bottom": False,
 }
 """Keys of the settings of decoding that are numbers or flags, and their least values."""

@@ -37,6 +37,8 @@ class DecodeSettings(Protocol):
     @property
     def smoothing(self) -> float: ...  # noqa: D102
     @property
+    def outlier_distance(self) -> float: ...  # noqa: D102
+    @property
     def to_bottom(self) -> bool: ...  # noqa: D102
 
 
@@ -164,6 +166,7 @@ def decode_rows(
         weight[chosen].astype(np.float64),
         target=target,
         smoothing=config.smoothing,
+        outlier_distance=config.outlier_distance,
     )
     row = np.arange(height)
     inside = target >= np.where(inliers > 0, row, height).min(axis=1, keepdims=True) - 0.5

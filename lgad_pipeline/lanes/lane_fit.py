@@ -3,16 +3,13 @@
 import numpy as np
 
 _ITERATIONS = 6  # iterations of the robust fit
-_LOOSEST, _TIGHTEST = (
-    12.0,
-    2.5,
-)  # map columns from the curve at which a row gets weight 0: first, last iteration
+_LOOSEST = 12.0  # map columns from the curve at which a row gets weight 0 in the first iteration, at least
 _EXTENSION = 0.3  # share of the visible rows that gives the direction below the lowest one
 _RIDGE = np.diag([1e-6, 1e-4, 1e-2, 3e-2])  # grows with the power: keeps cubics through few rows straight
 
 
 def smooth_lanes(
-    centre: np.ndarray, weight: np.ndarray, *, target: np.ndarray, smoothing: float
+    centre: np.ndarray, weight: np.ndarray, *, target: np.ndarray, smoothing: float, outlier_distance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit smooth lanes x(row) and evaluate them at target rows.
 
@@ -24,6 +21,7 @@ def smooth_lanes(
         weight: weights of the rows, float64 (N, h), 0 where the lane is not visible.
         target: rows to evaluate at, float64 (T,), map pixels.
         smoothing: half-width of the local average, map rows.
+        outlier_distance: distance from the cubic at which a row gets weight 0, map columns.
 
     Returns:
         x, float64 (N, T), map pixels; inliers, float64 (N, h): 1 for each row that the fit uses, else 0.
@@ -32,7 +30,7 @@ def smooth_lanes(
     row = np.arange(height, dtype=np.float64)
     basis, target_basis = (_powers(rows / height * 2 - 1) for rows in (row, target))
     robust = weight
-    for width in np.geomspace(_LOOSEST, _TIGHTEST, _ITERATIONS):
+    for width in np.geomspace(max(_LOOSEST, outlier_distance), outlier_distance, _ITERATIONS):
         fit = _fit(basis, centre, robust)
         residual = centre - fit @ basis.T
         robust = weight * np.maximum(1 - (residual / width) ** 2, 0) ** 2

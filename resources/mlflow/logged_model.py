@@ -14,7 +14,16 @@ from resources.mlflow.resource import MlflowTracking
 
 NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json")
 _CODE = Path(__file__).with_name("served_model.py")
-_NEEDS = ("mlflow", "torch", "numpy", "opencv-python", "pydantic", "safetensors", "pandas", "pyarrow")
+_NEEDS = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "pydantic",
+    "safetensors",
+    "pandas",
+    "pyarrow",
+)
 _ONNX_NEEDS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 

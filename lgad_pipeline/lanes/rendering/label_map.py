@@ -1,12 +1,16 @@
 """Label map of one frame, drawn by OpenCV as CULane's label tool draws it.
 
-Lines are 8-connected; the coordinates of their ends are rounded half to even.
+Lines are 8-connected; the coordinates of their ends are rounded half to even. The tool draws round ends that
+reach over the first and the last point by half of the line's width. With label rows of another distance than
+the tool's, which are the rows of an annotation (TuSimple), a lane ends on its first and last row, because a
+network that learns longer lanes loses a row at each end in TuSimple's metric.
 """
 
 import cv2
 import numpy as np
 
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME
+from lgad_pipeline.config.slots import CULANE
 from lgad_pipeline.lanes.slots import SlotLanes
 from lgad_pipeline.lanes.spline import ragged, sample_steps
 
@@ -43,11 +47,15 @@ def label_map(
         uint8 (H, W): slot number from 1, or 0 for background. Later slots cover earlier ones.
     """
     picture = np.zeros(frame_size, np.uint8)
+    round_ends = np.isclose(lanes.rows[0] - lanes.rows[1], frame_size[0] / CULANE.divisions)
     slots = [slot for slot in range(len(lanes.existence)) if lanes.existence[slot]]
     for slot, samples in zip(
         slots, sample_steps(ragged([lanes.points(slot) for slot in slots])), strict=True
     ):
-        draw_path(picture, round_to_pixels(samples), value=slot + 1, lane_width=lane_width)
+        path = round_to_pixels(samples)
+        # OpenCV clips the lines at the borders of the part.
+        top, below = (0, frame_size[0]) if round_ends else (max(path[:, 1].min(), 0), path[:, 1].max() + 1)
+        draw_path(picture[top:below], path - [0, top], value=slot + 1, lane_width=lane_width)
     return picture
 
 
