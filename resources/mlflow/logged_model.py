@@ -18,7 +18,7 @@ _NEEDS = (
     "mlflow",
     "torch",
     "numpy",
-    "opencv-python-headless",
+    "opencv-python",
     "pydantic",
     "safetensors",
     "pandas",
@@ -104,4 +104,6 @@ def copy_files(files: Iterable[Path], folder: Path) -> None:
 
 
 def _requirements(packages: Sequence[str]) -> list[str]:
-    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
+    """Return the pinned packages of a served model; its images have no libraries of a desktop for OpenCV."""
+    pinned = [f"{package}=={installed(package).split('+')[0]}" for package in packages]
+    return [line.replace("opencv-python==", "opencv-python-headless==") for line in pinned]
