@@ -2,8 +2,8 @@
 
 The root contains `JPEGImages/VIDEO/NAME.jpg`, `Json/VIDEO/NAME.jpg.json` and `data/db_info.yaml`, which
 states the set of each video, `train` or `test`: `sequences: [{name: VIDEO, set: train}, ...]`. A label file
-has `{"annotations": {"lane": [{"points": [[x, y], ...]}, ...]}}`. Videos have eight sizes; frames of another
-size than `frame_size` are rejected.
+has `{"annotations": {"lane": [{"points": [[x, y], ...], "attribute": 1}, ...]}}`, where `attribute` is the
+code of the lane's type. Videos have eight sizes; frames of another size than `frame_size` are rejected.
 
 Every tenth training video is in the validation split. The digits before the first `_` of a test video's name
 state its scenarios; the first one with a category of CULane is used. Crossroads have lanes here, in contrast
@@ -40,6 +40,19 @@ _CATEGORIES = {
     "5": "arrow",
     "6": "dazzle",
     "8": "night",
+}
+# Types of lanes by their code, as the data set's description names them.
+_TYPES = {
+    1: "single white solid",
+    2: "single white dotted",
+    3: "single yellow solid",
+    4: "single yellow dotted",
+    5: "double white solid",
+    7: "double yellow solid",
+    8: "double yellow dotted",
+    9: "double white solid dotted",
+    10: "double white dotted solid",
+    13: "double solid white and yellow",
 }
 
 
@@ -83,12 +96,31 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     Raises:
         AnnotationError: the content is no label file, or a point is no place near a frame.
     """
+    lanes = [points(lane["points"]) for lane in _lanes(annotation)]
+    return [bottom_first(lane) for lane in lanes if len(lane) > 1]
+
+
+def parse_lane_types(annotation: bytes) -> list[str]:
+    """Return the type of each lane, such as "single white dotted"; empty without a known `attribute`.
+
+    Args:
+        annotation: as for `parse_annotation`.
+    """
+    codes = [lane.get("attribute") for lane in _lanes(annotation) if len(lane["points"]) > 1]
+    return [_TYPES.get(code, "") if isinstance(code, int) else "" for code in codes]
+
+
+def _lanes(annotation: bytes) -> list[dict[str, Any]]:
+    """Return the lanes of a label file.
+
+    Raises:
+        AnnotationError: the content is no label file.
+    """
     try:
         content: Any = json.loads(annotation)
-        lines = [lane["points"] for lane in content["annotations"]["lane"]]
+        return [lane for lane in content["annotations"]["lane"] if len(lane["points"])]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError("is no label file with `annotations` of `lane`; unpack it again") from error
-    return [bottom_first(lane) for lane in map(points, lines) if len(lane) > 1]
 
 
 def _videos(root: Path) -> list[tuple[str, str]]:

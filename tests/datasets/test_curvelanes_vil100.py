@@ -37,7 +37,8 @@ def curvelanes_label(path: Path, lanes: list) -> None:
 def vil100_label(path: Path, lanes: list) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     found = [
-        {"id": number, "lane_id": 1, "attribute": 1, "occlusion": 0, "points": lane}
+        # 2 is "single white dotted"; 6 is no published code.
+        {"id": number, "lane_id": 1, "attribute": (2, 6)[number % 2], "occlusion": 0, "points": lane}
         for number, lane in enumerate(lanes, 1)
     ]
     path.write_text(json.dumps({"camera_id": 8272, "annotations": {"lane": found}}))
@@ -110,6 +111,7 @@ def test_vil100_becomes_splits_scenarios_and_lanes(vil100_root):
     ]
     assert len(table) == 8 and found.rejected.empty
     assert [lane.tolist() for lane in lanes_of(table["lanes"].iloc[0])] == BOTTOM_FIRST
+    assert list(table["lane_types"].iloc[0]) == ["", "single white dotted"]
 
 
 def test_vil100_videos_and_labels_that_cannot_be_used_are_rejected(vil100_root):
