@@ -1,6 +1,5 @@
 """Asset of a study: gain of distillation over many pairs; one partition per recipe and data set."""
 
-from contextlib import nullcontext
 from hashlib import blake2b
 
 import dagster as dg
@@ -16,7 +15,7 @@ from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.device_pool import DEVICE
 from resources.paths import fetch_shards
 from resources.project import Project
-from resources.state_store import fetch_results
+from resources.state_store import StudyFolders, fetch_results
 from resources.trainer import Trainer
 
 
@@ -69,9 +68,7 @@ def distillation_gain(
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
     )
-    # Students are trained on the cluster only if all machines see their directories.
-    shared = paths.results is None
-    with trainer.tasks(paths, gpu=True) if shared else nullcontext():
+    with trainer.tasks(paths, "recordings", "frames", "shards", gpu=True):
         result = run.distillation_gain(
             study,
             dataset=project.dataset(dataset),
@@ -82,6 +79,7 @@ def distillation_gain(
             workers=config.workers,
             device=trainer.device,
             progress=context.log.info,
+            exchange=StudyFolders(paths) if paths.results else None,
         )
     totals = [result.total(recipe, method) for method in study.methods if method != "alone"]
     forest = cv2.imread(str(paths.gain / "forest.png"))

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +113,29 @@ def training_copies(paths: ProjectPaths, role: str, *parts: str, update: bool = 
         thread.join()
         for copy in copies:
             copy.update()
+
+
+@dataclass(frozen=True)
+class StudyFolders:
+    """Directories of the trainings of a study, which machines exchange through the store.
+
+    Attributes:
+        paths: paths of the recipe on the data set.
+    """
+
+    paths: ProjectPaths
+
+    def fetch(self, folder: Path) -> None:
+        """Complete a directory from the store, if the store has it."""
+        if _store(self.paths).manifest(self._name(folder)) is not None:
+            _store(self.paths).fetch(self._name(folder), [folder])
+
+    def publish(self, folder: Path) -> None:
+        """Copy a directory to the store."""
+        _store(self.paths).publish(self._name(folder), [folder], manifest_of(self.paths.state, [folder]))
+
+    def _name(self, folder: Path) -> str:
+        return f"{_name(self.paths, 'distillation_gain')}/{folder.relative_to(self.paths.gain).as_posix()}"
 
 
 class _Copy:

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import torch
@@ -26,6 +27,16 @@ from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and
 from lgad_pipeline.training.device import Device
 
 
+class Exchange(Protocol):
+    """Store through which machines exchange the directories of trainings; picklable."""
+
+    def fetch(self, folder: Path) -> None:
+        """Complete a directory from the store, if the store has it."""
+
+    def publish(self, folder: Path) -> None:
+        """Copy a directory to the store."""
+
+
 def distillation_gain(
     study: GainStudy,
     *,
@@ -38,6 +49,7 @@ def distillation_gain(
     device: Device = "auto",
     only_report: bool = False,
     progress: ProgressText = print,
+    exchange: Exchange | None = None,
 ) -> StudyResult:
     """Train all students of a study, score them on the test split, and write the comparison.
 
@@ -52,10 +64,11 @@ def distillation_gain(
         recordings: directory of its annotated lane files.
         output: directory of the study.
         workers: number of processes, among which the CPU cores are divided; 1 trains in this process. On a
-            cluster (`on_cluster`) it has no effect; `output` must then be shared by the machines.
+            cluster (`on_cluster`) it has no effect.
         device: device on which networks are trained.
         only_report: True to train nothing and to compare the students that are finished.
         progress: function that is called with a line of text when a training ends.
+        exchange: store of the trainings' directories on a cluster; None if the machines share `output`.
 
     Raises:
         LgadError: a split is missing; there is no finished student to report; or trainings failed: the others
@@ -71,10 +84,11 @@ def distillation_gain(
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]
-    _run_all(run_training, teachers, inputs, workers=workers, names=names, progress=progress)
+    options = {"workers": workers, "progress": progress, "exchange": exchange}
+    _run_all(run_training, teachers, inputs, names=names, **options)
     names = [f"{run.recipe} {run.variant} seed {run.seed}" for run in runs]
     students = [run.training for run in runs]
-    _run_all(train_and_score, students, inputs, workers=workers, names=names, progress=progress)
+    _run_all(train_and_score, students, inputs, names=names, **options)
     return _report(runs, runs, shards=shards, output=output)
 
 
@@ -112,6 +126,7 @@ def _run_all(
     workers: int,
     names: Sequence[str],
     progress: ProgressText,
+    exchange: Exchange | None,
 ) -> None:
     """Call a function for every training, in this process or in a pool, and raise all errors at the end."""
     failures: list[str] = []
@@ -122,8 +137,10 @@ def _run_all(
         progress(f"[{done}/{len(trainings)}] {name}{' failed' if error else ''}")
 
     if uses_cluster():
-        errors = map_parts(partial(_error_of, function, inputs), trainings, workers=1)
-        for done, (name, error) in enumerate(zip(names, errors, strict=True), 1):
+        errors = map_parts(partial(_error_of, function, inputs, exchange), trainings, workers=1)
+        for done, (training, name, error) in enumerate(zip(trainings, names, errors, strict=True), 1):
+            if exchange is not None and error is None:
+                exchange.fetch(training.folder)
             ended(name, error, done)
     elif workers == 1:
         for done, (training, name) in enumerate(zip(trainings, names, strict=True), 1):
@@ -147,11 +164,19 @@ def _run_all(
 
 
 def _error_of(
-    function: Callable[[TrainingSpec, StudyInputs], object], inputs: StudyInputs, training: TrainingSpec
+    function: Callable[[TrainingSpec, StudyInputs], object],
+    inputs: StudyInputs,
+    exchange: Exchange | None,
+    training: TrainingSpec,
 ) -> LgadError | None:
     """Call a function for a training; return the error that it raises, so that the others continue."""
     try:
+        for folder in (training.teacher, training.model, training.folder):
+            if exchange is not None and folder is not None:
+                exchange.fetch(folder)
         function(training, inputs)
+        if exchange is not None:
+            exchange.publish(training.folder)
     except LgadError as error:
         return error
     return None

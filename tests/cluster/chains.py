@@ -35,8 +35,8 @@ def use_project(patch: pytest.MonkeyPatch, folder: Path, state: Path) -> None:
     patch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def run(job: str, trainer: dict[str, Any] | None = None) -> None:
-    """Run a job of the chain in this process."""
+def run(job: str, trainer: dict[str, Any] | None = None, ops: dict[str, Any] | None = None) -> None:
+    """Run a job of the chain in this process, with settings of its trainer and of its steps."""
     partition = "synthetic" if job == "data" else grid_key("synthetic", "enet")
     resources = {"resources": {"trainer": {"config": trainer}}} if trainer else {}
     with dg.DagsterInstance.get() as instance:
@@ -46,7 +46,11 @@ def run(job: str, trainer: dict[str, Any] | None = None) -> None:
             .execute_in_process(
                 instance=instance,
                 partition_key=partition,
-                run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}, **resources},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+                    "ops": ops or {},
+                    **resources,
+                },
             )
         )
     assert result.success

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import psutil
@@ -41,6 +42,7 @@ NODE_VARIABLES = {
     "RAY_raylet_start_wait_time_s": "600",  # on a busy machine
     "RAY_worker_niceness": "0",
 }
+STATE = Path("/tmp") / f"lgad-state-{os.getpid()}"
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 TRAINING = {
     "steps": 16,
@@ -53,6 +55,18 @@ TRAINING = {
 }
 
 
+class Nodes(NamedTuple):
+    """Nodes of the cluster.
+
+    Attributes:
+        address: address of the first one.
+        states: state folders of the nodes, as this machine sees them.
+    """
+
+    address: str
+    states: list[Path]
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """Start a server that speaks S3; return the variables of its clients."""
@@ -61,8 +75,10 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def cluster(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start two nodes with one CPU each and a state folder of their own; return the address of the first.
+def nodes(s3: dict[str, str]) -> Iterator[Nodes]:
+    """Start two nodes with one CPU each.
+
+    The state folder has the same path on all machines, but a file system of its own on each node.
 
     Ray replaces 127.0.0.1 by the machine's address, which a firewall may block, so the nodes use other
     loopback addresses.
@@ -78,18 +94,27 @@ def cluster(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
         "--include-dashboard=false",
         f"--temp-dir={folder}",
     ]
-    nodes = []
+    started = []
+    STATE.mkdir()
     try:
         for options in (head, [f"--address={address}", f"--node-ip-address={SECOND}"]):
-            variables = s3 | {"LGAD_STATE": str(tmp_path_factory.mktemp("node"))}
-            nodes.append(start_node(options, variables))
-            wait_for_nodes(address, len(nodes))
-        yield address
+            started.append(start_node(options, s3 | {"LGAD_STATE": str(STATE)}))
+            wait_for_nodes(address, len(started))
+        yield Nodes(address, [Path(f"/proc/{node.pid}/root{STATE}") for node in started])
     finally:
-        for node in reversed(nodes):
+        for node in reversed(started):
             node.terminate()
             node.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (folder, STATE):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(nodes: Nodes) -> str:
+    """Address of the cluster; the state folder of this machine is empty."""
+    shutil.rmtree(STATE)
+    STATE.mkdir()
+    return nodes.address
 
 
 def start_node(options: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -98,9 +123,11 @@ def start_node(options: list[str], variables: dict[str, str]) -> subprocess.Pope
         "end_with_parent(int(sys.argv.pop(1)), signal.SIGTERM); "
         "from ray.scripts.scripts import main; main()"
     )
+    mount = 'mount -t tmpfs none "$LGAD_STATE" && exec "$@"'
+    own_files = ["unshare", "--mount", "sh", "-c", mount, "sh"]
     command = [sys.executable, "-c", program, str(os.getpid()), "start", "--block", "--num-cpus=1"]
     return subprocess.Popen(
-        [*command, "--object-store-memory=100000000", *options],
+        [*own_files, *command, "--object-store-memory=100000000", *options],
         env=os.environ | NODE_VARIABLES | variables,
         start_new_session=True,
     )
@@ -197,11 +224,7 @@ def test_a_cancelled_training_saves_its_checkpoint(cluster: str, shards: Path, t
 
 
 def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
-    cluster: str,
-    s3: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster: str, nodes: Nodes, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nodes and this machine share nothing but a store; a process of a training is killed.
 
@@ -220,7 +243,7 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
 
     cache = max(path.stat().st_size for path in expected.shards.glob("*.arrow"))
     write_project(tmp_path / "many", store="s3://drives/project", steps=8, cache=cache)
-    use_project(monkeypatch, tmp_path / "many", tmp_path / "many" / "state")
+    use_project(monkeypatch, tmp_path / "many", STATE)
     run("data", on_ray)
     killed: list[int] = []
     killer = threading.Thread(target=kill_a_worker, args=(killed,), daemon=True)
@@ -228,10 +251,9 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
     run("retrain", on_ray)
     paths = paths_here()
     assert killed
-    states = [paths.state, *tmp_path_factory.getbasetemp().glob("node*")]
-    caches = [state / "shard_cache" for state in states]
-    assert all(0 < sum(path.stat().st_size for path in folder.glob("*")) <= cache for folder in caches)
-    assert not [state for state in states[1:] if (state / "data" / "synthetic" / "shards").exists()]
+    for state in (STATE, *nodes.states):
+        assert 0 < sum(path.stat().st_size for path in (state / "shard_cache").iterdir()) <= cache
+    assert not [state for state in nodes.states if (state / "data" / "synthetic" / "shards").exists()]
     for role in ("teacher", "student_alone", "student_lgad"):
         assert same_weights(paths.network(role), expected.network(role))
     assert read_comparison(paths.lane_scores) == read_comparison(expected.lane_scores)
@@ -242,6 +264,35 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
     client = default_tracking(tmp_path / "many").client
     points = client.get_metric_history(run_id_of(paths.student_lgad), "train/loss")
     assert [point.step for point in points] == list(history["step"]) == [2, 4, 6, 8]
+
+
+def test_students_of_a_study_on_nodes_that_share_nothing_but_a_store(
+    cluster: str, nodes: Nodes, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two students and their teacher are those of one machine; each was trained on one node."""
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    empty_bucket("drives")
+    ops = {"lgad__distillation_gain": {"config": {"methods": ["lgad"], "seeds": 1}}}
+    write_project(tmp_path / "one")
+    use_project(monkeypatch, tmp_path / "one", tmp_path / "one" / "state")
+    run("data")
+    run("gain", {"device": "cpu"}, ops)
+    expected = paths_here().gain
+
+    write_project(tmp_path / "many", store="s3://drives/project")
+    use_project(monkeypatch, tmp_path / "many", STATE)
+    run("data")
+    run("gain", {"launcher": "ray", "device": "cpu", "ray_address": cluster}, ops)
+    output = paths_here().gain
+    assert (output / "gains.json").read_text() == (expected / "gains.json").read_text()
+    trainings = [path.parent.relative_to(expected) for path in expected.rglob("weights.safetensors")]
+    students = [name for name in trainings if (expected / name / "test_frames.parquet").is_file()]
+    assert len(trainings) == 3 and len(students) == 2
+    assert all(same_weights(output / name, expected / name) for name in trainings)
+    gain = output.relative_to(STATE)
+    trained = [{str(name) for name in students if (state / gain / name).is_dir()} for state in nodes.states]
+    assert set.union(*trained) == set(map(str, students)) and all(len(names) == 1 for names in trained)
 
 
 def kill_a_worker(killed: list[int]) -> None:
