@@ -3,15 +3,11 @@
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import psutil
@@ -29,21 +25,11 @@ from resources.paths import ProjectPaths
 from resources.ray_tasks import tasks_on_cluster
 from resources.trainer import Log, Trainer
 from tests.cluster.chains import paths_here, run, use_project, write_project
+from tests.cluster.nodes import STATE, Nodes, two_nodes
 from tests.support.s3 import empty_bucket, s3_server, s3_variables
 from tests.support.trainings import IMAGE_SIZE, pack_road, same_weights
 
 pytestmark = pytest.mark.cluster
-ray = pytest.importorskip("ray", reason="Ray is not installed; pip install 'lgad-pipeline[ray]'")
-
-ROOT = Path(__file__).parents[2]
-NODE_VARIABLES = {
-    "PYTHONPATH": str(ROOT),
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "600",  # on a busy machine
-    "RAY_worker_niceness": "0",
-}
-STATE = Path("/tmp") / f"lgad-state-{os.getpid()}"
-HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 TRAINING = {
     "steps": 16,
     "batch_size": 4,
@@ -55,18 +41,6 @@ TRAINING = {
 }
 
 
-class Nodes(NamedTuple):
-    """Nodes of the cluster.
-
-    Attributes:
-        address: address of the first one.
-        states: state folders of the nodes, as this machine sees them.
-    """
-
-    address: str
-    states: list[Path]
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """Start a server that speaks S3; return the variables of its clients."""
@@ -76,37 +50,8 @@ def s3() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def nodes(s3: dict[str, str]) -> Iterator[Nodes]:
-    """Start two nodes with one CPU each.
-
-    The state folder has the same path on all machines, but a file system of its own on each node.
-
-    Ray replaces 127.0.0.1 by the machine's address, which a firewall may block, so the nodes use other
-    loopback addresses.
-    """
-    with socket.socket() as free:
-        free.bind((HEAD, 0))
-        address = f"{HEAD}:{free.getsockname()[1]}"
-    folder = Path("/tmp") / f"ray-{os.getpid()}"  # sockets need a short path
-    head = [
-        "--head",
-        f"--node-ip-address={HEAD}",
-        f"--port={address.rpartition(':')[2]}",
-        "--include-dashboard=false",
-        f"--temp-dir={folder}",
-    ]
-    started = []
-    STATE.mkdir()
-    try:
-        for options in (head, [f"--address={address}", f"--node-ip-address={SECOND}"]):
-            started.append(start_node(options, s3 | {"LGAD_STATE": str(STATE)}))
-            wait_for_nodes(address, len(started))
-        yield Nodes(address, [Path(f"/proc/{node.pid}/root{STATE}") for node in started])
-    finally:
-        for node in reversed(started):
-            node.terminate()
-            node.wait(60)
-        for path in (folder, STATE):
-            shutil.rmtree(path, ignore_errors=True)
+    with two_nodes(s3) as started:
+        yield started
 
 
 @pytest.fixture
@@ -115,39 +60,6 @@ def cluster(nodes: Nodes) -> str:
     shutil.rmtree(STATE)
     STATE.mkdir()
     return nodes.address
-
-
-def start_node(options: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    program = (
-        "import os, signal, sys; from lgad_pipeline.child_process import end_with_parent; "
-        "end_with_parent(int(sys.argv.pop(1)), signal.SIGTERM); "
-        "from ray.scripts.scripts import main; main()"
-    )
-    mount = 'mount -t tmpfs none "$LGAD_STATE" && exec "$@"'
-    own_files = ["unshare", "--mount", "sh", "-c", mount, "sh"]
-    command = [sys.executable, "-c", program, str(os.getpid()), "start", "--block", "--num-cpus=1"]
-    return subprocess.Popen(
-        [*own_files, *command, "--object-store-memory=100000000", *options],
-        env=os.environ | NODE_VARIABLES | variables,
-        start_new_session=True,
-    )
-
-
-def wait_for_nodes(address: str, count: int) -> None:
-    """Wait until a cluster has a number of nodes; ten minutes at most."""
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        try:
-            ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, RuntimeError):
-            time.sleep(1)
-            continue
-        alive = sum(node["Alive"] for node in ray.nodes())
-        ray.shutdown()
-        if alive == count:
-            return
-        time.sleep(1)
-    pytest.fail(f"The cluster at {address} has no {count} nodes after ten minutes.")
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +181,7 @@ def test_the_chain_on_a_cluster_gives_the_scores_of_one_machine(
 def test_students_of_a_study_on_nodes_that_share_nothing_but_a_store(
     cluster: str, nodes: Nodes, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two students and their teacher are those of one machine; each was trained on one node."""
+    """Two students and their teacher, trained on the nodes, are those of one machine."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     empty_bucket("drives")
@@ -290,9 +202,11 @@ def test_students_of_a_study_on_nodes_that_share_nothing_but_a_store(
     students = [name for name in trainings if (expected / name / "test_frames.parquet").is_file()]
     assert len(trainings) == 3 and len(students) == 2
     assert all(same_weights(output / name, expected / name) for name in trainings)
-    gain = output.relative_to(STATE)
-    trained = [{str(name) for name in students if (state / gain / name).is_dir()} for state in nodes.states]
-    assert set.union(*trained) == set(map(str, students)) and all(len(names) == 1 for names in trained)
+    trained = [
+        {name for name in students if (state / output.relative_to(STATE) / name).is_dir()}
+        for state in nodes.states
+    ]
+    assert set.union(*trained) == set(students)
 
 
 def kill_a_worker(killed: list[int]) -> None:
