@@ -9,7 +9,6 @@ from lgad_pipeline.networks.layers import (
     HalvingPool,
     LaneNet,
     add_residual,
-    concatenated,
     start_as_identity,
 )
 
@@ -30,7 +29,9 @@ class Downsampler(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        features = concatenated(self.convolution(features), self.pool(features), training=self.training)
+        convolved = self.convolution(features)
+        # A float32 input would make a float32 tensor of both under autocast, and so of all residual sums.
+        features = torch.cat([convolved, self.pool(features).to(convolved.dtype)], dim=1)
         return self.activation(self.norm(features))
 
 
