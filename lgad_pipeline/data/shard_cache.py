@@ -169,7 +169,7 @@ class ShardCache:
 def _opened(path: Path, lock: int) -> int | None:
     """Open a file and lock it; return None if it is missing, removed meanwhile, or locked by another."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR)  # NFS has exclusive locks on writable files alone
     except FileNotFoundError:
         return None
     try:
