@@ -12,7 +12,7 @@ from pydantic import Field
 from assets.freshness import folder_state, materialize_result
 from assets.keys import PREFIX
 from assets.manifests import changed_outputs
-from assets.partitions import DATASETS
+from assets.partitions import DATASETS, fetch_inputs
 from assets.presentation.data_metadata import (
     frames_metadata,
     lane_labels_metadata,
@@ -25,7 +25,6 @@ from lgad_pipeline.settings import FolderDataset, SyntheticDataset
 from resources.paths import ProjectPaths, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -106,8 +105,7 @@ def frames(
     from lgad_pipeline.data.ingestion import ingest
 
     entry = project.dataset(context.partition_key)
-    paths = project.paths(context.partition_key)
-    fetch_results(paths, "recordings")
+    paths = fetch_inputs(context, project, "recordings")
     with progress.task(context.log, "reading frames and lane files") as task, settings_named(paths.dataset):
         result = ingest(
             paths.recordings,
@@ -154,8 +152,7 @@ def lane_labels(
     from lgad_pipeline.data import lane_labels as labels
 
     entry = project.dataset(context.partition_key)
-    paths = project.paths(context.partition_key)
-    fetch_results(paths, "frames")
+    paths = fetch_inputs(context, project, "frames")
     table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
         result = labels.assign_lane_slots(table, scheme=entry.slot_scheme, progress=task.advance)
@@ -192,8 +189,7 @@ def shards(
     from lgad_pipeline.data.shards import pack_shards
 
     entry = project.dataset(context.partition_key)
-    paths = project.paths(context.partition_key)
-    fetch_results(paths, "recordings", "frames", "lane_labels")
+    paths = fetch_inputs(context, project, "recordings", "frames", "lane_labels")
     # One lock covers packing and upload: a download between them would replace the new shards by old ones.
     with (
         progress.task(context.log, "packing shards") as task,

@@ -6,9 +6,9 @@ import dagster as dg
 
 from assets.data import frames, lane_labels
 from assets.partitioned_checks import partitioned_check
+from assets.partitions import fetch_inputs
 from assets.presentation import metadata
 from resources.project import Project
-from resources.state_store import fetch_results
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Proje
     """Check columns, types and counts of the frames table."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(fetch_results(project.paths(context.partition_key), "frames").frames)
+    table = pq.read_table(fetch_inputs(context, project, "frames").frames)
     faults = frames_table_faults(table)
     return dg.AssetCheckResult(
         passed=not faults,
@@ -66,7 +66,7 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
     """Check that no test frame is used for training or validation."""
     from lgad_pipeline.data import frame_table as tables
 
-    paths = fetch_results(project.paths(context.partition_key), "frames")
+    paths = fetch_inputs(context, project, "frames")
     shared = tables.split_leakage(tables.read_table(paths.frames, ["frame", "split", "fingerprint"]))
     return dg.AssetCheckResult(
         passed=shared.empty,
@@ -92,7 +92,7 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 
-    paths = fetch_results(project.paths(context.partition_key), "frames", "lane_labels")
+    paths = fetch_inputs(context, project, "frames", "lane_labels")
     figures = labels.coverage(tables.read_table(paths.frames), tables.read_table(paths.lane_labels))
     share = 1 - figures["frames_without_label"] / max(figures["frames"], 1)
     enough = share >= LEAST_LABELLED and figures["labelled_lanes"] > 0
@@ -119,7 +119,7 @@ def slots_and_existence_agree(
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 
-    paths = fetch_results(project.paths(context.partition_key), "frames", "lane_labels")
+    paths = fetch_inputs(context, project, "frames", "lane_labels")
     figures = labels.coverage(tables.read_table(paths.frames), tables.read_table(paths.lane_labels))
     stated, agreeing = figures["flags_stated"], figures["flags_agreeing"]
     return dg.AssetCheckResult(

@@ -9,13 +9,13 @@ from assets.automation import RETRY_TRAINING
 from assets.data import OWNERS, shards
 from assets.freshness import materialize_result
 from assets.keys import PREFIX
-from assets.partitions import GRID, dataset_and_recipe
+from assets.partitions import GRID, fetch_inputs
 from assets.presentation import metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from resources.device_pool import DEVICE
 from resources.paths import fetch_shards
 from resources.project import Project
-from resources.state_store import StudyFolders, fetch_results
+from resources.state_store import StudyFolders
 from resources.trainer import Trainer
 
 
@@ -25,7 +25,7 @@ class GainConfig(dg.Config):
     methods: list[str] = Field(
         default=["lgad", "sad", "lgad+sad", "logits"],
         description="Methods that are compared with the student alone: any of lgad, sad, lgad+sad, logits, "
-        "blurred, label-head and equal-compute.",
+        "blurred, label-head and equal-compute, or import paths of losses, such as my_package.losses:MyLoss.",
     )
     seeds: int = Field(default=5, ge=1, description="Number of pairs; more pairs give a narrower interval.")
     steps: int | None = Field(
@@ -63,8 +63,8 @@ def distillation_gain(
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.report import markdown
 
-    dataset, recipe = dataset_and_recipe(context)
-    paths = fetch_results(project.paths(dataset, recipe), "recordings", "frames")
+    paths = fetch_inputs(context, project, "recordings", "frames")
+    dataset, recipe = paths.dataset, paths.recipe
     study = GainStudy.model_validate(
         {"dataset": dataset, "recipes": [recipe], **config.model_dump(exclude={"workers"})}
     )
@@ -81,7 +81,7 @@ def distillation_gain(
             progress=context.log.info,
             exchange=StudyFolders(paths) if paths.results else None,
         )
-    totals = [result.total(recipe, method) for method in study.methods if method != "alone"]
+    totals = [result.total(recipe, variant) for variant in study.all_variants if variant != "alone"]
     forest = cv2.imread(str(paths.gain / "forest.png"))
     pictures = (
         {"forest plot": metadata.picture(forest[..., ::-1], "gain in F1, 95 %")} if forest is not None else {}

@@ -10,7 +10,7 @@ from assets.data import OWNERS, frames, shards
 from assets.freshness import materialize_result
 from assets.keys import PREFIX
 from assets.networks import student_alone, student_lgad
-from assets.partitions import GRID, dataset_and_recipe
+from assets.partitions import GRID, fetch_inputs
 from assets.presentation import metadata
 from assets.presentation.mlflow_links import stored_picture
 from assets.presentation.score_metadata import lane_scores_metadata
@@ -24,7 +24,6 @@ from resources.mlflow.resource import MlflowTracking
 from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.state_store import fetch_results
 from resources.trainer import Trainer
 
 PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.split_prediction:predict_split")
@@ -67,9 +66,7 @@ def predictions(
     from assets.presentation.pictures import prediction_pictures, prediction_sheet
     from lgad_pipeline.inference.split_prediction import predict_split
 
-    dataset, recipe = dataset_and_recipe(context)
-    paths = project.paths(dataset, recipe)
-    fetch_results(paths, "recordings", "frames", *STUDENTS)
+    paths = fetch_inputs(context, project, "recordings", "frames", *STUDENTS)
     packed = open_shards(paths)
     on_cluster = trainer.tasks(paths, "shards", *STUDENTS, gpu=True)
     with trainer.prediction_device() as device, on_cluster:
@@ -145,8 +142,7 @@ def lane_scores(
     """Compute F1 of both students per scenario."""
     from lgad_pipeline.evaluation.student_scores import score_students
 
-    paths = project.paths(*dataset_and_recipe(context))
-    fetch_results(paths, "recordings", "frames", "predictions", *STUDENTS)
+    paths = fetch_inputs(context, project, "recordings", "frames", "predictions", *STUDENTS)
     packed = open_shards(paths)
     with (
         progress.task(context.log, "scoring both students") as task,

@@ -6,11 +6,10 @@ import dagster as dg
 
 from assets.evaluation import lane_scores, predictions
 from assets.partitioned_checks import partitioned_check
-from assets.partitions import dataset_and_recipe
+from assets.partitions import fetch_inputs
 from lgad_pipeline.config.roles import STUDENTS
 from resources.paths import ProjectPaths, open_shards
 from resources.project import Project
-from resources.state_store import fetch_results
 
 if TYPE_CHECKING:
     from lgad_pipeline.evaluation.student_scores import StudentComparison
@@ -28,7 +27,7 @@ def predictions_cover_the_test_list(
     """Check that every test frame has a lane file of each student."""
     from lgad_pipeline.lanes.lane_files import lane_file
 
-    paths = fetch_results(project.paths(*dataset_and_recipe(context)), "predictions")
+    paths = fetch_inputs(context, project, "predictions")
     frames = open_shards(paths)["test"].table["frame"]
     missing = [
         f"{student}: {frame}"
@@ -58,10 +57,8 @@ def f1_above_blind_baseline(context: dg.AssetCheckExecutionContext, project: Pro
     """Compare F1 of the student with LGAD with F1 of the blind baseline."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
-    dataset, recipe = dataset_and_recipe(context)
-    paths = project.paths(dataset, recipe)
-    fetch_results(paths, "frames", "lane_labels", "lane_scores")
-    baseline = baseline_f1(paths, project.dataset(dataset).frame_size)
+    paths = fetch_inputs(context, project, "frames", "lane_labels", "lane_scores")
+    baseline = baseline_f1(paths, project.dataset(paths.dataset).frame_size)
     f1 = read_comparison(paths.lane_scores).total.lgad.f1
     return dg.AssetCheckResult(
         passed=f1 > baseline,

@@ -8,9 +8,8 @@ import numpy as np
 from assets.keys import asset_name
 from assets.networks import student_alone, student_lgad, teacher
 from assets.partitioned_checks import partitioned_check
-from assets.partitions import dataset_and_recipe
+from assets.partitions import dataset_and_recipe, fetch_inputs
 from resources.project import Project
-from resources.state_store import fetch_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +142,7 @@ def inference_cost_is_unchanged(
     """Check that the student with distillation predicts at the same cost as the student alone."""
     from lgad_pipeline.evaluation.inference_parity import differences, forward_seconds
 
-    paths = fetch_results(project.paths(*dataset_and_recipe(context)), "student_alone", "student_lgad")
+    paths = fetch_inputs(context, project, "student_alone", "student_lgad")
     deviations = differences(paths.student_alone, paths.student_lgad)
     alone, lgad = (1000 * seconds for seconds in forward_seconds(paths.student_alone, paths.student_lgad))
     return dg.AssetCheckResult(
@@ -173,5 +172,5 @@ def _trained_together(
 def _history(context: dg.AssetCheckExecutionContext, project: Project, role: str) -> "pd.DataFrame":
     import pandas as pd
 
-    paths = fetch_results(project.paths(*dataset_and_recipe(context)), role)
+    paths = fetch_inputs(context, project, role)
     return pd.read_parquet(paths.network(role) / "history.parquet")

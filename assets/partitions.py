@@ -3,6 +3,9 @@
 import dagster as dg
 
 from lgad_pipeline.settings import Settings
+from resources.paths import ProjectPaths
+from resources.project import Project
+from resources.state_store import fetch_results
 
 # Decorators need the partitions, so lgad.yaml is read once here when the code location loads.
 SETTINGS = Settings.from_environment()
@@ -30,3 +33,16 @@ def split_key(partition: str) -> tuple[str, str]:
 def dataset_and_recipe(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[str, str]:
     """Read data set and recipe from the partition of a run."""
     return split_key(str(context.partition_key))
+
+
+def fetch_inputs(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, project: Project, *assets: str
+) -> ProjectPaths:
+    """Complete on this machine the results that a run reads, and return the paths of its partition.
+
+    Args:
+        context: context of the asset or check.
+        project: settings and paths of the project.
+        assets: names of the assets that the run reads.
+    """
+    return fetch_results(project.paths(*dataset_and_recipe(context)), *assets)

@@ -15,7 +15,7 @@ from assets.initial_weights import INIT_TAG
 from assets.keys import PREFIX, asset_key
 from assets.networks import student_lgad
 from assets.partitioned_checks import partitioned_check, partitioned_spec
-from assets.partitions import GRID, dataset_and_recipe
+from assets.partitions import GRID, fetch_inputs
 from assets.presentation.mlflow_links import page_link
 from assets.presentation.model_card import model_card
 from assets.presentation.score_metadata import registered_model_metadata, verdict_metadata
@@ -28,7 +28,7 @@ from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog, Task
 from resources.project import Project
 from resources.provenance import git_commit
-from resources.state_store import DATA_RESULTS, fetch_results
+from resources.state_store import DATA_RESULTS
 from resources.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def onnx_graph(
     """Export the student with LGAD as an ONNX graph."""
     from lgad_pipeline.inference.onnx_export import export_onnx
 
-    paths = project.paths(*dataset_and_recipe(context))
-    fetch_results(paths, "student_lgad")
+    paths = fetch_inputs(context, project, "student_lgad")
     with progress.task(context.log, "exporting the student to ONNX"):
         export_onnx(paths.student_lgad, paths.onnx_graph)
     return materialize_result(
@@ -84,8 +83,7 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     from assets.presentation.pictures import evenly_spread
     from lgad_pipeline.inference.onnx_export import TOLERANCE, difference
 
-    paths = project.paths(*dataset_and_recipe(context))
-    fetch_results(paths, "student_lgad", "onnx_graph")
+    paths = fetch_inputs(context, project, "student_lgad", "onnx_graph")
     split = open_shards(paths)["val"]
     images = np.stack([split[index].image for index in evenly_spread(len(split), 8)])
     result = difference(paths.student_lgad, paths.onnx_graph, images=images)
@@ -147,9 +145,8 @@ def registered_model(
     """Register the student with LGAD, and decide which version is champion."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
-    dataset, recipe = dataset_and_recipe(context)
-    paths, name = project.paths(dataset, recipe), f"{dataset}-{recipe}"
-    fetch_results(paths, *DATA_RESULTS, "student_lgad", "lane_scores", "onnx_graph")
+    paths = fetch_inputs(context, project, *DATA_RESULTS, "student_lgad", "lane_scores", "onnx_graph")
+    name = f"{paths.dataset}-{paths.recipe}"
     fingerprint = training_record(paths.student_lgad)["fingerprint"]
     with mlflow.needed(), progress.task(context.log, "registering the student") as task:
         version = _register(context, project, mlflow, paths, name)

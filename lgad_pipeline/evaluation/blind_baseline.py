@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.data.frame_table import lanes_of
-from lgad_pipeline.evaluation.culane import true_positives
+from lgad_pipeline.evaluation.lane_matching import true_positives
 from lgad_pipeline.evaluation.types import Counts
 
 

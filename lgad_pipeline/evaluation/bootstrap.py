@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import column
-from lgad_pipeline.evaluation.types import Interval, f1_score
+from lgad_pipeline.evaluation.types import Interval, column, f1_score
 
 _RESAMPLES = 2000
 

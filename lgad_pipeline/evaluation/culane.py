@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME
-from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
+from lgad_pipeline.evaluation.folder_lanes import FolderLanes
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, Lanes, frame_ious, match
-from lgad_pipeline.evaluation.types import TOTAL, Counts
-from lgad_pipeline.lanes.extents import count_copies
-from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, lane_file, parse_lanes
-from lgad_pipeline.lanes.spline import Ragged, ragged, without_spline
+from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, true_positives
+from lgad_pipeline.evaluation.types import TOTAL, Counts, column
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.wording import counted
@@ -132,88 +131,21 @@ def _evaluate_files(
     """Return a row per frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold."""
     cv2.setNumThreads(1)
     rejected: list[Rejected] = []
-    faults = None if strict else rejected
     sizes = frame_sizes(frames)
     sides = [
-        [_read(find_lane_file(root, frame), faults) for frame in frames]
+        FolderLanes.read(root, frames, rejected=None if strict else rejected)
         for root in (annotations, predictions)
     ]
-    joined = [ragged([lane for lanes in side for lane in lanes or []]) for side in sides]
-    doubled = [
-        _note_repeats(root, frames, side, lanes, faults)
-        for root, side, lanes in zip((annotations, predictions), sides, joined, strict=True)
-    ]
-    pairs = [(annotated or [], predicted or []) for annotated, predicted in zip(*sides, strict=True)]
+    lanes = zip(*(side.lanes for side in sides), strict=True)
+    pairs = [(annotated or [], predicted or []) for annotated, predicted in lanes]
     table = np.empty((len(frames), 2 + len(thresholds)), np.int32)
-    for column, side in enumerate(sides):
-        table[:, column] = [-1 if lanes is None else len(lanes) for lanes in side]
-    for size in np.unique(sizes[:, :2], axis=0):
-        chosen = np.flatnonzero((sizes[:, :2] == size).all(axis=1))
+    table[:, 0], table[:, 1] = (side.counts for side in sides)
+    for height, width in np.unique(sizes[:, :2], axis=0).tolist():
+        chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1))
         table[chosen, 2:] = true_positives(
-            [pairs[i] for i in chosen],
-            thresholds,
-            frame_size=(int(size[0]), int(size[1])),
-            lane_width=lane_width,
+            [pairs[i] for i in chosen], thresholds, frame_size=(height, width), lane_width=lane_width
         )
-    counts = [np.maximum(table[:, column], 0).tolist() for column in (0, 1)]
-    copies = list(map(count_copies, sides))
-    return table, Evidence.of(joined, counts, doubled=doubled, copies=copies, sizes=sizes), rejected
-
-
-def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
-    try:
-        return parse_lanes(path.read_bytes(), path, rejected=rejected)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise os_fault(error, path, "read") from error
-
-
-def _note_repeats(
-    root: Path,
-    frames: Sequence[str],
-    files: Sequence[list[np.ndarray] | None],
-    lanes: Ragged,
-    rejected: list[Rejected] | None,
-) -> int:
-    """Add the lanes without a spline to the rejected lines, and return their number."""
-    repeats = np.flatnonzero(without_spline(lanes))
-    if not len(repeats):
-        return 0
-    positions = [
-        (frame, line) for frame, found in zip(frames, files, strict=True) for line in range(len(found or []))
-    ]
-    for i in repeats:
-        frame, line = positions[i]
-        reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
-        fault = Rejected(str(find_lane_file(root, frame)), line + 1, reason)
-        if rejected is None:
-            raise LaneFileError(str(fault))
-        rejected.append(fault)
-    return len(repeats)
-
-
-def true_positives(
-    frames: Sequence[tuple[Lanes, Lanes]],
-    thresholds: Sequence[float] = (0.5,),
-    *,
-    frame_size: tuple[int, int] = CULANE_FRAME,
-    lane_width: int = LANE_WIDTH,
-) -> np.ndarray:
-    """Count the matches with an IoU above each threshold, int (frames, thresholds).
-
-    Args:
-        frames: pairs (annotated, predicted) of lanes, float32 (N, 2) each, frame pixels.
-        thresholds: IoU; a match is a true positive when its IoU is greater.
-        frame_size: (H, W), pixels.
-        lane_width: width at which lanes are compared, frame pixels.
-    """
-    counts = np.zeros((len(frames), len(thresholds)), np.int32)
-    for row, ious in zip(counts, frame_ious(frames, frame_size, lane_width=lane_width), strict=True):
-        partner = match(ious)
-        matched = ious[np.flatnonzero(partner >= 0), partner[partner >= 0]]
-        row[:] = (matched[:, None] > np.array(thresholds)).sum(axis=0)
-    return counts
+    return table, Evidence.of(sides, sizes), rejected
 
 
 def _check_found(folder: Path, counts: np.ndarray, frames: Sequence[str]) -> None:
@@ -258,8 +190,3 @@ def _summarize(
         for side in table[:, :2].T.tolist()
     ]
     return LaneScores(scores, pd.DataFrame(columns), rejected, without[0], without[1])
-
-
-def column(kind: str, threshold: float) -> str:
-    """Return the name of a column of `LaneScores.frames`: kind tp, fp or fn at a threshold."""
-    return f"{kind}_{threshold:g}"

@@ -9,15 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lgad_pipeline.evaluation.folder_lanes import FolderLanes
 from lgad_pipeline.lanes.extents import (
     Extents,
     copies_warning,
+    count_copies,
     extents_of,
     odd_lanes,
     odd_lanes_warnings,
     size_warnings,
 )
-from lgad_pipeline.lanes.spline import Ragged
 from lgad_pipeline.wording import counted
 
 
@@ -43,26 +44,20 @@ class Evidence(NamedTuple):
     odd: np.ndarray
 
     @classmethod
-    def of(
-        cls,
-        sides: Sequence[Ragged],
-        counts: Sequence[Sequence[int]],
-        *,
-        doubled: Sequence[int],
-        copies: Sequence[int],
-        sizes: np.ndarray,
-    ) -> "Evidence":
-        """Evidence from the annotated and the predicted lanes; `counts` are the lanes of each frame."""
+    def of(cls, sides: Sequence[FolderLanes], sizes: np.ndarray) -> "Evidence":
+        """Evidence from the annotated and the predicted lanes of some frames of the given sizes."""
+        counts = [np.maximum(side.counts, 0) for side in sides]
         extents = [
-            extents_of(lanes, count, sizes=sizes[:, :2]) for lanes, count in zip(sides, counts, strict=True)
+            extents_of(side.joined, of_side.tolist(), sizes=sizes[:, :2])
+            for side, of_side in zip(sides, counts, strict=True)
         ]
-        first, second = (np.nan_to_num(one) for one in extents)
-        same = (np.asarray(counts[0]) == np.asarray(counts[1])) & (first == second).all(axis=1)
+        same = (counts[0] == counts[1]) & np.equal(*map(np.nan_to_num, extents)).all(axis=1)
         for frame in np.flatnonzero(same).tolist():
-            first, second = (_points(*side, frame) for side in zip(sides, counts, strict=True))
-            same[frame] = np.array_equal(first, second)
-        odd = np.array(list(map(odd_lanes, sides)))
-        return cls(sizes, extents[0], extents[1], same, np.array(doubled), np.array(copies), odd)
+            same[frame] = all(map(np.array_equal, *(side.lanes[frame] or [] for side in sides)))
+        doubled = np.array([side.doubled for side in sides])
+        copies = np.array([count_copies(side.lanes) for side in sides])
+        odd = np.array([odd_lanes(side.joined) for side in sides])
+        return cls(sizes, extents[0], extents[1], same, doubled, copies, odd)
 
     @classmethod
     def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
@@ -72,11 +67,6 @@ class Evidence(NamedTuple):
         )
         doubled, copies, odd = (np.sum([part[field] for part in parts], axis=0) for field in (4, 5, 6))
         return cls(sizes, annotated, predicted, same, doubled, copies, odd)
-
-
-def _points(lanes: Ragged, counts: Sequence[int], frame: int) -> np.ndarray:
-    first = int(np.sum(counts[:frame]))
-    return lanes.points[lanes.offsets[first] : lanes.offsets[first + counts[frame]]]
 
 
 def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence) -> list[str]:

@@ -21,6 +21,29 @@ _LEAST = -1e5  # below every similarity
 Lanes = Sequence[np.ndarray]
 
 
+def true_positives(
+    frames: Sequence[tuple[Lanes, Lanes]],
+    thresholds: Sequence[float] = (0.5,),
+    *,
+    frame_size: tuple[int, int] = CULANE_FRAME,
+    lane_width: int = LANE_WIDTH,
+) -> np.ndarray:
+    """Count the matches with an IoU above each threshold, int (frames, thresholds).
+
+    Args:
+        frames: pairs (annotated, predicted) of lanes, float32 (N, 2) each, frame pixels.
+        thresholds: IoU; a match is a true positive when its IoU is greater.
+        frame_size: (H, W), pixels.
+        lane_width: width at which lanes are compared, frame pixels.
+    """
+    counts = np.zeros((len(frames), len(thresholds)), np.int32)
+    for row, ious in zip(counts, frame_ious(frames, frame_size, lane_width=lane_width), strict=True):
+        partner = match(ious)
+        matched = ious[np.flatnonzero(partner >= 0), partner[partner >= 0]]
+        row[:] = (matched[:, None] > np.array(thresholds)).sum(axis=0)
+    return counts
+
+
 def lane_ious(
     annotated: Lanes,
     predicted: Lanes,

@@ -12,7 +12,7 @@ from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.data import frame_table as tables
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import true_positives
+from lgad_pipeline.evaluation.lane_matching import true_positives
 from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge
 from lgad_pipeline.evaluation.types import IOU
 from lgad_pipeline.inference.predictor import LanePredictor

@@ -8,8 +8,7 @@ import pandas as pd
 
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
-from lgad_pipeline.evaluation.culane import column
-from lgad_pipeline.evaluation.types import IOU, TOTAL, Counts, Interval
+from lgad_pipeline.evaluation.types import IOU, TOTAL, Counts, Interval, column
 
 
 @dataclass(frozen=True)

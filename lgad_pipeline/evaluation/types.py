@@ -30,6 +30,11 @@ def f1_score(tp: Any, fp: Any, fn: Any) -> Any:
     return 2 * tp / np.maximum(2 * tp + fp + fn, 1)
 
 
+def column(kind: str, threshold: float) -> str:
+    """Return the name of a column of counts in a table of frames: kind tp, fp or fn at an IoU threshold."""
+    return f"{kind}_{threshold:g}"
+
+
 @dataclass(frozen=True)
 class Counts:
     """Numbers of true positives, false positives and false negatives.

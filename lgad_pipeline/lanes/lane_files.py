@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.lanes.file_names import is_file, stored_name
 from lgad_pipeline.lanes.text_encoding import plain_text
 
@@ -146,6 +146,32 @@ def read_lanes(path: Path, rejected: list[Rejected] | None = None) -> list[np.nd
         LaneFileError: the file cannot be read; or a line is bad, and `rejected` is None.
     """
     return parse_lanes(read_bytes(path), path, rejected=rejected)
+
+
+def read_frame_lanes(
+    root: Path, frame: str, *, rejected: list[Rejected] | None = None, required: bool = False
+) -> list[np.ndarray] | None:
+    """Read the lanes of a frame from the file that `find_lane_file` names.
+
+    Args:
+        root: folder of the lane files.
+        frame: path of the frame relative to the root.
+        rejected: list that rejected lines are appended to; if None, a bad line is an error.
+        required: if true, a missing file is an error.
+
+    Returns:
+        Lanes, float32 (N, 2) each as (x, y), frame pixels; None if the frame has no lane file.
+
+    Raises:
+        LgadError: the file cannot be read; or a line is bad, and `rejected` is None.
+    """
+    path = find_lane_file(root, frame)
+    try:
+        return parse_lanes(path.read_bytes(), path, rejected=rejected)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not required:
+            return None
+        raise os_fault(error, path, "read") from error
 
 
 def read_bytes(path: Path) -> bytes:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from lgad_pipeline.evaluation.culane import column
-from lgad_pipeline.evaluation.types import IOU, TOTAL, Counts
+from lgad_pipeline.config.methods import uses_lgad
+from lgad_pipeline.evaluation.types import IOU, TOTAL, Counts, column
 from lgad_pipeline.studies.config import BASELINE
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.statistics import paired_gain
@@ -67,7 +67,7 @@ def summarize(runs: Sequence[StudyRun]) -> StudyResult:
         pairs = _pairs(tables, recipe, BASELINE, variant) if variant != BASELINE else []
         for scenario in pairs[0][0] if pairs else ():
             gains.append({**names, "scenario": scenario, **_gain(pairs, scenario)})
-        for control in CONTROLS if "lgad" in method else ():
+        for control in CONTROLS if uses_lgad(method) else ():
             if pairs := _pairs(tables, recipe, control, variant):
                 over_controls.append({**names, "control": control, **_gain(pairs, TOTAL)})
     notes = (*_unequal_steps(runs), *_convergence(runs, tables))

@@ -16,8 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import column
-from lgad_pipeline.evaluation.types import Interval, f1_score
+from lgad_pipeline.evaluation.types import Interval, column, f1_score
 
 _RESAMPLES = 4000
 _CHUNK = 500

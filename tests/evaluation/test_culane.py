@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, evaluate_culane, true_positives
+from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, evaluate_culane
+from lgad_pipeline.evaluation.lane_matching import true_positives
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import write_lanes

@@ -11,9 +11,15 @@ import cv2
 import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
-from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import lane_extents, odd_lanes, odd_lanes_warnings, size_warnings
-from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, parse_lanes, resolve_inside
+from lgad_pipeline.lanes.lane_files import (
+    Rejected,
+    find_lane_file,
+    lane_file,
+    read_frame_lanes,
+    resolve_inside,
+)
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
@@ -218,7 +224,10 @@ def _rasterize_files(
     """
     cv2.setNumThreads(1)
     rejected: list[Rejected] = []
-    files = [_read(find_lane_file(annotations, frame), None if strict else rejected) for frame in frames]
+    files = [
+        read_frame_lanes(annotations, frame, rejected=None if strict else rejected, required=strict)
+        for frame in frames
+    ]
     sizes = sizer(frames)
     existence: list[np.ndarray | None] = [None] * len(frames)
     for height, width in np.unique(sizes[:, :2], axis=0).tolist():
@@ -234,21 +243,3 @@ def _rasterize_files(
     lanes = ragged([lane for lanes in files for lane in lanes or []])
     doubled = int(without_spline(lanes).sum())
     return _Chunk(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), doubled, odd_lanes(lanes))
-
-
-def _read(path: Path, rejected: list[Rejected] | None) -> list[np.ndarray] | None:
-    """Read the lanes of a file.
-
-    Args:
-        path: lane file.
-        rejected: list that rejected lines are appended to; if None, bad lines and a missing file are errors.
-
-    Returns:
-        Lanes; None if the file does not exist.
-    """
-    try:
-        return parse_lanes(path.read_bytes(), path, rejected=rejected)
-    except OSError as error:
-        if rejected is not None and isinstance(error, FileNotFoundError):
-            return None
-        raise os_fault(error, path, "read") from error
