@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from lgad_pipeline.networks.layers import LaneOutput
     from lgad_pipeline.networks.registry import build_network, register_network
     from lgad_pipeline.settings import Settings
-    from lgad_pipeline.training.plan import DistillationSpec
+    from lgad_pipeline.training.distillation_spec import DistillationSpec
     from lgad_pipeline.training.trainer import train_student, train_teacher
     from lgad_pipeline.training.training_folder import TrainingResult
     from lgad_pipeline.view import View
@@ -115,7 +115,7 @@ _ORIGIN = {
     "Counts": "evaluation.types:Counts",
     "DecodeConfig": "config.decoding:DecodeConfig",
     "DistillationConfig": "config.distillation:DistillationConfig",
-    "DistillationSpec": "training.plan:DistillationSpec",
+    "DistillationSpec": "training.distillation_spec:DistillationSpec",
     "FeatureTaps": "distillation.taps:FeatureTaps",
     "FrameEntry": "datasets.reader:FrameEntry",
     "FrozenTeacher": "distillation.teacher:FrozenTeacher",

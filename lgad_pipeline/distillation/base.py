@@ -53,9 +53,11 @@ class DistillationLoss(ABC):
         config: weight and schedule.
         companion: module of this loss that is trained and checkpointed with the student and dropped after
             training, or None.
+        needs_teacher: True if the loss reads the trained teacher of the context.
     """
 
     Config: ClassVar[type[LossSchedule]] = LossSchedule
+    needs_teacher: ClassVar[bool] = False
     config: LossSchedule
     companion: nn.Module | None = None
 

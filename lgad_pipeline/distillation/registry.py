@@ -31,13 +31,16 @@ _registered: dict[str, type[DistillationLoss]] = {}
 class RegisteredLoss(DistillationLoss):
     """Base of a user's distillation losses, which a recipe can name.
 
+    Set the class attribute `needs_teacher` if the loss reads the trained teacher, `context.teacher`. Studies
+    then train one for a student with this loss alone.
+
     Args:
         context: networks that the loss may use.
         config: settings, an instance of `Config`.
     """
 
     def __init__(self, context: LossContext, config: Any) -> None:
-        self.config = config
+        self.context, self.config = context, config
 
     @classmethod
     def from_context(cls, context: LossContext, config: Any) -> "RegisteredLoss":
@@ -105,6 +108,24 @@ def import_path(name: str) -> str:
     return f"{loss.__module__}:{loss.__qualname__}"
 
 
+def loss_settings(name: str, settings: Mapping[str, Any]) -> LossSchedule:
+    """Validate the settings of a loss.
+
+    Args:
+        name: name in `BUILT_IN`, registered name or import path.
+        settings: keys and values of the loss's `Config`.
+
+    Raises:
+        LgadError: the loss is unknown, or a setting is wrong.
+    """
+    try:
+        return loss_class(name).Config.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, (name, *first["loc"])))
+        raise LgadError(f"{key}: {first['msg']}; correct the settings of this loss.") from error
+
+
 def build_loss(
     name: str, settings: LossSchedule | Mapping[str, Any], context: LossContext
 ) -> DistillationLoss:
@@ -118,13 +139,5 @@ def build_loss(
     Raises:
         LgadError: the loss is unknown, lacks a network, or a setting is wrong.
     """
-    loss = loss_class(name)
-    if isinstance(settings, LossSchedule):
-        return loss.from_context(context, settings)
-    try:
-        config = loss.Config.model_validate(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, (name, *first["loc"])))
-        raise LgadError(f"{key}: {first['msg']}; correct the settings of this loss.") from error
-    return loss.from_context(context, config)
+    config = settings if isinstance(settings, LossSchedule) else loss_settings(name, settings)
+    return loss_class(name).from_context(context, config)

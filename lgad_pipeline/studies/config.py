@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.methods import Method, short_name
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 
-Method = Literal["alone", "lgad", "sad", "lgad+sad", "logits", "blurred", "label-head", "equal-compute"]
 BASELINE = "alone"
 
 
@@ -22,7 +22,8 @@ class Variant(BaseConfig):
     Attributes:
         method: losses of the student: labels `alone`, or also `lgad`, `sad`, both, or `logits`; or a control:
             `blurred` label maps in place of LGAD's teacher, an auxiliary `label-head` on LGAD's layers, or
-            labels alone with `equal-compute`, which has as many steps as LGAD and its teacher cost.
+            labels alone with `equal-compute`, which has as many steps as LGAD and its teacher cost; or the
+            import path of a `RegisteredLoss`, `my_package.losses:MyLoss`, whose settings are in `losses`.
         recipe: keys of the recipe to change, such as `{distillation: {weight: 0.3}}`; nested keys that are
             not given keep the recipe's values. Only keys of the losses and the teacher are allowed, because
             the students of a pair must not differ in anything else.
@@ -97,13 +98,14 @@ class GainStudy(BaseConfig):
     Attributes:
         dataset: name of the data set for training and test.
         recipes: names of the recipes, each of which is compared separately.
-        methods: methods to compare with `alone`, with the unchanged recipe.
+        methods: methods to compare with `alone`, with the unchanged recipe; an import path of a loss is
+            named by its class.
         variants: further methods by name, with changes to the recipe, for ablations.
         seeds: number of pairs; a pair shares initial weights, batches, augmentation and dropout masks.
         first_seed: seed of the first pair; the others have the next seeds. Settings that were chosen by some
             seeds are tested on others.
         steps: number of the students' optimizer steps; None for the recipe's. `start_step`, `warmup_steps`
-            and `stop_step` of `distillation`, `sad`, `logits` and `label_head` are scaled by the same factor.
+            and `stop_step` of all distillation losses are scaled by the same factor.
         teachers: `shared` for one teacher for all seeds, or `per_seed` for one each, which adds the variation
             between teachers to the interval.
         model: network whose logits are mimicked, trained with the student's settings.
@@ -125,15 +127,18 @@ class GainStudy(BaseConfig):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        reserved = {*self.methods, BASELINE} & set(self.variants)
+        names = [BASELINE, *(short_name(method) for method in self.methods if method != BASELINE)]
+        reserved = set(names) & set(self.variants)
         if reserved:
             raise ValueError(f"variants {', '.join(sorted(reserved))} have names of methods; rename them")
+        if len(set(names)) < len({BASELINE, *self.methods}):
+            raise ValueError("two methods have one class name; give one of them another name under variants")
         return self
 
     @property
     def all_variants(self) -> dict[str, Variant]:
         """Return the baseline, the methods and the named variants, in this order."""
-        methods = {name: Variant(method=name) for name in (BASELINE, *self.methods)}
+        methods = {short_name(method): Variant(method=method) for method in (BASELINE, *self.methods)}
         return {**methods, **self.variants}
 
     @classmethod

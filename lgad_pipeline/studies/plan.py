@@ -9,10 +9,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.config.distillation import LossSchedule
+from lgad_pipeline.config.methods import is_import_path
 from lgad_pipeline.config.training import WITHOUT_EFFECT
+from lgad_pipeline.distillation.registry import loss_settings
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import NetworkChoice, Recipe
 from lgad_pipeline.studies.config import GainStudy, Variant, mistakes
+from lgad_pipeline.training.distillation_spec import needs_teacher
 
 Schedule = TypeVar("Schedule", bound=LossSchedule)
 
@@ -66,7 +69,7 @@ def plan(study: GainStudy, recipes: dict[str, Recipe], *, output: Path) -> list[
         output: directory of the study.
 
     Raises:
-        LgadError: a variant's changes do not fit the recipe.
+        LgadError: a variant's changes do not fit the recipe, or its loss cannot be imported.
     """
     return [
         StudyRun(name, variant, seed, _student(study, recipe, variant, settings, seed, output / name))
@@ -98,6 +101,8 @@ def _student(
         changed = variant.applied(recipe)
     except ValidationError as error:
         raise LgadError(mistakes(f"variant {name}", error)) from error
+    if is_import_path(variant.method):
+        changed = changed.model_copy(update={"losses": {variant.method: {}, **changed.losses}})
     if study.steps is not None:
         changed = _with_steps(changed, study.steps)
     student = changed.student.model_copy(update={"seed": seed})
@@ -107,7 +112,7 @@ def _student(
     teacher = changed.teacher.model_copy(update={"seed": network_seed})
     changed = changed.model_copy(update={"student": student, "teacher": teacher})
     teacher_folder, model_folder = None, None
-    if "lgad" in variant.method and changed.distillation.teacher == "before":
+    if needs_teacher(variant.method, changed):
         teacher_folder = shared_folder(
             folder / "teachers", changed.teachers_network, teacher, changed.teacher_input, study.data
         )
@@ -145,6 +150,10 @@ def _with_steps(recipe: Recipe, steps: int) -> Recipe:
             "sad": scaled(recipe.sad),
             "logits": scaled(recipe.logits),
             "label_head": scaled(recipe.label_head),
+            "losses": {
+                name: scaled(loss_settings(name, settings)).model_dump(mode="json", exclude_defaults=True)
+                for name, settings in recipe.losses.items()
+            },
         }
     )
 

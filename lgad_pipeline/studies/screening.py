@@ -29,6 +29,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, read_model
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.studies.config import GainStudy, Variant
+from lgad_pipeline.training.distillation_spec import needs_teacher
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.student_losses import mimicking_paths, set_up_student
 from lgad_pipeline.training.tasks import StudentTask, lane_losses, total_loss
@@ -169,9 +170,9 @@ def _chosen(study: GainStudy, names: Sequence[str]) -> dict[str, Variant]:
 def _entries(name: str, variant: Variant, recipe: Recipe, inputs: _Inputs) -> list[_Entry]:
     """Build the losses of a setting, which tap the student: each of its terms, and LGAD's for each layer."""
     method, spec, teacher = variant.method, inputs.spec, inputs.teacher
-    if "lgad" in method and teacher is None:
-        raise LgadError(f"The setting {name} needs a trained teacher; name its directory (--teacher).")
     recipe = _without_control(variant.applied(recipe))
+    if teacher is None and needs_teacher(method, recipe):
+        raise LgadError(f"The setting {name} needs a trained teacher; name its directory (--teacher).")
     teacher_spec = spec if teacher is None else read_model(teacher / NETWORK, NetworkSpec)
     paths = mimicking_paths(recipe.distillation, spec, teacher_spec)
     by_layer = {path.student: (path,) for path in paths} if len(paths) > 1 else {}

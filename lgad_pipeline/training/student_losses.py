@@ -21,7 +21,8 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention
-from lgad_pipeline.training.plan import ATTENTION, TrainingPlan
+from lgad_pipeline.training.distillation_spec import ATTENTION
+from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.tasks import StudentTask, TrainedPair
 from lgad_pipeline.training.training_folder import fingerprint_of
 

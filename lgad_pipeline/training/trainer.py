@@ -23,9 +23,10 @@ from lgad_pipeline.networks.source import check_source_is_imported
 from lgad_pipeline.training.batch_norm import synchronize_batch_norm
 from lgad_pipeline.training.checkpoint import Checkpoint
 from lgad_pipeline.training.device import Device, device_arithmetic, resolve_device, resolve_precision
+from lgad_pipeline.training.distillation_spec import DistillationSpec
 from lgad_pipeline.training.fabric import build_fabric
 from lgad_pipeline.training.loop import MetricsLog, fit
-from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
+from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.processes import on_rank_zero, rank_zero_first
 from lgad_pipeline.training.stop import StopRequest
 from lgad_pipeline.training.student_losses import set_up_student

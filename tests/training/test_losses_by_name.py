@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lgad_pipeline.config.distillation import DistillationConfig, SadConfig
-from lgad_pipeline.training.plan import DistillationSpec
+from lgad_pipeline.training.distillation_spec import DistillationSpec
 from lgad_pipeline.training.trainer import train_student, train_teacher
 from tests.support.trainings import AUGMENTATION, CONFIG, SPEC, pack_road, same_weights
 

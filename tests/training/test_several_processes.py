@@ -22,8 +22,9 @@ from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.batch_norm import synchronize_batch_norm
 from lgad_pipeline.training.checkpoint import Checkpoint, TrainingState
+from lgad_pipeline.training.distillation_spec import DistillationSpec
 from lgad_pipeline.training.job import TrainingJob, read_job
-from lgad_pipeline.training.plan import DistillationSpec, TrainingPlan
+from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.processes import environment_processes
 from lgad_pipeline.training.tensor_packing import unpack
 from lgad_pipeline.training.trainer import train_teacher

@@ -19,7 +19,7 @@ from lgad_pipeline.config.distillation import (
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import AugmentationConfig
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.training.plan import DistillationSpec
+from lgad_pipeline.training.distillation_spec import DistillationSpec
 from lgad_pipeline.training.trainer import train_student, train_teacher
 from tests.support.trainings import AUGMENTATION, CONFIG, SPEC, SPLITS, pack_road, same_weights, weights
 
