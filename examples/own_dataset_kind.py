@@ -30,7 +30,7 @@ class CsvReader:
                     split, frame, annotation = row
                     entries.append(FrameEntry(frame, split, annotation, "frames.csv", number))
                 else:
-                    reason = "is no line of split, frame and annotation; correct it"
+                    reason = "is not a line of split, frame and annotation; correct it"
                     rejected.append(Rejected("frames.csv", number, reason))
         return entries
 
@@ -39,7 +39,7 @@ class CsvReader:
         try:
             return [np.array(lane, np.float32).reshape(-1, 2) for lane in json.loads(annotation)]
         except ValueError as error:
-            raise AnnotationError("is no list of lanes; correct it") from error
+            raise AnnotationError("is not a list of lanes; correct it") from error
 
 
 def write_data_set(root: Path) -> None:

@@ -39,7 +39,7 @@ def code_fingerprint(*entry_points: str) -> str:
         12 hexadecimal digits.
 
     Raises:
-        LgadError: an entry point or its source file does not exist, or the file is no valid Python.
+        LgadError: an entry point or its source file does not exist, or the file is not valid Python.
     """
     packages = tuple(sorted({_top(__name__), *(_top(entry) for entry in entry_points)}))
     return _project(packages).digest([Reference(*_split(entry)) for entry in entry_points])
@@ -53,7 +53,7 @@ def _project(packages: tuple[str, ...]) -> "_Project":
 def _split(entry: str) -> tuple[str, str]:
     module, separator, name = entry.partition(":")
     if not (separator and module and name):
-        raise LgadError(f"{entry!r} is no entry point; write it as package.module:name.")
+        raise LgadError(f"{entry!r} is not an entry point; write it as package.module:name.")
     return module, name
 
 
@@ -207,7 +207,7 @@ class _Project:
         try:
             tree = ast.parse(file.read_bytes())
         except (SyntaxError, ValueError) as error:
-            raise LgadError(f"{file} is no valid Python ({error}); correct it.") from error
+            raise LgadError(f"{file} is not valid Python ({error}); correct it.") from error
         module = ParsedModule(name, file.name == "__init__.py")
         module.collect(tree.body)
         return module

@@ -14,7 +14,7 @@ def plain(text: object) -> str:
     r"""Make text from outside, such as a file name or a reason, safe for a terminal.
 
     Control characters, escape sequences, characters that change the direction of writing and bytes that are
-    no UTF-8 are written as Python escapes: a line feed as `\n`, the start of an escape sequence as `\x1b`.
+    not UTF-8 are written as Python escapes: a line feed as `\n`, the start of an escape sequence as `\x1b`.
 
     Args:
         text: anything; its `str` is used.

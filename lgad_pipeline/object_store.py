@@ -37,7 +37,7 @@ class ObjectStore:
                 self.filesystem, self.path = fs.FileSystem.from_uri(uri)
             except (ValueError, ImportError) as error:
                 raise LgadError(
-                    f"{self.uri} is no address of a store ({_first(error)}); write `{setting}` as "
+                    f"{self.uri} is not an address of a store ({_first(error)}); write `{setting}` as "
                     "s3://bucket/folder, gs://bucket/folder, file:///folder or fsspec+<protocol>://folder."
                 ) from error
 

@@ -188,10 +188,12 @@ class ResultStore:
         allowed = {path.relative_to(self._cache).as_posix() for path in outputs or ()}
         for entry in index.objects:
             if outputs is not None and entry.path not in allowed:
-                raise LgadError(f"{place} names {entry.path!r}, which is no file of this result; delete it.")
+                raise LgadError(
+                    f"{place} names {entry.path!r}, which is not a file of this result; delete {place}."
+                )
         for file in index.files:
             if ".." in file.split("/") or not any(entry.holds(file) for entry in index.objects):
-                raise LgadError(f"{place} names {file!r}, which is in none of its objects; delete it.")
+                raise LgadError(f"{place} names {file!r}, which is in none of its objects; delete {place}.")
         return index
 
     def _download(self, name: str, entry: StoredObject, index: ResultIndex, part: Path) -> None:

@@ -79,7 +79,7 @@ class ProgressLog(dg.ConfigurableResource):
 
 
 class ProgressLines(ProgressLog):
-    """Progress of long tasks as lines of a file that is no terminal, such as the log of a CI job."""
+    """Progress of long tasks as lines of a file that is not a terminal, such as the log of a CI job."""
 
     descriptor: int = Field(description="File descriptor; Dagster redirects stdout and stderr.")
     every_seconds: float = Field(default=30.0, description="Seconds between two lines of one task.")

@@ -71,7 +71,7 @@ SAME = {
     "annotation": {
         "train": TRAIN.replace("def train(steps, seed=3)", "def train(steps: int, seed: int = 3) -> float")
     },
-    "error text": {"train": TRAIN.replace("not a number", "The loss is no number; lower the rate.")},
+    "error text": {"train": TRAIN.replace("not a number", "The loss is not a number; lower the rate.")},
     "local variable": {
         "train": TRAIN.replace("state", "current").replace("{package}.current", "{package}.state")
     },

@@ -128,7 +128,7 @@ def test_damage_is_one_sentence(s3: fs.FileSystem, tmp_path: Path) -> None:
     archive = min(objects(s3).items(), key=lambda item: (item[0] == "index.json", item[1]))[0]
     with s3.open_output_stream(f"{path}/{archive}") as stream:
         stream.write(b"other")
-    assert store.manifest(NAME) is None, "an object of another size is no object of the result"
+    assert store.manifest(NAME) is None, "an object of another size is not an object of the result"
     with pytest.raises(LgadError, match=f"{archive} is damaged; materialize its asset again"):
         store.fetch(NAME, outputs_in(second))
     with s3.open_output_stream(f"{path}/index.json") as stream:

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sy
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures" / "tour"
 RECIPES = ("enet", "enet-weak")
-PATIENCE = 120_000  # milliseconds; a busy machine is no failure
+PATIENCE = 120_000  # milliseconds; a busy machine is not a failure
 SIZE = ViewportSize(width=1440, height=900)
 LARGE = ViewportSize(width=1700, height=1500)
 

@@ -44,6 +44,6 @@ if __name__ == "__main__":
     graph, picture = sys.argv[1:]
     pixels = cv2.imread(picture)
     if pixels is None:
-        sys.exit(f"{picture} is no image; give a JPEG or PNG file.")
+        sys.exit(f"{picture} is not an image; give a JPEG or PNG file.")
     for slot, exists, points in find_lanes(onnxruntime.InferenceSession(graph), pixels[..., ::-1]):
         print(slot, f"{exists:.3f}", *(f"{value:.2f}" for value in points.ravel()))

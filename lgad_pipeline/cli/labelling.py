@@ -50,7 +50,7 @@ def suggest(
     from lgad_pipeline.suggestion.pre_annotations import SHEET, TABLE, write_suggestions
 
     if not frames.is_dir():
-        raise LgadError(f"{frames} is no folder; give the folder of the frames without labels.")
+        raise LgadError(f"{frames} is not a folder; give the folder of the frames without labels.")
     require_new(output)
     allow_networks(*(trusted or ()))
     rejected = RejectedFrames()

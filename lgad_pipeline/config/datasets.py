@@ -133,7 +133,7 @@ class FolderDataset(Dataset):
         """Return the folder of the data set.
 
         Raises:
-            LgadError: it does not exist, is no folder, or cannot be looked into.
+            LgadError: it does not exist, is not a folder, or cannot be looked into.
         """
         try:
             if self.root.is_dir():

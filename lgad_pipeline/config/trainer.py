@@ -1,4 +1,4 @@
-"""Settings of the devices that trainings run on; they are no part of a training's fingerprint."""
+"""Settings of the devices that trainings run on; they are not part of a training's fingerprint."""
 
 from typing import Literal, Self
 

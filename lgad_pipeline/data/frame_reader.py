@@ -106,7 +106,7 @@ def _lane_types(
     """Return the type of each lane; None if the data set states none for this frame.
 
     Raises:
-        AnnotationError: the file of types is no text, or has another number of lines.
+        AnnotationError: the file of types is not text, or has another number of lines.
     """
     if isinstance(reader, TypedReader):
         types = tuple(reader.parse_lane_types(annotation))

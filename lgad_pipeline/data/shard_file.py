@@ -238,7 +238,7 @@ def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
         batch = reader.get_batch(0)
         batch.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise LgadError(f"{path} is no Arrow file of shards; pack the shards again.") from error
+        raise LgadError(f"{path} is not an Arrow file of shards; pack the shards again.") from error
     required = [field.name for field in SHARD_SCHEMA if not field.nullable]
     agrees = batch.schema.equals(SHARD_SCHEMA) and reader.num_record_batches == 1
     if not agrees or batch.num_rows != part.rows or any(batch.column(name).null_count for name in required):

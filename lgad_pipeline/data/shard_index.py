@@ -125,7 +125,7 @@ class ShardIndex(_Entry):
             index = cls.model_validate_json(content)
         except ValidationError as error:
             raise LgadError(
-                f"{place} is no index of shards, or of another version (see {_first_place(error)} in it); "
+                f"{place} is not an index of shards, or has another version (see {_first_place(error)}); "
                 "delete it and pack the shards again."
             ) from error
         if index.checksum != index._sum():

@@ -237,7 +237,7 @@ def _destination(member: Member, output: Path) -> tuple[str, Path]:
     """Return the path of a member relative to the output, and below it.
 
     Raises:
-        _Refused: the member is no plain image or text, or leads out of the output.
+        _Refused: the member is not a plain image or text, or leads out of the output.
     """
     if not member.regular:
         raise _Refused("is a link, a device or no plain file")

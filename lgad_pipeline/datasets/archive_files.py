@@ -46,7 +46,7 @@ def archives_in(folder: Path) -> list[Archive]:
             )
         elif name.endswith(_FOREIGN):
             archives.append(
-                Archive(path.name, (path,), "is no tar, gzip or zip archive; unpack it with its own program")
+                Archive(path.name, (path,), "is not a tar, gzip or zip file; unpack it with its own program")
             )
         elif matched := _NAME.fullmatch(path.name):
             if matched["part"]:

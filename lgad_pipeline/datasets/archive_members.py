@@ -33,7 +33,7 @@ DAMAGES = (
 
 
 class ArchiveError(LgadError):
-    """Error of a file that is no archive, or of an archive that exceeds a size limit.
+    """Error of a file that is not an archive, or of an archive that exceeds a size limit.
 
     The message is a predicate without a subject; the caller adds the archive's name.
     """
@@ -66,7 +66,7 @@ def members(parts: Parts) -> Iterator[Member]:
         parts: stream over the archive's parts.
 
     Raises:
-        ArchiveError: the file is no archive, or exceeds a size limit.
+        ArchiveError: the file is not an archive, or exceeds a size limit.
         One of `DAMAGES`: the archive is damaged; raised here or by `Member.read`.
     """
     stream = io.BufferedReader(parts, 1 << 16)
@@ -81,7 +81,7 @@ def members(parts: Parts) -> Iterator[Member]:
         return _tar_members(_Bounded(stream, limit))
     if start.lstrip()[:1] == b"<":
         raise ArchiveError("is a web page and no archive; download it again, in a browser that is logged in")
-    raise ArchiveError("is no tar, gzip or zip archive; download it again, or unpack it with its own program")
+    raise ArchiveError("is not a tar, gzip or zip file; download it again, or unpack it with its own program")
 
 
 def _tar_members(stream: "_Bounded") -> Iterator[Member]:

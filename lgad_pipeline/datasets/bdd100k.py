@@ -48,7 +48,7 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
         rejected: list to which rejected frames and notes are appended.
 
     Raises:
-        LgadError: `lane_train.json` is missing, or one of the files is no JSON list of objects.
+        LgadError: `lane_train.json` is missing, or one of the files is not a JSON list of objects.
     """
     if not (root / _LIST.format(_TRAIN)).is_file():
         raise LgadError(
@@ -137,7 +137,7 @@ def _marks(content: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:
 
 
 def _kind(label: dict[str, Any]) -> str | None:
-    """Return the kind of painted line of a label; None if the label is no lane marking.
+    """Return the kind of painted line of a label; None if the label is not a lane marking.
 
     Raises:
         ValueError: the category is unknown.

@@ -63,13 +63,13 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first.
 
     Raises:
-        AnnotationError: the content is no label file, or a point is no place near a frame.
+        AnnotationError: the content is not a label file, or a point is not near a frame.
     """
     try:
         content: Any = json.loads(annotation)
         lines = [[(point["x"], point["y"]) for point in line] for line in content["Lines"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AnnotationError("is no label file with `Lines` of points; unpack it again") from error
+        raise AnnotationError("is not a label file with `Lines` of points; unpack it again") from error
     return [bottom_first(lane) for lane in map(points, lines) if len(lane) > 1]
 
 

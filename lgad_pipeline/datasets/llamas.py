@@ -62,7 +62,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first.
 
     Raises:
-        AnnotationError: the content is no label file, or a marker is outside the frame's rows.
+        AnnotationError: the content is not a label file, or a marker is outside the frame's rows.
     """
     try:
         content: Any = json.loads(annotation)
@@ -75,7 +75,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
             for lane in content["lanes"]
         ]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AnnotationError("is no label file with `lanes` of `markers`; unpack it again") from error
+        raise AnnotationError("is not a label file with `lanes` of `markers`; unpack it again") from error
     lanes = [_lane(points(lane).round().astype(int).reshape(-1, 2, 2)) for lane in ends]
     return [lane for lane in lanes if len(lane)]
 
@@ -87,7 +87,7 @@ def _lane(markers: np.ndarray) -> np.ndarray:
         markers: int (N, 2, 2), (near end, far end) by (x, y), frame pixels.
 
     Returns:
-        float32 (M, 2) as (x, y), frame pixels, bottom first; (0, 2) if the markers are no lane.
+        float32 (M, 2) as (x, y), frame pixels, bottom first; (0, 2) if the markers are not a lane.
     """
     ys = markers[..., 1]
     if not ((ys >= 0) & (ys < HEIGHT)).all():

@@ -160,7 +160,7 @@ def coordinates(pairs: Iterable) -> np.ndarray:
     except (ValueError, TypeError, OverflowError) as error:
         raise AnnotationError("has a line that is not made of x y pairs; correct it") from error
     if not (np.abs(values) <= MAX_COORDINATE).all():  # A comparison with NaN is False, so NaN is rejected.
-        raise AnnotationError("has a point that is no place near a frame; correct it")
+        raise AnnotationError("has a point that is not near a frame; correct it")
     return values
 
 

@@ -146,7 +146,7 @@ def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, di
         Line number of the object's start, from 1, and the object.
 
     Raises:
-        LgadError: the file is outside `root`, is no JSON list of objects, is cut off, or cannot be read.
+        LgadError: the file is outside `root`, is not a JSON list of objects, is cut off, or cannot be read.
     """
     path = list_inside(root, name)
     decoder, line, buffer, wanted, count = json.JSONDecoder(), 1, "", "[", 0
@@ -185,7 +185,7 @@ def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, di
                 buffer, wanted = buffer[end:], ",]"
     except (ValueError, RecursionError) as error:
         raise LgadError(
-            f"{path} is no JSON list of objects in line {line}, or cut off there; download it again."
+            f"{path} is not a JSON list of objects in line {line}, or cut off there; download it again."
         ) from error
     except OSError as error:
         raise LgadError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error

@@ -60,7 +60,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first, at the rows where they are present.
 
     Raises:
-        AnnotationError: the line is no such object, or its lists are not valid.
+        AnnotationError: the line is not such an object, or its lists are not valid.
     """
     content = _parse(annotation)
     rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
@@ -127,6 +127,6 @@ def _parse(line: bytes) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise AnnotationError(
-            "is no JSON object; write one a frame, on one line, with `raw_file`, `lanes`, `h_samples`"
+            "is not a JSON object; write one a frame, on one line, with `raw_file`, `lanes`, `h_samples`"
         )
     return content

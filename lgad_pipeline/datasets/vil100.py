@@ -7,7 +7,7 @@ code of the lane's type. Videos have eight sizes; frames of another size than `f
 
 Every tenth training video is in the validation split. The digits before the first `_` of a test video's name
 state its scenarios; the first one with a category of CULane is used. Crossroads have lanes here, in contrast
-to CULane, so they are no category; nor are damaged roads and haze.
+to CULane, so they are not a category; nor are damaged roads and haze.
 """
 
 import json
@@ -94,7 +94,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         Lanes, float32 (N, 2) each, (x, y) in frame pixels, bottom first.
 
     Raises:
-        AnnotationError: the content is no label file, or a point is no place near a frame.
+        AnnotationError: the content is not a label file, or a point is not near a frame.
     """
     lanes = [points(lane["points"]) for lane in _lanes(annotation)]
     return [bottom_first(lane) for lane in lanes if len(lane) > 1]
@@ -114,13 +114,13 @@ def _lanes(annotation: bytes) -> list[dict[str, Any]]:
     """Return the lanes of a label file.
 
     Raises:
-        AnnotationError: the content is no label file.
+        AnnotationError: the content is not a label file.
     """
     try:
         content: Any = json.loads(annotation)
         return [lane for lane in content["annotations"]["lane"] if len(lane["points"])]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AnnotationError("is no label file with `annotations` of `lane`; unpack it again") from error
+        raise AnnotationError("is not a label file with `annotations` of `lane`; unpack it again") from error
 
 
 def _videos(root: Path) -> list[tuple[str, str]]:

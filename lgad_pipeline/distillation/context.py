@@ -1,7 +1,7 @@
 """Networks from which a recipe's distillation losses are built."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from lgad_pipeline.config.distillation import (
 )
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.distillation.taps import layer_shapes
-from lgad_pipeline.distillation.teacher import FrozenTeacher
+from lgad_pipeline.distillation.teacher import FrozenTeacher, label_encoding, label_stride
 from lgad_pipeline.errors import LgadError
 
 
@@ -99,3 +99,24 @@ class LossContext(NamedTuple):
                 "the argument teacher."
             )
         return self.teacher.network, self.teacher_spec
+
+    def with_teacher(
+        self, teacher: nn.Module, spec: NetworkSpec, *, config: DistillationConfig
+    ) -> dict[str, Any]:
+        """Return the arguments of an LGAD loss whose teacher runs at each step.
+
+        Args:
+            teacher: network of label maps, trained before or together with the student.
+            spec: specification of the teacher.
+            config: settings of the loss.
+        """
+        return {
+            "student": self.student,
+            "teacher": teacher,
+            "paths": self.paths(config),
+            "config": config,
+            "classes": spec.slots + 1,
+            "encoding": label_encoding(spec),
+            "stride": label_stride(spec, self.spec.image_size),
+            "channels": self.channels(config),
+        }

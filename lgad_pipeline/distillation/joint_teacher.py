@@ -11,7 +11,7 @@ from lgad_pipeline.distillation.attention import attention_maps
 from lgad_pipeline.distillation.base import AttentionLoss, StudentForward
 from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.taps import FeatureTaps
-from lgad_pipeline.distillation.teacher import label_encoding, label_planes, label_stride
+from lgad_pipeline.distillation.teacher import label_planes
 from lgad_pipeline.errors import LgadError
 
 
@@ -61,16 +61,7 @@ class JointLgadLoss(AttentionLoss):
                 "This loss needs a teacher that is trained together with the student; "
                 "set distillation.teacher: together."
             )
-        return cls(
-            context.student,
-            context.joint_teacher,
-            context.paths(config),
-            config,
-            classes=spec.slots + 1,
-            encoding=label_encoding(spec),
-            stride=label_stride(spec, context.spec.image_size),
-            channels=context.channels(config),
-        )
+        return cls(**context.with_teacher(context.joint_teacher, spec, config=config))
 
     def teacher_forward(self, label_map: torch.Tensor) -> Any:
         """Run the teacher on label maps (B, H, W), with gradients for its own losses; return its output."""

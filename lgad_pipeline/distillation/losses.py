@@ -31,7 +31,7 @@ from lgad_pipeline.distillation.attention import attention_map, divergence_of
 from lgad_pipeline.distillation.base import AttentionLoss, DistillationLoss, LayerLoss, StudentForward
 from lgad_pipeline.distillation.context import AttentionCache, LossContext
 from lgad_pipeline.distillation.student_maps import split_slots
-from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention, label_encoding, label_stride
+from lgad_pipeline.distillation.teacher import FrozenTeacher, TeacherAttention
 from lgad_pipeline.errors import LgadError
 
 
@@ -87,16 +87,7 @@ class LgadLoss(AttentionLoss):
     def from_context(cls, context: LossContext, config: DistillationConfig) -> "LgadLoss":
         """Build the loss with the trained teacher of a recipe."""
         teacher, spec = context.trained_teacher()
-        return cls(
-            context.student,
-            teacher,
-            context.paths(config),
-            config,
-            classes=spec.slots + 1,
-            encoding=label_encoding(spec),
-            stride=label_stride(spec, context.spec.image_size),
-            channels=context.channels(config),
-        )
+        return cls(**context.with_teacher(teacher, spec, config=config))
 
     def __call__(
         self, label_map: torch.Tensor, step: int | None = None, *, logits: torch.Tensor | None = None

@@ -25,7 +25,7 @@ def split_channels(features: torch.Tensor, groups: int, layer: str) -> torch.Ten
     """Divide the channels of features (B, C, h, w) into groups of neighbors: (B x groups, C / groups, h, w).
 
     Raises:
-        LgadError: the number of channels is no multiple of `groups`.
+        LgadError: the number of channels is not a multiple of `groups`.
     """
     channels = features.shape[1]
     if channels % groups:
@@ -87,7 +87,7 @@ def label_error(logits: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: class logits (B, classes, H, W).
-        label_map: label map (B, H, W), integers; values outside 1..classes - 1 are no lane pixels.
+        label_map: label map (B, H, W), integers; values outside 1..classes - 1 are not lane pixels.
     """
     label = label_map.long()[:, None]
     lane = (label > 0) & (label < logits.shape[1])

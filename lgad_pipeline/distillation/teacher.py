@@ -90,13 +90,14 @@ def label_stride(spec: NetworkSpec, image_size: Sequence[int]) -> int:
     """Return the stride with which a teacher reads label maps of `image_size` (H, W), pixels.
 
     Raises:
-        LgadError: the label maps are no multiple of the teacher's input size.
+        LgadError: the label maps are not a multiple of the teacher's input size.
     """
     stride = max(1, image_size[0] // spec.image_size[0])
     if tuple(image_size) != (stride * spec.image_size[0], stride * spec.image_size[1]):
         raise LgadError(
             f"The teacher reads label maps of {list(spec.image_size)} px, but the frames have "
-            f"{list(image_size)} px, which is no multiple; name a teacher that was trained on these frames."
+            f"{list(image_size)} px, which is not a multiple of it; name a teacher that was trained "
+            "on frames of this size."
         )
     return stride
 

@@ -46,12 +46,12 @@ def reference_lanes(content: bytes) -> dict[str, np.ndarray]:
         that the frame does not have are missing.
 
     Raises:
-        AnnotationError: the content is no label file.
+        AnnotationError: the content is not a label file.
     """
     try:
         lanes = {str(lane["lane_id"]): _markers(lane) for lane in json.loads(content)["lanes"]}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise AnnotationError("is no label file with `lanes` of `markers`; unpack it again") from error
+        raise AnnotationError("is not a label file with `lanes` of `markers`; unpack it again") from error
     kept = {
         name: markers
         for name, markers in lanes.items()

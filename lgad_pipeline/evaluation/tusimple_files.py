@@ -14,7 +14,7 @@ from lgad_pipeline.lanes.lane_files import LaneFileError, are_coordinates, read_
 _ARRAY = re.compile(r"\s*\[(?=\s*[{\]])")
 _SINGLE_QUOTES = re.compile(r"\{\s*'")
 _BETWEEN = " \t\r\n,"
-_NO_OBJECT = "is no JSON object; write one object on one line"
+_NO_OBJECT = "is not a JSON object; write one object on one line"
 _PYTHON = "is Python's notation with single quotes, and no JSON object; write it with json.dumps"
 _NEXT_OBJECT = re.compile(r"\n\s*(?=\{)")
 _DECODER = json.JSONDecoder()
@@ -52,7 +52,7 @@ def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
         keys: keys that every object must have, of `raw_file`, `lanes`, `h_samples` and `run_time`.
 
     Raises:
-        LaneFileError: The file cannot be read, or is not text.
+        LaneFileError: The file cannot be read, or is not a text.
     """
     lines = []
     for number, value in _values(_text(path)):
@@ -84,11 +84,11 @@ def _text(path: Path) -> str:
             return content.decode("utf-16")
         return content.decode("utf-8-sig")
     except UnicodeError as error:
-        raise LaneFileError(f"{path} is no text in UTF-8 or UTF-16; save it as UTF-8.") from error
+        raise LaneFileError(f"{path} is not a text in UTF-8 or UTF-16; save it as UTF-8.") from error
 
 
 def _values(text: str) -> Iterator[tuple[int, Any]]:
-    """Yield line number and value of every object; the value is a text with the fault if it is no object."""
+    """Yield line number and value of every object; a value that is not an object is a text with the fault."""
     position, number, counted = 0, 1, 0
     if array := _ARRAY.match(text):
         position, text = array.end(), text.rstrip().removesuffix("]")
@@ -119,7 +119,7 @@ def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:
         if key not in entry:
             return f"{who}there is no `{key}`; {_REMEDIES.get(key, 'add it')}"
     if not isinstance(name, str):
-        return "`raw_file` is no text; name the frame"
+        return "`raw_file` is not a text; name the frame"
     try:
         frame_key(name)
     except ValueError as error:
@@ -129,5 +129,5 @@ def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:
     if not isinstance(lanes, list) or not all(map(are_coordinates, (*lanes, rows))):
         return f"{who}`lanes` and `h_samples` must be lists of numbers below a million; correct them"
     if "run_time" in keys and not are_coordinates([entry["run_time"]]):
-        return f"{who}`run_time` is no number; give milliseconds"
+        return f"{who}`run_time` is not a number; give milliseconds"
     return ""

@@ -89,7 +89,7 @@ def check_finite(finite: bool) -> None:
     """
     if not finite:
         raise LgadError(
-            "The network's output holds values that are no numbers, so no lane can be read; train again."
+            "The network's output holds values that are not numbers, so no lane can be read; train again."
         )
 
 

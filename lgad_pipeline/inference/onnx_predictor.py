@@ -77,7 +77,7 @@ class OnnxPredictor(FramePredictor):
         except ImportError as error:
             raise LgadError(f"{error}; install it: pip install onnxruntime.") from error
         if not graph.is_file():
-            raise LgadError(f"{graph} is no file; write the graph with lgad export MODEL {graph}.")
+            raise LgadError(f"{graph} is not a file; write the graph with lgad export MODEL {graph}.")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:

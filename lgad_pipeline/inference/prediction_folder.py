@@ -238,7 +238,7 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
     """Read the entries by file name; a last line that a kill truncated is left out.
 
     Raises:
-        LgadError: the file is no journal of predictions.
+        LgadError: the file is not a journal of predictions.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -271,5 +271,5 @@ def _is_inside(names: Iterable[str]) -> bool:
 
 def _no_journal(path: Path) -> LgadError:
     return LgadError(
-        f"{path} is no journal that lgad predict wrote; name another output folder, or move the file away."
+        f"{path} is not a journal that lgad predict wrote; name another output folder, or move the file away."
     )

@@ -65,7 +65,7 @@ def find_sources(source: str, frame_list: Path | None, *, rejected: RejectedFram
     """
     path = Path(source)
     if frame_list is not None and not path.is_dir():
-        raise LgadError(f"{source} is no folder; give the folder of the frames together with --list.")
+        raise LgadError(f"{source} is not a folder; give the folder of the frames together with --list.")
     if is_stream(source):
         return Sources(Path("/nonexistent"), [], [source], [])
     if path.is_file():

@@ -52,8 +52,8 @@ def is_stream(source: str) -> bool:
         return False
     if scheme.lower() not in STREAM_SCHEMES:
         raise LgadError(
-            f"{shown(source)} is no address of a stream; allowed are {', '.join(STREAM_SCHEMES)}, or name a "
-            "file, a folder or the index of a camera."
+            f"{shown(source)} is not the address of a stream; allowed are {', '.join(STREAM_SCHEMES)}, or "
+            "name a file, a folder or the index of a camera."
         )
     return True
 

@@ -43,12 +43,12 @@ def parse_types(content: bytes, *, lanes: int) -> tuple[str, ...]:
         lanes: number of lines of the lane file.
 
     Raises:
-        ValueError: the content is no text, or has another number of lines; the message is the reason.
+        ValueError: the content is not a text, or has another number of lines; the message is the reason.
     """
     try:
         lines = plain_text(content).decode().split("\n")
     except UnicodeError as error:
-        raise ValueError("is no text in UTF-8; save it as UTF-8") from error
+        raise ValueError("is not a text in UTF-8; save it as UTF-8") from error
     if not lines[-1]:
         lines.pop()
     if len(lines) != lanes:
@@ -67,7 +67,7 @@ def read_types(lane_file: Path, *, lanes: int) -> tuple[str, ...] | None:
         lanes: number of its lines.
 
     Raises:
-        LaneFileError: the file of types is no text, or has another number of lines.
+        LaneFileError: the file of types is not a text, or has another number of lines.
     """
     path = types_file(str(lane_file))
     if path is None or not Path(path).is_file():

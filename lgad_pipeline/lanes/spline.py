@@ -54,7 +54,7 @@ def without_spline(lanes: Ragged) -> np.ndarray:
     """Flag the lanes that have no spline: those of 3 points or more with two equal neighbouring points.
 
     The official tool divides by the distance of the two points. What it then draws depends on its OpenCV
-    version and is no lane.
+    version and is not a lane.
 
     Args:
         lanes: lanes with any number of points.

@@ -33,7 +33,7 @@ def numbered_lines(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:
     except OSError as error:
         raise LaneFileError(f"{path} cannot be read ({error.strerror}); correct the path.") from error
     except UnicodeError as error:
-        raise LaneFileError(f"{path} is no whole UTF-16 text; save the list as UTF-8.") from error
+        raise LaneFileError(f"{path} is not a whole UTF-16 text; save the list as UTF-8.") from error
 
 
 def _numbered(path: Path, limit: int) -> Iterator[tuple[int, bytes]]:

@@ -53,8 +53,8 @@ def load_network(folder: Path) -> tuple[nn.Module, NetworkSpec]:
         The network, on the CPU and in evaluation mode, and its specification.
 
     Raises:
-        DamagedNetwork: a file is missing or damaged, the weights do not fit the network, or a weight is no
-            finite number.
+        DamagedNetwork: a file is missing or damaged, the weights do not fit the network, or a weight is not
+            a finite number.
 
     Example:
         >>> import tempfile
@@ -132,7 +132,7 @@ def read_model(path: Path, kind: type[_Model], *, of: tuple[str, ...] = ()) -> _
         of: keys that lead to the part of the file to read; empty for the whole file.
 
     Raises:
-        DamagedNetwork: the file cannot be read, is no JSON, or the model rejects a key or value.
+        DamagedNetwork: the file cannot be read, is not JSON, or the model rejects a key or value.
     """
     try:
         if path.stat().st_size > _LARGEST_JSON:
@@ -172,7 +172,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         # A negative variance would make every output of its layer NaN.
         if not torch.isfinite(value).all() or (name.endswith("running_var") and (value < 0).any()):
             raise DamagedNetwork(
-                f"{path} is damaged: {name} holds values that are no finite numbers or no variances; restore "
+                f"{path} is damaged: {name} holds values that are not finite, or negative variances; restore "
                 "the file, or train the network again."
             )
     return state

@@ -26,7 +26,7 @@ def check_device(device: str) -> None:
         LgadError: the device cannot be used.
     """
     if not _DEVICE.fullmatch(device):
-        raise LgadError(f"{device!r} is no device; give cpu, cuda for a GPU, or cuda:1 for the second GPU.")
+        raise LgadError(f"{device!r} is not a device; give cpu, cuda for a GPU or cuda:1 for the second GPU.")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:

@@ -37,7 +37,7 @@ def load_imagenet(network: nn.Module, path: Path) -> None:
             Only tensors are unpickled.
 
     Raises:
-        LgadError: the file is missing or damaged, the network is no ResNet, or the file does not fit it.
+        LgadError: the file is missing or damaged, the network is not a ResNet, or the file does not fit it.
     """
     if isinstance(network, TimmNet):
         if not path.is_file():
@@ -88,7 +88,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise _missing(path) from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise LgadError(
-            f"{path} is no file of weights ({str(error).splitlines()[0]}); download it again."
+            f"{path} is not a file of weights ({str(error).splitlines()[0]}); download it again."
         ) from error
 
 

@@ -48,7 +48,7 @@ def register_network(name: str) -> Callable[[_Network], _Network]:
         name: short name for `NetworkSpec.name`, a Python identifier.
 
     Raises:
-        LgadError: the name is no identifier, or another class has it.
+        LgadError: the name is not an identifier, or another class has it.
 
     Example:
         >>> import torch
@@ -67,7 +67,7 @@ def register_network(name: str) -> Callable[[_Network], _Network]:
         torch.Size([1, 5, 8, 16])
     """
     if not name.isidentifier():
-        raise LgadError(f"{name!r} is no name for a network; give letters, digits and underscores.")
+        raise LgadError(f"{name!r} is not a name for a network; give letters, digits and underscores.")
 
     def register(network_class: _Network) -> _Network:
         known = BUILT_IN.get(name) or _registered.get(name)
@@ -172,7 +172,7 @@ def _imported(path: str) -> type[nn.Module]:
         )
     value = import_object("Network", path)
     if not (isinstance(value, type) and issubclass(value, nn.Module)):
-        raise LgadError(f"Network {path} is no torch.nn.Module class; correct the import path.")
+        raise LgadError(f"Network {path} is not a torch.nn.Module class; correct the import path.")
     allow_networks(path)
     return value
 

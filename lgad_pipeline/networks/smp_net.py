@@ -81,7 +81,7 @@ def smp_network(name: str) -> type[SmpNet]:
     architecture, _, encoder = name.partition(":")
     encoder = encoder or _STANDARD_ENCODER
     if not (_NAME.fullmatch(architecture) and _NAME.fullmatch(encoder)):
-        raise LgadError(f"smp:{name} is no name of a network; give smp:ARCHITECTURE:ENCODER.")
+        raise LgadError(f"smp:{name} is not a name of a network; give smp:ARCHITECTURE:ENCODER.")
     members = {
         "architecture": architecture,
         "encoder_name": encoder,

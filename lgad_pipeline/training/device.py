@@ -29,7 +29,7 @@ def resolve_device(device: Device) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise LgadError(f"{device!r} is no device of torch; choose cpu, cuda or auto.") from error
+        raise LgadError(f"{device!r} is not a device of torch; choose cpu, cuda or auto.") from error
     if resolved.type == "cuda" and resolved.index >= torch.cuda.device_count():
         raise LgadError(
             f"The training needs the GPU {device}, but torch finds {torch.cuda.device_count()} GPUs here; "

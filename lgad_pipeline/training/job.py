@@ -49,7 +49,7 @@ def read_job(path: Path) -> TrainingJob:
     """Read a job file; the network classes that it names are allowed to be imported.
 
     Raises:
-        LgadError: the file cannot be read, is no JSON, or has a wrong key or value.
+        LgadError: the file cannot be read, is not JSON, or has a wrong key or value.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def read_job(path: Path) -> TrainingJob:
     except ValidationError as error:
         raise LgadError(f"{path}: {_mistake(error)}; correct the job file or write it again.") from error
     except ValueError as error:
-        raise LgadError(f"{path} is no JSON ({error}); write the job file again.") from error
+        raise LgadError(f"{path} is not JSON ({error}); write the job file again.") from error
     allow_networks(*job.networks)
     return job
 

@@ -42,7 +42,7 @@ class JobLog:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                # Another process may be in the middle of its write, whose last byte is no end of a line.
+                # Another process may be in the middle of its write, whose last byte is not an end of a line.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 size = os.fstat(descriptor).st_size
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":  # a full disk cut the last line

@@ -83,7 +83,7 @@ def _existing(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def _local_path(location: str) -> Path | None:
-    """Return the directory that an artifact location names; None if it is no absolute path."""
+    """Return the directory that an artifact location names; None if it is not an absolute path."""
     parts = urlsplit(location)
     if parts.scheme not in ("", "file"):
         return None

@@ -112,7 +112,7 @@ class LaneModel(PythonModel):
         frames = [model_input] if single else model_input
         if not isinstance(frames, Sequence | np.ndarray):
             raise BadFrame(
-                "The input is no list of frames: give JPEG or PNG files, as base64 over HTTP, like "
+                "The input is not a list of frames: give JPEG or PNG files, as base64 over HTTP, like "
                 '{"inputs": ["/9j/4AAQ..."]}.'
             )
         sources = [_source(frame, number) for number, frame in enumerate(frames, 1)]

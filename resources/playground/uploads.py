@@ -26,7 +26,7 @@ def uploaded_picture(name: str, data: bytes) -> np.ndarray:
     """Decode an uploaded picture to uint8 (H, W, 3) RGB.
 
     Raises:
-        LgadError: it is no JPEG or PNG, damaged, too large or too small.
+        LgadError: it is not a JPEG or PNG file, is damaged, too large or too small.
     """
     _check(name, data)
     try:

@@ -16,7 +16,7 @@ def test_look_sees_what_changes(tmp_path):
 
 
 def test_copy_with_old_dates_is_new(tmp_path):
-    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("a name that is no UTF-8")
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("a name that is not UTF-8")
     os.utime(tmp_path / os.fsdecode(b"\xff.txt"), (0, 0))
     os.utime(tmp_path, (0, 0))
     assert time.time() - folder_state(tmp_path).changed < 5

@@ -146,7 +146,7 @@ def test_files_of_others_in_the_output_are_refused(tmp_path, model) -> None:
     with pytest.raises(LgadError, match=r"thesis holds .* such as .*; name another output folder"):
         predict(frames, model, tmp_path / "thesis")
     put(tmp_path / "journal", predictions__jsonl=b"my own notes\nand more\n")
-    with pytest.raises(LgadError, match=r"predictions\.jsonl is no journal"):
+    with pytest.raises(LgadError, match=r"predictions\.jsonl is not a journal"):
         predict(frames, model, tmp_path / "journal")
     put(frames, a__lanes__jpg=jpeg())  # a frame of this name that the command did not draw
     with pytest.raises(LgadError, match=r"such as a\.lanes\.jpg"):
@@ -200,7 +200,7 @@ def test_a_journal_from_elsewhere_removes_nothing_outside(tmp_path, model, other
     entry = json.loads(journal.read_text())
     hostile = entry | {"file": "../victim.lines.txt", "stem": "../victim"}
     journal.write_text(json.dumps(hostile) + "\n" + json.dumps(entry) + "\n")
-    with pytest.raises(LgadError, match="is no journal"):
+    with pytest.raises(LgadError, match="is not a journal"):
         predict(frames, other_model, tmp_path / "out")
     assert (tmp_path / "victim.lines.txt").exists()
 

@@ -30,7 +30,7 @@ LABELME = (
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with an input for every command, and `file`, which is no folder."""
+    """A folder with an input for every command, and `file`, which is not a folder."""
     jpeg = cv2.imencode(".jpg", np.full((118, 328, 3), 90, np.uint8))[1].tobytes()
     for folder in ("set/list", "labelme", "frames", "archives", "empty"):
         (tmp_path / folder).mkdir(parents=True)

@@ -150,7 +150,7 @@ def test_a_source_that_cannot_be_read_is_one_sentence(tmp_path, model) -> None:
         ): "text.mp4 cannot be read as a video; convert it: ffmpeg -i VIDEO OTHER.mp4",
         str(tmp_path / "no"): "no does not exist; give a folder of frames, a picture or a video",
         "97": "97 cannot be read as a video; check the address and that the camera is on",
-        "ftp://host/a.mp4": "ftp://host/a.mp4 is no address of a stream; allowed are rtsp, rtsps",
+        "ftp://host/a.mp4": "ftp://host/a.mp4 is not the address of a stream; allowed are rtsp, rtsps",
         "http://user:secret@127.0.0.1:9/a.mp4?token=1": "http://127.0.0.1:9/a.mp4 cannot be read",
     }.items():
         with pytest.raises(LgadError, match=message) as error:

@@ -140,13 +140,13 @@ def test_an_index_that_names_other_files_is_refused(root, tmp_path, name):
     index = json.loads((tmp_path / "nas" / "index.json").read_text())
     index["splits"]["train"][1]["file"] = name
     (tmp_path / "nas" / "index.json").write_text(json.dumps(index))
-    with pytest.raises(LgadError, match=r"is no index of shards.*see splits\.train\.1\.file in it"):
+    with pytest.raises(LgadError, match=r"is not an index of shards.*see splits\.train\.1\.file in it"):
         fetch(uri, tmp_path / "there", origin=MINE)
     assert [path.name for path in (tmp_path / "there").iterdir()] == [".lock"]
 
 
 def test_an_address_of_no_store_is_one_sentence(tmp_path):
-    with pytest.raises(LgadError, match=r"^gopher://drives is no address of a store"):
+    with pytest.raises(LgadError, match=r"^gopher://drives is not an address of a store"):
         fetch("gopher://drives", tmp_path / "there", origin=MINE)
 
 

@@ -68,8 +68,8 @@ def test_names_of_windows_and_files_of_macos(tmp_path):
     ("name", "content", "words"),
     [
         ("a.tar.gz", b"<!DOCTYPE html><title>Sign in</title>", "is a web page and no archive"),
-        ("a.zip", b"", "is no tar, gzip or zip archive"),
-        ("a.tar", b"x" * 600, "is no tar, gzip or zip archive"),
+        ("a.zip", b"", "is not a tar, gzip or zip file"),
+        ("a.tar", b"x" * 600, "is not a tar, gzip or zip file"),
         ("a.tar.gz.crdownload", b"\x1f\x8b", "is a download that was not finished"),
         ("a.tar.gz.part", b"\x1f\x8b", "is a download that was not finished"),
         ("a.7z", b"7z\xbc\xaf", "unpack it with its own program"),

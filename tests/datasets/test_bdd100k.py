@@ -128,8 +128,8 @@ def test_the_nearest_edges_of_one_category_are_paired():
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), types="LL")]}, "0001-1.jpg: has a polyline whose"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), types="LL")]}, "not L or CCC"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), (3, 4), types="LC")]}, "not L or CCC"),
-        ({"name": "0001-1.jpg", "labels": [mark((1, 2), (float("nan"), 4))]}, "no place near a frame"),
-        ({"name": "0001-1.jpg", "labels": [mark((1, 2), (1e300, 4))]}, "no place near a frame"),
+        ({"name": "0001-1.jpg", "labels": [mark((1, 2), (float("nan"), 4))]}, "not near a frame"),
+        ({"name": "0001-1.jpg", "labels": [mark((1, 2), (1e300, 4))]}, "not near a frame"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), (10**400, 4))]}, "not made of x y pairs"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), (3, 4))] * 101}, "more than 100 markings"),
         ({"name": "0001-1.jpg", "labels": [mark((2, 5000), (3, 4))]}, "farther outside the frame"),
@@ -161,7 +161,7 @@ def test_only_a_bad_frame_is_rejected(root, entry, words):
 )
 def test_a_broken_list_is_one_clear_sentence(root, text):
     (root / "labels/lane/polygons/lane_val.json").write_text(text)
-    with pytest.raises(LgadError, match=r"lane_val\.json is no JSON list of objects in line 1"):
+    with pytest.raises(LgadError, match=r"lane_val\.json is not a JSON list of objects in line 1"):
         ingest(root, SIZE, kind="bdd100k")
 
 

@@ -76,7 +76,7 @@ def test_curvelanes_frames_that_cannot_be_used_are_rejected_with_their_line(curv
     found = ingest(curvelanes_root, SIZE, kind="curvelanes")
     reasons = {(row.file, row.line): str(row.reason) for row in found.rejected.itertuples()}
     assert len(found.frames) == 2 and len(reasons) == 5, reasons
-    assert any("is no label file with `Lines`" in reason for reason in reasons.values())
+    assert any("is not a label file with `Lines`" in reason for reason in reasons.values())
     assert any("157 x 66" in reason for reason in reasons.values())
     assert [note.file for note in found.notes] == ["train/train.txt"]
     (curvelanes_root / "valid/valid.txt").unlink()
@@ -106,7 +106,7 @@ def test_vil100_becomes_splits_scenarios_and_lanes(vil100_root):
     assert table[["video", "split", "scenario"]].drop_duplicates().values.tolist() == [
         ["0_Road001", "train", "none"],
         ["1_Road002", "val", "none"],
-        ["39_Road003", "test", "none"],  # damaged road and crossroad are no categories of CULane
+        ["39_Road003", "test", "none"],  # damaged road and crossroad are not categories of CULane
         ["3268_Road004", "test", "curve"],
     ]
     assert len(table) == 8 and found.rejected.empty
@@ -124,7 +124,7 @@ def test_vil100_videos_and_labels_that_cannot_be_used_are_rejected(vil100_root):
     )
     found = ingest(vil100_root, SIZE, kind="vil100")
     reasons = "\n".join(f"{row.file}: {row.reason}" for row in found.rejected.itertuples())
-    assert "00000.jpg.json: is no label file" in reasons and "notes" in reasons
+    assert "00000.jpg.json: is not a label file" in reasons and "notes" in reasons
     assert "2_Road009, which has no label files" in reasons
     assert "'../x' of 'train'" in reasons and "'a' of 'b'" in reasons
     assert len(found.frames) == 7 and len(found.rejected) == 5

@@ -71,7 +71,7 @@ def test_every_kind_of_shape_is_a_lane_or_named_with_its_count(tmp_path):
         ("linestrip", "lane", 1, "single click"),
         ("polygon", "car", 1, "no band"),
         ("linestrip", "lane", 1, "x y pairs"),
-        ("linestrip", "lane", 1, "no place near"),
+        ("linestrip", "lane", 1, "not near"),
         ("linestrip", "lane", 1, "outside the frame"),
         ("linestrip", "lane", 1, "crosses itself"),
         ("shape", "", 1, "x y pairs"),
@@ -132,7 +132,7 @@ def test_a_frame_whose_shapes_are_all_rejected_is_no_empty_road(tmp_path):
     [(file, _, reason)] = done.rejected
     assert (
         file == "b.jpg"
-        and "none of them is a lane (rectangle car: is no line" in reason
+        and "none of them is a lane (rectangle car: is not a line" in reason
         and "--labels" in reason
     )
     assert not (tmp_path / "out/b.jpg").exists()

@@ -191,7 +191,7 @@ BOMB = (
     [
         (BOMB, "", "declares a document type"),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd">', "", "declares a document type"),
-        ("<", "", "is no XML"),
+        ("<", "", "is not XML"),
         ('<?xml version="1.0" encoding="utf-9"?>', "", "its encoding utf-9 is not known"),
         ('<?xml version="1.0" encoding="unicode_escape"?>', "", "its encoding unicode_escape is not known"),
         ('<?xml version="1.0"\nencoding = "rot13" ?>', "", "its encoding rot13 is not known"),

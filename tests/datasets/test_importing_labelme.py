@@ -120,11 +120,11 @@ def test_shapes_of_old_versions_without_a_type_are_polygons(tmp_path, without):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "is no JSON"),
-        ("[" * 50_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 50_000, "is not JSON"),
         (b"\xff\xff\xff\x80", "neither UTF-8 nor UTF-16 nor GBK"),
-        ('["lane"]', "is no labelme file"),
-        ("{}", "is no labelme file"),
+        ('["lane"]', "is not a labelme file"),
+        ("{}", "is not a labelme file"),
         ('{"imagePath": 3, "shapes": []}', "names no image in imagePath"),
         ('{"imagePath": "../../etc/passwd", "shapes": []}', "is outside the source folder"),
         ('{"imagePath": "gone.jpg", "shapes": []}', "is not found near it"),

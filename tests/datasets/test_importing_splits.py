@@ -63,7 +63,7 @@ def test_folders_that_name_splits_are_followed():
     }
     without_val = draw_splits(frames(20, "train") + frames(3, "test"), val=0.1, test=0.2)
     assert sizes(without_val) == (18, 2, 3) and without_val["val"] == frames(20, "train")[18:]
-    # Two frames of one split and no other are no statement.
+    # Two frames of one split and no other state nothing.
     assert sizes(draw_splits(frames(10, "test"), val=0.1, test=0.2)) == (7, 1, 2)
 
 

@@ -99,7 +99,7 @@ def test_the_frames_table_has_types_and_sees_a_changed_file(root):
     ("content", "reason"),
     [
         (b"solid\n", r"has types in 0.types.txt, which has 1 line for 2 lanes; give each lane a line"),
-        (b"solid\n\xff\n", "which is no text in UTF-8"),
+        (b"solid\n\xff\n", "which is not a text in UTF-8"),
     ],
 )
 def test_types_that_do_not_fit_the_lanes_reject_the_frame(root, content, reason):

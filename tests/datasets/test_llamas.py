@@ -83,10 +83,10 @@ def test_where_markers_overlap_the_lane_runs_between_them_and_leaves_the_frame_a
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "is no label file"),
-        ("[" * 100_000, "is no label file"),
-        ('{"lanes": 3}', "is no label file"),
-        ('{"lanes": [{"markers": [{"pixel_start": {"x": 1}}]}]}', "is no label file"),
+        ("{", "is not a label file"),
+        ("[" * 100_000, "is not a label file"),
+        ('{"lanes": 3}', "is not a label file"),
+        ('{"lanes": [{"markers": [{"pixel_start": {"x": 1}}]}]}', "is not a label file"),
         (
             json.dumps({"lanes": [lane(((1, 717), (1, 500)), ((1, 400), (1, 300)))]}),
             "above or below",
@@ -95,8 +95,8 @@ def test_where_markers_overlap_the_lane_runs_between_them_and_leaves_the_frame_a
             json.dumps({"lanes": [lane(((1, -1), (1, 500)), ((1, 400), (1, 300)))]}),
             "above or below",
         ),
-        (json.dumps({"lanes": [lane((("nan", 3), (1, 5)))]}), "no place near a frame"),
-        (json.dumps({"lanes": [lane(((1, 1e300), (1, 5)))]}), "no place near a frame"),
+        (json.dumps({"lanes": [lane((("nan", 3), (1, 5)))]}), "not near a frame"),
+        (json.dumps({"lanes": [lane(((1, 1e300), (1, 5)))]}), "not near a frame"),
         (json.dumps({"lanes": [lane((("x", 3), (1, 5)))]}), "not made of x y pairs"),
     ],
 )

@@ -128,7 +128,7 @@ def test_equal_lanes_of_a_frame_are_pointed_out_and_count_as_in_the_official_too
     anno, pred = folders
     for path in (anno / "a.lines.txt", pred / "a.lines.txt", pred / "b.lines.txt"):
         first = path.read_text().splitlines()[0]
-        path.write_text(f"{first}\n\n{first}\n\n")  # empty lines are no copies of each other
+        path.write_text(f"{first}\n\n{first}\n\n")  # empty lines are not copies of each other
     found = evaluate_culane(anno, pred, lists={"all": ["a.jpg", "b.jpg"]})
     equal = "equal to another lane of the same frame; remove the"
     assert [note for note in found.notes if "equal" in note] == [

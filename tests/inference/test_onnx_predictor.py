@@ -218,7 +218,7 @@ def test_the_command_predicts_with_a_graph(red, tmp_path, capsys):
 
 
 def test_a_graph_that_cannot_be_used_is_one_sentence(red, tmp_path):
-    with pytest.raises(LgadError, match=r"no\.onnx is no file; write the graph with lgad export"):
+    with pytest.raises(LgadError, match=r"no\.onnx is not a file; write the graph with lgad export"):
         OnnxPredictor.load(tmp_path / "no.onnx")
     (tmp_path / "text.onnx").write_text("text")
     with pytest.raises(LgadError, match=r"text\.onnx cannot be loaded by ONNX Runtime"):

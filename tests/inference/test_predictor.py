@@ -118,7 +118,7 @@ def test_a_directory_that_is_no_student_is_named_with_the_student_next_to_it(fol
 
 @pytest.mark.parametrize("device", ["gpu", "GPU", "cuda0", "0", "meta", ""])
 def test_a_word_that_is_no_device_is_one_sentence(folder: Path, device: str) -> None:
-    expected = f"{device!r} is no device; give cpu, cuda for a GPU, or cuda:1 for the second GPU."
+    expected = f"{device!r} is not a device; give cpu, cuda for a GPU or cuda:1 for the second GPU."
     with pytest.raises(LgadError) as error:
         LanePredictor.load(folder, device)
     assert str(error.value) == expected

@@ -198,7 +198,7 @@ def test_an_empty_list_is_allowed_and_a_missing_one_is_an_error(read, tmp_path):
         assert read(content).entries == []
     with pytest.raises(LaneFileError, match="cannot be read"):
         read_frame_list(tmp_path / "gone.txt", tmp_path)
-    with pytest.raises(LaneFileError, match="no whole UTF-16 text"):
+    with pytest.raises(LaneFileError, match="not a whole UTF-16 text"):
         read(b"\xff\xfea")
 
 

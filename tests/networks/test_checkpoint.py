@@ -103,7 +103,7 @@ DAMAGE = {
     "other weights": (foreign, "does not fit the network"),
     "NaN": (weight(float("nan"), "weight"), "no finite numbers"),
     "infinite": (weight(float("inf"), "bias"), "no finite numbers"),
-    "variance": (weight(-1.0, "running_var"), "no variances"),
+    "variance": (weight(-1.0, "running_var"), "negative variances"),
     "cut predictor": (cut("predictor.json", 0.7), "predictor.json is damaged"),
     "row_step": (changed("predictor.json", "decode", "row_step", value=1e-7), "damaged at decode.row_step"),
     "NaN step": (changed("predictor.json", "decode", "row_step", value=float("nan")), "predictor.json"),
@@ -156,7 +156,7 @@ def test_a_strangers_folder_imports_no_module_unless_allowed(
 
 
 def test_a_class_that_is_no_network_is_one_sentence() -> None:
-    with pytest.raises(LgadError, match=r"pathlib:Path is no torch\.nn\.Module class"):
+    with pytest.raises(LgadError, match=r"pathlib:Path is not a torch\.nn\.Module class"):
         build_network(NetworkSpec(name="pathlib:Path"))
 
 
@@ -168,7 +168,7 @@ def test_weights_have_the_mode_of_their_neighbours(folder: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(LgadError, match="'gpu' is no device; give cpu, cuda for a GPU"):
+    with pytest.raises(LgadError, match="'gpu' is not a device; give cpu, cuda for a GPU"):
         check_device("gpu")
     if not torch.cuda.is_available():
         with pytest.raises(LgadError, match="device 'cuda' cannot be used here"):

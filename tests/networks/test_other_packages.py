@@ -103,7 +103,7 @@ def test_faults_of_smp_networks_are_one_sentence(smp) -> None:
         ("smp:FPN:resnet18", (80, 256), r"\[80, 256\] does not fit smp:FPN:resnet18.*multiples of 32"),
         ("smp:Nonsense:resnet18", (64, 96), "smp:Nonsense:resnet18 cannot be built"),
         ("smp:Unet:nonsense", (64, 96), "smp:Unet:nonsense cannot be built"),
-        ("smp:Unet:hub/x", (64, 96), "smp:Unet:hub/x is no name of a network"),
+        ("smp:Unet:hub/x", (64, 96), "smp:Unet:hub/x is not a name of a network"),
     ):
         with pytest.raises(LgadError, match=message):
             build_network(NetworkSpec(name=name, image_size=image_size))

@@ -64,7 +64,7 @@ def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     (tmp_path / "text.safetensors").write_text("no weights")
     for name in ("text.pth", "text.safetensors"):
-        with pytest.raises(LgadError, match=rf"{re.escape(name)} is no file of weights"):
+        with pytest.raises(LgadError, match=rf"{re.escape(name)} is not a file of weights"):
             load_imagenet(network, tmp_path / name)
     torch.save({"layer1.0.conv1.weight": torch.rand(64, 64, 3, 3)}, tmp_path / "part.pth")
     with pytest.raises(LgadError, match="does not fit the network"):

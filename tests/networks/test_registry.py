@@ -129,7 +129,7 @@ def test_a_registered_network_is_built_saved_and_loaded_by_name(tmp_path) -> Non
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(LgadError, match=r"The name enet is that of lgad_pipeline\.networks\.enet:ENet"):
         register_network("enet")(Plain)
-    with pytest.raises(LgadError, match="'my nets:Net' is no name"):
+    with pytest.raises(LgadError, match="'my nets:Net' is not a name"):
         register_network("my nets:Net")
 
 

@@ -133,7 +133,7 @@ def test_a_job_file_that_cannot_be_read_is_one_sentence(packed_road: Path, tmp_p
     with pytest.raises(LgadError, match=r"nothing\.json cannot be read .*; correct the path\."):
         read_job(tmp_path / "nothing.json")
     (tmp_path / "cut.json").write_text('{"plan": ')
-    with pytest.raises(LgadError, match=r"cut\.json is no JSON \(.*\); write the job file again\."):
+    with pytest.raises(LgadError, match=r"cut\.json is not JSON \(.*\); write the job file again\."):
         read_job(tmp_path / "cut.json")
     for command in COMMANDS.values():
         run = subprocess.run([*command, str(tmp_path / "nothing.json")], capture_output=True, text=True)

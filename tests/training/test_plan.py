@@ -52,7 +52,7 @@ def test_the_method_selects_the_losses(method: str, given: set[str]) -> None:
 
 
 def test_an_unknown_method_is_an_error_that_lists_the_methods() -> None:
-    with pytest.raises(LgadError, match=r"ldag is no distillation method; choose of alone, .*sad"):
+    with pytest.raises(LgadError, match=r"The method ldag does not exist; choose of alone, .*sad"):
         plan(RECIPE, role="student", method="ldag+sad")
 
 

@@ -39,7 +39,7 @@ def add_frames(
         progress: callback, called as progress(frames done, frames in total).
 
     Raises:
-        LgadError: `source` holds no usable image, `root` is no data set in CULane's layout or cannot be
+        LgadError: `source` holds no usable image, `root` is not a data set in CULane's layout or cannot be
             written, or no frame can be added.
     """
     if not source.is_dir():

@@ -49,7 +49,7 @@ def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
         float64 (M, 2) as (x, y), frame pixels, from one end to the other.
 
     Raises:
-        AnnotationError: the polygon is no band, because it is less than 3 times as long as wide, or wider
+        AnnotationError: the polygon is not a band, because it is less than 3 times as long as wide, or wider
             than 1/16 of the frame; or its centre line folds back on itself.
     """
     corners = _simplified(np.asarray(outline, np.float64))

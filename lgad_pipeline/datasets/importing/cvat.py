@@ -102,8 +102,8 @@ class _Export:
         """Parse the file and return the annotations of all its frames.
 
         Raises:
-            LgadError: the file is no export of CVAT, or declares a document type, which is refused because
-                entities can expand a small file until it fills the memory, and can name other files.
+            LgadError: the file is not an export of CVAT, or declares a document type, which is refused
+                because entities can expand a small file until it fills the memory, and can name other files.
         """
         data, encoding = self._read()
         parser = expat.ParserCreate(encoding)
@@ -115,7 +115,7 @@ class _Export:
         try:
             parser.Parse(data, True)
         except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: unknown encoding
-            raise AnnotationError(f"is no XML ({error}); export it again") from error
+            raise AnnotationError(f"is not XML ({error}); export it again") from error
         return self._found + self._of_tracks()
 
     def _read(self) -> tuple[bytes, str | None]:

@@ -126,4 +126,4 @@ def _other_tool(content: Any) -> str:
         for keys, tool in _OTHER_TOOLS:
             if keys <= set(first):
                 return f"is an annotation of {tool}, not of labelme; export it as labelme or CVAT"
-    return "is no labelme file, it has no list of shapes; take it out of the folder or export it again"
+    return "is not a labelme file, it has no list of shapes; take it out of the folder or export it again"

@@ -82,7 +82,7 @@ def shape(kind: str, label: str, *, pairs: Sequence, group: str | None = None) -
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Return (H, W) in pixels from an annotation file's numbers or texts; None if they are no valid size."""
+    """Return (H, W) in pixels from an annotation file's numbers or texts; None if they are not valid."""
     sides = []
     for value in (height, width):
         try:

@@ -41,7 +41,7 @@ class Tally:
         used: (kind of shape, result such as "lane" or "centre line") -> number of shapes.
         ignored: "label" and the label -> number of shapes whose label was not chosen; kind -> number of
             shapes that describe the whole image.
-        rejected: (kind, label, reason) -> number of shapes that are no lane, and position of the first.
+        rejected: (kind, label, reason) -> number of shapes that are not lanes, and position of the first.
         doubled: number of points left out because they repeat the point before.
         repeated: number of lanes that are equal to another lane of their frame.
     """
@@ -54,7 +54,7 @@ class Tally:
     repeated: int = 0
 
     def reject(self, shape: Shape, place: str, reason: str, count: int = 1) -> None:
-        """Count shapes that are no lane.
+        """Count shapes that are not lanes.
 
         Args:
             shape: rejected shape, the first one of a group of points.
@@ -160,7 +160,7 @@ def _line(group: list[Shape], size: tuple[int, int], scale: tuple[float, float])
         return centre_line(points, size[1]), "centre line"
     if shape.kind in _POINTS:
         return _joined(points), "joined to a lane"
-    raise AnnotationError("is no line; draw the lane as a line")
+    raise AnnotationError("is not a line; draw the lane as a line")
 
 
 def _joined(points: np.ndarray) -> np.ndarray:

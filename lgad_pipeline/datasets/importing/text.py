@@ -59,7 +59,7 @@ def parse_json(data: bytes) -> Any:
     """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark, or in GBK.
 
     Raises:
-        AnnotationError: the bytes are not text in one of these encodings, or the text is no valid JSON.
+        AnnotationError: the bytes are not text in one of these encodings, or the text is not valid JSON.
     """
     try:
         try:
@@ -72,4 +72,4 @@ def parse_json(data: bytes) -> Any:
         lines = data[: 1 << 20].splitlines()
         if len(lines) > 1 and b'"h_samples"' in lines[0]:
             raise AnnotationError("holds TuSimple's lines; use it as a data set of kind tusimple") from error
-        raise AnnotationError("is no JSON, or is cut off; export it again") from error
+        raise AnnotationError("is not JSON, or is cut off; export it again") from error
