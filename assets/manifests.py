@@ -22,7 +22,10 @@ def write_manifest(paths: ProjectPaths, asset: str) -> None:
     try:
         manifest = manifest_of(paths.state, files)
     except OSError as error:
-        raise LgadError(f"{error.filename} cannot be read again ({error.strerror}).") from error
+        raise LgadError(
+            f"{error.filename} was written but cannot be read ({error.strerror}); check its disk and "
+            "its permissions, and materialize the asset again."
+        ) from error
     write_text(paths.manifest(asset), json.dumps(manifest) + "\n")
     publish_result(paths, asset, manifest)
 

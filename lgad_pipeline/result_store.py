@@ -121,7 +121,7 @@ class ResultStore:
         self._store.write(f"{name}/{INDEX}", content)
         if self._store.read(f"{name}/{INDEX}", _INDEX_LIMIT) != content:
             raise LgadError(
-                f"{self._store.name(name)} was written to by another machine at the same time; "
+                f"{self._store.name(name)} was changed by another machine at the same time; "
                 "materialize this asset again, on one machine."
             )
         for old in present.keys() - {entry.digest for entry in objects} - {INDEX}:

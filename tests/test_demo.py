@@ -100,7 +100,7 @@ def test_frames_that_cannot_be_read_are_named(tmp_path, project):
     root = own_set(tmp_path / "set")
     for frame in root.glob("drive/*.jpg"):
         frame.write_text("no picture")
-    with pytest.raises(LgadError, match=r"No frame of .* can be read, such as: .*train\.jpg"):
+    with pytest.raises(LgadError, match=r"No frame of .* can be read; the first error: .*train\.jpg"):
         demo.require_dataset(project, "mine", str(root), quiet())
     assert not local_path(project).exists()
 

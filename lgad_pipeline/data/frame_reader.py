@@ -143,5 +143,5 @@ def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) 
             )
         if not ((largest >= 0) & (least < size)).all():
             raise AnnotationError(
-                f"has no part of lane {number} in the frame; correct the lane or take it out", number
+                f"has lane {number} wholly outside the frame; correct the lane or take it out", number
             )

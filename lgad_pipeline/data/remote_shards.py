@@ -151,7 +151,7 @@ def _undamaged_size(folder: Path, part: PartEntry) -> int:
 def _check_unchanged(store: ObjectStore, content: bytes) -> None:
     if store.read(INDEX, INDEX_LIMIT) != content:
         raise LgadError(
-            f"{store.uri} was written to by another machine at the same time; pack the shards again, "
+            f"{store.uri} was changed by another machine at the same time; pack the shards again, "
             "on one machine."
         )
 

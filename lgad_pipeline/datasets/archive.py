@@ -212,7 +212,7 @@ def _unpack_member(member: Member, archive: str, run: _Unpacking) -> tuple[str, 
         )
     content = member.read()
     if len(content) != member.size:
-        raise EOFError(f"{_shown(member.name)} is not whole")
+        raise EOFError(f"{_shown(member.name)} is cut off")
     digest = int.from_bytes(blake2b(content, digest_size=8).digest())
     try:
         if _content(run.output, path) != content:
@@ -240,7 +240,7 @@ def _destination(member: Member, output: Path) -> tuple[str, Path]:
         _Refused: the member is not a plain image or text, or leads out of the output.
     """
     if not member.regular:
-        raise _Refused("is a link, a device or no plain file")
+        raise _Refused("is a link, a device or another special file")
     try:
         path = PurePosixPath(relative_frame(member.name))
     except ValueError as error:
@@ -248,7 +248,7 @@ def _destination(member: Member, output: Path) -> tuple[str, Path]:
     if member.name.startswith(("/", "\\")):
         raise _Refused("leads out of the folder by an absolute path")
     if path.suffix.lower() not in _SUFFIXES or max(len(part.encode()) for part in path.parts) > _NAME_LIMIT:
-        raise _Refused(f"is called like no {', '.join(_SUFFIXES)} file")
+        raise _Refused(f"has a name that is too long, or does not end in {', '.join(_SUFFIXES)}")
     target = output / path
     if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(output)):
         raise _Refused("leads out of the folder by a link that is there")

@@ -80,7 +80,7 @@ def members(parts: Parts) -> Iterator[Member]:
     if start[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC):
         return _tar_members(_Bounded(stream, limit))
     if start.lstrip()[:1] == b"<":
-        raise ArchiveError("is a web page and no archive; download it again, in a browser that is logged in")
+        raise ArchiveError("is a web page, not an archive; download it again, in a browser that is logged in")
     raise ArchiveError("is not a tar, gzip or zip file; download it again, or unpack it with its own program")
 
 

@@ -118,7 +118,7 @@ def frame_path(text: str) -> str:
     frame = relative_frame(text)
     if PurePosixPath(frame).suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(
-            f"names no {', '.join(IMAGE_SUFFIXES)} file but {frame}; name a frame below the root"
+            f"names {frame}, which does not end in {', '.join(IMAGE_SUFFIXES)}; name a frame below the root"
         )
     return frame
 

@@ -49,7 +49,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """
     with open_regular(path) as stream:
         if (size := os.fstat(stream.fileno()).st_size) > limit:
-            raise LgadError(f"has {size} bytes, more than the {limit} of a sound one; restore the file")
+            raise LgadError(f"has {size} bytes, more than the {limit} that are allowed; restore the file")
         return stream.read(limit)
 
 

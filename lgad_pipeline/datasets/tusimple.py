@@ -65,11 +65,11 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     content = _parse(annotation)
     rows, xs_of_lanes = content.get("h_samples"), content.get("lanes")
     if not isinstance(rows, list) or not isinstance(xs_of_lanes, list):
-        raise AnnotationError("has not both of the lists `lanes` and `h_samples`; correct it")
+        raise AnnotationError("lacks one of the lists `lanes` and `h_samples`; correct it")
     if not all(map(are_coordinates, (rows, *xs_of_lanes))):
         raise AnnotationError("`lanes` and `h_samples` are not lists of finite numbers; correct them")
     if any(len(xs) != len(rows) for xs in xs_of_lanes):
-        raise AnnotationError("a lane has not one x for each of `h_samples`; correct it")
+        raise AnnotationError("a lane does not have one x for each of `h_samples`; correct it")
     order = np.argsort(-np.array(rows, np.float32), kind="stable")
     points = [np.array([xs, rows], np.float32).T[order] for xs in xs_of_lanes]
     return [lane for lane in (lane[lane[:, 0] >= 0] for lane in points) if len(lane)]
@@ -116,7 +116,7 @@ def _frame(line: bytes, folder: Path) -> str:
         raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
     raw_file = _parse(line).get("raw_file")
     if not isinstance(raw_file, str):
-        raise ValueError("has no text `raw_file`; name the frame")
+        raise ValueError("has no text in `raw_file`; name the frame")
     return frame_path(f"{folder.as_posix()}/{raw_file}")
 
 

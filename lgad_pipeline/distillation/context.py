@@ -95,8 +95,8 @@ class LossContext(NamedTuple):
         """
         if self.teacher is None or self.teacher_spec is None:
             raise LgadError(
-                "LGAD needs a trained teacher, and this student has none; choose the method lgad, or give "
-                "the argument teacher."
+                "This loss needs a trained teacher, and this student has none; choose the method lgad, set "
+                "needs_teacher of a loss of your own, or give the argument teacher."
             )
         return self.teacher.network, self.teacher_spec
 

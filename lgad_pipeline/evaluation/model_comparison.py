@@ -62,7 +62,7 @@ def score_recordings(
         if progress is not None:
             progress(done, len(frames))
     if not names:
-        raise LgadError(f"{root}: none of the {len(frames)} frames to compare models on can be read.")
+        raise LgadError(f"None of the {len(frames)} frames to compare models on can be read; restore {root}.")
     return [frame_table(scenarios, names, counts=_counts(found, frame_size)) for found in pairs]
 
 

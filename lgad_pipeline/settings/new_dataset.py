@@ -104,7 +104,8 @@ def with_dataset(text: str, name: str, *, entry: Mapping[str, Any]) -> str:
     try:
         content = yaml.load(text)
     except (YAMLError, ValueError) as error:
-        raise LgadError(f"lgad.local.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
+        reason = " ".join(str(error).split())
+        raise LgadError(f"lgad.local.yaml is not valid YAML: {reason}; correct that line.") from error
     if content is None:
         content = CommentedMap()
         content.yaml_set_start_comment(_HEAD)
@@ -141,7 +142,7 @@ def _frame_size(root: Path, entries: Sequence[FrameEntry]) -> tuple[int, int]:
         except (OSError, LgadError) as error:
             fault = fault or str(error)
     if not sizes:
-        raise LgadError(f"No frame of {root} can be read, such as: {fault}")
+        raise LgadError(f"No frame of {root} can be read; the first error: {fault}")
     return sizes.most_common(1)[0][0]
 
 

@@ -153,7 +153,7 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     suffix = ".jpg" if path.suffix in (".jpg", ".jpeg") else ".png"
     encoded, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]))
     if not encoded:
-        raise LgadError(f"{path} could not be encoded; give an uint8 (H, W, 3) picture.")
+        raise LgadError(f"{path} could not be encoded; give a uint8 (H, W, 3) picture.")
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.tobytes())
 

@@ -153,8 +153,8 @@ def _source(frame: object, number: int) -> bytes | np.ndarray:
             frame = base64.b64decode("".join(frame.split()), validate=True)
         except (binascii.Error, ValueError):
             raise BadFrame(
-                f"Frame {number} is a text, but no base64; give a file as Path('frame.jpg') or its bytes in "
-                "Python, its base64 over HTTP."
+                f"Frame {number} is a text that is not base64; give a file as Path('frame.jpg') or its bytes "
+                "in Python, its base64 over HTTP."
             ) from None
     try:
         if isinstance(frame, Path):

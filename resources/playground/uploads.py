@@ -73,4 +73,6 @@ def _check(name: str, data: bytes) -> None:
     if len(data) > LARGEST_UPLOAD << 20:
         raise LgadError(f"{Path(name).name} has more than {LARGEST_UPLOAD} MB; give a smaller file.")
     if not name.lower().endswith(SUFFIXES):
-        raise LgadError(f"{Path(name).name} is neither a picture nor a clip ({', '.join(SUFFIXES)}).")
+        raise LgadError(
+            f"{Path(name).name} is neither a picture nor a clip; allowed are {', '.join(SUFFIXES)}."
+        )

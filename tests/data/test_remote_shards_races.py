@@ -166,6 +166,6 @@ def test_two_machines_that_upload_at_once_never_leave_a_store_with_missing_parts
     ended = [process.returncode for process in processes]
     assert 0 in ended, said
     for code, text in zip(ended, said, strict=True):
-        assert code == 0 or "was written to by another machine at the same time" in text
+        assert code == 0 or "was changed by another machine at the same time" in text
     run(base, "fetch", "third")
     assert len(ShardSet.open(base / "third")["train"]) == 15

@@ -151,12 +151,12 @@ def test_an_archive_unpacked_in_an_earlier_run_is_compared_by_what_it_held(tmp_p
         (member("a/hard.jpg", b"", type=tarfile.LNKTYPE, linkname="../../out.txt"), "is a link"),
         (member("a/null.jpg", b"", type=tarfile.CHRTYPE, devmajor=1, devminor=3), "a device"),
         (member("a/pipe.jpg", b"", type=tarfile.FIFOTYPE), "a device"),
-        (member("a/run.sh"), "is called like no"),
-        (member("a/.bashrc"), "is called like no"),
+        (member("a/run.sh"), "has a name that is too long, or does not end in"),
+        (member("a/.bashrc"), "has a name that is too long, or does not end in"),
         (member("a/\x1b[31m.jpg"), "control characters"),
         (member("a/\udcff.jpg"), "control characters"),
-        (member("a/" + "n" * 220 + ".jpg"), "is called like no"),
-        (member("a/" + "n/" * 50 + "x"), "is called like no"),
+        (member("a/" + "n" * 220 + ".jpg"), "has a name that is too long, or does not end in"),
+        (member("a/" + "n/" * 50 + "x"), "has a name that is too long, or does not end in"),
         (member("good.txt/inside.txt"), "with the name of a file"),
         (member("folder.txt"), "has the name of a folder"),
     ],
@@ -202,7 +202,7 @@ def test_a_sparse_member_needs_no_disk_space(tmp_path):
     (tmp_path / "source").mkdir()
     write_archive(tmp_path / "source/x.tar.gz", sparse(), member("last.txt"))
     done = unpack(tmp_path / "source", tmp_path / "out")
-    assert "no plain file" in done.rejected[0][2] and (tmp_path / "out/last.txt").exists()
+    assert "another special file" in done.rejected[0][2] and (tmp_path / "out/last.txt").exists()
 
 
 def test_without_archives_there_is_one_clear_sentence(tmp_path):

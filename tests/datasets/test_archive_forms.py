@@ -67,7 +67,7 @@ def test_names_of_windows_and_files_of_macos(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.tar.gz", b"<!DOCTYPE html><title>Sign in</title>", "is a web page and no archive"),
+        ("a.tar.gz", b"<!DOCTYPE html><title>Sign in</title>", "is a web page, not an archive"),
         ("a.zip", b"", "is not a tar, gzip or zip file"),
         ("a.tar", b"x" * 600, "is not a tar, gzip or zip file"),
         ("a.tar.gz.crdownload", b"\x1f\x8b", "is a download that was not finished"),

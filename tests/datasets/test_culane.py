@@ -98,7 +98,7 @@ def test_unusable_frames_are_rejected_and_the_others_are_read(write_tree):
             "farther outside the frame",
             "missing; restore it, or write an empty one",
             "is empty; restore the frame",
-            "no part of lane 3 in the frame",
+            "lane 3 wholly outside the frame",
         ],
         strict=True,
     ):

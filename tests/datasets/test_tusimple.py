@@ -215,4 +215,4 @@ def test_the_error_of_an_object_over_several_lines_has_the_remedy(root):
 def test_a_fault_in_an_annotation_names_the_frame(root):
     (root / "train_set/label_data_0313.json").write_text(line("clips/0313/1/20.jpg", LEFT[:-1]))
     reason = ingest(root, SIZE, kind="tusimple").rejected["reason"][0]
-    assert reason.startswith("train_set/clips/0313/1/20.jpg: a lane has not one x for each")
+    assert reason.startswith("train_set/clips/0313/1/20.jpg: a lane does not have one x for each")

@@ -121,7 +121,7 @@ def test_losses_of_the_package_are_built_as_those_of_users_are(name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("lgad", "LGAD needs a trained teacher"),
+        ("lgad", "This loss needs a trained teacher"),
         ("lgad_joint", "distillation.teacher: together"),
         ("logits", "needs a trained network of frames"),
         ("sad", "Network enet has no default attention layers"),

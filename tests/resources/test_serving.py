@@ -128,7 +128,7 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     path = store / "frame.png"
     path.write_bytes(files[0])
     assert model.predict([path]) == model.predict(path) == model.predict([files[0]])
-    with pytest.raises(Exception, match="text, but no base64; give a file as Path"):
+    with pytest.raises(Exception, match="text that is not base64; give a file as Path"):
         model.predict([str(path)])
     with pytest.raises(Exception, match=r"Frame 1 cannot be read .*nowhere\.jpg"):
         model.predict([store / "nowhere.jpg"])
@@ -199,7 +199,7 @@ def test_server_finds_lanes_refuses_what_is_no_frame_and_lives(address, frames):
         (b"{", "JSON"),
         ([1, 2], "list"),
         ({"pictures": []}, "inputs"),
-        ({"inputs": "no base64!"}, "Frame 1 is a text, but no base64"),
+        ({"inputs": "no base64!"}, "Frame 1 is a text that is not base64"),
         ({"inputs": {"a": 1}}, "no list of frames"),
         ({"inputs": None}, "no list of frames"),
         ({"inputs": [7]}, "Frame 1 is of type int"),

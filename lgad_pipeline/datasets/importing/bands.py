@@ -54,15 +54,15 @@ def centre_line(outline: np.ndarray, frame_width: int) -> np.ndarray:
     """
     corners = _simplified(np.asarray(outline, np.float64))
     if len(corners) < 3:
-        raise AnnotationError("is a polygon of fewer than three corners")
+        raise AnnotationError("is a polygon of fewer than three corners; draw the lane as a line")
     first, second, both_corners = _sides(corners)
     line = _middle(first, second)
     length = float(_steps(line).sum())
     width = _mean_width(first, second)
     if length < _SLIMMEST * width:
         raise AnnotationError(
-            f"is a polygon about {length:.0f} px long and {width:.0f} px wide, no band along a lane; draw "
-            "the lane as a line"
+            f"is a polygon about {length:.0f} px long and {width:.0f} px wide, which is not a band along "
+            "a lane; draw the lane as a line"
         )
     if width > _WIDEST * frame_width:
         raise AnnotationError(
@@ -93,7 +93,7 @@ def _sides(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     along = np.concatenate([[0.0], np.cumsum(_steps(np.vstack([corners, corners[:1]])))])
     perimeter = along[-1]
     if perimeter <= 0:
-        raise AnnotationError("is a polygon without extent")
+        raise AnnotationError("is a polygon without extent; draw the lane as a line")
     ends = _candidates(corners, along)
     one, two = np.triu_indices(2 * count, 1)
     # Lengths of the sides after each end. Two ends that touch have a side of length 0, so they are excluded.
@@ -102,7 +102,7 @@ def _sides(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     possible = (forward > 1e-6) & (backward > 1e-6)
     one, two, forward, backward = one[possible], two[possible], forward[possible], backward[possible]
     if not len(one):
-        raise AnnotationError("is a polygon without two sides")
+        raise AnnotationError("is a polygon without two sides; draw the lane as a line")
     fractions = np.linspace(0, 1, _SAMPLES)
     outline = _Outline(corners, along)
     left = outline.at(ends.stop[one, None] + fractions * forward[:, None])

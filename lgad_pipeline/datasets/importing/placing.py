@@ -132,5 +132,5 @@ def _upright(data: bytes, target: Path) -> bytes:
     options = [] if ending == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     written, encoded = cv2.imencode(ending, pixels, options)
     if not written:
-        raise AnnotationError(f"{target} cannot be encoded.")
+        raise AnnotationError(f"cannot be written as {target.suffix}; convert it to JPEG or PNG")
     return encoded.tobytes()
