@@ -150,12 +150,13 @@ class GainStudy(BaseConfig):
 Study = TypeVar("Study", bound=BaseConfig)
 
 
-def read_study(path: Path, kind: type[Study]) -> Study:
-    """Read the YAML file of a study.
+def read_study(path: Path, kind: type[Study], *, what: str = "study") -> Study:
+    """Read the YAML file of a study or a search.
 
     Args:
         path: the file.
         kind: class of its settings.
+        what: its name in errors, `study` or `search`.
 
     Raises:
         LgadError: the file cannot be read, or contains wrong keys or values, which are all listed.
@@ -163,14 +164,14 @@ def read_study(path: Path, kind: type[Study]) -> Study:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         if not isinstance(content, dict):
-            raise LgadError(f"{path} contains no keys; give the YAML file of a study.")
+            raise LgadError(f"{path} contains no keys; give the YAML file of a {what}.")
         return kind.model_validate(content)
     except OSError as error:
         raise LgadError(
-            f"{path} cannot be read ({error.strerror}); give the YAML file of a study."
+            f"{path} cannot be read ({error.strerror}); give the YAML file of a {what}."
         ) from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise LgadError(f"{path} is not a YAML text; give the YAML file of a study.") from error
+        raise LgadError(f"{path} is not a YAML text; give the YAML file of a {what}.") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error

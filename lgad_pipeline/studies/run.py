@@ -1,22 +1,14 @@
 """Run of a study: its trainings in parallel processes, then the comparison."""
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import cv2
-import torch
-
-from lgad_pipeline.child_process import end_with_parent
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.process_pool import map_parts, uses_cluster
+from lgad_pipeline.process_pool import uses_cluster
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Dataset, Recipe
 from lgad_pipeline.studies.config import GainStudy
@@ -24,6 +16,7 @@ from lgad_pipeline.studies.plan import StudyRun, TrainingSpec, plan, teacher_tra
 from lgad_pipeline.studies.report import write_study
 from lgad_pipeline.studies.result import StudyResult, finished, summarize
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_score
+from lgad_pipeline.studies.workers import run_all
 from lgad_pipeline.training.device import Device
 
 
@@ -128,63 +121,31 @@ def _run_all(
     progress: ProgressText,
     exchange: Exchange | None,
 ) -> None:
-    """Call a function for every training, in this process or in a pool, and raise all errors at the end."""
+    """Call a function for every training, and raise all errors at the end."""
     failures: list[str] = []
-
-    def ended(name: str, error: BaseException | None, done: int) -> None:
-        if error is not None:
-            failures.append(f"{name}: {error}")
-        progress(f"[{done}/{len(trainings)}] {name}{' failed' if error else ''}")
-
-    if uses_cluster():
-        errors = map_parts(partial(_error_of, function, inputs, exchange), trainings, workers=1)
-        for done, (training, name, error) in enumerate(zip(trainings, names, errors, strict=True), 1):
-            if exchange is not None and error is None:
-                exchange.fetch(training.folder)
-            ended(name, error, done)
-    elif workers == 1:
-        for done, (training, name) in enumerate(zip(trainings, names, strict=True), 1):
-            try:
-                function(training, inputs)
-            except LgadError as error:
-                ended(name, error, done)
-            else:
-                ended(name, None, done)
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, set_up_worker, (os.getpid(), workers)) as pool:
-            futures = {
-                pool.submit(function, training, inputs): name
-                for training, name in zip(trainings, names, strict=True)
-            }
-            for done, future in enumerate(as_completed(futures), 1):
-                ended(futures[future], future.exception(), done)
+    shared = exchange if uses_cluster() else None
+    work = function if shared is None else partial(_exchanged, function, shared)
+    tasks = (((name, t.folder), (t, inputs)) for name, t in zip(names, trainings, strict=True))
+    for done, ((name, folder), result) in enumerate(run_all(work, tasks, workers=workers), 1):
+        failed = isinstance(result, LgadError)
+        if failed:
+            failures.append(f"{name}: {result}")
+        elif shared is not None:
+            shared.fetch(folder)
+        progress(f"[{done}/{len(trainings)}] {name}{' failed' if failed else ''}")
     if failures:
         raise LgadError("\n".join(failures))
 
 
-def _error_of(
+def _exchanged(
     function: Callable[[TrainingSpec, StudyInputs], object],
-    inputs: StudyInputs,
-    exchange: Exchange | None,
+    exchange: Exchange,
     training: TrainingSpec,
-) -> LgadError | None:
-    """Call a function for a training; return the error that it raises, so that the others continue."""
-    try:
-        for folder in (training.teacher, training.model, training.folder):
-            if exchange is not None and folder is not None:
-                exchange.fetch(folder)
-        function(training, inputs)
-        if exchange is not None:
-            exchange.publish(training.folder)
-    except LgadError as error:
-        return error
-    return None
-
-
-def set_up_worker(parent: int, workers: int) -> None:
-    """Give a worker its share of the cores, and let it end when its parent does, for any reason."""
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    end_with_parent(parent)
+    inputs: StudyInputs,
+) -> None:
+    """Call a function for a training on another machine, between the exchange of the directories."""
+    for folder in (training.teacher, training.model, training.folder):
+        if folder is not None:
+            exchange.fetch(folder)
+    function(training, inputs)
+    exchange.publish(training.folder)

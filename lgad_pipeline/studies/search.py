@@ -1,9 +1,6 @@
 """Search for recipe settings with Optuna: trials on validation frames, resumable, the best one as YAML."""
 
-import multiprocessing
-import os
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,9 +14,9 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.studies.plan import TrainingSpec, shared_folder
-from lgad_pipeline.studies.run import set_up_worker
 from lgad_pipeline.studies.search_config import Range, SearchStudy, Value
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_validate
+from lgad_pipeline.studies.workers import run_all
 
 if TYPE_CHECKING:
     import optuna
@@ -77,14 +74,16 @@ def search(
     for trial in trials.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         trials.enqueue_trial(trial.params)
-    if workers == 1:
-        _run_here(study, trials, recipe=recipe, inputs=inputs, output=output, progress=progress)
-    else:
-        _run_in_processes(study, trials, recipe, inputs, output=output, workers=workers, progress=progress)
+    tasks = _asked(study, trials, recipe=recipe, inputs=inputs, output=output, progress=progress)
+    for trial, result in run_all(_evaluate, tasks, workers=workers):
+        if isinstance(result, LgadError):
+            _tell(study, trials, trial, progress=progress, reason=str(result))
+        else:
+            _tell(study, trials, trial, progress=progress, f1=result)
     return _write(study, trials, recipe=recipe, output=output)
 
 
-def _run_here(
+def _asked(
     study: SearchStudy,
     trials: "optuna.Study",
     *,
@@ -92,48 +91,17 @@ def _run_here(
     inputs: StudyInputs,
     output: Path,
     progress: ProgressText,
-) -> None:
-    while _remaining(study, trials) > 0:
+) -> Iterator[tuple["optuna.Trial", tuple[Recipe, SearchStudy, StudyInputs, Path]]]:
+    """Yield trials with the arguments of `_evaluate`, until enough have ended or are running."""
+    running = [_optuna().trial.TrialState.RUNNING]
+    while _remaining(study, trials) > len(trials.get_trials(deepcopy=False, states=running)):
         trial = trials.ask()
         try:
-            f1 = _evaluate(study.applied(recipe, _values(study, trial)), study, inputs, output)
+            changed = study.applied(recipe, _values(study, trial))
         except LgadError as error:
             _tell(study, trials, trial, progress=progress, reason=str(error))
         else:
-            _tell(study, trials, trial, progress=progress, f1=f1)
-
-
-def _run_in_processes(
-    study: SearchStudy,
-    trials: "optuna.Study",
-    recipe: Recipe,
-    inputs: StudyInputs,
-    *,
-    output: Path,
-    workers: int,
-    progress: ProgressText,
-) -> None:
-    running: dict[Future[float], optuna.Trial] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, set_up_worker, (os.getpid(), workers)) as pool:
-        while running or _remaining(study, trials) > 0:
-            while len(running) < workers and _remaining(study, trials) > len(running):
-                trial = trials.ask()
-                try:
-                    changed = study.applied(recipe, _values(study, trial))
-                except LgadError as error:
-                    _tell(study, trials, trial, progress=progress, reason=str(error))
-                    continue
-                running[pool.submit(_evaluate, changed, study, inputs, output)] = trial
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                trial = running.pop(future)
-                error = future.exception()
-                if error is not None and not isinstance(error, LgadError):
-                    raise error
-                if error is not None:
-                    _tell(study, trials, trial, progress=progress, reason=str(error))
-                else:
-                    _tell(study, trials, trial, progress=progress, f1=future.result())
+            yield trial, (changed, study, inputs, output)
 
 
 def _evaluate(recipe: Recipe, study: SearchStudy, inputs: StudyInputs, output: Path) -> float:

@@ -69,7 +69,7 @@ class SearchStudy(BaseConfig):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the YAML file of a search; see `read_study`."""
-        return read_study(path, cls)
+        return read_study(path, cls, what="search")
 
     def applied(self, recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
         """Return a recipe with values of the searched keys, and the seed of the search.

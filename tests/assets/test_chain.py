@@ -1,11 +1,9 @@
 """The whole chain on a tiny road world: a real Dagster instance, a real MLflow store, real training."""
 
-import json
 import re
 from pathlib import Path
 
 import dagster as dg
-import mlflow
 import pytest
 from dagster._core.event_api import PartitionKeyFilter
 
@@ -22,7 +20,13 @@ from resources.mlflow.versions import champion_of, rollback
 from resources.progress import ProgressLog
 from resources.project import Project
 from tests.assets.chain import ASSETS, SETTINGS, aliased, asked, materialized, nightly, requested
-from tests.assets.chain_lineage import check_initial_weights, check_logged_models, check_network_parameters
+from tests.assets.chain_lineage import (
+    check_data_sets,
+    check_initial_weights,
+    check_network_parameters,
+    check_registered_model,
+    check_training_runs,
+)
 
 # These checks may fail, because a network learns little in ten steps.
 MAY_FAIL = ("teacher_reproduces_labels", "training_has_converged", "f1_above_blind_baseline")
@@ -114,37 +118,11 @@ def test_demo_trains_teacher_and_student_alone_at_the_same_time_with_the_same_re
 
 
 def test_mlflow_has_every_training(chain):
-    client = chain.client()
-    for role in ("teacher", "student_alone", "student_lgad"):
-        run_id = run_id_of(chain.paths.network(role))
-        run = client.get_run(run_id)
-        assert run.info.status == "FINISHED"
-        assert [entry.step for entry in client.get_metric_history(run_id, "train/loss")] == [2, 4, 6, 8, 10]
-        assert run.data.params["training.steps"] == "10"
-        assert run.data.tags["role"] == role and run.data.tags["recipe"] == "enet"
-        dagster_run = chain.instance.get_run_by_id(run.data.tags["dagster.run_id"])
-        assert dagster_run is not None and dagster_run.job_name == "retrain"
-        assert len(run.data.tags["data_fingerprint"]) == 32
-        assert run.inputs.dataset_inputs[0].dataset.name == "synthetic"
-        assert {"attention.png", "overlays.png"} <= {file.path for file in client.list_artifacts(run_id)}
-    assert "train/attention" in client.get_run(run_id_of(chain.paths.student_lgad)).data.metrics
-    assert "test/f1/total" in client.get_run(run_id_of(chain.paths.student_alone)).data.metrics
-    check_logged_models(chain)
+    check_training_runs(chain)
 
 
 def test_registered_model_finds_lanes_in_a_jpeg(chain):
-    client = chain.client()
-    version = client.get_model_version_by_alias("synthetic-enet", "challenger")
-    assert "| total&emsp;|" in (version.description or "")
-    model = mlflow.pyfunc.load_model("models:/synthetic-enet@challenger")
-    frame = next(chain.paths.recordings.rglob("*.jpg")).read_bytes()
-    found = model.predict([frame, frame])
-    assert len(found) == 2 and found[0] == found[1]
-    assert model.metadata.signature.inputs is not None
-    assert all(1 <= lane.slot <= 4 and len(lane.points[0]) == 2 for lane in found[0].lanes)
-    local = Path(mlflow.artifacts.download_artifacts("models:/synthetic-enet@challenger"))  # pyright: ignore
-    assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pt", ".pickle")]
-    assert (local / "artifacts" / "network" / "student.onnx").is_file()
+    check_registered_model(chain)
 
 
 def test_first_version_that_is_no_better_than_chance_is_not_champion(chain):
@@ -162,17 +140,7 @@ def test_mlflow_names_the_network_that_was_trained(chain):
 
 
 def test_mlflow_names_the_data_sets_of_training_and_evaluation(chain):
-    inputs = chain.client().get_run(run_id_of(chain.paths.student_lgad)).inputs.dataset_inputs
-    found = {one.tags[0].value: one.dataset for one in inputs}
-    assert {context: one.name for context, one in found.items()} == {
-        "training": "synthetic",
-        "validation": "synthetic val",
-        "test": "synthetic test",
-    }
-    assert json.loads(found["training"].source) == {"uri": ".lgad/data/synthetic/shards"}
-    columns = json.loads(found["test"].schema)["mlflow_colspec"]
-    assert [column["name"] for column in columns] == ["frame", "scenario", "existence", "image", "label"]
-    assert json.loads(found["test"].profile) == {"num_rows": 9}
+    check_data_sets(chain)
 
 
 def test_report_is_self_contained(chain):

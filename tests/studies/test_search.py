@@ -129,3 +129,8 @@ def test_ranges_are_checked(tmp_path, space, reason):
     (tmp_path / "search.yaml").write_text(f"settings: {{student.steps: {space}}}")
     with pytest.raises(LgadError, match=reason):
         SearchStudy.load(tmp_path / "search.yaml")
+
+
+def test_errors_speak_of_a_search(tmp_path):
+    with pytest.raises(LgadError, match=r"none\.yaml cannot be read .*; give the YAML file of a search\."):
+        SearchStudy.load(tmp_path / "none.yaml")
