@@ -33,6 +33,8 @@ def rollback(
         for row in version_rows(tracking, model):
             score = f"F1 {row.test_f1}" if row.test_f1 else "F1 unknown"
             say(f"{row.version:>4}  {', '.join(row.aliases) or '-':<22}  {score}  {row.decision}".rstrip())
+            if row.rule and row.rule != project.settings.promotion.text:
+                say(f"      compared by another rule than that of lgad.yaml: {row.rule}")
         return
     before, now = rollback(tracking, model, lock=project.promotion_lock(model), to=to, owner=project.owner)
     replaced = f"; version {before} is not promoted again" if before and int(before) > int(now) else ""

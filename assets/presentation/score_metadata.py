@@ -82,6 +82,7 @@ def verdict_metadata(verdict: "Verdict | None") -> dict[str, dg.MetadataValue]:
     return {
         "against the champion": metadata.table(rows),
         "gain on validation frames (points)": dg.MetadataValue.float(100 * verdict.total.gain.value),
+        "promotion rule": dg.MetadataValue.text(verdict.rule),
         "milliseconds per frame": dg.MetadataValue.text(f"{challenger:.1f}; champion {champion:.1f}"),
     }
 

@@ -25,3 +25,8 @@ class PromotionConfig(BaseConfig):
     scenario_tolerance: float = Field(default=0.02, ge=0, le=1)
     least_frames: int = Field(default=20, ge=1)
     latency_factor: float = Field(default=1.2, gt=0)
+
+    @property
+    def text(self) -> str:
+        """All settings in one line, such as `confidence 0.95, scenario_tolerance 0.02, ...`."""
+        return ", ".join(f"{name} {value:g}" for name, value in self)

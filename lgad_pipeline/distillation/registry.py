@@ -31,7 +31,7 @@ _registered: dict[str, type[DistillationLoss]] = {}
 class RegisteredLoss(DistillationLoss):
     """Base of a user's distillation losses, which a recipe can name.
 
-    Set the class attribute `needs_teacher` if the loss reads the trained teacher, `context.teacher`. Studies
+    Set the class attribute `needs_teacher` to True if the loss reads the trained teacher, `context.teacher`. Studies
     then train one for a student with this loss alone.
 
     Args:

@@ -43,12 +43,14 @@ class Verdict:
         scenarios: change in each scenario, on test frames.
         latency: seconds per frame of champion and challenger, measured in turn on one machine.
         objections: reasons against the promotion, a clause each; empty if the challenger is promoted.
+        rule: settings of the rule, as text.
     """
 
     total: Change
     scenarios: list[Change]
     latency: tuple[float, float]
     objections: list[str]
+    rule: str
 
     @property
     def promoted(self) -> bool:
@@ -93,7 +95,7 @@ def judge(
     factor = latency[1] / latency[0]
     if factor > rule.latency_factor:
         objections.append(f"a frame takes it {factor:.2f} times as long")
-    return Verdict(total, scenarios, latency, objections)
+    return Verdict(total, scenarios, latency, objections, rule.text)
 
 
 def scenario_changes(

@@ -16,6 +16,7 @@ from resources.mlflow.versions import (
     FINGERPRINT_TAG,
     REPLACED_TAG,
     ROLLED_BACK_TAG,
+    RULE_TAG,
     VersionLostError,
     champion_of,
     claim,
@@ -243,6 +244,7 @@ def _write_down(tracking: MlflowTracking, name: str, decision: Decision) -> None
             "validation_f1": f"{total.challenger:.4f}",
             "champion_validation_f1": f"{total.champion:.4f}",
             "validation_gain": f"{total.gain.value:+.4f} ({total.gain.low:+.4f} to {total.gain.high:+.4f})",
+            RULE_TAG: decision.verdict.rule,
         }
     if decision.promoted and decision.before not in (None, version):
         tags[REPLACED_TAG] = str(decision.before)

@@ -23,6 +23,7 @@ FINGERPRINT_TAG = "training_fingerprint"
 DIGEST_TAG = "files_digest"
 REPLACED_TAG = "replaced"
 ROLLED_BACK_TAG = "rolled_back"
+RULE_TAG = "promotion_rule"
 OWNER_TAG = "lgad.project"
 _ORIGIN = ("dataset", "recipe")
 
@@ -40,12 +41,14 @@ class VersionRow:
         aliases: Aliases of the version, such as champion.
         test_f1: F1 on test frames at the time of registration; empty if unknown.
         decision: Last promotion decision, a sentence; empty if there was none.
+        rule: Settings of the promotion rule at the last comparison with a champion; empty if there was none.
     """
 
     version: str
     aliases: tuple[str, ...]
     test_f1: str
     decision: str
+    rule: str
 
 
 def champion_of(tracking: MlflowTracking, name: str) -> str | None:
@@ -72,6 +75,7 @@ def version_rows(tracking: MlflowTracking, name: str) -> list[VersionRow]:
             tuple(sorted(alias for alias, holder in aliases.items() if holder == str(version.version))),
             version.tags.get("test_f1", ""),
             version.tags.get("decision", ""),
+            version.tags.get(RULE_TAG, ""),
         )
         for version in versions_of(tracking, name)
     ]

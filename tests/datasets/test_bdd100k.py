@@ -172,7 +172,7 @@ def test_a_list_longer_than_what_is_read_at_once_and_one_too_long_object(root):
     found = ingest(root, SIZE, kind="bdd100k").rejected  # their images are missing
     assert len(found) == 400 and found["line"].tolist() == list(range(2, 2002, 5))
     path.write_text('[{"name": "' + "x" * (3 << 20) + '"}]')
-    with pytest.raises(LgadError, match="no JSON list of objects in line 1"):
+    with pytest.raises(LgadError, match="not a JSON list of objects in line 1"):
         ingest(root, SIZE, kind="bdd100k")
 
 

@@ -66,10 +66,10 @@ def test_every_kind_of_shape_is_a_lane_or_named_with_its_count(tmp_path):
         (kind, label, count, reason) for (kind, label, reason), (count, _) in done.shapes.rejected.items()
     ]
     expected = [
-        ("rectangle", "car", 2, "no line"),
-        ("circle", "lane", 1, "no line"),
+        ("rectangle", "car", 2, "not a line"),
+        ("circle", "lane", 1, "not a line"),
         ("linestrip", "lane", 1, "single click"),
-        ("polygon", "car", 1, "no band"),
+        ("polygon", "car", 1, "not a band"),
         ("linestrip", "lane", 1, "x y pairs"),
         ("linestrip", "lane", 1, "not near"),
         ("linestrip", "lane", 1, "outside the frame"),

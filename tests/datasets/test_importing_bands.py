@@ -81,8 +81,8 @@ def test_an_outline_of_many_corners_is_simplified_by_less_than_a_pixel():
 @pytest.mark.parametrize(
     ("corners", "words"),
     [
-        ([[0, 0], [100, 0], [100, 100], [0, 100]], "100 px long and 100 px wide, no band"),
-        ([[100, 200], [120, 180], [200, 180], [220, 200], [220, 250], [100, 250]], "no band"),
+        ([[0, 0], [100, 0], [100, 100], [0, 100]], "100 px long and 100 px wide, which is not a band"),
+        ([[100, 200], [120, 180], [200, 180], [220, 200], [220, 250], [100, 250]], "not a band"),
         ([[100, 350], [150, 350], [150, 50], [100, 50]], "50 px wide on average, more than the 40 px"),
         ([[1, 1], [2, 2]], "fewer than three corners"),
         ([[1, 1], [1, 1], [1, 1]], "fewer than three corners"),

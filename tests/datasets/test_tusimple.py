@@ -134,7 +134,7 @@ def test_a_test_label_file_in_the_root_names_the_clips_of_the_test_set(root):
         (line("../../outside.jpg", LEFT), "leads out of the data root"),
         (line("/../outside.jpg", LEFT), "has a part '..'"),
         (line("clips/a.txt", LEFT), "names no"),
-        ('{"lanes": []}', "no text `raw_file`"),
+        ('{"lanes": []}', "no text in `raw_file`"),
         ("[1, 2]", "is not a JSON object"),
         ("{", "is not a JSON object"),
         ("[" * 100_000, "is not a JSON object"),

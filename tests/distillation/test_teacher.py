@@ -63,7 +63,7 @@ def test_size_of_the_teacher_tells_its_stride() -> None:
     assert label_stride(spec, (16, 32)) == 2
     label = frames().label
     assert torch.equal(teacher_planes(label, spec), label_planes(label, 5, stride=2))
-    with pytest.raises(LgadError, match="no multiple; name a teacher"):
+    with pytest.raises(LgadError, match="not a multiple of it; name a teacher"):
         label_stride(spec, (16, 40))
     with pytest.raises(LgadError, match=r"stride 3 does not divide the image size 16 x 32"):
         teacher_spec(SPEC, stride=3)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from lgad_pipeline.settings import Settings
+from lgad_pipeline.studies.config import GainStudy
 from lgad_pipeline.studies.search_config import SearchStudy
 from tests.docs.blocks import ROOT, Block, blocks
 
@@ -36,6 +37,7 @@ EXECUTED = {
     "docs/index.md: from lgad_pipeline import LgadLoss": LOOP,
     "docs/data.md: from pathlib import Path": "",
     "docs/own_network.md: import torch": "",
+    "docs/method.md: from lgad_pipeline import RegisteredLoss": "",
 }
 NOT_EXECUTED = {
     "README.md: model = mlflow": "needs a registered model; tests/resources/test_serving.py",
@@ -93,6 +95,9 @@ def test_settings_are_read_as_printed(block, tmp_path, project):
     printed = yaml.safe_load(block.text)
     if "trials" in printed:  # a file of its own, for `lgad search`
         assert SearchStudy.model_validate(printed)
+        return
+    if "methods" in printed:  # keys of a study, for `lgad gain`
+        assert GainStudy.model_validate(printed)
         return
     if "teacher_network" in printed:  # keys of a recipe
         printed = {"recipes": {"printed": printed}}

@@ -48,14 +48,14 @@ def write(path: Path, *entries: object) -> Path:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ("{", "no JSON object"),
+        ("{", "not a JSON object"),
         ({"raw_file": "b", "lanes": [[1, 2]]}, "no `run_time`"),
         ({"raw_file": "b", "lanes": [[1]], "run_time": 1}, "h_samples"),
         ({"raw_file": "b", "lanes": [["x", 2]], "run_time": 1}, "lists of numbers"),
         ({"raw_file": "b", "lanes": [[10**400, 2]], "run_time": 1}, "below a million"),
         ({"raw_file": "b", "lanes": [[float("nan"), 2]], "run_time": 1}, "below a million"),
         ({"raw_file": "b", "lanes": [[True, 2]], "run_time": 1}, "below a million"),
-        ("[" * 100_000, "no JSON object"),
+        ("[" * 100_000, "not a JSON object"),
         ({"raw_file": "c", "lanes": [], "run_time": 1}, "not annotated"),
         ({"raw_file": "a", "lanes": [], "run_time": 1}, "predicted twice"),
     ],

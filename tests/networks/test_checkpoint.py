@@ -101,8 +101,8 @@ DAMAGE = {
     "empty weights": (written("weights.safetensors", b""), "weights.safetensors is damaged"),
     "text": (written("weights.safetensors", b"no weights at all"), "weights.safetensors is damaged"),
     "other weights": (foreign, "does not fit the network"),
-    "NaN": (weight(float("nan"), "weight"), "no finite numbers"),
-    "infinite": (weight(float("inf"), "bias"), "no finite numbers"),
+    "NaN": (weight(float("nan"), "weight"), "not finite"),
+    "infinite": (weight(float("inf"), "bias"), "not finite"),
     "variance": (weight(-1.0, "running_var"), "negative variances"),
     "cut predictor": (cut("predictor.json", 0.7), "predictor.json is damaged"),
     "row_step": (changed("predictor.json", "decode", "row_step", value=1e-7), "damaged at decode.row_step"),
@@ -182,5 +182,5 @@ def test_outputs_that_are_no_numbers_are_no_empty_answer(folder: Path) -> None:
     predictor = LanePredictor.load(folder)
     for parameter in predictor.network.parameters():
         torch.nn.init.constant_(parameter, 1e38)  # finite, and overflows in the first layer
-    with pytest.raises(LgadError, match="no numbers"):
+    with pytest.raises(LgadError, match="not numbers"):
         predictor.predict([np.full((48, 96, 3), 90, np.uint8)])

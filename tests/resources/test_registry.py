@@ -81,6 +81,9 @@ def test_first_becomes_champion_better_takes_over_worse_and_equal_do_not(store):
     written = tags(tracking, 2)
     assert written["validation_f1"] == "0.4000" and written["champion_validation_f1"] == "0.5000"
     assert "loses 10.0 points" in written["decision"]
+    rule = "confidence 0.95, scenario_tolerance 0.02, least_frames 20, latency_factor 1.2"
+    assert written["promotion_rule"] == tags(tracking, 4)["promotion_rule"] == rule
+    assert "promotion_rule" not in tags(tracking, 1), "the first version is compared with none"
 
 
 def test_decision_is_kept_with_its_numbers(store):
@@ -94,6 +97,7 @@ def test_decision_is_kept_with_its_numbers(store):
     assert content["promoted"] and content["before"] == "1"
     assert content["verdict"]["total"]["gain"]["value"] == pytest.approx(0.3)
     assert content["verdict"]["scenarios"][0]["name"] == "normal"
+    assert content["verdict"]["rule"].startswith("confidence 0.95, ")
 
 
 def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store):
