@@ -31,8 +31,8 @@ _registered: dict[str, type[DistillationLoss]] = {}
 class RegisteredLoss(DistillationLoss):
     """Base of a user's distillation losses, which a recipe can name.
 
-    Set the class attribute `needs_teacher` to True if the loss reads the trained teacher, `context.teacher`. Studies
-    then train one for a student with this loss alone.
+    Set the class attribute `needs_teacher` to True if the loss reads the trained teacher (`context.teacher`):
+    studies then train one for a student with this loss alone.
 
     Args:
         context: networks that the loss may use.
