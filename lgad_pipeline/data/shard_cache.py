@@ -141,12 +141,12 @@ class ShardCache:
         """Allocate a file's bytes once they fit the limit; other files are removed for them."""
         while True:
             with locked(self._folder):
-                if self._make_room(size):
+                if self._free_bytes(size):
                     os.posix_fallocate(descriptor, 0, size)
                     return
             time.sleep(_WAIT_SECONDS)  # until others have read or downloaded their files
 
-    def _make_room(self, size: int) -> bool:
+    def _free_bytes(self, size: int) -> bool:
         """Remove files that nobody reads, by the time of their announcement, until `size` bytes are free."""
         files: list[tuple[int, int, Path]] = []
         for entry in os.scandir(self._folder):

@@ -116,8 +116,8 @@ class StreamedSplit(ShardSplit):
         The files of all announced items together fit the cache.
         """
         in_use = len(self._parts) if window is None else window + 1
-        room = self._cache.limit // max(self._sizes) - _SPARE
-        most = max(1, min(in_use + _AHEAD, room, len(self._parts)))
+        fitting = self._cache.limit // max(self._sizes) - _SPARE
+        most = max(1, min(in_use + _AHEAD, fitting, len(self._parts)))
         waiting: deque[tuple[Item, np.ndarray]] = deque()
         needed: Counter[int] = Counter()
         remaining = iter(items)

@@ -95,7 +95,7 @@ class TrainingPlan(BaseConfig):
             folder: directory of the result.
             method: distillation losses of a student: `alone`, `lgad`, `sad`, `lgad+sad`, `logits`, `blurred`
                 or `label-head`; with `lgad` also the recipe's registered losses. `equal-compute` is `alone`
-                with more steps, which the recipe states. An import path stands for that registered loss.
+                with more steps, which the recipe states. An import path names a registered loss.
             teacher: directory of a trained teacher, for a method that needs one (`needs_teacher`).
             model: directory of a trained network of frames, for the method `logits`.
             network: network to train; None for the recipe's network of this role.

@@ -1,4 +1,4 @@
-"""A loss of one's own as a method of a study."""
+"""A user's own loss as a method of a study."""
 
 from pathlib import Path
 
