@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ AUGMENTATION = AugmentationConfig.model_validate({})
 SPLITS = {"train": range(6), "val": [6], "test": [7]}
 
 
-def pack_road(root: Path, splits: Mapping[str, Iterable[int]] = SPLITS) -> Path:
+def pack_road(root: Path, splits: Mapping[str, Iterable[int]] = SPLITS, **packing: Any) -> Path:
     """Write eight frames with two lanes each, and return the directory of their shards."""
     generator = np.random.default_rng(0)
     for number in range(8):
@@ -52,6 +53,7 @@ def pack_road(root: Path, splits: Mapping[str, Iterable[int]] = SPLITS) -> Path:
         output=root / "shards",
         view=View((590, 1640), IMAGE_SIZE, 240),
         lane_width=40,
+        **packing,
     )
     return root / "shards"
 
