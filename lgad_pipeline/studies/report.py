@@ -59,14 +59,15 @@ def markdown(result: StudyResult) -> str:
         "F1 at IoU 0.5 in points. First interval: bootstrap over seeds and frames; second: t over seeds."
     ]
     parts += [f"\n{note}" for note in result.notes]
-    for recipe, gains in result.gains.groupby("recipe", sort=False):
-        total = gains[gains["scenario"] == TOTAL]
-        parts += ["", f"## {recipe}", ""]
-        parts += _totals(total, "method", "alone")
-        controls = result.over_controls
-        for control, rows in _by_control(controls, str(recipe)):
+    for recipe in dict.fromkeys(result.students["recipe"]):
+        gains = result.gains[result.gains["recipe"] == recipe]
+        parts += ["", f"## {recipe}"]
+        if len(gains):
+            parts += ["", *_totals(gains[gains["scenario"] == TOTAL], "method", "alone")]
+        for control, rows in _by_control(result.over_controls, recipe):
             parts += ["", *_totals(rows, f"over {control}", control)]
-        parts += ["", *_scenario_table(gains)]
+        if len(gains):
+            parts += ["", *_scenario_table(gains)]
     return "\n".join(parts) + "\n"
 
 

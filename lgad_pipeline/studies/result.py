@@ -71,7 +71,8 @@ def summarize(runs: Sequence[StudyRun]) -> StudyResult:
             if pairs := _pairs(tables, recipe, control, variant):
                 over_controls.append({**names, "control": control, **_gain(pairs, TOTAL)})
     notes = (*_unequal_steps(runs), *_convergence(runs, tables))
-    return StudyResult(pd.DataFrame(students), pd.DataFrame(gains), notes, pd.DataFrame(over_controls))
+    table = pd.DataFrame(gains or {name: [] for name in ("recipe", "variant", "scenario")})
+    return StudyResult(pd.DataFrame(students), table, notes, pd.DataFrame(over_controls))
 
 
 def _pairs(

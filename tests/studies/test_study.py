@@ -106,6 +106,11 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     assert over_control["gain"] == pytest.approx(total["strong"] - total["alone"])
     assert reported.total("enet", "equal-compute")["gain"] == 0
     assert "| over equal-compute | pairs |" in (tmp_path / "out" / "gain.md").read_text()
+    # The student alone is not finished yet: the comparison with the control is reported.
+    alone.rename(tmp_path / "later")
+    unpaired = run(larger, only_report=True)
+    assert unpaired.gains.empty and unpaired.over_controls.iloc[0]["gain"] == over_control["gain"]
+    assert "| over equal-compute | pairs |" in (tmp_path / "out" / "gain.md").read_text()
     nothing = study.model_copy(update={"first_seed": 7})
     with pytest.raises(LgadError, match="no finished student of this study; run the study first"):
         run(nothing, only_report=True)
