@@ -117,7 +117,7 @@ def test_the_nearest_edges_of_one_category_are_paired():
     ("entry", "words"),
     [
         ({"name": "../../../outside.jpg"}, "has a part '..'"),
-        ({"name": 7}, "names no"),
+        ({"name": 7}, "which does not end in .jpg"),
         ({"name": "a.jpg", "labels": 7}, "without category, direction or poly2d"),
         (
             {"name": "a.jpg", "labels": [{"category": "single white"}]},
