@@ -104,6 +104,4 @@ def copy_files(files: Iterable[Path], folder: Path) -> None:
 
 
 def _requirements(packages: Sequence[str]) -> list[str]:
-    """Return the pinned packages of a served model; its images have no libraries of a desktop for OpenCV."""
-    pinned = [f"{package}=={installed(package).split('+')[0]}" for package in packages]
-    return [line.replace("opencv-python==", "opencv-python-headless==") for line in pinned]
+    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
