@@ -1,10 +1,12 @@
 import os
 import signal
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from pyarrow import fs
 
 # Networks this small train fastest on one thread, also where the cores are busy. Torch reads it when loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -23,6 +25,25 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("culane_eval", "culane_eval_odd", "tusimple_eval"):
         zipfile.ZipFile(FIXTURES / f"{name}.zip").extractall(folder / name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Address of a server that speaks S3."""
+    from tests.support.s3 import s3_server
+
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> fs.FileSystem:
+    """An empty bucket `drives`, which the environment gives access to."""
+    from tests.support.s3 import empty_bucket, s3_variables
+
+    for name, value in s3_variables(s3_address).items():
+        monkeypatch.setenv(name, value)
+    return empty_bucket("drives")
 
 
 def pytest_configure() -> None:

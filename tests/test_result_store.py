@@ -1,7 +1,6 @@
 """Results in a store: two caches, such as two machines have, and a real server that speaks S3."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,9 @@ from lgad_pipeline.config.store_address import below
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_faults, manifest_of
 from lgad_pipeline.result_store import ResultStore
-from tests.support.s3 import empty_bucket, s3_server, s3_variables
 
 URI = "s3://drives/project/results"
 NAME = "drives/enet/predictions"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> fs.FileSystem:
-    for name, value in s3_variables(server).items():
-        monkeypatch.setenv(name, value)
-    return empty_bucket("drives")
 
 
 def write_result(cache: Path, lanes: int = 3) -> list[Path]:

@@ -17,6 +17,8 @@ from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.view import View
 
 INDEX = "index.json"
+STREAM = "stream.json"
+"""File in a directory of shards whose files stay in a store."""
 PART_NAME = re.compile(r"(train|val|test)-\d{5,}-[0-9a-f]{16}\.arrow")
 _JOURNAL = ".packing.jsonl"
 _FORMAT = 3

@@ -20,6 +20,7 @@ from lgad_pipeline.data.shard_file import (
 )
 from lgad_pipeline.data.shard_index import (
     LOCAL,
+    STREAM,
     Journal,
     Origin,
     PartEntry,
@@ -95,7 +96,7 @@ class ShardSet:
 
 def _split_class(folder: Path) -> type[ShardSplit]:
     """Return the class that reads the files of `folder`, or those of the store that it names."""
-    if not (folder / "stream.json").is_file():
+    if not (folder / STREAM).is_file():
         return ShardSplit
     from lgad_pipeline.data.streamed_shards import StreamedSplit  # the clients of stores take time to import
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +14,11 @@ from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.data.remote_shards import INDEX_LIMIT, check_origin
 from lgad_pipeline.data.shard_cache import ShardCache
 from lgad_pipeline.data.shard_file import open_part
-from lgad_pipeline.data.shard_index import INDEX, Origin, PartEntry, write_index
-from lgad_pipeline.data.shard_split import ShardSplit
+from lgad_pipeline.data.shard_index import INDEX, STREAM, Origin, PartEntry, write_index
+from lgad_pipeline.data.shard_split import Item, ShardSplit
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.object_store import ObjectStore
 
-Item = TypeVar("Item")
-STREAM = "stream.json"
-"""File in a directory of shards whose files stay in a store."""
 _DOWNLOADS = 4
 _AHEAD = 8
 """Files that are downloaded in advance, besides those that are in use."""

@@ -11,6 +11,7 @@ from lgad_pipeline.networks.layers import (
     LaneNet,
     PReLU,
     add_residual,
+    concatenated,
     start_as_identity,
 )
 
@@ -31,9 +32,7 @@ class InitialBlock(nn.Module):
         self.activation = PReLU()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        convolved = self.convolution(image)
-        # A float32 input would make a float32 tensor of both under autocast, and so of all residual sums.
-        features = torch.cat([convolved, self.pool(image).to(convolved.dtype)], dim=1)
+        features = concatenated(self.convolution(image), self.pool(image))
         return self.activation(self.norm(features))
 
 

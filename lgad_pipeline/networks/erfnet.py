@@ -9,6 +9,7 @@ from lgad_pipeline.networks.layers import (
     HalvingPool,
     LaneNet,
     add_residual,
+    concatenated,
     start_as_identity,
 )
 
@@ -29,9 +30,7 @@ class Downsampler(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        convolved = self.convolution(features)
-        # A float32 input would make a float32 tensor of both under autocast, and so of all residual sums.
-        features = torch.cat([convolved, self.pool(features).to(convolved.dtype)], dim=1)
+        features = concatenated(self.convolution(features), self.pool(features))
         return self.activation(self.norm(features))
 
 

@@ -112,6 +112,14 @@ class HalvingPool(nn.Module):
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
+def concatenated(convolved: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+    """Concatenate the channels of a convolution and a pooling, in the precision of the convolution.
+
+    Under autocast a pooled float32 input would make the result float32, and so all residual sums after it.
+    """
+    return torch.cat([convolved, pooled.to(convolved.dtype)], dim=1)
+
+
 def add_residual(features: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
     """Return the sum; in inference mode it overwrites `residual`, which nothing else may use."""
     if _may_overwrite(residual) and residual.dtype == features.dtype:

@@ -24,7 +24,7 @@ from lgad_pipeline.data.label_noise import with_label_noise
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.base import DistillationLoss, StudentForward
+from lgad_pipeline.distillation.base import DistillationLoss
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, read_model
 from lgad_pipeline.settings import Recipe
@@ -32,7 +32,7 @@ from lgad_pipeline.studies.config import GainStudy, Variant
 from lgad_pipeline.training.distillation_spec import needs_teacher
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.student_losses import mimicking_paths, set_up_student
-from lgad_pipeline.training.tasks import StudentTask, lane_losses, total_loss
+from lgad_pipeline.training.tasks import StudentTask, lane_losses, student_forward, total_loss
 
 LABELS = "labels"
 _SEED = 1  # another order and augmentation of the frames than in a training with seed 0
@@ -237,9 +237,7 @@ def _means(
         batch = batch.to(device)
         planes = task.inputs(batch).contiguous(memory_format=torch.channels_last)
         output = network.train()(planes)
-        forward = StudentForward(
-            planes, output.logits, batch.label, batch.frames, batch.flipped, batch.affine
-        )
+        forward = student_forward(planes, output, batch)
         segmentation = total_loss(lane_losses(output, batch.label, batch.existence, task.config))
         count = len(batch.frames)
         frames += count

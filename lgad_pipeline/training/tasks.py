@@ -133,9 +133,7 @@ class StudentTask:
             seen = read_pixels(batch.label, self.joint.stride)
             teacher_terms = lane_losses(teacher_output, seen, batch.existence, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
-        forward = StudentForward(
-            planes, output.logits, batch.label, batch.frames, batch.flipped, batch.affine
-        )
+        forward = student_forward(planes, output, batch)
         for name, weight in weights.items():
             value = self.distillation[name].compute(forward._replace(weight=weight))
             terms.append(LossTerm(name, value, weight))
@@ -155,6 +153,17 @@ class TrainedPair(nn.Module):
     def forward(self, planes: torch.Tensor) -> LaneOutput:
         """Run the student."""
         return self.student(planes)
+
+
+def student_forward(planes: torch.Tensor, output: LaneOutput, batch: Batch) -> StudentForward:
+    """Return what distillation losses read of one forward.
+
+    Args:
+        planes: input of the student (B, 3, H, W).
+        output: its output.
+        batch: augmented batch.
+    """
+    return StudentForward(planes, output.logits, batch.label, batch.frames, batch.flipped, batch.affine)
 
 
 def companion_parameters(network: nn.Module) -> list[nn.Parameter]:

@@ -1,7 +1,6 @@
 """Shards in a store: a real server that speaks S3, on localhost, and plain folders."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +14,16 @@ from lgad_pipeline.data.shard_index import Origin
 from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
-from tests.support.s3 import empty_bucket, s3_server, s3_variables
+from tests.support.s3 import s3_variables
 
 SIZE = (118, 328)
 MINE = Origin("night-team", "drives")
 URI = "s3://drives/culane/small"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     for name, value in s3_variables(address).items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.fixture
-def s3(server, monkeypatch) -> fs.FileSystem:
-    """An empty bucket `drives`."""
-    use(monkeypatch, server)
-    return empty_bucket("drives")
 
 
 @pytest.fixture

@@ -26,25 +26,11 @@ from lgad_pipeline.data.streamed_shards import stream
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
 from tests.support.frame_trees import write_frame
-from tests.support.s3 import empty_bucket, s3_server, s3_variables
 
 MINE = Origin("night-team", "drives")
 URI = "s3://drives/streamed"
 BUCKET = "drives/streamed"
 FRAMES, ROWS = 48, 4
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> fs.FileSystem:
-    for name, value in s3_variables(server).items():
-        monkeypatch.setenv(name, value)
-    return empty_bucket("drives")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Results and trainings of a project whose machines share a store: a real server that speaks S3."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,22 +8,9 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_of
 from resources.paths import ProjectPaths
 from resources.state_store import fetch_results, fetch_stored, is_stored, publish_result, training_copies
-from tests.support.s3 import empty_bucket, s3_server, s3_variables
 
 STORE = "s3://drives/project/results"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3_variables(server).items():
-        monkeypatch.setenv(name, value)
-    empty_bucket("drives")
+pytestmark = pytest.mark.usefixtures("s3")
 
 
 def machine(folder: Path, recipe: str = "enet") -> ProjectPaths:
