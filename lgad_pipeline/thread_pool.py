@@ -17,7 +17,7 @@ def ordered_map(
     At most `ahead` results are computed or waiting, so memory is bounded for any number of items. OpenCV,
     hashing and file reads release the interpreter lock, so threads run in parallel and nothing is pickled. An
     error in `function` is raised in place of its result. Closing the generator cancels the items that have
-    not started.
+    not started, and closes `items` if it is a generator.
 
     Args:
         function: function of one item; must be safe to call from several threads.
@@ -36,3 +36,5 @@ def ordered_map(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(items, Generator):
+            items.close()

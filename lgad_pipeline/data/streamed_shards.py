@@ -117,7 +117,7 @@ class StreamedSplit(ShardSplit):
         waiting: deque[tuple[Item, np.ndarray]] = deque()
         needed: Counter[int] = Counter()
         remaining = iter(items)
-        pool = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="lgad-data")
+        pool = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="lgad-download")
         try:
             while True:
                 while not waiting or len(needed) < most:

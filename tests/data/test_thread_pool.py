@@ -31,7 +31,25 @@ def test_an_error_comes_where_its_result_would_have_come():
 
 
 def test_closing_ends_the_threads():
+    before = set(threading.enumerate())
     results = ordered_map(abs, range(100), workers=3, ahead=6)
     next(results)
+    assert set(threading.enumerate()) - before
     results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lgad-data")]
+    assert not set(threading.enumerate()) - before
+
+
+def test_closing_closes_the_items():
+    closed = []
+
+    def numbers():
+        try:
+            yield from range(100)
+        finally:
+            closed.append(True)
+
+    items = numbers()
+    results = ordered_map(abs, items, workers=2, ahead=4)
+    next(results)
+    results.close()
+    assert closed
