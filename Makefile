@@ -41,8 +41,8 @@ app: $(STAMP) ## A page to try frames and clips with any model: make app [APP_PO
 		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app]'
 	@$(BIN)/python app.py --port '$(APP_PORT)'
 
-test: $(STAMP) ## Run the tests
-	$(BIN)/pytest
+test: $(STAMP) ## Run the tests, two at a time
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-nights: $(STAMP) ## Nights of a small project with real services: new frames, retraining, promotion; minutes
 	$(BIN)/pytest -m nights
