@@ -19,7 +19,8 @@ from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path of Linux
-_NAME_LIMIT = 255  # bytes; the longest name of a file on most file systems
+# Bytes. File systems have at most 255; the rest is for `.lines.txt` and the name of a temporary file.
+_NAME_LIMIT = 220
 _SHOWN = 120  # greatest number of characters of an entry in a message
 
 # These include formats that the readers reject, so that their message can name the frame.

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import pytest
 
 from lgad_pipeline.datasets.importing import tracks
@@ -111,10 +113,13 @@ def step(frame: int, points: list, outside: int = 0, keyframe: int = 1) -> str:
     return cvat_shape(points, others=f'frame="{frame}" outside="{outside}" keyframe="{keyframe}"')
 
 
-def video(tmp_path, content: str, size: tuple[int, int] = SIZE, count: int = 6) -> None:
-    for number in range(count):
+def video(
+    tmp_path, content: str, size: tuple[int, int] = SIZE, *, frames: Iterable[int] = range(6), frame_filter=""
+) -> None:
+    for number in frames:
         image(tmp_path / f"source/images/frame_{number:06d}.PNG", number)
-    original = f"<original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
+    original = f"<frame_filter>{frame_filter}</frame_filter>"
+    original += f"<original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
     cvat_xml(tmp_path / "source/annotations.xml", f"<meta><task>{original}</task></meta>{content}")
 
 
@@ -126,7 +131,7 @@ def test_tracks_of_a_video_are_read_frame_by_frame(tmp_path):
         f'<track id="1" label="lane">{step(1, first)}{step(5, last)}</track>'
         f'<track id="2" label="curb">{step(0, LANES[1])}{step(1, LANES[1])}</track>'
     )
-    video(tmp_path, content, count=7)
+    video(tmp_path, content, frames=range(7))
     done = imported(tmp_path, labels=["lane"])
     assert sum(done.frames.values()) == 6 and done.unused == 1
     drawn = [lines(tmp_path / f"out/images/frame_{number:06d}.lines.txt") for number in range(6)]
@@ -139,13 +144,50 @@ def test_tracks_of_a_video_are_read_frame_by_frame(tmp_path):
 
 def test_a_frame_that_every_track_has_left_is_without_lanes(tmp_path):
     line = [[10, 50], [20, 10]]
-    video(tmp_path, f'<track id="0" label="lane">{step(0, line)}{step(1, line, outside=1)}</track>')
+    shapes = step(0, line) + step(1, line) + step(2, line, outside=1)
+    video(tmp_path, f'<track id="0" label="lane">{shapes}</track>')
     done = imported(tmp_path)
-    assert lines(tmp_path / "out/images/frame_000001.lines.txt") == [] and done.empty == 1
+    assert lines(tmp_path / "out/images/frame_000002.lines.txt") == [] and done.empty == 1
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_a_shape_of_one_frame_says_nothing_about_the_next(tmp_path, every):
+    shapes = step(0, LANES[0]) + step(every, LANES[0], outside=1)
+    later = step(2 * every, LANES[1]) + step(3 * every, LANES[1], outside=1)
+    content = f'<track id="0" label="lane">{shapes}</track><track id="1" label="lane">{later}</track>'
+    video(tmp_path, content, frames=range(0, 4 * every, every), frame_filter=f"step={every}")
+    done = imported(tmp_path)
+    assert sum(done.frames.values()) == 2 and not done.empty and done.unused == 2
+
+
+def test_only_the_frames_of_a_task_with_a_step_are_interpolated(tmp_path):
+    content = (
+        f'<track id="0" label="lane">{step(0, [[10, 50], [20, 10]])}{step(10, [[18, 58], [28, 18]])}</track>'
+    )
+    video(tmp_path, content, frames=(0, 5, 10), frame_filter="step=5")
+    done = imported(tmp_path)
+    assert sum(done.frames.values()) == 3 and not done.rejected
+    assert lines(tmp_path / "out/images/frame_000005.lines.txt") == [[[13.5, 53.5], [23.5, 13.5]]]
+
+
+def test_frames_of_two_tasks_of_a_project_are_not_mixed(tmp_path):
+    def of_tasks(*tasks: str) -> str:
+        return "".join(
+            f'<track label="lane" {task}>{step(0, LANES[0])}{step(1, LANES[0])}</track>' for task in tasks
+        )
+
+    for subset in ("Train", "Test"):
+        for number in range(2):
+            image(tmp_path / f"source/images/{subset}/frame_{number:06d}.PNG", len(subset) + number)
+    video(tmp_path, of_tasks('task_id="1" subset="Train"', 'task_id="2" subset="Test"'))
+    assert imported(tmp_path).count == 4
+    video(tmp_path, of_tasks('task_id="1" subset="Train"', 'task_id="2" subset="Train"'))
+    with pytest.raises(LgadError, match="tracks of the tasks 1 and 2 in frames of the same number"):
+        convert(tmp_path / "source", tmp_path / "other", annotations=Format.CVAT)
 
 
 def test_a_gap_that_cannot_be_interpolated_rejects_its_frames(tmp_path):
-    content = f'<track id="0" label="lane">{step(0, LANES[0])}{step(2, [*LANES[0], [50, 5]])}</track>'
+    content = f'<track id="0" label="lane">{step(0, LANES[0])}{step(2, [[50, 5], *LANES[0]])}</track>'
     video(tmp_path, content)
     done = imported(tmp_path)
     assert sum(done.frames.values()) == 2
@@ -209,7 +251,7 @@ def test_hostile_xml_is_refused(tmp_path, head, content, words):
 def test_a_small_file_cannot_make_millions_of_shapes(tmp_path, monkeypatch):
     monkeypatch.setattr(tracks, "_MOST_FILLED", 1000)
     track = f'<track label="lane">{step(0, LANES[0])}{step(400, LANES[0])}</track>'
-    video(tmp_path, 2 * track, count=1)
+    video(tmp_path, 2 * track, frames=range(1))
     assert sum(imported(tmp_path).frames.values()) == 1
     cvat_xml(tmp_path / "source/annotations.xml", 3 * track)
     with pytest.raises(LgadError, match="leaves out more than 1,000 shapes of its tracks"):

@@ -189,7 +189,7 @@ def test_comments_are_rejected_unless_they_are_files(read, tmp_path):
 def test_a_name_that_no_file_can_have_is_rejected(read):
     frame_list = read(f"d/{'n' * 300}.jpg\nd/0.jpg\n")
     assert (
-        frame_list.frames == ["d/0.jpg"] and "a name of more than 255 bytes" in frame_list.rejected[0].reason
+        frame_list.frames == ["d/0.jpg"] and "a name of more than 220 bytes" in frame_list.rejected[0].reason
     )
 
 

@@ -1,6 +1,7 @@
 """Reader of CVAT's XML exports "CVAT for images 1.1" (list of images) and "CVAT for video 1.1" (tracks)."""
 
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,8 @@ _LONGEST_TEXT = 60  # characters of a value that are read
 
 _SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", "skeleton", "tag")
 _NAMES = {"box": "rectangle"}
+_FILTER = "frame_filter"  # element that states which frames of the video a task has, such as `step=5`
+_STEP = re.compile(r"step=([1-9]\d{0,5})")
 _OTHER_ROOTS = {
     "annotation": "Pascal VOC or LabelMe XML",
     "dataset": "another tool's XML",
@@ -144,7 +147,7 @@ class _Export:
         if tag == "image":
             self._open = self._image(values, line)
         elif tag == "track":
-            self._tracks.open(values.get("label", ""), values.get("id", ""), values.get("subset", ""))
+            self._tracks.open(values)
         elif tag in _SHAPES and self._path[-2] == "image" and self._open is not None:
             shape = _shape(tag, values, values.get("label", ""), values.get("group_id"))
             self._pending = _Pending(shape, values, line, len(self._path), [])
@@ -168,6 +171,9 @@ class _Export:
             self._open = None
         elif tag in self._sides and self._path[-1:] == ["original_size"]:
             self._sides[tag].add(self._text.strip())
+        elif tag == _FILTER:
+            step = _STEP.search(self._text)
+            self._tracks.steps.add(int(step[1]) if step else 1)
 
     def _add(self, pending: "_Pending") -> None:
         """Add a shape whose element has ended, so that all its attributes are known."""
@@ -178,7 +184,7 @@ class _Export:
             self._open.shapes.append(shape)
 
     def _characters(self, text: str) -> None:
-        is_read = self._path[-2:-1] == ["original_size"] or self._path[-1:] == ["attribute"]
+        is_read = self._path[-2:-1] == ["original_size"] or self._path[-1] in ("attribute", _FILTER)
         if is_read and len(self._text) < _LONGEST_TEXT:
             self._text += text
 

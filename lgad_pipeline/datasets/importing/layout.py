@@ -87,6 +87,8 @@ class Images:
             image: name of the image as the annotation states it.
             places: paths relative to the source folder at which it was searched for.
         """
+        if not image:
+            return "names no image; export it again"
         for place in places:
             path = posixpath.normpath(place)
             if path.startswith("../"):

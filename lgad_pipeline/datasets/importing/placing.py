@@ -11,9 +11,10 @@ from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.datasets.importing.labelme import embedded_image
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.points import Annotation
-from lgad_pipeline.datasets.reader import AnnotationError, frame_path
+from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import Rejected
 
 _IMAGE_LIMIT = 256 << 20  # bytes
@@ -48,7 +49,7 @@ def place_images(
     for index, annotation in enumerate(annotations):
         try:
             if image := images.at(annotation.places):
-                where[index] = frame_path(image)
+                where[index] = _listable(image)
         except (ValueError, LgadError) as error:
             faults[index] = str(error)
     unused = images.paths - set(where.values())
@@ -58,10 +59,13 @@ def place_images(
         image = images.near(annotation.file, annotation.image, unused)
         if image is None and annotation.embedded:
             image = annotation.places[-1]
-        if image is None:
-            faults[index] = images.reason(annotation.image, annotation.places)
-        else:
-            where[index] = image
+        try:
+            if image is None:
+                faults[index] = images.reason(annotation.image, annotation.places)
+            else:
+                where[index] = _listable(image)
+        except ValueError as error:
+            faults[index] = str(error)
     first: dict[str, int] = {}
     for index in sorted(where, key=lambda index: (not annotations[index].shapes, index)):
         earlier = first.setdefault(where[index], index)
@@ -74,6 +78,20 @@ def place_images(
         Rejected(annotations[index].file, annotations[index].line, faults[index]) for index in sorted(faults)
     ]
     return [(annotations[index], where[index]) for index in sorted(where)]
+
+
+def _listable(image: str) -> str:
+    """Return the path of an image, which a list of frames can name.
+
+    Raises:
+        ValueError: the readers of lists would not find the image; the message is the reason to report.
+    """
+    if relative_frame(image) != image or image != image.strip():
+        raise ValueError(
+            f"names the image {image!a}; lists of frames allow no blank at the ends of a path and no "
+            "backslash, so rename the image"
+        )
+    return image
 
 
 def image_of(source: Path, annotation: Annotation, *, image: str) -> tuple[bytes, str]:

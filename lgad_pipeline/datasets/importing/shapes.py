@@ -17,6 +17,8 @@ _POLYGON = "polygon"
 _NOT_ABOUT_LANES = ("tag",)  # annotations of the whole image
 
 _DOUBLED = 0.5  # pixels; a double click adds the last point of a line twice, so nearer points are merged
+_REVERSAL = -0.9  # cosine of the turn between two segments of a line that folds back on itself
+_LEAST_FOLD = 5.0  # pixels; a line whose end is a shorter hook is a lane
 _HALF_PIXEL = 0.5  # annotation tools have the origin at the corner of the first pixel, CULane at its centre
 
 
@@ -44,6 +46,7 @@ class Tally:
         rejected: (kind, label, reason) -> number of shapes that are not lanes, and position of the first.
         doubled: number of points left out because they repeat the point before.
         repeated: number of lanes that are equal to another lane of their frame.
+        grouped: number of lines and polygons that share their group with another one of their frame.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -52,6 +55,7 @@ class Tally:
     rejected: dict[tuple[str, str, str], Example] = field(default_factory=dict)
     doubled: int = 0
     repeated: int = 0
+    grouped: int = 0
 
     def reject(self, shape: Shape, place: str, reason: str, count: int = 1) -> None:
         """Count shapes that are not lanes.
@@ -120,6 +124,8 @@ def lanes_of(
             _add([shape], place, size, scale, frame, tally)
     for group in clicks.values():
         _add(group, place, size, scale, frame, tally)
+    groups = Counter(shape.group for shape in shapes if shape.kind in (*_LINES, _POLYGON))
+    tally.grouped += sum(count for group, count in groups.items() if group is not None and count > 1)
     return frame
 
 
@@ -199,7 +205,17 @@ def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
         raise AnnotationError(f"is outside the frame of {size[1]} x {size[0]} px; correct it")
     if _crosses_itself(lane):
         raise AnnotationError("crosses itself; draw the lane as one line")
+    if _folds_back(lane):
+        raise AnnotationError("folds back on itself; draw the lane as one line from one end to the other")
     return bottom_first(lane.astype(np.float32)), doubled
+
+
+def _folds_back(line: np.ndarray) -> bool:
+    """Return True if a line turns round, as when both edges of the paint are drawn in one line."""
+    steps = np.diff(line, axis=0)
+    lengths = np.hypot(*steps.T)
+    turns = (steps[1:] * steps[:-1]).sum(axis=1) < _REVERSAL * lengths[1:] * lengths[:-1]
+    return bool((turns & (np.minimum(lengths[1:], lengths[:-1]) > _LEAST_FOLD)).any())
 
 
 def _crosses_itself(line: np.ndarray) -> bool:

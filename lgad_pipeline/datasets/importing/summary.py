@@ -44,6 +44,11 @@ def _shapes(done: Conversion) -> Iterator[str]:
         yield f"Not imported: {_counts(shapes.ignored)}."
     if shapes.doubled:
         yield f"Left out, since equal to the point before: {counted(shapes.doubled, 'point')}."
+    if shapes.grouped:
+        yield (
+            f"{counted(shapes.grouped, 'line')} have the group of another line of their frame, and each is a "
+            "lane of its own; draw the pieces of one lane as one line."
+        )
     if shapes.repeated:
         yield (
             f"Drawn twice in one frame: {counted(shapes.repeated, 'lane')}; delete the copy, since a "

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from lgad_pipeline.datasets.importing.convert import Conversion, Format, convert
+from lgad_pipeline.datasets.importing.summary import summary
+from tests.datasets.importing_files import LANES, image, labelme, shape
+
+
+def imported(tmp_path: Path, shapes: list) -> Conversion:
+    image(tmp_path / "source/a.jpg")
+    labelme(tmp_path / "source/a.json", shapes)
+    return convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
+
+
+@pytest.mark.parametrize(
+    ("points", "is_lane"),
+    [
+        ([[10, 55], [30, 30], [50, 10], [30, 31], [12, 55]], False),  # both edges of the paint
+        ([[10, 55], [50, 10], [30, 30]], False),  # the last two points in the wrong order
+        ([[10, 55], [50, 10], [48, 12]], True),  # a hook of 3 px at the end
+        ([[10, 55], [60, 20], [90, 20], [120, 30]], True),  # a sharp bend
+    ],
+)
+def test_a_line_that_turns_round_is_no_lane(tmp_path, points, is_lane):
+    done = imported(tmp_path, [shape(points), shape(LANES[1])])
+    assert done.count == 1 + is_lane
+    reasons = [reason for _, _, reason in done.shapes.rejected]
+    assert is_lane or (len(reasons) == 1 and reasons[0].startswith("folds back on itself"))
+
+
+def test_lines_of_one_group_are_pointed_out(tmp_path):
+    pieces = [shape([[10, 55], [20, 40]], group_id=1), shape([[24, 34], [40, 10]], group_id=1)]
+    done = imported(tmp_path, [*pieces, shape(LANES[1], group_id=2)])
+    assert done.count == 3
+    assert any(line.startswith("2 lines have the group of another line") for line in summary(done))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (" 1.jpg", "no blank at the ends"),
+        ("1\n.jpg", "control characters"),
+        (f"{'n' * 230}.jpg", "more than 220 bytes"),
+    ],
+)
+def test_an_image_that_no_list_can_name_is_rejected_alone(tmp_path, name, words):
+    for number, path in enumerate([name, "2.jpg"]):
+        image(tmp_path / "source" / path, number)
+        labelme(tmp_path / f"source/{number}.json", [shape(LANES[0])], path)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
+    assert done.splits["train"] == ["2.jpg"]
+    [(file, _, reason)] = done.rejected
+    assert file == "0.json" and words in reason
