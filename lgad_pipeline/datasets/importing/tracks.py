@@ -40,11 +40,11 @@ class Tracks:
     """Collector of the shapes of tracks by frame.
 
     CVAT writes a shape for each frame of a track, interpolated where the annotator set none, and a shape with
-    `outside="1"` where the object leaves the view. It writes a shape of one frame as a track that is outside in
-    the next frame; nothing states that the next frame was annotated, so it does not count as named. If frames
-    are missing between two shapes of a track, the points are interpolated linearly, as CVAT does with shapes of
-    equally many points. Frames that no track names are not imported, because nothing states that they were
-    annotated.
+    `outside="1"` where the object leaves the view. It writes a shape of one frame as a track that is outside
+    in the next frame; nothing states that the next frame was annotated, so it does not count as named. If
+    frames are missing between two shapes of a track, the points are interpolated linearly, as CVAT does with
+    shapes of equally many points. Frames that no track names are not imported, because nothing states that
+    they were annotated.
 
     Attributes:
         label: label of the open track.
@@ -108,9 +108,9 @@ class Tracks:
         frame = self._frames.setdefault(key, TrackedFrame(step.frame, self._subset, step.line, self._task))
         if frame.task != self._task:
             raise AnnotationError(
-                f"has tracks of the tasks {frame.task} and {self._task} in frames of the same number (the first "
-                f"is in line {step.line}), so that their images cannot be told apart; export each task by "
-                "itself, or export 'CVAT for images 1.1'"
+                f"has tracks of the tasks {frame.task} and {self._task} in frames of the same number (first in "
+                f"line {step.line}), so that their images cannot be told apart; export each task by itself, "
+                "or export 'CVAT for images 1.1'"
             )
         if not step.outside:
             frame.shapes.append(step.shape)
