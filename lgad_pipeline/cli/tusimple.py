@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lgad_pipeline.atomic_files import require_writable, write_text
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.cli.evaluation import Height, Strict, Width, given_size
 from lgad_pipeline.cli.score_tables import check_output, missing_notes, say_notes, say_rejected
 from lgad_pipeline.console import say
@@ -28,7 +28,7 @@ def export_tusimple(
 ) -> None:
     """Write predicted lane files as the JSON lines that TuSimple's benchmark reads."""
     size = given_size(frame_height, frame_width)
-    require_writable(output)
+    check_output(output, (annotations,))
     done = write_tusimple(annotations, predictions, output=output, frame_size=size, strict=strict)
     say(f"{done.frames} frame{'s' * (done.frames != 1)} in {output}")
     say(done.size_note)

@@ -19,6 +19,7 @@ from lgad_pipeline.progress import Progress
 
 _NOTES = ".unpacked"
 _SUFFIXES = (*IMAGE_SUFFIXES, ".txt")
+_ARCHIVES = (".gz", ".tgz", ".tar", ".zip")
 _NAME_LIMIT = 200  # bytes of one path component; leaves space for the name of a temporary file next to it
 _CLASHES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
 _MACOS = ("._", "__MACOSX", ".DS_Store")  # prefixes of the files that macOS adds to archives
@@ -241,14 +242,21 @@ def _destination(member: Member, output: Path) -> tuple[str, Path]:
     """
     if not member.regular:
         raise _Refused("is a link, a device or another special file")
+    name = PurePosixPath(member.name.replace("\\", "/"))
+    if name.suffix.lower() in _ARCHIVES:
+        raise _Refused(
+            "is an archive inside this one; unpack this one with its own program, then unpack what it held"
+        )
+    if max((len(part.encode(errors="replace")) for part in name.parts), default=0) > _NAME_LIMIT:
+        raise _Refused(f"has a name of more than {_NAME_LIMIT} bytes")
+    if name.suffix.lower() not in _SUFFIXES:
+        raise _Refused(f"does not end in {', '.join(_SUFFIXES)}")
     try:
         path = PurePosixPath(relative_frame(member.name))
     except ValueError as error:
         raise _Refused("leads out of the folder or holds control characters") from error
     if member.name.startswith(("/", "\\")):
         raise _Refused("leads out of the folder by an absolute path")
-    if path.suffix.lower() not in _SUFFIXES or max(len(part.encode()) for part in path.parts) > _NAME_LIMIT:
-        raise _Refused(f"has a name that is too long, or does not end in {', '.join(_SUFFIXES)}")
     target = output / path
     if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(output)):
         raise _Refused("leads out of the folder by a link that is there")

@@ -31,6 +31,7 @@ class Evidence(NamedTuple):
         predicted: extents of the predicted lanes.
         same: bool (frames,): the predicted lanes are the annotated ones, to the last bit.
         doubled: int (2,): annotated and predicted lanes with two equal neighbouring points.
+        blank: int (2,): annotated and predicted lanes without points, from blank lines.
         copies: int (2,): annotated and predicted lanes that are equal to another lane of their frame.
         odd: int (2, 2): for annotated and predicted lanes the numbers that `odd_lanes` returns.
     """
@@ -40,6 +41,7 @@ class Evidence(NamedTuple):
     predicted: Extents
     same: np.ndarray
     doubled: np.ndarray
+    blank: np.ndarray
     copies: np.ndarray
     odd: np.ndarray
 
@@ -55,9 +57,10 @@ class Evidence(NamedTuple):
         for frame in np.flatnonzero(same).tolist():
             same[frame] = all(map(np.array_equal, *(side.lanes[frame] or [] for side in sides)))
         doubled = np.array([side.doubled for side in sides])
+        blank = np.array([side.blank for side in sides])
         copies = np.array([count_copies(side.lanes) for side in sides])
         odd = np.array([odd_lanes(side.joined) for side in sides])
-        return cls(sizes, extents[0], extents[1], same, doubled, copies, odd)
+        return cls(sizes, extents[0], extents[1], same, doubled, blank, copies, odd)
 
     @classmethod
     def joined(cls, parts: Sequence["Evidence"]) -> "Evidence":
@@ -65,8 +68,8 @@ class Evidence(NamedTuple):
         sizes, annotated, predicted, same = (
             np.concatenate([part[field] for part in parts]) for field in range(4)
         )
-        doubled, copies, odd = (np.sum([part[field] for part in parts], axis=0) for field in (4, 5, 6))
-        return cls(sizes, annotated, predicted, same, doubled, copies, odd)
+        counts = (np.sum([part[field] for part in parts], axis=0) for field in range(4, len(cls._fields)))
+        return cls(sizes, annotated, predicted, same, *counts)
 
 
 def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence) -> list[str]:
@@ -93,6 +96,12 @@ def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence)
             warnings.append(
                 f"{count} {kind} lane{'s have' if count > 1 else ' has'} two equal neighbouring points, and "
                 "so no spline: each counts as a lane that matches nothing; remove one of the points."
+            )
+    for kind, count in zip(("annotated", "predicted"), evidence.blank.tolist(), strict=True):
+        if count:
+            lanes = f"{count} {kind} lane{'s are blank lines' if count > 1 else ' is a blank line'}"
+            warnings.append(
+                f"{lanes} without points, and each counts as a lane that matches nothing; take these lines out."
             )
     for kind, count in zip(("annotated", "predicted"), evidence.copies.tolist(), strict=True):
         warnings += copies_warning(kind, count)

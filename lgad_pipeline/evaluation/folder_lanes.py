@@ -19,11 +19,13 @@ class FolderLanes:
         lanes: lanes of each frame, float32 (N, 2) each, frame pixels; None for a frame without a lane file.
         joined: the lanes of all frames, in the same order.
         doubled: number of lanes with two equal neighbouring points, and so without a spline.
+        blank: number of lanes without points, from blank lines.
     """
 
     lanes: list[list[np.ndarray] | None]
     joined: Ragged
     doubled: int
+    blank: int
 
     @classmethod
     def read(cls, root: Path, frames: Sequence[str], *, rejected: list[Rejected] | None) -> Self:
@@ -38,8 +40,11 @@ class FolderLanes:
         Raises:
             LaneFileError: a line is bad, and `rejected` is None.
         """
+        before = len(rejected or ())
         lanes = [read_frame_lanes(root, frame, rejected=rejected) for frame in frames]
-        joined = ragged([lane for of_frame in lanes for lane in of_frame or []])
+        every = [lane for of_frame in lanes for lane in of_frame or []]
+        blank = sum(not len(lane) for lane in every) - (len(rejected or ()) - before)
+        joined = ragged(every)
         repeats = np.flatnonzero(without_spline(joined))
         if len(repeats):
             positions = [
@@ -54,7 +59,7 @@ class FolderLanes:
                 if rejected is None:
                     raise LaneFileError(str(fault))
                 rejected.append(fault)
-        return cls(lanes, joined, len(repeats))
+        return cls(lanes, joined, len(repeats), blank)
 
     @property
     def counts(self) -> np.ndarray:

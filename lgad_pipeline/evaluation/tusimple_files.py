@@ -1,6 +1,5 @@
 """Reader of TuSimple's JSON files: an object per frame, as JSON lines, in an array or over several lines."""
 
-import codecs
 import json
 import re
 import unicodedata
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, are_coordinates, read_bytes
+from lgad_pipeline.lanes.text_encoding import plain_text
 
 _ARRAY = re.compile(r"\s*\[(?=\s*[{\]])")
 _SINGLE_QUOTES = re.compile(r"\{\s*'")
@@ -80,9 +80,7 @@ def frame_key(raw_file: str) -> str:
 def _text(path: Path) -> str:
     content = read_bytes(path)
     try:
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return content.decode("utf-16")
-        return content.decode("utf-8-sig")
+        return plain_text(content).decode()
     except UnicodeError as error:
         raise LaneFileError(f"{path} is not a text in UTF-8 or UTF-16; save it as UTF-8.") from error
 

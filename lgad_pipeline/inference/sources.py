@@ -117,8 +117,11 @@ def _of_folder(folder: Path, frame_list: Path | None, rejected: RejectedFrames) 
 
 def _images(folder: Path, rejected: RejectedFrames) -> Iterator[str]:
     """Yield the images below a folder, without hidden files and pictures drawn by this function."""
-    for path in folder.rglob("*"):
+    for path in folder.rglob("*"):  # it does not go into linked folders
         suffix = path.suffix.lower()
+        if path.is_symlink() and path.is_dir() and not path.name.startswith("."):
+            rejected.add(path.relative_to(folder).as_posix(), "is a link to a folder; predict it by itself")
+            continue
         if (
             suffix not in (*IMAGE_SUFFIXES, *_OTHER_IMAGES, *VIDEO_SUFFIXES)
             or path.name.startswith(".")

@@ -37,6 +37,12 @@ def test_a_file_that_cannot_be_written_is_refused_at_the_start(words, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.onnx"]
 
 
+def test_a_lane_file_is_not_replaced_by_the_exported_lines(tmp_path: Path) -> None:
+    (tmp_path / "20.lines.txt").write_text("1 2 3 4\n")
+    reason = run(COMMANDS["export-tusimple"], tmp_path / "20.lines.txt")
+    assert "exists and may be a list, lane file or image" in reason
+
+
 @pytest.mark.parametrize("words", FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_cannot_be_written_is_refused_at_the_start(words, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").touch()

@@ -182,7 +182,7 @@ def test_frames_of_two_tasks_of_a_project_are_not_mixed(tmp_path):
     video(tmp_path, of_tasks('task_id="1" subset="Train"', 'task_id="2" subset="Test"'))
     assert imported(tmp_path).count == 4
     video(tmp_path, of_tasks('task_id="1" subset="Train"', 'task_id="2" subset="Train"'))
-    with pytest.raises(LgadError, match="tracks of the tasks 1 and 2 in frames of the same number"):
+    with pytest.raises(LgadError, match="tracks of the tasks 1 and 2 in frames of one number"):
         convert(tmp_path / "source", tmp_path / "other", annotations=Format.CVAT)
 
 

@@ -147,6 +147,16 @@ def test_lanes_of_one_point_and_marks_of_absent_points_are_pointed_out(folders: 
     ]
 
 
+def test_blank_lines_are_pointed_out_apart_from_rejected_ones(folders: tuple[Path, Path]):
+    anno, pred = folders
+    path = pred / "a.lines.txt"
+    path.write_text(path.read_text() + "\n\nx\n")
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg"]})
+    assert found.scores["all"][0.5] == Counts(1, 3, 0) and len(found.rejected) == 1
+    blank = "2 predicted lanes are blank lines without points, and each counts as a lane that matches nothing"
+    assert [note for note in found.notes if "blank" in note] == [f"{blank}; take these lines out."]
+
+
 def test_a_wrong_folder_is_an_error_and_not_an_f1_of_zero(folders: tuple[Path, Path], tmp_path: Path):
     (tmp_path / "other").mkdir()
     with pytest.raises(LgadError, match=r"other holds no lane file of the 1 frame"):

@@ -124,6 +124,7 @@ def truth(tmp_path: Path) -> Path:
         lambda entries: "[\n" + "".join(json.dumps(entry) + ",\n" for entry in entries) + "]\n",
         lambda entries: "\ufeff" + "\n\n".join(map(json.dumps, entries)),
         lambda entries: "\n".join(map(json.dumps, entries)).encode("utf-16"),
+        lambda entries: "\n".join(map(json.dumps, entries)).encode("utf-16-be"),
     ],
 )
 def test_files_are_read_in_every_form_that_people_write(tmp_path: Path, truth: Path, form):
