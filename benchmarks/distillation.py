@@ -31,7 +31,7 @@ from lgad_pipeline.training.device import resolve_precision
 from lgad_pipeline.training.tasks import StudentTask, total_loss
 
 WARMUP = 2
-KINDS = ("plain", "LGAD, computed", "LGAD, stride 2", "LGAD, cached", "SAD")
+KINDS = ("plain", "LGAD, computed", "LGAD, balanced", "LGAD, stride 2", "LGAD, cached", "SAD")
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def set_up(
     stride = 2 if kind.endswith("stride 2") else 1
     network, spec_of_teacher = build_network(spec), teacher_spec(spec, stride=stride)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    config = DistillationConfig()
+    config = DistillationConfig(balance=0.3 if kind.endswith("balanced") else None)
     losses: dict[str, DistillationLoss] = {}
     if kind.startswith("LGAD"):
         teacher = build_network(spec_of_teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
