@@ -101,7 +101,8 @@ def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence)
         if count:
             lanes = f"{count} {kind} lane{'s are blank lines' if count > 1 else ' is a blank line'}"
             warnings.append(
-                f"{lanes} without points, and each counts as a lane that matches nothing; take these lines out."
+                f"{lanes} without points, and each counts as a lane that matches nothing; take these lines "
+                "out."
             )
     for kind, count in zip(("annotated", "predicted"), evidence.copies.tolist(), strict=True):
         warnings += copies_warning(kind, count)

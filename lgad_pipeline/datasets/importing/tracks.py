@@ -108,8 +108,8 @@ class Tracks:
         frame = self._frames.setdefault(key, TrackedFrame(step.frame, self._subset, step.line, self._task))
         if frame.task != self._task:
             raise AnnotationError(
-                f"has tracks of the tasks {frame.task} and {self._task} in frames of one number, first in line "
-                f"{step.line}, so that their images cannot be told apart; export each task by itself, "
+                f"has tracks of the tasks {frame.task} and {self._task} in frames of one number, first in "
+                f"line {step.line}, so that their images cannot be told apart; export each task by itself, "
                 "or export 'CVAT for images 1.1'"
             )
         if not step.outside:
