@@ -16,7 +16,7 @@ from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane, Prepar
 from lgad_pipeline.inference.input_frames import read_frame
 from lgad_pipeline.inference.prediction_folder import PredictionFolder, marked_picture
 from lgad_pipeline.inference.sources import RejectedFrames
-from lgad_pipeline.lanes.file_names import OtherCase
+from lgad_pipeline.lanes.file_names import LONGEST_NAME, OtherCase
 from lgad_pipeline.lanes.lane_files import lanes_text, resolve_inside
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
@@ -104,6 +104,8 @@ class _Input(NamedTuple):
 def _read(predictor: FramePredictor, root: Path, name: str, *, keep_frame: bool) -> _Input:
     """Read a frame and resize it to the input of the network."""
     try:
+        if len(os.fsencode(Path(name).name)) > LONGEST_NAME:
+            raise LgadError(f"has a name of more than {LONGEST_NAME} bytes; rename the file")
         frame = read_frame(read_regular(resolve_inside(root, name), _LARGEST_FILE))
     except (LgadError, OSError) as error:
         return _Input(name, fault=error)

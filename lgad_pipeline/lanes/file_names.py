@@ -3,6 +3,12 @@
 import unicodedata
 from pathlib import Path, PurePosixPath
 
+LONGEST_NAME = 220
+"""Greatest length of a frame's name, bytes.
+
+File systems allow 255; the rest is for `.lines.txt` and for the name of a temporary file.
+"""
+
 _FORMS = ("NFC", "NFD")  # Linux and Windows keep the form of the keyboard, NFC; macOS often writes NFD
 
 
@@ -48,8 +54,9 @@ class OtherCase:
         """
         found = self._root
         for part in PurePosixPath(name).parts:
-            stored = part if _exists(found / part) else self._names(found).get(_key(part))
-            if stored is None:
+            exists = _exists(found / part)
+            stored = part if exists else self._names(found).get(_key(part))
+            if stored is None or (stored == part and not exists):  # the latter is a link to a missing file
                 return None
             found = found / stored
         return found.relative_to(self._root).as_posix()

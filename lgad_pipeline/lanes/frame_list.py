@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 from unicodedata import category
 
-from lgad_pipeline.lanes.file_names import is_file, stored_name
+from lgad_pipeline.lanes.file_names import LONGEST_NAME, is_file, stored_name
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path of Linux
-# Bytes. File systems have at most 255; the rest is for `.lines.txt` and the name of a temporary file.
-_NAME_LIMIT = 220
 _SHOWN = 120  # greatest number of characters of an entry in a message
 
 # These include formats that the readers reject, so that their message can name the frame.
@@ -146,8 +144,8 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts:
         raise ValueError(f"{shown} names no file; name a frame below the data root")
-    if any(len(part.encode()) > _NAME_LIMIT for part in parts):
-        raise ValueError(f"{shown} has a name of more than {_NAME_LIMIT} bytes; rename the file")
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        raise ValueError(f"{shown} has a name of more than {LONGEST_NAME} bytes; rename the file")
     if ".." in parts:
         if not posixpath.normpath("/".join(parts)).startswith(".."):
             raise ValueError(f"{shown} has a part '..'; write the path without it")

@@ -73,6 +73,8 @@ def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model
     frames = put(
         tmp_path / "in", cut__jpg=cut, cut2__jpg=cut, good__jpg=jpeg(), text__jpg=b"no", b__bmp=b"BM"
     )
+    (frames / "gone.jpg").symlink_to("nowhere.jpg")
+    (frames / f"{'n' * 240}.jpg").write_bytes(jpeg())
     (frames / "clip").symlink_to(put(tmp_path / "elsewhere", more__jpg=jpeg()))
     predict(frames, model, tmp_path / "out", pictures=True)
     assert below(tmp_path / "out") == ["good.lanes.jpg", "good.lines.txt", "predictions.jsonl"]
@@ -81,6 +83,8 @@ def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model
     assert "rejected: cut.jpg and 1 more: is cut off before its end" in printed.err
     assert "rejected: text.jpg: is neither a JPEG nor a PNG image" in printed.err
     assert "rejected: b.bmp: is a .bmp image; convert it to JPEG or PNG." in printed.err
+    assert "rejected: gone.jpg: cannot be read (No such file or directory); correct the path" in printed.err
+    assert "n.jpg: has a name of more than 220 bytes; rename the file." in printed.err
     assert "rejected: clip: is a link to a folder; predict it by itself." in printed.err
 
 

@@ -63,7 +63,7 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
         try:
             yield from _Export(source, file, rejected).annotations()
         except FileNotFoundError:
-            rejected.append(Rejected(file, None, "has gone while it was read; import again"))
+            rejected.append(Rejected(file, None, "is missing, perhaps a link to a missing file; restore it"))
         except LgadError as error:
             rejected.append(Rejected(file, None, str(error)))
 

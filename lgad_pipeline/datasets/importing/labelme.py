@@ -53,7 +53,7 @@ def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
         try:
             yield _parse(read_inside(source, name, limit=_LIMIT), name, source)
         except FileNotFoundError:
-            rejected.append(Rejected(name, None, "has gone while it was read; import again"))
+            rejected.append(Rejected(name, None, "is missing, perhaps a link to a missing file; restore it"))
         except LgadError as error:
             rejected.append(Rejected(name, None, str(error)))
 
