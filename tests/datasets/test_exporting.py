@@ -12,6 +12,7 @@ from lgad_pipeline.datasets.exporting.write import labelled_frames, write_annota
 from lgad_pipeline.datasets.importing.adding import add_frames
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import read_lanes, write_lanes
 from tests.datasets.importing_files import SIZE, cvat_image, cvat_xml, image, labelme, shape
 
@@ -171,6 +172,18 @@ def test_frames_of_the_set_are_not_replaced(tmp_path):
     assert (root / "list/val.txt").read_text() == "/val.jpg\ngood.jpg\n"
     del before[root / "list/val.txt"]
     assert all(path.read_bytes() == data for path, data in before.items())
+
+
+@pytest.mark.parametrize(
+    "content", ["/train.jpg\r\n".encode("utf-16"), b"/train.jpg\n\xe9.jpg", b"/train.jpg\r"]
+)
+def test_frames_are_added_to_a_list_of_any_encoding(tmp_path, content):
+    root, source = labelled_set(tmp_path / "set"), tmp_path / "source"
+    (root / "list/train.txt").write_bytes(content)
+    image(source / "new.jpg", 9)
+    labelme(source / "new.json", [shape(CLICKS[0])])
+    add_frames(source, root, annotations=Format.LABELME)
+    assert read_frame_list(root / "list/train.txt", root).frames == ["train.jpg", "new.jpg"]
 
 
 def test_the_commands_add_frames_and_export_them(tmp_path, capsys):

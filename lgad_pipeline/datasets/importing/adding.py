@@ -1,9 +1,10 @@
 """Import of annotated frames into a data set that exists: the frames are added to one of its lists."""
 
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from lgad_pipeline.atomic_files import locked, require_writable, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, require_writable
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.datasets import culane
 from lgad_pipeline.datasets.images import image_size
@@ -12,6 +13,7 @@ from lgad_pipeline.datasets.importing.placing import image_of
 from lgad_pipeline.datasets.reader import FrameEntry
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lanes_text
+from lgad_pipeline.lanes.text_encoding import plain_text
 from lgad_pipeline.progress import Progress
 
 
@@ -53,13 +55,12 @@ def add_frames(
         size = _frame_size(root, listed.values())
         added = [frame for frame in kept if _fits(source, frame, root, listed, size, done)]
         if not added:
-            raise LgadError(f"No frame of {source} can be added to {root} ({done.rejected[-1]}).")
+            raise LgadError(f"No frame of {source} can be added to {root} ({str(done.rejected[-1])[:-1]}).")
         for frame in added:
             write_kept(source, frame, output=root, name=frame.image)
-        text = lists.read_text(encoding="utf-8", errors="surrogateescape")
-        lines = "".join(f"{frame.image}\n" for frame in added)
-        write_text(lists, text + ("\n" if text and not text.endswith("\n") else "") + lines)
+        _append(lists, [frame.image for frame in added])
     done.splits = {each: [] for each in SPLITS} | {split: [frame.image for frame in added]}
+    done.sizes = Counter(frame.size for frame in added)
     done.count = sum(len(frame.lanes) for frame in added)
     return done
 
@@ -90,6 +91,17 @@ def _fits(
     if reason is not None:
         done.rejected.append(Rejected(frame.image, None, reason))
     return reason is None
+
+
+def _append(path: Path, frames: list[str]) -> None:
+    """Append lines to a list; its bytes stay, but a list in UTF-16 becomes UTF-8."""
+    content = path.read_bytes()
+    if b"\0" in content:
+        content = plain_text(content)
+    if content and not content.endswith(b"\n"):
+        content += b"\n"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content + "".join(f"{frame}\n" for frame in frames).encode())
 
 
 def _list_of(root: Path, split: str) -> Path:
