@@ -21,6 +21,7 @@ from assets.presentation.mlflow_links import page_link, stored_picture
 from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.presentation.training_metadata import CAPTIONS, loss_chart, loss_title, training_metadata
 from assets.run_records import split_input, training_parameters
+from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.model_files import CHECKPOINT
 from lgad_pipeline.errors import LgadError
@@ -29,7 +30,7 @@ from resources.mlflow.initial import InitialNetwork
 from resources.mlflow.resource import MlflowTracking, run_id_of
 from resources.mlflow.run import TrackedRun
 from resources.paths import ProjectPaths, open_shards
-from resources.processes import exclusive, has_ended, orphaned
+from resources.processes import has_ended, orphaned
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.state_store import JOURNAL, fetch_results, fetch_stored, training_copies
@@ -93,7 +94,7 @@ def _network_asset(
             fetch_results(paths, "teacher")
         initial = find_initial_network(context, project, mlflow, paths, role)
         with (
-            exclusive(paths.network(role)),
+            locked(paths.network(role)),
             training_copies(paths, role, JOURNAL, *([] if trainer.launcher == "ray" else [CHECKPOINT])),
             _tracked_run(context, project, mlflow, paths, role, initial) as run,
             progress.task(context.log, f"training the {NETWORK_NAMES[role]}") as task,

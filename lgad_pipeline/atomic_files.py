@@ -1,4 +1,4 @@
-"""Atomic writes: a file holds its old or its new content, also after a power cut."""
+"""Atomic writes and locks: a file holds its old or its new content, also after a power cut."""
 
 import errno
 import os
@@ -74,8 +74,9 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder (its file `.lock`) against processes and threads; wait until it is free.
 
-    The thread that holds the lock can acquire it again. The file `.lock` must never be deleted: two processes
-    would then lock different files of the same name, and both would hold the lock.
+    The thread that holds the lock can acquire it again, and a process that dies releases it. The file `.lock`
+    must never be deleted: two processes would then lock different files of the same name, and both would hold
+    the lock.
 
     Raises:
         LgadError: The folder cannot be written.

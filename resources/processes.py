@@ -1,10 +1,7 @@
-"""Processes of this machine: their identity, the test if one still runs, and locks of folders among them."""
+"""Processes of this machine: their identity, and tests if one still runs."""
 
-import fcntl
 import multiprocessing
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,15 +16,6 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _HAS_BOOT_CLOCK = hasattr(time, "CLOCK_BOOTTIME")
 _ROUNDING_SECONDS = 2.0  # the start of the machine is known to the second
 _CLOCK_SECONDS = 60.0  # a change of the clock by up to this much does not make a process look younger
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process; wait while another one holds it. A process that dies releases it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def orphaned() -> bool:

@@ -1,9 +1,20 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, write_text
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from lgad_pipeline.atomic_files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_content_is_on_the_disk_before_the_name_and_the_folder_after(
@@ -36,3 +47,15 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_folder_of_a_killed_process_is_free(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        process.kill()
+        with locked(tmp_path):
+            pass

@@ -1,6 +1,6 @@
 """Duplicate guard: rejection of frames with the same bytes, and of frames similar to a test frame."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -54,8 +54,12 @@ def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:
     for row, kept_row in _same_bytes(frames):
         keeper[row] = (kept_row, "has the same bytes as")
     rest = np.array([row for row in np.flatnonzero(~test).tolist() if row not in keeper], int)
-    for row, kept_row, bits in _near(frames["picture_hash"], rest, np.flatnonzero(test)):
-        keeper[row] = (kept_row, f"shows the same picture ({bits} of 256 bits differ) as")
+    kept = np.flatnonzero(test)
+    hashes = frames["picture_hash"]
+    near = near_pictures(hashes.iloc[rest].tolist(), hashes.iloc[kept].tolist())
+    for row, (kept_row, bits) in near.items():
+        how = f"shows the same picture ({bits} of 256 bits differ) as"
+        keeper[int(rest[row])] = (int(kept[kept_row]), how)
     names, splits = frames["frame"].to_numpy(), frames["split"].to_numpy()
     chosen = np.zeros(len(frames), bool)
     chosen[list(keeper)] = True
@@ -82,24 +86,29 @@ def _same_bytes(frames: pd.DataFrame) -> Iterator[tuple[int, int]]:
             yield row, kept
 
 
-def _near(hashes: pd.Series, rows: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield row, the first of `others` within `NEAR` bits of it, and the number of bits that differ."""
-    rows, others = (side[hashes.iloc[side].notna().to_numpy()] for side in (rows, others))
-    if not len(rows) or not len(others):
-        return
-    left, right = (_words(hashes.iloc[side]) for side in (rows, others))
+def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) -> dict[int, tuple[int, int]]:
+    """Find the pictures that are nearly the same as one of others: at most `NEAR` bits of the hash differ.
+
+    Args:
+        hashes: hashes of the pictures, as `picture_hash` computes them; a picture without hash is never near.
+        others: hashes of the others.
+
+    Returns:
+        Index of a picture -> index of the first of the others that it is near to, and the bits that differ;
+        ascending.
+    """
+    rows, targets = (np.flatnonzero([isinstance(text, str) for text in side]) for side in (hashes, others))
+    left, right = (
+        np.frombuffer(bytes.fromhex("".join(filter(None, side))), np.uint64).reshape(-1, 4)
+        for side in (hashes, others)
+    )
     first = np.ascontiguousarray(left[:, 0])
     nearest: dict[int, tuple[int, int]] = {}
-    for number in range(len(right)):
+    for target, words in zip(targets.tolist(), right, strict=True):
         # The first of the four words alone excludes nearly all pairs, so only a few are compared in full.
-        close = np.flatnonzero(np.bitwise_count(first ^ right[number, 0]) <= NEAR)
-        bits = np.bitwise_count(left[close] ^ right[number]).sum(axis=1)
-        for index, distance in zip(close[bits <= NEAR].tolist(), bits[bits <= NEAR].tolist(), strict=True):
-            nearest.setdefault(index, (number, distance))
-    for index, (number, distance) in sorted(nearest.items()):
-        yield int(rows[index]), int(others[number]), distance
-
-
-def _words(hashes: pd.Series) -> np.ndarray:
-    """Convert hexadecimal hashes to uint64 (N, 4)."""
-    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(-1, 4)
+        close = np.flatnonzero(np.bitwise_count(first ^ words[0]) <= NEAR)
+        bits = np.bitwise_count(left[close] ^ words).sum(axis=1)
+        near = bits <= NEAR
+        for row, distance in zip(rows[close[near]].tolist(), bits[near].tolist(), strict=True):
+            nearest.setdefault(row, (target, distance))
+    return dict(sorted(nearest.items()))

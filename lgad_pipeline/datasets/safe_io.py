@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TextIO
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes import text_lines
-from lgad_pipeline.lanes.lane_files import resolve_inside
+from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.lanes.text_encoding import detect_encoding
 
 _MOST_ENTRIES = 2_000_000  # entries of a list; the largest published list has 90,000

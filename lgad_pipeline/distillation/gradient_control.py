@@ -93,12 +93,6 @@ class GradientControl(nn.Module):
             open_ = open_ & (product >= 0)
         return torch.where(open_, factors, torch.zeros_like(factors))
 
-    def cosines(self) -> torch.Tensor:
-        """Return the running cosine of the two gradients at each layer, float32 (layers,); 0 if unknown."""
-        segmentation, own, product = self.means.unbind(dim=1)
-        norms = segmentation.sqrt() * own.sqrt()
-        return product / norms.clamp(min=torch.finfo(own.dtype).tiny)
-
 
 class _Probe:
     """Measurement of both gradients at one layer, in one backward pass.

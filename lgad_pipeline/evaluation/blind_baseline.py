@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.data.frame_table import lanes_of
+from lgad_pipeline.evaluation.frame_lanes import FrameLanes
 from lgad_pipeline.evaluation.lane_matching import true_positives
 from lgad_pipeline.evaluation.types import Counts
 
@@ -41,6 +42,7 @@ def blind_f1(frames: pd.DataFrame, labels: pd.DataFrame, *, frame_size: tuple[in
     splits = frames["split"].to_numpy()
     annotated = [lanes_of(lanes) for lanes in frames.loc[splits == "test", "lanes"]]
     predicted = blind_lanes(labels[splits == "train"])
-    hits = int(true_positives([(lanes, predicted) for lanes in annotated], frame_size=frame_size).sum())
+    sides = FrameLanes.of(annotated), FrameLanes.of([predicted] * len(annotated))
+    hits = int(true_positives(*sides, frame_size=frame_size).sum())
     predictions, lanes = len(predicted) * len(annotated), sum(len(lanes) for lanes in annotated)
     return Counts(hits, predictions - hits, lanes - hits).f1

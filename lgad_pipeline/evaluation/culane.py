@@ -12,7 +12,7 @@ import pandas as pd
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
-from lgad_pipeline.evaluation.folder_lanes import FolderLanes
+from lgad_pipeline.evaluation.frame_lanes import FolderLanes
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, true_positives
 from lgad_pipeline.evaluation.types import TOTAL, Counts, column
@@ -110,12 +110,12 @@ def evaluate_culane(
     annotated, predicted = table[:, 0], table[:, 1]
     _check_found(annotations, annotated, frames)
     _check_found(predictions, predicted, frames)
-    joined = Evidence.joined(evidence)
+    measured = np.concatenate([part.sizes for part in evidence])
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), rejected),
-        notes=culane_warnings(annotations, predictions, evidence=joined),
-        size_note=sizes.describe(joined.sizes),
-        sizes=sizes.table(joined.sizes),
+        notes=culane_warnings(annotations, predictions, parts=evidence),
+        size_note=sizes.describe(measured),
+        sizes=sizes.table(measured),
     )
 
 
@@ -136,14 +136,15 @@ def _evaluate_files(
         FolderLanes.read(root, frames, rejected=None if strict else rejected)
         for root in (annotations, predictions)
     ]
-    lanes = zip(*(side.lanes for side in sides), strict=True)
-    pairs = [(annotated or [], predicted or []) for annotated, predicted in lanes]
     table = np.empty((len(frames), 2 + len(thresholds)), np.int32)
     table[:, 0], table[:, 1] = (side.counts for side in sides)
     for height, width in np.unique(sizes[:, :2], axis=0).tolist():
-        chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1))
+        chosen = (sizes[:, :2] == (height, width)).all(axis=1)
         table[chosen, 2:] = true_positives(
-            [pairs[i] for i in chosen], thresholds, frame_size=(height, width), lane_width=lane_width
+            *(side.lanes.chosen(chosen) for side in sides),
+            thresholds=thresholds,
+            frame_size=(height, width),
+            lane_width=lane_width,
         )
     return table, Evidence.of(sides, sizes), rejected
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.evaluation.folder_lanes import FolderLanes
+from lgad_pipeline.evaluation.frame_lanes import FolderLanes
 from lgad_pipeline.lanes.extents import (
     Extents,
     copies_warning,
@@ -48,18 +48,15 @@ class Evidence(NamedTuple):
     @classmethod
     def of(cls, sides: Sequence[FolderLanes], sizes: np.ndarray) -> "Evidence":
         """Evidence from the annotated and the predicted lanes of some frames of the given sizes."""
-        counts = [np.maximum(side.counts, 0) for side in sides]
-        extents = [
-            extents_of(side.joined, of_side.tolist(), sizes=sizes[:, :2])
-            for side, of_side in zip(sides, counts, strict=True)
-        ]
-        same = (counts[0] == counts[1]) & np.equal(*map(np.nan_to_num, extents)).all(axis=1)
+        lanes = [side.lanes for side in sides]
+        extents = [extents_of(side.joined, side.counts.tolist(), sizes=sizes[:, :2]) for side in lanes]
+        same = (lanes[0].counts == lanes[1].counts) & np.equal(*map(np.nan_to_num, extents)).all(axis=1)
         for frame in np.flatnonzero(same).tolist():
-            same[frame] = all(map(np.array_equal, *(side.lanes[frame] or [] for side in sides)))
-        doubled = np.array([side.doubled for side in sides])
+            same[frame] = all(map(np.array_equal, *(side.files[frame] or [] for side in sides)))
+        doubled = np.array([side.doubled.sum() for side in lanes])
         blank = np.array([side.blank for side in sides])
-        copies = np.array([count_copies(side.lanes) for side in sides])
-        odd = np.array([odd_lanes(side.joined) for side in sides])
+        copies = np.array([count_copies(side.files) for side in sides])
+        odd = np.array([odd_lanes(side.joined) for side in lanes])
         return cls(sizes, extents[0], extents[1], same, doubled, blank, copies, odd)
 
     @classmethod
@@ -72,8 +69,15 @@ class Evidence(NamedTuple):
         return cls(sizes, annotated, predicted, same, *counts)
 
 
-def culane_warnings(annotations: Path, predictions: Path, *, evidence: Evidence) -> list[str]:
-    """Return the warnings about a comparison of two directories, a sentence each."""
+def culane_warnings(annotations: Path, predictions: Path, *, parts: Sequence[Evidence]) -> list[str]:
+    """Return the warnings about a comparison of two directories, a sentence each.
+
+    Args:
+        annotations: directory of the annotated lane files.
+        predictions: directory of the predicted lane files.
+        parts: evidence of the frames, chunk by chunk.
+    """
+    evidence = Evidence.joined(parts)
     some = (evidence.annotated[:, 0] > 0) | (evidence.predicted[:, 0] > 0)
     warnings = []
     if annotations.resolve() == predictions.resolve():

@@ -11,10 +11,8 @@ import numpy as np
 from lgad_pipeline.datasets.image_headers import ImageError
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, image_size
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.extents import size_text
-from lgad_pipeline.lanes.file_names import stored_name
-from lgad_pipeline.lanes.lane_files import resolve_inside
-from lgad_pipeline.wording import counted
+from lgad_pipeline.lanes.file_names import resolve_inside, stored_name
+from lgad_pipeline.wording import counted, size_text
 
 _NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
 

@@ -5,12 +5,13 @@ The answers are those of CULane's lane_evaluation (XingangPan/SCNN), to the last
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME
+from lgad_pipeline.evaluation.frame_lanes import FrameLanes
 from lgad_pipeline.lanes.rendering.line_masks import Spans, lane_spans
-from lgad_pipeline.lanes.spline import Ragged, ragged, sample_times, without_spline
 
 LANE_WIDTH = 30
 """Width at which CULane compares lanes, px."""
@@ -18,111 +19,97 @@ LANE_WIDTH = 30
 _SLACK = 1e-2
 _LEAST = -1e5  # below every similarity
 
-Lanes = Sequence[np.ndarray]
-
 
 def true_positives(
-    frames: Sequence[tuple[Lanes, Lanes]],
-    thresholds: Sequence[float] = (0.5,),
+    annotated: FrameLanes,
+    predicted: FrameLanes,
     *,
+    thresholds: Sequence[float] = (0.5,),
     frame_size: tuple[int, int] = CULANE_FRAME,
     lane_width: int = LANE_WIDTH,
 ) -> np.ndarray:
-    """Count the matches with an IoU above each threshold, int (frames, thresholds).
+    """Count the matches with an IoU above each threshold, int32 (frames, thresholds).
 
     Args:
-        frames: pairs (annotated, predicted) of lanes, float32 (N, 2) each, frame pixels.
+        annotated: annotated lanes of the frames.
+        predicted: predicted lanes of the same frames.
         thresholds: IoU; a match is a true positive when its IoU is greater.
         frame_size: (H, W), pixels.
         lane_width: width at which lanes are compared, frame pixels.
     """
-    counts = np.zeros((len(frames), len(thresholds)), np.int32)
-    for row, ious in zip(counts, frame_ious(frames, frame_size, lane_width=lane_width), strict=True):
-        partner = match(ious)
-        matched = ious[np.flatnonzero(partner >= 0), partner[partner >= 0]]
+    counts = np.zeros((len(annotated.counts), len(thresholds)), np.int32)
+    ious = lane_ious(annotated, predicted, frame_size=frame_size, lane_width=lane_width)
+    for row, iou in zip(counts, ious, strict=True):
+        partner = match(iou)
+        matched = iou[np.flatnonzero(partner >= 0), partner[partner >= 0]]
         row[:] = (matched[:, None] > np.array(thresholds)).sum(axis=0)
     return counts
 
 
 def lane_ious(
-    annotated: Lanes,
-    predicted: Lanes,
+    annotated: FrameLanes,
+    predicted: FrameLanes,
     *,
     frame_size: tuple[int, int] = CULANE_FRAME,
     lane_width: int = LANE_WIDTH,
-) -> np.ndarray:
+) -> list[np.ndarray]:
     """Compute the IoU of every annotated lane with every predicted one, each drawn as a thick line.
 
     Args:
-        annotated: A lanes, float32 (N, 2) each, frame pixels.
-        predicted: P lanes, likewise.
+        annotated: annotated lanes of the frames.
+        predicted: predicted lanes of the same frames.
         frame_size: (H, W), pixels; lanes count within the frame only.
         lane_width: thickness of the lines, frame pixels.
 
     Returns:
-        float64 (A, P). 0 where a lane has fewer than 2 points or no spline (see `without_spline`); NaN where
-        neither enters the frame.
+        For each frame float64 (annotated lanes, predicted lanes). 0 where a lane has fewer than 2 points or
+        no spline; NaN where neither enters the frame.
     """
-    return frame_ious([(annotated, predicted)], frame_size, lane_width=lane_width)[0]
+    sides = [_draw(side, frame_size, lane_width) for side in (annotated, predicted)]
+    return [_frame_ious(*sides, frame=frame) for frame in range(len(annotated.counts))]
 
 
-def frame_ious(
-    frames: Sequence[tuple[Lanes, Lanes]], frame_size: tuple[int, int], *, lane_width: int
-) -> list[np.ndarray]:
-    """`lane_ious` of many frames, each a pair (annotated, predicted); faster than one by one."""
-    lanes = ragged([lane for pair in frames for side in pair for lane in side])
-    drawable = (np.diff(lanes.offsets) >= 2) & ~without_spline(lanes)
-    spans = lane_spans(_paths(lanes, drawable), frame_size, lane_width=lane_width)
-    areas = np.maximum(spans.stop - spans.start, 0).sum(axis=1)
-    layer_begin = np.searchsorted(spans.lane, np.arange(len(drawable) + 1))
-    ious = []
-    begin = 0
-    for annotated, predicted in frames:
-        middle, end = begin + len(annotated), begin + len(annotated) + len(predicted)
-        rows = slice(layer_begin[begin], layer_begin[middle])
-        columns = slice(layer_begin[middle], layer_begin[end])
-        size = (len(annotated), len(predicted))
-        shared = np.zeros(size)
-        np.add.at(
-            shared,
-            np.ix_(spans.lane[rows] - begin, spans.lane[columns] - middle),
-            _shared(spans, rows, columns),
-        )
-        area = np.bincount(
-            spans.lane[rows.start : columns.stop] - begin, areas[rows.start : columns.stop], sum(size)
-        )
-        with np.errstate(invalid="ignore"):
-            iou = shared / (area[: size[0], None] + area[size[0] :] - shared)
-        iou[~(drawable[begin:middle, None] & drawable[middle:end])] = 0
-        ious.append(iou)
-        begin = end
-    return ious
+class _DrawnLanes(NamedTuple):
+    """Lanes of some frames, drawn as thick lines.
+
+    Attributes:
+        spans: masks of the lanes.
+        area: pixels of each lane, float64 (lanes,).
+        drawn: lanes that can be drawn, bool (lanes,).
+        lanes: first lane of each frame and the total, int64 (frames + 1,).
+        layers: first layer of the masks of each frame and the total, int64 (frames + 1,).
+    """
+
+    spans: Spans
+    area: np.ndarray
+    drawn: np.ndarray
+    lanes: np.ndarray
+    layers: np.ndarray
 
 
-def _paths(lanes: Ragged, drawable: np.ndarray) -> Ragged:
-    """Return the drawn points of lanes: 2 points as they are, 3 or more by *times* sampling."""
-    counts = np.where(drawable, np.diff(lanes.offsets), 0)
-    curved, straight = counts >= 3, counts == 2
-    sampled = sample_times(_choose(lanes, curved))
-    sizes = np.where(straight, 2, 0)
-    sizes[curved] = np.diff(sampled.offsets)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    points = np.empty((offsets[-1], 2), np.float32)
-    points[np.repeat(curved, sizes)] = sampled.points
-    points[np.repeat(straight, sizes)] = _choose(lanes, straight).points
-    return Ragged(points, offsets)
+def _draw(side: FrameLanes, frame_size: tuple[int, int], lane_width: int) -> _DrawnLanes:
+    spans = lane_spans(side.paths, frame_size, lane_width=lane_width)
+    lanes = np.concatenate([[0], np.cumsum(side.counts)])
+    area = np.bincount(spans.lane, np.maximum(spans.stop - spans.start, 0).sum(axis=1), lanes[-1])
+    layers = np.searchsorted(spans.lane, lanes)
+    return _DrawnLanes(spans, area, np.diff(side.paths.offsets) > 0, lanes, layers)
 
 
-def _choose(lanes: Ragged, chosen: np.ndarray) -> Ragged:
-    counts = np.diff(lanes.offsets)
-    return Ragged(lanes.points[np.repeat(chosen, counts)], np.concatenate([[0], np.cumsum(counts[chosen])]))
-
-
-def _shared(spans: Spans, rows: slice, columns: slice) -> np.ndarray:
-    """Pixels shared by every pair of layers, (layers in rows, layers in columns)."""
-    start = np.maximum(spans.start[rows, None], spans.start[None, columns])
-    stop = np.minimum(spans.stop[rows, None], spans.stop[None, columns])
-    return np.maximum(stop - start, 0).sum(axis=2)
+def _frame_ious(annotated: _DrawnLanes, predicted: _DrawnLanes, *, frame: int) -> np.ndarray:
+    """Return the IoUs of the lanes of one frame, float64 (annotated lanes, predicted lanes)."""
+    rows, columns = (slice(*side.layers[frame : frame + 2]) for side in (annotated, predicted))
+    start = np.maximum(annotated.spans.start[rows, None], predicted.spans.start[None, columns])
+    stop = np.minimum(annotated.spans.stop[rows, None], predicted.spans.stop[None, columns])
+    shared_by_layers = np.maximum(stop - start, 0).sum(axis=2)
+    lanes, others = (slice(*side.lanes[frame : frame + 2]) for side in (annotated, predicted))
+    shared = np.zeros((lanes.stop - lanes.start, others.stop - others.start))
+    lane = annotated.spans.lane[rows] - lanes.start
+    other = predicted.spans.lane[columns] - others.start
+    np.add.at(shared, np.ix_(lane, other), shared_by_layers)
+    with np.errstate(invalid="ignore"):
+        iou = shared / (annotated.area[lanes, None] + predicted.area[others] - shared)
+    iou[~(annotated.drawn[lanes, None] & predicted.drawn[others])] = 0
+    return iou
 
 
 def match(similarity: np.ndarray) -> np.ndarray:

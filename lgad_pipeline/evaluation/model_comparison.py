@@ -12,11 +12,13 @@ from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.data import frame_table as tables
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.evaluation.frame_lanes import FrameLanes
 from lgad_pipeline.evaluation.lane_matching import true_positives
 from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge
 from lgad_pipeline.evaluation.types import IOU
 from lgad_pipeline.inference.predictor import LanePredictor
-from lgad_pipeline.lanes.lane_files import read_bytes, resolve_inside
+from lgad_pipeline.lanes.file_names import resolve_inside
+from lgad_pipeline.lanes.lane_files import read_bytes
 from lgad_pipeline.progress import Progress
 
 _ROUNDS = 25
@@ -46,8 +48,8 @@ def score_recordings(
     Raises:
         LgadError: no frame can be read.
     """
-    pairs: list[list[tuple[list[np.ndarray], list[np.ndarray]]]] = [[] for _ in predictors]
-    names, scenarios = [], []
+    names, scenarios, annotated = [], [], []
+    predicted: list[list[list[np.ndarray]]] = [[] for _ in predictors]
     rows = zip(frames["frame"], frames["scenario"], frames["lanes"], strict=True)
     for done, (frame, scenario, lanes) in enumerate(rows, 1):
         try:
@@ -56,14 +58,16 @@ def score_recordings(
             continue  # packing has rejected and reported this frame
         names.append(frame)
         scenarios.append(scenario if isinstance(scenario, str) else tables.UNLISTED)
-        for found, predictor in zip(pairs, predictors, strict=True):
-            lanes_found = [lane.points for lane in predictor.predict([picture])[0]]
-            found.append((tables.lanes_of(lanes), lanes_found))
+        annotated.append(tables.lanes_of(lanes))
+        for found, predictor in zip(predicted, predictors, strict=True):
+            found.append([lane.points for lane in predictor.predict([picture])[0]])
         if progress is not None:
             progress(done, len(frames))
     if not names:
         raise LgadError(f"None of the {len(frames)} frames to compare models on can be read; restore {root}.")
-    return [frame_table(scenarios, names, counts=_counts(found, frame_size)) for found in pairs]
+    truth = FrameLanes.of(annotated)
+    counts = [_counts(truth, FrameLanes.of(found), frame_size) for found in predicted]
+    return [frame_table(scenarios, names, counts=of_network) for of_network in counts]
 
 
 def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
@@ -122,10 +126,7 @@ def compare_with_champion(
     return judge((first[0], first[1]), (second[0], second[1]), (seconds[0], seconds[1]), rule)
 
 
-def _counts(
-    pairs: Sequence[tuple[list[np.ndarray], list[np.ndarray]]], frame_size: tuple[int, int]
-) -> np.ndarray:
-    hits = true_positives(pairs, (IOU,), frame_size=frame_size)[:, 0]
-    return np.array(
-        [(len(annotated), len(predicted), tp) for (annotated, predicted), tp in zip(pairs, hits, strict=True)]
-    )
+def _counts(annotated: FrameLanes, predicted: FrameLanes, frame_size: tuple[int, int]) -> np.ndarray:
+    """Return annotated lanes, predicted lanes and TP of each frame, int (frames, 3)."""
+    hits = true_positives(annotated, predicted, thresholds=(IOU,), frame_size=frame_size)[:, 0]
+    return np.stack([annotated.counts, predicted.counts, hits], axis=1)

@@ -7,7 +7,6 @@ each scenario, and `<student>-<split>.parquet` with the counts of each frame.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.tusimple_students import TusimpleScore, score_tusimple_students
 from lgad_pipeline.evaluation.types import IOU, SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
-from lgad_pipeline.progress import Progress
+from lgad_pipeline.progress import Progress, part_of
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def score_students(
                 lists=lists[split],
                 thresholds=(IOU,),
                 frame_size=shards.view.frame_size,
-                progress=partial(_report, progress, done, total),
+                progress=part_of(progress, done, total=total),
             )
             done += frames[split]
             notes += [f"{student}, {split}: {note}" for note in scores.notes]
@@ -172,11 +171,6 @@ def score_students(
         else score_tusimple_students(recordings=tusimple, shards=shards, predictions=predictions)
     )
     return StudentScores(comparison, metrics, notes, scores_digest(output), benchmark)
-
-
-def _report(progress: Progress | None, offset: int, total: int, done: int, _: int) -> None:
-    if progress is not None:
-        progress(min(offset + done, total), total)
 
 
 def write_scores(folder: Path, student: str, *, split: str, scores: LaneScores) -> None:

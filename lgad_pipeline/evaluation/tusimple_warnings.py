@@ -11,7 +11,6 @@ from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.lanes.extents import copies_warning, count_copies, lane_extents, size_warnings
 from lgad_pipeline.wording import counted
 
-"""Height and width (H, W) of TuSimple's frames in px."""
 SLOWEST = 200.0
 """Largest `run_time` in ms with which a frame is scored."""
 MORE_LANES = 2

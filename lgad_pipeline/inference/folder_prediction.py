@@ -16,8 +16,8 @@ from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane, Prepar
 from lgad_pipeline.inference.input_frames import read_frame
 from lgad_pipeline.inference.prediction_folder import PredictionFolder, marked_picture
 from lgad_pipeline.inference.sources import RejectedFrames
-from lgad_pipeline.lanes.file_names import LONGEST_NAME, OtherCase
-from lgad_pipeline.lanes.lane_files import lanes_text, resolve_inside
+from lgad_pipeline.lanes.file_names import LONGEST_NAME, OtherCase, resolve_inside
+from lgad_pipeline.lanes.lane_files import lanes_text
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 

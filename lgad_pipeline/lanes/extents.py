@@ -5,13 +5,12 @@ plausible, so that only the coordinates show the error. The limits below are far
 frames: CULane's reach 5 % of the width beyond the left and right border, and never below the lower one.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from lgad_pipeline.lanes.spline import Ragged, ragged
-from lgad_pipeline.wording import counted
+from lgad_pipeline.wording import counted, size_text
 
 _BELOW = 1.02
 """Greatest y of a lane, in frame heights; a lane that reaches further down is in pixels of another size."""
@@ -190,14 +189,3 @@ def _smaller(kind: str, extents: Extents, reference: Extents, remedy: str) -> li
 def _all(flags: np.ndarray) -> str:
     """Return the quantifier for true flags, bool (N,): all or nearly all."""
     return "All" if flags.all() else "Nearly all"
-
-
-def size_text(sizes: Iterable[Sequence[int]]) -> str:
-    """Format frame sizes: "1640 x 590 px", or the two most frequent of several.
-
-    Args:
-        sizes: sizes (H, W) of the frames, pixels.
-    """
-    counts = Counter((int(height), int(width)) for height, width in sizes)
-    named = [f"{width} x {height}" for (height, width), _ in counts.most_common(2)]
-    return " or ".join(named) + " px" + (" and others" if len(counts) > 2 else "")

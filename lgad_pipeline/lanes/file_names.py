@@ -1,7 +1,9 @@
-"""Names of files that a list spells otherwise: other Unicode forms of accents, other case."""
+"""Paths of files that a list names: below a root, in another Unicode form of accents, in another case."""
 
 import unicodedata
 from pathlib import Path, PurePosixPath
+
+from lgad_pipeline.errors import LgadError
 
 LONGEST_NAME = 220
 """Greatest length of a frame's name, bytes.
@@ -10,6 +12,22 @@ File systems allow 255; the rest is for `.lines.txt` and for the name of a tempo
 """
 
 _FORMS = ("NFC", "NFD")  # Linux and Windows keep the form of the keyboard, NFC; macOS often writes NFD
+
+
+def resolve_inside(root: Path, relative: str) -> Path:
+    """Join a relative path to a root; leading slashes of the relative path are ignored.
+
+    Args:
+        root: folder that the result must be below.
+        relative: path relative to `root`, POSIX.
+
+    Raises:
+        LgadError: `relative` leads out of `root`.
+    """
+    inside = relative.lstrip("/")
+    if not inside or ".." in inside.split("/"):
+        raise LgadError(f"{relative!r} leads out of {root}; name a file below it.")
+    return root / inside
 
 
 def stored_name(root: Path, name: str) -> str:

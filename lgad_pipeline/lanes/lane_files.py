@@ -12,7 +12,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.lanes.file_names import is_file, stored_name
+from lgad_pipeline.lanes.file_names import is_file, resolve_inside, stored_name
 from lgad_pipeline.lanes.text_encoding import plain_text
 
 MAX_COORDINATE = 1e6
@@ -214,22 +214,6 @@ def _shortest(lane: np.ndarray) -> list[str]:
     """Format the coordinates of a lane (N, 2) with the fewest digits that keep the float32 values."""
     values = np.asarray(lane, np.float32).ravel()
     return [np.format_float_positional(value, trim="-") for value in values]
-
-
-def resolve_inside(root: Path, relative: str) -> Path:
-    """Join a relative path to a root; leading slashes of the relative path are ignored.
-
-    Args:
-        root: folder that the result must be below.
-        relative: path relative to `root`, POSIX.
-
-    Raises:
-        LaneFileError: `relative` leads out of `root`.
-    """
-    inside = relative.lstrip("/")
-    if not inside or ".." in inside.split("/"):
-        raise LaneFileError(f"{relative!r} leads out of {root}; name a file below it.")
-    return root / inside
 
 
 def lane_file(root: Path, frame: str) -> Path:

@@ -33,6 +33,12 @@ class Ragged:
         """Index of the lane that each point belongs to, int64 (M,)."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
+    def chosen(self, flags: np.ndarray) -> "Ragged":
+        """Return the flagged lanes, in the same order; flags are bool (lanes,)."""
+        counts = np.diff(self.offsets)
+        offsets = np.concatenate([[0], np.cumsum(counts[flags])])
+        return Ragged(self.points[np.repeat(flags, counts)], offsets)
+
     def __iter__(self) -> Iterator[np.ndarray]:
         for begin, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.points[begin:end]
@@ -184,6 +190,29 @@ def sample_times(lanes: Ragged, times: int = 50) -> Ragged:
     pieces = segments(lanes)
     t = (pieces.h / times)[:, None] * np.arange(times)
     return _join(lanes, (np.diff(lanes.offsets) - 1) * times, pieces, np.arange(len(t)), t)
+
+
+def drawn_paths(lanes: Ragged, doubled: np.ndarray) -> Ragged:
+    """Return the points between which CULane's evaluation tool draws straight lines.
+
+    Args:
+        lanes: lanes with any number of points.
+        doubled: lanes without a spline, as `without_spline` flags them, bool (lanes,).
+
+    Returns:
+        float32 points, frame pixels: a lane of 2 points as it is, one of more as `sample_times` samples it,
+        none for a lane of fewer points or without a spline.
+    """
+    counts = np.where(doubled, 0, np.diff(lanes.offsets))
+    curved, straight = counts >= 3, counts == 2
+    sampled = sample_times(lanes.chosen(curved))
+    sizes = np.where(straight, 2, 0)
+    sizes[curved] = np.diff(sampled.offsets)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    points = np.empty((offsets[-1], 2), np.float32)
+    points[np.repeat(curved, sizes)] = sampled.points
+    points[np.repeat(straight, sizes)] = lanes.chosen(straight).points
+    return Ragged(points, offsets)
 
 
 def sample_steps(lanes: Ragged) -> Ragged:

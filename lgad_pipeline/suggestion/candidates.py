@@ -15,7 +15,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.input_frames import read_frame
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.inference.sources import RejectedFrames
-from lgad_pipeline.lanes.lane_files import resolve_inside
+from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.suggestion.measures import measure
 from lgad_pipeline.suggestion.ranking import Suggestion, choose

@@ -13,7 +13,7 @@ from lgad_pipeline.datasets.exporting.write import write_annotations
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.datasets.importing.convert import Format
 from lgad_pipeline.inference.predictor import LanePredictor
-from lgad_pipeline.lanes.lane_files import resolve_inside
+from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.suggestion.candidates import SuggestedFrames
 from lgad_pipeline.suggestion.ranking import Suggestion
 from lgad_pipeline.visualization.overlays import contact_sheet, draw_lanes, write_png

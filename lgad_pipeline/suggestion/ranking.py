@@ -1,11 +1,10 @@
 """Score of the frames to label next, and their greedy choice without near-identical frames."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.data.duplicates import NEAR
+from lgad_pipeline.data.duplicates import near_pictures
 from lgad_pipeline.suggestion.measures import FrameMeasures
 
 
@@ -56,7 +55,8 @@ def choose(pool: FrameMeasures, labelled: FrameMeasures, count: int) -> Choice:
     distance = np.array([np.sqrt(((known - each) ** 2).mean(axis=1)).min() for each in features])
     ranks = [_ranks(values, values) for values in (pool.uncertainty, pool.disagreement)]
     initial = distance.copy()
-    repeats = _near(pool.hashes, labelled.hashes)
+    repeats = np.zeros(len(features), bool)
+    repeats[list(near_pictures(pool.hashes, labelled.hashes))] = True
     chosen: list[Suggestion] = []
     free = ~repeats
     while len(chosen) < count and free.any():
@@ -66,9 +66,8 @@ def choose(pool: FrameMeasures, labelled: FrameMeasures, count: int) -> Choice:
         values = (score[best], ranks[0][best], ranks[1][best], novelty[best])
         chosen.append(Suggestion(best, *map(float, values)))
         free[best] = False
-        near = _near(pool.hashes, [pool.hashes[best]]) & free
-        repeats |= near
-        free &= ~near
+        near = [row for row in near_pictures(pool.hashes, [pool.hashes[best]]) if free[row]]
+        repeats[near], free[near] = True, False
         step = np.sqrt(((features - features[best]) ** 2).mean(axis=1))
         distance = np.minimum(distance, step)
     return Choice(chosen, int(repeats.sum()))
@@ -86,20 +85,3 @@ def _standardized(features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, 
     varied = deviation > 1e-9 * np.abs(mean) + 1e-12
     scale = np.where(varied, deviation, 1.0)
     return (features - mean) / scale, (known - mean) / scale
-
-
-def _near(hashes: Sequence[str | None], others: Sequence[str | None]) -> np.ndarray:
-    """Return flags, bool (N,), True for a hash within `NEAR` bits of one of the others."""
-    found = np.zeros(len(hashes), bool)
-    rows = [row for row, value in enumerate(hashes) if value is not None]
-    targets = [value for value in others if value is not None]
-    if rows and targets:
-        left = _words([hashes[row] or "" for row in rows])
-        for word in _words(targets):
-            found[np.array(rows)[np.bitwise_count(left ^ word).sum(axis=1) <= NEAR]] = True
-    return found
-
-
-def _words(hashes: Sequence[str]) -> np.ndarray:
-    """Convert hexadecimal hashes to uint64 (N, 4)."""
-    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint64).reshape(-1, 4)

@@ -5,12 +5,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
 from lgad_pipeline.config.recipe import REGISTERED
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
 from resources.mlflow.versions import VersionLostError, network_of, version_rows
-from resources.processes import exclusive
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def initial_network(init: str, *, tracking: MlflowTracking, state: Path) -> Init
         with network_of(tracking, name, version=version) as network:
             digest = network_digest(network)
             folder = state / "initial" / digest
-            with exclusive(folder.parent):
+            with locked(folder.parent):
                 _keep(network, folder, digest)
     except VersionLostError as error:
         raise LgadError(f"{error} Name another version or a directory under init.") from error

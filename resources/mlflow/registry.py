@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.promotion import Verdict
 from resources.mlflow.logged_model import files_digest, log_model
@@ -23,7 +24,6 @@ from resources.mlflow.versions import (
     network_of,
     versions_of,
 )
-from resources.processes import exclusive
 
 _ATTEMPTS = 5
 _SETTLE_SECONDS = 2.0
@@ -148,7 +148,7 @@ def decide(
         LgadError: other machines kept changing the champion.
     """
     challenge = _Challenge(tracking, name, version, compare, objection, load)
-    with exclusive(lock):
+    with locked(lock):
         for _ in range(_ATTEMPTS):
             before = champion_of(tracking, name)
             decision = challenge.decision(before)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.logged_model import files_digest
 from resources.mlflow.resource import MlflowTracking
-from resources.processes import exclusive
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -133,7 +133,7 @@ def rollback(
         LgadError: there is no such model or version, no predecessor, or its files cannot be loaded.
     """
     client = tracking.client
-    with exclusive(lock):
+    with locked(lock):
         rows = {row.version: row for row in version_rows(tracking, name)}
         if owner is not None:
             _check_owner(tracking, name, owner)

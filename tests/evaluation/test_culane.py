@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, evaluate_culane
+from lgad_pipeline.evaluation.frame_lanes import FrameLanes
 from lgad_pipeline.evaluation.lane_matching import true_positives
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.frame_list import read_frame_list
@@ -36,7 +37,8 @@ def some_frames(seed: int) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
 
 
 def count(frames) -> np.ndarray:
-    return true_positives(frames, (0.3, 0.5), frame_size=IN_FRAME, lane_width=8)
+    sides = (FrameLanes.of(lanes) for lanes in zip(*frames, strict=True))
+    return true_positives(*sides, thresholds=(0.3, 0.5), frame_size=IN_FRAME, lane_width=8)
 
 
 @pytest.mark.parametrize("name", ["culane_eval", "culane_eval_odd"])

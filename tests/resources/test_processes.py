@@ -1,22 +1,11 @@
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import dagster as dg
 
-from resources.processes import alive, exclusive, has_ended, orphaned, process_id
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from resources.processes import exclusive
-with exclusive(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+from resources.processes import alive, has_ended, orphaned, process_id
 
 
 def test_process_is_alive_until_it_dies():
@@ -43,18 +32,6 @@ def test_clock_that_steps_does_not_make_a_live_process_look_dead():
     noted = time.time() - 2
     assert alive(process.pid, noted)
     process.communicate(b"\n")
-
-
-def test_folder_of_a_killed_process_is_free(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"held\n"
-        process.kill()
-        with exclusive(tmp_path):
-            pass
 
 
 @dg.job

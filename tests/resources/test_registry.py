@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+import maintenance
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.promotion import Verdict, frame_table, judge
@@ -84,6 +86,31 @@ def test_first_becomes_champion_better_takes_over_worse_and_equal_do_not(store):
     rule = "confidence 0.95, scenario_tolerance 0.02, least_frames 20, latency_factor 1.2"
     assert written["promotion_rule"] == tags(tracking, 4)["promotion_rule"] == rule
     assert "promotion_rule" not in tags(tracking, 1), "the first version is compared with none"
+
+
+def test_list_of_versions_names_those_compared_by_another_rule(store, monkeypatch):
+    add_versions(store, [50, 40])
+    decision(store, 1, 50)
+    decision(store, 2, 40)
+    tracking, folder = store
+    monkeypatch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+
+    def listed(settings: str) -> list[str]:
+        (folder / "lgad.yaml").write_text(settings)
+        result = CliRunner().invoke(maintenance.app, ["rollback", "--list", NAME])
+        assert result.exit_code == 0, result.output
+        return result.output.splitlines()
+
+    second, first = listed("promotion: {}")
+    assert second.startswith("   2  challenger") and "loses 10.0 points" in second
+    assert first.startswith("   1  champion ") and champion_of(tracking, NAME) == "1"
+    second_again, other_rule, first_again = listed("promotion: {latency_factor: 2}")
+    assert (second_again, first_again) == (second, first)
+    assert other_rule.strip() == (
+        "compared by another rule than that of lgad.yaml: "
+        "confidence 0.95, scenario_tolerance 0.02, least_frames 20, latency_factor 1.2"
+    )
 
 
 def test_decision_is_kept_with_its_numbers(store):

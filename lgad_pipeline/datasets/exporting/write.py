@@ -12,7 +12,8 @@ from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.datasets.importing.convert import Format
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, read_lanes, resolve_inside
+from lgad_pipeline.lanes.file_names import resolve_inside
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, read_lanes
 from lgad_pipeline.lanes.lane_types import read_types
 from lgad_pipeline.progress import Progress
 

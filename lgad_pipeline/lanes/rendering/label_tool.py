@@ -13,13 +13,8 @@ import numpy as np
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import lane_extents, odd_lanes, odd_lanes_warnings, size_warnings
-from lgad_pipeline.lanes.lane_files import (
-    Rejected,
-    find_lane_file,
-    lane_file,
-    read_frame_lanes,
-    resolve_inside,
-)
+from lgad_pipeline.lanes.file_names import resolve_inside
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, read_frame_lanes
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
