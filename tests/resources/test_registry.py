@@ -96,16 +96,18 @@ def test_list_of_versions_names_those_compared_by_another_rule(store, monkeypatc
     monkeypatch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
 
-    def listed(settings: str) -> list[str]:
-        (folder / "lgad.yaml").write_text(settings)
+    recipes = "recipes: {enet: {teacher: {steps: 200}, student: {steps: 200}}}"
+
+    def listed(rule: str) -> list[str]:
+        (folder / "lgad.yaml").write_text(f"{recipes}\npromotion: {{{rule}}}\n")
         result = CliRunner().invoke(maintenance.app, ["rollback", "--list", NAME])
         assert result.exit_code == 0, result.output
         return result.output.splitlines()
 
-    second, first = listed("promotion: {}")
-    assert second.startswith("   2  challenger") and "loses 10.0 points" in second
+    second, first = listed("")
+    assert second.startswith("   2  - ") and "loses 10.0 points" in second
     assert first.startswith("   1  champion ") and champion_of(tracking, NAME) == "1"
-    second_again, other_rule, first_again = listed("promotion: {latency_factor: 2}")
+    second_again, other_rule, first_again = listed("latency_factor: 2")
     assert (second_again, first_again) == (second, first)
     assert other_rule.strip() == (
         "compared by another rule than that of lgad.yaml: "

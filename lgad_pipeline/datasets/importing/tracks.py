@@ -109,7 +109,7 @@ class Tracks:
         if frame.task != self._task:
             raise AnnotationError(
                 f"has tracks of the tasks {frame.task} and {self._task} in frames of one number, first in "
-                f"line {step.line}, so that it is not clear which image is meant; export each task by itself, "
+                f"line {step.line}, so that it is not clear which image is meant; export each task alone, "
                 "or export 'CVAT for images 1.1'"
             )
         if not step.outside:
