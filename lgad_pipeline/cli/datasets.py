@@ -54,6 +54,9 @@ def import_annotations(
         int | None, typer.Option(min=1, help="Draw the splits in runs of this many consecutive frames.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random splits.")] = 0,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow links out of the directory of the annotations.")
+    ] = False,
 ) -> None:
     """Convert annotated frames of another tool to a data set in CULane's layout."""
     chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
@@ -62,7 +65,13 @@ def import_annotations(
     if add is not None:
         with progress_bar(f"Importing {source}") as progress:
             done = add_frames(
-                source, output, annotations=annotations, split=add, labels=chosen, progress=progress
+                source,
+                output,
+                annotations=annotations,
+                split=add,
+                labels=chosen,
+                follow_links=follow_links,
+                progress=progress,
             )
         _print_rejected(done.rejected)
         for sentence in summary(done, added=True):
@@ -79,6 +88,7 @@ def import_annotations(
             run=run,
             seed=seed,
             labels=chosen,
+            follow_links=follow_links,
             progress=progress,
         )
     _print_rejected(done.rejected)

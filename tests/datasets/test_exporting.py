@@ -11,6 +11,7 @@ from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame, thinned, 
 from lgad_pipeline.datasets.exporting.write import labelled_frames, write_annotations
 from lgad_pipeline.datasets.importing.adding import add_frames
 from lgad_pipeline.datasets.importing.convert import Format, convert
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import read_lanes, write_lanes
@@ -33,7 +34,7 @@ def points_in(folder: Path) -> dict[str, list]:
         from lgad_pipeline.datasets.importing.labelme import read
     return {
         Path(found.image).name: [shape.points.tolist() for shape in found.shapes]
-        for found in read(folder, [])
+        for found in read(Source(folder), [])
     }
 
 

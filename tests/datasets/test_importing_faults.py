@@ -52,3 +52,23 @@ def test_an_image_that_no_list_can_name_is_rejected_alone(tmp_path, name, words)
     assert done.splits["train"] == ["2.jpg"]
     [(file, _, reason)] = done.rejected
     assert file == "0.json" and words in reason
+
+
+def test_links_out_of_the_source_are_followed_on_request_alone(tmp_path):
+    source = tmp_path / "source"
+    for number, name in enumerate(["disk/a.jpg", "disk/images/b.jpg", "source/c.jpg"]):
+        image(tmp_path / name, number)
+    for name in "abc":
+        labelme(source / f"{name}.json", [shape(LANES[0])])
+    (source / "a.jpg").symlink_to(tmp_path / "disk/a.jpg")
+    (source / "images").symlink_to(tmp_path / "disk/images")
+    (source / "images/again").symlink_to(source)  # a folder above itself
+    done = convert(source, tmp_path / "one", annotations=Format.LABELME)
+    assert done.splits["train"] == ["c.jpg"]
+    reasons = {file: reason for file, _, reason in done.rejected}
+    assert "--follow-links of lgad import" in reasons["a.jpg"]
+    assert "the link images is not followed, so give --follow-links" in reasons["b.json"]
+    done = convert(source, tmp_path / "all", annotations=Format.LABELME, follow_links=True)
+    frames = [name for names in done.splits.values() for name in names]
+    assert sorted(frames) == ["a.jpg", "c.jpg", "images/b.jpg"] and not done.rejected
+    assert not (tmp_path / "all/a.jpg").is_symlink()

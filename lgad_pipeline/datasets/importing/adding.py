@@ -10,6 +10,7 @@ from lgad_pipeline.datasets import culane
 from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.datasets.importing.convert import Conversion, Format, Kept, read_annotated, write_kept
 from lgad_pipeline.datasets.importing.placing import image_of
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.reader import FrameEntry
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lanes_text
@@ -24,6 +25,7 @@ def add_frames(
     annotations: Format,
     split: str = "train",
     labels: Collection[str] | None = None,
+    follow_links: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Add annotated frames to a data set in CULane's layout.
@@ -38,26 +40,27 @@ def add_frames(
         annotations: tool that wrote the annotations.
         split: split of the added frames.
         labels: labels of the shapes that are lanes; None: all labels.
+        follow_links: follow links to files and folders outside of `source`.
         progress: callback, called as progress(frames done, frames in total).
 
     Raises:
         LgadError: `source` holds no usable image, `root` is not a data set in CULane's layout or cannot be
             written, or no frame can be added.
     """
-    if not source.is_dir():
-        raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
+    folder = Source(source, follow_links)
+    folder.require()
     require_writable(root, folder=True)
     done = Conversion()
-    kept = read_annotated(source, annotations, done=done, labels=labels, progress=progress)
+    kept = read_annotated(folder, annotations, done=done, labels=labels, progress=progress)
     with locked(root):
         listed = {entry.frame: entry for entry in culane.list_frames(root, [])}
         lists = _list_of(root, split)
         size = _frame_size(root, listed.values())
-        added = [frame for frame in kept if _fits(source, frame, root, listed, size, done)]
+        added = [frame for frame in kept if _fits(folder, frame, root, listed, size, done)]
         if not added:
             raise LgadError(f"No frame of {source} can be added to {root} ({str(done.rejected[-1])[:-1]}).")
         for frame in added:
-            write_kept(source, frame, output=root, name=frame.image)
+            write_kept(folder, frame, output=root, name=frame.image)
         _append(lists, [frame.image for frame in added])
     done.splits = {each: [] for each in SPLITS} | {split: [frame.image for frame in added]}
     done.sizes = Counter(frame.size for frame in added)
@@ -66,7 +69,7 @@ def add_frames(
 
 
 def _fits(
-    source: Path,
+    source: Source,
     frame: Kept,
     root: Path,
     listed: dict[str, FrameEntry],

@@ -17,6 +17,7 @@ from lgad_pipeline.datasets.importing.placing import image_of, place_images, pla
 from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation
 from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
 from lgad_pipeline.datasets.importing.sizes import SAME, in_a_corner, refuse_outside, scale_to
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
@@ -31,7 +32,7 @@ class Format(StrEnum):
     CVAT = "cvat"
 
 
-_READERS: dict[Format, Callable[[Path, list[Rejected]], Iterator[Annotation]]] = {
+_READERS: dict[Format, Callable[[Source, list[Rejected]], Iterator[Annotation]]] = {
     Format.LABELME: labelme.read,
     Format.CVAT: cvat.read,
 }
@@ -120,6 +121,7 @@ def convert(
     run: int | None = None,
     seed: int = 0,
     labels: Collection[str] | None = None,
+    follow_links: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Write frames, lane files and lists in CULane's layout.
@@ -136,28 +138,30 @@ def convert(
         run: number of consecutive frames that stay in one split when runs are drawn; None: see `draw_splits`.
         seed: seed of the random draw of runs or folders.
         labels: labels of the shapes that are lanes; None: all labels.
+        follow_links: follow links to files and folders outside of `source`.
         progress: callback, called as progress(frames done, frames in total).
 
     Raises:
         LgadError: `source` is missing or holds no usable image, `output` is not empty or not writable, or a
             label of `labels` does not occur.
     """
-    _require_folder(source)
+    folder = Source(source, follow_links)
+    folder.require()
     _require_new(output)
     done = Conversion()
-    kept = read_annotated(source, annotations, done=done, labels=labels, progress=progress)
+    kept = read_annotated(folder, annotations, done=done, labels=labels, progress=progress)
     names = _names(kept, done)
     done.splits = draw_splits(list(names.values()), val, test=test, run=run, seed=seed)
     done.followed = run is None and stated_splits(list(names.values())) is not None
     for frame in kept:
-        write_kept(source, frame, output=output, name=names[frame.image])
+        write_kept(folder, frame, output=output, name=names[frame.image])
     for split in SPLITS:
         write_text(output / "list" / f"{split}.txt", "".join(f"{name}\n" for name in done.splits[split]))
     return done
 
 
 def read_annotated(
-    source: Path,
+    source: Source,
     annotations: Format,
     *,
     done: Conversion,
@@ -167,7 +171,7 @@ def read_annotated(
     """Read the annotations of a folder, and return the frames that can be imported.
 
     Args:
-        source: directory of the annotations and images.
+        source: folder of the annotations and images.
         annotations: tool that wrote the annotations.
         done: result of the import; gets the counts and the rejected items.
         labels: labels of the shapes that are lanes; None: all labels.
@@ -203,11 +207,11 @@ def read_annotated(
     return kept
 
 
-def write_kept(source: Path, frame: Kept, *, output: Path, name: str) -> None:
+def write_kept(source: Source, frame: Kept, *, output: Path, name: str) -> None:
     """Write the image, the lane file and the types of the lanes of a frame.
 
     Args:
-        source: directory of the annotations and images.
+        source: folder of the annotations and images.
         frame: the frame.
         output: directory of the data set.
         name: path of the frame below `output`.
@@ -215,18 +219,6 @@ def write_kept(source: Path, frame: Kept, *, output: Path, name: str) -> None:
     write_frame(source, frame.image, annotation=frame.annotation, turned=frame.turned, target=output / name)
     write_lanes(lane_file(output, name), frame.lanes)
     write_types(lane_file(output, name), frame.types)
-
-
-def _require_folder(source: Path) -> None:
-    if source.is_file():
-        unpacked = (
-            "unpack it and name its folder"
-            if source.suffix == ".zip"
-            else "name the folder of the annotations"
-        )
-        raise LgadError(f"{source} is a file; {unpacked}.")
-    if not source.is_dir():
-        raise LgadError(f"The folder {source} is missing; name the folder of the annotations.")
 
 
 def _require_new(output: Path) -> None:
@@ -238,7 +230,7 @@ def _require_new(output: Path) -> None:
 
 
 def _frame(
-    source: Path, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
+    source: Source, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
 ) -> Kept | None:
     """Convert one annotation to a frame with lanes in the pixels of its image; None if it is rejected."""
     place = place_of(annotation.file, annotation.line)

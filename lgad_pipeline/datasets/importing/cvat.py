@@ -4,11 +4,10 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 from xml.parsers import expat
 
-from lgad_pipeline.datasets.importing.layout import files_below, hint_at, posix
+from lgad_pipeline.datasets.importing.layout import posix
 from lgad_pipeline.datasets.importing.points import (
     MOST_POINTS,
     PREDICTED,
@@ -17,10 +16,10 @@ from lgad_pipeline.datasets.importing.points import (
     shape,
     stated_size,
 )
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.text import xml_as_utf8
 from lgad_pipeline.datasets.importing.tracks import Tracks
 from lgad_pipeline.datasets.reader import AnnotationError
-from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.lanes.lane_types import lane_type
@@ -42,21 +41,21 @@ _OTHER_ROOTS = {
 }
 
 
-def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
+def read(source: Source, rejected: list[Rejected]) -> Iterator[Annotation]:
     """Read the annotations of every export below a folder: one file, or a file for each of several jobs.
 
     Args:
-        source: directory of the unpacked exports.
+        source: folder of the unpacked exports.
         rejected: list to which files that cannot be used are appended.
 
     Raises:
         LgadError: there is no XML file.
     """
-    files = files_below(source, ".xml")
+    files = source.files(".xml")
     if not files:
-        hint = hint_at(source, {".json": "use `lgad import labelme`", ".zip": "unpack them"})
+        hint = source.hint({".json": "use `lgad import labelme`", ".zip": "unpack them"})
         raise LgadError(
-            f"{source / 'annotations.xml'} is missing; unpack an export 'CVAT for images 1.1' or "
+            f"{source.folder / 'annotations.xml'} is missing; unpack an export 'CVAT for images 1.1' or "
             f"'CVAT for video 1.1' there{hint}."
         )
     for file in files:
@@ -89,7 +88,7 @@ class _Pending(NamedTuple):
 class _Export:
     """Handler of one XML file; the parser calls its methods, so no tree is built in memory."""
 
-    def __init__(self, source: Path, file: str, rejected: list[Rejected]) -> None:
+    def __init__(self, source: Source, file: str, rejected: list[Rejected]) -> None:
         self._source, self._file, self._rejected = source, file, rejected
         self._folder = posixpath.dirname(file)
         self._found: list[Annotation] = []
@@ -123,7 +122,7 @@ class _Export:
 
     def _read(self) -> tuple[bytes, str | None]:
         try:
-            return xml_as_utf8(read_inside(self._source, self._file, limit=_LIMIT))
+            return xml_as_utf8(self._source.read(self._file, limit=_LIMIT))
         except ValueError as error:
             raise AnnotationError(
                 f"cannot be decoded ({error}); save it as UTF-8 or export it again"

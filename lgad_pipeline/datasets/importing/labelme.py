@@ -4,14 +4,13 @@ import base64
 import binascii
 import posixpath
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from lgad_pipeline.datasets.importing.layout import files_below, hint_at, is_absolute, posix
+from lgad_pipeline.datasets.importing.layout import is_absolute, posix
 from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation, Shape, shape, stated_size
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.text import parse_json
 from lgad_pipeline.datasets.reader import AnnotationError
-from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.lanes.lane_types import lane_type
@@ -35,41 +34,41 @@ _OTHER_TOOLS = (
 )
 
 
-def read(source: Path, rejected: list[Rejected]) -> Iterator[Annotation]:
+def read(source: Source, rejected: list[Rejected]) -> Iterator[Annotation]:
     """Read the annotation of every JSON file below a folder, in the order of the files' paths.
 
     Args:
-        source: directory of the annotations and images.
+        source: folder of the annotations and images.
         rejected: list to which files that cannot be used are appended.
 
     Raises:
         LgadError: there is no JSON file.
     """
-    files = files_below(source, ".json")
+    files = source.files(".json")
     if not files:
-        hint = hint_at(source, {".xml": "use `lgad import cvat`", ".zip": "unpack them"})
+        hint = source.hint({".xml": "use `lgad import cvat`", ".zip": "unpack them"})
         raise LgadError(f"{source} holds no JSON file of labelme; name the folder of the annotations{hint}.")
     for name in files:
         try:
-            yield _parse(read_inside(source, name, limit=_LIMIT), name, source)
+            yield _parse(source.read(name, limit=_LIMIT), name, source)
         except FileNotFoundError:
             rejected.append(Rejected(name, None, "is missing, perhaps a link to a missing file; restore it"))
         except LgadError as error:
             rejected.append(Rejected(name, None, str(error)))
 
 
-def embedded_image(source: Path, file: str) -> bytes:
+def embedded_image(source: Source, file: str) -> bytes:
     """Return the bytes of the image that an annotation file contains.
 
     Args:
-        source: directory of the annotations and images.
+        source: folder of the annotations and images.
         file: path of the annotation file relative to `source`.
 
     Raises:
         LgadError: the file contains no image that can be decoded from base64.
     """
     try:
-        content = parse_json(read_inside(source, file, limit=_LIMIT))
+        content = parse_json(source.read(file, limit=_LIMIT))
         return base64.b64decode(content["imageData"], validate=True)
     except (OSError, KeyError, TypeError, ValueError, binascii.Error) as error:
         raise AnnotationError(
@@ -77,7 +76,7 @@ def embedded_image(source: Path, file: str) -> bytes:
         ) from error
 
 
-def _parse(data: bytes, file: str, source: Path) -> Annotation:
+def _parse(data: bytes, file: str, source: Source) -> Annotation:
     content = parse_json(data)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise AnnotationError(_other_tool(content))
@@ -87,7 +86,7 @@ def _parse(data: bytes, file: str, source: Path) -> Annotation:
     image = posix(image)
     folder, stem = posixpath.split(posixpath.splitext(file)[0])
     places = [posixpath.join(folder, posixpath.basename(image)), posixpath.join(folder, stem)]
-    root = f"{source.resolve().as_posix()}/"
+    root = f"{source.folder.resolve().as_posix()}/"
     if image.startswith(root):
         places.insert(0, image.removeprefix(root))
     elif not is_absolute(image):

@@ -1,12 +1,12 @@
 """Search for the image of an annotation in the usual folder layouts, in a fixed order."""
 
-import os
 import posixpath
 import unicodedata
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.errors import LgadError
 
 _OTHER_SUFFIXES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
@@ -19,17 +19,17 @@ class Images:
     because annotation files are moved between operating systems.
     """
 
-    def __init__(self, source: Path, annotations: set[str]) -> None:
+    def __init__(self, source: Source, annotations: set[str]) -> None:
         """List the images.
 
         Args:
-            source: directory of the annotations and images.
+            source: folder of the annotations and images.
             annotations: paths of the annotation files relative to `source`. A folder that contains
                 annotation files is not searched for images of annotations in other folders, except in the
                 folders below it.
         """
-        self.paths = {path for path in files_below(source) if _suffix(path) in IMAGE_SUFFIXES}
-        self._source = source
+        self.paths = {path for path in source.files() if _suffix(path) in IMAGE_SUFFIXES}
+        self._source, self._link = source, source.skipped_link()
         self._annotated = {posixpath.dirname(path) for path in annotations}
         self._one_folder = len({posixpath.dirname(path) for path in self.paths}) == 1
         self._by_path: dict[str, list[str]] = defaultdict(list)
@@ -96,8 +96,13 @@ class Images:
                     f"names the image {image}, which is outside the source folder; name a folder that holds "
                     "both the annotations and the images"
                 )
-            if _suffix(path) in _OTHER_SUFFIXES and (self._source / path).exists():
+            if _suffix(path) in _OTHER_SUFFIXES and (self._source.folder / path).exists():
                 return f"{path} is a {_suffix(path)} file; convert it to JPEG or PNG under the same name"
+        if self._link is not None:
+            return (
+                f"names the image {image}, which is not found near it; the link {self._link} is not "
+                "followed, so give --follow-links, or put the image itself there"
+            )
         return (
             f"names the image {image}, which is not found near it below the source folder; put the image "
             "next to the annotation file (in CVAT, export 'CVAT for images 1.1' with 'Save images')"
@@ -113,48 +118,6 @@ class Images:
         while first and second and first[-1] == second[-1]:
             first, second = first[:-1], second[:-1]
         return len(first) <= 1 and len(second) <= 1
-
-
-def files_below(source: Path, *endings: str) -> list[str]:
-    """List the files below a folder; hidden files and folders are left out.
-
-    Args:
-        source: directory to search.
-        endings: suffixes in lower case, such as `.json`; none: files with any suffix.
-
-    Returns:
-        Paths relative to `source`, sorted.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    files = []
-    for folder, folders, names in os.walk(source, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        below = Path(folder).relative_to(source).as_posix()
-        files += [
-            posixpath.normpath(posixpath.join(below, name))
-            for name in names
-            if not name.startswith(".") and (not endings or _suffix(name) in endings)
-        ]
-    return sorted(files)
-
-
-def hint_at(source: Path, remedies: dict[str, str]) -> str:
-    """Return a hint for a folder that contains files of another kind; empty if it contains none of them.
-
-    Args:
-        source: directory to search.
-        remedies: suffix -> what the user has to do with files of this suffix.
-    """
-    for ending, remedy in remedies.items():
-        if files_below(source, ending):
-            return f"; it holds {ending} files: {remedy}"
-    return ""
 
 
 def posix(path: str) -> str:

@@ -11,8 +11,8 @@ from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.datasets.importing.labelme import embedded_image
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.points import Annotation
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.reader import AnnotationError
-from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import Rejected
@@ -94,11 +94,11 @@ def _listable(image: str) -> str:
     return image
 
 
-def image_of(source: Path, annotation: Annotation, *, image: str) -> tuple[bytes, str]:
+def image_of(source: Source, annotation: Annotation, *, image: str) -> tuple[bytes, str]:
     """Read the image of a frame.
 
     Args:
-        source: directory of the annotations and images.
+        source: folder of the annotations and images.
         annotation: annotation of the frame.
         image: path of the image relative to `source`; a path without image suffix means the image that is
             embedded in the annotation file.
@@ -111,37 +111,35 @@ def image_of(source: Path, annotation: Annotation, *, image: str) -> tuple[bytes
         LgadError: the image cannot be used. The caller adds the file's name to the message.
     """
     if image.lower().endswith(IMAGE_SUFFIXES):
-        return read_inside(source, image, limit=_IMAGE_LIMIT), image
+        return source.read(image, limit=_IMAGE_LIMIT), image
     data = embedded_image(source, annotation.file)
     ending = ".png" if data.startswith(b"\x89PNG") else ".jpg"
     return data, f"{image}{ending}"
 
 
-def write_frame(source: Path, image: str, *, annotation: Annotation, turned: bool, target: Path) -> None:
+def write_frame(source: Source, image: str, *, annotation: Annotation, turned: bool, target: Path) -> None:
     """Write a frame as a hard link where possible, else as a copy; an upright new image if `turned`.
 
     Args:
-        source: directory of the annotations and images.
+        source: folder of the annotations and images.
         image: path of the image relative to `source`; for an embedded image, the path that `image_of`
             returned.
         annotation: annotation of the frame.
         turned: True if the image is stored with an EXIF orientation other than upright.
         target: path of the file to write.
     """
-    inside = (source / image).is_file()
+    inside = (source.folder / image).is_file()
     with atomic_path(target) as part:
         if turned or not inside:
             data = (
-                read_inside(source, image, limit=_IMAGE_LIMIT)
-                if inside
-                else embedded_image(source, annotation.file)
+                source.read(image, limit=_IMAGE_LIMIT) if inside else embedded_image(source, annotation.file)
             )
             part.write_bytes(_upright(data, target) if turned else data)
             return
         try:
-            os.link((source / image).resolve(), part)
+            os.link((source.folder / image).resolve(), part)
         except OSError:
-            shutil.copyfile(source / image, part)
+            shutil.copyfile(source.folder / image, part)
 
 
 def _upright(data: bytes, target: Path) -> bytes:

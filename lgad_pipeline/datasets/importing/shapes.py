@@ -211,7 +211,7 @@ def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
 
 
 def _folds_back(line: np.ndarray) -> bool:
-    """Return True if a line turns round in its rows, as when both edges of the paint are drawn in one line."""
+    """Return True if a line turns round, as when both edges of the paint are drawn in one line."""
     steps = np.diff(line, axis=0)
     lengths = np.hypot(*steps.T)
     turns = (steps[1:] * steps[:-1]).sum(axis=1) < _REVERSAL * lengths[1:] * lengths[:-1]
