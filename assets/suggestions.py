@@ -42,8 +42,8 @@ DONE = "suggestions.csv"
     pool=DEVICE,
     deps=[shards, student_alone, student_lgad],
     code_version=CODE,
-    description="""The frames that would teach most if they had labels, of the folder `suggest.frames` in
-lgad.yaml, with predicted lanes for correction in labelme or CVAT.
+    description="""Unlabelled frames of the folder `suggest.frames` (lgad.yaml) that would improve the student
+most, with predicted lanes for correction in labelme or CVAT.
 
 The score of a frame is the mean of three ranks, each the share of the folder's frames with a smaller value:
 the uncertainty of the student with LGAD (entropy where it sees lanes), the disagreement of its prediction

@@ -1,4 +1,4 @@
-"""What orchestration costs: the chain through Dagster over the same library calls made directly.
+"""Cost of the orchestration: the chain through Dagster over the same library calls made directly.
 
     python benchmarks/overhead.py [--student-steps 400]
 

@@ -17,7 +17,7 @@ COMMANDS = {
     ),
     "suggest": (
         "labelling:suggest",
-        "Choose the frames that would teach a student most, and write them with predicted lanes to correct.",
+        "Choose the frames that would improve a student most; write them with predicted lanes to correct.",
     ),
     "unpack": (
         "datasets:unpack_archives",
@@ -33,19 +33,19 @@ COMMANDS = {
     ),
     "rollback": (
         "project:rollback",
-        "Make the previous champion of a model, or another version, the champion; run in the project.",
+        "Make a model's previous champion, or another version, champion; run in the project's directory.",
     ),
     "sync": (
         "project:sync",
-        "Send run records to MLflow that were kept while its server was unavailable; run in the project.",
+        "Send the run records that were kept while MLflow was unavailable; run in the project's directory.",
     ),
     "relocate": (
         "project:relocate",
-        "Correct the artifact paths in mlflow.db after the project was moved; run in the project.",
+        "Correct artifact paths in mlflow.db after the project was moved; run in the project's directory.",
     ),
     "app": (
         "project:app",
-        "Open a page on which frames and clips are tried with any model of the project; run in the project.",
+        "Open a page to try any model of the project on frames and clips; run in the project's directory.",
     ),
     "predict": ("inference:predict", "Find the lanes in frames of any size, or in a video."),
     "export": (

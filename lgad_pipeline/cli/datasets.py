@@ -46,12 +46,13 @@ def import_annotations(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Labels of lanes, with commas between; default: all."),
+        typer.Option(metavar="A,B", help="Labels that mark lanes, separated by commas; default: all."),
     ] = None,
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation frames.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test frames.")] = 0.2,
     run: Annotated[
-        int | None, typer.Option(min=1, help="Draw the splits in runs of this many consecutive frames.")
+        int | None,
+        typer.Option(min=1, help="Assign runs of this many consecutive frames to the splits at random."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random splits.")] = 0,
     follow_links: Annotated[
@@ -131,7 +132,7 @@ def show_dataset(
         typer.Option(help="Picture to write, PNG or JPEG; default: below .lgad/shown of the project."),
     ] = None,
     count: Annotated[
-        int, typer.Option(min=1, max=100, help="Frames, and greatest number of rejected ones.")
+        int, typer.Option(min=1, max=100, help="Number of frames, and greatest number of rejected frames.")
     ] = 8,
     augmented: Annotated[
         str | None,

@@ -61,11 +61,15 @@ def evaluate(
     threshold: Annotated[
         list[float] | None, typer.Option(help="IoU above which a match counts; default: 0.5.")
     ] = None,
-    mean_f1: Annotated[bool, typer.Option("--mf1", help="Also F1 averaged over IoU 0.50:0.05:0.95.")] = False,
+    mean_f1: Annotated[
+        bool, typer.Option("--mf1", help="Also print F1 averaged over IoU 0.50:0.05:0.95 (mF1).")
+    ] = False,
     lane_width: Annotated[int, typer.Option(min=1, help="Width of the lanes compared, px.")] = 30,
     frame_height: Height = None,
     frame_width: Width = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file of the counts.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the counts to.")
+    ] = None,
     per_frame: Annotated[Path | None, typer.Option(help="Parquet file to write, a row per frame.")] = None,
     strict: Strict = False,
     workers: Workers = None,
@@ -143,7 +147,9 @@ def _culane_list(annotations: Path) -> Path:
 def rasterize(
     annotations: Annotated[Path, typer.Option(help="Directory of the annotated lane files.")],
     frames: Annotated[Path, typer.Option("--list", help="List of frames.")],
-    output: Annotated[Path, typer.Option(help="Gets laneseg_label_w<width>/ and list/train_gt.txt.")],
+    output: Annotated[
+        Path, typer.Option(help="Directory to write: laneseg_label_w<width>/ and list/train_gt.txt.")
+    ],
     lane_width: Annotated[int, typer.Option("--width", min=1, help="Width of the lanes, px.")] = 16,
     frame_height: Height = None,
     frame_width: Width = None,

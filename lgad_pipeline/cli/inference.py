@@ -49,7 +49,7 @@ def predict(
         Path, typer.Option(help="Directory of a trained student, such as student_lgad, or an ONNX file.")
     ],
     output: Annotated[
-        Path, typer.Option(help="Directory to write; gets a lane file per frame, JSON lines for a video.")
+        Path, typer.Option(help="Directory to write: a lane file per frame, JSON lines for a video.")
     ],
     frame_list: Annotated[
         Path | None,
@@ -65,7 +65,7 @@ def predict(
         bool, typer.Option("--smooth", help="Filter the lanes of a video over time, and number them.")
     ] = False,
     seconds: Annotated[
-        float | None, typer.Option(min=0.01, help="End after this time of a video, seconds.")
+        float | None, typer.Option(min=0.01, help="Stop after this many seconds of a video.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that lgad predict did not write.")

@@ -41,7 +41,7 @@ def suggest(
     device: Annotated[str, typer.Option(help="Device of the network: auto, cpu or cuda.")] = "auto",
     trusted: TrustedCode = None,
 ) -> None:
-    """Choose the frames that would teach a student most, and write them with predicted lanes to correct."""
+    """Choose the frames that would improve a student most; write them with predicted lanes to correct."""
     from lgad_pipeline.datasets.exporting import cvat
     from lgad_pipeline.datasets.exporting.write import require_new
     from lgad_pipeline.inference.predictor import LanePredictor

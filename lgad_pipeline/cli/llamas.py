@@ -17,7 +17,9 @@ from lgad_pipeline.evaluation.llamas import evaluate_llamas as score_llamas
 def evaluate_llamas(
     annotations: Annotated[Path, typer.Option(help="Directory of a split's label files: labels/valid.")],
     predictions: Annotated[Path, typer.Option(help="Directory of the predicted lane files.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file of the figures.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the scores to.")
+    ] = None,
 ) -> None:
     """Compute TP, FP, FN and F1 as LLAMAS' evaluator does, on the four lanes next to the car."""
     check_output(json_file, (annotations, predictions))

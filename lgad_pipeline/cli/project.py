@@ -21,23 +21,23 @@ def rollback(
     to: Annotated[str | None, typer.Option(help="Version to use instead of the previous champion.")] = None,
     show: Annotated[bool, typer.Option("--list", help="List the versions and change nothing.")] = False,
 ) -> None:
-    """Make the previous champion of a model, or another version, the champion; run in the project."""
+    """Make a model's previous champion, or another version, champion; run in the project's directory."""
     options = [*([] if to is None else ["--to", to]), *(["--list"] if show else [])]
     _run_script("rollback", *options, "--", model)
 
 
 def sync() -> None:
-    """Send run records to MLflow that were kept while its server was unavailable; run in the project."""
+    """Send the run records that were kept while MLflow was unavailable; run in the project's directory."""
     _run_script("sync")
 
 
 def relocate() -> None:
-    """Correct the artifact paths in mlflow.db after the project was moved; run in the project."""
+    """Correct artifact paths in mlflow.db after the project was moved; run in the project's directory."""
     _run_script("relocate")
 
 
 def app(port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) -> None:
-    """Open a page on which frames and clips are tried with any model of the project; run in the project."""
+    """Open a page to try any model of the project on frames and clips; run in the project's directory."""
     _run("app", _APP, "--port", str(port))
 
 

@@ -39,7 +39,9 @@ def export_tusimple(
 def evaluate_tusimple(
     annotations: Annotated[Path, typer.Option(help="Annotated lanes, JSON lines.")],
     predictions: Annotated[Path, typer.Option(help="Predicted lanes, JSON lines.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file of the figures.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the scores to.")
+    ] = None,
     strict: Strict = False,
 ) -> None:
     """Compute accuracy, FP and FN as TuSimple's benchmark does."""

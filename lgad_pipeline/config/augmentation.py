@@ -6,7 +6,7 @@ from lgad_pipeline.config.base import BaseConfig
 
 
 class AugmentationConfig(BaseConfig):
-    """How far a batch is changed; 0 turns a change off. Each frame draws its own amounts, uniformly."""
+    """Limits of the random changes of a frame, whose amounts are drawn uniformly; 0 turns a change off."""
 
     flip: float = Field(
         default=0.5, ge=0, le=1, description="probability of mirroring left and right, slots renumbered"
@@ -53,7 +53,7 @@ class AugmentationConfig(BaseConfig):
 
 
 class LabelNoiseConfig(BaseConfig):
-    """Noise in training labels, as hurried annotators make it. It follows from seed and frame alone."""
+    """Noise in training labels: missing and shifted lanes. It is a function of seed and frame alone."""
 
     drop: float = Field(default=0.0, ge=0, le=1, description="probability that a lane is missing")
     shift: float = Field(

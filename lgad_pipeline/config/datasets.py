@@ -28,7 +28,7 @@ Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16,
 
 
 class Dataset(BaseConfig):
-    """What every data set has: the part of the frame that is used, and the size it is trained at.
+    """Settings of every data set: sizes of frames and images, labels, shards, and automatic retraining.
 
     Attributes:
         frame_size: [height, width] of the camera frames, pixels.

@@ -133,6 +133,12 @@ class DistillationConfig(AttentionConfig):
         teacher: `before` to train the teacher first, `together` to train it in the same loop as the student.
         maps: `computed` to run the teacher at every step, `cached` to store its maps of every label map and
             of its mirror image once. Stored maps are warped as augmentation warps their frames.
+        adapter: True to compare the map of a 1 x 1 convolution of the student's layer, which is trained with
+            the student and dropped after the training.
+        per_slot: True to compare one map for each slot that has a lane; the channels of the student's layer
+            are divided among the slots.
+        frame_weight: `equal` to weight all frames equally, `error` to weight each frame by 1 - the mean
+            probability that the student gives to the labels of its lane pixels.
     """
 
     weight: float = Field(default=0.2, ge=0)

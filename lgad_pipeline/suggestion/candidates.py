@@ -52,7 +52,7 @@ def suggest_frames(
     other: LanePredictor | None = None,
     progress: Progress | None = None,
 ) -> SuggestedFrames:
-    """Choose the frames of a directory that would teach a student most; see `ranking.choose`.
+    """Choose the frames of a directory that would improve a student most; see `ranking.choose`.
 
     Args:
         predictor: trained student.

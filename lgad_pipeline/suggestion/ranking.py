@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 
 def choose(pool: FrameMeasures, labelled: FrameMeasures, count: int) -> Choice:
-    """Choose the frames of a pool that would teach most, one after the other.
+    """Choose the frames of a pool that would improve the student most, one after the other.
 
     The score of a frame is the mean of three ranks. A rank is the share of the pool with a smaller value: of
     the uncertainty, of the disagreement, and of the novelty, which is the distance to the nearest frame that

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError
 
 from lgad_pipeline.errors import os_fault
 
@@ -64,15 +64,6 @@ class RunRecord(BaseModel):
     status: Status = "RUNNING"
     started: int
     ended: int | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_earlier_versions(cls, values: Any) -> Any:
-        """Accept `dataset: [name, digest]`, which journals had before `inputs`."""
-        if isinstance(values, Mapping) and "dataset" in values and "inputs" not in values:
-            name, digest = values["dataset"]
-            return {**values, "inputs": [{"name": name, "digest": digest}]}
-        return values
 
 
 class SyncState(BaseModel):

@@ -1,6 +1,5 @@
 """The run journal when files are emptied, cut or damaged, the disk is full, or the server forgets."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.journal import RunJournal
-from resources.mlflow.journal_file import InputRecord, JournalFile
+from resources.mlflow.journal_file import JournalFile
 from resources.mlflow.resource import MlflowTracking, default_tracking, run_id_of
 from resources.mlflow.run import SyncError
 
@@ -86,17 +85,6 @@ def test_position_behind_a_journal_that_was_cut_sends_all_of_it(tmp_path):
     journal = JournalFile(tmp_path / "metrics.jsonl")
     journal.append({"step": 1, "time": 1, "metrics": {"loss": 1.0}})
     assert [entry.step for entry, _ in journal.entries(10_000)] == [1]
-
-
-def test_note_of_an_earlier_version_is_read(tracking, training, tmp_path):
-    with training(tracking, tmp_path) as run:
-        run.log({"train/loss": 3.0}, 1)
-    path = tmp_path / "mlflow/run.json"
-    content = json.loads(path.read_text())
-    del content["inputs"]
-    path.write_text(json.dumps(content | {"dataset": ["roads", "f" * 32]}))
-    note = RunJournal(tmp_path).read_record()
-    assert note is not None and note.inputs == (InputRecord(name="roads", digest="f" * 32),)
 
 
 FULL = """
