@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lgad_pipeline.errors import os_fault
+from lgad_pipeline.errors import LgadError, os_fault
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -28,10 +28,11 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
             False for many files (one per frame) that a command can write again.
 
     Raises:
-        LgadError: The folder cannot be written to, or the disk is full.
+        LgadError: The folder cannot be written to, the disk is full, or `path` is a device or a pipe.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -57,9 +58,11 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
         folder: True for a folder.
 
     Raises:
-        LgadError: a file is there instead of the folder or the reverse, or no file can be created there.
+        LgadError: a file is there instead of the folder or the reverse, `path` is a device or a pipe, or no
+            file can be created there.
     """
     try:
+        _refuse_special(path)
         if path.exists() and path.is_dir() != folder:
             number = errno.EEXIST if folder else errno.EISDIR
             raise OSError(number, os.strerror(number))
@@ -68,6 +71,17 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
             pass
     except OSError as error:
         raise os_fault(error, path, "written") from error
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse a device, such as /dev/null, or a pipe, which the replacement would delete.
+
+    Raises:
+        LgadError: `path` is one.
+    """
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    if special or path.absolute().parent == Path("/dev"):
+        raise LgadError(f"{path} is a device or a pipe, which a file would replace; name a file.")
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lgad_pipeline.atomic_files import atomic_path, locked, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, require_writable, write_text
+from lgad_pipeline.errors import LgadError
 
 HOLD = """
 import sys, time
@@ -59,3 +60,15 @@ def test_folder_of_a_killed_process_is_free(tmp_path):
         process.kill()
         with locked(tmp_path):
             pass
+
+
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(LgadError, match="is a device or a pipe"):
+            write_text(path, "x")
+    for path in (tmp_path / "link", Path("/dev/stdout"), Path("/dev/null")):
+        with pytest.raises(LgadError, match="is a device or a pipe"):
+            require_writable(path)
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
