@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from lgad_pipeline.config.base import BaseConfig
 
 _CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_MONTH_DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # greatest number of days, by month from 1
 _NAMES = (
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
     ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
@@ -44,7 +45,9 @@ class RetrainConfig(BaseConfig):
         fields = cron.split()
         if len(fields) != 5:
             raise ValueError("give five fields: minute, hour, day of the month, month, weekday")
+        chosen: dict[str, set[int]] = {}
         for field, (name, low, high) in zip(fields, _CRON_FIELDS, strict=True):
+            chosen[name] = set()
             for item in field.split(","):
                 match = _CRON_ITEM.fullmatch(item.lower())
                 if match is None:
@@ -55,6 +58,10 @@ class RetrainConfig(BaseConfig):
                         raise ValueError(f"{name} {value} is not in {low}..{high}")
                 if match["step"] and int(match["step"]) < 1:
                     raise ValueError(f"{name} {item!r} has a step below 1")
+                chosen[name] |= _values(match, low, high)
+        longest = max(_MONTH_DAYS[month] for month in chosen["month"])
+        if min(chosen["day"]) > longest:
+            raise ValueError(f"day {min(chosen['day'])} does not occur in these months; name an earlier day")
         return cron
 
     @field_validator("timezone")
@@ -66,6 +73,26 @@ class RetrainConfig(BaseConfig):
             except (KeyError, ValueError, OSError) as error:
                 raise ValueError("no such time zone; name one like Europe/Berlin") from error
         return timezone
+
+
+def _values(item: re.Match[str], low: int, high: int) -> set[int]:
+    """Return the values that an item of a field of cron, such as 1-5 or */2, means.
+
+    Args:
+        item: match of `_CRON_ITEM`.
+        low: least value of the field.
+        high: greatest value of the field.
+    """
+    first, last, step = (
+        None if text is None else int(_CRON_NAMES.get(text, text))
+        for text in item.group("first", "last", "step")
+    )
+    if first is None:
+        first, last = low, high
+    elif last is None:
+        last = first if step is None else high
+    values = range(first, last + 1) if last >= first else (*range(first, high + 1), *range(low, last + 1))
+    return set(values[:: step or 1])
 
 
 class NotifyConfig(BaseConfig):
