@@ -31,7 +31,7 @@ def evaluate_llamas(
     table.add_row(str(scores.frames), str(counts.tp), str(counts.fp), str(counts.fn), *shares)
     Console().print(table)
     notes = missing_notes(scores.without_prediction, predictions)
-    say_rejected(scores.rejected)
+    say_rejected(scores.rejected, strict=False)
     say_notes(notes)
     if json_file:
         content = {"frames": scores.frames, **figures(counts), "notes": notes}

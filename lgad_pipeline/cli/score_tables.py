@@ -116,12 +116,18 @@ def compare_scores(console: Console, results: list[LaneScores], *, thresholds: l
     return report
 
 
-def say_rejected(rejected: Sequence[Rejected]) -> None:
-    """Print rejected lines of lists and lane files, the first of them one by one."""
+def say_rejected(rejected: Sequence[Rejected], *, strict: bool = True) -> None:
+    """Print rejected lines of lists and lane files, the first of them one by one.
+
+    Args:
+        rejected: the lines.
+        strict: True if the command has the option --strict.
+    """
     for fault in rejected[:_SHOWN]:
         say(f"rejected: {fault}", error=True)
     if rejected:
-        say(f"{counted(len(rejected), 'line')} rejected; --strict makes them errors.", error=True)
+        hint = "; --strict makes them errors" if strict else ""
+        say(f"{counted(len(rejected), 'line')} rejected{hint}.", error=True)
 
 
 def missing_notes(frames: Sequence[str], source: Path, *, thing: str = "lane file") -> list[str]:

@@ -68,7 +68,8 @@ def evaluate_llamas(
         progress: called with (frames done, frames in all).
 
     Raises:
-        LgadError: a directory is missing, or has no label file or a lane file for none of them.
+        LgadError: a directory is missing, or has no label file or a lane file for none of them; or no label
+            file can be used.
     """
     for folder in (labels, predictions):
         if not folder.is_dir():
@@ -81,6 +82,9 @@ def evaluate_llamas(
         results += chunk
         if progress is not None:
             progress(len(results), len(names))
+    bad = [fault for result in results for fault in result.rejected if fault.file == result.name]
+    if len(bad) == len(names):
+        raise LgadError(f"No label file in {labels} can be used; {bad[0]}")
     missing = [result.name for result in results if not result.has_prediction]
     if len(missing) == len(names):
         raise LgadError(

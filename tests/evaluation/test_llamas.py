@@ -130,8 +130,19 @@ def test_files_are_found_and_counted(files, capsys):
     assert [fault.file for fault in scores.rejected] == ["drive/1.lines.txt", "drive/4.json"]
     arguments = ["--annotations", labels, "--predictions", predictions, "--json", files / "scores.json"]
     app(["evaluate-llamas", *map(str, arguments)], standalone_mode=False)
-    assert "0.5714" in capsys.readouterr().out  # 2 * 2 / (2 * 2 + 1 + 2)
+    printed = capsys.readouterr()
+    assert "0.5714" in printed.out  # 2 * 2 / (2 * 2 + 1 + 2)
+    assert "2 lines rejected.\n" in printed.err  # the command has no --strict
     assert json.loads((files / "scores.json").read_text())["tp"] == 2
+
+
+def test_label_files_that_cannot_be_used_give_no_score(files):
+    for name in ("1", "2"):
+        (files / f"labels/valid/drive/{name}.json").write_bytes(b"{}")
+    with pytest.raises(
+        LgadError, match=r"No label file in .* can be used; drive/1\.json: is not a label file"
+    ):
+        evaluate_llamas(files / "labels/valid", files / "predictions")
 
 
 def test_folders_without_files_are_one_sentence(files):
