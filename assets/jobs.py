@@ -14,6 +14,7 @@ from resources.project import Project
 RUN_TAGS = {
     "dagster/max_retries": "2"
 }  # for a run whose process or machine died; steps have their own retries
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 DATA = ("recordings", "frames", "lane_labels", "shards")
 
 _DATA = dg.AssetSelection.groups("data")
@@ -88,9 +89,6 @@ def in_progress(instance: dg.DagsterInstance, dataset: str) -> bool:
     return bool(
         instance.get_run_ids(dg.RunsFilter(job_name=data_job.name, tags=tags, statuses=unfinished), limit=1)
     )
-
-
-_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def schedule_of(dataset: str, retrain: RetrainConfig) -> dg.ScheduleDefinition:

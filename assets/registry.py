@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.promotion import Verdict
     from resources.mlflow.registry import Decision
 
+CHAMPION_CHECK = "f1_is_not_below_the_champions"
+
 
 @dg.asset(
     key_prefix=PREFIX,
@@ -98,9 +100,6 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
             "tolerance": TOLERANCE,
         },
     )
-
-
-CHAMPION_CHECK = "f1_is_not_below_the_champions"
 
 
 @dg.asset(

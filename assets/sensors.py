@@ -24,6 +24,8 @@ from resources.state_store import is_stored
 CHECKED_PER_TICK = 50  # data sets; a tick then ends in seconds
 REQUESTED_PER_TICK = 4  # runs; many changed data sets then do not start at once
 
+_NONE_WATCHED = "No data set of lgad.yaml has `retrain`."
+
 # Tag of runs that the default launcher started through the code server, which evaluates the sensors as well.
 _LAUNCHED_TAG = ".dagster/grpc_info"
 
@@ -65,9 +67,6 @@ def new_frames(
     if not requested:
         counted = f"{unchanged} of {len(watched)} data sets were checked and are unchanged."
         yield dg.SkipReason(" ".join([*reasons, counted]) if watched or reasons else _NONE_WATCHED)
-
-
-_NONE_WATCHED = "No data set of lgad.yaml has `retrain`."
 
 
 def _check_folder(

@@ -161,7 +161,7 @@ def rasterize(
     require_writable(output, folder=True)
     named = FrameLists.read([frames], annotations, strict=strict, scenarios=False)
     (members,) = named.frames.values()
-    sizes = FrameSizes.of(members, (annotations, *named.roots), given, RULE_SIZE)
+    sizes = FrameSizes.of(members, (annotations, *named.roots), stated=given, default=RULE_SIZE)
     split = frames.stem.removesuffix("_gt")
     say_rejected(named.rejected)
     with progress_bar(f"Drawing {frames}") as progress:

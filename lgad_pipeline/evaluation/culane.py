@@ -95,7 +95,7 @@ def evaluate_culane(
     frames = list(dict.fromkeys(frame for members in lists.values() for frame in members))
     if not frames:
         raise LgadError("The lists name no frame; give at least one list with a frame.")
-    sizes = FrameSizes.of(frames, (annotations, *image_roots), frame_size, CULANE_FRAME)
+    sizes = FrameSizes.of(frames, (annotations, *image_roots), stated=frame_size, default=CULANE_FRAME)
     run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
     tables, evidence, rejected = [], [], []
     done = 0

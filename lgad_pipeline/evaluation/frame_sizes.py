@@ -38,10 +38,17 @@ class FrameSizes:
         cls,
         frames: Sequence[str],
         roots: Sequence[Path],
+        *,
         stated: tuple[int, int] | None,
         default: tuple[int, int],
     ) -> Self:
-        """Find the sizes of `frames`; one without an image is assumed to have the size of the first image.
+        """Prepare the sizes of frames; one without an image is assumed to have the size of the first image.
+
+        Args:
+            frames: paths of the frames relative to the roots.
+            roots: directories that may hold the images of the frames.
+            stated: (H, W) that the user gave, px; None: not given.
+            default: (H, W) that is assumed if there is no image and no size is given, px.
 
         Raises:
             LgadError: the first image is not of the size stated.

@@ -111,7 +111,7 @@ def compare_with_champion(
         LgadError: a network or all frames of a split cannot be read.
     """
     predictors = [LanePredictor.load(folder, device) for folder in (champion, challenger)]
-    first, second = (
+    validation, test = (
         score_recordings(
             predictors,
             frames[frames["split"] == split],
@@ -121,9 +121,11 @@ def compare_with_champion(
         )
         for split in ("val", "test")
     )
-    frame = read_image((recordings / str(first[0]["frame"].iloc[0])).read_bytes())
+    frame = read_image((recordings / str(validation[0]["frame"].iloc[0])).read_bytes())
     seconds = latencies([partial(predictor.predict, [frame]) for predictor in predictors])
-    return judge((first[0], first[1]), (second[0], second[1]), (seconds[0], seconds[1]), rule)
+    return judge(
+        (validation[0], validation[1]), (test[0], test[1]), latency=(seconds[0], seconds[1]), rule=rule
+    )
 
 
 def _counts(annotated: FrameLanes, predicted: FrameLanes, frame_size: tuple[int, int]) -> np.ndarray:

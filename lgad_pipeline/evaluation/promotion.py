@@ -61,6 +61,7 @@ class Verdict:
 def judge(
     validation: tuple[pd.DataFrame, pd.DataFrame],
     test: tuple[pd.DataFrame, pd.DataFrame],
+    *,
     latency: tuple[float, float],
     rule: PromotionConfig,
 ) -> Verdict:

@@ -100,7 +100,7 @@ def write_tusimple(
         )
     if not some:
         notes.append(f"The files in {lane_files} hold no lane in the {counted(len(tasks), 'frame')}.")
-    sizes = FrameSizes.of(list(tasks), (annotations.parent,), frame_size, TUSIMPLE_FRAME)
+    sizes = FrameSizes.of(list(tasks), (annotations.parent,), stated=frame_size, default=TUSIMPLE_FRAME)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
     notes += size_warnings("predicted", extents, sizes=table[:, :2])

@@ -66,7 +66,7 @@ def tusimple_warnings(
         right <= TUSIMPLE_FRAME[1] and 0.75 * TUSIMPLE_FRAME[0] <= bottom <= TUSIMPLE_FRAME[0]
     )
     default = TUSIMPLE_FRAME if like_tusimple else (math.ceil(bottom), math.ceil(right))
-    sizes = FrameSizes.of(names, (path.parent,), None, default)
+    sizes = FrameSizes.of(names, (path.parent,), stated=None, default=default)
     frame_sizes = sizes(names)[:, :2]
     extents = lane_extents(truth, frame_sizes)
     return [

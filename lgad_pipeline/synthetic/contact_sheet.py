@@ -1,4 +1,7 @@
-"""Contact sheet of the road world: frames of each scenario, half of them with their annotated lanes."""
+"""Contact sheet of the road world: frames of each scenario, half of them with their annotated lanes.
+
+`write_contact_sheet(Path("docs/pictures/world.jpg"))` writes the picture of the README.
+"""
 
 from pathlib import Path
 

@@ -12,6 +12,14 @@ if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the def
     from mlflow.entities import DatasetInput, Metric
 
 
+LARGEST_BATCH = 900
+"""Number of metrics in a request; the tracking server accepts 1000."""
+LARGEST_DESCRIPTION = 100
+"""Number of parameters in a request; the tracking server accepts 100."""
+LARGEST_PARAMETER = 6000
+"""Length of a parameter's value, characters."""
+
+
 class TrackingServer(Protocol):
     """MLflow server or database that a run journal is sent to."""
 
@@ -33,11 +41,6 @@ class TrackingServer(Protocol):
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, created if it is missing."""
         ...
-
-
-LARGEST_BATCH = 900  # the tracking server accepts 1000 metrics in a request
-LARGEST_DESCRIPTION = 100  # and 100 parameters
-LARGEST_PARAMETER = 6000
 
 
 def send_parameters(client: "MlflowClient", run_id: str, *, record: RunRecord) -> None:

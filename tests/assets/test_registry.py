@@ -22,7 +22,9 @@ RULE = PromotionConfig(scenario_tolerance=0.02, least_frames=20)
 def test_a_version_that_loses_is_named(total, night, lost):
     validation = (scored(total[0], 100), scored(total[1], 100))
     test = (scored(night[0], 60, "night"), scored(night[1], 60, "night"))
-    result = champion_check("drives|enet", judge(validation, test, (0.01, 0.01), RULE), reason="why")
+    result = champion_check(
+        "drives|enet", judge(validation, test, latency=(0.01, 0.01), rule=RULE), reason="why"
+    )
     assert result.passed == (not lost)
     assert result.metadata["worse in"].value == lost
     assert "| test, night | 60 |" in str(result.metadata["against the champion"].value)

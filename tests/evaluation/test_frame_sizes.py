@@ -77,7 +77,8 @@ def test_the_turn_that_a_camera_notes_is_part_of_the_size(tmp_path: Path):
     turned = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     header = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
     (tmp_path / "a.jpg").write_bytes(data.tobytes()[:2] + header + data.tobytes()[2:])
-    assert FrameSizes.of(["a.jpg"], (tmp_path,), None, CULANE)(["a.jpg"]).tolist() == [[48, 64, 1]]
+    sizes = FrameSizes.of(["a.jpg"], (tmp_path,), stated=None, default=CULANE)
+    assert sizes(["a.jpg"]).tolist() == [[48, 64, 1]]
 
 
 def test_without_images_the_size_used_is_stated(tmp_path: Path):

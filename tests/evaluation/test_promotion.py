@@ -17,7 +17,7 @@ def scored(hits: int, frames: int, scenario: str = "normal"):
 
 
 def verdict(champion, challenger, test=None, latency=(0.01, 0.01)) -> Verdict:
-    return judge((champion, challenger), test or (scored(50, 60), scored(50, 60)), latency, RULE)
+    return judge((champion, challenger), test or (scored(50, 60), scored(50, 60)), latency=latency, rule=RULE)
 
 
 def test_gain_beyond_noise_is_promoted_and_its_numbers_are_those_of_the_paired_bootstrap():

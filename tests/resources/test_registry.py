@@ -25,7 +25,8 @@ def verdict(champion: int, challenger: int) -> Verdict:
         counts = np.ones((100, 3), int)
         counts[hits:, 2] = 0
         tables.append(frame_table(["normal"] * 100, [str(i) for i in range(100)], counts=counts))
-    return judge((tables[0], tables[1]), (tables[0], tables[1]), (0.01, 0.01), PromotionConfig())
+    both = tables[0], tables[1]
+    return judge(both, both, latency=(0.01, 0.01), rule=PromotionConfig())
 
 
 def hits_of(folder: Path) -> int:

@@ -24,6 +24,11 @@ from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 from lgad_pipeline.lanes.lane_types import write_types
 from lgad_pipeline.progress import Progress
 
+_UNCHECKED = (
+    f"holds predicted lanes that nobody has checked; correct them, then untick the flag `{PREDICTED}` in "
+    f"labelme, or remove the tag `{PREDICTED}` in CVAT"
+)
+
 
 class Format(StrEnum):
     """Tools whose annotations can be read."""
@@ -36,11 +41,6 @@ _READERS: dict[Format, Callable[[Source, list[Rejected]], Iterator[Annotation]]]
     Format.LABELME: labelme.read,
     Format.CVAT: cvat.read,
 }
-
-_UNCHECKED = (
-    f"holds predicted lanes that nobody has checked; correct them, then untick the flag `{PREDICTED}` in "
-    f"labelme, or remove the tag `{PREDICTED}` in CVAT"
-)
 
 
 @dataclass
