@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -12,8 +13,9 @@ from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
+from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.evaluation.culane import evaluate_culane
+from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.types import IOU
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.inference.split_prediction import predict_split
@@ -94,18 +96,8 @@ def train_and_validate(training: TrainingSpec, inputs: StudyInputs) -> float:
     with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
         _train(training, inputs, lease.device)
         split = ShardSet.open(inputs.shards)["val"]
-        write_predictor(training.folder, inputs.dataset.view, decode_config=training.recipe.decode)
-        predictions = training.folder / "predictions"
-        predict_split(training.folder, split, output_root=predictions, device=lease.device)
-    scores = evaluate_culane(
-        inputs.recordings,
-        predictions,
-        lists={"val": split.table["frame"].tolist()},
-        thresholds=(IOU,),
-        frame_size=inputs.dataset.frame_size,
-        workers=1,
-    )
-    shutil.rmtree(predictions)
+        lists = {"val": split.table["frame"].tolist()}
+        scores = _scores(training, inputs, split=split, lists=lists, device=lease.device)
     return scores.scores["val"][IOU].f1
 
 
@@ -120,22 +112,36 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
     scored = training.folder / SCORED
     if scored.is_file() and json.loads(scored.read_text(encoding="utf-8")) == expected:
         return result.seconds
+    lists = frames_by_scenario(split.table)
+    scores = _scores(training, inputs, split=split, lists=lists, device=device)
+    with atomic_path(training.folder / FRAMES) as temporary:
+        scores.frames.to_parquet(temporary, index=False)
+    write_text(scored, json.dumps(expected) + "\n")
+    return result.seconds
+
+
+def _scores(
+    training: TrainingSpec,
+    inputs: StudyInputs,
+    *,
+    split: ShardSplit,
+    lists: Mapping[str, Sequence[str]],
+    device: str,
+) -> LaneScores:
+    """Predict the lanes of a split with a trained student, and score them; the lane files are deleted."""
     write_predictor(training.folder, inputs.dataset.view, decode_config=training.recipe.decode)
     predictions = training.folder / "predictions"
     predict_split(training.folder, split, output_root=predictions, device=device)
     scores = evaluate_culane(
         inputs.recordings,
         predictions,
-        lists=frames_by_scenario(split.table),
+        lists=lists,
         thresholds=(IOU,),
         frame_size=inputs.dataset.frame_size,
         workers=1,
     )
-    with atomic_path(training.folder / FRAMES) as temporary:
-        scores.frames.to_parquet(temporary, index=False)
-    write_text(scored, json.dumps(expected) + "\n")
     shutil.rmtree(predictions)
-    return result.seconds
+    return scores
 
 
 def scored_frames(training: TrainingSpec) -> pd.DataFrame:

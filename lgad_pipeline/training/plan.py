@@ -5,9 +5,7 @@ from typing import Any, Literal, Self
 
 from lgad_pipeline.config.augmentation import AugmentationConfig, LabelNoiseConfig
 from lgad_pipeline.config.base import BaseConfig
-from lgad_pipeline.config.distillation import (
-    TeacherInputConfig,
-)
+from lgad_pipeline.config.distillation import TeacherInputConfig
 from lgad_pipeline.config.network import NetworkChoice, NetworkSpec
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.config.training import WITHOUT_EFFECT, TrainingConfig
