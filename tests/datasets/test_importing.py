@@ -146,7 +146,8 @@ def test_labels_are_chosen_and_all_are_counted(tmp_path):
     lanes, done = imported(tmp_path, shapes, labels=["lane"])
     assert len(lanes) == 1 and done.shapes.labels == {"lane": 1, "curb": 2, "car": 1}
     assert done.shapes.ignored == {"label curb": 2, "label car": 1} and not done.shapes.rejected
-    assert lines(tmp_path / "out/b.lines.txt") == []  # without a lane by the user's choice
+    assert lines(tmp_path / "out/b.lines.txt") == [] and (done.empty, done.other_labels) == (0, 1)
+    assert any("all their shapes have other labels: 1 frame;" in line for line in summary(done))
     with pytest.raises(LgadError, match="names lanes, which no shape has; the labels are car, curb, lane"):
         convert(tmp_path / "source", tmp_path / "other", annotations=Format.LABELME, labels=["lanes"])
 

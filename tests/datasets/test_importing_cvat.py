@@ -109,6 +109,15 @@ def test_every_kind_of_shape_is_a_lane_or_named(tmp_path):
     assert done.shapes.ignored == {"tag": 1}
 
 
+def test_a_frame_with_a_tag_alone_is_told_as_a_frame_without_a_shape(tmp_path):
+    for number in range(2):
+        image(tmp_path / f"source/images/{number}.jpg", number)
+    cvat_xml(
+        tmp_path / "source/annotations.xml", cvat_image("0.jpg") + cvat_image("1.jpg", '<tag label="dry"/>')
+    )
+    assert imported(tmp_path).empty == 1
+
+
 def step(frame: int, points: list, outside: int = 0, keyframe: int = 1) -> str:
     return cvat_shape(points, others=f'frame="{frame}" outside="{outside}" keyframe="{keyframe}"')
 

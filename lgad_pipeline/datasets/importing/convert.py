@@ -80,6 +80,7 @@ class Conversion:
         lanes: lanes of the frames of the most frequent size, for the entry in a settings file; float32 (N, 2)
             each as (x, y), frame pixels.
         empty: number of frames that were annotated without any shape.
+        other_labels: number of frames without lanes whose shapes all have labels that were not chosen.
         scaled: number of frames whose lanes were scaled to the size of the image.
         turned: number of frames that were stored with an EXIF orientation and are written upright.
         embedded: number of frames whose image was in the annotation file.
@@ -98,6 +99,7 @@ class Conversion:
     types: Counter[str] = field(default_factory=Counter)
     lanes: list[np.ndarray] = field(default_factory=list)
     empty: int = 0
+    other_labels: int = 0
     scaled: int = 0
     turned: int = 0
     embedded: int = 0
@@ -242,7 +244,7 @@ def _frame(
         size = whole_image_size(data)
         refuse_unscaled(data)
         scale = scale_to(size, annotation.size)
-        lanes, types, faults = lanes_of(
+        lanes, types, faults, drawn = lanes_of(
             annotation.shapes, place, size=size, scale=scale, labels=labels, tally=done.shapes
         )
         if faults and not lanes:
@@ -259,7 +261,8 @@ def _frame(
         done.rejected.append(Rejected(image, None, str(error)))
         return None
     turned = image_orientation(data) != 1
-    done.empty += not annotation.shapes
+    done.empty += not drawn
+    done.other_labels += drawn > 0 and not lanes
     done.scaled += scale != SAME
     done.turned += turned
     return Kept(annotation, image, size, lanes, types, turned)

@@ -78,11 +78,13 @@ class Frame(NamedTuple):
         lanes: float32 (N, 2) each, (x, y) in frame pixels with pixel centres at integers, bottom first.
         types: type of each lane, empty where the tool states none.
         faults: one reason for each rejected shape or group of points.
+        drawn: number of shapes of any label; tags of the whole image do not count.
     """
 
     lanes: list[np.ndarray]
     types: list[str]
     faults: list[str]
+    drawn: int
 
 
 def lanes_of(
@@ -108,7 +110,7 @@ def lanes_of(
         labels: labels of the shapes that are lanes; None: all labels.
         tally: counts to which every shape is added.
     """
-    frame = Frame([], [], [])
+    frame = Frame([], [], [], sum(shape.kind not in _NOT_ABOUT_LANES for shape in shapes))
     clicks: dict[tuple[bool, str], list[Shape]] = {}
     for shape in shapes:
         if shape.kind in _NOT_ABOUT_LANES:

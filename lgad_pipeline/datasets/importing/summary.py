@@ -59,6 +59,11 @@ def _shapes(done: Conversion) -> Iterator[str]:
 def _frames(done: Conversion) -> Iterator[str]:
     if done.empty:
         yield f"Imported without lanes, since annotated without a shape: {counted(done.empty, 'frame')}."
+    if done.other_labels:
+        yield (
+            "Imported without lanes, since all their shapes have other labels: "
+            f"{counted(done.other_labels, 'frame')}; leave those out whose lanes are not drawn yet."
+        )
     if not done.count:
         yield "No frame has a lane; nothing can be learned from this data set."
     if done.scaled:
