@@ -38,6 +38,8 @@ class FrameLanes:
 
     def chosen(self, frames: np.ndarray) -> Self:
         """Return the lanes of the flagged frames, in the same order; flags are bool (frames,)."""
+        if frames.all():
+            return self
         lanes = np.repeat(frames, self.counts)
         joined, paths = self.joined.chosen(lanes), self.paths.chosen(lanes)
         return type(self)(self.counts[frames], joined, self.doubled[lanes], paths)
@@ -74,15 +76,12 @@ class FolderLanes:
         files = [read_frame_lanes(root, frame, rejected=rejected) for frame in frames]
         bad_lines = len(rejected or ()) - before
         lanes = FrameLanes.of([of_frame or [] for of_frame in files])
-        positions = [
-            (frame, line)
-            for frame, count in zip(frames, lanes.counts, strict=True)
-            for line in range(1, count + 1)
-        ]
-        for i in np.flatnonzero(lanes.doubled):
-            frame, line = positions[i]
+        ends = np.cumsum(lanes.counts)
+        for lane in np.flatnonzero(lanes.doubled).tolist():
+            index = int(np.searchsorted(ends, lane, side="right"))
+            line = lane - int(ends[index] - lanes.counts[index]) + 1
             reason = "two neighbouring points are equal, so that there is no spline; remove one of them"
-            fault = Rejected(str(find_lane_file(root, frame)), line, reason)
+            fault = Rejected(str(find_lane_file(root, frames[index])), line, reason)
             if rejected is None:
                 raise LaneFileError(str(fault))
             rejected.append(fault)

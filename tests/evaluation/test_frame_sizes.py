@@ -160,11 +160,14 @@ def test_folders_without_any_lane_are_pointed_out(tmp_path: Path):
 
 
 def test_lanes_with_doubled_points_are_counted_as_the_official_tool_does_and_pointed_out(tmp_path: Path):
-    anno, pred = folders(tmp_path, {"a.jpg": CULANE}, shift=1)
+    sizes = {"a.jpg": CULANE, "b.jpg": CULANE, "c.jpg": CULANE}
+    anno, pred = folders(tmp_path, sizes, shift=1)
     double = lanes(CULANE)
-    write_lanes(anno / "a.lines.txt", [double[0], double[1][[*range(12), 11]]])
-    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg"]})
-    assert found.scores["all"][0.5] == Counts(1, 1, 1)
+    (anno / "a.lines.txt").write_text("")
+    write_lanes(anno / "c.lines.txt", [double[0], double[1][[*range(12), 11]]])
+    found = evaluate_culane(anno, pred, lists={"all": list(sizes)})
+    assert found.scores["all"][0.5] == Counts(3, 3, 1)
+    assert [(Path(fault.file).name, fault.line) for fault in found.rejected] == [("c.lines.txt", 2)]
     assert found.notes[0].startswith("1 annotated lane has two equal neighbouring points")
 
 
