@@ -38,7 +38,7 @@ def log_trained(
         mlflow: the MLflow store.
         paths: paths of the results of the recipe.
         role: the network: teacher, student_alone or student_lgad.
-        result: the training.
+        result: result of the training.
         initial: network that a student started from, or None.
     """
     folder = paths.network(role)

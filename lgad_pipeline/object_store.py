@@ -79,7 +79,7 @@ class ObjectStore:
         """Copy a file to an object.
 
         Args:
-            path: file.
+            path: local file.
             name: name of the object; empty for that of the file.
         """
         name = name or path.name

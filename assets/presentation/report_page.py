@@ -38,7 +38,7 @@ class AttentionRow:
 
     Attributes:
         path: names of the compared layers.
-        frame: the frame.
+        frame: camera frame.
         teacher: map of the teacher; None if the teacher is not stored.
         alone: map of the student alone.
         lgad: map of the student with LGAD.

@@ -120,7 +120,7 @@ def say_rejected(rejected: Sequence[Rejected], *, strict: bool = True) -> None:
     """Print rejected lines of lists and lane files, the first of them one by one.
 
     Args:
-        rejected: the lines.
+        rejected: rejected lines, with their reasons.
         strict: True if the command has the option --strict.
     """
     for fault in rejected[:_SHOWN]:

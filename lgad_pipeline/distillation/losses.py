@@ -271,7 +271,7 @@ def soft_target_divergence(student: torch.Tensor, teacher: torch.Tensor, tempera
     Args:
         student: logits (B, classes, H, W).
         teacher: logits of the same shape.
-        temperature: temperature T.
+        temperature: temperature T, by which the logits are divided.
     """
     log_student = functional.log_softmax(student.float() / temperature, dim=1)
     log_teacher = functional.log_softmax(teacher.float() / temperature, dim=1)

@@ -37,7 +37,7 @@ class FeatureTaps:
         torch.Size([1, 8, 14, 30])
 
     Args:
-        network: any module.
+        network: module whose layers are tapped.
         layers: dotted names of layers, as in `network.named_modules()`.
 
     Raises:

@@ -39,7 +39,7 @@ def predict_folder(
     """Write a lane file for each frame.
 
     Args:
-        predictor: the network.
+        predictor: trained network that finds the lanes.
         root: directory of the frames.
         names: paths of the frames below `root`.
         output: directory of the lane files, which has chosen the names of the results.

@@ -60,7 +60,7 @@ def predict_video(
     source; its results are complete up to there.
 
     Args:
-        predictor: the network.
+        predictor: trained network that finds the lanes.
         video: source of the frames.
         json_lines: file to write, one line per frame: frame, time, lanes; see `json_lines.frame_record`.
         annotated: MP4 file to write, or None.

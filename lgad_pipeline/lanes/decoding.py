@@ -85,7 +85,7 @@ def decode_official(
         probabilities: probability maps, float (B, slots, h, w).
         existence: existence probabilities, float (B, slots).
         view: mapping between map pixels and frame pixels.
-        config: thresholds.
+        config: settings of decoding, of which the thresholds are used.
 
     Returns:
         Lanes of each frame, in the order of the slots.

@@ -154,7 +154,7 @@ def read_study(path: Path, kind: type[Study], *, what: str = "study") -> Study:
     """Read the YAML file of a study or a search.
 
     Args:
-        path: the file.
+        path: YAML file of the study.
         kind: class of its settings.
         what: its name in errors, `study` or `search`.
 

@@ -51,7 +51,7 @@ class StudyRun:
         recipe: name of its recipe.
         variant: name of its variant.
         seed: seed of its training.
-        training: its training.
+        training: training of the student.
     """
 
     recipe: str

@@ -30,7 +30,7 @@ class Choice(NamedTuple):
     """Frames to label, best first, and frames that are not needed.
 
     Attributes:
-        chosen: the suggestions.
+        chosen: suggested frames, best first.
         repeats: number of frames of the pool that show nearly the same picture as a labelled or a chosen one.
     """
 

@@ -214,7 +214,7 @@ def write_kept(source: Source, frame: Kept, *, output: Path, name: str) -> None:
 
     Args:
         source: folder of the annotations and images.
-        frame: the frame.
+        frame: frame to write.
         output: directory of the data set.
         name: path of the frame below `output`.
     """
