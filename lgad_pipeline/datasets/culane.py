@@ -63,9 +63,11 @@ def _list_of(root: Path, split: str) -> str:
     with_flags, plain = _LISTS[split]
     if any(any(root.glob(pattern)) for pattern in _ARCHIVES):
         raise LgadError(f"{root} holds archives and no list; unpack them with `lgad unpack {root}`.")
+    inner = next((path.parents[1] for path in sorted(root.glob("*/list/*.txt"))), None)
+    remedy = f"to {inner}" if inner else "of the data set"
     raise LgadError(
         f"{root} has neither {with_flags} nor {plain}; write the {split} list, one frame path a line, "
-        "or correct `root` of the data set."
+        f"or correct `root` {remedy}."
     )
 
 

@@ -84,7 +84,7 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> 
     split, entries = "train" if published == "train" else "test", []
     for entry in listed.entries:
         try:
-            frame = frame_path(f"{published}/{entry.frame}")
+            frame = frame_path(f"{published}/{entry.frame.removeprefix(f'{published}/')}")
         except ValueError as error:
             rejected.append(Rejected(name, entry.line, str(error)))
             continue

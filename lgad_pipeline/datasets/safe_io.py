@@ -134,13 +134,17 @@ def open_text(path: Path, errors: str = "strict") -> TextIO:
     return path.open(encoding=encoding, errors=errors)
 
 
-def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Iterate over the objects of a JSON list without loading it whole, because lists can exceed the memory.
+def json_objects(
+    root: Path, name: str, *, limit: int, unlisted: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Iterate over the objects of a JSON file without loading it whole, because lists can exceed the memory.
 
     Args:
         root: root directory of the data set.
         name: path of the file relative to `root`; UTF-8 or UTF-16.
         limit: approximate maximum length of one object, characters.
+        unlisted: also accept objects one after another, over any number of lines, without the brackets of a
+            list.
 
     Yields:
         Line number of the object's start, from 1, and the object.
@@ -149,13 +153,16 @@ def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, di
         LgadError: the file is outside `root`, is not a JSON list of objects, is cut off, or cannot be read.
     """
     path = list_inside(root, name)
-    decoder, line, buffer, wanted, count = json.JSONDecoder(), 1, "", "[", 0
+    opening, following = "[{" if unlisted else "[", ",]"
+    decoder, line, buffer, wanted, count = json.JSONDecoder(), 1, "", opening, 0
     try:
         with open_text(path) as stream:
             while True:
                 rest = buffer.lstrip()
                 line += buffer.count("\n", 0, len(buffer) - len(rest))
                 buffer = rest or stream.read(_PIECE)
+                if not buffer and wanted == ",{":  # the end of objects that no brackets surround
+                    return
                 if not buffer:
                     raise ValueError
                 if not rest:
@@ -165,9 +172,11 @@ def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, di
                 if buffer[0] == "]":
                     return
                 if buffer[0] != "{":
-                    wanted = "{]" if wanted == "[" else "{"
+                    wanted = "{]" if wanted == opening else "{"
                     buffer = buffer[1:]
                     continue
+                if wanted == opening:
+                    following = ",{"
                 try:
                     value, end = decoder.raw_decode(buffer)
                 except ValueError:
@@ -182,7 +191,7 @@ def json_objects(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, di
                 _refuse_endless(count, path)
                 yield line, value
                 line += buffer.count("\n", 0, end)
-                buffer, wanted = buffer[end:], ",]"
+                buffer, wanted = buffer[end:], following
     except (ValueError, RecursionError) as error:
         raise LgadError(
             f"{path} is not a JSON list of objects in line {line}, or cut off there; download it again."

@@ -7,6 +7,7 @@ to the folder that contains its `clips/`. If a frame has several annotations, th
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, Repeats, frame_path
 from lgad_pipeline.datasets.safe_io import json_objects, list_inside, numbered_lines, open_text
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.file_names import is_file
 from lgad_pipeline.lanes.lane_files import Rejected, are_coordinates
 
 _VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
 _FOLDERS = ("", "train_set", "test_set")
+_NO_LINES = re.compile(r"\[|\{\s*[\r\n]")  # start of a list, or of an object over several lines
 _LINE_LIMIT = 1 << 20  # bytes; the longest published line has 2,000
 
 
@@ -41,9 +44,13 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
         if not files["test"] and (root / folder / _TEST).is_file():
             files["test"].append(root / folder / _TEST)
     if not files["train"]:
-        raise LgadError(
-            f"{root} has no label_data_*.json, nor has its train_set/; put TuSimple's files there."
-        )
+        below = [
+            path.parents[folder.count("/")]
+            for folder in ("", "train_set/")
+            for path in sorted(root.glob(f"*/{folder}label_data_*.json"))
+        ]
+        remedy = f"correct `root` to {below[0]}" if below else "put TuSimple's files there"
+        raise LgadError(f"{root} has no label_data_*.json, nor has its train_set/; {remedy}.")
     for split, name in (("val", _VALIDATION), ("test", _TEST)):
         if not files[split]:
             rejected.append(Note(name, None, f"is missing, so there are no {split} frames; put it there"))
@@ -87,7 +94,7 @@ def _entries_of(
             folder = Path("test_set")
         for number, line in _lines(root, name):
             try:
-                frame = _frame(line, folder)
+                frame = _frame(line, root, folder)
             except (ValueError, AnnotationError) as error:
                 rejected.append(Rejected(name, number, str(error)))
                 continue
@@ -100,23 +107,29 @@ def _entries_of(
 
 
 def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
-    """Iterate over line number and text of each frame's JSON object, in JSON lines or in a JSON list."""
+    """Iterate over line number and text of each frame's JSON object, one a line, in a list or over lines."""
     with open_text(list_inside(root, name), errors="replace") as stream:
         start = stream.read(64).lstrip()
-    if not start.startswith("["):
+    if not _NO_LINES.match(start):
         yield from numbered_lines(root, name, limit=_LINE_LIMIT)
         return
-    for number, content in json_objects(root, name, limit=_LINE_LIMIT):
+    for number, content in json_objects(root, name, limit=_LINE_LIMIT, unlisted=True):
         yield number, json.dumps(content).encode()
 
 
-def _frame(line: bytes, folder: Path) -> str:
-    """Return the path of the frame that a JSON object names, relative to the root."""
+def _frame(line: bytes, root: Path, folder: Path) -> str:
+    """Return the path of the frame that a JSON object names, relative to the root.
+
+    A path with other folders before `clips/`, such as that of another machine, means the frame in `clips/`.
+    """
     if len(line) > _LINE_LIMIT:
         raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
     raw_file = _parse(line).get("raw_file")
     if not isinstance(raw_file, str):
         raise ValueError("has no text in `raw_file`; name the frame")
+    above, clips, below = f"/{raw_file}".replace("\\", "/").rpartition("/clips/")
+    if above and not is_file(root / folder / raw_file):
+        raw_file = f"{clips}{below}"
     return frame_path(f"{folder.as_posix()}/{raw_file}")
 
 

@@ -205,14 +205,26 @@ def test_label_files_of_windows_and_as_a_list(root, prefix, encoding, form):
     assert "train_set/clips/9/9.jpg, which does not exist" in found.rejected["reason"][0]
 
 
-def test_the_error_of_an_object_over_several_lines_has_the_remedy(root):
-    content = json.loads(line("clips/0313/1/20.jpg", LEFT))
-    (root / "train_set/label_data_0313.json").write_text(json.dumps(content, indent=2))
-    found = ingest(root, SIZE, kind="tusimple")
-    assert "write one a frame, on one line" in found.rejected["reason"][0]
-
-
 def test_a_fault_in_an_annotation_names_the_frame(root):
     (root / "train_set/label_data_0313.json").write_text(line("clips/0313/1/20.jpg", LEFT[:-1]))
     reason = ingest(root, SIZE, kind="tusimple").rejected["reason"][0]
     assert reason.startswith("train_set/clips/0313/1/20.jpg: a lane does not have one x for each")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_label_files_of_other_programs(root, indent):
+    path = root / "train_set/label_data_0313.json"
+    objects = [json.loads(text) for text in path.read_text().splitlines()]
+    objects[0]["raw_file"] = "D:\\TUSimple\\train_set\\clips\\0313\\1\\20.jpg"
+    path.write_text("\n".join(json.dumps(each, indent=indent) for each in objects))
+    found = ingest(root, SIZE, kind="tusimple")
+    assert found.frames["frame"][0] == "train_set/clips/0313/1/20.jpg" and len(found.frames["lanes"][0]) == 5
+    assert [reason[:6] for reason in found.rejected["reason"]] == 3 * ["names "]  # each 21.jpg
+
+
+def test_a_folder_above_the_data_set_names_the_right_one(root):
+    (root / "TUSimple").mkdir()
+    for name in ("train_set", "test_set"):
+        (root / name).rename(root / "TUSimple" / name)
+    with pytest.raises(LgadError, match=rf"correct `root` to {root / 'TUSimple'}\.$"):
+        ingest(root, SIZE, kind="tusimple")
