@@ -84,8 +84,8 @@ def splits_share_no_frame(context: dg.AssetCheckExecutionContext, project: Proje
 @partitioned_check(
     lane_labels,
     blocking=True,
-    description=f"At least {LEAST_LABELLED:.0%} of the frames with annotated lanes have one in a slot. "
-    "Less means that the lane files do not fit the frames, for instance another frame size.",
+    description=f"At least {LEAST_LABELLED:.0%} of the frames with annotated lanes have a lane in a slot. "
+    "A lower share means that the lane files do not fit the frames, for instance another frame size.",
 )
 def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project) -> dg.AssetCheckResult:
     """Check that most frames with annotated lanes have a lane in a slot."""
@@ -100,7 +100,7 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
         passed=enough,
         description=f"{figures['labelled_lanes']} of {figures['annotated_lanes']} annotated lanes have "
         "a slot; "
-        f"{figures['frames_without_label']} frames with lanes have none labelled.",
+        f"{figures['frames_without_label']} frames with lanes have no labelled lane.",
         metadata={
             "partition": context.partition_key,
             **{name.replace("_", " "): value for name, value in figures.items()},
@@ -110,12 +110,12 @@ def lanes_are_labelled(context: dg.AssetCheckExecutionContext, project: Project)
 
 @partitioned_check(
     lane_labels,
-    description="The slots that got a lane are those that the data set's own list states as existing.",
+    description="The slots with a lane are those that the lists of the data set state as existing.",
 )
 def slots_and_existence_agree(
     context: dg.AssetCheckExecutionContext, project: Project
 ) -> dg.AssetCheckResult:
-    """Existence flags against the published ones."""
+    """Compare the existence flags with those of the lists."""
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 

@@ -118,7 +118,7 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
             asset_key("registered_model"),
             partitions=GRID,
             description="The new version is not worse than the champion: total F1 on validation frames is "
-            "not lower beyond noise, and F1 of no scenario of the test frames is lower beyond noise by "
+            "not significantly lower, and F1 of no scenario of the test frames is significantly lower by "
             "more than `promotion.scenario_tolerance`. If the check fails, the champion stays in use.",
         )
     ],
@@ -127,7 +127,7 @@ MLflow pyfunc that reads frames (uint8 arrays, JPEG or PNG bytes) and returns la
 The version has the weights as safetensors and the ONNX graph; nothing is pickled.
 
 The new version is the `challenger`. It becomes `champion` by the rule `promotion:` in lgad.yaml. Both are
-scored on the same frames: the gain in total F1 on validation frames must be beyond noise (paired bootstrap),
+scored on the same frames: the gain in total F1 on validation frames must be significant (paired bootstrap),
 no scenario of the test frames may lose more than the tolerance, and the time per frame must not grow beyond
 its limit. The first version becomes champion if its F1 is above the blind baseline
 (`f1_above_blind_baseline`). The decision and its numbers are stored in the tags of the version and in

@@ -83,7 +83,7 @@ def judge(
     if total.gain.low <= 0:
         objections.append(
             f"its gain in F1 on {total.frames} validation frames, {100 * total.gain.value:+.1f} points, is "
-            f"within noise ({100 * total.gain.low:+.1f} to {100 * total.gain.high:+.1f})"
+            f"not significant ({100 * total.gain.low:+.1f} to {100 * total.gain.high:+.1f})"
             if total.gain.high >= 0
             else f"it loses {-100 * total.gain.value:.1f} points of F1 on {total.frames} validation frames"
         )

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from lgad_pipeline import atomic_files as files
-from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.journal_file import DESCRIPTION, InputRecord, JournalFile, RunRecord, Status, SyncState
 from resources.mlflow.sync_requests import (
@@ -74,7 +73,7 @@ class RunJournal:
         before = self.read_record()
         if before is not None and before.fingerprint == record.fingerprint:
             return
-        with locked(self.folder):
+        with files.locked(self.folder):
             if self.unsent():
                 key = before.key if before is not None else new_key()
                 unsent = self.network.parent / ".unsent" / f"{self.network.name}-{key}"
@@ -156,7 +155,7 @@ class RunJournal:
             MlflowException, OSError: the server does not answer or refuses; the journal keeps the rest.
             LgadError: the journal is damaged, or the server does not have what it confirmed.
         """
-        with locked(self.folder):
+        with files.locked(self.folder):
             record = self.read_record()
             if record is None:
                 if self.unsent():

@@ -30,9 +30,9 @@ def test_gain_beyond_noise_is_promoted_and_its_numbers_are_those_of_the_paired_b
 
 
 def test_gain_within_noise_and_loss_are_not():
-    assert "within noise" in verdict(scored(60, 100), scored(61, 100)).objections[0]
+    assert "is not significant" in verdict(scored(60, 100), scored(61, 100)).objections[0]
     assert "loses 10.0 points" in verdict(scored(60, 100), scored(50, 100)).objections[0]
-    assert "within noise" in verdict(scored(60, 100), scored(60, 100)).objections[0]
+    assert "is not significant" in verdict(scored(60, 100), scored(60, 100)).objections[0]
 
 
 def test_a_scenario_that_loses_is_a_veto():
