@@ -109,7 +109,7 @@ def test_every_kind_of_shape_is_a_lane_or_named(tmp_path):
     assert done.shapes.ignored == {"tag": 1}
 
 
-def test_a_frame_with_a_tag_alone_is_told_as_a_frame_without_a_shape(tmp_path):
+def test_a_frame_with_a_tag_alone_counts_as_a_frame_without_a_shape(tmp_path):
     for number in range(2):
         image(tmp_path / f"source/images/{number}.jpg", number)
     cvat_xml(
