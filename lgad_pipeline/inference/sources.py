@@ -117,22 +117,24 @@ def _of_folder(folder: Path, frame_list: Path | None, rejected: RejectedFrames) 
 
 def _images(folder: Path, rejected: RejectedFrames) -> Iterator[str]:
     """Yield the images below a folder, without hidden files and pictures drawn by this function."""
-    for path in folder.rglob("*"):  # it does not go into linked folders
-        suffix = path.suffix.lower()
-        if path.is_symlink() and path.is_dir() and not path.name.startswith("."):
-            rejected.add(path.relative_to(folder).as_posix(), "is a link to a folder; predict it by itself")
-            continue
-        if (
-            suffix not in (*IMAGE_SUFFIXES, *_OTHER_IMAGES, *VIDEO_SUFFIXES)
-            or path.name.startswith(".")
-            or path.is_dir()
-        ):
-            continue
-        name = path.relative_to(folder).as_posix()
-        if suffix in _OTHER_IMAGES:
-            rejected.add(name, f"is a {suffix} image; convert it to JPEG or PNG")
-        elif suffix in VIDEO_SUFFIXES:
-            if not path.name.endswith(VIDEO):
-                rejected.add(name, "is a video; predict it by itself")
-        elif not is_own_picture(path):
-            yield name
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise error
+        name = Path(error.filename).relative_to(folder).as_posix()
+        rejected.add(name, f"cannot be read ({error.strerror}); give the permission to read this folder")
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        for path in (Path(parent, name) for name in folders if not name.startswith(".")):
+            if path.is_symlink():
+                name = path.relative_to(folder).as_posix()
+                rejected.add(name, "is a link to a folder; predict it by itself")
+        for path in (Path(parent, name) for name in files if not name.startswith(".")):
+            name, suffix = path.relative_to(folder).as_posix(), path.suffix.lower()
+            if suffix in _OTHER_IMAGES:
+                rejected.add(name, f"is a {suffix} image; convert it to JPEG or PNG")
+            elif suffix in VIDEO_SUFFIXES:
+                if not path.name.endswith(VIDEO):
+                    rejected.add(name, "is a video; predict it by itself")
+            elif suffix in IMAGE_SUFFIXES and not is_own_picture(path):
+                yield name

@@ -123,7 +123,8 @@ def test_the_command_writes_what_the_import_reads(student, tmp_path, tool, monke
     assert len({"drive/3.jpg", "drive/3 again.png"} & frames) == 1
     assert cv2.imread(str(output / "suggestions.jpg")) is not None
     from lgad_pipeline.datasets.importing import cvat, labelme
+    from lgad_pipeline.datasets.importing.source import Source
 
-    found = list((labelme if tool == "labelme" else cvat).read(output, []))
+    found = list((labelme if tool == "labelme" else cvat).read(Source(output), []))
     assert len(found) == 5 and all(each.predicted for each in found)
     assert any(each.shapes for each in found)
