@@ -43,6 +43,9 @@ def main() -> None:
             # File names may hold characters that the encoding of the terminal lacks.
             stream.reconfigure(errors="backslashreplace")
     try:
+        if "" in sys.argv[1:]:
+            # An empty path would mean the current folder.
+            raise LgadError("An argument is empty, perhaps an unset variable of the shell; give it a value.")
         app()
     except LgadError as error:
         fail(error)

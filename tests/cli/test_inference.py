@@ -149,6 +149,7 @@ def test_annotations_are_overwritten_only_with_the_option(tmp_path, model) -> No
 def test_files_of_others_in_the_output_are_refused(tmp_path, model) -> None:
     frames = put(tmp_path / "in", a__jpg=jpeg())
     put(tmp_path / "thesis", chapter__tex=b"x", DS_Store=b"")
+    (tmp_path / "thesis/loop.png").symlink_to("loop.png")
     with pytest.raises(LgadError, match=r"thesis holds .* such as .*; name another output folder"):
         predict(frames, model, tmp_path / "thesis")
     put(tmp_path / "journal", predictions__jsonl=b"my own notes\nand more\n")

@@ -90,6 +90,14 @@ def test_an_output_that_cannot_be_written_is_one_sentence(place, monkeypatch, ca
     assert len(errors) == 1 and (out.split("/")[-1] in errors[0] or "file" in errors[0])
 
 
+def test_an_empty_argument_is_not_the_current_folder(place, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["lgad", "predict", "frames", "--model", "net", "--output", ""])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1 and "An argument is empty" in capsys.readouterr().err
+    assert not (place / "predictions.jsonl").exists()
+
+
 READING = [
     "import labelme {it} out",
     "import cvat {it} out",
