@@ -199,10 +199,9 @@ class PredictionFolder:
             if name.endswith(LANE_FILE):
                 if not self._is_own(name, path):
                     yield name
-            elif not own_folder and not among_frames:
-                # Path.resolve raises an error for a loop of links, so realpath is used.
-                if not Path(os.path.realpath(path)).is_relative_to(source):
-                    yield name
+            # Path.resolve raises an error for a loop of links, so realpath is used.
+            elif not (own_folder or among_frames or Path(os.path.realpath(path)).is_relative_to(source)):
+                yield name
 
     def _is_own(self, name: str, path: Path) -> bool:
         entry = self._known.get(name)
