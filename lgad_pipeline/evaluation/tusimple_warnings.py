@@ -51,6 +51,12 @@ def tusimple_warnings(
             f"{others} prediction{'s state' if others > 1 else ' states'} h_samples other than the "
             "annotation's, which the benchmark ignores: every x counts on the annotation's row."
         )
+    zeros = sum(lane.count(0) > 1 for guess in predicted.values() for lane in guess["lanes"])
+    if zeros:
+        notes.append(
+            f"{counted(zeros, 'predicted lane')} {'have' if zeros > 1 else 'has'} x = 0 in two rows or more, "
+            "which counts as a point at the left border; write -2 where a lane is absent."
+        )
     times = [guess["run_time"] for guess in predicted.values() if guess["run_time"] > 0]
     if times and max(times) < 1:
         notes.append(

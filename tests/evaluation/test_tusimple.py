@@ -136,6 +136,15 @@ def test_files_are_read_in_every_form_that_people_write(tmp_path: Path, truth: P
     assert evaluate_tusimple(tmp_path / "p.json", tmp_path / "p.json", strict=True).frames == 2
 
 
+def test_zeros_in_place_of_absent_points_are_pointed_out(tmp_path: Path, truth: Path):
+    zeros = [[0 if x < 0 else x for x in lane] for lane in LANES]
+    predicted = write(
+        tmp_path / "p.json", {"raw_file": CLIP, "lanes": [[0, 0, *zeros[0][2:]]], "run_time": 5}
+    )
+    notes = evaluate_tusimple(truth, predicted).notes
+    assert any(note.startswith("1 predicted lane has x = 0 in two rows or more") for note in notes)
+
+
 @pytest.mark.parametrize(
     "raw_file", [f"/{CLIP}", CLIP.replace("/", "\\"), f"/data/TUSimple/test_set/{CLIP}", f"./{CLIP}"]
 )

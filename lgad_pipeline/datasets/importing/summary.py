@@ -29,7 +29,7 @@ def _shapes(done: Conversion) -> Iterator[str]:
     if shapes.labels:
         hint = ""
         if len(shapes.labels) > 1 and not any(name.startswith("label ") for name in shapes.ignored):
-            hint = "; all of them were imported as lanes, choose with --labels"
+            hint = "; shapes of every label count as lanes, choose with --labels"
         yield f"Labels: {_counts(shapes.labels)}{hint}."
     if shapes.used:
         uses = Counter({f"{kind} ({became})": count for (kind, became), count in shapes.used.items()})
