@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.base import BaseConfig, FolderPath
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME, TUSIMPLE_FRAME
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.slots import SlotScheme
@@ -125,7 +125,7 @@ class FolderDataset(Dataset):
     """
 
     kind: str
-    root: Path
+    root: FolderPath
     licence: str = ""
     _comment: str = PrivateAttr("")  # YAML comment behind the root, which may belong to it
 

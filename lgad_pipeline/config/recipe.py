@@ -63,6 +63,8 @@ class Recipe(BaseConfig):
     @field_validator("init")
     @classmethod
     def _names_a_version(cls, init: str | None) -> str | None:
+        if init == "":
+            raise ValueError("it names no network; write a registered version or a directory")
         if init is not None and init.startswith("models:") and not _VERSION.fullmatch(init):
             raise ValueError(
                 f"{init} names no registered version; write {REGISTERED}NAME@champion or "

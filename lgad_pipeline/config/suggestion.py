@@ -1,11 +1,10 @@
 """Settings of the suggestions: frames without labels, and how many of them are suggested."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.base import BaseConfig, FolderPath
 
 
 class SuggestConfig(BaseConfig):
@@ -20,7 +19,7 @@ class SuggestConfig(BaseConfig):
         quiet_seconds: seconds for which nothing in the folder may have changed before frames are suggested.
     """
 
-    frames: Path
+    frames: FolderPath
     count: int = Field(default=20, ge=1, le=10_000)
     format: Literal["labelme", "cvat"] = "labelme"
     recipe: str | None = None

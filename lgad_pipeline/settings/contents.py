@@ -33,8 +33,12 @@ class SettingsFiles:
     def __init__(self, path: Path) -> None:
         self.path, self.local_path = path, local_path(path)
         content = _mapping(path, read_yaml(path), required=True)
-        self.local = _mapping(self.local_path, read_yaml(self.local_path)) if self.local_path.exists() else {}
-        self.content = merged(content, self.local)
+        # A link to a missing file is an error: without its settings, others would be in force.
+        exists = self.local_path.exists() or self.local_path.is_symlink()
+        self.local = _mapping(self.local_path, read_yaml(self.local_path)) if exists else {}
+        # A section whose entries are all commented out is None in YAML; it replaces nothing.
+        empty = {key for key in ("datasets", "recipes") if self.local.get(key) is None}
+        self.content = merged(content, {key: value for key, value in self.local.items() if key not in empty})
 
     def complete(self) -> dict[Any, Any]:
         """Return the contents with the data set `synthetic`, absolute roots and inherited keys of recipes."""

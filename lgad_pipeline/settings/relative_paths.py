@@ -34,7 +34,7 @@ def with_absolute_init(recipe: Any, folder: Path) -> Any:
 
 def _absolute(entry: Mapping[Any, Any], key: str, folder: Path) -> Mapping[Any, Any]:
     path = entry.get(key)
-    return {**entry, key: folder / _expanded(path)} if isinstance(path, str) else entry
+    return {**entry, key: folder / _expanded(path)} if isinstance(path, str) and path else entry
 
 
 def _expanded(path: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.lanes.text_encoding import plain_text
 
 # Nested aliases multiply: 32 of them can make 100,000 values of one, 64 can make 10^10.
@@ -46,11 +46,13 @@ def read_yaml(path: Path) -> object:
                 f"{path} has an alias (*name) within its own anchor (&name); write the value out."
             )
         return content
+    except FileNotFoundError as error:
+        remedy = "run in the project's folder or name it in the environment variable LGAD_SETTINGS"
+        if path.is_symlink():
+            remedy = "it is a link to a missing file: mount the disk of that file, or remove the link"
+        raise LgadError(f"{path} cannot be read ({error.strerror}); {remedy}.") from error
     except OSError as error:
-        raise LgadError(
-            f"{path} cannot be read ({error.strerror}); run in the project's folder or name it in "
-            "the environment variable LGAD_SETTINGS."
-        ) from error
+        raise os_fault(error, path, "read") from error
     except UnicodeError as error:
         raise LgadError(f"{path} is not UTF-8 ({error}); save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

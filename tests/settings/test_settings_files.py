@@ -59,8 +59,27 @@ def test_local_file_is_merged_over_and_named_in_its_mistakes(tmp_path: Path) -> 
     local.write_text("recipes: [")
     with pytest.raises(LgadError, match=r"lgad\.local\.yaml is not valid YAML"):
         Settings.load(tmp_path / "lgad.yaml")
-    local.write_text("")
-    assert Settings.load(tmp_path / "lgad.yaml").dataset("mine")
+    for nothing in ("", "datasets:\n  # mine: {root: here}\nrecipes:\n"):
+        local.write_text(nothing)
+        assert Settings.load(tmp_path / "lgad.yaml").dataset("mine")
+
+
+def test_a_local_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    settings, local = written(tmp_path, RECIPES), tmp_path / "lgad.local.yaml"
+    local.symlink_to(tmp_path / "away.yaml")
+    with pytest.raises(LgadError, match=r"lgad\.local\.yaml cannot be read .*mount the disk of that file"):
+        Settings.load(settings)
+    local.unlink()
+    local.mkdir()
+    with pytest.raises(LgadError, match=r"lgad\.local\.yaml cannot be read .*name a file"):
+        Settings.load(settings)
+
+
+def test_an_empty_folder_name_is_an_error_in_place_of_the_projects_folder(tmp_path: Path) -> None:
+    data = 'datasets: {a: {kind: culane, root: ""}, b: {kind: culane, root: /b, suggest: {frames: ""}}}'
+    broken = Settings.load(written(tmp_path, data + RECIPES)).broken
+    assert "datasets.a.root is '': it names no folder; write its path." in broken["a"]
+    assert "datasets.b.suggest.frames is '': it names no folder; write its path." in broken["b"]
 
 
 def test_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
