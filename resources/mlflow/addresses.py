@@ -1,33 +1,38 @@
 """Addresses of MLflow and of its pages: normalized, and never shown or stored with a password."""
 
 import os
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from lgad_pipeline.errors import LgadError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 BY_VARIABLE = f"${VARIABLE}"
 """Placeholder of the address in settings that are shown and stored; the address is in the environment."""
+# In the address of a database, a password may have any character but @, also # / ?, which end other hosts.
+_DATABASE_PASSWORD = re.compile(r"^(\w[\w+.-]*://[^:/]*):[^@]*@(?:[^/?#]*@)?")
+_SERVER_PASSWORD = re.compile(r"^(\w+://[^:/]*):[^/]*@")
 _SECRET_KEYS = ("pass", "pwd", "secret", "token", "key")
 
 
 def holds_secret(address: str) -> bool:
     """Return True where an address has a password, or a query that may hold one."""
-    parts = urlsplit(address)
-    keys = [item.partition("=")[0].lower() for item in parts.query.replace(";", "&").split("&")]
-    return parts.password is not None or any(secret in key for key in keys for secret in _SECRET_KEYS)
+    hidden = _without_password(address)
+    query = hidden.partition("?")[2]
+    keys = [item.partition("=")[0].lower() for item in query.replace(";", "&").split("&")]
+    return hidden != address or any(secret in key for key in keys for secret in _SECRET_KEYS)
 
 
 def without_secret(address: str) -> str:
     """Return an address for messages and pages: password replaced by ***, query left out."""
-    parts = urlsplit(address)
-    network = parts.netloc
-    if parts.password is not None:
-        user, _, host = network.rpartition("@")
-        network = f"{user.partition(':')[0]}:***@{host}"
-    head = f"{parts.scheme}://{network}{parts.path}" if parts.scheme else parts.path
-    return f"{head}?***" if holds_secret(address) and parts.query else head
+    head, mark, _ = _without_password(address).partition("?")
+    return f"{head}?***" if mark and holds_secret(address) else head
+
+
+def _without_password(address: str) -> str:
+    """Return an address with *** in place of its password."""
+    pattern = _SERVER_PASSWORD if address.lower().startswith("http") else _DATABASE_PASSWORD
+    return pattern.sub(r"\1:***@", address)
 
 
 def tracking_address() -> str:

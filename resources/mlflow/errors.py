@@ -91,7 +91,7 @@ def _outdated(revision: str, address: str) -> StoreFault:
     migrations = files("mlflow.store.db_migrations") / "versions"
     if not any(entry.name.startswith(revision) for entry in migrations.iterdir()):
         clause = f"was written by a newer MLflow than {installed('mlflow')}, which is installed here"
-        return StoreFault("outdated", clause, "install that version")
+        return StoreFault("outdated", clause, "install the version that wrote it")
     if address.startswith("http"):
         return StoreFault("outdated", "has a database of an older MLflow", "upgrade it on its machine")
     database = '"$MLFLOW_TRACKING_URI"' if "***" in address else shlex.quote(address)

@@ -36,6 +36,9 @@ with dg.DagsterInstance.get() as instance:
         (f"postgresql://host/db?user=me&password={SECRET}", "postgresql://host/db?***"),
         (f"mysql://host/db?sslkey=/k&PWD={SECRET}", "mysql://host/db?***"),
         (f"postgresql://me:p%40{SECRET}@host/db", "postgresql://me:***@host/db"),
+        (f"postgresql://me:a/b#c?{SECRET}@host:5432/db", "postgresql://me:***@host:5432/db"),
+        (f"postgresql://me:a@{SECRET}@host/db", "postgresql://me:***@host/db"),
+        (f"https://me:{SECRET}#@host/mlflow", "https://me:***@host/mlflow"),
     ],
 )
 def test_passwords_are_found_and_hidden(address, shown):
@@ -43,7 +46,14 @@ def test_passwords_are_found_and_hidden(address, shown):
 
 
 @pytest.mark.parametrize(
-    "address", ["http://host:5000", "sqlite:////my drives/mlflow.db", "postgresql://me@host/db"]
+    "address",
+    [
+        "http://host:5000",
+        "http://host:5000/a@b",
+        "sqlite:////my drives/mlflow.db",
+        "sqlite:////drives #2/a:b@c/mlflow.db",
+        "postgresql://me@host/db",
+    ],
 )
 def test_addresses_without_password_are_shown_as_they_are(address):
     assert not holds_secret(address) and without_secret(address) == address

@@ -53,7 +53,7 @@ def test_outdated_database_names_the_command_that_upgrades_it(folder, training):
         tracking.sync(folder / "teacher")
     folder = shutil.copytree(folder, folder.with_name("of a newer MLflow"))
     set_schema(folder, "ffffffffffff")
-    with pytest.raises(LgadError, match=r"by a newer MLflow than .* install that version"):
+    with pytest.raises(LgadError, match=r"by a newer MLflow than .* install the version that wrote it"):
         default_tracking(folder).check()
 
 
