@@ -64,6 +64,8 @@ NOT_RUN = {
     "source": "tests/test_retraining_doc.py runs them as printed",
     "export": "sets a variable for the next line",
     "python benchmarks/": "measures for minutes",
+    "mlflow artifacts download": "needs a registered model; tests/resources/test_serving.py",
+    "lgad predict FRAMES --model champion": "needs a registered model; tests/resources/test_serving.py",
     "mlflow models serve": "serves until it is stopped; tests/resources/test_serving.py",
     "curl": "needs the server of the line before",
     "sudo": "sets up a machine; tests/deploy checks the files",

@@ -141,6 +141,17 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
 
 
+def test_downloaded_version_is_a_folder_that_lgad_predict_reads(store, frames, tmp_path):
+    default_tracking(store).point_mlflow_here()
+    downloaded = Path(mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path / "champion")))
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), frames[0])
+    output, model = tmp_path / "out", downloaded / "artifacts" / "network"
+    command = [sys.executable, "-c", "from lgad_pipeline.cli.main import main; main()", "predict"]
+    subprocess.run([*command, picture, "--model", model, "--output", output], check=True)
+    assert len((output / "a.lines.txt").read_text().splitlines()) == 4
+
+
 @pytest.fixture(scope="module")
 def address(store, tmp_path_factory):
     with socket.socket() as probe:
