@@ -52,7 +52,7 @@ def sync() -> None:
     project, tracking = _project()
     tracking.check()
     tracking.sync_all(project.state / "models")
-    say(f"{tracking.address} has everything.")
+    say(f"Nothing is left to send to {tracking.address}.")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from lgad_pipeline.errors import LgadError
 
@@ -55,6 +56,22 @@ def tracking_address() -> str:
         path, query, options = address.removeprefix("sqlite:///").partition("?")
         return f"sqlite:///{Path(path).absolute()}{query}{options}"
     return address
+
+
+def database_in(folder: Path) -> str:
+    """Return the address of the sqlite database `mlflow.db` in a folder.
+
+    Raises:
+        LgadError: the path of the folder would be read as another one, since MLflow removes what follows ?
+            in an address, and decodes codes such as %20.
+    """
+    path = str(folder / "mlflow.db")
+    if "?" in path or unquote(path) != path:
+        raise LgadError(
+            f"{folder} has a ? or a code such as %20 in its path, which addresses of databases cannot have; "
+            f"rename the folder, or name another store in {VARIABLE}."
+        )
+    return f"sqlite:///{path}"
 
 
 def page_address(variable: str, default: str) -> str:

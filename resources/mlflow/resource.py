@@ -10,7 +10,7 @@ import dagster as dg
 import numpy as np
 
 from lgad_pipeline.errors import LgadError
-from resources.mlflow.addresses import BY_VARIABLE, holds_secret, page_address, tracking_address
+from resources.mlflow.addresses import BY_VARIABLE, database_in, holds_secret, page_address, tracking_address
 from resources.mlflow.errors import diagnose, is_store_error
 from resources.mlflow.journal import RunJournal, new_key, run_journals
 from resources.mlflow.journal_file import InputRecord, RunRecord, Status
@@ -190,7 +190,7 @@ def default_tracking(folder: Path) -> MlflowTracking:
     if address.startswith("http"):
         return MlflowTracking(uri=address, ui=page_address("LGAD_MLFLOW_UI", address), dagster_ui=dagster_ui)
     return MlflowTracking(
-        uri=BY_VARIABLE if holds_secret(address) else address or f"sqlite:///{folder / 'mlflow.db'}",
+        uri=BY_VARIABLE if holds_secret(address) else address or database_in(folder),
         artifacts=str(folder / "mlruns"),
         ui=page_address("LGAD_MLFLOW_UI", "http://localhost:5000"),
         dagster_ui=dagster_ui,

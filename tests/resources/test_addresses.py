@@ -118,3 +118,10 @@ def unpacked(content: bytes) -> list[bytes]:
                 found.append(stream.decompress(content[start:]))
             start = content.find(header, start + 1)
     return found
+
+
+def test_a_folder_whose_name_an_address_cannot_have_is_refused(tmp_path):
+    for name in ("what?", "50%2Fx"):
+        with pytest.raises(LgadError, match="rename the folder"):
+            default_tracking(tmp_path / name)
+    assert default_tracking(tmp_path / "50% #2").own_database == tmp_path / "50% #2" / "mlflow.db"
