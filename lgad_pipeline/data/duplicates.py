@@ -90,18 +90,15 @@ def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) ->
     """Find the pictures that are nearly the same as one of others: at most `NEAR` bits of the hash differ.
 
     Args:
-        hashes: hashes of the pictures, as `picture_hash` computes them; a picture without hash is never near.
+        hashes: hashes of the pictures, as `picture_hash` computes them; a picture without one (None or NaN)
+            is never near.
         others: hashes of the others.
 
     Returns:
         Index of a picture -> index of the first of the others that it is near to, and the bits that differ;
         ascending.
     """
-    rows, targets = (np.flatnonzero([isinstance(text, str) for text in side]) for side in (hashes, others))
-    left, right = (
-        np.frombuffer(bytes.fromhex("".join(filter(None, side))), np.uint64).reshape(-1, 4)
-        for side in (hashes, others)
-    )
+    (rows, left), (targets, right) = _bits(hashes), _bits(others)
     first = np.ascontiguousarray(left[:, 0])
     nearest: dict[int, tuple[int, int]] = {}
     for target, words in zip(targets.tolist(), right, strict=True):
@@ -112,3 +109,11 @@ def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) ->
         for row, distance in zip(rows[close[near]].tolist(), bits[near].tolist(), strict=True):
             nearest.setdefault(row, (target, distance))
     return dict(sorted(nearest.items()))
+
+
+def _bits(hashes: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the pictures with a hash, and the hashes, uint64 (pictures, 4)."""
+    # In a column of a table pandas may hold NaN in place of None.
+    known = [(index, text) for index, text in enumerate(hashes) if isinstance(text, str)]
+    bits = np.frombuffer(bytes.fromhex("".join(text for _, text in known)), np.uint64)
+    return np.array([index for index, _ in known], int), bits.reshape(-1, 4)
