@@ -14,7 +14,7 @@ from resources.project import Project
 if TYPE_CHECKING:
     import pandas as pd
 
-WELL_REPRODUCED = 0.95
+WELL_REPRODUCED = 0.9
 STILL_FALLING = 0.1
 
 
