@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import mlflow
+import mlflow.artifacts
 import numpy as np
 import pytest
 import torch
@@ -137,7 +138,7 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     shown = np.ascontiguousarray(stored[::-1, ::-1])
     assert model.predict([turned(jpeg(frames[1]), 3)]) == model.predict([shown])
     assert model.metadata.signature.inputs is not None
-    local = Path(mlflow.artifacts.download_artifacts(MODEL))  # pyright: ignore
+    local = Path(mlflow.artifacts.download_artifacts(MODEL))
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
 
 
