@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import lgad_pipeline
+from lgad_pipeline.datasets import registry as datasets
+from lgad_pipeline.distillation import registry as losses
+from lgad_pipeline.networks import registry as networks
 
 ROOT = Path(__file__).parents[1]
 NAMES = [name for name in lgad_pipeline.__all__ if name != "__version__"]
@@ -80,6 +83,12 @@ def test_example_of_the_docstring_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     value = getattr(lgad_pipeline, name)
     module = vars(sys.modules[value.__module__])
+    for registry, entries in (
+        (datasets, "DATASET_READERS"),
+        (losses, "_registered"),
+        (networks, "_registered"),
+    ):  # so that what an example registers is not left to the tests after it
+        monkeypatch.setattr(registry, entries, dict(getattr(registry, entries)))
     tests = doctest.DocTestFinder(recurse=False).find(value, name, globs=dict(module))
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     runner = doctest.DocTestRunner(optionflags=options)
