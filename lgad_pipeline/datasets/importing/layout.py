@@ -3,6 +3,7 @@
 import posixpath
 import unicodedata
 from collections import defaultdict
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
@@ -29,7 +30,7 @@ class Images:
                 folders below it.
         """
         self.paths = {path for path in source.files() if _suffix(path) in IMAGE_SUFFIXES}
-        self._source, self._link = source, source.skipped_link()
+        self._source = source
         self._annotated = {posixpath.dirname(path) for path in annotations}
         self._one_folder = len({posixpath.dirname(path) for path in self.paths}) == 1
         self._by_path: dict[str, list[str]] = defaultdict(list)
@@ -39,6 +40,11 @@ class Images:
                 self._by_path[key].append(path)
             for key in (_key(posixpath.basename(path)), _key(_stem(posixpath.basename(path)))):
                 self._by_name[key].append(path)
+
+    @cached_property
+    def _skipped_link(self) -> str | None:
+        """Link that is not followed; searched for when the first image is not found."""
+        return self._source.skipped_link()
 
     def at(self, places: list[str]) -> str | None:
         """Return the first image that exists at one of the paths; None if there is none.
@@ -98,9 +104,9 @@ class Images:
                 )
             if _suffix(path) in _OTHER_SUFFIXES and (self._source.folder / path).exists():
                 return f"{path} is a {_suffix(path)} file; convert it to JPEG or PNG under the same name"
-        if self._link is not None:
+        if self._skipped_link is not None:
             return (
-                f"names the image {image}, which is not found near it; the link {self._link} is not "
+                f"names the image {image}, which is not found near it; the link {self._skipped_link} is not "
                 "followed, so give --follow-links, or put the image itself there"
             )
         return (
