@@ -25,6 +25,7 @@ from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.distillation.losses import CachedLgadLoss, DistillationLoss, LgadLoss, SadLoss
 from lgad_pipeline.distillation.teacher import teacher_spec
+from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention
 from lgad_pipeline.training.device import resolve_precision
@@ -102,7 +103,8 @@ def set_up(
     config = DistillationConfig(balance=0.3 if kind.endswith("balanced") else None)
     losses: dict[str, DistillationLoss] = {}
     if kind.startswith("LGAD"):
-        teacher = build_network(spec_of_teacher).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher = fold_batch_norms(build_network(spec_of_teacher).eval())
+        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         paths = [MimickingPath(student=layer, teacher=layer) for layer in layers]
         if kind.endswith("cached"):
             folder = cache_attention(

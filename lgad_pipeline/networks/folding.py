@@ -3,6 +3,7 @@
 import copy
 import itertools
 from collections import Counter
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -21,7 +22,9 @@ _FEW = 1e-3
 
 
 @torch.no_grad()
-def fold_batch_norms(network: nn.Module, image: torch.Tensor | None = None) -> nn.Module:
+def fold_batch_norms(
+    network: nn.Module, image: torch.Tensor | None = None, *, keep: Collection[str] = ()
+) -> nn.Module:
     """Return a copy of a network whose batch norms are folded into the convolutions before them.
 
     A batch norm is folded if it follows a convolution in an `nn.Sequential`, directly or after a dropout, and
@@ -32,6 +35,7 @@ def fold_batch_norms(network: nn.Module, image: torch.Tensor | None = None) -> n
         network: network in evaluation mode that returns a tensor or a tuple of tensors and None.
         image: input to compare the outputs on, float (B, C, H, W), on the device of the network; None for a
             network whose forward function is known.
+        keep: dotted names of layers whose own output is needed; they are not folded.
 
     Example:
         >>> layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).eval()
@@ -40,16 +44,23 @@ def fold_batch_norms(network: nn.Module, image: torch.Tensor | None = None) -> n
     """
     folded = copy.deepcopy(network)
     uses = Counter(id(layer) for module in folded.modules() for layer in module.children())
+    kept = {id(layer) for name, layer in folded.named_modules() if name in keep}
     for sequence in list(folded.modules()):
         if type(sequence).forward is not nn.Sequential.forward:
             continue
-        layers = [(name, layer) for name, layer in sequence.named_children() if type(layer) not in _DROPOUTS]
+        layers = [(name, layer) for name, layer in sequence.named_children() if not _has_no_effect(layer)]
         for (name, layer), (norm_name, norm) in itertools.pairwise(layers):
+            if kept.intersection((id(layer), id(norm))):
+                continue
             if _can_fold(layer, norm) and uses[id(layer)] == uses[id(norm)] == 1:
                 fused = fuse_conv_bn_eval(layer, norm, isinstance(layer, _TRANSPOSED))  # type: ignore[arg-type]
                 setattr(sequence, name, fused)
                 setattr(sequence, norm_name, nn.Identity())
     return folded if image is None or _same_output(network(image), folded(image)) else network
+
+
+def _has_no_effect(layer: nn.Module) -> bool:
+    return type(layer) in _DROPOUTS and not _is_observed(layer)
 
 
 def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
@@ -59,11 +70,12 @@ def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
         and norm.running_var is not None
         and not (layer.training or norm.training)
         and not (isinstance(layer, _TRANSPOSED) and layer.groups > 1)  # torch folds these wrongly
-        and not any(
-            module._forward_hooks or module._forward_pre_hooks or parametrize.is_parametrized(module)
-            for module in (layer, norm)
-        )
+        and not any(_is_observed(module) or parametrize.is_parametrized(module) for module in (layer, norm))
     )
+
+
+def _is_observed(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _same_output(expected: object, actual: object) -> bool:

@@ -19,7 +19,8 @@ from lgad_pipeline.distillation.registry import build_loss
 from lgad_pipeline.distillation.teacher import FrozenTeacher, label_stride, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
-from lgad_pipeline.networks.registry import attention_layers, build_network
+from lgad_pipeline.networks.folding import fold_batch_norms
+from lgad_pipeline.networks.registry import BUILT_IN, attention_layers, build_network
 from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention
 from lgad_pipeline.training.distillation_spec import ATTENTION
 from lgad_pipeline.training.plan import TrainingPlan
@@ -85,6 +86,9 @@ def _context(student: nn.Module, plan: TrainingPlan, shards: ShardSet, device: t
     context = LossContext(student, plan.network)
     if distillation.teacher is not None:
         teacher, spec = load_network(distillation.teacher)
+        # Networks and losses of users may read the batch norms.
+        if spec.name in BUILT_IN and not distillation.losses:
+            teacher = fold_batch_norms(teacher, keep=[path.teacher for path in distillation.lgad.paths])
         teacher = _moved(teacher, device)
         context = context._replace(teacher=FrozenTeacher(teacher), teacher_spec=spec)
         cached = partial(_cached_attention, teacher, spec, plan, shards, device)

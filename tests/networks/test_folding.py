@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.layers import HalvingPool, PReLU, add_residual
 from lgad_pipeline.networks.registry import BUILT_IN, build_network
@@ -126,3 +127,19 @@ def test_faster_forms_of_layers_compute_the_same():
     residual = features * 2
     assert torch.equal(add_residual(features, residual), features * 3)
     assert torch.equal(residual, features * 2)  # outside of inference mode nothing is overwritten
+
+
+def test_layers_whose_output_is_needed_stay() -> None:
+    network = with_statistics(build_network(NetworkSpec(image_size=SIZE, width=0.5)))
+    layers = ["encoder.stage1", "encoder.stage2.1.residual.3", "encoder.stage2.1.residual.8"]
+    assert type(network.get_submodule(layers[1])) is nn.Conv2d
+    assert type(network.get_submodule(layers[2])) is nn.Dropout2d
+    image, features = torch.rand(2, 3, *SIZE), []
+    for copied in (network, fold_batch_norms(network, keep=layers)):
+        with FeatureTaps(copied, layers) as taps, torch.no_grad():
+            copied(image)
+            features.append(taps.pop())
+    torch.testing.assert_close(features[1], features[0], atol=1e-4, rtol=0)
+    norm = "encoder.stage2.1.residual.4"
+    assert type(fold_batch_norms(network, keep=layers).get_submodule(norm)) is nn.BatchNorm2d
+    assert type(fold_batch_norms(network).get_submodule(norm)) is nn.Identity
