@@ -13,6 +13,7 @@ from lgad_pipeline.datasets.archive_members import DAMAGES, MEMBER_LIMIT, Archiv
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.file_names import LONGEST_NAME
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
@@ -20,7 +21,6 @@ from lgad_pipeline.progress import Progress
 _NOTES = ".unpacked"
 _SUFFIXES = (*IMAGE_SUFFIXES, ".txt")
 _ARCHIVES = (".gz", ".tgz", ".tar", ".zip")
-_NAME_LIMIT = 200  # bytes of one path component; leaves space for the name of a temporary file next to it
 _CLASHES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
 _MACOS = ("._", "__MACOSX", ".DS_Store")  # prefixes of the files that macOS adds to archives
 
@@ -247,8 +247,8 @@ def _destination(member: Member, output: Path) -> tuple[str, Path]:
         raise _Refused(
             "is an archive inside this one; unpack this one with its own program, then unpack what it held"
         )
-    if max((len(part.encode(errors="replace")) for part in name.parts), default=0) > _NAME_LIMIT:
-        raise _Refused(f"has a name of more than {_NAME_LIMIT} bytes")
+    if max((len(part.encode(errors="replace")) for part in name.parts), default=0) > LONGEST_NAME:
+        raise _Refused(f"has a name of more than {LONGEST_NAME} bytes")
     if name.suffix.lower() not in _SUFFIXES:
         raise _Refused(f"does not end in {', '.join(_SUFFIXES)}")
     try:
