@@ -1,5 +1,6 @@
 """Student as an MLflow pyfunc model: weights, code, requirements, and the digest of its files."""
 
+import logging
 import shutil
 import tempfile
 import warnings
@@ -18,12 +19,17 @@ _NEEDS = (
     "mlflow",
     "torch",
     "numpy",
-    "opencv-python",
+    "opencv-python-headless",
     "pydantic",
     "safetensors",
     "pandas",
     "pyarrow",
 )
+_SAME_FILES = {"opencv-python-headless": "opencv-python"}
+"""Packages of a served model whose files another package brings here.
+
+An image from `mlflow models build-docker` has none of the desktop libraries that opencv-python needs.
+"""
 _ONNX_NEEDS = ("mlflow", "numpy", "onnx", "onnxruntime")
 
 
@@ -58,6 +64,7 @@ def log_model(
     status = tracking.client.get_run(run_id).info.status
     with (
         _no_advice_on_types(),
+        _no_mismatch_of_same_files(),
         mlflow.start_run(run_id=run_id),
         tempfile.TemporaryDirectory() as scratch,
     ):
@@ -89,6 +96,22 @@ def _no_advice_on_types() -> Iterator[None]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
+@contextmanager
+def _no_mismatch_of_same_files() -> Iterator[None]:
+    """Hide MLflow's warning that packages of `_SAME_FILES` are not installed, unless others mismatch, too."""
+
+    def is_needed(record: logging.LogRecord) -> bool:
+        lines = [line for line in record.getMessage().splitlines() if line.startswith(" - ")]
+        return not lines or any(line.split()[1] not in _SAME_FILES for line in lines)
+
+    logger = logging.getLogger("mlflow.utils.requirements_utils")
+    logger.addFilter(is_needed)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_needed)
+
+
 def _portable(folder: Path, graph: Path, scratch: Path) -> Path:
     """Copy the files that prediction needs, without those of the training, to a directory `network`."""
     copy = scratch / "network"
@@ -104,4 +127,5 @@ def copy_files(files: Iterable[Path], folder: Path) -> None:
 
 
 def _requirements(packages: Sequence[str]) -> list[str]:
-    return [f"{package}=={installed(package).split('+')[0]}" for package in packages]
+    versions = [installed(_SAME_FILES.get(package, package)).split("+")[0] for package in packages]
+    return [f"{package}=={version}" for package, version in zip(packages, versions, strict=True)]

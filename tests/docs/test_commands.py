@@ -67,6 +67,7 @@ NOT_RUN = {
     "mlflow artifacts download": "needs a registered model; tests/resources/test_serving.py",
     "lgad predict FRAMES --model champion": "needs a registered model; tests/resources/test_serving.py",
     "mlflow models serve": "serves until it is stopped; tests/resources/test_serving.py",
+    "mlflow models build-docker": "needs Docker; tests/resources/test_serving.py serves its environment",
     "curl": "needs the server of the line before",
     "sudo": "sets up a machine; tests/deploy checks the files",
     "install": "sets up a machine; tests/deploy checks the files",

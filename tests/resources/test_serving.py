@@ -12,6 +12,8 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,25 +155,24 @@ def test_downloaded_version_is_a_folder_that_lgad_predict_reads(store, frames, t
     assert len((output / "a.lines.txt").read_text().splitlines()) == 4
 
 
-@pytest.fixture(scope="module")
-def address(store, tmp_path_factory):
+@contextmanager
+def served(model: str, folder: Path, *, python: str, path: str = "", uri: str = "") -> Iterator[str]:
+    """Address of a server of a model, which the interpreter `python` runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    absent = tmp_path_factory.mktemp("absent")
-    (absent / "sitecustomize.py").write_text(ABSENT)
     environment = os.environ | {
-        "MLFLOW_TRACKING_URI": default_tracking(store).uri,
-        "PYTHONPATH": str(absent),
+        "MLFLOW_TRACKING_URI": uri,
+        "PYTHONPATH": path,
         "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600",  # a busy machine may be slow
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # mlflow calls uvicorn by name
+        "PATH": f"{Path(python).parent}:{os.environ['PATH']}",  # mlflow calls uvicorn by name
     }
     place = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (absent / "log").open("w") as log:
+    with (folder / "log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "models", "serve", "-m", MODEL, *place],
+            [python, "-m", "mlflow", "models", "serve", "-m", model, *place],
             env=environment,
-            cwd=absent,
+            cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -180,11 +181,20 @@ def address(store, tmp_path_factory):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
-        assert server.poll() is None, (absent / "log").read_text()
+        assert server.poll() is None, (folder / "log").read_text()
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}/invocations"
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
+
+
+@pytest.fixture(scope="module")
+def address(store, tmp_path_factory):
+    absent = tmp_path_factory.mktemp("absent")
+    (absent / "sitecustomize.py").write_text(ABSENT)
+    uri = default_tracking(store).uri
+    with served(MODEL, absent, python=sys.executable, path=str(absent), uri=uri) as address:
+        yield address
 
 
 def ask(address: str, body: Any, kind: str = "application/json") -> tuple[int, str]:
@@ -233,3 +243,28 @@ def test_server_finds_lanes_refuses_what_is_no_frame_and_lives(address, frames):
         assert len(answer) < 3000
     assert ask(address, good, "image/jpeg")[0] == 415
     assert ask(address, good) == ask(address, good) and ask(address, good)[0] == 200
+
+
+@pytest.mark.nights
+def test_environment_of_an_image_serves_the_model_without_desktop_libraries(store, frames, tmp_path):
+    """`mlflow models build-docker` installs the requirements of the model, and serves it with them alone."""
+    default_tracking(store).point_mlflow_here()
+    model = Path(mlflow.artifacts.download_artifacts(MODEL, dst_path=str(tmp_path / "model")))
+    here = mlflow.pyfunc.load_model(str(model)).predict(frames)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    python = str(tmp_path / "env" / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--requirement", model / "requirements.txt"]
+    subprocess.run(install, check=True)
+    loaded = "import cv2; print(open('/proc/self/maps').read())"
+    libraries = subprocess.run([python, "-c", loaded], check=True, capture_output=True, text=True).stdout
+    assert "cv2" in libraries and "libGL.so" not in libraries and "libxcb" not in libraries
+    body = {
+        "inputs": [base64.b64encode(cv2.imencode(".png", f[..., ::-1])[1].tobytes()).decode() for f in frames]
+    }
+    with served(str(model), tmp_path, python=python) as address:
+        status, answer = ask(address, body)
+    assert status == 200
+    for expected, found in zip(here, json.loads(answer)["predictions"], strict=True):
+        assert len(found["lanes"]) == 4
+        for one, other in zip(expected.lanes, found["lanes"], strict=True):
+            np.testing.assert_allclose(other["points"], one.points, atol=0.1)
