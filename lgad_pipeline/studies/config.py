@@ -13,7 +13,7 @@ from lgad_pipeline.config.methods import Method, short_name
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 
-BASELINE = "alone"
+BASELINE, EQUAL_COMPUTE = "alone", "equal-compute"
 
 
 class Variant(BaseConfig):
@@ -73,12 +73,15 @@ class ComputeCost(BaseConfig):
 
     def equal_steps(self, recipe: Recipe) -> int:
         """Return the number of steps that cost as much as a teacher and a student with LGAD."""
+        return round(self.spent(recipe, recipe.student.steps))
+
+    def spent(self, recipe: Recipe, steps: int) -> float:
+        """Return the cost of a teacher and the first steps of a student with LGAD."""
         student, teacher, lgad = recipe.student, recipe.teacher, recipe.distillation
-        distilled = sum(lgad.weight_at(step) > 0 for step in range(student.steps))
+        distilled = sum(lgad.weight_at(step) > 0 for step in range(steps))
         frames = teacher.steps * teacher.batch_size / student.batch_size
-        teacher_steps = frames if lgad.teacher == "before" else student.steps
-        extra = (self.distilled_step - 1) * distilled + self.teacher_step * teacher_steps
-        return round(student.steps + extra)
+        teacher_steps = frames if lgad.teacher == "before" else steps
+        return steps + (self.distilled_step - 1) * distilled + self.teacher_step * teacher_steps
 
 
 class StudyData(BaseConfig):

@@ -14,7 +14,7 @@ from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.distillation.registry import loss_settings
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import NetworkChoice, Recipe
-from lgad_pipeline.studies.config import GainStudy, Variant, mistakes
+from lgad_pipeline.studies.config import EQUAL_COMPUTE, GainStudy, Variant, mistakes
 from lgad_pipeline.training.distillation_spec import needs_teacher
 
 Schedule = TypeVar("Schedule", bound=LossSchedule)
@@ -106,7 +106,7 @@ def _student(
     if study.steps is not None:
         changed = _with_steps(changed, study.steps)
     student = changed.student.model_copy(update={"seed": seed})
-    if variant.method == "equal-compute":
+    if variant.method == EQUAL_COMPUTE:
         student = student.model_copy(update={"steps": study.compute.equal_steps(changed)})
     network_seed = seed if study.teachers == "per_seed" else 0
     teacher = changed.teacher.model_copy(update={"seed": network_seed})

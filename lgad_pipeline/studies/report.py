@@ -66,6 +66,9 @@ def markdown(result: StudyResult) -> str:
             parts += ["", *_totals(gains[gains["scenario"] == TOTAL], "method", "alone")]
         for control, rows in _by_control(result.over_controls, recipe):
             parts += ["", *_totals(rows, f"over {control}", control)]
+        if len(result.compute_ratios):
+            ratios = result.compute_ratios
+            parts += ["", *_ratio_table(ratios[ratios["recipe"] == recipe])]
         if len(gains):
             parts += ["", *_scenario_table(gains)]
     return "\n".join(parts) + "\n"
@@ -85,6 +88,21 @@ def _totals(rows: pd.DataFrame, heading: str, first: str) -> list[str]:
             f"{_points(row.seed_low, '+')} to {_points(row.seed_high, '+')} | {_points(row.deviation)} | "
             f"{needed} |"
         )
+    return lines
+
+
+def _ratio_table(ratios: pd.DataFrame) -> list[str]:
+    """Return a table of the compute until a validation score, one line for each variant and level."""
+    lines = [
+        "Compute of the student alone (equal-compute) until a lane IoU on validation, over that of LGAD and "
+        "its teacher; above 1, LGAD needs less:",
+        "",
+        "| method | lane IoU | pairs | ratio | 95 %, seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for row in ratios.itertuples():
+        limits = "-" if pd.isna(row.low) else f"{row.low:.2f} to {row.high:.2f}"  # type: ignore[call-overload]
+        lines.append(f"| {row.variant} | {row.level:.2f} | {row.pairs} | {row.ratio:.2f} | {limits} |")
     return lines
 
 

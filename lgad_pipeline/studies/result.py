@@ -7,13 +7,14 @@ import pandas as pd
 
 from lgad_pipeline.config.methods import uses_lgad
 from lgad_pipeline.evaluation.types import IOU, TOTAL, Counts, column
-from lgad_pipeline.studies.config import BASELINE
+from lgad_pipeline.studies.compute_ratios import compute_ratios
+from lgad_pipeline.studies.config import BASELINE, EQUAL_COMPUTE, ComputeCost
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.statistics import paired_gain
 from lgad_pipeline.studies.trainings import FRAMES, scored_frames
 from lgad_pipeline.training.training_folder import HISTORY
 
-CONTROLS = ("equal-compute", "blurred", "label-head")
+CONTROLS = (EQUAL_COMPUTE, "blurred", "label-head")
 CONVERGED_RISE = 0.01  # lane IoU on validation in the last quarter of the steps
 CONVERGED_F1 = 0.65
 
@@ -33,12 +34,14 @@ class StudyResult:
         notes: sentences about steps, convergence and missing students, for the report.
         over_controls: total gains of the variants with LGAD over the controls: columns recipe, variant,
             control, and the columns of `Gain.columns`.
+        compute_ratios: compute until a validation score, see `compute_ratios`.
     """
 
     students: pd.DataFrame
     gains: pd.DataFrame
     notes: tuple[str, ...] = ()
     over_controls: pd.DataFrame = field(default_factory=pd.DataFrame)
+    compute_ratios: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def total(self, recipe: str, variant: str) -> pd.Series:
         """Return the row of `gains` over all test frames."""
@@ -52,8 +55,13 @@ def finished(runs: Iterable[StudyRun]) -> list[StudyRun]:
     return [run for run in runs if (run.training.folder / FRAMES).is_file()]
 
 
-def summarize(runs: Sequence[StudyRun]) -> StudyResult:
-    """Read the scores of scored students, and compare the variants by the seeds that both have."""
+def summarize(runs: Sequence[StudyRun], compute: ComputeCost) -> StudyResult:
+    """Read the scores of scored students, and compare the variants by the seeds that both have.
+
+    Args:
+        runs: students that are trained and scored.
+        compute: cost of the study's training steps.
+    """
     tables = {(run.recipe, run.variant, run.seed): _scenarios(scored_frames(run.training)) for run in runs}
     students = [
         {"recipe": recipe, "variant": variant, "seed": seed, "scenario": scenario, **_scores(rows)}
@@ -72,7 +80,9 @@ def summarize(runs: Sequence[StudyRun]) -> StudyResult:
                 over_controls.append({**names, "control": control, **_gain(pairs, TOTAL)})
     notes = (*_unequal_steps(runs), *_convergence(runs, tables))
     table = pd.DataFrame(gains or {name: [] for name in ("recipe", "variant", "scenario")})
-    return StudyResult(pd.DataFrame(students), table, notes, pd.DataFrame(over_controls))
+    return StudyResult(
+        pd.DataFrame(students), table, notes, pd.DataFrame(over_controls), compute_ratios(runs, compute)
+    )
 
 
 def _pairs(
@@ -111,15 +121,18 @@ def _convergence(runs: Sequence[StudyRun], tables: dict[tuple[str, str, int], Sc
     """State how well the students alone are trained: a gain over beginners is no gain over a good student."""
     notes = []
     for recipe in dict.fromkeys(run.recipe for run in runs):
-        alone = [run for run in runs if (run.recipe, run.variant) == (recipe, BASELINE)]
-        if not alone:
+        variants = {run.variant for run in runs if run.recipe == recipe}
+        baseline = next((name for name in (BASELINE, EQUAL_COMPUTE) if name in variants), None)
+        if baseline is None:
             continue
+        alone = [run for run in runs if (run.recipe, run.variant) == (recipe, baseline)]
         rises = [_last_rise(pd.read_parquet(run.training.folder / HISTORY)) for run in alone]
-        scores = [_scores(tables[recipe, BASELINE, run.seed][TOTAL])["f1"] for run in alone]
+        scores = [_scores(tables[recipe, baseline, run.seed][TOTAL])["f1"] for run in alone]
         rise, f1 = sum(rises) / len(rises), sum(scores) / len(scores)
         verdict = "converged" if rise < CONVERGED_RISE or f1 >= CONVERGED_F1 else "not converged"
+        name = "the students alone" if baseline == BASELINE else f"the students alone ({baseline})"
         notes.append(
-            f"{recipe}: the students alone are {verdict}: F1 {100 * f1:.1f}, and their lane IoU on "
+            f"{recipe}: {name} are {verdict}: F1 {100 * f1:.1f}, and their lane IoU on "
             f"validation rises by {rise:.3f} in the last quarter of the steps (converged: F1 of at least "
             f"{100 * CONVERGED_F1:.0f}, or a rise below {CONVERGED_RISE})."
         )

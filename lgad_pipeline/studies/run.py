@@ -73,7 +73,7 @@ def distillation_gain(
     runs = plan(study, recipes, output=output)
     if only_report:
         scored = finished_students(study, recipes, output=output)
-        return _report(runs, scored, shards=shards, output=output)
+        return _report(study, runs, scored, shards=shards, output=output)
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]
@@ -82,7 +82,7 @@ def distillation_gain(
     names = [f"{run.recipe} {run.variant} seed {run.seed}" for run in runs]
     students = [run.training for run in runs]
     _run_all(train_and_score, students, inputs, names=names, **options)
-    return _report(runs, runs, shards=shards, output=output)
+    return _report(study, runs, runs, shards=shards, output=output)
 
 
 def finished_students(study: GainStudy, recipes: dict[str, Recipe], *, output: Path) -> list[StudyRun]:
@@ -102,8 +102,10 @@ def finished_students(study: GainStudy, recipes: dict[str, Recipe], *, output: P
     return scored
 
 
-def _report(runs: list[StudyRun], scored: list[StudyRun], *, shards: Path, output: Path) -> StudyResult:
-    result = summarize(scored)
+def _report(
+    study: GainStudy, runs: list[StudyRun], scored: list[StudyRun], *, shards: Path, output: Path
+) -> StudyResult:
+    result = summarize(scored, study.compute)
     if len(scored) < len(runs):
         note = f"{len(scored)} of {len(runs)} students are finished; pairs are those of finished students."
         result = replace(result, notes=(note, *result.notes))

@@ -28,7 +28,7 @@ from lgad_pipeline.distillation.base import DistillationLoss
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, read_model
 from lgad_pipeline.settings import Recipe
-from lgad_pipeline.studies.config import GainStudy, Variant
+from lgad_pipeline.studies.config import BASELINE, EQUAL_COMPUTE, GainStudy, Variant
 from lgad_pipeline.training.distillation_spec import needs_teacher
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.student_losses import mimicking_paths, set_up_student
@@ -156,7 +156,7 @@ def _chosen(study: GainStudy, names: Sequence[str]) -> dict[str, Variant]:
     known = {
         name: variant
         for name, variant in study.all_variants.items()
-        if variant.method not in ("alone", "equal-compute", "logits")
+        if variant.method not in (BASELINE, EQUAL_COMPUTE, "logits")
     }
     if unknown := [name for name in names if name not in known]:
         raise LgadError(
