@@ -16,6 +16,7 @@ from assets.partitions import DATASETS, fetch_inputs
 from assets.presentation.data_metadata import (
     frames_metadata,
     lane_labels_metadata,
+    lane_types_metadata,
     recordings_metadata,
     shards_metadata,
 )
@@ -125,7 +126,7 @@ def frames(
     return materialize_result(
         context,
         project,
-        data_version=tables.dataset_fingerprint(result.frames),
+        data_version=tables.dataset_fingerprint(result.frames, lane_types=bool(entry.lane_types)),
         metadata=frames_metadata(result, entry, path=paths.frames),
     )
 
@@ -155,15 +156,20 @@ def lane_labels(
     paths = fetch_inputs(context, project, "frames")
     table = tables.read_table(paths.frames)
     with progress.task(context.log, "assigning lanes to slots") as task:
-        result = labels.assign_lane_slots(table, scheme=entry.slot_scheme, progress=task.advance)
-    tables.write_table(paths.lane_labels, result, schema=labels.LABELS_SCHEMA)
+        result = labels.assign_lane_slots(
+            table, scheme=entry.slot_scheme, lane_types=entry.lane_types, progress=task.advance
+        )
+    with settings_named(paths.dataset):
+        labels.require_types(table, result, lane_types=entry.lane_types)
+    tables.write_table(paths.lane_labels, result, schema=labels.labels_schema(entry.lane_types))
     return materialize_result(
         context,
         project,
-        data_version=LABELS_CODE + tables.dataset_fingerprint(table),
+        data_version=LABELS_CODE + tables.dataset_fingerprint(table, lane_types=bool(entry.lane_types)),
         metadata=lane_labels_metadata(
             result, labels.coverage(table, result), frame_size=entry.frame_size, path=paths.lane_labels
-        ),
+        )
+        | lane_types_metadata(table, result, lane_types=entry.lane_types),
     )
 
 
@@ -208,6 +214,7 @@ def shards(
             progress=task.advance,
             follow_links=entry.follow_links,
             origin=paths.origin,
+            lane_types=entry.lane_types,
         )
         if paths.store:
             context.log.info("copying the shards to the store")

@@ -190,7 +190,7 @@ def rendered_frames(state: Path, dataset: str) -> Path:
     return state / "data" / dataset / "recordings"
 
 
-_SETTING = re.compile(r"`(root|shards|owner|follow_links)\b|\b(frame_size|max_rejected)\b")
+_SETTING = re.compile(r"`(root|shards|owner|follow_links)\b|\b(frame_size|max_rejected|lane_types)\b")
 
 
 @contextmanager

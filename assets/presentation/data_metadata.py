@@ -1,6 +1,6 @@
 """Metadata of the data assets: counts, tables and pictures of frames, lane labels and shards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from assets.presentation import metadata
 from lgad_pipeline.config.slots import slot_names
 from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.lanes.lane_types import named_type
 from lgad_pipeline.settings import AnyDataset
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def lane_labels_metadata(
         frame_size: height and width of the frames, pixels.
         path: file of the table.
     """
-    from lgad_pipeline.data.lane_labels import LABELS_SCHEMA
+    from lgad_pipeline.data.lane_labels import labels_schema
     from lgad_pipeline.visualization.dataset_sheet import slot_positions
 
     existence = np.array([list(flags) for flags in labels["existence"]], bool)
@@ -134,8 +135,53 @@ def lane_labels_metadata(
         "slot positions": metadata.picture(
             slot_positions(labels, frame_size), "positions of the lanes of each slot in the frame"
         ),
-        "dagster/column_schema": metadata.columns(LABELS_SCHEMA),
+        "dagster/column_schema": metadata.columns(labels_schema(["types"] if "types" in labels else [])),
     }
+
+
+def lane_types_metadata(
+    frames: "pd.DataFrame", labels: "pd.DataFrame", *, lane_types: Sequence[str]
+) -> dict[str, Any]:
+    """Describe the types that networks tell apart; empty if the data set names none.
+
+    Args:
+        frames: the frames table.
+        labels: the lane labels of these frames.
+        lane_types: names of the types.
+    """
+    if not lane_types:
+        return {}
+    return {
+        "types of labelled lanes": metadata.table(labelled_types(frames, labels, lane_types)),
+        "types as annotated": metadata.table(named_types(frames, lane_types)),
+    }
+
+
+def labelled_types(
+    frames: "pd.DataFrame", labels: "pd.DataFrame", lane_types: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Count the labelled lanes of each type and split; the last row counts those of unknown type."""
+    counts = {name or "unknown": dict.fromkeys(SPLITS, 0) for name in (*lane_types, "")}
+    for split, types, existence in zip(frames["split"], labels["types"], labels["existence"], strict=True):
+        for name, exists in zip(types, existence, strict=True):
+            counts[name or "unknown"][split] += bool(exists)
+    return [{"type": name, **of_splits} for name, of_splits in counts.items()]
+
+
+def named_types(frames: "pd.DataFrame", lane_types: Sequence[str]) -> list[dict[str, Any]]:
+    """Count the annotated types with the name of each, or the reason why it has none."""
+    rows: list[dict[str, Any]] = []
+    for row in type_counts(frames):
+        annotated = "" if row["type"] == "unknown" else row["type"]
+        name, reason = named_type(annotated, lane_types)
+        rows.append(
+            {"annotated": row["type"], "type": name or f"unknown: {reason}"} | {s: row[s] for s in SPLITS}
+        )
+    untyped = frames[frames["lane_types"].isna()]
+    counts = {split: int(untyped.loc[untyped["split"] == split, "lanes"].map(len).sum()) for split in SPLITS}
+    if any(counts.values()):
+        rows.append({"annotated": "frames without types", "type": "unknown: not annotated", **counts})
+    return rows
 
 
 def shards_metadata(shards: "ShardSet", entry: AnyDataset, *, folder: Path) -> dict[str, Any]:

@@ -1,15 +1,36 @@
 """Base class of all settings, and the type of their folders."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 
 class BaseConfig(BaseModel):
     """Base class of settings: values cannot be changed, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LaterKeysConfig(BaseConfig):
+    """Base class of settings that have got keys for optional functions.
+
+    Such a key is not written while it has its default, so that fingerprints and files are those of a version
+    without it.
+
+    Attributes:
+        later_keys: names of these keys.
+    """
+
+    later_keys: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_later_keys(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = serialized(self)
+        for name in self.later_keys:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
+        return content
 
 
 def _not_empty(path: object) -> object:

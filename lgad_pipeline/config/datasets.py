@@ -14,8 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from lgad_pipeline.config.base import BaseConfig, FolderPath
+from lgad_pipeline.config.base import FolderPath, LaterKeysConfig
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME, TUSIMPLE_FRAME
+from lgad_pipeline.config.lane_types import LaneTypes
 from lgad_pipeline.config.schedule import RetrainConfig
 from lgad_pipeline.config.slots import SlotScheme
 from lgad_pipeline.config.store_address import Address
@@ -27,7 +28,7 @@ from lgad_pipeline.view import View
 Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
 
 
-class Dataset(BaseConfig):
+class Dataset(LaterKeysConfig):
     """Settings of every data set: sizes of frames and images, labels, shards, and automatic retraining.
 
     Attributes:
@@ -41,6 +42,9 @@ class Dataset(BaseConfig):
         label_rows: rows from the bottom up on which lanes are labelled; CULane labels 35, so nothing in the
             upper two fifths.
         row_divisions: the label rows are 1 / row_divisions of the frame's height apart.
+        lane_types: types of lanes that networks tell apart, such as [solid, dashed]; none: they predict no
+            type. A lane has the type whose words are all in its annotation: "dashed white" is dashed. Where
+            several names fit, the one of most words counts.
         jpeg_quality: quality of the images in the shards, 1..100; 85 needs 60 % of the space of 95.
         shards: folder of an object store that the packed shards are copied to and read from, such as
             s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
@@ -53,6 +57,7 @@ class Dataset(BaseConfig):
             given.
     """
 
+    later_keys = ("lane_types",)
     lane_files: ClassVar[bool] = False
     """True if every frame has a `.lines.txt` next to it."""
 
@@ -63,6 +68,7 @@ class Dataset(BaseConfig):
     slots: int = Field(4, ge=2, le=16)
     label_rows: int = Field(35, ge=2, le=1000)
     row_divisions: int = Field(59, ge=2, le=1000)
+    lane_types: LaneTypes = ()
     jpeg_quality: int = Field(95, ge=1, le=100)
     shards: Address | None = None
     max_rejected: float = Field(

@@ -101,7 +101,12 @@ def _augment(batch: Batch, config: AugmentationConfig, draw: Amounts) -> Batch:
             pixels.clamp_(0, 255)
         image[part] = pixels.round_()
         label[part] = slots
-    return replace(batch, image=image, label=label, existence=existence, flipped=flipped, affine=theta)
+    types = batch.types
+    if types is not None:
+        types = torch.where(flipped[:, None], types.flip(1), types)
+    return replace(
+        batch, image=image, label=label, existence=existence, flipped=flipped, affine=theta, types=types
+    )
 
 
 def swap_slots(label: torch.Tensor, slots: int = 4) -> torch.Tensor:

@@ -200,14 +200,21 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         raise LgadError(f"{path} is damaged ({error}); delete it and create it again.") from error
 
 
-def dataset_fingerprint(frames: pd.DataFrame) -> str:
-    """Compute the BLAKE2b-128 digest, hexadecimal, of all columns that a model depends on, in row order."""
+def dataset_fingerprint(frames: pd.DataFrame, *, lane_types: bool = False) -> str:
+    """Compute the BLAKE2b-128 digest, hexadecimal, of all columns that a model depends on, in row order.
+
+    Args:
+        frames: frames table (`FRAMES_SCHEMA`).
+        lane_types: True for models that learn the types of lanes.
+    """
     digest = blake2b(digest_size=16)
     names = ["frame", "split", "scenario", "existence", "fingerprint", "lane_fingerprint"]
     for row in frames[names].itertuples(index=False):
         flags = "" if row[3] is None or row[3] is pd.NA else "".join(str(int(flag)) for flag in row[3])
         scenario = row[2] if isinstance(row[2], str) else ""
         digest.update("\t".join([row[0], row[1], scenario, flags, row[4], row[5]]).encode() + b"\n")
+    for types in frames["lane_types"] if lane_types else ():
+        digest.update(repr(None if types is None or types is pd.NA else list(types)).encode())
     return digest.hexdigest()
 
 

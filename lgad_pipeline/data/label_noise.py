@@ -47,6 +47,11 @@ class NoisySplit(ShardSplit):
         return self._split.rows
 
     @property
+    def lane_types(self) -> tuple[str, ...]:
+        """Names of the lane types, which stay as they are."""
+        return self._split.lane_types
+
+    @property
     def table(self) -> pd.DataFrame:
         """Frame and scenario of every sample, in order."""
         return self._split.table

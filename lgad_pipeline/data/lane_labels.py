@@ -1,5 +1,6 @@
 """Lane labels: assignment of the lanes of each frame to slots, and statistics of the assignment."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import pyarrow as pa
 
 from lgad_pipeline.config.slots import CULANE, SlotScheme
 from lgad_pipeline.data.frame_table import described, lanes_of, to_pandas
-from lgad_pipeline.lanes.slots import SlotLanes, assign_slots
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_types import named_type
+from lgad_pipeline.lanes.slots import SlotLanes, assign_frames_with_sources
 from lgad_pipeline.progress import Progress
 
 LABELS_SCHEMA = pa.schema(
@@ -25,32 +28,83 @@ LABELS_SCHEMA = pa.schema(
         described("existence", pa.list_(pa.bool_()), "whether a slot holds a lane of two rows or more"),
     ]
 )
+_TYPES = described(
+    "types",
+    pa.list_(pa.string()),
+    "name of the type of the lane in each slot, from lane_types of the data set; empty: unknown or no lane",
+)
+
+
+def labels_schema(lane_types: Sequence[str]) -> pa.Schema:
+    """Return the schema of the lane labels: `LABELS_SCHEMA`, with the column `types` if types are named."""
+    return LABELS_SCHEMA.append(_TYPES) if lane_types else LABELS_SCHEMA
 
 
 def assign_lane_slots(
-    frames: pd.DataFrame, *, scheme: SlotScheme = CULANE, progress: Progress | None = None
+    frames: pd.DataFrame,
+    *,
+    scheme: SlotScheme = CULANE,
+    lane_types: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Assign the lanes of every frame to slots with the rules of CULane's official label tool.
 
     Args:
         frames: frames table (`FRAMES_SCHEMA`).
         scheme: number of slots, and rows on which lanes are labelled.
+        lane_types: names of the lane types that networks tell apart; empty for none.
         progress: called as progress(frames done, frames in total).
 
     Returns:
-        Table of `LABELS_SCHEMA` with the rows of `frames` in the same order.
+        Table of `labels_schema(lane_types)` with the rows of `frames` in the same order.
     """
-    columns: dict[str, list] = {"rows": [], "xs": [], "existence": []}
-    values = zip(frames["lanes"], frames["height"], frames["width"], strict=True)
-    for done, (lanes, height, width) in enumerate(values, 1):
-        labelled = assign_slots(lanes_of(lanes), (int(height), int(width)), scheme=scheme)
+    schema = labels_schema(lane_types)
+    columns: dict[str, list] = {name: [] for name in schema.names if name != "frame"}
+    values = zip(frames["lanes"], frames["height"], frames["width"], frames["lane_types"], strict=True)
+    for done, (lanes, height, width, types) in enumerate(values, 1):
+        (labelled,), sources = assign_frames_with_sources(
+            [lanes_of(lanes)], (int(height), int(width)), scheme=scheme
+        )
         columns["rows"].append(np.asarray(labelled.rows, np.float64))
         columns["xs"].append(list(np.asarray(labelled.xs, np.float64)))
         columns["existence"].append(labelled.existence.tolist())
+        if lane_types:
+            columns["types"].append(_slot_types(types, sources[0], lane_types))
         if progress is not None:
             progress(done, len(frames))
-    table = pa.table({"frame": frames["frame"].tolist(), **columns}, schema=LABELS_SCHEMA)
+    table = pa.table({"frame": frames["frame"].tolist(), **columns}, schema=schema)
     return to_pandas(table)
+
+
+def _slot_types(annotated: Any, sources: np.ndarray, lane_types: Sequence[str]) -> list[str]:
+    """Return the name of the type of each slot; `annotated` holds the types of the lanes, or is null."""
+    types = [] if annotated is None or annotated is pd.NA else list(annotated)
+    return [
+        named_type(types[lane], lane_types).name if types and lane >= 0 else "" for lane in sources.tolist()
+    ]
+
+
+def require_types(frames: pd.DataFrame, labels: pd.DataFrame, *, lane_types: Sequence[str]) -> None:
+    """Check that the training frames have labelled lanes of every type that networks tell apart.
+
+    Args:
+        frames: frames table (`FRAMES_SCHEMA`).
+        labels: lane labels of these frames.
+        lane_types: names of the types; empty for none.
+
+    Raises:
+        LgadError: no labelled lane of the training frames has one of the types.
+    """
+    training = (frames["split"] == "train").to_numpy()
+    found = {name for types in labels["types"][training] for name in types} if lane_types else set()
+    missing = [name for name in lane_types if name not in found]
+    if missing:
+        kinds = {name for types in frames["lane_types"][training].dropna() for name in types if name}
+        annotated = f"annotated are {', '.join(sorted(kinds)[:8])}" if kinds else "no type is annotated"
+        raise LgadError(
+            f"No labelled lane of the training frames has the type {' or '.join(missing)} ({annotated}); "
+            "correct lane_types of the data set."
+        )
 
 
 def slot_lanes_of(row: Any) -> SlotLanes:

@@ -27,6 +27,7 @@ class Batch:
         affine: maps from the output to the input of the warp after the mirroring, float32 (B, 2, 3), in the
             coordinates of `grid_sample`; None if nothing is warped.
         amounts: random amounts of the augmentation that is still to be done on the device, or None.
+        types: type of the lane in each slot, int64 (B, slots), -1 unknown; None for shards without types.
     """
 
     frames: list[str]
@@ -36,6 +37,7 @@ class Batch:
     flipped: torch.Tensor | None = None
     affine: torch.Tensor | None = None
     amounts: Recording | None = None
+    types: torch.Tensor | None = None
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         """Return the batch with a function applied to each of its tensors."""
@@ -47,11 +49,12 @@ class Batch:
             flipped=None if self.flipped is None else function(self.flipped),
             affine=None if self.affine is None else function(self.affine),
             amounts=None if self.amounts is None else Recording(*map(function, self.amounts)),
+            types=None if self.types is None else function(self.types),
         )
 
     def tensors(self) -> list[torch.Tensor]:
         """Return all tensors of the batch, in a fixed order."""
-        optional = [tensor for tensor in (self.flipped, self.affine) if tensor is not None]
+        optional = [tensor for tensor in (self.flipped, self.affine, self.types) if tensor is not None]
         return [self.image, self.label, self.existence, *optional, *(self.amounts or ())]
 
     def parts(self, count: int) -> list["Batch"]:
@@ -67,6 +70,7 @@ class Batch:
                 flipped=None if self.flipped is None else self.flipped[first : first + size],
                 affine=None if self.affine is None else self.affine[first : first + size],
                 amounts=None,
+                types=None if self.types is None else self.types[first : first + size],
             )
             for first in range(0, size * count, size)
         ]
@@ -86,7 +90,9 @@ def collate(split: ShardSplit, indices: np.ndarray) -> Batch:
     image = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     label = torch.from_numpy(np.stack([sample.label for sample in samples]))
     existence = torch.from_numpy(np.stack([sample.existence for sample in samples])).float()
-    return Batch([sample.frame for sample in samples], image, label, existence)
+    typed = [sample.types for sample in samples if sample.types is not None]
+    types = torch.from_numpy(np.stack(typed)) if typed else None
+    return Batch([sample.frame for sample in samples], image, label, existence, types=types)
 
 
 class Loader:

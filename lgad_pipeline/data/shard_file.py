@@ -1,13 +1,11 @@
 """Shard file: one part of the training shards, an Arrow IPC file with images, label maps and flags."""
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,8 +13,6 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path
-from lgad_pipeline.code_fingerprint import code_fingerprint
-from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import described
 from lgad_pipeline.data.lane_labels import slot_lanes_of
 from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
@@ -39,6 +35,21 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 
+_CLASSES = b"classes"
+
+
+def types_field(lane_types: Sequence[str]) -> pa.Field:
+    """Return the optional column of the lane types: an index of `lane_types` for each slot, -1 unknown."""
+    field = described("types", pa.list_(pa.int8()), "type of the lane in each slot: index of classes, or -1")
+    return field.with_metadata({**(field.metadata or {}), _CLASSES: json.dumps(list(lane_types)).encode()})
+
+
+def lane_types_of(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the names of the lane types of a part; empty for a part without the column `types`."""
+    if "types" not in schema.names:
+        return ()
+    return tuple(json.loads((schema.field("types").metadata or {})[_CLASSES]))
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -57,22 +68,6 @@ class Packing:
     lane_width: int
     quality: int
     follow_links: bool = False
-
-
-def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, *, packing: Packing) -> str:
-    """Compute the BLAKE2b-64 digest, hexadecimal, of all inputs of a part."""
-    digest = blake2b(digest_size=8)
-    code = code_fingerprint(
-        "lgad_pipeline.data.shard_file:_pack_frame", "lgad_pipeline.data.shard_file:write_part"
-    )
-    settings = asdict(packing.view), packing.lane_width, packing.quality
-    digest.update(repr((code, *settings)).encode())
-    for row, label in zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True):
-        lanes = slot_lanes_of(label)
-        digest.update(repr(tuple(row)).encode())
-        for array in (lanes.rows, lanes.xs, lanes.existence):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def write_part(
@@ -156,68 +151,6 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
     }
 
 
-@dataclass(frozen=True)
-class PartInput:
-    """Inputs of one part.
-
-    Attributes:
-        split: split of the frames.
-        name: file name of the part.
-        rows: table of frame, split, scenario and fingerprint of each frame.
-        labels: lane labels (`LABELS_SCHEMA`), with the rows of `rows` in the same order.
-    """
-
-    split: str
-    name: str
-    rows: pd.DataFrame
-    labels: pd.DataFrame
-
-
-def part_inputs(
-    rows: pd.DataFrame, labels: pd.DataFrame, usable: np.ndarray, *, size: int, packing: Packing
-) -> Iterator[PartInput]:
-    """Yield the inputs of the parts, split by split.
-
-    Args:
-        rows: table of frame, split, scenario and fingerprint of each frame.
-        labels: lane labels (`LABELS_SCHEMA`), with the rows of `rows` in the same order.
-        usable: flags, bool (frames,), of the frames to pack.
-        size: number of frames in a part.
-        packing: settings of the packing.
-    """
-    for split in SPLITS:
-        chosen = np.flatnonzero((rows["split"] == split).to_numpy() & usable)
-        for number, first in enumerate(range(0, len(chosen), size)):
-            positions = chosen[first : first + size]
-            part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
-            fingerprint = part_fingerprint(part_rows, part_labels, packing=packing)
-            yield PartInput(split, f"{split}-{number:05d}-{fingerprint}.arrow", part_rows, part_labels)
-
-
-class PackedPart(NamedTuple):
-    """Result of packing a part on a cluster.
-
-    Attributes:
-        entry: entry of the part for the index, None if no frame can be packed.
-        rejected: rejected frames (file, line, reason).
-        content: bytes of the file.
-    """
-
-    entry: PartEntry | None
-    rejected: list[Rejected]
-    content: bytes
-
-
-def packed_part(packing: Packing, part: PartInput) -> PackedPart:
-    """Pack a part, and return the file instead of writing it; for a machine without the folder of shards."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / part.name
-        entry, rejected = write_part(
-            path, part.rows, labels=part.labels, packing=packing, workers=os.cpu_count() or 1, progress=None
-        )
-        return PackedPart(entry, rejected, path.read_bytes() if entry else b"")
-
-
 def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
     """Map a part into memory after its digest is compared with the index.
 
@@ -237,10 +170,15 @@ def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         batch = reader.get_batch(0)
         batch.validate(full=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
+        lane_types = lane_types_of(batch.schema)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise LgadError(f"{path} is not an Arrow file of shards; pack the shards again.") from error
-    required = [field.name for field in SHARD_SCHEMA if not field.nullable]
-    agrees = batch.schema.equals(SHARD_SCHEMA) and reader.num_record_batches == 1
+    schema = SHARD_SCHEMA.append(types_field(())) if "types" in batch.schema.names else SHARD_SCHEMA
+    required = [field.name for field in schema if not field.nullable]
+    agrees = batch.schema.equals(schema) and reader.num_record_batches == 1
+    if agrees and lane_types:
+        indices = batch.column("types").flatten().to_numpy(zero_copy_only=False)
+        agrees = bool(((indices >= -1) & (indices < len(lane_types))).all())
     if not agrees or batch.num_rows != part.rows or any(batch.column(name).null_count for name in required):
         raise LgadError(
             f"{path} does not hold the {part.rows} frames that the index names; pack the shards again."

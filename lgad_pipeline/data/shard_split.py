@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.data.shard_file import open_part, packed_image
+from lgad_pipeline.data.shard_file import lane_types_of, open_part, packed_image
 from lgad_pipeline.data.shard_index import PartEntry
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.thread_pool import ordered_map
@@ -31,6 +31,8 @@ class Sample:
         label: label map, uint8 (H, W), 0 background, slots from 1.
         existence: existence flags, bool (slots,), of the slots from left to right.
         scenario: category of a test frame; None for other frames.
+        types: type of the lane in each slot, int64 (slots,): index of the split's `lane_types`, -1 unknown;
+            None for shards without types.
     """
 
     frame: str
@@ -38,6 +40,7 @@ class Sample:
     label: np.ndarray
     existence: np.ndarray
     scenario: str | None
+    types: np.ndarray | None = None
 
 
 class ShardSplit:
@@ -76,10 +79,12 @@ class ShardSplit:
             label = packed_image(batch, "label", row=row, flags=cv2.IMREAD_UNCHANGED)
             existence = np.array(batch.column("existence")[row].as_py(), dtype=bool)
             frame, scenario = (batch.column(name)[row].as_py() for name in ("frame", "scenario"))
+            typed = "types" in batch.schema.names
+            types = np.array(batch.column("types")[row].as_py(), np.int64) if typed else None
         if image is None or label is None:
             path = self._folder / self._parts[part].file
             raise LgadError(f"{path} is damaged at row {row}; pack the shards again.")
-        return Sample(frame, image, label, existence, scenario)
+        return Sample(frame, image, label, existence, scenario, types)
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -90,6 +95,14 @@ class ShardSplit:
     def slots(self) -> int:
         """Number of lane slots of the frames."""
         return len(self[0].existence) if len(self) else 0
+
+    @property
+    def lane_types(self) -> tuple[str, ...]:
+        """Names of the lane types; empty for shards without types."""
+        if not self._parts:
+            return ()
+        with self._part(0) as batch:
+            return lane_types_of(batch.schema)
 
     @property
     def table(self) -> pd.DataFrame:

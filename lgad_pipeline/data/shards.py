@@ -11,13 +11,7 @@ import pandas as pd
 from lgad_pipeline.atomic_files import atomic_path, locked
 from lgad_pipeline.data.frame_table import rejected_table
 from lgad_pipeline.data.lane_labels import unlabelled
-from lgad_pipeline.data.shard_file import (
-    Packing,
-    PartInput,
-    packed_part,
-    part_inputs,
-    write_part,
-)
+from lgad_pipeline.data.shard_file import Packing
 from lgad_pipeline.data.shard_index import (
     LOCAL,
     STREAM,
@@ -29,6 +23,7 @@ from lgad_pipeline.data.shard_index import (
     read_index,
     write_index,
 )
+from lgad_pipeline.data.shard_parts import PartInput, packed_here, packed_part, part_inputs
 from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
@@ -117,6 +112,7 @@ def pack_shards(
     progress: Progress | None = None,
     follow_links: bool = False,
     origin: Origin = LOCAL,
+    lane_types: Sequence[str] = (),
 ) -> ShardSet:
     """Pack frames and their label maps, at training size, into Arrow IPC files.
 
@@ -130,7 +126,7 @@ def pack_shards(
 
     Args:
         frames: frames table (`FRAMES_SCHEMA`).
-        labels: lane labels (`LABELS_SCHEMA`), with the rows of `frames` in the same order.
+        labels: lane labels (`labels_schema`), with the rows of `frames` in the same order.
         root: root directory of the data set.
         output: directory for the shards, without other files.
         view: crop and size to pack the frames with.
@@ -141,6 +137,7 @@ def pack_shards(
         progress: called as progress(frames done, frames in total).
         follow_links: accept frames that are links out of `root`.
         origin: project and data set of the frames; a store rejects shards of another origin.
+        lane_types: names of the lane types, with which the lane labels were assigned; empty to pack none.
 
     Raises:
         LgadError: The labels do not belong to the frames, no frame can be packed, or `output` cannot be
@@ -148,11 +145,15 @@ def pack_shards(
     """
     if not frames["frame"].reset_index(drop=True).equals(labels["frame"].reset_index(drop=True)):
         raise LgadError("The lane labels do not belong to the frames table; assign the lane slots again.")
+    if lane_types and "types" not in labels:
+        raise LgadError("The lane labels hold no types of lanes; assign the lane slots again.")
     packing = Packing(Path(root), view, lane_width, quality, follow_links)
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
     rejected: list[Rejected] = [Rejected(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
-    inputs = list(part_inputs(rows, labels, ~misleading, size=rows_per_shard, packing=packing))
+    inputs = list(
+        part_inputs(rows, labels, ~misleading, size=rows_per_shard, packing=packing, lane_types=lane_types)
+    )
     done, parts = len(rejected), {}
     with locked(output):
         journal = Journal(output)
@@ -197,14 +198,7 @@ def _packed_here(
 ) -> Iterator[tuple[PartEntry | None, list[Rejected]]]:
     """Pack parts one after the other, in threads."""
     for part in parts:
-        yield write_part(
-            output / part.name,
-            part.rows,
-            labels=part.labels,
-            packing=packing,
-            workers=workers,
-            progress=progress,
-        )
+        yield packed_here(output / part.name, part, packing=packing, workers=workers, progress=progress)
 
 
 def _packed_on_cluster(

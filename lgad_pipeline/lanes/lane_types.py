@@ -6,6 +6,7 @@ the words of its type; an empty line is a lane of unknown type. Without the file
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.lanes.lane_files import LaneFileError, read_bytes
@@ -28,6 +29,42 @@ def lane_type(words: Iterable[str]) -> str:
     """
     text = "".join(letter if letter.isprintable() else " " for letter in " ".join(words).lower())
     return " ".join(dict.fromkeys(text.split()))[:_LONGEST].strip()
+
+
+class NamedType(NamedTuple):
+    """Annotated type under the names of a data set.
+
+    Attributes:
+        name: the name that it has; empty if it is unknown.
+        reason: reason why it is unknown; empty if it has a name.
+    """
+
+    name: str
+    reason: str
+
+
+def named_type(annotated: str, names: Sequence[str]) -> NamedType:
+    """Find the name of an annotated type: the one of most words whose words are all in the type.
+
+    Args:
+        annotated: type as annotated, empty if it is unknown.
+        names: names of types, such as those of `lane_types` of a data set.
+
+    Example:
+        >>> named_type("dashed white", ["solid", "dashed"]).name
+        'dashed'
+        >>> named_type("dashed white", ["dashed", "white"]).reason
+        'dashed and white fit'
+    """
+    if not annotated:
+        return NamedType("", "not annotated")
+    words = set(annotated.split())
+    fitting = [name for name in names if words.issuperset(name.split())]
+    most = max((len(name.split()) for name in fitting), default=0)
+    best = [name for name in fitting if len(name.split()) == most]
+    if len(best) == 1:
+        return NamedType(best[0], "")
+    return NamedType("", f"{' and '.join(best)} fit" if best else "no name fits")
 
 
 def types_file(lane_file: str) -> str | None:

@@ -7,7 +7,7 @@ rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -89,6 +89,26 @@ def assign_frames(
     Returns:
         Lanes by slot, one entry a frame, in frame pixels.
     """
+    return assign_frames_with_sources(frames, frame_size, scheme=scheme)[0]
+
+
+def assign_frames_with_sources(
+    frames: Sequence[Sequence[np.ndarray]],
+    frame_size: tuple[int, int] = RULE_SIZE,
+    *,
+    scheme: SlotScheme = CULANE,
+) -> tuple[list[SlotLanes], np.ndarray]:
+    """Assign lanes to slots as `assign_frames`, and return which annotated lane each slot holds.
+
+    Args:
+        frames: as for `assign_frames`.
+        frame_size: size of all frames (H, W), pixels.
+        scheme: number of slots and label rows.
+
+    Returns:
+        Lanes by slot, one entry a frame; and the index of the annotated lane in each slot, int64 (frames,
+        slots), -1 for an empty slot.
+    """
     rows = RULE_SIZE[0] - RULE_SIZE[0] / scheme.divisions * np.arange(scheme.rows)
     scale = np.array([RULE_SIZE[1] / frame_size[1], RULE_SIZE[0] / frame_size[0]])
     lanes = ragged([lane for frame in frames for lane in frame])
@@ -96,16 +116,20 @@ def assign_frames(
         lanes = Ragged((lanes.points * scale).astype(np.float32), lanes.offsets)
     xs = np.full((len(frames), scheme.slots, scheme.rows), np.nan)
     existence = np.zeros((len(frames), scheme.slots), bool)
-    resampled = resample(
-        *clean_lanes(lanes, np.repeat(np.arange(len(frames)), [len(frame) for frame in frames]))
-    )
+    sources = np.full((len(frames), scheme.slots), -1)
+    counts = np.array([len(frame) for frame in frames], np.int64)
+    resampled = resample(*clean_lanes(lanes, np.arange(counts.sum())))
+    source = resampled.frame  # index among the lanes of all frames
+    resampled = replace(resampled, frame=np.repeat(np.arange(len(frames)), counts)[source])
     on_rows = sample_rows(resampled, ROWS)
     lane, slot = _in_slots(resampled, on_rows, scheme.slots)
     if (scheme.rows, scheme.divisions) != (CULANE.rows, CULANE.divisions):
         on_rows = sample_rows(resampled, rows, with_end=scheme.divisions != CULANE.divisions)
-    xs[resampled.frame[lane], slot] = on_rows.xs[lane] / scale[0]
-    existence[resampled.frame[lane], slot] = (on_rows.end - on_rows.begin)[lane] >= 2
-    return [SlotLanes(rows / scale[1], *both) for both in zip(xs, existence, strict=True)]
+    frame = resampled.frame[lane]
+    xs[frame, slot] = on_rows.xs[lane] / scale[0]
+    existence[frame, slot] = (on_rows.end - on_rows.begin)[lane] >= 2
+    sources[frame, slot] = source[lane] - (counts.cumsum() - counts)[frame]
+    return [SlotLanes(rows / scale[1], *both) for both in zip(xs, existence, strict=True)], sources
 
 
 def _in_slots(lanes: ResampledLanes, on_rows: RowLanes, count: int) -> tuple[np.ndarray, np.ndarray]:

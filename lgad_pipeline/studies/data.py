@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lgad_pipeline.data.frame_table import write_lane_files
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import assign_lane_slots
+from lgad_pipeline.data.lane_labels import assign_lane_slots, require_types
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.settings import AnyDataset, SyntheticDataset
 from lgad_pipeline.synthetic.dataset_writer import write_dataset
@@ -43,7 +43,8 @@ def prepare_data(
     ingestion.require(dataset.max_rejected)
     if annotations != root:
         write_lane_files(ingestion.frames, annotations)
-    labels = assign_lane_slots(ingestion.frames, scheme=dataset.slot_scheme)
+    labels = assign_lane_slots(ingestion.frames, scheme=dataset.slot_scheme, lane_types=dataset.lane_types)
+    require_types(ingestion.frames, labels, lane_types=dataset.lane_types)
     pack_shards(
         ingestion.frames,
         labels,
@@ -54,6 +55,7 @@ def prepare_data(
         quality=dataset.jpeg_quality,
         workers=workers,
         follow_links=dataset.follow_links,
+        lane_types=dataset.lane_types,
     )
     (output / _PACKED).touch()
     return shards, annotations

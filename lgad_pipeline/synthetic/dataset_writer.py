@@ -19,6 +19,7 @@ from lgad_pipeline.config.splits import SPLITS, Scenario
 from lgad_pipeline.config.synthetic import SPLIT_START, SyntheticConfig, scenario_plan
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes, write_lanes
+from lgad_pipeline.lanes.lane_types import types_file
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.synthetic.render import render
@@ -75,10 +76,11 @@ def frame_path(split: str, number: int) -> str:
 
 
 def _write_frame(task: _Task) -> None:
-    """Render one frame; write its lane file, then its JPEG file, which marks the frame as finished."""
+    """Render one frame; write its lane file and types, then its JPEG file, which marks it as finished."""
     scene = render(task.seed, task.index, task.scenario)
     path = task.root / task.frame
     write_lanes(lane_file(task.root, task.frame), scene.lanes)
+    write_text(_types_path(task), "".join(f"{name}\n" for name in scene.types), durable=False)
     quality = int(np.random.default_rng([task.seed, task.index, 1]).integers(70, 94))
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     with atomic_path(path, durable=False) as temporary:
@@ -93,9 +95,15 @@ def _write_frames(tasks: list[_Task]) -> int:
     return len(tasks)
 
 
+def _types_path(task: _Task) -> Path:
+    """Return the path of the file of lane types; it exists also where no type is known."""
+    return Path(types_file(str(lane_file(task.root, task.frame))) or "")
+
+
 def _done(task: _Task) -> bool:
-    """Return true if the frame and its lane file exist."""
-    return (task.root / task.frame).exists() and lane_file(task.root, task.frame).exists()
+    """Return true if the frame, its lane file and its file of lane types exist."""
+    files = (task.root / task.frame, lane_file(task.root, task.frame), _types_path(task))
+    return all(file.exists() for file in files)
 
 
 def _stamp(config: SyntheticConfig) -> str:

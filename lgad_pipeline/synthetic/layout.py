@@ -10,6 +10,8 @@ from lgad_pipeline.config.splits import Scenario
 Kind = Literal["solid", "dashed"]
 Edge = Literal["verge", "kerb", "rail", "wall", "hedge", "fence"]
 
+_VISIBLE = 0.2  # least strength of paint whose type an annotator sees; without lines it is at most 0.12
+
 
 @dataclass(frozen=True)
 class Line:
@@ -33,6 +35,13 @@ class Line:
     width: float
     dash: tuple[float, float, float]
     strength: float
+
+    @property
+    def type(self) -> str:
+        """Type of the line, such as "double solid yellow"; empty where no paint is visible."""
+        if self.strength < _VISIBLE:
+            return ""
+        return f"{'double ' if self.twin else ''}{self.kind} {'yellow' if self.yellow else 'white'}"
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,13 @@ class Scene:
         lanes: annotated lanes from left to right, float64 (N, 2) each as (x, y), frame pixels, bottom first,
             10 rows apart.
         scenario: CULane's test category.
+        types: type of each lane, such as "solid yellow"; empty where no paint is visible.
     """
 
     image: np.ndarray
     lanes: list[np.ndarray]
     scenario: Scenario
+    types: list[str]
 
 
 def lane_points(ground: Ground, u: float, top: float) -> np.ndarray:
@@ -66,7 +68,7 @@ def lane_points(ground: Ground, u: float, top: float) -> np.ndarray:
     return np.stack([np.round(x[span], 2), rows[span]], 1)
 
 
-def annotate(ground: Ground, layout: Layout, margin: float) -> list[np.ndarray]:
+def annotate(ground: Ground, layout: Layout, margin: float) -> list[tuple[np.ndarray, str]]:
     """Annotate the lanes of a frame as in CULane.
 
     Args:
@@ -75,10 +77,10 @@ def annotate(ground: Ground, layout: Layout, margin: float) -> list[np.ndarray]:
         margin: distance of the lanes' upper ends from the vanishing row of the road, pixels.
 
     Returns:
-        Lanes of at least 3 points, from left to right; see `Scene.lanes`.
+        Lanes of at least 3 points, from left to right, and their types; see `Scene`.
     """
-    lanes = [lane_points(ground, line.u, ground.vanishing + margin) for line in layout.annotated]
-    return [lane for lane in lanes if len(lane) >= 3]
+    lanes = [(lane_points(ground, line.u, ground.vanishing + margin), line.type) for line in layout.annotated]
+    return [(points, type_) for points, type_ in lanes if len(points) >= 3]
 
 
 def _marks(
@@ -182,4 +184,4 @@ def render(seed: int, index: int, scenario: Scenario) -> Scene:
     image = camera_effects.apply_camera_response(image, rng, light, scenario)
     draw_frame_marks(image, rng)
     lanes = [] if scenario == "crossroad" else annotate(ground, layout, float(rng.uniform(10, 22)))
-    return Scene(image, lanes, scenario)
+    return Scene(image, [points for points, _ in lanes], scenario, [type_ for _, type_ in lanes])

@@ -7,7 +7,7 @@ import pytest
 from lgad_pipeline.config.slots import SlotScheme, slot_names
 from lgad_pipeline.lanes.lane_files import read_lanes
 from lgad_pipeline.lanes.rendering.label_map import label_map
-from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames, assign_slots
+from lgad_pipeline.lanes.slots import ROWS, SlotLanes, assign_frames, assign_frames_with_sources, assign_slots
 
 
 def test_label_maps_and_existence_equal_those_of_the_official_tool(seg_labels: Path):
@@ -114,3 +114,11 @@ def test_rows_of_another_scheme_include_the_ends_of_a_lane():
 def test_slots_are_named_from_the_car_outwards():
     assert slot_names(4) == ("far left", "left", "right", "far right")
     assert slot_names(6) == ("left 3", "left 2", "left", "right", "right 2", "right 3")
+
+
+def test_each_slot_names_its_annotated_lane():
+    left, right = straight(500, 780), straight(1100, 850)
+    short = np.array([[700, 590], [700.5, 590]], np.float32)  # cleaned to one point, and so dropped
+    second = left + np.array([60, 0], np.float32)  # of the double line, this stripe is kept
+    _, sources = assign_frames_with_sources([[], [right, short, left], [left, second, right]])
+    assert sources.tolist() == [[-1] * 4, [-1, 2, 0, -1], [-1, 1, 2, -1]]

@@ -56,6 +56,7 @@ def test_lanes_are_annotated_inside_their_paint() -> None:
         )
         lanes = annotate(ground, layout, margin=12.0)
         assert 2 <= len(lanes) <= 4
+        assert {name.split()[-2] for _, name in lanes} <= {"solid", "dashed"}
         for annotated in layout.annotated:
             solid = replace(annotated, kind="solid", twin=0.0, width=0.15, strength=1.0)
             mask = np.zeros((len(ground.rows), FRAME_WIDTH), np.uint8)
