@@ -117,6 +117,7 @@ class Trainer(dg.ConfigurableResource):
             role="student",
             image_size=dataset.image_size,
             slots=dataset.slots,
+            lane_types=dataset.lane_types,
             shards=fetch_shards(paths),
             folder=paths.student_lgad if teacher else paths.student_alone,
             method="lgad" if teacher else "alone",

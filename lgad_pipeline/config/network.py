@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.base import BaseConfig, LaterKeysConfig
+from lgad_pipeline.config.lane_types import LaneTypes
 
 Side = Annotated[int, Field(ge=1, le=8192)]
 Width = Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)]
@@ -31,18 +32,22 @@ class NetworkArchitecture(BaseConfig):
     zero_init_residual: bool = True
 
 
-class NetworkSpec(NetworkArchitecture):
+class NetworkSpec(NetworkArchitecture, LaterKeysConfig):
     """Architecture of a network and the sizes of its input and output.
 
     Attributes:
         in_channels: number of input planes: 3 for RGB frames; for a teacher the planes of a label map.
         slots: number of lane slots, without the background.
         image_size: (H, W) of the input, pixels.
+        lane_types: names of the types of lanes that the network tells apart; empty for none.
     """
+
+    later_keys = ("lane_types",)
 
     in_channels: int = Field(default=3, ge=1, le=64)
     slots: int = Field(default=4, ge=1, le=64)
     image_size: tuple[Side, Side] = (288, 800)
+    lane_types: LaneTypes = ()
 
 
 class NetworkChoice(NetworkArchitecture):
@@ -61,10 +66,18 @@ class NetworkChoice(NetworkArchitecture):
         allow_networks(name)  # Directories of trained networks may name the class from now on, too.
         return name
 
-    def spec(self, image_size: tuple[int, int], slots: int = 4) -> NetworkSpec:
-        """Return the network for an input of a size (H, W), pixels, and a number of lane slots."""
+    def spec(
+        self, image_size: tuple[int, int], slots: int = 4, *, lane_types: tuple[str, ...] = ()
+    ) -> NetworkSpec:
+        """Return the network of a data set.
+
+        Args:
+            image_size: size (H, W) of the input, pixels.
+            slots: number of lane slots.
+            lane_types: names of the types of lanes that it tells apart; empty for none.
+        """
         architecture = {name: getattr(self, name) for name in NetworkArchitecture.model_fields}
-        return NetworkSpec(**architecture, slots=slots, image_size=image_size)
+        return NetworkSpec(**architecture, slots=slots, image_size=image_size, lane_types=lane_types)
 
 
 def allow_networks(*names: str) -> None:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.base import BaseConfig, LaterKeysConfig
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -46,7 +46,7 @@ class OptimizerConfig(BaseConfig):
     gradient_clip: float | None = Field(default=None, gt=0)
 
 
-class TrainingConfig(BaseConfig):
+class TrainingConfig(LaterKeysConfig):
     """Settings of the training of one network, teacher or student.
 
     Attributes:
@@ -59,6 +59,7 @@ class TrainingConfig(BaseConfig):
         background_weight: weight of the background class in the cross entropy (SCNN: 0.4).
         iou_weight: weight of the soft IoU loss (ENet-SAD: 0.1).
         existence_weight: weight of the existence loss (SCNN: 0.1).
+        lane_type_weight: weight of the loss of the types of lanes, if the data set names `lane_types`.
         ema_decay: decay of the averaged weights, which are saved; 0 to save the weights of the last step.
         threads: number of CPU threads per operation; None for torch's choice. Small images: 1 is fastest.
         precision: `32-true`; `bf16-mixed` for bfloat16 autocast; or `auto` for the latter on devices that
@@ -77,6 +78,8 @@ class TrainingConfig(BaseConfig):
             longer if writing them would take more than 2 % of the time.
     """
 
+    later_keys = ("lane_type_weight",)
+
     steps: int = Field(default=600, ge=1)
     batch_size: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -85,6 +88,7 @@ class TrainingConfig(BaseConfig):
     background_weight: float = Field(default=0.4, gt=0)
     iou_weight: float = Field(default=0.1, ge=0)
     existence_weight: float = Field(default=0.1, ge=0)
+    lane_type_weight: float = Field(default=0.1, ge=0)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     threads: int | None = Field(default=None, ge=1)
     precision: Precision = "auto"

@@ -54,6 +54,8 @@ def read_pixels(label_map: torch.Tensor, stride: int) -> torch.Tensor:
 def teacher_spec(spec: NetworkSpec, encoding: LabelEncoding = "one_hot", *, stride: int = 1) -> NetworkSpec:
     """Return the same network with a label map of that encoding as input, read with that stride.
 
+    A teacher predicts no types of lanes, because the label map does not show them.
+
     Raises:
         LgadError: the stride does not divide the image size.
     """
@@ -64,7 +66,8 @@ def teacher_spec(spec: NetworkSpec, encoding: LabelEncoding = "one_hot", *, stri
             "choose one that does."
         )
     size = (height // stride, width // stride)
-    return spec.model_copy(update={"in_channels": _channels(spec, encoding), "image_size": size})
+    changes = {"in_channels": _channels(spec, encoding), "image_size": size, "lane_types": ()}
+    return spec.model_copy(update=changes)
 
 
 def _channels(spec: NetworkSpec, encoding: LabelEncoding) -> int:

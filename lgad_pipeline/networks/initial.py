@@ -12,6 +12,7 @@ from lgad_pipeline.networks.checkpoint import load_network
 
 _LOG = logging.getLogger(__name__)
 _EXISTENCE = "existence."  # start of the names of the existence head's weights
+_TYPES = "types."  # of the head for the types of lanes
 
 
 def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
@@ -21,7 +22,8 @@ def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
     its data set have a lane in a slot, and a few frames of another data set do not change that. On frames
     that resemble neither data set it then denies lanes that the label map shows (docs/own_data.md, step 5).
     Another layer whose weights have another shape, because the trained network has another image size or
-    another number of slots, keeps its random weights, too. torch's random numbers do not change.
+    another number of slots, keeps its random weights, too, and so does a head for other types of lanes.
+    torch's random numbers do not change.
 
     Args:
         network: the network with random weights; changed in place.
@@ -38,7 +40,9 @@ def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
     with torch.random.fork_rng([]):
         trained, trained_spec = load_network(folder)
     _check_kind(folder, trained_spec, spec)
-    weights, wanted = _without_existence(trained), _without_existence(network)
+    # A head for other types of lanes has learned something else, also where its shape is the same.
+    other_types = (_TYPES,) if trained_spec.lane_types != spec.lane_types else ()
+    weights, wanted = _without(trained, _EXISTENCE, *other_types), _without(network, _EXISTENCE)
     unfit = {
         name.rpartition(".")[0]
         for name in wanted.keys() | weights.keys()
@@ -59,9 +63,9 @@ def load_initial(network: nn.Module, folder: Path, *, spec: NetworkSpec) -> str:
     return sentence
 
 
-def _without_existence(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights of a network without those of its existence head."""
-    return {name: value for name, value in network.state_dict().items() if not name.startswith(_EXISTENCE)}
+def _without(network: nn.Module, *heads: str) -> dict[str, torch.Tensor]:
+    """Return the weights of a network without those whose names start as those of the heads."""
+    return {name: value for name, value in network.state_dict().items() if not name.startswith(heads)}
 
 
 def _check_kind(folder: Path, trained: NetworkSpec, wanted: NetworkSpec) -> None:
@@ -80,4 +84,5 @@ def _check_kind(folder: Path, trained: NetworkSpec, wanted: NetworkSpec) -> None
 
 def _shape(spec: NetworkSpec, of: str = "on ") -> str:
     height, width = spec.image_size
-    return f"{of}images of {height} x {width} px with {spec.slots} slots"
+    types = f" and the types {', '.join(spec.lane_types)}" if spec.lane_types else ""
+    return f"{of}images of {height} x {width} px with {spec.slots} slots{types}"

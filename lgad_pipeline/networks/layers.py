@@ -17,13 +17,48 @@ class LaneOutput(NamedTuple):
         logits: logits of the label map at the size of the input, (B, slots + 1, H, W); plane 0 is the
             background.
         existence: logits of the existence flags, (B, slots); None for a network without an existence head.
+        types: logits of the types of the lanes, (B, slots, types); None for a network without such a head.
     """
 
     logits: torch.Tensor
     existence: torch.Tensor | None = None
+    types: torch.Tensor | None = None
 
 
-class LaneNet(nn.Module):
+class LaneNetwork(nn.Module):
+    """Base class of networks that can have a head for the types of lanes.
+
+    Attributes:
+        types: the head; None for a network that predicts no types.
+        type_channels: number of channels of the features that the head reads.
+    """
+
+    types: "LaneTypeHead | None"
+    type_channels: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types = None
+
+    def add_type_head(self, types: int) -> None:
+        """Add a head with random weights for a number of types."""
+        self.types = LaneTypeHead(self.type_channels, types)
+
+    def output(
+        self, features: torch.Tensor, logits: torch.Tensor, existence: torch.Tensor | None
+    ) -> LaneOutput:
+        """Return the output of the network, with the types of the lanes if there is a head.
+
+        Args:
+            features: features (B, type_channels, h, w) that the head reads.
+            logits: logits of the label map (B, slots + 1, H, W).
+            existence: logits of the existence flags (B, slots), or None.
+        """
+        types = None if self.types is None else self.types(features, logits)
+        return LaneOutput(logits, existence, types)
+
+
+class LaneNet(LaneNetwork):
     """Network of an encoder, a decoder for the label map and a head for the existence flags.
 
     The stages of encoder and decoder have 16, 64 and 128 channels, times `width`.
@@ -48,11 +83,12 @@ class LaneNet(nn.Module):
         channels = (scaled(16, width), scaled(64, width), scaled(128, width))
         self.encoder = self.encoder_class(in_channels, channels)
         self.decoder = self.decoder_class(slots + 1, channels)
+        self.type_channels = channels[2]
         self.existence = ExistenceHead(channels[2], slots, (image_size[0] // 8, image_size[1] // 8))
 
     def forward(self, image: torch.Tensor) -> LaneOutput:
         features, *extra = self.encoder(image)
-        return LaneOutput(self.decoder(features, *extra), self.existence(features))
+        return self.output(features, self.decoder(features, *extra), self.existence(features))
 
 
 class PReLU(nn.PReLU):
@@ -209,3 +245,28 @@ class ExistenceHead(nn.Sequential):
             nn.Conv2d(32, slots + 1, 1),
             ExistenceFromPlanes(slots, size),
         )
+
+
+class LaneTypeHead(nn.Module):
+    """Types of the lanes from features: their mean along the lane of each slot, and one linear layer.
+
+    A position counts in the mean of a slot by the probability of the slot's class there, the mean of the
+    label map's pixels at that position. These weights have no gradient: the types are learned from the
+    features, and the label map is not changed for them. All slots share the linear layer.
+
+    Shape:
+        - Input: features (B, channels, h, w); logits of the label map (B, slots + 1, H, W), H and W
+          multiples of h and w
+        - Output: (B, slots, types) logits
+    """
+
+    def __init__(self, channels: int, types: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, types)
+
+    def forward(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        probability = logits.detach().softmax(dim=1)[:, 1:]
+        cell = (logits.shape[-2] // features.shape[-2], logits.shape[-1] // features.shape[-1])
+        weight = functional.avg_pool2d(probability, cell).flatten(2)  # (B, slots, h w)
+        weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1e-6)
+        return self.linear(weight @ features.flatten(2).transpose(1, 2))

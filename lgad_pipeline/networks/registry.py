@@ -11,6 +11,7 @@ from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.enet import ENet
 from lgad_pipeline.networks.erfnet import ERFNet
+from lgad_pipeline.networks.layers import LaneNetwork
 from lgad_pipeline.networks.resnet import ResNet18, ResNet34
 from lgad_pipeline.networks.smp_net import smp_network
 from lgad_pipeline.networks.source import register_source
@@ -100,7 +101,8 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     """Build the network that a specification names, with random weights from torch's global generator.
 
     The class is called with the keywords `in_channels`, `slots`, `image_size` and `width`. Its forward takes
-    images (B, in_channels, H, W) and returns a `LaneOutput`.
+    images (B, in_channels, H, W) and returns a `LaneOutput`. The head for the types of lanes is built last,
+    so that the other weights are those of a network without it.
 
     A class named by its import path is imported, because the caller names it. `load_network` checks first if
     the caller allows the class that a folder names.
@@ -109,7 +111,7 @@ def build_network(spec: NetworkSpec) -> nn.Module:
         spec: name and size of the network.
 
     Raises:
-        LgadError: no network has that name, or the class cannot be imported.
+        LgadError: no network has that name, the class cannot be imported, or it predicts no types of lanes.
 
     Example:
         >>> from lgad_pipeline.config.network import NetworkSpec
@@ -118,6 +120,13 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     network = network_class(spec.name)(
         in_channels=spec.in_channels, slots=spec.slots, image_size=spec.image_size, width=spec.width
     )
+    if spec.lane_types:
+        if not isinstance(network, LaneNetwork):
+            raise LgadError(
+                f"Network {spec.name} predicts no types of lanes; leave lane_types out of the data set, or "
+                f"choose one of {', '.join(BUILT_IN)}, also with scnn: or resa:, or timm:MODEL."
+            )
+        network.add_type_head(len(spec.lane_types))
     if not spec.zero_init_residual:
         for layer in network.modules():
             if isinstance(layer, nn.BatchNorm2d):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.networks.erfnet import FactorizedBlock
-from lgad_pipeline.networks.layers import ExistenceHead, LaneOutput, check_size, scaled
+from lgad_pipeline.networks.layers import ExistenceHead, LaneNetwork, LaneOutput, check_size, scaled
 from lgad_pipeline.networks.resnet import Encoder
 from lgad_pipeline.networks.spatial_modules import RecurrentShifts
 
@@ -44,7 +44,7 @@ class Upsampler(nn.Module):
         return self.fine(features) + coarse
 
 
-class ResaNet(nn.Module):
+class ResaNet(LaneNetwork):
     """ResNet stages 1 to 3, a reduction to 128 channels, RESA module and BUSD decoder.
 
     Shape:
@@ -74,11 +74,12 @@ class ResaNet(nn.Module):
             Upsampler(channels[2], channels[3]),
             nn.Conv2d(channels[3], slots + 1, 1),
         )
+        self.type_channels = reduced
         self.existence = ExistenceHead(reduced, slots, (image_size[0] // 8, image_size[1] // 8))
 
     def forward(self, image: torch.Tensor) -> LaneOutput:
         features = self.spatial(self.reduce(self.encoder(image)))  # (B, 128, H / 8, W / 8)
-        return LaneOutput(self.decoder(features), self.existence(features))
+        return self.output(features, self.decoder(features), self.existence(features))
 
 
 class ResaNet18(ResaNet):

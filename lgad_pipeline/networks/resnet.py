@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lgad_pipeline.networks.layers import (
     ExistenceFromPlanes,
+    LaneNetwork,
     LaneOutput,
     add_residual,
     check_size,
@@ -72,7 +73,7 @@ class Encoder(nn.Module):
         return self.stage4(self.stage3(features))  # (B, 512, H / 8, W / 8)
 
 
-class ResNet(nn.Module):
+class ResNet(LaneNetwork):
     """Dilated ResNet, a reduction to 128 channels, one plane per class, enlarged to the size of the image.
 
     Shape:
@@ -87,9 +88,10 @@ class ResNet(nn.Module):
         super().__init__()
         check_size(image_size)
         self.encoder = Encoder(in_channels, self.blocks, width)
+        self.type_channels = scaled(512, width)
         reduced = scaled(128, width)
         self.planes = nn.Sequential(
-            nn.Conv2d(scaled(512, width), reduced, 1, bias=False),
+            nn.Conv2d(self.type_channels, reduced, 1, bias=False),
             nn.BatchNorm2d(reduced),
             nn.ReLU(inplace=True),
             nn.Dropout2d(0.1),
@@ -98,9 +100,10 @@ class ResNet(nn.Module):
         self.existence = ExistenceFromPlanes(slots, (image_size[0] // 8, image_size[1] // 8))
 
     def forward(self, image: torch.Tensor) -> LaneOutput:
-        planes = self.planes(self.encoder(image))  # (B, slots + 1, H / 8, W / 8)
+        features = self.encoder(image)
+        planes = self.planes(features)  # (B, slots + 1, H / 8, W / 8)
         logits = functional.interpolate(planes, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        return LaneOutput(logits, self.existence(planes))
+        return self.output(features, logits, self.existence(planes))
 
 
 class ResNet18(ResNet):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lgad_pipeline.networks.layers import LaneNet, LaneOutput, scaled
+from lgad_pipeline.networks.layers import LaneNet, LaneNetwork, LaneOutput, scaled
 from lgad_pipeline.networks.resa_net import ResaNet18, ResaNet34
 from lgad_pipeline.networks.resnet import ResNet, ResNet18, ResNet34
 from lgad_pipeline.networks.spatial_modules import RecurrentShifts, SliceConvolutions
@@ -47,7 +47,7 @@ def spatial_network(kind: str, backbone: type[nn.Module]) -> type[nn.Module]:
     return cast(type[nn.Module], wrapped)
 
 
-class _Spatial(nn.Module):
+class _Spatial(LaneNetwork):
     """Backbone with a spatial module; mixed into the class of a backbone."""
 
     module: type[nn.Module]
@@ -66,17 +66,18 @@ class _SpatialLaneNet(_Spatial):
     def forward(self, image: torch.Tensor) -> LaneOutput:
         features, *extra = self.encoder(image)
         features = self.spatial(features)  # (B, 128, H / 8, W / 8)
-        return LaneOutput(self.decoder(features, *extra), self.existence(features))
+        return self.output(features, self.decoder(features, *extra), self.existence(features))
 
 
 class _SpatialResNet(_Spatial):
     def forward(self, image: torch.Tensor) -> LaneOutput:
         layers = cast(nn.Sequential, self.planes)
         convolution, norm, activation, dropout, logits = layers
-        features = self.spatial(activation(norm(convolution(self.encoder(image)))))  # (B, 128, H / 8, W / 8)
+        encoded = self.encoder(image)
+        features = self.spatial(activation(norm(convolution(encoded))))  # (B, 128, H / 8, W / 8)
         planes = logits(dropout(features))
         full = functional.interpolate(planes, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        return LaneOutput(full, self.existence(planes))
+        return self.output(encoded, full, self.existence(planes))
 
 
 class _SpatialTimmNet(_Spatial):

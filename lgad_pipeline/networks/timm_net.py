@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.networks.layers import ExistenceFromPlanes, LaneOutput, check_size
+from lgad_pipeline.networks.layers import ExistenceFromPlanes, LaneNetwork, LaneOutput, check_size
 
 _CHANNELS = 128
 # A name with a colon or a slash would make timm read a folder or download from a hub.
 _NAME = re.compile(r"[A-Za-z0-9_.]+")
 
 
-class TimmNet(nn.Module):
+class TimmNet(LaneNetwork):
     """Encoder of timm, its features at 1/8, 1/16 and 1/32 of the size added, one plane per class, enlarged.
 
     The features are reduced to 128 channels by 1x1 convolutions and enlarged to 1/8, as in a feature pyramid
@@ -57,6 +57,7 @@ class TimmNet(nn.Module):
             for level in self.levels
         )
         self.planes = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(_CHANNELS, slots + 1, 1))
+        self.type_channels = _CHANNELS
         self.existence = ExistenceFromPlanes(slots, (image_size[0] // 8, image_size[1] // 8))
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
@@ -71,9 +72,10 @@ class TimmNet(nn.Module):
         return first
 
     def forward(self, image: torch.Tensor) -> LaneOutput:
-        planes = self.planes(self.features(image))  # (B, slots + 1, H / 8, W / 8)
+        features = self.features(image)
+        planes = self.planes(features)  # (B, slots + 1, H / 8, W / 8)
         logits = functional.interpolate(planes, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        return LaneOutput(logits, self.existence(planes))
+        return self.output(features, logits, self.existence(planes))
 
     def load_imagenet(self, path: Path) -> None:
         """Load the weights of the encoder from a file of timm, `.safetensors` or `.pth`.

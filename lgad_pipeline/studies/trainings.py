@@ -65,6 +65,7 @@ def _train(training: TrainingSpec, inputs: StudyInputs, device: str) -> Training
         role="teacher" if training.role == "teacher" else "student",
         image_size=inputs.dataset.image_size,
         slots=inputs.dataset.slots,
+        lane_types=inputs.dataset.lane_types,
         shards=inputs.shards,
         folder=training.folder,
         method=training.method,

@@ -51,7 +51,7 @@ def fit(
     A checkpoint of the same fingerprint is resumed: the result is, bit for bit, that of an uninterrupted run
     on the same machine. Metrics go to `log` and into the state's history: `train/<term>` (unweighted),
     `train/loss`, `learning_rate`, `steps_per_second`, `data_wait` (share of the time that the loop waited
-    for batches), `memory_gb` (the highest so far); at validations `val/miou`, `val/existence_accuracy`.
+    for batches), `memory_gb` (the highest so far); at validations those of `validate`.
     Of several processes, the first one logs and writes checkpoints; all return the same state.
 
     Args:

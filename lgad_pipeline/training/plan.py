@@ -74,6 +74,7 @@ class TrainingPlan(BaseConfig):
         role: Role,
         image_size: tuple[int, int],
         slots: int = 4,
+        lane_types: tuple[str, ...] = (),
         shards: Path,
         folder: Path,
         method: str = "alone",
@@ -89,6 +90,7 @@ class TrainingPlan(BaseConfig):
             role: `teacher` or `student`.
             image_size: size (H, W) of the packed frames, pixels.
             slots: number of lane slots of the data set.
+            lane_types: types of lanes that a student tells apart; empty for none.
             shards: directory of the packed data set.
             folder: directory of the result.
             method: distillation losses of a student: `alone`, `lgad`, `sad`, `lgad+sad`, `logits`, `blurred`
@@ -115,7 +117,7 @@ class TrainingPlan(BaseConfig):
         return cls(
             role="student",
             config=recipe.student,
-            network=chosen.spec(image_size, slots),
+            network=chosen.spec(image_size, slots, lane_types=lane_types),
             augmentation=recipe.augmentation,
             distillation=DistillationSpec.from_recipe(
                 recipe, method, image_size=image_size, slots=slots, teacher=teacher, model=model

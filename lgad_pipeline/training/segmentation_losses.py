@@ -1,4 +1,4 @@
-"""Segmentation and existence losses: scalar means over the batch, computed in float32.
+"""Losses of label map, existence flags and types of lanes: scalar means over the batch, in float32.
 
 In a training of several processes, the mean of a loss over the processes is the loss of the whole batch.
 """
@@ -57,3 +57,27 @@ def soft_iou(log_probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor
 def existence(logits: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
     """Return the binary cross entropy of logits (B, slots) against existence flags of 0 and 1 (B, slots)."""
     return functional.binary_cross_entropy_with_logits(logits.float(), flags.float())
+
+
+def lane_types(logits: torch.Tensor, types: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
+    """Return the cross entropy of the types of lanes, mean over the slots that hold a lane of known type.
+
+    It is 0 if there is no such slot.
+
+    Args:
+        logits: logits of the types (B, slots, types).
+        types: type of the lane in each slot, int64 (B, slots), -1 unknown.
+        flags: existence flags of 0 and 1 (B, slots).
+    """
+    known = known_types(types, flags)
+    target = torch.where(known, types, -1)
+    loss = functional.cross_entropy(
+        logits.float().flatten(0, 1), target.flatten(), ignore_index=-1, reduction="sum"
+    )
+    count = known.sum().to(loss.dtype)
+    return loss * process_count() / sum_over_processes(count).clamp(min=1)
+
+
+def known_types(types: torch.Tensor, flags: torch.Tensor) -> torch.Tensor:
+    """Return which slots hold a lane of known type, bool (B, slots); see `lane_types` for the arguments."""
+    return (types >= 0) & (flags > 0.5)

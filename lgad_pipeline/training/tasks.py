@@ -123,11 +123,17 @@ class StudentTask:
         return {name: weight for name, weight in weights.items() if weight}
 
     def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
-        """Return the terms of `lane_losses`, those of a joint teacher, and the active distillation losses."""
+        """Return the terms of the student, those of a joint teacher, and the active distillation losses.
+
+        Those of a student are the terms of `lane_losses`, and `lane_types` if it predicts types of lanes.
+        """
         # The student runs first, so that its dropout masks are the same with and without a teacher.
         planes = _channels_last(self.inputs(batch))
         output = network(planes)
         terms = lane_losses(output, batch.label, batch.existence, self.config)
+        if output.types is not None and batch.types is not None:
+            types = segmentation_losses.lane_types(output.types, batch.types, batch.existence)
+            terms.append(LossTerm("lane_types", types, self.config.lane_type_weight))
         if self.joint is not None:
             teacher_output = self.joint.teacher_forward(batch.label)
             seen = read_pixels(batch.label, self.joint.stride)

@@ -172,6 +172,12 @@ def train(
             f"{plan.shards} holds labels of {packed_slots} slots but the network has {spec.slots}; pack the "
             "shards again or correct slots of the data set."
         )
+    packed_types = next(iter(shards.splits.values())).lane_types
+    if spec.lane_types and packed_types != spec.lane_types:
+        raise LgadError(
+            f"{plan.shards} holds labels of the types {', '.join(packed_types) or 'none'} but the network "
+            f"has {', '.join(spec.lane_types)}; pack the shards again or correct lane_types of the data set."
+        )
     if plan.label_noise is not None:
         shards = with_label_noise(shards, plan.label_noise)
     training_device = resolve_device(device)

@@ -9,6 +9,7 @@ from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
 from lgad_pipeline.training.processes import broadcast, gather
+from lgad_pipeline.training.segmentation_losses import known_types
 from lgad_pipeline.training.tasks import Task
 
 
@@ -25,12 +26,14 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
     Returns:
         `val/miou`: mean over the slots of the intersection over union of label and most probable class, with
         pixels counted over all frames, without slots that neither contains. For a network with an existence
-        head also `val/existence_accuracy`, the share of correct flags.
+        head also `val/existence_accuracy`, the share of correct flags; for one that predicts types of lanes
+        also `val/type_accuracy`, the share of correct types of the lanes of known type, if there are any.
     """
     network = state.network.eval()
     weights = state.final_weights()
     broadcast({name: weights[name] for name, _ in network.named_buffers() if name in weights})
     confusion, correct, flags = torch.zeros(0), torch.zeros(()), 0
+    right_types = known = torch.zeros(())
     for batch in batches:
         batch = batch.to(fabric.device)
         # In float32, as the predictor: in bfloat16 many pixels have two equal largest logits.
@@ -43,13 +46,17 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         if output.existence is not None:
             correct = correct + ((output.existence > 0) == (batch.existence > 0.5)).sum()
             flags += batch.existence.numel()
+        if output.types is not None and batch.types is not None:
+            typed = known_types(batch.types, batch.existence)
+            right_types = right_types + (typed & (output.types.argmax(dim=2) == batch.types)).sum()
+            known = known + typed.sum()
     # Processes of which each evaluated a part; one that had no batch has no confusion.
-    parts = gather((confusion.cpu(), float(correct), flags))
-    confusion = torch.stack([part for part, _, _ in parts if part.numel()]).sum(dim=0)
+    parts = gather((confusion.cpu(), float(correct), flags, float(right_types), float(known)))
+    confusion = torch.stack([part[0] for part in parts if part[0].numel()]).sum(dim=0)
     metrics = {"val/miou": lane_miou(confusion)}
-    flags = sum(count for _, _, count in parts)
-    if flags:
-        metrics["val/existence_accuracy"] = sum(right for _, right, _ in parts) / flags
+    for name, right, all_ in (("existence", 1, 2), ("type", 3, 4)):
+        if count := sum(float(part[all_]) for part in parts):
+            metrics[f"val/{name}_accuracy"] = sum(float(part[right]) for part in parts) / count
     return metrics
 
 
