@@ -161,14 +161,16 @@ def screen(
 def _screening_table(title: str, rows: "list[Screened]") -> Table:
     caption = (
         "ratio: norm of the gradient, with the weight 1, over that of the labels; "
-        "cosine: with the gradient of the labels on held-out frames"
+        "cosine: with the gradient of the labels on held-out frames; "
+        "correlation: of the student's attention maps with those of the teacher or control"
     )
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for column in ("setting", "loss", "layers"):
         table.add_column(column, overflow="fold")
-    for column in ("value", "ratio", "cosine"):
+    for column in ("value", "ratio", "cosine", "correlation"):
         table.add_column(column, justify="right")
     for row in rows:
-        numbers = (f"{row.value:.3f}", f"{row.ratio:.2f}", f"{row.cosine:+.2f}")
+        correlation = "-" if row.correlation is None else f"{row.correlation:+.2f}"
+        numbers = (f"{row.value:.3f}", f"{row.ratio:.2f}", f"{row.cosine:+.2f}", correlation)
         table.add_row(row.setting, row.loss, row.layers, *numbers)
     return table

@@ -207,7 +207,16 @@ class AttentionLoss(LayerLoss):
         Raises:
             LgadError: a layer of the student passes no gradient, because it is frozen.
         """
-        maps = {layer: self._map(layer, values) for layer, values in self.features(forward.weight).items()}
+        return self.divergence(self.maps(forward), targets, forward)
+
+    def maps(self, forward: StudentForward) -> dict[str, torch.Tensor]:
+        """Return the student's maps (B, h, w), or (B x slots, h, w), by layer name, and clear the taps."""
+        return {layer: self._map(layer, values) for layer, values in self.features(forward.weight).items()}
+
+    def divergence(
+        self, maps: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor], forward: StudentForward
+    ) -> torch.Tensor:
+        """Return the mean over paths of the divergence of given maps from the targets."""
         weights = None
         if self.groups > 1 or self.by_error:
             logits = forward.logits if self.by_error else None

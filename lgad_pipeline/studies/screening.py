@@ -8,6 +8,7 @@ segmentation loss of the held-out frames (Du et al., "Adapting auxiliary losses 
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from lgad_pipeline.data.label_noise import with_label_noise
 from lgad_pipeline.data.loader import Batch, Loader, in_order
 from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.base import DistillationLoss
+from lgad_pipeline.distillation.attention import resize
+from lgad_pipeline.distillation.base import AttentionLoss, DistillationLoss, StudentForward
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, read_model
 from lgad_pipeline.settings import Recipe
@@ -50,6 +52,8 @@ class Screened:
         value: mean value of the loss.
         ratio: norm of its gradient relative to that of the segmentation loss.
         cosine: cosine between its gradient and that of the segmentation loss on held-out frames.
+        correlation: correlation of the student's maps with their targets over the cells of a frame, mean over
+            augmented training frames and paths; None for losses without target maps.
     """
 
     student: str
@@ -59,6 +63,7 @@ class Screened:
     value: float
     ratio: float
     cosine: float
+    correlation: float | None
 
 
 class _Entry(NamedTuple):
@@ -71,10 +76,11 @@ class _Entry(NamedTuple):
 
 
 class _Mean(NamedTuple):
-    """Mean value of one loss, and its mean gradient by the parameters of the student, in order."""
+    """Mean value of a loss, mean gradient by the parameters of the student, and mean correlation or NaN."""
 
     value: float
     gradient: list[torch.Tensor]
+    correlation: float
 
 
 class _Inputs(NamedTuple):
@@ -140,7 +146,11 @@ def screen(
     names = [(LABELS, "segmentation", "all"), *(entry[:3] for entry in entries)]
     return [
         Screened(
-            str(student), *name, mean.value, *_compared(mean.gradient, means[0].gradient, labels.gradient)
+            str(student),
+            *name,
+            mean.value,
+            *_compared(mean.gradient, means[0].gradient, labels.gradient),
+            None if math.isnan(mean.correlation) else mean.correlation,
         )
         for name, mean in zip(names, means, strict=True)
     ]
@@ -229,7 +239,7 @@ def _means(
     """Return the mean over frames of the segmentation loss and of each entry; the student is not changed."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    values = [0.0] * (len(entries) + 1)
+    values, correlations = [0.0] * (len(entries) + 1), [0.0] * (len(entries) + 1)
     sums = [[torch.zeros_like(parameter) for parameter in parameters] for _ in values]
     frames = 0
     for number, batch in enumerate(batches):
@@ -241,17 +251,36 @@ def _means(
         segmentation = total_loss(lane_losses(output, batch.label, batch.existence, task.config))
         count = len(batch.frames)
         frames += count
-        for index, loss in enumerate([segmentation, *(entry.loss.compute(forward) for entry in entries)]):
+        losses = [(segmentation, math.nan), *(_loss(entry.loss, forward) for entry in entries)]
+        for index, (loss, correlation) in enumerate(losses):
             gradient = torch.autograd.grad(
                 loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True
             )
             values[index] += count * float(loss.detach())
+            correlations[index] += count * correlation
             torch._foreach_add_(sums[index], gradient, alpha=count)  # type: ignore[attr-defined]
     network.load_state_dict(state)  # the statistics of the batch norms have changed
     return [
-        _Mean(value / frames, [part / frames for part in gradient])
-        for value, gradient in zip(values, sums, strict=True)
+        _Mean(value / frames, [part / frames for part in gradient], correlation / frames)
+        for value, gradient, correlation in zip(values, sums, correlations, strict=True)
     ]
+
+
+def _loss(loss: DistillationLoss, forward: StudentForward) -> tuple[torch.Tensor, float]:
+    """Return the value of a loss, and the mean correlation of the student's maps with their targets."""
+    if not isinstance(loss, AttentionLoss):
+        return loss.compute(forward), math.nan
+    targets, maps = loss.targets(forward), loss.maps(forward)
+    value = loss.divergence(maps, targets, forward)
+    return value, sum(_correlation(maps[p.student], targets[p.teacher]) for p in loss.paths) / len(loss.paths)
+
+
+def _correlation(maps: torch.Tensor, targets: torch.Tensor) -> float:
+    """Return the correlation of two maps over their cells, mean over the maps (B, h, w)."""
+    maps = resize(maps.detach(), (targets.shape[-2], targets.shape[-1]))
+    first, second = (values.double().flatten(1) for values in (maps, targets))
+    first, second = (values - values.mean(dim=1, keepdim=True) for values in (first, second))
+    return float(torch.cosine_similarity(first, second, dim=1).mean())
 
 
 def _compared(

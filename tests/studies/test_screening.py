@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,7 +72,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def gradients(place: Path, layer: str | None, *, held_out: bool = False) -> tuple[list[torch.Tensor], float]:
+def gradients(
+    place: Path, layer: str | None, kept: dict | None = None, *, held_out: bool = False
+) -> tuple[list[torch.Tensor], float]:
     """Return the gradient of the labels, or of LGAD at one layer, by the parameters; and its value."""
     student, _ = load_network(place / "student")
     teacher, _ = load_network(place / "teacher")
@@ -82,7 +85,7 @@ def gradients(place: Path, layer: str | None, *, held_out: bool = False) -> tupl
         batch = augment(
             Loader(packed["train"], 2, seed=1).batch(0), recipe.augmentation, batch_generator(1, 0)
         )
-    kept: dict[torch.nn.Module, torch.Tensor] = {}
+    kept = {} if kept is None else kept  # features of the layer by network
     for network in (student, teacher):
         name = layer or LAYERS[0]
         network.get_submodule(name).register_forward_hook(
@@ -122,12 +125,17 @@ def test_ratio_and_cosine_of_each_path(place: Path) -> None:
     held_out, _ = gradients(place, None, held_out=True)
     assert rows[0].ratio == pytest.approx(1) and rows[0].value == pytest.approx(value, rel=1e-4)
     for row in rows[2:]:
-        own, value = gradients(place, row.layers)
+        own, value = gradients(place, row.layers, kept := {})
         reached = [index for index, part in enumerate(own) if part.any()]
         a, b, c = (torch.cat([parts[i].flatten() for i in reached]) for parts in (own, labels, held_out))
         assert row.value == pytest.approx(value, rel=1e-4)
         assert row.ratio == pytest.approx((a.norm() / b.norm()).item(), rel=1e-3)
         assert row.cosine == pytest.approx((a @ c / (a.norm() * c.norm())).item(), abs=1e-3)
+        first, second = (attention_map(features).flatten(1).detach().numpy() for features in kept.values())
+        correlations = [np.corrcoef(*pair)[0, 1] for pair in zip(first, second, strict=True)]
+        assert row.correlation == pytest.approx(np.mean(correlations), abs=1e-3)
+    assert rows[0].correlation is None and rows[2].correlation and rows[3].correlation
+    assert rows[1].correlation == pytest.approx((rows[2].correlation + rows[3].correlation) / 2)
     assert rows[1].value == pytest.approx((rows[2].value + rows[3].value) / 2, rel=1e-5)
     assert {path: path.read_bytes() for path in (place / "student").iterdir()} == before
 
