@@ -75,7 +75,8 @@ def predict(
 ) -> None:
     """Find the lanes in frames of any size, or in a video.
 
-    A frame gets a lane file in CULane's format, a video a file of JSON lines with time stamps.
+    A frame gets a lane file in CULane's format, a video a file of JSON lines with time stamps. If the network
+    predicts types of lanes, a frame also gets a file of types, a line for each lane.
     """
     from lgad_pipeline.inference import prediction_folder as folder
     from lgad_pipeline.inference.sources import RejectedFrames, find_sources
@@ -95,7 +96,8 @@ def predict(
     results = folder.PredictionFolder(
         output, folder.model_fingerprint(model), frames=found.root, overwrite=overwrite
     )
-    results.choose_names(found.frames, [folder.LANE_FILE, *([folder.PICTURE] if pictures else [])])
+    types = [folder.TYPE_FILE] if predictor.lane_types else []
+    results.choose_names(found.frames, [folder.LANE_FILE, *types, *([folder.PICTURE] if pictures else [])])
     results.choose_names([_ALL_FRAMES] if json_lines and found.frames else [], [folder.JSON_LINES])
     endings = [folder.JSON_LINES, *([folder.VIDEO] if pictures else [])]
     results.choose_names([video.name for video in videos], endings)

@@ -36,7 +36,7 @@ def predict_folder(
     record: Callable[[str, list[Lane]], object] | None = None,
     progress: Progress | None = None,
 ) -> Counter[tuple[int, int]]:
-    """Write a lane file for each frame.
+    """Write a lane file for each frame, and the types of its lanes if the network predicts them.
 
     Args:
         predictor: trained network that finds the lanes.
@@ -63,7 +63,9 @@ def predict_folder(
             picture = None
             if draw is not None and frame.original is not None:
                 picture = marked_picture(draw(frame.original, lanes))
-            output.write(frame.name, lanes_text([lane.points for lane in lanes]).encode(), picture)
+            types = "".join(f"{lane.type}\n" for lane in lanes).encode() if predictor.lane_types else None
+            text = lanes_text([lane.points for lane in lanes])
+            output.write(frame.name, text.encode(), picture, types=types)
         return frame, lanes
 
     # Frames are read ahead, and results drawn and written, by threads, while this thread runs the network.

@@ -20,12 +20,16 @@ class Lane:
         points: points (x, y) in frame pixels, float32 (N, 2), bottom first.
         confidence: mean over the rows of the lane of the maximum probability, 0..1.
         existence: probability of the existence head that the slot holds a lane, 0..1.
+        type: most probable type of the lane, such as "dashed"; empty if the network predicts no types.
+        type_probability: probability of that type, 0..1; 0 if the network predicts no types.
     """
 
     slot: int
     points: np.ndarray
     confidence: float
     existence: float = 1.0
+    type: str = ""
+    type_probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,13 @@ class FramePredictor(ABC):
     Args:
         view: mapping from frame pixels to the pixels of the network's input.
         decode_config: settings of decoding.
+        lane_types: names of the types of lanes that the network tells apart; empty for none.
     """
 
-    def __init__(self, view: View, decode_config: DecodeSettings) -> None:
+    def __init__(self, view: View, decode_config: DecodeSettings, *, lane_types: Sequence[str] = ()) -> None:
         self.view = view
         self.decode_config = decode_config
+        self.lane_types = tuple(lane_types)
 
     def predict(self, frames: Sequence[np.ndarray]) -> list[list[Lane]]:
         """Find the lanes in frames.
@@ -98,6 +104,8 @@ def lanes_by_view(
     existence: np.ndarray,
     *,
     decode_frames: Callable[[list[int], View], list[list[DecodedLane]]],
+    types: np.ndarray | None = None,
+    lane_types: Sequence[str] = (),
 ) -> list[list[Lane]]:
     """Decode frames together that have the same view, and return the lanes of each frame, in order.
 
@@ -105,13 +113,22 @@ def lanes_by_view(
         views: view of each frame.
         existence: existence probabilities, float (B, slots).
         decode_frames: called with the indices of frames and their view; returns the lanes of each.
+        types: probabilities of the types of lanes, float (B, slots, types), or None.
+        lane_types: names of the types.
     """
+
+    def typed(frame: int, slot: int) -> tuple[str, float]:
+        if types is None:
+            return "", 0.0
+        best = int(types[frame, slot - 1].argmax())
+        return lane_types[best], float(types[frame, slot - 1, best])
+
     lanes: list[list[Lane]] = [[] for _ in views]
     for view in dict.fromkeys(views):
         same_view = [index for index, frame_view in enumerate(views) if frame_view == view]
         for index, decoded in zip(same_view, decode_frames(same_view, view), strict=True):
             lanes[index] = [
-                Lane(slot, points, confidence, float(existence[index, slot - 1]))
+                Lane(slot, points, confidence, float(existence[index, slot - 1]), *typed(index, slot))
                 for slot, points, confidence in decoded
             ]
     return lanes

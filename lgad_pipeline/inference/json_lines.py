@@ -28,5 +28,6 @@ def _lane(lane: Lane) -> dict[str, object]:
         **({"track": lane.track} if isinstance(lane, TrackedLane) else {}),
         "existence": round(lane.existence, 4),
         "confidence": round(lane.confidence, 4),
+        **({"type": lane.type, "type_probability": round(lane.type_probability, 4)} if lane.type else {}),
         "points": [[round(float(x), 2), round(float(y), 2)] for x, y in lane.points],
     }

@@ -156,6 +156,12 @@ class LaneTracker:
             points = np.stack([track.xs[recent], self.rows[recent]], axis=1).astype(np.float32)
             lane = track.lane
             by_slot[lane.slot] = TrackedLane(
-                lane.slot, points, lane.confidence, lane.existence, track=track.number
+                lane.slot,
+                points,
+                lane.confidence,
+                lane.existence,
+                lane.type,
+                lane.type_probability,
+                track=track.number,
             )
         return [by_slot[slot] for slot in sorted(by_slot)]

@@ -16,7 +16,7 @@ from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.onnx_precision import GraphPrecision, to_float16, to_int8
-from lgad_pipeline.inference.onnx_predictor import ROW_OUTPUTS
+from lgad_pipeline.inference.onnx_predictor import LANE_TYPES, ROW_OUTPUTS, TYPES_OUTPUT
 from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.lanes.tensor_decoding import row_peaks
 from lgad_pipeline.networks.checkpoint import load_network
@@ -36,6 +36,7 @@ _USAGE = (
     "slot holds a lane. row_centre, row_peak, row_weight, if there: for each map row the column, height and "
     "weight of its maximum. lgad.decode: thresholds and method that lanes are read with."
 )
+_TYPES_USAGE = " types: probabilities of the types lgad.lane_types of the lane in each slot."
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ class _Graph(nn.Module):
 
     Shape:
         - Input: image, uint8 (B, 3, h, w) RGB at the network's size
-        - Output: probabilities, float32 (B, slots, h, w), existence, float32 (B, slots), and with
-          `row_maxima` centre, peak and weight of each row, float32 (B, slots, h) each
+        - Output: probabilities, float32 (B, slots, h, w), existence, float32 (B, slots), with `row_maxima`
+          centre, peak and weight of each row, float32 (B, slots, h) each, and of a network that predicts
+          types of lanes their probabilities, float32 (B, slots, types)
     """
 
     def __init__(self, network: nn.Module, row_maxima: bool = False) -> None:
@@ -83,7 +85,8 @@ class _Graph(nn.Module):
             existence = probabilities.new_ones(probabilities.shape[:2])
         else:
             existence = output.existence.sigmoid()
-        return probabilities, existence, *(row_peaks(probabilities) if self.row_maxima else ())
+        types = () if output.types is None else (output.types.softmax(dim=2),)
+        return probabilities, existence, *(row_peaks(probabilities) if self.row_maxima else ()), *types
 
 
 def export_onnx(
@@ -100,11 +103,13 @@ def export_onnx(
     float32 (B, slots, h, w), and `existence`, float32 (B, slots). B is free. With `row_maxima` it also has
     `row_centre`, `row_peak` and `row_weight`, float32 (B, slots, h): column, height and weight of the maximum
     of each map row, see `lgad_pipeline.lanes.row_peaks`. From them a program in another language reads lanes
-    in a few lines, see `examples/deploy`.
+    in a few lines, see `examples/deploy`. The graph of a network that predicts types of lanes also has
+    `types`, float32 (B, slots, types), their probabilities.
 
     The notes of the exporter, such as paths of source files, are removed. The metadata hold what a runtime
     needs to prepare a frame and to decode lanes: `lgad.view` (frame_size, image_size, crop_top) and
-    `lgad.decode`, both JSON as in predictor.json, `lgad.precision`, and `lgad.usage`, a text.
+    `lgad.decode`, both JSON as in predictor.json, `lgad.precision`, `lgad.usage`, a text, and for types of
+    lanes `lgad.lane_types`, a JSON list of their names.
 
     Args:
         folder: directory of the student (weights.safetensors, network.json, predictor.json).
@@ -121,6 +126,7 @@ def export_onnx(
         raise LgadError("The precision int8 is calibrated on frames; give training frames at input size.")
     network, spec = load_network(folder)
     view, decode_config = read_predictor(folder)
+    types = [TYPES_OUTPUT] if spec.lane_types else []
     image = torch.zeros(2, spec.in_channels, *spec.image_size, dtype=torch.uint8)
     try:
         import onnx
@@ -136,7 +142,7 @@ def export_onnx(
                 dynamo=True,
                 verbose=False,
                 input_names=["image"],
-                output_names=["probabilities", "existence", *(ROW_OUTPUTS if row_maxima else ())],
+                output_names=["probabilities", "existence", *(ROW_OUTPUTS if row_maxima else ()), *types],
                 dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
                 external_data=False,
             )
@@ -151,8 +157,9 @@ def export_onnx(
                 {
                     "lgad.view": json.dumps(asdict(view)),
                     "lgad.decode": decode_config.model_dump_json(),
-                    "lgad.usage": _USAGE,
+                    "lgad.usage": _USAGE + (_TYPES_USAGE if types else ""),
                     "lgad.precision": precision,
+                    **({LANE_TYPES: json.dumps(spec.lane_types)} if types else {}),
                 },
             )
             onnx.save(graph, temporary)
@@ -194,12 +201,13 @@ def difference(folder: Path, graph: Path, *, images: np.ndarray) -> Difference:
         import onnxruntime
     except ImportError as error:
         raise _missing(error) from error
-    network, _ = load_network(folder)
+    network, spec = load_network(folder)
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     with torch.inference_mode():
         expected: Sequence[torch.Tensor] = _Graph(network).eval()(torch.from_numpy(planes))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    outputs = session.run(["probabilities", "existence"], {"image": planes})
+    types = [TYPES_OUTPUT] if spec.lane_types else []
+    outputs = session.run(["probabilities", "existence", *types], {"image": planes})
     pairs = zip(expected, outputs, strict=True)
     distances = np.concatenate([np.abs(tensor.numpy() - array).ravel() for tensor, array in pairs])
     # NaN compares as False, so that it counts as a difference.

@@ -22,6 +22,10 @@ from lgad_pipeline.view import View
 
 ROW_OUTPUTS = ("row_centre", "row_peak", "row_weight")
 """Outputs of a graph that was exported with row maxima, in the order of `RowPeaks`."""
+TYPES_OUTPUT = "types"
+"""Output of the graph of a network that predicts types of lanes."""
+LANE_TYPES = "lgad.lane_types"
+"""Key of the metadata that holds the names of the types, a JSON list."""
 
 _SETTINGS = {
     "existence_threshold": 0.0,
@@ -44,14 +48,23 @@ class OnnxPredictor(FramePredictor):
         session: session of ONNX Runtime with the outputs of `export_onnx`.
         view: mapping from frame pixels to the pixels of the network's input.
         decode_config: settings of decoding.
+        lane_types: names of the types of lanes that the graph tells apart; empty for none.
     """
 
-    def __init__(self, session: Any, view: View, *, decode_config: DecodeSettings) -> None:
-        super().__init__(view, decode_config)
+    def __init__(
+        self,
+        session: Any,
+        view: View,
+        *,
+        decode_config: DecodeSettings,
+        lane_types: Sequence[str] = (),
+    ) -> None:
+        super().__init__(view, decode_config, lane_types=lane_types)
         self.session = session
         outputs = {output.name for output in session.get_outputs()}
         by_rows = decode_config.method == "centroid" and outputs.issuperset(ROW_OUTPUTS)
-        self._outputs = ["existence", *(ROW_OUTPUTS if by_rows else ("probabilities",))]
+        self._maps = ROW_OUTPUTS if by_rows else ("probabilities",)
+        self._outputs = ["existence", *self._maps, *([TYPES_OUTPUT] if lane_types else [])]
 
     @classmethod
     def load(
@@ -93,20 +106,22 @@ class OnnxPredictor(FramePredictor):
         try:
             view = _view(json.loads(metadata["lgad.view"]), session.get_inputs()[0].shape)
             decode_config = _decode_settings(json.loads(metadata["lgad.decode"]))
+            lane_types = _lane_types(json.loads(metadata.get(LANE_TYPES, "[]")), session.get_outputs())
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise LgadError(
                 f"{graph} has no usable metadata lgad.view and lgad.decode ({error}); write the graph with "
                 "lgad export."
             ) from error
-        return cls(session, view, decode_config=decode_config)
+        return cls(session, view, decode_config=decode_config, lane_types=lane_types)
 
     def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
         """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
         if not frames:
             return []
         planes = np.ascontiguousarray(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
-        existence, *maps = self.session.run(self._outputs, {"image": planes})
-        check_finite(all(np.isfinite(values).all() for values in (existence, *maps)))
+        existence, *outputs = self.session.run(self._outputs, {"image": planes})
+        check_finite(all(np.isfinite(values).all() for values in (existence, *outputs)))
+        maps, types = outputs[: len(self._maps)], outputs[-1] if self.lane_types else None
 
         def decode_frames(chosen: list[int], view: View) -> list[list[DecodedLane]]:
             if len(maps) == len(ROW_OUTPUTS):
@@ -114,7 +129,13 @@ class OnnxPredictor(FramePredictor):
                 return decode_rows(peaks, existence[chosen], view, self.decode_config)
             return decode(maps[0][chosen], existence[chosen], view, self.decode_config)
 
-        return lanes_by_view([frame.view for frame in frames], existence, decode_frames=decode_frames)
+        return lanes_by_view(
+            [frame.view for frame in frames],
+            existence,
+            decode_frames=decode_frames,
+            types=types,
+            lane_types=self.lane_types,
+        )
 
 
 def _view(values: dict[str, Any], shape: Sequence[Any]) -> View:
@@ -132,6 +153,18 @@ def _view(values: dict[str, Any], shape: Sequence[Any]) -> View:
     if image_size != tuple(shape[2:]) or len(frame_size) != 2 or not 0 <= crop_top < frame_size[0]:
         raise ValueError(f"{values} does not fit the input {shape}")
     return View((frame_size[0], frame_size[1]), (image_size[0], image_size[1]), crop_top)
+
+
+def _lane_types(names: Any, outputs: Sequence[Any]) -> tuple[str, ...]:
+    """Return the names of the types of lanes that the metadata hold.
+
+    Raises:
+        ValueError: they do not fit the output of the graph.
+    """
+    size = next((output.shape[2] for output in outputs if output.name == TYPES_OUTPUT), 0)
+    if not isinstance(names, list) or len(names) != size or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{LANE_TYPES} does not fit the output {TYPES_OUTPUT}")
+    return tuple(names)
 
 
 def _decode_settings(values: dict[str, Any]) -> DecodeSettings:

@@ -16,10 +16,11 @@ from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.lanes.lane_files import lane_file
 
 JOURNAL = "predictions.jsonl"
-LANE_FILE, PICTURE, JSON_LINES, VIDEO = ".lines.txt", ".lanes.jpg", ".lanes.jsonl", ".lanes.mp4"
+LANE_FILE, TYPE_FILE = ".lines.txt", ".types.txt"
+PICTURE, JSON_LINES, VIDEO = ".lanes.jpg", ".lanes.jsonl", ".lanes.mp4"
 """Endings of the results."""
 
-_ENDINGS = (LANE_FILE, PICTURE, JSON_LINES, VIDEO)
+_ENDINGS = (LANE_FILE, TYPE_FILE, PICTURE, JSON_LINES, VIDEO)
 _MARK = b"lanes drawn by lgad predict"
 _NOT_OURS = ("Thumbs.db", "desktop.ini")
 
@@ -124,11 +125,20 @@ class PredictionFolder:
             raise self._refusal(occupied)
         self._foreign = sorted({*self._foreign, *occupied})
 
-    def write(self, frame: str, lanes: bytes, picture: bytes | None = None) -> None:
-        """Write the result of a frame; `choose_names` has been called with it. Safe in several threads."""
+    def write(
+        self, frame: str, lanes: bytes, picture: bytes | None = None, *, types: bytes | None = None
+    ) -> None:
+        """Write the result of a frame; `choose_names` has been called with it. Safe in several threads.
+
+        Args:
+            frame: path of the frame.
+            lanes: content of its lane file.
+            picture: content of its picture; None for none.
+            types: content of its file of lane types; None for none.
+        """
         with self._lock:
             self.lanes += lanes.count(b"\n")
-        for ending, content in ((LANE_FILE, lanes), (PICTURE, picture)):
+        for ending, content in ((LANE_FILE, lanes), (TYPE_FILE, types), (PICTURE, picture)):
             if content is None:
                 continue
             name = self._register(frame, ending, blake2b(content, digest_size=16).hexdigest())
@@ -254,9 +264,7 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
         try:
             entry = json.loads(line)
             name, stem, frame = entry["file"], entry["stem"], entry["frame"]
-            if name.removeprefix(stem) not in (LANE_FILE, PICTURE, JSON_LINES, VIDEO) or not _is_inside(
-                [stem, frame]
-            ):
+            if name.removeprefix(stem) not in _ENDINGS or not _is_inside([stem, frame]):
                 raise ValueError(name)
             entries[name] = {key: str(entry[key]) for key in ("file", "frame", "stem", "digest", "model")}
         except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -30,6 +30,7 @@ from lgad_pipeline.networks.checkpoint import NETWORK, DamagedNetwork, load_netw
 from lgad_pipeline.networks.device import check_device, resolve_auto
 from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.networks.folding import fold_batch_norms
+from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import BUILT_IN
 from lgad_pipeline.view import View
 
@@ -87,12 +88,19 @@ class LanePredictor(FramePredictor):
         view: mapping from frame pixels to the pixels of the network's input.
         decode_config: settings of decoding.
         device: device of the network, such as cpu or cuda; auto for a GPU if there is one.
+        lane_types: names of the types of lanes that the network tells apart; empty for none.
     """
 
     def __init__(
-        self, network: nn.Module, view: View, *, decode_config: DecodeConfig, device: str = "auto"
+        self,
+        network: nn.Module,
+        view: View,
+        *,
+        decode_config: DecodeConfig,
+        device: str = "auto",
+        lane_types: Sequence[str] = (),
     ) -> None:
-        super().__init__(view, decode_config)
+        super().__init__(view, decode_config, lane_types=lane_types)
         self.device = resolve_auto(device)
         self.network = network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -119,7 +127,8 @@ class LanePredictor(FramePredictor):
             )
         # The forward functions of built-in networks are known to use convolution and batch norm together.
         image = None if spec.name in BUILT_IN else torch.rand(1, spec.in_channels, *spec.image_size)
-        return cls(fold_batch_norms(network, image), view, decode_config=decode_config, device=device)
+        folded = fold_batch_norms(network, image)
+        return cls(folded, view, decode_config=decode_config, device=device, lane_types=spec.lane_types)
 
     def predict_prepared(self, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
         """Find the lanes in prepared frames; return the lanes of each, in pixels of the original frame."""
@@ -133,7 +142,8 @@ class LanePredictor(FramePredictor):
         return self._lanes(images, [self.view] * len(images))
 
     def _lanes(self, images: torch.Tensor, views: Sequence[View]) -> list[list[Lane]]:
-        probabilities, existence = self.probabilities(images)
+        output = self._output(images)
+        probabilities, existence = _probabilities(output)
         # Probabilities are at most 1, so their sum is finite if each of them is.
         check_finite(bool(torch.isfinite(probabilities.sum() + existence.sum())))
 
@@ -141,19 +151,38 @@ class LanePredictor(FramePredictor):
             chosen = slice(None) if len(frames) == len(views) else frames  # a list of indices copies the maps
             return decode_tensors(probabilities[chosen], existence[chosen], view, self.decode_config)
 
-        return lanes_by_view(views, existence.cpu().numpy(), decode_frames=decode_frames)
+        types = None
+        if output.types is not None and self.lane_types:
+            types = output.types.float().softmax(dim=2).cpu().numpy()
+            check_finite(bool(np.isfinite(types).all()))
+        return lanes_by_view(
+            views,
+            existence.cpu().numpy(),
+            decode_frames=decode_frames,
+            types=types,
+            lane_types=self.lane_types,
+        )
 
-    @torch.inference_mode()
     def probabilities(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return probability maps, float32 (B, slots, h, w), and existence probabilities, float32 (B, slots).
 
         Without an existence head every existence probability is 1, so that the maps alone decide.
         """
+        return _probabilities(self._output(images))
+
+    @torch.inference_mode()
+    def _output(self, images: torch.Tensor) -> LaneOutput:
+        """Run the network on images, uint8 (B, 3, h, w) RGB."""
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
         with full_float32(self.device):
-            output = self.network(planes)
-        # A map after the other, as decoding reads them; softmax and decoding are faster so.
-        probabilities = output.logits.float().contiguous().softmax(dim=1)[:, 1:]
-        if output.existence is None:
-            return probabilities, probabilities.new_ones(probabilities.shape[:2])
-        return probabilities, output.existence.float().sigmoid()
+            return self.network(planes)
+
+
+@torch.inference_mode()
+def _probabilities(output: LaneOutput) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the probability maps and existence probabilities of an output; see `probabilities`."""
+    # A map after the other, as decoding reads them; softmax and decoding are faster so.
+    probabilities = output.logits.float().contiguous().softmax(dim=1)[:, 1:]
+    if output.existence is None:
+        return probabilities, probabilities.new_ones(probabilities.shape[:2])
+    return probabilities, output.existence.float().sigmoid()

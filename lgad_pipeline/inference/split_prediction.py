@@ -10,11 +10,12 @@ from lgad_pipeline.data.loader import Batch, collate, in_order
 from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+from lgad_pipeline.lanes.lane_types import remove_types, write_types
 from lgad_pipeline.process_pool import map_parts, uses_cluster
 from lgad_pipeline.progress import Progress
 
-PredictedFrame = tuple[str, list[np.ndarray]]
-"""Path of a frame and its lanes, float32 (N, 2) each, (x, y) in frame pixels."""
+PredictedFrame = tuple[str, list[np.ndarray], list[str]]
+"""Path of a frame; its lanes, float32 (N, 2) each, (x, y) in frame pixels; and their types, if known."""
 _BATCHES_PER_PART = 16
 
 
@@ -29,6 +30,8 @@ def predict_split(
 ) -> None:
     """Write a lane file below `output_root` for every frame of a packed split, also for those without lanes.
 
+    If the network predicts types of lanes, each frame with lanes gets a file of types, too.
+
     Args:
         folder: directory of the trained student.
         split: packed frames.
@@ -39,8 +42,11 @@ def predict_split(
     """
     done = 0
     for predicted in _predicted_parts(folder, split, device, batch_size):
-        for frame, lanes in predicted:
-            write_lanes(lane_file(output_root, frame), lanes)
+        for frame, lanes, types in predicted:
+            path = lane_file(output_root, frame)
+            remove_types(path)  # of an earlier prediction
+            write_lanes(path, lanes)
+            write_types(path, types)
         done += len(predicted)
         if progress is not None:
             progress(done, len(split))
@@ -83,5 +89,6 @@ def predict_part(
 def _predicted(predictor: LanePredictor, batch: Batch) -> list[PredictedFrame]:
     lanes = predictor.predict_images(batch.image)
     return [
-        (frame, [lane.points for lane in found]) for frame, found in zip(batch.frames, lanes, strict=True)
+        (frame, [lane.points for lane in found], [lane.type for lane in found])
+        for frame, found in zip(batch.frames, lanes, strict=True)
     ]

@@ -125,3 +125,10 @@ def write_types(lane_file: Path, types: Sequence[str]) -> None:
     path = types_file(str(lane_file))
     if path is not None and any(types):
         write_text(Path(path), "".join(f"{name}\n" for name in types), durable=False)
+
+
+def remove_types(lane_file: Path) -> None:
+    """Remove the file of types of a lane file, if there is one."""
+    path = types_file(str(lane_file))
+    if path is not None:
+        Path(path).unlink(missing_ok=True)

@@ -54,7 +54,9 @@ def write_suggestions(
         image = read_image(resolve_inside(root, name))
         lanes = predictor.predict([image])[0]
         points = [thinned(lane.points, _TOLERANCE) for lane in lanes]
-        frames.append(LabelledFrame(name, (image.shape[0], image.shape[1]), points, predicted=True))
+        types = [lane.type for lane in lanes]
+        size = (image.shape[0], image.shape[1])
+        frames.append(LabelledFrame(name, size, points, predicted=True, types=types))
         if len(pictures) < _SHOWN:
             pictures.append(draw_lanes(image, lanes))
     write_annotations(frames, root, output, annotations=annotations)

@@ -33,21 +33,35 @@ def slot_colour(slot: int) -> tuple[int, int, int]:
 
 
 def draw_lanes(frame: np.ndarray, lanes: Iterable[Lane], *, width: int | None = None) -> np.ndarray:
-    """Draw lanes over a copy of a frame, each slot in its colour, with a dark outline.
+    """Draw lanes over a copy of a frame, each slot in its colour, with a dark outline and its type.
 
     Args:
         frame: uint8 (H, W, 3) RGB, the frame of the points.
         lanes: predicted or annotated lanes.
         width: width of a lane, pixels; default: 1/160 of the width of the frame.
     """
-    picture = frame.copy()
+    picture, lanes = frame.copy(), list(lanes)
     width = width or max(1, round(frame.shape[1] / 160))
     for lane in lanes:
         # Four fractional bits, because points are between pixels.
         points = np.rint(lane.points * 16).astype(np.int32)[:, None]
         for colour, line in ((_OUTLINE, width + max(2, width // 2)), (slot_colour(lane.slot), width)):
             cv2.polylines(picture, [points], False, colour, line, cv2.LINE_AA, shift=4)
+    for lane in lanes:
+        if lane.type:
+            _label(picture, lane)
     return picture
+
+
+def _label(picture: np.ndarray, lane: Lane) -> None:
+    """Write the type of a lane next to the middle of the lane."""
+    height, width = picture.shape[:2]
+    font, scale = cv2.FONT_HERSHEY_DUPLEX, max(0.35, width / 2000)
+    (length, rise), _ = cv2.getTextSize(lane.type, font, scale, 1)
+    x, y = lane.points[len(lane.points) // 2]
+    left, bottom = int(np.clip(x + width / 80, 0, max(0, width - length))), int(np.clip(y, rise, height - 1))
+    for colour, line in ((_OUTLINE, 3), (slot_colour(lane.slot), 1)):
+        cv2.putText(picture, lane.type, (left, bottom), font, scale, colour, line, cv2.LINE_AA)
 
 
 def draw_label_map(image: np.ndarray, label: np.ndarray, *, opacity: float = 0.6) -> np.ndarray:
