@@ -1,6 +1,7 @@
 """Assets of the evaluation: predicted lanes and their scores; one partition per recipe and data set."""
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -13,7 +14,7 @@ from assets.networks import student_alone, student_lgad
 from assets.partitions import GRID, fetch_inputs
 from assets.presentation import metadata
 from assets.presentation.mlflow_links import stored_picture
-from assets.presentation.score_metadata import lane_scores_metadata
+from assets.presentation.score_metadata import lane_scores_metadata, type_metadata
 from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.run_records import record_scores, training_record
 from lgad_pipeline.code_fingerprint import code_fingerprint
@@ -25,6 +26,9 @@ from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lgad_pipeline.evaluation.lane_type_scores import TypeScore
 
 PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.split_prediction:predict_split")
 
@@ -121,7 +125,10 @@ def predictions(
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
-    code_version=code_fingerprint("lgad_pipeline.evaluation.student_scores:score_students"),
+    code_version=code_fingerprint(
+        "lgad_pipeline.evaluation.student_scores:score_students",
+        "lgad_pipeline.evaluation.lane_type_scores:score_types",
+    ),
     description="""F1 of both students as [CULane](https://arxiv.org/abs/1712.06080) defines it, per
 scenario and in total, and the gain of distillation.
 
@@ -130,7 +137,8 @@ annotated lane with an IoU above 0.5; predicted and annotated lanes are matched 
 R). Crossroad frames have no lanes: their false positives are counted instead. The interval of the gain is a
 paired bootstrap over test frames.
 
-For data sets in TuSimple's format, accuracy, FP and FN of TuSimple's benchmark are added.""",
+For data sets in TuSimple's format, accuracy, FP and FN of TuSimple's benchmark are added, and for students
+that predict types of lanes the share of right types.""",
 )
 def lane_scores(
     context: dg.AssetExecutionContext,
@@ -158,13 +166,36 @@ def lane_scores(
         )
     for note in scores.notes:
         context.log.warning(note)
+    types = _type_scores(project, paths, packed["test"].table["frame"].tolist())
+    for student, score in types.items():
+        mlflow.add_metrics(paths.network(student), {"test/type_accuracy": score.accuracy})
     chart = record_scores(mlflow, project, paths, scores=scores, shards=packed)
     return materialize_result(
         context,
         project,
         data_version=scores.digest,
-        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart),
+        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart) | type_metadata(types),
     )
+
+
+def _type_scores(project: Project, paths: ProjectPaths, frames: list[str]) -> dict[str, "TypeScore"]:
+    """Score the types of the lanes of the test frames, by student; empty if no types are predicted."""
+    from lgad_pipeline.evaluation.lane_type_scores import score_types
+
+    entry = project.dataset(paths.dataset)
+    if not entry.lane_types:
+        return {}
+    scores = {
+        student: score_types(
+            paths.annotations,
+            paths.predictions / student / "test",
+            frames=frames,
+            lane_types=entry.lane_types,
+            frame_size=entry.frame_size,
+        )
+        for student in STUDENTS
+    }
+    return {student: score for student, score in scores.items() if score.known}
 
 
 def _predictions_digest(project: Project, paths: ProjectPaths) -> str:

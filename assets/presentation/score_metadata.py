@@ -1,5 +1,6 @@
 """Metadata of predictions, scores and promotion decisions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from assets.presentation.score_charts import F1_CHART
 from assets.presentation.svg_charts import NETWORK_NAMES
 
 if TYPE_CHECKING:
+    from lgad_pipeline.evaluation.lane_type_scores import TypeScore
     from lgad_pipeline.evaluation.promotion import Verdict
     from lgad_pipeline.evaluation.student_scores import StudentComparison, StudentScores
     from resources.mlflow.registry import Decision
@@ -42,6 +44,20 @@ def lane_scores_metadata(scores: "StudentScores", folder: Path, *, chart: dg.Met
         "F1 on validation, alone": comparison.validation["student_alone"].f1,
         "folder": dg.MetadataValue.path(folder),
     }
+
+
+def type_metadata(scores: "Mapping[str, TypeScore]") -> dict[str, Any]:
+    """Describe the types of the matched lanes of each student; empty if no types are known."""
+    rows = [
+        {
+            "student": NETWORK_NAMES[student],
+            "matched lanes of known type": score.known,
+            "right": score.right,
+            "share": score.accuracy,
+        }
+        for student, score in scores.items()
+    ]
+    return {"types of lanes": metadata.table(rows)} if rows else {}
 
 
 def scenario_table(comparison: "StudentComparison") -> dg.MetadataValue:

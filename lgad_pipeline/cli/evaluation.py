@@ -1,6 +1,7 @@
 """`lgad evaluate`: scores of predicted lanes; `lgad rasterize`: label maps from lane files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,9 +23,11 @@ from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import MEAN_F1_THRESHOLDS, LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.lane_type_scores import score_types
 from lgad_pipeline.evaluation.lists import FrameLists
 from lgad_pipeline.lanes.rendering.label_tool import rasterize as rasterize_lanes
 from lgad_pipeline.lanes.slots import RULE_SIZE
+from lgad_pipeline.wording import counted
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line instead of rejecting it.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")]
@@ -123,6 +126,7 @@ def evaluate(
         missing.append(
             f"{predictions[0]} is given twice, so that there is no difference; give another folder."
         )
+    types = _type_scores(annotations, predictions, named, size=size, lane_width=lane_width, workers=workers)
     notes = [*missing, *(note for result in results for note in result.notes), *named.notes]
     notes = list(dict.fromkeys(notes))
     say_notes(notes)
@@ -131,10 +135,42 @@ def evaluate(
         report = dict(zip(map(str, predictions), contents, strict=True))
         report["difference"] = compare_scores(console, results, thresholds=thresholds)
     if json_file:
-        about = {"frame_sizes": results[0].sizes, "notes": [results[0].size_note, *notes]}
+        about = {"frame_sizes": results[0].sizes, "notes": [results[0].size_note, *notes], **types}
         write_text(json_file, json.dumps({**report, "about": about}, indent=2) + "\n")
     if per_frame:
         write_frame_scores(per_frame, predictions, results=results)
+
+
+def _type_scores(
+    annotations: Path,
+    predictions: Sequence[Path],
+    named: FrameLists,
+    *,
+    size: tuple[int, int] | None,
+    lane_width: int,
+    workers: int | None,
+) -> dict[str, Any]:
+    """Print the share of right types where types are known, and return it for the JSON file."""
+    content: dict[str, Any] = {}
+    for folder in predictions:
+        if next(folder.rglob("*.types.txt"), None) is None:
+            continue
+        score = score_types(
+            annotations,
+            folder,
+            frames=[frame for members in named.frames.values() for frame in members],
+            frame_size=size,
+            lane_width=lane_width,
+            image_roots=named.roots,
+            workers=workers,
+        )
+        if score.unread:
+            say(f"{folder}: the types of {counted(score.unread, 'frame')} cannot be read.", error=True)
+        if score.known:
+            lanes = counted(score.known, "matched lane")
+            say(f"{folder}: the type is right for {score.right} of {lanes} of known type")
+            content[str(folder)] = {"right": score.right, "known": score.known}
+    return {"types": content} if content else {}
 
 
 def _culane_list(annotations: Path) -> Path:

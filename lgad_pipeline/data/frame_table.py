@@ -14,6 +14,7 @@ from lgad_pipeline.atomic_files import atomic_path, remove_left_overs
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
+from lgad_pipeline.lanes.lane_types import remove_types, write_types
 
 _ROW_GROUP = 1 << 16
 """Rows that are compressed together."""
@@ -154,9 +155,16 @@ def frames_by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
-    """Write the lanes of every frame in CULane's format: `.lines.txt` at the frame's path below `folder`."""
-    for frame, lanes in zip(frames["frame"], frames["lanes"], strict=True):
-        write_lanes(lane_file(folder, frame), lanes_of(lanes))
+    """Write the lanes of every frame in CULane's format: `.lines.txt` at the frame's path below `folder`.
+
+    A frame with annotated types also gets a file of types.
+    """
+    for frame, lanes, types in zip(frames["frame"], frames["lanes"], frames["lane_types"], strict=True):
+        path = lane_file(folder, frame)
+        remove_types(path)
+        write_lanes(path, lanes_of(lanes))
+        if types is not None and types is not pd.NA:
+            write_types(path, list(types))
 
 
 def write_table(path: Path, table: pd.DataFrame, *, schema: pa.Schema) -> None:
