@@ -56,9 +56,14 @@ def nodes(s3: dict[str, str]) -> Iterator[Nodes]:
 
 @pytest.fixture
 def cluster(nodes: Nodes) -> str:
-    """Address of the cluster; the state folder of this machine is empty."""
-    shutil.rmtree(STATE)
-    STATE.mkdir()
+    """Address of the cluster; the state folder of this machine is empty.
+
+    The folder itself stays: its removal would unmount the file systems of the nodes.
+    """
+    for path in STATE.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for state in nodes.states:
+        assert state.stat().st_dev != STATE.stat().st_dev, "the node has no file system of its own"
     return nodes.address
 
 
