@@ -178,7 +178,7 @@ def named_types(frames: "pd.DataFrame", lane_types: Sequence[str]) -> list[dict[
             {"annotated": row["type"], "type": name or f"unknown: {reason}"} | {s: row[s] for s in SPLITS}
         )
     untyped = frames[frames["lane_types"].isna()]
-    counts = {split: int(untyped.loc[untyped["split"] == split, "lanes"].map(len).sum()) for split in SPLITS}
+    counts = {split: sum(map(len, untyped.loc[untyped["split"] == split, "lanes"])) for split in SPLITS}
     if any(counts.values()):
         rows.append({"annotated": "frames without types", "type": "unknown: not annotated", **counts})
     return rows

@@ -162,7 +162,8 @@ def _lane_types(names: Any, outputs: Sequence[Any]) -> tuple[str, ...]:
         ValueError: they do not fit the output of the graph.
     """
     size = next((output.shape[2] for output in outputs if output.name == TYPES_OUTPUT), 0)
-    if not isinstance(names, list) or len(names) != size or not all(isinstance(name, str) for name in names):
+    plain = isinstance(names, list) and all(isinstance(name, str) and name.isprintable() for name in names)
+    if not plain or len(names) != size:
         raise ValueError(f"{LANE_TYPES} does not fit the output {TYPES_OUTPUT}")
     return tuple(names)
 

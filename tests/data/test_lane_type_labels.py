@@ -105,6 +105,8 @@ def test_labels_hold_the_type_of_each_slot(typed, tmp_path):
             "test": 6,
         },
     ]
+    typed_rows = frames[frames["lane_types"].notna()]
+    assert [row["annotated"] for row in named_types(typed_rows, NAMES[:2])][-1] == "unknown"
     require_types(frames, labels, lane_types=NAMES[:2])
     with pytest.raises(LgadError, match=r"has the type dashed yellow \(annotated are dashed white, solid\)"):
         require_types(frames, assign_lane_slots(frames, lane_types=NAMES), lane_types=NAMES)
