@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from typer.testing import CliRunner
 
+from assets.presentation.score_metadata import type_metadata
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.data.frame_table import write_lane_files
 from lgad_pipeline.evaluation.lane_type_scores import TypeScore, score_types
@@ -79,3 +80,8 @@ def test_lane_files_of_a_table_have_the_annotated_types(tmp_path: Path) -> None:
     (tmp_path / "b.types.txt").write_text("of an earlier table")
     write_lane_files(table, tmp_path)
     assert (tmp_path / "a.types.txt").read_text() == "solid\n\n" and not (tmp_path / "b.types.txt").exists()
+
+
+def test_the_page_of_the_scores_shows_them_where_they_are_known() -> None:
+    shown = type_metadata({"student_lgad": TypeScore(right=2, known=4)})
+    assert "| 4 | 2 | 0.500 |" in shown["types of lanes"].value and type_metadata({}) == {}
