@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,11 @@ def lanes_of(value: Iterable) -> list[np.ndarray]:
     return [np.array(list(lane), np.float32).reshape(-1, 2) for lane in value]
 
 
+def list_or_none(value: Any) -> list | None:
+    """Return a list of a nullable column as a Python list; None for null."""
+    return None if value is None or value is pd.NA else list(value)
+
+
 def frames_by_scenario(table: pd.DataFrame) -> dict[str, list[str]]:
     """Group the frames of a split by scenario, in CULane's order; frames without one are `UNLISTED`."""
     names = table["scenario"].where(table["scenario"].isin(SCENARIOS), UNLISTED)
@@ -163,8 +169,7 @@ def write_lane_files(frames: pd.DataFrame, folder: Path) -> None:
         path = lane_file(folder, frame)
         remove_types(path)
         write_lanes(path, lanes_of(lanes))
-        if types is not None and types is not pd.NA:
-            write_types(path, list(types))
+        write_types(path, list_or_none(types) or ())
 
 
 def write_table(path: Path, table: pd.DataFrame, *, schema: pa.Schema) -> None:
@@ -218,11 +223,11 @@ def dataset_fingerprint(frames: pd.DataFrame, *, lane_types: bool = False) -> st
     digest = blake2b(digest_size=16)
     names = ["frame", "split", "scenario", "existence", "fingerprint", "lane_fingerprint"]
     for row in frames[names].itertuples(index=False):
-        flags = "" if row[3] is None or row[3] is pd.NA else "".join(str(int(flag)) for flag in row[3])
+        flags = "".join(str(int(flag)) for flag in list_or_none(row[3]) or ())
         scenario = row[2] if isinstance(row[2], str) else ""
         digest.update("\t".join([row[0], row[1], scenario, flags, row[4], row[5]]).encode() + b"\n")
     for types in frames["lane_types"] if lane_types else ():
-        digest.update(repr(None if types is None or types is pd.NA else list(types)).encode())
+        digest.update(repr(list_or_none(types)).encode())
     return digest.hexdigest()
 
 

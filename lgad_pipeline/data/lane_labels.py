@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.config.slots import CULANE, SlotScheme
-from lgad_pipeline.data.frame_table import described, lanes_of, to_pandas
+from lgad_pipeline.data.frame_table import described, lanes_of, list_or_none, to_pandas
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_types import named_type
 from lgad_pipeline.lanes.slots import SlotLanes, assign_frames_with_sources
@@ -78,7 +78,7 @@ def assign_lane_slots(
 
 def _slot_types(annotated: Any, sources: np.ndarray, lane_types: Sequence[str]) -> list[str]:
     """Return the name of the type of each slot; `annotated` holds the types of the lanes, or is null."""
-    types = [] if annotated is None or annotated is pd.NA else list(annotated)
+    types = list_or_none(annotated)
     return [
         named_type(types[lane], lane_types).name if types and lane >= 0 else "" for lane in sources.tolist()
     ]

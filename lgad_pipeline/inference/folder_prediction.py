@@ -18,6 +18,7 @@ from lgad_pipeline.inference.prediction_folder import PredictionFolder, marked_p
 from lgad_pipeline.inference.sources import RejectedFrames
 from lgad_pipeline.lanes.file_names import LONGEST_NAME, OtherCase, resolve_inside
 from lgad_pipeline.lanes.lane_files import lanes_text
+from lgad_pipeline.lanes.lane_types import types_text
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.thread_pool import ordered_map
 
@@ -63,7 +64,7 @@ def predict_folder(
             picture = None
             if draw is not None and frame.original is not None:
                 picture = marked_picture(draw(frame.original, lanes))
-            types = "".join(f"{lane.type}\n" for lane in lanes).encode() if predictor.lane_types else None
+            types = types_text(lane.type for lane in lanes).encode() if predictor.lane_types else None
             text = lanes_text([lane.points for lane in lanes])
             output.write(frame.name, text.encode(), picture, types=types)
         return frame, lanes

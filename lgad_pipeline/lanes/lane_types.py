@@ -115,6 +115,11 @@ def read_types(lane_file: Path, *, lanes: int) -> tuple[str, ...] | None:
         raise LaneFileError(f"{path} {error}.") from error
 
 
+def types_text(types: Iterable[str]) -> str:
+    """Return the content of a file of types: the type of each lane, empty where it is unknown."""
+    return "".join(f"{name}\n" for name in types)
+
+
 def write_types(lane_file: Path, types: Sequence[str]) -> None:
     """Write the types of a lane file next to it, unless no type is known.
 
@@ -124,7 +129,7 @@ def write_types(lane_file: Path, types: Sequence[str]) -> None:
     """
     path = types_file(str(lane_file))
     if path is not None and any(types):
-        write_text(Path(path), "".join(f"{name}\n" for name in types), durable=False)
+        write_text(Path(path), types_text(types), durable=False)
 
 
 def remove_types(lane_file: Path) -> None:

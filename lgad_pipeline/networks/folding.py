@@ -48,19 +48,19 @@ def fold_batch_norms(
     for sequence in list(folded.modules()):
         if type(sequence).forward is not nn.Sequential.forward:
             continue
-        layers = [(name, layer) for name, layer in sequence.named_children() if not _has_no_effect(layer)]
+        layers = [
+            (name, layer)
+            for name, layer in sequence.named_children()
+            if type(layer) not in _DROPOUTS or _is_observed(layer, kept)
+        ]
         for (name, layer), (norm_name, norm) in itertools.pairwise(layers):
-            if kept.intersection((id(layer), id(norm))):
+            if _is_observed(layer, kept) or _is_observed(norm, kept):
                 continue
             if _can_fold(layer, norm) and uses[id(layer)] == uses[id(norm)] == 1:
                 fused = fuse_conv_bn_eval(layer, norm, isinstance(layer, _TRANSPOSED))  # type: ignore[arg-type]
                 setattr(sequence, name, fused)
                 setattr(sequence, norm_name, nn.Identity())
     return folded if image is None or _same_output(network(image), folded(image)) else network
-
-
-def _has_no_effect(layer: nn.Module) -> bool:
-    return type(layer) in _DROPOUTS and not _is_observed(layer)
 
 
 def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
@@ -70,12 +70,13 @@ def _can_fold(layer: nn.Module, norm: nn.Module) -> bool:
         and norm.running_var is not None
         and not (layer.training or norm.training)
         and not (isinstance(layer, _TRANSPOSED) and layer.groups > 1)  # torch folds these wrongly
-        and not any(_is_observed(module) or parametrize.is_parametrized(module) for module in (layer, norm))
+        and not any(parametrize.is_parametrized(module) for module in (layer, norm))
     )
 
 
-def _is_observed(layer: nn.Module) -> bool:
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+def _is_observed(layer: nn.Module, kept: set[int]) -> bool:
+    """Return True if a layer's own output is needed: it is one of `kept` (ids), or has hooks."""
+    return id(layer) in kept or bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _same_output(expected: object, actual: object) -> bool:

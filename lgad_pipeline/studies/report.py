@@ -66,8 +66,8 @@ def markdown(result: StudyResult) -> str:
             parts += ["", *_totals(gains[gains["scenario"] == TOTAL], "method", "alone")]
         for control, rows in _by_control(result.over_controls, recipe):
             parts += ["", *_totals(rows, f"over {control}", control)]
-        if len(result.compute_ratios):
-            ratios = result.compute_ratios
+        ratios = result.compute_ratios
+        if len(ratios) and recipe in set(ratios["recipe"]):
             parts += ["", *_ratio_table(ratios[ratios["recipe"] == recipe])]
         if len(gains):
             parts += ["", *_scenario_table(gains)]

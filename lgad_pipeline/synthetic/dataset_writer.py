@@ -19,7 +19,7 @@ from lgad_pipeline.config.splits import SPLITS, Scenario
 from lgad_pipeline.config.synthetic import SPLIT_START, SyntheticConfig, scenario_plan
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes, write_lanes
-from lgad_pipeline.lanes.lane_types import types_file
+from lgad_pipeline.lanes.lane_types import types_file, types_text
 from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.synthetic.render import render
@@ -80,7 +80,7 @@ def _write_frame(task: _Task) -> None:
     scene = render(task.seed, task.index, task.scenario)
     path = task.root / task.frame
     write_lanes(lane_file(task.root, task.frame), scene.lanes)
-    write_text(_types_path(task), "".join(f"{name}\n" for name in scene.types), durable=False)
+    write_text(_types_path(task), types_text(scene.types), durable=False)
     quality = int(np.random.default_rng([task.seed, task.index, 1]).integers(70, 94))
     _, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     with atomic_path(path, durable=False) as temporary:

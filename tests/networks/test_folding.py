@@ -140,6 +140,8 @@ def test_layers_whose_output_is_needed_stay() -> None:
             copied(image)
             features.append(taps.pop())
     torch.testing.assert_close(features[1], features[0], atol=1e-4, rtol=0)
+    dropped = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout2d(), nn.BatchNorm2d(4)).eval()
+    assert norms(fold_batch_norms(dropped)) == 0 and norms(fold_batch_norms(dropped, keep=["1"])) == 1
     norm = "encoder.stage2.1.residual.4"
     assert type(fold_batch_norms(network, keep=layers).get_submodule(norm)) is nn.BatchNorm2d
     assert type(fold_batch_norms(network).get_submodule(norm)) is nn.Identity

@@ -177,15 +177,18 @@ def served(model: str, folder: Path, *, python: str, path: str = "", uri: str = 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    for _ in range(6000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        assert server.poll() is None, (folder / "log").read_text()
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}/invocations"
-    os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    try:
+        for _ in range(6000):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 @pytest.fixture(scope="module")
