@@ -3,17 +3,20 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing import get_context
 from typing import Any, TypeVar
+
+from lgad_pipeline.errors import LgadError
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 CHUNK = 64
 """Number of frames in a chunk."""
-_ALONE = 1024
+ALONE = 1024
 """Number of frames up to which starting processes takes more time than it saves."""
 
 
@@ -48,6 +51,9 @@ def map_parts(
         parts: parts of the work; they are picklable, too.
         workers: number of processes of this machine; 1 for this process alone, None for one per core.
             Inside `on_cluster` it has no effect.
+
+    Raises:
+        LgadError: A process ended early, for example for want of memory.
     """
     mapper = _CLUSTER.get()
     workers = workers or len(os.sched_getaffinity(0))
@@ -58,7 +64,13 @@ def map_parts(
     else:
         # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(run, parts)
+            try:
+                yield from pool.map(run, parts)
+            except BrokenProcessPool as error:
+                raise LgadError(
+                    "A worker process ended early; free memory or use one process (`workers=1`), and in a "
+                    'script call the function below `if __name__ == "__main__":`.'
+                ) from error
 
 
 def map_chunks(
@@ -72,4 +84,4 @@ def map_chunks(
         workers: number of processes; None for one per core.
     """
     chunks = [frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)]
-    return map_parts(run, chunks, workers=1 if len(frames) <= _ALONE else workers)
+    return map_parts(run, chunks, workers=1 if len(frames) <= ALONE else workers)

@@ -29,8 +29,8 @@ def picture_hash(grey: np.ndarray) -> str | None:
     Returns:
         The hash, 256 bits, hexadecimal; None for a picture without structure, such as a black one.
     """
-    cells = cv2.resize(grey, (_COLUMNS + 1, _ROWS), interpolation=cv2.INTER_AREA).astype(np.int16)
-    if cells.std() < _FLAT:
+    cells = cv2.resize(grey, (_COLUMNS + 1, _ROWS), interpolation=cv2.INTER_AREA)
+    if cv2.meanStdDev(cells)[1] < _FLAT:
         return None
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 

@@ -1,15 +1,21 @@
 """Reading of one listed frame: its image, its annotation, and the reason where it cannot be used."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from lgad_pipeline.data.duplicates import picture_hash
-from lgad_pipeline.data.frame_table import FrameRecord
+from lgad_pipeline.data.frame_table import FrameRecord, frames_batch
+from lgad_pipeline.data.ingestion_cache import file_stamp
 from lgad_pipeline.datasets.images import image_header, read_small
-from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypedReader
+from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypeParser
+from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import ABSENT_X
@@ -18,6 +24,79 @@ from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.lanes.lane_types import parse_types, types_file
 
 _LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
+
+
+class Outcome(Enum):
+    """Outcome of a frame that is not rejected.
+
+    Attributes:
+        UNCHANGED: the row of the earlier frames table is used again.
+        READ: the frame was read, and has a new row.
+    """
+
+    UNCHANGED = auto()
+    READ = auto()
+
+
+class ChunkResult(NamedTuple):
+    """Result of a chunk of listed frames.
+
+    Attributes:
+        rows: new rows of the frames table, in the order of the chunk.
+        outcomes: outcome of each frame, or the reason why it is rejected.
+    """
+
+    rows: pa.RecordBatch
+    outcomes: list[Outcome | Rejected]
+
+
+@dataclass(frozen=True)
+class ChunkReading:
+    """Reading of the frames of a chunk that have changed; it can be sent to another process.
+
+    Attributes:
+        root: root directory of the data set.
+        kind: name of the reader, a key of `DATASET_READERS`, or its import path.
+        frame_size: height and width (H, W) that every frame must have when it is displayed, pixels.
+        follow_links: True if links may lead out of the root.
+        started: time of the ingestion in nanoseconds since 1970.
+        code: fingerprint of the code that reads frames; None: every frame is read.
+    """
+
+    root: Path
+    kind: str
+    frame_size: tuple[int, int]
+    follow_links: bool
+    started: int
+    code: str | None
+
+    def __call__(self, chunk: Sequence[tuple[FrameEntry, str | None]]) -> ChunkResult:
+        """Read a chunk: pairs of an entry and its stamp in the earlier frames table (None if absent)."""
+        reader, other_case = dataset_reader(self.kind), OtherCase(self.root)
+        records: list[FrameRecord] = []
+        outcomes: list[Outcome | Rejected] = []
+        for entry, earlier in chunk:
+            # The stamp is computed before the file is read, so a file that changes during it is read again
+            # by the next ingestion.
+            stamp = (self.code and file_stamp(self.root, entry, now=self.started, code=self.code)) or ""
+            if stamp and stamp == earlier:
+                outcomes.append(Outcome.UNCHANGED)
+                continue
+            result = read_frame(
+                self.root,
+                reader,
+                entry=entry,
+                frame_size=self.frame_size,
+                stamp=stamp,
+                follow_links=self.follow_links,
+                other_case=other_case,
+            )
+            if isinstance(result, FrameRecord):
+                records.append(result)
+                outcomes.append(Outcome.READ)
+            else:
+                outcomes.append(result)
+        return ChunkResult(frames_batch(records), outcomes)
 
 
 def read_frame(
@@ -108,8 +187,10 @@ def _lane_types(
     Raises:
         AnnotationError: the file of types is not text, or has another number of lines.
     """
-    if isinstance(reader, TypedReader):
-        types = tuple(reader.parse_lane_types(annotation))
+    # isinstance with a protocol would take as long as reading a lane file.
+    parse: TypeParser | None = getattr(reader, "parse_lane_types", None)
+    if parse is not None:
+        types = tuple(parse(annotation))
         return types if any(types) else None
     file = types_file(entry.annotation) if isinstance(entry.annotation, str) else None
     if file is None:
@@ -126,9 +207,13 @@ def _lane_types(
 def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) -> None:
     """Check that each lane is partly in the frame, and no point farther outside than the frame is large."""
     size = np.array(frame_size[::-1], np.float32)
-    for number, lane in enumerate(lanes, 1):
-        if not len(lane):
-            continue
+    filled = [(number, lane) for number, lane in enumerate(lanes, 1) if len(lane)]
+    if not filled:
+        return
+    points = np.concatenate([lane for _, lane in filled])
+    if (points >= 0).all() and (points < size).all():
+        return
+    for number, lane in filled:
         least, largest = lane.min(axis=0), lane.max(axis=0)
         if least[0] <= ABSENT_X and (lane[:, 0] == ABSENT_X).sum() > 1:
             raise AnnotationError(

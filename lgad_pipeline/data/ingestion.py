@@ -1,6 +1,5 @@
 """Ingestion of a data set: the frames table, and the rejected items with their reasons."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,40 +12,21 @@ import pyarrow as pa
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.data.duplicates import duplicates
-from lgad_pipeline.data.frame_reader import read_frame
+from lgad_pipeline.data.frame_reader import ChunkReading, Outcome
 from lgad_pipeline.data.frame_table import (
     FRAMES_SCHEMA,
-    FrameRecord,
     encodable,
-    frames_batch,
     rejected_table,
     to_pandas,
 )
-from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache, file_stamp
+from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache
 from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry, Note
 from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.file_names import OtherCase, stored_name
+from lgad_pipeline.lanes.file_names import stored_name
 from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.process_pool import ALONE, CHUNK, map_parts
 from lgad_pipeline.progress import Progress
-from lgad_pipeline.thread_pool import ordered_map
-
-_CHUNK = 64  # number of frames that a thread reads at a time
-
-
-@dataclass(frozen=True)
-class _Unchanged:
-    """A frame whose row of the earlier frames table is used again.
-
-    Attributes:
-        row: number of the row in the earlier table, from 0.
-    """
-
-    row: int
-
-
-_Result = _Unchanged | FrameRecord | Rejected
-"""Result of one listed frame: the row of the earlier table, a new row, or the reason why it is rejected."""
 
 
 @dataclass(frozen=True)
@@ -111,13 +91,17 @@ def ingest(
     an eighth of their size. Items that cannot be used are rejected with their reason; the others are read.
     Frames with the content of another frame are rejected, too: see `duplicates`.
 
+    More than 1,024 frames are read in several processes: a script must then call this function below
+    `if __name__ == "__main__":`.
+
     Args:
         root: root directory of the data set.
         frame_size: height and width (H, W) that every frame must have when it is displayed, in pixels.
         kind: name of the reader of lists and annotations, a key of `DATASET_READERS`.
         previous: frames table of an earlier ingestion of the same root. A row is used again, and its frame
             is not read, if image and annotation have the same stamp: see `file_stamp`.
-        workers: number of threads; by default two per core.
+        workers: number of processes; None for one per core. Small data sets, and kinds of other packages, are
+            read in this process alone.
         progress: called as progress(frames done, frames in total).
         follow_links: accept frames and lane files that are links out of `root`; otherwise no file outside of
             it is read.
@@ -130,52 +114,29 @@ def ingest(
     rejected: list[Rejected | Note] = []
     reader = dataset_reader(kind)
     entries = [_as_stored(root, entry) for entry in reader.list_frames(root, rejected)]
-    other_case = OtherCase(root)
     cache = IngestionCache(previous, frame_size)
-    started = time.time_ns()
-    code = _reading_code(reader)
-    chunks = [entries[first : first + _CHUNK] for first in range(0, len(entries), _CHUNK)]
-    workers = workers or 2 * (os.cpu_count() or 1)
-
-    def read_chunk(chunk: Sequence[FrameEntry]) -> list[_Result]:
-        return [read_or_reuse(entry) for entry in chunk]
-
-    def read_or_reuse(entry: FrameEntry) -> _Result:
-        # The stamp is computed before the file is read, so a file that changes during it is read again by
-        # the next ingestion.
-        stamp = (code and file_stamp(root, entry, now=started, code=code)) or ""
-        row = cache.row(entry, stamp) if stamp else None
-        if row is not None:
-            return _Unchanged(row)
-        return read_frame(
-            root,
-            reader,
-            entry=entry,
-            frame_size=frame_size,
-            stamp=stamp,
-            follow_links=follow_links,
-            other_case=other_case,
-        )
-
+    reading = ChunkReading(root, kind, frame_size, follow_links, time.time_ns(), _reading_code(reader))
+    # The class of a reader of another package can be registered in this process alone.
+    several = isinstance(reader, ModuleType) and len(entries) > ALONE
+    chunks = [entries[first : first + CHUNK] for first in range(0, len(entries), CHUNK)]
+    parts = [[(entry, cache.stamp(entry)) for entry in chunk] for chunk in chunks]
     used: list[FrameEntry] = []
     rows: list[int] = []  # row numbers in the earlier table followed by the new batches
     batches, done, new_rows = [], 0, len(cache.table)
-    results_of_chunks = ordered_map(read_chunk, chunks, workers=workers, ahead=2 * workers)
-    for chunk, results in zip(chunks, results_of_chunks, strict=True):
-        records: list[FrameRecord] = []
-        for entry, result in zip(chunk, results, strict=True):
-            match result:
-                case _Unchanged(row):
-                    rows.append(row)
-                case FrameRecord():
-                    rows.append(new_rows + len(records))
-                    records.append(result)
+    results = map_parts(reading, parts, workers=workers if several else 1)
+    for chunk, (batch, outcomes) in zip(chunks, results, strict=True):
+        for entry, outcome in zip(chunk, outcomes, strict=True):
+            match outcome:
+                case Outcome.UNCHANGED:
+                    rows.append(cache.row(entry))
+                case Outcome.READ:
+                    rows.append(new_rows)
+                    new_rows += 1
                 case Rejected():
-                    rejected.append(result)
+                    rejected.append(outcome)
                     continue
             used.append(entry)
-        batches.append(frames_batch(records))
-        new_rows += len(records)
+        batches.append(batch)
         done += len(chunk)
         if progress is not None:
             progress(done, len(entries))

@@ -1,5 +1,6 @@
 """Cache of an earlier ingestion: rows of unchanged frames, which are not read again."""
 
+import os
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -44,10 +45,14 @@ class IngestionCache:
         self._stamps = self.table["stamp"].to_pylist()
         self._rows = {key: row for row, key in enumerate(keys)}
 
-    def row(self, entry: FrameEntry, stamp: str) -> int | None:
-        """Return the row number of an entry that is unchanged, None if it is absent or has another stamp."""
+    def stamp(self, entry: FrameEntry) -> str | None:
+        """Return the stamp of an entry in the earlier table; None if it is absent."""
         row = self._rows.get((entry.frame, entry.split))
-        return row if row is not None and self._stamps[row] == stamp else None
+        return None if row is None else self._stamps[row]
+
+    def row(self, entry: FrameEntry) -> int:
+        """Return the number of the row of an entry that is in the earlier table."""
+        return self._rows[entry.frame, entry.split]
 
     def changes(self, frames: pd.DataFrame) -> Changes:
         """Compare a new frames table with the earlier one."""
@@ -76,14 +81,15 @@ def file_stamp(root: Path, entry: FrameEntry, *, now: int, code: str) -> str | N
         the clock was set back: a later change could give the same time again, so the file is always read.
     """
     parts = [code]
+    base = str(root)  # Path objects would take longer than the statuses.
     try:
         types = types_file(entry.annotation) if isinstance(entry.annotation, str) else None
-        typed = [types] if types is not None and (root / types).exists() else []
+        typed = [types] if types is not None and os.path.exists(f"{base}/{types}") else []  # noqa: PTH110
         for item in (entry.frame, entry.annotation, *typed):
             if isinstance(item, bytes):
                 parts.append(blake2b(item, digest_size=16).hexdigest())
             else:
-                status = (root / item).stat()
+                status = os.stat(f"{base}/{item}")  # noqa: PTH116
                 times = status.st_mtime_ns, status.st_ctime_ns
                 if max(times) > now:
                     return None

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
-from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, frame_path
+from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, require_image_name
 from lgad_pipeline.datasets.safe_io import list_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
-from lgad_pipeline.lanes.lane_files import Rejected, lane_file, parse_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file_name, parse_lanes
 from lgad_pipeline.wording import counted
 
 _LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
@@ -78,14 +78,14 @@ def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Not
     entries = []
     for entry in listed.entries:
         try:
-            frame = frame_path(entry.frame)
+            require_image_name(entry.frame)
         except ValueError as error:
             faults.append(Rejected(name, entry.line, str(error)))
             continue
-        annotation = str(lane_file(Path(), frame))
         flags = entry.flags or ()
         existence = tuple(map(bool, flags)) if len(flags) == _FLAGS else None
-        entries.append(FrameEntry(frame, split, annotation, name, entry.line, existence=existence))
+        annotation = lane_file_name(entry.frame)
+        entries.append(FrameEntry(entry.frame, split, annotation, name, entry.line, existence=existence))
     rejected += sorted(faults, key=lambda fault: fault.line or 0)
     if listed.repeats:
         again, first = listed.repeated, listed.repeats[0].line

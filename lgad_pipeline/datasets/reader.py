@@ -1,9 +1,10 @@
 """Protocol of data set kinds: a reader lists the frames of a data set and parses their annotations."""
 
+import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -85,17 +86,12 @@ class DatasetReader(Protocol):
         ...
 
 
-@runtime_checkable
-class TypedReader(Protocol):
-    """Reader of a kind of data set whose annotations state the types of lanes."""
+TypeParser = Callable[[bytes], Sequence[str]]
+"""Further function `parse_lane_types` of a reader whose annotations state the types of lanes.
 
-    def parse_lane_types(self, annotation: bytes) -> list[str]:
-        """Return the type of each lane of an annotation, in the order of `parse_annotation`; empty: unknown.
-
-        Args:
-            annotation: as for `parse_annotation`, which has accepted it.
-        """
-        ...
+It gets the annotation that `parse_annotation` has accepted, and returns the type of each lane, in the same
+order; empty: unknown.
+"""
 
 
 class AnnotationError(LgadError):
@@ -116,11 +112,20 @@ def frame_path(text: str) -> str:
         ValueError: the path names no image below the root; the message is the reason to report.
     """
     frame = relative_frame(text)
-    if PurePosixPath(frame).suffix.lower() not in IMAGE_SUFFIXES:
+    require_image_name(frame)
+    return frame
+
+
+def require_image_name(frame: str) -> None:
+    """Check that a path ends as images do.
+
+    Raises:
+        ValueError: it does not; the message is the reason to report.
+    """
+    if posixpath.splitext(frame)[1].lower() not in IMAGE_SUFFIXES:
         raise ValueError(
             f"names {frame}, which does not end in {', '.join(IMAGE_SUFFIXES)}; name a frame below the root"
         )
-    return frame
 
 
 def points(pairs: Iterable) -> np.ndarray:

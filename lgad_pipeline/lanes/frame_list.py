@@ -15,7 +15,7 @@ from typing import NamedTuple
 from unicodedata import category
 
 from lgad_pipeline.lanes.file_names import LONGEST_NAME, is_file, stored_name
-from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file_name
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path of Linux
@@ -144,7 +144,7 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts:
         raise ValueError(f"{shown} names no file; name a frame below the data root")
-    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+    if len(path.encode()) > LONGEST_NAME and any(len(part.encode()) > LONGEST_NAME for part in parts):
         raise ValueError(f"{shown} has a name of more than {LONGEST_NAME} bytes; rename the file")
     if ".." in parts:
         if not posixpath.normpath("/".join(parts)).startswith(".."):
@@ -202,7 +202,7 @@ def _stored(root: Path, frame: str) -> str:
     """Return a frame in the Unicode form of its image, else of its lane file; unchanged without both."""
     if frame.isascii():
         return frame
-    stem = lane_file(Path(), frame).as_posix().removesuffix(_LANES_SUFFIX)
+    stem = lane_file_name(frame).removesuffix(_LANES_SUFFIX)
     for base, suffix in ((frame, ""), (frame, _LANES_SUFFIX), (stem, _LANES_SUFFIX)):
         stored = stored_name(root, base + suffix)
         if is_file(root / stored):

@@ -223,8 +223,13 @@ def lane_file(root: Path, frame: str) -> Path:
         root: folder of the lane files.
         frame: path of the frame relative to the root.
     """
+    return resolve_inside(root, lane_file_name(frame))
+
+
+def lane_file_name(frame: str) -> str:
+    """Return the path of `lane_file` relative to the root; `frame` is such a path, too."""
     stem, dot, ending = frame.rpartition(".")
-    return resolve_inside(root, f"{stem if dot and '/' not in ending else frame}.lines.txt")
+    return f"{stem if dot and '/' not in ending else frame}.lines.txt"
 
 
 def full_lane_file(root: Path, frame: str) -> Path:

@@ -111,3 +111,16 @@ def test_another_frame_size_and_a_table_of_older_columns_are_ingested_again(befo
     root, frames = before
     assert ingest(root, (100, 200), previous=frames).frames.empty
     assert ingest(root, SIZE, previous=frames.drop(columns="stamp")).changes == (0, 10, 0, 0)
+
+
+def test_several_processes_give_the_table_of_one(write_tree, monkeypatch):
+    root = write_tree()
+    (root / TRAIN / "00001.jpg").unlink()
+    one = ingest(root, SIZE, workers=1)
+    monkeypatch.setattr("lgad_pipeline.data.ingestion.ALONE", 0)
+    monkeypatch.setattr("lgad_pipeline.data.ingestion.CHUNK", 3)
+    (root / TRAIN / "00002.lines.txt").write_text("100 117 100 100 \n")
+    two = ingest(root, SIZE, workers=2, previous=one.frames)
+    assert two.changes == (8, 0, 1, 0)
+    assert two.frames.astype(str).equals(ingest(root, SIZE, workers=1).frames.astype(str))
+    assert two.rejected.equals(one.rejected) and len(two.rejected) == 1
