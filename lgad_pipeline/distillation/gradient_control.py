@@ -131,6 +131,8 @@ class _Probe:
                 f"No gradient of the segmentation loss reaches layer {self.layer}, so that balance and gate "
                 "have nothing to compare with; choose another layer, or set balance: null and gate: false."
             )
+        if self.measures.device.type == "cpu" and not self.measures:  # a GPU would have to be waited for
+            return
         s, g = gradient.float(), own.float() / self.weight
         new = mean_over_processes(torch.stack([s.square().sum(), g.square().sum(), (s * g).sum()]))
         old = self.control.means[self.row]
