@@ -17,6 +17,7 @@ does not move.
 """
 
 _ROWS, _COLUMNS = 16, 16
+_PAIRS = 1 << 18  # pairs of hashes that are compared at a time
 _FLAT = 6.0  # grey levels; a picture with a smaller standard deviation has no structure to compare
 
 
@@ -99,21 +100,49 @@ def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) ->
         ascending.
     """
     (rows, left), (targets, right) = _bits(hashes), _bits(others)
-    first = np.ascontiguousarray(left[:, 0])
-    nearest: dict[int, tuple[int, int]] = {}
-    for target, words in zip(targets.tolist(), right, strict=True):
-        # The first of the four words alone excludes nearly all pairs, so only a few are compared in full.
-        close = np.flatnonzero(np.bitwise_count(first ^ words[0]) <= NEAR)
-        bits = np.bitwise_count(left[close] ^ words).sum(axis=1)
-        near = bits <= NEAR
-        for row, distance in zip(rows[close[near]].tolist(), bits[near].tolist(), strict=True):
-            nearest.setdefault(row, (target, distance))
-    return dict(sorted(nearest.items()))
+    words, others_words = (np.packbits(bits, axis=1).view(np.uint64) for bits in (left, right))
+    # The target of a row and the different bits in one number, whose least value is that of the first target.
+    none = len(right) << 9
+    nearest = np.full(len(left), none)
+    # Of NEAR + 1 groups of bits, hashes with at most NEAR different bits have a group without a difference.
+    # A group takes its bits from the whole picture, so that few other pictures have the same ones.
+    for first_bit in range(NEAR + 1):
+        for row, target in _equal(_keys(left, first_bit), _keys(right, first_bit)):
+            bits = np.bitwise_count(words[row] ^ others_words[target]).sum(axis=1, dtype=int)
+            near = bits <= NEAR
+            np.minimum.at(nearest, row[near], (target[near] << 9) + bits[near])
+    found = np.flatnonzero(nearest < none)
+    values = zip(targets[nearest[found] >> 9].tolist(), (nearest[found] & 511).tolist(), strict=True)
+    return dict(zip(rows[found].tolist(), values, strict=True))
+
+
+def _keys(bits: np.ndarray, first_bit: int) -> np.ndarray:
+    """Return a number for each hash, from every (NEAR + 1)-th of its bits, uint64 (pictures,)."""
+    group = bits[:, first_bit :: NEAR + 1]
+    return group @ (np.uint64(1) << np.arange(group.shape[1], dtype=np.uint64))
+
+
+def _equal(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the indices (pairs,) of equal numbers in two arrays, about `_PAIRS` pairs at a time."""
+    order = np.argsort(left, kind="stable")
+    ordered = left[order]
+    start = np.searchsorted(ordered, right, side="left")
+    number = np.searchsorted(ordered, right, side="right") - start
+    total = np.cumsum(number)
+    first = 0
+    while first < len(right):
+        done = int(total[first - 1]) if first else 0
+        last = max(int(np.searchsorted(total, done + _PAIRS, side="right")), first + 1)
+        counts = number[first:last]
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        position = np.repeat(start[first:last], counts) + np.arange(len(before)) - before
+        yield order[position], np.repeat(np.arange(first, last), counts)
+        first = last
 
 
 def _bits(hashes: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the pictures with a hash, and the hashes, uint64 (pictures, 4)."""
+    """Return the indices of the pictures with a hash, and the bits of the hashes, uint8 (pictures, 256)."""
     # In a column of a table pandas may hold NaN in place of None.
     known = [(index, text) for index, text in enumerate(hashes) if isinstance(text, str)]
-    bits = np.frombuffer(bytes.fromhex("".join(text for _, text in known)), np.uint64)
-    return np.array([index for index, _ in known], int), bits.reshape(-1, 4)
+    data = np.frombuffer(bytes.fromhex("".join(text for _, text in known)), np.uint8)
+    return np.array([index for index, _ in known], int), np.unpackbits(data.reshape(-1, 32), axis=1)

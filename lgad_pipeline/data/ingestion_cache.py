@@ -40,7 +40,8 @@ class IngestionCache:
         self.table = FRAMES_SCHEMA.empty_table()
         if previous is not None and set(FRAMES_SCHEMA.names) <= set(previous.columns):
             fits = (previous["height"] == frame_size[0]) & (previous["width"] == frame_size[1])
-            self.table = pa.Table.from_pandas(previous[fits], FRAMES_SCHEMA, preserve_index=False)
+            rows = previous if fits.all() else previous[fits]  # a copy takes a second time the memory
+            self.table = pa.Table.from_pandas(rows, FRAMES_SCHEMA, preserve_index=False)
         keys = zip(self.table["frame"].to_pylist(), self.table["split"].to_pylist(), strict=True)
         self._stamps = self.table["stamp"].to_pylist()
         self._rows = {key: row for row, key in enumerate(keys)}

@@ -1,6 +1,5 @@
 """Protocol of data set kinds: a reader lists the frames of a data set and parses their annotations."""
 
-import posixpath
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,7 +121,8 @@ def require_image_name(frame: str) -> None:
     Raises:
         ValueError: it does not; the message is the reason to report.
     """
-    if posixpath.splitext(frame)[1].lower() not in IMAGE_SUFFIXES:
+    end = frame.rfind(".")
+    if frame[end:].lower() not in IMAGE_SUFFIXES or frame[:end][-1:] in ("", "/"):
         raise ValueError(
             f"names {frame}, which does not end in {', '.join(IMAGE_SUFFIXES)}; name a frame below the root"
         )

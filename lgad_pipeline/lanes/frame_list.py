@@ -131,25 +131,26 @@ def relative_frame(text: str, roots: tuple[str, ...] = ()) -> str:
         ValueError: the path leads out of the root or has control characters; the message is the reason to
             report.
     """
-    shown = ascii(text[:_SHOWN])
     path = text.replace("\\", "/")
     if not path.isprintable() and any(map(_is_control, path)):
-        raise ValueError(f"{shown} holds control characters; write the path as plain text")
+        raise ValueError(f"{text[:_SHOWN]!a} holds control characters; write the path as plain text")
     for root in roots:
         if path.startswith(root):
             path = path[len(root) :]
             break
     if path[1:3] == ":/":
-        raise ValueError(f"{shown} is a path of a Windows drive; write it relative to the data root")
+        raise ValueError(
+            f"{text[:_SHOWN]!a} is a path of a Windows drive; write it relative to the data root"
+        )
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not parts:
-        raise ValueError(f"{shown} names no file; name a frame below the data root")
+        raise ValueError(f"{text[:_SHOWN]!a} names no file; name a frame below the data root")
     if len(path.encode()) > LONGEST_NAME and any(len(part.encode()) > LONGEST_NAME for part in parts):
-        raise ValueError(f"{shown} has a name of more than {LONGEST_NAME} bytes; rename the file")
+        raise ValueError(f"{text[:_SHOWN]!a} has a name of more than {LONGEST_NAME} bytes; rename the file")
     if ".." in parts:
         if not posixpath.normpath("/".join(parts)).startswith(".."):
-            raise ValueError(f"{shown} has a part '..'; write the path without it")
-        raise ValueError(f"{shown} leads out of the data root; name a frame below it")
+            raise ValueError(f"{text[:_SHOWN]!a} has a part '..'; write the path without it")
+        raise ValueError(f"{text[:_SHOWN]!a} leads out of the data root; name a frame below it")
     return "/".join(parts)
 
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.data.duplicates import NEAR, duplicates, picture_hash
+from lgad_pipeline.data.duplicates import NEAR, duplicates, near_pictures, picture_hash
 from lgad_pipeline.data.ingestion import ingest
 
 SIZE = (118, 328)
@@ -40,6 +40,25 @@ def test_the_same_picture_again_is_near_and_another_is_far():
         assert distance(picture_hash(original), picture_hash(again)) <= NEAR
         assert distance(picture_hash(original), picture_hash(brighter)) <= NEAR
         assert distance(picture_hash(original), picture_hash(road(seed + 100))) > 4 * NEAR
+
+
+def test_near_pictures_are_those_of_a_comparison_of_all_pairs():
+    generator = np.random.default_rng(0)
+    originals = [int.from_bytes(generator.bytes(32)) for _ in range(6)]
+    changed = []
+    for original in originals * 50:
+        flipped = generator.choice(256, int(generator.integers(0, 2 * NEAR)), replace=False)
+        changed.append(original ^ sum(1 << int(bit) for bit in flipped))
+    texts = [f"{number:064x}" for number in changed]
+    hashes, others = [*texts[:200], None, *texts[:3]], [None, *texts[200:]]
+    expected = {}
+    for row, hash_ in enumerate(hashes):
+        bits = [(other, distance(hash_, text)) for other, text in enumerate(others) if hash_ and text]
+        near = [pair for pair in bits if pair[1] <= NEAR]
+        if near:
+            expected[row] = near[0]
+    assert near_pictures(hashes, others) == expected and 50 < len(expected) < 204
+    assert near_pictures([], others) == near_pictures(hashes, []) == near_pictures([None], [None]) == {}
 
 
 def table(*rows: tuple[str, str, str, int | None]) -> pd.DataFrame:
