@@ -117,9 +117,9 @@ def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) ->
 
 
 def _keys(bits: np.ndarray, first_bit: int) -> np.ndarray:
-    """Return a number for each hash, from every (NEAR + 1)-th of its bits, uint64 (pictures,)."""
-    group = bits[:, first_bit :: NEAR + 1]
-    return group @ (np.uint64(1) << np.arange(group.shape[1], dtype=np.uint64))
+    """Return a number for each hash, from every (NEAR + 1)-th of its bits, uint32 (pictures,)."""
+    group = np.packbits(bits[:, first_bit :: NEAR + 1], axis=1)  # 23 or 24 bits in three bytes
+    return np.pad(group, ((0, 0), (0, 1))).view(np.uint32)[:, 0]
 
 
 def _equal(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -194,7 +194,7 @@ def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> List
     return ListedFrame(
         _stored(root, relative_frame(frame, roots)),
         number,
-        tuple(map(int, re.findall("[01]", rest))) if flags else None,
+        tuple(int(flag) for flag in rest if flag in "01") if flags else None,
         label_map,
     )
 
