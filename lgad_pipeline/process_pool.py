@@ -1,8 +1,10 @@
 """Work in parts: a function applied to each part, on all cores or on a cluster, with results in order."""
 
 import os
+import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +18,8 @@ Result = TypeVar("Result")
 
 CHUNK = 64
 """Number of frames in a chunk."""
+_AHEAD = 4
+"""Number of parts for each process that are computed before they are requested."""
 ALONE = 1024
 """Number of frames up to which starting processes takes more time than it saves."""
 
@@ -62,15 +66,32 @@ def map_parts(
     elif workers == 1:
         yield from map(run, parts)
     else:
-        # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            try:
-                yield from pool.map(run, parts)
-            except BrokenProcessPool as error:
-                raise LgadError(
-                    "A worker process ended early; free memory or use one process (`workers=1`), and in a "
-                    'script call the function below `if __name__ == "__main__":`.'
-                ) from error
+        yield from _in_processes(run, parts, workers)
+
+
+def _in_processes(run: Callable[[Part], Result], parts: Sequence[Part], workers: int) -> Iterator[Result]:
+    pending: deque[Future[Result]] = deque()
+    # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupt) as pool:
+        try:
+            for part in parts:
+                pending.append(pool.submit(run, part))
+                if len(pending) > _AHEAD * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+            # After an error the few pending parts run to their end. If they were cancelled, as by `pool.map`,
+            # and a process had ended, too, the program would never end.
+        except BrokenProcessPool as error:
+            raise LgadError(
+                "A worker process ended early; free memory or use one process (`workers=1`), and in a "
+                'script call the function below `if __name__ == "__main__":`.'
+            ) from error
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the main process, which ends the worker processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def map_chunks(
