@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 
 def main(
     student_steps: Annotated[
-        int | None, typer.Option(help="Steps of each student, instead of the demo's.")
+        int | None,
+        typer.Option(help="Steps of each student, instead of the demo's; its schedules are shortened."),
     ] = None,
     side: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
@@ -43,7 +44,14 @@ def main(
     settings["datasets"] = {"synthetic": settings["datasets"]["synthetic"]}
     settings["recipes"] = {"enet": settings["recipes"]["enet"]}
     if student_steps:
-        settings["recipes"]["enet"]["student"]["steps"] = student_steps
+        recipe = settings["recipes"]["enet"]
+        share = student_steps / recipe["student"]["steps"]
+        recipe["student"]["steps"] = student_steps
+        for part, key in (
+            (recipe["student"]["optimizer"], "warmup_steps"),
+            (recipe["distillation"], "stop_step"),
+        ):
+            part[key] = max(1, round(share * part[key]))
     found = {}
     for name in ("directly", "through Dagster"):
         with tempfile.TemporaryDirectory() as folder:
