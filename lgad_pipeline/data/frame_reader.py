@@ -1,6 +1,6 @@
 """Reading of one listed frame: its image, its annotation, and the reason where it cannot be used."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from hashlib import blake2b
@@ -15,7 +15,6 @@ from lgad_pipeline.data.frame_table import FrameRecord, frames_batch
 from lgad_pipeline.data.ingestion_cache import file_stamp
 from lgad_pipeline.datasets.images import image_header, read_small
 from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypeParser
-from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import ABSENT_X
@@ -56,7 +55,7 @@ class ChunkReading:
 
     Attributes:
         root: root directory of the data set.
-        kind: name of the reader, a key of `DATASET_READERS`, or its import path.
+        reader: function that returns the reader; a module cannot be sent to another process.
         frame_size: height and width (H, W) that every frame must have when it is displayed, pixels.
         follow_links: True if links may lead out of the root.
         started: time of the ingestion in nanoseconds since 1970.
@@ -64,7 +63,7 @@ class ChunkReading:
     """
 
     root: Path
-    kind: str
+    reader: Callable[[], DatasetReader]
     frame_size: tuple[int, int]
     follow_links: bool
     started: int
@@ -72,7 +71,7 @@ class ChunkReading:
 
     def __call__(self, chunk: Sequence[tuple[FrameEntry, str | None]]) -> ChunkResult:
         """Read a chunk: pairs of an entry and its stamp in the earlier frames table (None if absent)."""
-        reader, other_case = dataset_reader(self.kind), OtherCase(self.root)
+        reader, other_case = self.reader(), OtherCase(self.root)
         records: list[FrameRecord] = []
         outcomes: list[Outcome | Rejected] = []
         for entry, earlier in chunk:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -115,9 +116,16 @@ def ingest(
     reader = dataset_reader(kind)
     entries = [_as_stored(root, entry) for entry in reader.list_frames(root, rejected)]
     cache = IngestionCache(previous, frame_size)
-    reading = ChunkReading(root, kind, frame_size, follow_links, time.time_ns(), _reading_code(reader))
-    # The class of a reader of another package can be registered in this process alone.
+    # A reader of another package may be registered in this process alone, or keep what its lists contain.
     several = isinstance(reader, ModuleType) and len(entries) > ALONE
+    reading = ChunkReading(
+        root,
+        partial(dataset_reader, kind) if several else lambda: reader,
+        frame_size,
+        follow_links,
+        time.time_ns(),
+        _reading_code(reader),
+    )
     chunks = [entries[first : first + CHUNK] for first in range(0, len(entries), CHUNK)]
     parts = [[(entry, cache.stamp(entry)) for entry in chunk] for chunk in chunks]
     used: list[FrameEntry] = []

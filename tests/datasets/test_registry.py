@@ -1,6 +1,8 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lgad_pipeline.data.ingestion import ingest
@@ -42,6 +44,25 @@ def test_a_registered_kind_is_read_by_name(monkeypatch, own_kind):
     assert isinstance(dataset_reader("csv"), reader_class)
     with pytest.raises(LgadError, match="csv is registered already"):
         register_dataset("csv")(reader_class)
+
+
+def test_a_reader_may_keep_what_its_lists_contain(write_tree, monkeypatch):
+    """All frames are read by the object that has listed them."""
+
+    class Remembering:
+        def list_frames(self, root, rejected):
+            entries = DATASET_READERS["culane"].list_frames(root, rejected)
+            self.lanes = {b"%d" % number: entry for number, entry in enumerate(entries)}
+            return [replace(entry, annotation=key) for key, entry in self.lanes.items()]
+
+        def parse_annotation(self, annotation):
+            return [np.full((2, 2), self.lanes[annotation].line, np.float32)]
+
+    monkeypatch.setitem(DATASET_READERS, "remembering", Remembering())
+    monkeypatch.setattr("lgad_pipeline.data.ingestion.ALONE", 0)
+    monkeypatch.setattr("lgad_pipeline.data.ingestion.CHUNK", 2)
+    frames = ingest(write_tree(), SIZE, kind="remembering", workers=2).frames
+    assert [lanes[0][0][0] for lanes in frames["lanes"]] == [1, 2, 3, 4, 5, 1, 2, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
