@@ -126,12 +126,41 @@ def ingest(
         time.time_ns(),
         _reading_code(reader),
     )
-    chunks = [entries[first : first + CHUNK] for first in range(0, len(entries), CHUNK)]
-    parts = [[(entry, cache.stamp(entry)) for entry in chunk] for chunk in chunks]
+    table, used, unusable = _frames_table(
+        entries, cache, reading, workers=workers if several else 1, progress=progress
+    )
+    rejected += unusable
+    frames = to_pandas(_as_listed(table, used))
+    duplicate, copies = duplicates(frames)
+    if copies:
+        frames = frames[~duplicate].reset_index(drop=True)
+    notes = tuple(
+        Note(encodable(item.file), item.line, encodable(item.text))
+        for item in rejected
+        if isinstance(item, Note)
+    )
+    items = [item for item in rejected if isinstance(item, Rejected)]
+    return Ingestion(
+        frames, rejected_table([*items, *copies]), cache.changes(frames), root, follow_links, notes
+    )
+
+
+def _frames_table(
+    entries: Sequence[FrameEntry],
+    cache: IngestionCache,
+    reading: ChunkReading,
+    *,
+    workers: int | None,
+    progress: Progress | None,
+) -> tuple[pa.Table, list[FrameEntry], list[Rejected]]:
+    """Return the frames table of the entries that can be used, these entries, and the rejected items."""
     used: list[FrameEntry] = []
+    rejected: list[Rejected] = []
     rows: list[int] = []  # row numbers in the earlier table followed by the new batches
     batches, done, new_rows = [], 0, len(cache.table)
-    results = map_parts(reading, parts, workers=workers if several else 1)
+    chunks = [entries[first : first + CHUNK] for first in range(0, len(entries), CHUNK)]
+    parts = [[(entry, cache.stamp(entry)) for entry in chunk] for chunk in chunks]
+    results = map_parts(reading, parts, workers=workers)
     for chunk, (batch, outcomes) in zip(chunks, results, strict=True):
         for entry, outcome in zip(chunk, outcomes, strict=True):
             match outcome:
@@ -151,19 +180,7 @@ def ingest(
     table = pa.concat_tables([cache.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)])
     if rows != list(range(len(table))):
         table = table.take(pa.array(rows, pa.int64()))
-    frames = to_pandas(_as_listed(table, used))
-    duplicate, copies = duplicates(frames)
-    if copies:
-        frames = frames[~duplicate].reset_index(drop=True)
-    notes = tuple(
-        Note(encodable(item.file), item.line, encodable(item.text))
-        for item in rejected
-        if isinstance(item, Note)
-    )
-    items = [item for item in rejected if isinstance(item, Rejected)]
-    return Ingestion(
-        frames, rejected_table([*items, *copies]), cache.changes(frames), root, follow_links, notes
-    )
+    return table, used, rejected
 
 
 def _reading_code(reader: DatasetReader) -> str | None:
