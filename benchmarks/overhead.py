@@ -60,6 +60,7 @@ def main(
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": folder}
             environment |= {"LGAD_SETTINGS": f"{folder}/lgad.yaml", "LGAD_STATE": f"{folder}/state"}
             environment.pop("MLFLOW_TRACKING_URI", None)
+            environment["OMP_WAIT_POLICY"] = "PASSIVE"  # as of the command line: waiting threads use no time
             subprocess.run(
                 [sys.executable, __file__, "--side", name], cwd=folder, env=environment, check=True
             )
