@@ -2,9 +2,8 @@
 
 import os
 import signal
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,16 +11,17 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.thread_pool import ordered_results
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 CHUNK = 64
 """Number of frames in a chunk."""
+_ALONE = 1024
+"""Number of frames up to which starting processes takes more time than it saves."""
 _AHEAD = 4
 """Number of parts for each process that are computed before they are requested."""
-ALONE = 1024
-"""Number of frames up to which starting processes takes more time than it saves."""
 
 
 Mapper = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
@@ -70,18 +70,12 @@ def map_parts(
 
 
 def _in_processes(run: Callable[[Part], Result], parts: Sequence[Part], workers: int) -> Iterator[Result]:
-    pending: deque[Future[Result]] = deque()
     # Spawned, not forked: the caller can have running threads, and a fork of them can deadlock.
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupt) as pool:
         try:
-            for part in parts:
-                pending.append(pool.submit(run, part))
-                if len(pending) > _AHEAD * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-            # After an error the few pending parts run to their end. If they were cancelled, as by `pool.map`,
-            # and a process had ended, too, the program would never end.
+            # After an error the few submitted parts run to their end. If they were cancelled, as `pool.map`
+            # does, and a process had ended, too, the program would never end.
+            yield from ordered_results(pool, run, parts, ahead=_AHEAD * workers)
         except BrokenProcessPool as error:
             raise LgadError(
                 "A worker process ended early; free memory or use one process (`workers=1`), and in a "
@@ -95,14 +89,14 @@ def _ignore_interrupt() -> None:
 
 
 def map_chunks(
-    run: Callable[[Sequence[str]], Result], frames: Sequence[str], *, workers: int | None
+    run: Callable[[Sequence[Part]], Result], frames: Sequence[Part], *, workers: int | None
 ) -> Iterator[Result]:
     """Yield `run(chunk)` for chunks of the frames, in order; see `map_parts`.
 
     Args:
-        run: function of a chunk of frame names.
-        frames: names of the frames.
+        run: function of a chunk of frames.
+        frames: names of the frames, or other values, one for each frame.
         workers: number of processes; None for one per core.
     """
     chunks = [frames[i : i + CHUNK] for i in range(0, len(frames), CHUNK)]
-    return map_parts(run, chunks, workers=1 if len(frames) <= ALONE else workers)
+    return map_parts(run, chunks, workers=1 if len(frames) <= _ALONE else workers)

@@ -1,12 +1,25 @@
 """Thread pool: results in the order of the items, with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def ordered_results(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
+) -> Iterator[Result]:
+    """Yield `function(item)` for every item, in order, computed by a pool; at most `ahead` are submitted."""
+    pending: deque[Future[Result]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def ordered_map(
@@ -26,14 +39,8 @@ def ordered_map(
         ahead: number of results computed before they are requested, at least 1.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lgad-data")
-    pending: deque[Future[Result]] = deque()
     try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        yield from ordered_results(pool, function, items, ahead=ahead)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         if isinstance(items, Generator):

@@ -1,4 +1,4 @@
-"""Reading of one listed frame: its image, its annotation, and the reason where it cannot be used."""
+"""Reading of listed frames: image and annotation of each, and the reason where one cannot be used."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.file_names import stored_name
 from lgad_pipeline.lanes.lane_files import Rejected
-from lgad_pipeline.process_pool import ALONE, CHUNK, map_parts
+from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 
 
@@ -117,7 +117,7 @@ def ingest(
     entries = [_as_stored(root, entry) for entry in reader.list_frames(root, rejected)]
     cache = IngestionCache(previous, frame_size)
     # A reader of another package may be registered in this process alone, or keep what its lists contain.
-    several = isinstance(reader, ModuleType) and len(entries) > ALONE
+    several = isinstance(reader, ModuleType)
     reading = ChunkReading(
         root,
         partial(dataset_reader, kind) if several else lambda: reader,
@@ -158,10 +158,9 @@ def _frames_table(
     rejected: list[Rejected] = []
     rows: list[int] = []  # row numbers in the earlier table followed by the new batches
     batches, done, new_rows = [], 0, len(cache.table)
-    chunks = [entries[first : first + CHUNK] for first in range(0, len(entries), CHUNK)]
-    parts = [[(entry, cache.stamp(entry)) for entry in chunk] for chunk in chunks]
-    results = map_parts(reading, parts, workers=workers)
-    for chunk, (batch, outcomes) in zip(chunks, results, strict=True):
+    stamped = [(entry, cache.stamp(entry)) for entry in entries]
+    for batch, outcomes in map_chunks(reading, stamped, workers=workers):
+        chunk = entries[done : done + len(outcomes)]
         for entry, outcome in zip(chunk, outcomes, strict=True):
             match outcome:
                 case Outcome.UNCHANGED:

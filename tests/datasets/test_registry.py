@@ -59,8 +59,8 @@ def test_a_reader_may_keep_what_its_lists_contain(write_tree, monkeypatch):
             return [np.full((2, 2), self.lanes[annotation].line, np.float32)]
 
     monkeypatch.setitem(DATASET_READERS, "remembering", Remembering())
-    monkeypatch.setattr("lgad_pipeline.data.ingestion.ALONE", 0)
-    monkeypatch.setattr("lgad_pipeline.data.ingestion.CHUNK", 2)
+    monkeypatch.setattr("lgad_pipeline.process_pool._ALONE", 0)
+    monkeypatch.setattr("lgad_pipeline.process_pool.CHUNK", 2)
     frames = ingest(write_tree(), SIZE, kind="remembering", workers=2).frames
     assert [lanes[0][0][0] for lanes in frames["lanes"]] == [1, 2, 3, 4, 5, 1, 2, 1, 2, 3]
 
