@@ -103,6 +103,7 @@ def frames(
 ) -> dg.MaterializeResult:
     """Ingest the frames, and write the frames table and the table of rejected items."""
     from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA, REJECTED_SCHEMA
     from lgad_pipeline.data.ingestion import ingest
 
     entry = project.dataset(context.partition_key)
@@ -116,8 +117,8 @@ def frames(
             progress=task.advance,
             follow_links=entry.follow_links,
         )
-    tables.write_table(paths.frames, result.frames, schema=tables.FRAMES_SCHEMA)
-    tables.write_table(paths.rejected, result.rejected, schema=tables.REJECTED_SCHEMA)
+    tables.write_table(paths.frames, result.frames, schema=FRAMES_SCHEMA)
+    tables.write_table(paths.rejected, result.rejected, schema=REJECTED_SCHEMA)
     with settings_named(paths.dataset):
         result.require(entry.max_rejected)
     tables.require_splits(result.frames)

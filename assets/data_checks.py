@@ -38,7 +38,7 @@ def frames_table_is_valid(context: dg.AssetCheckExecutionContext, project: Proje
 def frames_table_faults(table: "pa.Table") -> list[str]:
     """List the faults of a frames table, one clause each; empty for a valid table."""
     from lgad_pipeline.config.splits import SPLITS
-    from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
+    from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
 
     if not table.schema.equals(FRAMES_SCHEMA):
         columns = {field.name: str(field.type) for field in table.schema}

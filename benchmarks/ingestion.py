@@ -22,9 +22,6 @@ import cv2
 import numpy as np
 import psutil
 
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_table
-from lgad_pipeline.data.ingestion import ingest
-
 SIZE = (118, 328)
 SHARES = {"train": 88_880, "val": 9_675, "test": 34_680}  # CULane's frames
 LANE_FILES = 64
@@ -81,6 +78,11 @@ def watch(largest: list[float]) -> None:
 
 def measure(root: Path, table: Path) -> None:
     """Ingest once and tell."""
+    # Worker processes import this file, too, and need less than these modules.
+    from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+    from lgad_pipeline.data.frame_table import read_table, write_table
+    from lgad_pipeline.data.ingestion import ingest
+
     largest = [0.0]
     threading.Thread(target=watch, args=(largest,), daemon=True).start()
     start = time.perf_counter()

@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, REJECTED_SCHEMA, read_table, write_table
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA, REJECTED_SCHEMA
+from lgad_pipeline.data.frame_table import read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from lgad_pipeline.data.batch_order import mixed_order
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_table
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+from lgad_pipeline.data.frame_table import read_table, write_table
 from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
 
 FRAMES = 10_000

@@ -76,6 +76,7 @@ def directly() -> None:
     from lgad_pipeline.config.roles import STUDENTS
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
+    from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
     from lgad_pipeline.data.ingestion import ingest
     from lgad_pipeline.data.shards import ShardSet, pack_shards
     from lgad_pipeline.evaluation.bootstrap import paired_f1_difference
@@ -95,7 +96,7 @@ def directly() -> None:
     assert isinstance(entry, SyntheticDataset)
     write_dataset(paths.recordings, entry.world)
     table = ingest(paths.recordings, entry.frame_size, kind=entry.kind).frames
-    tables.write_table(paths.frames, table, schema=tables.FRAMES_SCHEMA)
+    tables.write_table(paths.frames, table, schema=FRAMES_SCHEMA)
     made = labels.assign_lane_slots(table, scheme=entry.slot_scheme)
     tables.write_table(paths.lane_labels, made, schema=labels.LABELS_SCHEMA)
     pack_shards(

@@ -42,7 +42,7 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> di
     """
     import pandas as pd
 
-    from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
+    from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
     from lgad_pipeline.visualization.dataset_sheet import data_sheet, lane_positions
 
     table = result.frames

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -16,24 +15,7 @@ pixels up to 12. Frames of one drive that are a second apart differ in about 45 
 does not move.
 """
 
-_ROWS, _COLUMNS = 16, 16
 _PAIRS = 1 << 18  # pairs of hashes that are compared at a time
-_FLAT = 6.0  # grey levels; a picture with a smaller standard deviation has no structure to compare
-
-
-def picture_hash(grey: np.ndarray) -> str | None:
-    """Compute the difference hash: a bit for each of 16 x 16 cells, 1 if brighter than its left neighbour.
-
-    Args:
-        grey: grey picture, uint8 (H, W), at least 16 x 17; a reduced decoding is sufficient.
-
-    Returns:
-        The hash, 256 bits, hexadecimal; None for a picture without structure, such as a black one.
-    """
-    cells = cv2.resize(grey, (_COLUMNS + 1, _ROWS), interpolation=cv2.INTER_AREA)
-    if cv2.meanStdDev(cells)[1] < _FLAT:
-        return None
-    return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 
 def duplicates(frames: pd.DataFrame) -> tuple[np.ndarray, list[Rejected]]:

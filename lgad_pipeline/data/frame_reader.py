@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from lgad_pipeline.data.duplicates import picture_hash
-from lgad_pipeline.data.frame_table import FrameRecord, frames_batch
-from lgad_pipeline.data.ingestion_cache import file_stamp
+from lgad_pipeline.data.file_stamp import Stamps
+from lgad_pipeline.data.frame_schema import FrameRecord, frames_batch
+from lgad_pipeline.data.picture_hash import picture_hash
 from lgad_pipeline.datasets.images import image_header, read_small
 from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypeParser
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
@@ -25,77 +24,56 @@ from lgad_pipeline.lanes.lane_types import parse_types, types_file
 _LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
 
 
-class Outcome(Enum):
-    """Outcome of a frame that is not rejected.
-
-    Attributes:
-        UNCHANGED: the row of the earlier frames table is used again.
-        READ: the frame was read, and has a new row.
-    """
-
-    UNCHANGED = auto()
-    READ = auto()
-
-
 class ChunkResult(NamedTuple):
     """Result of a chunk of listed frames.
 
     Attributes:
         rows: new rows of the frames table, in the order of the chunk.
-        outcomes: outcome of each frame, or the reason why it is rejected.
+        rejections: reason for each frame why it is rejected; None for a frame with a row.
     """
 
     rows: pa.RecordBatch
-    outcomes: list[Outcome | Rejected]
+    rejections: list[Rejected | None]
 
 
 @dataclass(frozen=True)
 class ChunkReading:
-    """Reading of the frames of a chunk that have changed; it can be sent to another process.
+    """Reading of a chunk of listed frames; it can be sent to another process.
 
     Attributes:
         root: root directory of the data set.
         reader: function that returns the reader; a module cannot be sent to another process.
         frame_size: height and width (H, W) that every frame must have when it is displayed, pixels.
         follow_links: True if links may lead out of the root.
-        started: time of the ingestion in nanoseconds since 1970.
-        code: fingerprint of the code that reads frames; None: every frame is read.
+        stamps: stamp of a frame before it is read, so that a file that changes while it is read is read
+            again by the next ingestion.
     """
 
     root: Path
     reader: Callable[[], DatasetReader]
     frame_size: tuple[int, int]
     follow_links: bool
-    started: int
-    code: str | None
+    stamps: Stamps
 
-    def __call__(self, chunk: Sequence[tuple[FrameEntry, str | None]]) -> ChunkResult:
-        """Read a chunk: pairs of an entry and its stamp in the earlier frames table (None if absent)."""
+    def __call__(self, chunk: Sequence[FrameEntry]) -> ChunkResult:
+        """Read the frames of a chunk."""
         reader, other_case = self.reader(), OtherCase(self.root)
-        records: list[FrameRecord] = []
-        outcomes: list[Outcome | Rejected] = []
-        for entry, earlier in chunk:
-            # The stamp is computed before the file is read, so a file that changes during it is read again
-            # by the next ingestion.
-            stamp = (self.code and file_stamp(self.root, entry, now=self.started, code=self.code)) or ""
-            if stamp and stamp == earlier:
-                outcomes.append(Outcome.UNCHANGED)
-                continue
-            result = read_frame(
+        results = [
+            read_frame(
                 self.root,
                 reader,
                 entry=entry,
                 frame_size=self.frame_size,
-                stamp=stamp,
+                stamp=self.stamps(entry) or "",
                 follow_links=self.follow_links,
                 other_case=other_case,
             )
-            if isinstance(result, FrameRecord):
-                records.append(result)
-                outcomes.append(Outcome.READ)
-            else:
-                outcomes.append(result)
-        return ChunkResult(frames_batch(records), outcomes)
+            for entry in chunk
+        ]
+        records = [result for result in results if isinstance(result, FrameRecord)]
+        return ChunkResult(
+            frames_batch(records), [None if isinstance(result, FrameRecord) else result for result in results]
+        )
 
 
 def read_frame(

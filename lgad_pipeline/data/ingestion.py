@@ -13,13 +13,10 @@ import pyarrow as pa
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME
 from lgad_pipeline.data.duplicates import duplicates
-from lgad_pipeline.data.frame_reader import ChunkReading, Outcome
-from lgad_pipeline.data.frame_table import (
-    FRAMES_SCHEMA,
-    encodable,
-    rejected_table,
-    to_pandas,
-)
+from lgad_pipeline.data.file_stamp import Stamps
+from lgad_pipeline.data.frame_reader import ChunkReading
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+from lgad_pipeline.data.frame_table import encodable, rejected_table, to_pandas
 from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache
 from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry, Note
 from lgad_pipeline.datasets.registry import dataset_reader
@@ -100,7 +97,7 @@ def ingest(
         frame_size: height and width (H, W) that every frame must have when it is displayed, in pixels.
         kind: name of the reader of lists and annotations, a key of `DATASET_READERS`.
         previous: frames table of an earlier ingestion of the same root. A row is used again, and its frame
-            is not read, if image and annotation have the same stamp: see `file_stamp`.
+            is not read, if image and annotation have the same stamp: see `Stamps`.
         workers: number of processes; None for one per core. Small data sets, and kinds of other packages, are
             read in this process alone.
         progress: called as progress(frames done, frames in total).
@@ -112,9 +109,7 @@ def ingest(
     """
     root = Path(root)
     _require_content(root)
-    rejected: list[Rejected | Note] = []
     reader = dataset_reader(kind)
-    entries = [_as_stored(root, entry) for entry in reader.list_frames(root, rejected)]
     cache = IngestionCache(previous, frame_size)
     # A reader of another package may be registered in this process alone, or keep what its lists contain.
     several = isinstance(reader, ModuleType)
@@ -123,14 +118,12 @@ def ingest(
         partial(dataset_reader, kind) if several else lambda: reader,
         frame_size,
         follow_links,
-        time.time_ns(),
-        _reading_code(reader),
+        Stamps(root, time.time_ns(), _reading_code(reader)),
     )
-    table, used, unusable = _frames_table(
-        entries, cache, reading, workers=workers if several else 1, progress=progress
+    table, rejected = _read_listed(
+        reader, cache, reading, workers=workers if several else 1, progress=progress
     )
-    rejected += unusable
-    frames = to_pandas(_as_listed(table, used))
+    frames = to_pandas(table)
     duplicate, copies = duplicates(frames)
     if copies:
         frames = frames[~duplicate].reset_index(drop=True)
@@ -145,6 +138,21 @@ def ingest(
     )
 
 
+def _read_listed(
+    reader: DatasetReader,
+    cache: IngestionCache,
+    reading: ChunkReading,
+    *,
+    workers: int | None,
+    progress: Progress | None,
+) -> tuple[pa.Table, list[Rejected | Note]]:
+    """Return the frames table of the listed frames that can be used, and the rejected items and notes."""
+    rejected: list[Rejected | Note] = []
+    entries = [_as_stored(reading.root, entry) for entry in reader.list_frames(reading.root, rejected)]
+    table, used, unusable = _frames_table(entries, cache, reading, workers=workers, progress=progress)
+    return _as_listed(table, used), rejected + unusable
+
+
 def _frames_table(
     entries: Sequence[FrameEntry],
     cache: IngestionCache,
@@ -154,31 +162,34 @@ def _frames_table(
     progress: Progress | None,
 ) -> tuple[pa.Table, list[FrameEntry], list[Rejected]]:
     """Return the frames table of the entries that can be used, these entries, and the rejected items."""
+    rows = cache.unchanged_rows(entries, reading.stamps)
+    changed = [entry for entry, row in zip(entries, rows, strict=True) if row is None]
+    batches, rejections = [], []
+    for batch, of_chunk in map_chunks(reading, changed, workers=workers):
+        batches.append(batch)
+        rejections += of_chunk
+        if progress is not None:
+            progress(len(entries) - len(changed) + len(rejections), len(entries))
+    if progress is not None:
+        progress(len(entries), len(entries))
+    read = iter(rejections)
     used: list[FrameEntry] = []
     rejected: list[Rejected] = []
-    rows: list[int] = []  # row numbers in the earlier table followed by the new batches
-    batches, done, new_rows = [], 0, len(cache.table)
-    stamped = [(entry, cache.stamp(entry)) for entry in entries]
-    for batch, outcomes in map_chunks(reading, stamped, workers=workers):
-        chunk = entries[done : done + len(outcomes)]
-        for entry, outcome in zip(chunk, outcomes, strict=True):
-            match outcome:
-                case Outcome.UNCHANGED:
-                    rows.append(cache.row(entry))
-                case Outcome.READ:
-                    rows.append(new_rows)
-                    new_rows += 1
-                case Rejected():
-                    rejected.append(outcome)
-                    continue
-            used.append(entry)
-        batches.append(batch)
-        done += len(chunk)
-        if progress is not None:
-            progress(done, len(entries))
+    chosen: list[int] = []  # row numbers in the earlier table followed by the new batches
+    new_row = len(cache.table)
+    for entry, row in zip(entries, rows, strict=True):
+        if row is not None:
+            chosen.append(row)
+        elif (rejection := next(read)) is None:
+            chosen.append(new_row)
+            new_row += 1
+        else:
+            rejected.append(rejection)
+            continue
+        used.append(entry)
     table = pa.concat_tables([cache.table, pa.Table.from_batches(batches, FRAMES_SCHEMA)])
-    if rows != list(range(len(table))):
-        table = table.take(pa.array(rows, pa.int64()))
+    if chosen != list(range(len(table))):
+        table = table.take(pa.array(chosen, pa.int64()))
     return table, used, rejected
 
 

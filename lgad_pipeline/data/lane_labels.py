@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.config.slots import CULANE, SlotScheme
-from lgad_pipeline.data.frame_table import described, lanes_of, list_or_none, to_pandas
+from lgad_pipeline.data.frame_schema import described
+from lgad_pipeline.data.frame_table import lanes_of, list_or_none, to_pandas
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_types import named_type
 from lgad_pipeline.lanes.slots import SlotLanes, assign_frames_with_sources

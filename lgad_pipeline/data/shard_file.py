@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path
-from lgad_pipeline.data.frame_table import described
+from lgad_pipeline.data.frame_schema import described
 from lgad_pipeline.data.lane_labels import slot_lanes_of
 from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
 from lgad_pipeline.datasets.image_headers import ImageError

@@ -5,7 +5,7 @@ import pytest
 from assets.data_checks import frames_table_faults
 from assets.network_checks import late_loss_share
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
 
 
 def frames_table(**columns: list) -> pa.Table:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, read_table, write_table
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+from lgad_pipeline.data.frame_table import read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.remote_shards import fetch, upload

@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from lgad_pipeline.data.duplicates import NEAR, duplicates, near_pictures, picture_hash
+from lgad_pipeline.data.duplicates import NEAR, duplicates, near_pictures
 from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.data.picture_hash import picture_hash
 
 SIZE = (118, 328)
 

@@ -6,12 +6,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA, REJECTED_SCHEMA, FrameRecord, frames_batch
 from lgad_pipeline.data.frame_table import (
-    FRAMES_SCHEMA,
-    REJECTED_SCHEMA,
-    FrameRecord,
     dataset_fingerprint,
-    frames_batch,
     lanes_of,
     read_table,
     rejected_table,

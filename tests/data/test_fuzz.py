@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.data.duplicates import picture_hash
 from lgad_pipeline.data.frame_table import rejected_table
+from lgad_pipeline.data.picture_hash import picture_hash
 from lgad_pipeline.datasets import bdd100k, culane, curvelanes, llamas, tusimple, vil100
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.images import image_size, read_image, read_small, whole_image_size

@@ -1,18 +1,16 @@
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
-from lgad_pipeline.data.frame_table import (
-    FRAMES_SCHEMA,
-    dataset_fingerprint,
-    lanes_of,
-    read_table,
-    write_table,
-)
+from lgad_pipeline.data.file_stamp import Stamps
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+from lgad_pipeline.data.frame_table import dataset_fingerprint, lanes_of, read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
+from lgad_pipeline.datasets.registry import dataset_reader
 
 SIZE = (118, 328)
 TRAIN = "drive/train.MP4"
@@ -124,3 +122,22 @@ def test_several_processes_give_the_table_of_one(write_tree, monkeypatch):
     assert two.changes == (8, 0, 1, 0)
     assert two.frames.astype(str).equals(ingest(root, SIZE, workers=1).frames.astype(str))
     assert two.rejected.equals(one.rejected) and len(two.rejected) == 1
+
+
+def test_several_threads_ask_a_slow_disk_and_get_the_same_stamps(before, monkeypatch):
+    root, _ = before
+    stamps = Stamps(root, time.time_ns(), "code")
+    entries = dataset_reader("culane").list_frames(root, []) * 100
+    assert all(stamps(entry) for entry in entries[:10])
+    alone = list(stamps.of_all(entries))
+    threads = set()
+    stat = os.stat
+
+    def slow(path, **options):
+        threads.add(threading.get_ident())
+        time.sleep(2e-4)
+        return stat(path, **options)
+
+    monkeypatch.setattr("os.stat", slow)
+    assert list(stamps.of_all(entries)) == alone == [stamps(entry) for entry in entries]
+    assert len(threads) > 1

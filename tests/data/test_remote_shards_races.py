@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, write_table
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+from lgad_pipeline.data.frame_table import write_table
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots
 from lgad_pipeline.data.shard_index import INDEX, read_index

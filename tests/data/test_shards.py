@@ -177,7 +177,8 @@ def test_parts_that_other_processes_pack_have_the_same_bytes(data, tmp_path):
 
 
 def test_a_killed_packing_resumes_and_writes_the_same_bytes(data, tmp_path):
-    from lgad_pipeline.data.frame_table import FRAMES_SCHEMA, write_table
+    from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
+    from lgad_pipeline.data.frame_table import write_table
     from lgad_pipeline.data.lane_labels import LABELS_SCHEMA
 
     write_table(tmp_path / "frames.parquet", data[0], schema=FRAMES_SCHEMA)
