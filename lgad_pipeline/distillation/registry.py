@@ -123,7 +123,8 @@ def loss_settings(name: str, settings: Mapping[str, Any]) -> LossSchedule:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, (name, *first["loc"])))
-        raise LgadError(f"{key}: {first['msg']}; correct the settings of this loss.") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise LgadError(f"{key}: {reason}; correct the settings of this loss.") from error
 
 
 def build_loss(

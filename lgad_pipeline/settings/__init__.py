@@ -19,6 +19,7 @@ from lgad_pipeline.config.datasets import (
     SyntheticDataset,
     TusimpleDataset,
 )
+from lgad_pipeline.config.mistakes import shown
 from lgad_pipeline.config.network import NetworkChoice
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.config.recipe import Recipe
@@ -28,7 +29,6 @@ from lgad_pipeline.config.trainer import TrainerConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.clashes import clashes
 from lgad_pipeline.settings.contents import SettingsFiles
-from lgad_pipeline.settings.sentences import shown
 from lgad_pipeline.settings.yaml_files import local_path
 
 __all__ = [

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lgad_pipeline.config.mistakes import key_path, sentence
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
 from lgad_pipeline.settings.relative_paths import with_absolute_init, with_absolute_paths
-from lgad_pipeline.settings.sentences import key_path, sentence
 from lgad_pipeline.settings.yaml_files import (
     comments_behind_roots,
     holds,

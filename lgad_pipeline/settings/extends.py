@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lgad_pipeline.config.mistakes import shown
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.settings.sentences import shown
 from lgad_pipeline.settings.yaml_files import merged
 
 EXTENDS = "extends"

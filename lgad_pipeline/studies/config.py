@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.methods import Method, short_name
+from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 
@@ -179,15 +180,7 @@ def read_study(path: Path, kind: type[Study], *, what: str = "study") -> Study:
         reason = " ".join(str(error).split())
         raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
     except ValidationError as error:
-        raise LgadError(mistakes(path.name, error)) from error
-
-
-def mistakes(where: str, error: ValidationError) -> str:
-    """Return one sentence per mistake, with its key."""
-    return "\n".join(
-        f"{where}: {'.'.join(map(str, details['loc']))}: {details['msg']}; correct it."
-        for details in error.errors()
-    )
+        raise LgadError(mistakes(path.name, error, root=kind)) from error
 
 
 def merged(old: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[str, Any]:

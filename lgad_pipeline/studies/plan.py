@@ -10,11 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.config.distillation import LossSchedule
 from lgad_pipeline.config.methods import is_import_path
+from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.distillation.registry import loss_settings
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import NetworkChoice, Recipe
-from lgad_pipeline.studies.config import EQUAL_COMPUTE, GainStudy, Variant, mistakes
+from lgad_pipeline.studies.config import EQUAL_COMPUTE, GainStudy, Variant
 from lgad_pipeline.training.distillation_spec import needs_teacher
 
 Schedule = TypeVar("Schedule", bound=LossSchedule)
@@ -100,7 +101,7 @@ def _student(
     try:
         changed = variant.applied(recipe)
     except ValidationError as error:
-        raise LgadError(mistakes(f"variant {name}", error)) from error
+        raise LgadError(mistakes(f"variant {name}", error, root=Recipe)) from error
     if is_import_path(variant.method):
         changed = changed.model_copy(update={"losses": {variant.method: {}, **changed.losses}})
     if study.steps is not None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Recipe
-from lgad_pipeline.studies.config import merged, mistakes, read_study
+from lgad_pipeline.studies.config import merged, read_study
 
 Value = bool | int | float | str
 
@@ -46,6 +47,15 @@ class Choices(BaseConfig):
     choices: Annotated[tuple[Value, ...], Field(min_length=2)]
 
 
+def _kind(space: Any) -> str:
+    """Return the tag of a searched key: its `choices`, else its `range`."""
+    chosen = isinstance(space, Choices) or (isinstance(space, Mapping) and "choices" in space)
+    return "choices" if chosen else "range"
+
+
+Space = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
+
+
 class SearchStudy(BaseConfig):
     """Settings of a search over keys of a recipe; F1 of the validation frames decides.
 
@@ -64,7 +74,7 @@ class SearchStudy(BaseConfig):
     method: Literal["alone", "lgad", "sad"] = "lgad"
     trials: int = Field(default=20, ge=1, le=10_000)
     seed: int = Field(default=0, ge=0)
-    settings: Annotated[dict[str, Range | Choices], Field(min_length=1)]
+    settings: Annotated[dict[str, Space], Field(min_length=1)]
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -83,7 +93,7 @@ class SearchStudy(BaseConfig):
         try:
             return Recipe.model_validate(content)
         except ValidationError as error:
-            raise LgadError(mistakes("search", error)) from error
+            raise LgadError(mistakes("search", error, root=Recipe)) from error
 
 
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.config.network import allow_networks, allowed_networks
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.training.plan import TrainingPlan
@@ -58,20 +59,8 @@ def read_job(path: Path) -> TrainingJob:
     except OSError as error:
         raise os_fault(error, path, "read") from error
     except ValidationError as error:
-        raise LgadError(f"{path}: {_mistake(error)}; correct the job file or write it again.") from error
+        raise LgadError(mistakes(str(path), error, root=TrainingJob)) from error
     except ValueError as error:
         raise LgadError(f"{path} is not JSON ({error}); write the job file again.") from error
     allow_networks(*job.networks)
     return job
-
-
-def _mistake(error: ValidationError) -> str:
-    """Return the first mistake of a job file: its key, and what is wrong."""
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"])) or "the file"
-    if first["type"] == "extra_forbidden":
-        return f"{key} is not a known key"
-    if first["type"] == "missing":
-        return f"{key} is missing"
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {reason[:1].lower()}{reason[1:]}"

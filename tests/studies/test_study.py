@@ -250,8 +250,15 @@ def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_pa
     ("study", "sentence"),
     [
         ("variants: {lgad: {}}", "rename them"),
-        ("variants: {x: {recipe: {student: {steps: 3}}}}", "variants.x.recipe.student"),
-        ("seed: 3", "study.yaml: seed: Extra inputs"),
+        (
+            "variants: {x: {recipe: {student: {steps: 3}}}}",
+            "variants.x.recipe.student is not a known key; the keys here are .distillation",
+        ),
+        ("seed: 3", r"study.yaml: seed is not a known key; did you mean seeds\?"),
+        ("data: {label_noise: {drp: 1}}", r"data.label_noise.drp is not a known key; did you mean drop\?"),
+        ("variants: {x: {metod: lgad}}", r"variants.x.metod is not a known key; did you mean method\?"),
+        ("compute: 3", "compute is 3; write its keys below it"),
+        ("seeds: 0", "study.yaml: seeds is 0: input should be greater than or equal to 1."),
         ("variants: [", "is not valid YAML"),
     ],
 )

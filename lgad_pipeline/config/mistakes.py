@@ -1,12 +1,12 @@
-"""Mistakes in lgad.yaml as sentences: file and key, what is wrong, the remedy."""
+"""Mistakes in settings as sentences: file and key, what is wrong, the remedy."""
 
 import difflib
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.config.datasets import DATASET_KINDS
 from lgad_pipeline.config.recipe import Recipe
@@ -27,12 +27,15 @@ def sentence(file: str, details: Any, *, root: type[BaseModel]) -> str:
         return f"{file}: {reason}."
     location = key_path(details["loc"])
     key = ".".join(str(part) for part in location)
+    if details["loc"][-1] == "[key]" and details["type"] == "literal_error":
+        return f"{file}: {key} is not a known key; the keys here are {details['ctx']['expected']}."
     if details["loc"][-1] == "[key]":
         return f"{file}: {'.'.join(map(str, location[:-1]))} has the name {shown(location[-1])}; {NAME_RULE}."
     if details["type"] == "extra_forbidden":
         known = _known_keys(details["loc"][:-1], root)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"the keys here are {', '.join(known)}."
+        remedy = f"the keys here are {', '.join(known)}." if known else "take it out."
+        remedy = f"did you mean {near[0]}?" if near else remedy
         return f"{file}: {key} is not a known key; {remedy}"
     if details["type"] in ("missing", "union_tag_not_found"):
         missing = f"{key}.kind" if details["type"] == "union_tag_not_found" else key
@@ -61,15 +64,29 @@ def shown(value: object) -> str:
     return reprlib.repr(str(value) if isinstance(value, Path) else value)
 
 
+def mistakes(file: str, error: ValidationError, *, root: type[BaseModel]) -> str:
+    """Return a line for each mistake; see `sentence`."""
+    return "\n".join(sentence(file, details, root=root) for details in error.errors())
+
+
 def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
-    """Return the keys of the entry that a validation error's location leads to."""
-    model = root
+    """Return the keys of the entry that a validation error's location leads to; none below a union."""
+    kind: Any = root
     if location[:1] == ("datasets",):
-        model, location = DATASET_KINDS[str(location[2])], location[3:]
+        kind, location = DATASET_KINDS[str(location[2])], location[3:]
     elif location[:1] == ("recipes",):
-        model, location = Recipe, location[2:]
+        kind, location = Recipe, location[2:]
     for part in location:
-        if isinstance(part, str):
-            kinds = [model.model_fields[part].annotation, *get_args(model.model_fields[part].annotation)]
-            model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return list(model.model_fields)
+        if isinstance(part, int):  # the place in a list
+            continue
+        if _is_model(kind):
+            kind = kind.model_fields[part].annotation
+            if get_origin(kind) is not dict:
+                kind = next(filter(_is_model, (kind, *get_args(kind))), kind)
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+    return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
