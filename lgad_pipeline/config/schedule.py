@@ -1,25 +1,70 @@
 """Settings of automatic retraining: schedule, recipes, and the command that is run on failure."""
 
 import re
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
 from lgad_pipeline.config.base import BaseConfig
 
-_CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTH_DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # greatest number of days, by month from 1
-_NAMES = (
-    ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
-    ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+_CRON_ITEM = re.compile(r"(?:\*|(?P<first>\d{1,2})(?:-(?P<last>\d{1,2}))?)(?:/(?P<step>\d{1,2}))?", re.ASCII)
+
+
+class _CronField(NamedTuple):
+    """Field of cron: its name, its least and greatest value, and names of values, the least one first."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+    def values(self, text: str) -> set[int]:
+        """Return the values that the text of the field means, such as "1-5,*/20" or "mon-fri".
+
+        Raises:
+            ValueError: the text cannot be read, or a value is out of range.
+        """
+        numbers = {name: str(number) for number, name in enumerate(self.names, self.low)}
+        values: set[int] = set()
+        for item in text.split(","):
+            # "1feb" is no item: a name starts and ends where a word does.
+            plain = re.sub(r"\b[a-z]+\b", lambda word: numbers.get(word[0], word[0]), item.lower())
+            match = _CRON_ITEM.fullmatch(plain)
+            if match is None:
+                raise ValueError(f'{self.name} {item!r} cannot be read; every night at two is "0 2 * * *"')
+            first, last, step = (
+                None if value is None else int(value) for value in match.group("first", "last", "step")
+            )
+            for value in (first, last):
+                if value is not None and not self.low <= value <= self.high:
+                    raise ValueError(f"{self.name} {value} is not in {self.low}..{self.high}")
+            if step is not None and not 1 <= step <= self.high:
+                raise ValueError(f"the step {step} of {self.name} is not in 1..{self.high}")
+            values |= self._range(first, last, step)
+        return values
+
+    def _range(self, first: int | None, last: int | None, step: int | None) -> set[int]:
+        """Return the values of an item; a range whose last value is below the first one goes over the end."""
+        if first is None:
+            first, last = self.low, self.high
+        elif last is None:
+            last = first if step is None else self.high
+        if last >= first:
+            return set(range(first, last + 1, step or 1))
+        return set([*range(first, self.high + 1), *range(self.low, last + 1)][:: step or 1])
+
+
+_CRON = (
+    _CronField("minute", 0, 59),
+    _CronField("hour", 0, 23),
+    _CronField("day", 1, 31),
+    _CronField("month", 1, 12, _MONTHS),
+    _CronField("weekday", 0, 7, _WEEKDAYS),
 )
-_CRON_NAMES = {
-    **{name: str(number) for number, name in enumerate(_NAMES[0], 1)},
-    **{name: str(number) for number, name in enumerate(_NAMES[1])},
-}
-_VALUE = rf"\d{{1,2}}|{'|'.join(_CRON_NAMES)}"
-_CRON_ITEM = re.compile(rf"(?:\*|(?P<first>{_VALUE})(?:-(?P<last>{_VALUE}))?)(?:/(?P<step>\d{{1,2}}))?")
 
 
 class RetrainConfig(BaseConfig):
@@ -45,20 +90,7 @@ class RetrainConfig(BaseConfig):
         fields = cron.split()
         if len(fields) != 5:
             raise ValueError("give five fields: minute, hour, day of the month, month, weekday")
-        chosen: dict[str, set[int]] = {}
-        for field, (name, low, high) in zip(fields, _CRON_FIELDS, strict=True):
-            chosen[name] = set()
-            for item in field.split(","):
-                match = _CRON_ITEM.fullmatch(item.lower())
-                if match is None:
-                    raise ValueError(f'{name} {item!r} cannot be read; every night at two is "0 2 * * *"')
-                values = [_CRON_NAMES.get(value, value) for value in match.groups() if value]
-                for value in values[: 2 if match["first"] else 0]:
-                    if not low <= int(value) <= high:
-                        raise ValueError(f"{name} {value} is not in {low}..{high}")
-                if match["step"] and int(match["step"]) < 1:
-                    raise ValueError(f"{name} {item!r} has a step below 1")
-                chosen[name] |= _values(match, low, high)
+        chosen = {field.name: field.values(text) for field, text in zip(_CRON, fields, strict=True)}
         longest = max(_MONTH_DAYS[month] for month in chosen["month"])
         if min(chosen["day"]) > longest:
             raise ValueError(f"day {min(chosen['day'])} does not occur in these months; name an earlier day")
@@ -73,26 +105,6 @@ class RetrainConfig(BaseConfig):
             except (KeyError, ValueError, OSError) as error:
                 raise ValueError("no such time zone; name one like Europe/Berlin") from error
         return timezone
-
-
-def _values(item: re.Match[str], low: int, high: int) -> set[int]:
-    """Return the values that an item of a field of cron, such as 1-5 or */2, means.
-
-    Args:
-        item: match of `_CRON_ITEM`.
-        low: least value of the field.
-        high: greatest value of the field.
-    """
-    first, last, step = (
-        None if text is None else int(_CRON_NAMES.get(text, text))
-        for text in item.group("first", "last", "step")
-    )
-    if first is None:
-        first, last = low, high
-    elif last is None:
-        last = first if step is None else high
-    values = range(first, last + 1) if last >= first else (*range(first, high + 1), *range(low, last + 1))
-    return set(values[:: step or 1])
 
 
 class NotifyConfig(BaseConfig):

@@ -156,6 +156,9 @@ def test_retraining_names_recipes_that_exist(tmp_path: Path) -> None:
         "{cron: 99 25 * * *}": "datasets.synthetic.retrain.cron is '99 25 * * *': minute 99 is not in 0..59",
         "{cron: 0 2 31 4-4 *}": "retrain.cron is '0 2 31 4-4 *': day 31 does not occur in these months",
         "{cron: '0 2 30,31 feb *'}": "retrain.cron is '0 2 30,31 feb *': day 30 does not occur in these",
+        "{cron: '0 2 * * mar'}": "retrain.cron is '0 2 * * mar': weekday 'mar' cannot be read",
+        "{cron: '0 2 * 1feb *'}": "retrain.cron is '0 2 * 1feb *': month '1feb' cannot be read",
+        "{cron: '*/90 * * * *'}": "retrain.cron is '*/90 * * * *': the step 90 of minute is not in 1..59",
         "{crn: 0}": "datasets.synthetic.retrain.crn is not a known key; did you mean cron?",
     }.items():
         assert sentence in message(tmp_path, entry.format(wrong) + RECIPES)
