@@ -69,6 +69,24 @@ def _same_bytes(frames: pd.DataFrame) -> Iterator[tuple[int, int]]:
             yield row, kept
 
 
+def hash_words(hashes: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the pictures with a hash, and their hashes as numbers, uint64 (pictures, 4)."""
+    # In a column of a table pandas may hold NaN in place of None.
+    known = [(index, text) for index, text in enumerate(hashes) if isinstance(text, str)]
+    data = np.frombuffer(bytes.fromhex("".join(text for _, text in known)), np.uint64)
+    return np.array([index for index, _ in known], int), data.reshape(-1, 4)
+
+
+def different_bits(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the number of bits, int64 (pictures,), in which hashes differ.
+
+    Args:
+        hashes: hashes as numbers, uint64 (pictures, 4).
+        others: hash that each is compared with, uint64 (pictures, 4), or (4,) for one of all.
+    """
+    return np.bitwise_count(hashes ^ others).sum(axis=-1, dtype=int)
+
+
 def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) -> dict[int, tuple[int, int]]:
     """Find the pictures that are nearly the same as one of others: at most `NEAR` bits of the hash differ.
 
@@ -81,8 +99,8 @@ def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) ->
         Index of a picture -> index of the first of the others that it is near to, and the bits that differ;
         ascending.
     """
-    (rows, left), (targets, right) = _bits(hashes), _bits(others)
-    words, others_words = (np.packbits(bits, axis=1).view(np.uint64) for bits in (left, right))
+    (rows, words), (targets, other_words) = hash_words(hashes), hash_words(others)
+    left, right = (np.unpackbits(numbers.view(np.uint8), axis=1) for numbers in (words, other_words))
     # The target of a row and the different bits in one number, whose least value is that of the first target.
     none = len(right) << 9
     nearest = np.full(len(left), none)
@@ -90,7 +108,7 @@ def near_pictures(hashes: Sequence[str | None], others: Sequence[str | None]) ->
     # A group takes its bits from the whole picture, so that few other pictures have the same ones.
     for first_bit in range(NEAR + 1):
         for row, target in _equal(_keys(left, first_bit), _keys(right, first_bit)):
-            bits = np.bitwise_count(words[row] ^ others_words[target]).sum(axis=1, dtype=int)
+            bits = different_bits(words[row], other_words[target])
             near = bits <= NEAR
             np.minimum.at(nearest, row[near], (target[near] << 9) + bits[near])
     found = np.flatnonzero(nearest < none)
@@ -120,11 +138,3 @@ def _equal(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np
         position = np.repeat(start[first:last], counts) + np.arange(len(before)) - before
         yield order[position], np.repeat(np.arange(first, last), counts)
         first = last
-
-
-def _bits(hashes: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the pictures with a hash, and the bits of the hashes, uint8 (pictures, 256)."""
-    # In a column of a table pandas may hold NaN in place of None.
-    known = [(index, text) for index, text in enumerate(hashes) if isinstance(text, str)]
-    data = np.frombuffer(bytes.fromhex("".join(text for _, text in known)), np.uint8)
-    return np.array([index for index, _ in known], int), np.unpackbits(data.reshape(-1, 32), axis=1)

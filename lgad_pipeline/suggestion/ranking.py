@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lgad_pipeline.data.duplicates import near_pictures
+from lgad_pipeline.data.duplicates import NEAR, different_bits, hash_words, near_pictures
 from lgad_pipeline.suggestion.measures import FrameMeasures
 
 
@@ -57,6 +57,8 @@ def choose(pool: FrameMeasures, labelled: FrameMeasures, count: int) -> Choice:
     initial = distance.copy()
     repeats = np.zeros(len(features), bool)
     repeats[list(near_pictures(pool.hashes, labelled.hashes))] = True
+    hashed, hashes = hash_words(pool.hashes)
+    position = {row: index for index, row in enumerate(hashed.tolist())}
     chosen: list[Suggestion] = []
     free = ~repeats
     while len(chosen) < count and free.any():
@@ -66,8 +68,10 @@ def choose(pool: FrameMeasures, labelled: FrameMeasures, count: int) -> Choice:
         values = (score[best], ranks[0][best], ranks[1][best], novelty[best])
         chosen.append(Suggestion(best, *map(float, values)))
         free[best] = False
-        near = [row for row in near_pictures(pool.hashes, [pool.hashes[best]]) if free[row]]
-        repeats[near], free[near] = True, False
+        if best in position:
+            near = hashed[different_bits(hashes, hashes[position[best]]) <= NEAR]
+            repeats[near] |= free[near]
+            free[near] = False
         step = np.sqrt(((features - features[best]) ** 2).mean(axis=1))
         distance = np.minimum(distance, step)
     return Choice(chosen, int(repeats.sum()))

@@ -65,6 +65,9 @@ def test_nearly_the_same_picture_is_never_chosen_twice():
     choice = choose(pool, measures([(0, 0, 0)], [0xABCDEF]), 5)
     # 7 and 1 << 20 differ in 4 x 4 bits, more than NEAR; frames 1 and 4 repeat 0 and the labelled one.
     assert {each.index for each in choice.chosen} == {0, 2, 3} and choice.repeats == 2
+    pool.hashes[:3] = [None, None, None]  # a picture without structure repeats none
+    choice = choose(pool, measures([(0, 0, 0)], [0xABCDEF]), 5)
+    assert {each.index for each in choice.chosen} == {0, 1, 2, 3} and choice.repeats == 1
 
 
 @pytest.fixture
