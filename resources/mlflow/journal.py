@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # importing MLflow takes over a second, which loading the def
     from mlflow import MlflowClient
 
 JOURNAL_FOLDER = "mlflow"
+_LOCK_FOLDER = ".mlflow"  # next to the journal, so that the lock remains where it is when the journal moves
 KEY_TAG = "lgad.run_key"
 OWN_STORE = "sqlite:///mlflow.db"
 """Name of the store in the project's folder, the same wherever the project is."""
@@ -73,12 +74,13 @@ class RunJournal:
         before = self.read_record()
         if before is not None and before.fingerprint == record.fingerprint:
             return
-        with files.locked(self.folder):
+        with files.locked(self.network / _LOCK_FOLDER):
             if self.unsent():
                 key = before.key if before is not None else new_key()
                 unsent = self.network.parent / ".unsent" / f"{self.network.name}-{key}"
                 unsent.mkdir(parents=True, exist_ok=True)
                 self.folder.rename(unsent / JOURNAL_FOLDER)
+            # On a network disk the folder remains while a file in it is read; the file itself is gone.
             shutil.rmtree(self.folder, ignore_errors=True)
             self._written = None
             self._write(record)
@@ -155,7 +157,7 @@ class RunJournal:
             MlflowException, OSError: the server does not answer or refuses; the journal keeps the rest.
             LgadError: the journal is damaged, or the server does not have what it confirmed.
         """
-        with files.locked(self.folder):
+        with files.locked(self.network / _LOCK_FOLDER):
             record = self.read_record()
             if record is None:
                 if self.unsent():

@@ -71,8 +71,11 @@ def test_what_another_training_left_unsent_is_sent_later(server, tracking, train
     nobody = tracking.model_copy(update={"uri": "http://127.0.0.1:9"})
     with training(nobody, tmp_path / "teacher", "one") as run:
         run.log({"train/loss": 3.0}, 1)
+    locks = {path: path.stat().st_ino for path in (tmp_path / "teacher").rglob(".lock")}
     with training(nobody, tmp_path / "teacher", "two") as run:
         run.log({"train/loss": 2.0}, 1)
+    # A process that waits for the lock while the journal moves must wait for the same file as later ones.
+    assert locks == {path: path.stat().st_ino for path in (tmp_path / "teacher").rglob(".lock")} != {}
     tracking.sync_all(tmp_path)
     aside = next((tmp_path / ".unsent").iterdir())
     assert losses(tracking, aside) == [(1, 3.0)]
