@@ -116,7 +116,7 @@ def _of_folder(folder: Path, frame_list: Path | None, rejected: RejectedFrames) 
 
 
 def _images(folder: Path, rejected: RejectedFrames) -> Iterator[str]:
-    """Yield the images below a folder, without hidden files and pictures drawn by this function."""
+    """Yield the images below a folder, without hidden files and folders, and own pictures."""
 
     def refuse(error: OSError) -> None:
         if Path(error.filename) == folder:
@@ -125,7 +125,8 @@ def _images(folder: Path, rejected: RejectedFrames) -> Iterator[str]:
         rejected.add(name, f"cannot be read ({error.strerror}); give the permission to read this folder")
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
-        for path in (Path(parent, name) for name in folders if not name.startswith(".")):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in folders):
             if path.is_symlink():
                 name = path.relative_to(folder).as_posix()
                 rejected.add(name, "is a link to a folder; predict it by itself")

@@ -76,6 +76,7 @@ def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model
     (frames / "gone.jpg").symlink_to("nowhere.jpg")
     (frames / f"{'n' * 240}.jpg").write_bytes(jpeg())
     (frames / "clip").symlink_to(put(tmp_path / "elsewhere", more__jpg=jpeg()))
+    put(frames / ".thumbnails", small__jpg=jpeg())
     predict(frames, model, tmp_path / "out", pictures=True)
     assert below(tmp_path / "out") == ["good.lanes.jpg", "good.lines.txt", "predictions.jsonl"]
     printed = capsys.readouterr()

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lgad_pipeline.datasets.importing.convert import Conversion, Format, convert
+from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.summary import summary
 from tests.datasets.importing_files import LANES, image, labelme, shape
 
@@ -72,3 +73,11 @@ def test_links_out_of_the_source_are_followed_on_request_alone(tmp_path):
     frames = [name for names in done.splits.values() for name in names]
     assert sorted(frames) == ["a.jpg", "c.jpg", "images/b.jpg"] and not done.rejected
     assert not (tmp_path / "all/a.jpg").is_symlink()
+
+
+def test_links_in_hidden_folders_are_not_named_because_those_are_not_read(tmp_path):
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "link").symlink_to(tmp_path)
+    assert Source(tmp_path).skipped_link() is None
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert Source(tmp_path).skipped_link() == "link"

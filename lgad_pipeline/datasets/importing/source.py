@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +66,31 @@ class Source:
         Raises:
             OSError: a folder cannot be read.
         """
+        return sorted(
+            posixpath.normpath(posixpath.join(folder.relative_to(self.folder).as_posix(), name))
+            for folder, _, names in self._walk()
+            for name in names
+            if not name.startswith(".") and (not endings or posixpath.splitext(name)[1].lower() in endings)
+        )
+
+    def skipped_link(self) -> str | None:
+        """Return the path of a linked folder below the folder that is not followed; None without any."""
+        if self.follow_links:
+            return None
+        linked = (folder / name for folder, folders, _ in self._walk() for name in folders)
+        return next((path.relative_to(self.folder).as_posix() for path in linked if path.is_symlink()), None)
+
+    def _walk(self) -> Iterator[tuple[Path, list[str], list[str]]]:
+        """Yield each folder that is read, with the names of its folders that are not hidden and of its files.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
 
         def refuse(error: OSError) -> None:
             raise error
 
-        files, seen = [], set()
+        seen = set()
         for folder, folders, names in os.walk(self.folder, onerror=refuse, followlinks=self.follow_links):
             if self.follow_links:
                 # A link to a folder above it would be followed without end.
@@ -77,27 +98,8 @@ class Source:
                     folders.clear()
                     continue
                 seen.add(place)
-            folders[:] = sorted(name for name in folders if not _is_hidden(name))
-            below = Path(folder).relative_to(self.folder).as_posix()
-            files += [
-                posixpath.normpath(posixpath.join(below, name))
-                for name in names
-                if not name.startswith(".")
-                and (not endings or posixpath.splitext(name)[1].lower() in endings)
-            ]
-        return sorted(files)
-
-    def skipped_link(self) -> str | None:
-        """Return the path of a linked folder below the folder that is not followed; None without any."""
-        if self.follow_links:
-            return None
-        linked = (
-            Path(folder, name)
-            for folder, folders, _ in os.walk(self.folder)
-            for name in sorted(folders)
-            if not _is_hidden(name)
-        )
-        return next((path.relative_to(self.folder).as_posix() for path in linked if path.is_symlink()), None)
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+            yield Path(folder), folders, names
 
     def hint(self, remedies: dict[str, str]) -> str:
         """Return a hint for a folder that contains files of another kind; empty if it contains none of them.
@@ -109,7 +111,3 @@ class Source:
             if self.files(ending):
                 return f"; it holds {ending} files: {remedy}"
         return ""
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
