@@ -44,6 +44,11 @@ def types_field(lane_types: Sequence[str]) -> pa.Field:
     return field.with_metadata({**(field.metadata or {}), _CLASSES: json.dumps(list(lane_types)).encode()})
 
 
+def shard_schema(lane_types: Sequence[str]) -> pa.Schema:
+    """Return the schema of a part: `SHARD_SCHEMA`, with the column `types` if types are named."""
+    return SHARD_SCHEMA.append(types_field(lane_types)) if lane_types else SHARD_SCHEMA
+
+
 def lane_types_of(schema: pa.Schema) -> tuple[str, ...]:
     """Return the names of the lane types of a part; empty for a part without the column `types`."""
     if "types" not in schema.names:
@@ -61,6 +66,7 @@ class Packing:
         lane_width: width of a lane in the label map, in frame pixels.
         quality: JPEG quality of the packed images, 1..100.
         follow_links: True to accept frames that are links out of `root`.
+        lane_types: names of the lane types; empty to pack none.
     """
 
     root: Path
@@ -68,6 +74,7 @@ class Packing:
     lane_width: int
     quality: int
     follow_links: bool = False
+    lane_types: tuple[str, ...] = ()
 
 
 def write_part(
@@ -77,14 +84,14 @@ def write_part(
     labels: pd.DataFrame,
     packing: Packing,
     workers: int,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[PartEntry | None, list[Rejected]]:
     """Pack the frames of one part, in order, and write the file in one step.
 
     Args:
         path: file to write.
         rows: table of frame, split, scenario and fingerprint of each frame.
-        labels: lane labels (`LABELS_SCHEMA`), with the rows of `rows` in the same order.
+        labels: lane labels (`labels_schema`), with the rows of `rows` in the same order.
         packing: settings of the packing.
         workers: number of threads.
         progress: called with the number of frames done.
@@ -107,12 +114,13 @@ def write_part(
             progress(count)
     if not packed:
         return None, rejected
+    schema = shard_schema(packing.lane_types)
     with (
         atomic_path(path) as unfinished,
         pa.OSFile(str(unfinished), "wb") as sink,
-        pa.ipc.new_file(sink, SHARD_SCHEMA) as writer,
+        pa.ipc.new_file(sink, schema) as writer,
     ):
-        writer.write_batch(pa.RecordBatch.from_pylist(packed, SHARD_SCHEMA))
+        writer.write_batch(pa.RecordBatch.from_pylist(packed, schema))
     return PartEntry(file=path.name, rows=len(packed), digest=digest_of(path)), rejected
 
 
@@ -142,13 +150,16 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, packing.quality])[1]
     # Without row filters, the PNG of a label map is smaller and takes a third of the time to decode.
     png = cv2.imencode(".png", drawn, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])[1]
-    return {
+    packed = {
         "frame": row.frame,
         "scenario": row.scenario if isinstance(row.scenario, str) else None,
         "existence": lanes.existence.tolist(),
         "image": jpeg.tobytes(),
         "label": png.tobytes(),
     }
+    if packing.lane_types:
+        packed["types"] = [packing.lane_types.index(name) if name else -1 for name in label.types]
+    return packed
 
 
 def open_part(path: Path, part: PartEntry) -> pa.RecordBatch:

@@ -1,7 +1,7 @@
 """Parts of the training shards: their inputs, fingerprints, and packing here or on a cluster."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -10,25 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.lane_labels import slot_lanes_of
-from lgad_pipeline.data.shard_file import Packing, types_field, write_part
-from lgad_pipeline.data.shard_index import PartEntry, digest_of
+from lgad_pipeline.data.shard_file import Packing, write_part
+from lgad_pipeline.data.shard_index import PartEntry
 from lgad_pipeline.lanes.lane_files import Rejected
 
 
-def part_fingerprint(
-    rows: pd.DataFrame, labels: pd.DataFrame, *, packing: Packing, lane_types: Sequence[str] = ()
-) -> str:
+def part_fingerprint(rows: pd.DataFrame, labels: pd.DataFrame, packing: Packing) -> str:
     """Compute the BLAKE2b-64 digest, hexadecimal, of all inputs of a part."""
     digest = blake2b(digest_size=8)
-    code = code_fingerprint(
-        "lgad_pipeline.data.shard_file:_pack_frame", "lgad_pipeline.data.shard_file:write_part"
-    )
+    code = code_fingerprint("lgad_pipeline.data.shard_file:write_part")
     settings = asdict(packing.view), packing.lane_width, packing.quality
     digest.update(repr((code, *settings)).encode())
     for row, label in zip(rows.itertuples(index=False), labels.itertuples(index=False), strict=True):
@@ -36,9 +30,8 @@ def part_fingerprint(
         digest.update(repr(tuple(row)).encode())
         for array in (lanes.rows, lanes.xs, lanes.existence):
             digest.update(np.ascontiguousarray(array).tobytes())
-    if lane_types:
-        code = code_fingerprint("lgad_pipeline.data.shard_parts:_with_types")
-        digest.update(repr((code, *lane_types)).encode())
+    if packing.lane_types:
+        digest.update(repr(packing.lane_types).encode())
         digest.update(repr([list(types) for types in labels["types"]]).encode())
     return digest.hexdigest()
 
@@ -52,14 +45,12 @@ class PartInput:
         name: file name of the part.
         rows: table of frame, split, scenario and fingerprint of each frame.
         labels: lane labels (`labels_schema`), with the rows of `rows` in the same order.
-        lane_types: names of the lane types; empty to pack none.
     """
 
     split: str
     name: str
     rows: pd.DataFrame
     labels: pd.DataFrame
-    lane_types: tuple[str, ...] = ()
 
 
 def part_inputs(
@@ -69,7 +60,6 @@ def part_inputs(
     *,
     size: int,
     packing: Packing,
-    lane_types: Sequence[str] = (),
 ) -> Iterator[PartInput]:
     """Yield the inputs of the parts, split by split.
 
@@ -79,52 +69,15 @@ def part_inputs(
         usable: flags, bool (frames,), of the frames to pack.
         size: number of frames in a part.
         packing: settings of the packing.
-        lane_types: names of the lane types; empty to pack none.
     """
     for split in SPLITS:
         chosen = np.flatnonzero((rows["split"] == split).to_numpy() & usable)
         for number, first in enumerate(range(0, len(chosen), size)):
             positions = chosen[first : first + size]
             part_rows, part_labels = rows.iloc[positions], labels.iloc[positions]
-            fingerprint = part_fingerprint(part_rows, part_labels, packing=packing, lane_types=lane_types)
+            fingerprint = part_fingerprint(part_rows, part_labels, packing)
             name = f"{split}-{number:05d}-{fingerprint}.arrow"
-            yield PartInput(split, name, part_rows, part_labels, tuple(lane_types))
-
-
-def packed_here(
-    path: Path,
-    part: PartInput,
-    *,
-    packing: Packing,
-    workers: int,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[PartEntry | None, list[Rejected]]:
-    """Pack a part on this machine, as `write_part`, with the lane types if the part has any."""
-    entry, rejected = write_part(
-        path, part.rows, labels=part.labels, packing=packing, workers=workers, progress=progress
-    )
-    if entry is not None and part.lane_types:
-        entry = _with_types(path, part)
-    return entry, rejected
-
-
-def _with_types(path: Path, part: PartInput) -> PartEntry:
-    """Add the column of the lane types to the file of a part."""
-    index = {name: number for number, name in enumerate(part.lane_types)} | {"": -1}
-    types = dict(zip(part.labels["frame"], part.labels["types"], strict=True))
-    content = pa.BufferReader(path.read_bytes())  # not mapped, because the file is replaced
-    batch = pa.ipc.open_file(content).get_batch(0)
-    values = [[index[name] for name in types[frame]] for frame in batch.column("frame").to_pylist()]
-    field = types_field(part.lane_types)
-    schema = batch.schema.append(field)
-    with (
-        atomic_path(path) as unfinished,
-        pa.OSFile(str(unfinished), "wb") as sink,
-        pa.ipc.new_file(sink, schema) as writer,
-    ):
-        columns = [*batch.columns, pa.array(values, field.type)]
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return PartEntry(file=path.name, rows=batch.num_rows, digest=digest_of(path))
+            yield PartInput(split, name, part_rows, part_labels)
 
 
 class PackedPart(NamedTuple):
@@ -145,5 +98,7 @@ def packed_part(packing: Packing, part: PartInput) -> PackedPart:
     """Pack a part, and return the file instead of writing it; for a machine without the folder of shards."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / part.name
-        entry, rejected = packed_here(path, part, packing=packing, workers=os.cpu_count() or 1)
+        entry, rejected = write_part(
+            path, part.rows, labels=part.labels, packing=packing, workers=os.cpu_count() or 1
+        )
         return PackedPart(entry, rejected, path.read_bytes() if entry else b"")

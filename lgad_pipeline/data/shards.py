@@ -11,7 +11,7 @@ import pandas as pd
 from lgad_pipeline.atomic_files import atomic_path, locked
 from lgad_pipeline.data.frame_table import rejected_table
 from lgad_pipeline.data.lane_labels import unlabelled
-from lgad_pipeline.data.shard_file import Packing
+from lgad_pipeline.data.shard_file import Packing, write_part
 from lgad_pipeline.data.shard_index import (
     LOCAL,
     STREAM,
@@ -23,7 +23,7 @@ from lgad_pipeline.data.shard_index import (
     read_index,
     write_index,
 )
-from lgad_pipeline.data.shard_parts import PartInput, packed_here, packed_part, part_inputs
+from lgad_pipeline.data.shard_parts import PartInput, packed_part, part_inputs
 from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected
@@ -147,13 +147,11 @@ def pack_shards(
         raise LgadError("The lane labels do not belong to the frames table; assign the lane slots again.")
     if lane_types and "types" not in labels:
         raise LgadError("The lane labels hold no types of lanes; assign the lane slots again.")
-    packing = Packing(Path(root), view, lane_width, quality, follow_links)
+    packing = Packing(Path(root), view, lane_width, quality, follow_links, tuple(lane_types))
     rows = frames[["frame", "split", "scenario", "fingerprint"]].reset_index(drop=True)
     misleading = unlabelled(frames, labels) & (rows["split"] == "train").to_numpy()
     rejected: list[Rejected] = [Rejected(frame, None, _MISLEADING) for frame in rows["frame"][misleading]]
-    inputs = list(
-        part_inputs(rows, labels, ~misleading, size=rows_per_shard, packing=packing, lane_types=lane_types)
-    )
+    inputs = list(part_inputs(rows, labels, ~misleading, size=rows_per_shard, packing=packing))
     done, parts = len(rejected), {}
     with locked(output):
         journal = Journal(output)
@@ -198,7 +196,14 @@ def _packed_here(
 ) -> Iterator[tuple[PartEntry | None, list[Rejected]]]:
     """Pack parts one after the other, in threads."""
     for part in parts:
-        yield packed_here(output / part.name, part, packing=packing, workers=workers, progress=progress)
+        yield write_part(
+            output / part.name,
+            part.rows,
+            labels=part.labels,
+            packing=packing,
+            workers=workers,
+            progress=progress,
+        )
 
 
 def _packed_on_cluster(
