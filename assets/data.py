@@ -122,6 +122,8 @@ def frames(
     with settings_named(paths.dataset):
         result.require(entry.max_rejected)
     tables.require_splits(result.frames)
+    for note in result.notes:
+        context.log.warning(f"{note.file}: {note.text}")
     if paths.annotations != paths.recordings:
         tables.write_lane_files(result.frames, paths.annotations)
     return materialize_result(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lgad_pipeline.atomic_files import require_writable
+from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.importing.adding import add_frames
@@ -195,8 +196,10 @@ def _print_ingestion(ingestion: "Ingestion") -> None:
     from lgad_pipeline.visualization.dataset_sheet import reasons
 
     for note in ingestion.notes:
-        say(f"{note.file} {note.text}")
+        say(f"{note.file}: {note.text}")
     say(f"{counted(len(ingestion.frames), 'frame')}, {len(ingestion.rejected)} rejected")
+    splits = [(ingestion.frames["split"] == split).sum() for split in SPLITS]
+    say("  " + ", ".join(f"{count} {split}" for count, split in zip(splits, SPLITS, strict=True)))
     reason_counts = reasons(ingestion.rejected)
     for number, reason in reason_counts[:_REASONS]:
         say(f"  {number} rejected, such as {reason}")

@@ -16,10 +16,11 @@ from lgad_pipeline.datasets.images import image_header, read_small
 from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypeParser
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.extents import ABSENT_X
 from lgad_pipeline.lanes.file_names import OtherCase
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.lanes.lane_types import parse_types, types_file
+from lgad_pipeline.lanes.odd_lanes import repeated_x
+from lgad_pipeline.lanes.spline import ragged
 
 _LANE_FILE_LIMIT = 1 << 20  # bytes; the longest lane file of CULane has a few thousand
 
@@ -192,10 +193,9 @@ def _refuse_misplaced(lanes: Sequence[np.ndarray], frame_size: tuple[int, int]) 
         return
     for number, lane in filled:
         least, largest = lane.min(axis=0), lane.max(axis=0)
-        if least[0] <= ABSENT_X and (lane[:, 0] == ABSENT_X).sum() > 1:
+        if least[0] < 0 and (x := repeated_x(ragged([lane]))[0]) < 0:
             raise AnnotationError(
-                f"has points at x = -2 in lane {number}, TuSimple's mark of an absent point; leave them out",
-                number,
+                f"has points at x = {x:g} in lane {number}, a mark of absent points; leave them out", number
             )
         if not ((least >= -size) & (largest <= 2 * size)).all():
             raise AnnotationError(

@@ -18,6 +18,7 @@ from lgad_pipeline.data.frame_reader import ChunkReading
 from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA
 from lgad_pipeline.data.frame_table import encodable, rejected_table, to_pandas
 from lgad_pipeline.data.ingestion_cache import Changes, IngestionCache
+from lgad_pipeline.data.lane_warnings import lane_warnings
 from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry, Note
 from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.errors import LgadError
@@ -132,6 +133,7 @@ def ingest(
         for item in rejected
         if isinstance(item, Note)
     )
+    notes += tuple(Note("annotations", None, text) for text in lane_warnings(frames))
     items = [item for item in rejected if isinstance(item, Rejected)]
     return Ingestion(
         frames, rejected_table([*items, *copies]), cache.changes(frames), root, follow_links, notes

@@ -15,10 +15,9 @@ from lgad_pipeline.lanes.extents import (
     copies_warning,
     count_copies,
     extents_of,
-    odd_lanes,
-    odd_lanes_warnings,
     size_warnings,
 )
+from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.wording import counted
 
 
@@ -33,7 +32,7 @@ class Evidence(NamedTuple):
         doubled: int (2,): annotated and predicted lanes with two equal neighbouring points.
         blank: int (2,): annotated and predicted lanes without points, from blank lines.
         copies: int (2,): annotated and predicted lanes that are equal to another lane of their frame.
-        odd: int (2, 2): for annotated and predicted lanes the numbers that `odd_lanes` returns.
+        odd: int (2, 3): for annotated and predicted lanes the numbers that `odd_lanes` returns.
     """
 
     sizes: np.ndarray
@@ -110,6 +109,6 @@ def culane_warnings(annotations: Path, predictions: Path, *, parts: Sequence[Evi
             )
     for kind, count in zip(("annotated", "predicted"), evidence.copies.tolist(), strict=True):
         warnings += copies_warning(kind, count)
-    for kind, (single, marked) in zip(("annotated", "predicted"), evidence.odd.tolist(), strict=True):
-        warnings += odd_lanes_warnings(kind, single, marked)
+    for kind, counts in zip(("annotated", "predicted"), evidence.odd, strict=True):
+        warnings += odd_lanes_warnings(kind, counts)
     return warnings

@@ -22,8 +22,6 @@ _UPPER = 0.75
 """Share of the frame's height; if nearly all lanes end above it, they are in pixels of a smaller size."""
 _SMALLER = 0.9
 """The same limit for predicted lanes, as share of the annotated lanes' extent."""
-ABSENT_X = -2
-"""x of an absent point in TuSimple's files, pixels."""
 _NEARLY_ALL = 0.95
 """Share of frames that counts as nearly all."""
 
@@ -102,28 +100,6 @@ def copies_warning(kind: str, copies: int) -> list[str]:
         f"{lanes} equal to another lane of the same frame; remove the {'copies' if copies > 1 else 'copy'}, "
         "since every lane counts."
     ]
-
-
-def odd_lanes(lanes: Ragged) -> tuple[int, int]:
-    """Count the lanes of one point, and the lanes with two points or more at x = -2."""
-    begin, end = lanes.offsets[:-1], lanes.offsets[1:]
-    absent = np.concatenate([[0], np.cumsum(lanes.points[:, 0] == ABSENT_X)])
-    return int((end - begin == 1).sum()), int((absent[end] - absent[begin] >= 2).sum())
-
-
-def odd_lanes_warnings(kind: str, single: int, marked: int) -> list[str]:
-    """Return a sentence for each number of `odd_lanes` that is not 0."""
-    found = []
-    if single:
-        lanes = f"{counted(single, f'{kind} lane')} {'has' if single == 1 else 'have'}"
-        found.append(f"{lanes} a single point and no length; give at least two points.")
-    if marked:
-        lanes = f"{counted(marked, f'{kind} lane')} {'has' if marked == 1 else 'have'}"
-        found.append(
-            f"{lanes} points at x = -2, TuSimple's mark of an absent point, which counts as a point here; "
-            "leave these points out."
-        )
-    return found
 
 
 def size_warnings(

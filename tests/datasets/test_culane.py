@@ -25,18 +25,48 @@ def test_a_whole_data_set_becomes_a_table(write_tree):
     assert frames["fingerprint"].nunique() == 10 and frames["lane_fingerprint"].nunique() == 1
 
 
-def test_marks_of_absent_points_are_rejected(write_tree):
+@pytest.mark.parametrize("mark", [-1, -2, -10])
+def test_marks_of_absent_points_are_rejected(write_tree, mark: int):
     root = write_tree()
-    (root / "drive/train.MP4/00000.lines.txt").write_text("100 117 110 107 \n-2 117 -2 107 120 97 \n")
+    (root / "drive/train.MP4/00000.lines.txt").write_text(
+        f"100 117 110 107 \n{mark} 117 {mark} 107 120 97 \n"
+    )
     (root / "drive/train.MP4/00001.lines.txt").write_text(
-        "-2 117 10 107 20 97 \n"
+        f"{mark} 117 10 107 20 97 \n"
     )  # one such point is a place
     assert [row[::2] for row in rejected(ingest(root, SIZE))] == [
         (
             "drive/train.MP4/00000.lines.txt",
-            "has points at x = -2 in lane 2, TuSimple's mark of an absent point; leave them out",
+            f"has points at x = {mark} in lane 2, a mark of absent points; leave them out",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "warning"),
+    [
+        (
+            "50 58 55 48 60 38 \n",
+            "All annotated lanes are in the upper left corner of 328 x 118 px (x up to 60,",
+        ),
+        (
+            "100 176 105 106 110 96 \n",
+            "In 10 of 10 frames annotated lanes reach below 328 x 118 px (down to y",
+        ),
+        ("100 117\n", "10 annotated lanes have a single point"),
+        ("0 117 0 107 20 97 30 87 \n", "10 annotated lanes have two points or more at one x of 0 or less"),
+        ("100 117 120 67 200 110 180 67 \n", "10 annotated lanes run up and down"),  # two lanes in one line
+        ("0 4 100 117 110 97 120 67 \n", "10 annotated lanes run up and down"),  # number and count of a lane
+        ("100 117 110 87 120 57 130 55 140 59 \n", None),  # a curve at a crest
+    ],
+)
+def test_lanes_that_are_probably_not_meant_are_pointed_out(write_tree, lanes: str, warning: str | None):
+    root = write_tree()
+    for path in root.glob("drive/*/*.lines.txt"):
+        path.write_text(lanes)
+    found = ingest(root, SIZE)
+    assert found.rejected.empty
+    assert [note.text[: len(warning or "")] for note in found.notes] == ([warning] if warning else [])
 
 
 def test_the_result_does_not_depend_on_the_number_of_threads(write_tree):

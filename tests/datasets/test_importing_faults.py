@@ -21,6 +21,7 @@ def imported(tmp_path: Path, shapes: list) -> Conversion:
         ([[10, 55], [50, 10], [30, 30]], False),  # the last two points in the wrong order
         ([[10, 55], [50, 10], [48, 12]], True),  # a hook of 3 px at the end
         ([[10, 55], [60, 20], [90, 20], [120, 30]], True),  # a sharp bend
+        ([[10, 55], [50, 10], [120, 55], [90, 10]], False),  # two lanes in one line
     ],
 )
 def test_a_line_that_turns_round_is_no_lane(tmp_path, points, is_lane):

@@ -41,7 +41,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_sheet_shows_frames_lanes_labels_and_rejected_frames(project, capsys):
     show_dataset("mine", project / "sheet.png", count=8)
     printed = capsys.readouterr().out
-    assert "3 frames, 1 rejected" in printed and str(project / "sheet.png") in printed
+    assert (
+        "3 frames, 1 rejected\n  1 train, 1 val, 1 test\n" in printed
+        and str(project / "sheet.png") in printed
+    )
     sheet = cv2.imread(str(project / "sheet.png"))
     assert sheet is not None
     bgr = sheet.reshape(-1, 3)

@@ -10,6 +10,8 @@ import numpy as np
 from lgad_pipeline.datasets.importing.bands import centre_line
 from lgad_pipeline.datasets.importing.points import Shape
 from lgad_pipeline.datasets.reader import AnnotationError, bottom_first
+from lgad_pipeline.lanes.odd_lanes import count_turning
+from lgad_pipeline.lanes.spline import ragged
 
 _LINES = ("linestrip", "line", "polyline")
 _POINTS = ("point", "points")
@@ -209,6 +211,11 @@ def _lane(line: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, int]:
         raise AnnotationError("crosses itself; draw the lane as one line")
     if _folds_back(lane):
         raise AnnotationError("folds back on itself; draw the lane as one line from one end to the other")
+    if count_turning(ragged([lane])):
+        raise AnnotationError(
+            "runs up and down, as two lanes in one line do; draw each lane as one line from one end to the "
+            "other"
+        )
     return bottom_first(lane.astype(np.float32)), doubled
 
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.extents import lane_extents, odd_lanes, odd_lanes_warnings, size_warnings
+from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, read_frame_lanes
+from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
@@ -58,7 +59,7 @@ class _Chunk(NamedTuple):
         sizes: sizes of the frames, int (frames, 2 or more), pixels.
         extents: extents of the lanes of each frame.
         doubled: number of lanes with two equal neighbouring points.
-        odd: number of lanes of one point, and of lanes with marks of absent points.
+        odd: numbers of odd lanes, see `odd_lanes`.
     """
 
     existence: list[np.ndarray | None]
@@ -66,7 +67,7 @@ class _Chunk(NamedTuple):
     sizes: np.ndarray
     extents: np.ndarray
     doubled: int
-    odd: tuple[int, int]
+    odd: np.ndarray
 
 
 def rasterize(
@@ -170,8 +171,7 @@ def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
     )
     if not extents[:, 0].any():
         notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
-    single, marked = (sum(counts) for counts in zip(*(chunk.odd for chunk in chunks), strict=True))
-    notes += odd_lanes_warnings("annotated", single, marked)
+    notes += odd_lanes_warnings("annotated", np.sum([chunk.odd for chunk in chunks], axis=0))
     doubled = sum(chunk.doubled for chunk in chunks)
     if doubled:
         notes.append(

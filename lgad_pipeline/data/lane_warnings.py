@@ -1,0 +1,39 @@
+"""Warnings about the lanes of a frames table that are probably in pixels of another size, or odd."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from lgad_pipeline.lanes.extents import extents_of, size_warnings
+from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
+from lgad_pipeline.lanes.spline import Ragged
+
+_CHUNK = 1 << 12  # rows whose lanes are checked at once; it limits the memory in use
+
+
+def lane_warnings(frames: pd.DataFrame) -> list[str]:
+    """Return warnings about the annotated lanes of all frames, a sentence each.
+
+    Args:
+        frames: frames table (`FRAMES_SCHEMA`).
+    """
+    sizes = frames[["height", "width"]].to_numpy()
+    extents, odd = [], np.zeros(3, np.int64)
+    for first in range(0, len(frames), _CHUNK):
+        rows = slice(first, first + _CHUNK)
+        lanes, counts = _joined(frames["lanes"].iloc[rows])
+        extents.append(extents_of(lanes, counts, sizes=sizes[rows]))
+        odd += odd_lanes(lanes)
+    if not extents:
+        return []
+    warnings = size_warnings("annotated", np.concatenate(extents), sizes=sizes)
+    return warnings + odd_lanes_warnings("annotated", odd)
+
+
+def _joined(column: pd.Series) -> tuple[Ragged, list[int]]:
+    """Return the lanes of some rows, stored end to end, and the number of lanes of each row."""
+    frames = pa.chunked_array(pa.array(column)).combine_chunks()
+    lanes = frames.flatten()
+    points = lanes.flatten().flatten().to_numpy().reshape(-1, 2)
+    ends, of_frames = lanes.offsets.to_numpy(), frames.offsets.to_numpy()
+    return Ragged(points, (ends - ends[0]).astype(np.int64)), np.diff(of_frames).tolist()

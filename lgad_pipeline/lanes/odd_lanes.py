@@ -1,0 +1,82 @@
+"""Odd lanes, which are probably not meant: single points, marks of absent points, two lanes in one line."""
+
+import numpy as np
+
+from lgad_pipeline.lanes.spline import Ragged
+from lgad_pipeline.wording import counted
+
+_TURN = 0.4  # least share of a turning lane's height that it runs both up and down
+_LEAST_TURN = 5.0  # pixels; a shorter hook at an end comes from an unsteady hand
+
+
+def odd_lanes(lanes: Ragged) -> np.ndarray:
+    """Count odd lanes.
+
+    Returns:
+        int64 (3,): lanes of one point, lanes with marks of absent points (`repeated_x`, 0 included), and
+        lanes that run up and down.
+    """
+    return np.array(
+        [(np.diff(lanes.offsets) == 1).sum(), (repeated_x(lanes) <= 0).sum(), count_turning(lanes)], np.int64
+    )
+
+
+def odd_lanes_warnings(kind: str, counts: np.ndarray) -> list[str]:
+    """Return a sentence for each number of `odd_lanes` that is not 0.
+
+    Args:
+        kind: adjective for the lanes, such as "predicted".
+        counts: result of `odd_lanes`.
+    """
+    single, marked, turned = counts.tolist()
+    found = []
+    if single:
+        lanes = f"{counted(single, f'{kind} lane')} {'has' if single == 1 else 'have'}"
+        found.append(f"{lanes} a single point and no length; give at least two points.")
+    if marked:
+        lanes = f"{counted(marked, f'{kind} lane')} {'has' if marked == 1 else 'have'}"
+        found.append(
+            f"{lanes} two points or more at one x of 0 or less, as programs mark absent points, which count "
+            "as points here; leave these points out."
+        )
+    if turned:
+        lanes = f"{counted(turned, f'{kind} lane')} {'runs' if turned == 1 else 'run'}"
+        found.append(
+            f"{lanes} up and down, so that points are not in order, a line holds two lanes, or numbers "
+            "before the points are read as a point; give each lane a line, from one end to the other."
+        )
+    return found
+
+
+def repeated_x(lanes: Ragged) -> np.ndarray:
+    """Return the least x that is not positive and that two points of a lane share, float32 (lanes,), pixels.
+
+    Programs that write a value for every row mark absent points by -2, -1 or 0. Infinity: there is none.
+    """
+    found = np.full(len(lanes.offsets) - 1, np.inf, np.float32)
+    left = lanes.points[:, 0] <= 0
+    x, lane = lanes.points[left, 0], lanes.lane[left]
+    order = np.lexsort((x, lane))
+    x, lane = x[order], lane[order]
+    equal = (x[1:] == x[:-1]) & (lane[1:] == lane[:-1])
+    np.minimum.at(found, lane[1:][equal], x[1:][equal])
+    return found
+
+
+def count_turning(lanes: Ragged) -> int:
+    """Count the lanes that run up and down.
+
+    A label map has one x on each row, so that such a lane cannot be drawn. A curve at the horizon turns less.
+    """
+    long = np.diff(lanes.offsets) > 1
+    lanes = lanes if long.all() else lanes.chosen(long)
+    begins, y = lanes.offsets[:-1], lanes.points[:, 1]
+    if not len(begins):
+        return 0
+    steps = np.diff(y)
+    steps[begins[1:] - 1] = 0.0  # from one lane to the next
+    down = np.add.reduceat(np.maximum(steps, 0.0), begins)
+    up = -np.add.reduceat(np.minimum(steps, 0.0), begins)
+    height = np.maximum.reduceat(y, begins) - np.minimum.reduceat(y, begins)
+    back = np.minimum(down, up)
+    return int(((back > _LEAST_TURN) & (back > _TURN * height)).sum())
