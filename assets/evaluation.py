@@ -1,7 +1,6 @@
 """Assets of the evaluation: predicted lanes and their scores; one partition per recipe and data set."""
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -26,9 +25,6 @@ from resources.paths import ProjectPaths, open_shards
 from resources.progress import ProgressLog
 from resources.project import Project
 from resources.trainer import Trainer
-
-if TYPE_CHECKING:
-    from lgad_pipeline.evaluation.lane_type_scores import TypeScore
 
 PREDICTION_CODE = code_fingerprint("lgad_pipeline.inference.split_prediction:predict_split")
 
@@ -125,10 +121,7 @@ def predictions(
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[frames, predictions],
-    code_version=code_fingerprint(
-        "lgad_pipeline.evaluation.student_scores:score_students",
-        "lgad_pipeline.evaluation.lane_type_scores:score_types",
-    ),
+    code_version=code_fingerprint("lgad_pipeline.evaluation.student_scores:score_students"),
     description="""F1 of both students as [CULane](https://arxiv.org/abs/1712.06080) defines it, per
 scenario and in total, and the gain of distillation.
 
@@ -162,40 +155,20 @@ def lane_scores(
             shards=packed,
             output=paths.lane_scores,
             tusimple=paths.recordings if paths.kind == "tusimple" else None,
+            lane_types=project.dataset(paths.dataset).lane_types,
             progress=task.advance,
         )
     for note in scores.notes:
         context.log.warning(note)
-    types = _type_scores(project, paths, packed["test"].table["frame"].tolist())
-    for student, score in types.items():
+    for student, score in scores.types.items():
         mlflow.add_metrics(paths.network(student), {"test/type_accuracy": score.accuracy})
     chart = record_scores(mlflow, project, paths, scores=scores, shards=packed)
     return materialize_result(
         context,
         project,
         data_version=scores.digest,
-        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart) | type_metadata(types),
+        metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart) | type_metadata(scores.types),
     )
-
-
-def _type_scores(project: Project, paths: ProjectPaths, frames: list[str]) -> dict[str, "TypeScore"]:
-    """Score the types of the lanes of the test frames, by student; empty if no types are predicted."""
-    from lgad_pipeline.evaluation.lane_type_scores import score_types
-
-    entry = project.dataset(paths.dataset)
-    if not entry.lane_types:
-        return {}
-    scores = {
-        student: score_types(
-            paths.annotations,
-            paths.predictions / student / "test",
-            frames=frames,
-            lane_types=entry.lane_types,
-            frame_size=entry.frame_size,
-        )
-        for student in STUDENTS
-    }
-    return {student: score for student, score in scores.items() if score.known}
 
 
 def _predictions_digest(project: Project, paths: ProjectPaths) -> str:

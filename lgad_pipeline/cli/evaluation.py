@@ -126,7 +126,7 @@ def evaluate(
         missing.append(
             f"{predictions[0]} is given twice, so that there is no difference; give another folder."
         )
-    types = _type_scores(annotations, predictions, named, size=size, lane_width=lane_width, workers=workers)
+    types = _type_scores(annotations, predictions, results)
     notes = [*missing, *(note for result in results for note in result.notes), *named.notes]
     notes = list(dict.fromkeys(notes))
     say_notes(notes)
@@ -142,28 +142,14 @@ def evaluate(
 
 
 def _type_scores(
-    annotations: Path,
-    predictions: Sequence[Path],
-    named: FrameLists,
-    *,
-    size: tuple[int, int] | None,
-    lane_width: int,
-    workers: int | None,
+    annotations: Path, predictions: Sequence[Path], results: Sequence[LaneScores]
 ) -> dict[str, Any]:
     """Print the share of right types where types are known, and return it for the JSON file."""
     content: dict[str, Any] = {}
-    for folder in predictions:
+    for folder, result in zip(predictions, results, strict=True):
         if next(folder.rglob("*.types.txt"), None) is None:
             continue
-        score = score_types(
-            annotations,
-            folder,
-            frames=[frame for members in named.frames.values() for frame in members],
-            frame_size=size,
-            lane_width=lane_width,
-            image_roots=named.roots,
-            workers=workers,
-        )
+        score = score_types(annotations, folder, result)
         if score.unread:
             say(f"{folder}: the types of {counted(score.unread, 'frame')} cannot be read.", error=True)
         if score.known:

@@ -14,7 +14,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
 from lgad_pipeline.evaluation.frame_lanes import FolderLanes
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, true_positives
+from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, Matches, match_lanes
 from lgad_pipeline.evaluation.types import TOTAL, Counts, column
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file
 from lgad_pipeline.process_pool import map_chunks
@@ -33,6 +33,8 @@ class LaneScores:
         scores: list name -> threshold -> counts; `total` is over the distinct frames of all lists.
         frames: one row per list and frame: list, frame, annotated, predicted (lanes), and for each threshold
             t the columns tp_t, fp_t, fn_t.
+        matches: one row per matched pair of lanes, at any IoU: frame, annotated, predicted (index of the lane
+            in its file), iou.
         rejected: bad lines of lane files; each counts as a lane that matches nothing.
         without_annotation: frames without an annotated lane file; they count as without lanes.
         without_prediction: frames without a predicted lane file; they count as without lanes.
@@ -43,6 +45,7 @@ class LaneScores:
 
     scores: dict[str, dict[float, Counts]]
     frames: pd.DataFrame
+    matches: pd.DataFrame
     rejected: list[Rejected]
     without_annotation: tuple[str, ...]
     without_prediction: tuple[str, ...]
@@ -97,10 +100,11 @@ def evaluate_culane(
         raise LgadError("The lists name no frame; give at least one list with a frame.")
     sizes = FrameSizes.of(frames, (annotations, *image_roots), stated=frame_size, default=CULANE_FRAME)
     run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
-    tables, evidence, rejected = [], [], []
+    tables, matches, evidence, rejected = [], [], [], []
     done = 0
-    for table, part, faults in map_chunks(run, frames, workers=workers):
+    for table, pairs, part, faults in map_chunks(run, frames, workers=workers):
         tables.append(table)
+        matches.append(pairs._replace(frame=pairs.frame + done))
         evidence.append(part)
         rejected += faults
         done += len(table)
@@ -112,7 +116,7 @@ def evaluate_culane(
     _check_found(predictions, predicted, frames)
     measured = np.concatenate([part.sizes for part in evidence])
     return replace(
-        _summarize(lists, frames, table, tuple(thresholds), rejected),
+        _summarize(lists, frames, table, tuple(thresholds), _table_of(matches, frames), rejected),
         notes=culane_warnings(annotations, predictions, parts=evidence),
         size_note=sizes.describe(measured),
         sizes=sizes.table(measured),
@@ -127,8 +131,11 @@ def _evaluate_files(
     lane_width: int,
     strict: bool,
     frames: Sequence[str],
-) -> tuple[np.ndarray, Evidence, list[Rejected]]:
-    """Return a row per frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold."""
+) -> tuple[np.ndarray, Matches, Evidence, list[Rejected]]:
+    """Return a row per frame: annotated lanes, predicted lanes (-1 without a file), TP at each threshold.
+
+    The matches, evidence for warnings, and bad lines follow.
+    """
     cv2.setNumThreads(1)
     rejected: list[Rejected] = []
     sizes = frame_sizes(frames)
@@ -138,15 +145,25 @@ def _evaluate_files(
     ]
     table = np.empty((len(frames), 2 + len(thresholds)), np.int32)
     table[:, 0], table[:, 1] = (side.counts for side in sides)
+    parts = []
     for height, width in np.unique(sizes[:, :2], axis=0).tolist():
         chosen = (sizes[:, :2] == (height, width)).all(axis=1)
-        table[chosen, 2:] = true_positives(
+        of_size = match_lanes(
             *(side.lanes.chosen(chosen) for side in sides),
-            thresholds=thresholds,
             frame_size=(height, width),
             lane_width=lane_width,
         )
-    return table, Evidence.of(sides, sizes), rejected
+        parts.append(of_size._replace(frame=np.flatnonzero(chosen)[of_size.frame]))
+    matches = Matches(*map(np.concatenate, zip(*parts, strict=True)))
+    table[:, 2:] = matches.true_positives(len(frames), thresholds)
+    return table, matches, Evidence.of(sides, sizes), rejected
+
+
+def _table_of(matches: Sequence[Matches], frames: Sequence[str]) -> pd.DataFrame:
+    """Return the table of `LaneScores.matches`."""
+    index, annotated, predicted, iou = map(np.concatenate, zip(*matches, strict=True))
+    names = np.array(frames, object)[index]
+    return pd.DataFrame({"frame": names, "annotated": annotated, "predicted": predicted, "iou": iou})
 
 
 def _check_found(folder: Path, counts: np.ndarray, frames: Sequence[str]) -> None:
@@ -162,6 +179,7 @@ def _summarize(
     frames: Sequence[str],
     table: np.ndarray,
     thresholds: tuple[float, ...],
+    matches: pd.DataFrame,
     rejected: list[Rejected],
 ) -> LaneScores:
     row_of = {frame: i for i, frame in enumerate(frames)}
@@ -190,4 +208,4 @@ def _summarize(
         tuple(frame for frame, lanes in zip(frames, side, strict=True) if lanes < 0)
         for side in table[:, :2].T.tolist()
     ]
-    return LaneScores(scores, pd.DataFrame(columns), rejected, without[0], without[1])
+    return LaneScores(scores, pd.DataFrame(columns), matches, rejected, without[0], without[1])

@@ -20,6 +20,57 @@ _SLACK = 1e-2
 _LEAST = -1e5  # below every similarity
 
 
+class Matches(NamedTuple):
+    """Matched lanes of some frames, one pair an entry, at any IoU.
+
+    Attributes:
+        frame: index of the frame, int64 (pairs,), ascending.
+        annotated: index of the annotated lane in its frame, int64 (pairs,).
+        predicted: index of the predicted lane in its frame, int64 (pairs,).
+        iou: IoU of the two, float64 (pairs,).
+    """
+
+    frame: np.ndarray
+    annotated: np.ndarray
+    predicted: np.ndarray
+    iou: np.ndarray
+
+    def true_positives(self, frames: int, thresholds: Sequence[float]) -> np.ndarray:
+        """Count the matches with an IoU above each threshold, int32 (frames, thresholds).
+
+        Args:
+            frames: number of frames.
+            thresholds: IoU; a match is a true positive when its IoU is greater.
+        """
+        counts = [np.bincount(self.frame[self.iou > value], minlength=frames) for value in thresholds]
+        return np.stack(counts, axis=1).astype(np.int32)
+
+
+def match_lanes(
+    annotated: FrameLanes,
+    predicted: FrameLanes,
+    *,
+    frame_size: tuple[int, int] = CULANE_FRAME,
+    lane_width: int = LANE_WIDTH,
+) -> Matches:
+    """Match the lanes of each frame one to one.
+
+    Args:
+        annotated: annotated lanes of the frames.
+        predicted: predicted lanes of the same frames.
+        frame_size: (H, W), pixels.
+        lane_width: width at which lanes are compared, frame pixels.
+    """
+    pairs = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    ious = lane_ious(annotated, predicted, frame_size=frame_size, lane_width=lane_width)
+    for frame, iou in enumerate(ious):
+        partner = match(iou)
+        lanes = np.flatnonzero(partner >= 0)
+        others = partner[lanes]
+        pairs.append((np.full(len(lanes), frame), lanes, others, iou[lanes, others]))
+    return Matches(*map(np.concatenate, zip(*pairs, strict=True)))
+
+
 def true_positives(
     annotated: FrameLanes,
     predicted: FrameLanes,
@@ -37,13 +88,8 @@ def true_positives(
         frame_size: (H, W), pixels.
         lane_width: width at which lanes are compared, frame pixels.
     """
-    counts = np.zeros((len(annotated.counts), len(thresholds)), np.int32)
-    ious = lane_ious(annotated, predicted, frame_size=frame_size, lane_width=lane_width)
-    for row, iou in zip(counts, ious, strict=True):
-        partner = match(iou)
-        matched = iou[np.flatnonzero(partner >= 0), partner[partner >= 0]]
-        row[:] = (matched[:, None] > np.array(thresholds)).sum(axis=0)
-    return counts
+    matches = match_lanes(annotated, predicted, frame_size=frame_size, lane_width=lane_width)
+    return matches.true_positives(len(annotated.counts), thresholds)
 
 
 def lane_ious(

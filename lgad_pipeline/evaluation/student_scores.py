@@ -19,6 +19,7 @@ from lgad_pipeline.data.frame_table import UNLISTED, frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
+from lgad_pipeline.evaluation.lane_type_scores import TypeScore, score_types
 from lgad_pipeline.evaluation.tusimple_students import TusimpleScore, score_tusimple_students
 from lgad_pipeline.evaluation.types import IOU, SCENARIOS_WITHOUT_LANES, TOTAL, Counts, Interval
 from lgad_pipeline.progress import Progress, part_of
@@ -118,6 +119,7 @@ class StudentScores:
         notes: sentences about doubtful scores, such as lanes in pixels of another frame size.
         digest: fingerprint of the score files.
         tusimple: scores of each student by TuSimple's metric; empty for data sets of other formats.
+        types: types of the lanes of test frames, by student; empty if no student predicts types.
     """
 
     comparison: StudentComparison
@@ -125,6 +127,7 @@ class StudentScores:
     notes: Sequence[str]
     digest: str
     tusimple: Mapping[str, TusimpleScore]
+    types: Mapping[str, TypeScore]
 
 
 def score_students(
@@ -134,6 +137,7 @@ def score_students(
     shards: ShardSet,
     output: Path,
     tusimple: Path | None = None,
+    lane_types: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> StudentScores:
     """Score the lane files of both students on validation and test frames, and write the score files.
@@ -144,17 +148,20 @@ def score_students(
         shards: packed frames, which name the scored frames and their scenarios.
         output: directory of the score files.
         tusimple: root directory of a data set in TuSimple's format, whose metric is added; None for others.
+        lane_types: names of the lane types that the students tell apart; empty for none.
         progress: called as progress(frames done, frames in total), over both students and splits.
     """
     lists = {split: frames_by_scenario(shards[split].table) for split in SCORED_SPLITS}
     frames = {split: len(shards[split]) for split in SCORED_SPLITS}
     notes: list[str] = []
+    types: dict[str, TypeScore] = {}
     done, total = 0, len(STUDENTS) * sum(frames.values())
     for student in STUDENTS:
         for split in SCORED_SPLITS:
+            predicted = predictions / student / split
             scores = evaluate_culane(
                 annotations,
-                predictions / student / split,
+                predicted,
                 lists=lists[split],
                 thresholds=(IOU,),
                 frame_size=shards.view.frame_size,
@@ -163,6 +170,8 @@ def score_students(
             done += frames[split]
             notes += [f"{student}, {split}: {note}" for note in scores.notes]
             write_scores(output, student, split=split, scores=scores)
+            if split == "test" and lane_types:
+                types[student] = score_types(annotations, predicted, scores, lane_types=lane_types)
     comparison = read_comparison(output)
     metrics = {student: comparison.metrics(student) for student in STUDENTS}
     benchmark = (
@@ -170,7 +179,8 @@ def score_students(
         if tusimple is None
         else score_tusimple_students(recordings=tusimple, shards=shards, predictions=predictions)
     )
-    return StudentScores(comparison, metrics, notes, scores_digest(output), benchmark)
+    types = {student: score for student, score in types.items() if score.known}
+    return StudentScores(comparison, metrics, notes, scores_digest(output), benchmark, types)
 
 
 def write_scores(folder: Path, student: str, *, split: str, scores: LaneScores) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from assets.presentation.score_metadata import type_metadata
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.data.frame_table import write_lane_files
+from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.evaluation.lane_type_scores import TypeScore, score_types
 from lgad_pipeline.lanes.lane_files import write_lanes
 from lgad_pipeline.lanes.lane_types import write_types
@@ -42,16 +44,36 @@ def folders(root: Path) -> tuple[Path, Path, list[str]]:
 
 def test_the_share_of_right_types_by_hand(tmp_path: Path) -> None:
     anno, pred, frames = folders(tmp_path)
+    scores = evaluate_culane(anno, pred, lists={"all": frames, "a": frames[:1]}, frame_size=SIZE)
     names = ("solid", "dashed")
-    score = score_types(anno, pred, frames=[*frames, "a.jpg"], lane_types=names, frame_size=SIZE)
+    score = score_types(anno, pred, scores, lane_types=names)
     assert score == TypeScore(right=2, known=3) and score.accuracy == 2 / 3
     # "dashed yellow" is a type of its own, so that "dashed" is wrong for it.
     names = ("solid", "dashed", "dashed yellow")
-    assert score_types(anno, pred, frames=frames, lane_types=names, frame_size=SIZE) == TypeScore(1, 3)
+    assert score_types(anno, pred, scores, lane_types=names) == TypeScore(1, 3)
     # Without names, the words of "dashed" are in "solid dashed".
-    assert score_types(anno, pred, frames=frames, frame_size=SIZE) == TypeScore(3, 4)
+    assert score_types(anno, pred, scores) == TypeScore(3, 4)
     (pred / "b.types.txt").write_text("dashed\n")  # one line for two lanes
-    assert score_types(anno, pred, frames=frames, frame_size=SIZE) == TypeScore(1, 2, unread=1)
+    assert score_types(anno, pred, scores) == TypeScore(1, 2, unread=1)
+
+
+def test_matches_name_frame_lanes_and_iou_in_frames_of_several_sizes(tmp_path: Path) -> None:
+    anno, pred, frames = folders(tmp_path)
+    # Frame b has an image of another size, so that it is matched apart from a and c.
+    assert cv2.imwrite(str(anno / "b.jpg"), np.zeros((600, 1650, 3), np.uint8))
+    scores = evaluate_culane(anno, pred, lists={"all": frames}, frame_size=None)
+    matches = scores.matches[scores.matches["iou"] > 0.5]
+    # By hand: lanes of a in order, those of b crossed, 1 or 2 px apart at a width of 30 px.
+    expected = [
+        ("a.jpg", 0, 0),
+        ("a.jpg", 1, 1),
+        ("a.jpg", 2, 2),
+        ("b.jpg", 0, 1),
+        ("b.jpg", 1, 0),
+        ("c.jpg", 0, 0),
+    ]
+    assert sorted(matches[["frame", "annotated", "predicted"]].itertuples(index=False, name=None)) == expected
+    assert (matches["iou"] > 0.85).all() and scores.scores["total"][0.5].tp == len(expected)
 
 
 def test_lgad_evaluate_says_it_where_types_are_known(tmp_path: Path) -> None:
