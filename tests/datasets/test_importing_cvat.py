@@ -123,13 +123,19 @@ def step(frame: int, points: list, outside: int = 0, keyframe: int = 1) -> str:
 
 
 def video(
-    tmp_path, content: str, size: tuple[int, int] = SIZE, *, frames: Iterable[int] = range(6), frame_filter=""
+    tmp_path,
+    content: str,
+    size: tuple[int, int] = SIZE,
+    *,
+    frames: Iterable[int] = range(6),
+    frame_filter="",
+    meta="",
 ) -> None:
     for number in frames:
         image(tmp_path / f"source/images/frame_{number:06d}.PNG", number)
     original = f"<frame_filter>{frame_filter}</frame_filter>"
     original += f"<original_size><width>{size[1]}</width><height>{size[0]}</height></original_size>"
-    cvat_xml(tmp_path / "source/annotations.xml", f"<meta><task>{original}</task></meta>{content}")
+    cvat_xml(tmp_path / "source/annotations.xml", f"<meta><task>{meta}{original}</task></meta>{content}")
 
 
 def test_tracks_of_a_video_are_read_frame_by_frame(tmp_path):
@@ -177,6 +183,23 @@ def test_only_the_frames_of_a_task_with_a_step_are_interpolated(tmp_path):
     done = imported(tmp_path)
     assert sum(done.frames.values()) == 3 and not done.rejected
     assert lines(tmp_path / "out/images/frame_000005.lines.txt") == [[[13.5, 53.5], [23.5, 13.5]]]
+
+
+@pytest.mark.parametrize(
+    ("first", "mode", "read"), [(0, "annotation", 1), (1, "annotation", 0), (1, "interpolation", 1)]
+)
+def test_images_that_count_from_1_do_not_get_the_lanes_of_their_neighbours(tmp_path, first, mode, read):
+    """Tracks of a task of images count from 0, whatever numbers the names of the images have."""
+    content = f'<track label="lane">{step(2, LANES[0])}{step(3, LANES[0], outside=1)}</track>'
+    meta = f"<mode>{mode}</mode><start_frame>0</start_frame><stop_frame>4</stop_frame>"
+    video(tmp_path, content, frames=range(first, first + 5), meta=meta)
+    if read:
+        assert imported(tmp_path).count == 1
+        return
+    with pytest.raises(
+        LgadError, match=r"up to 4, but there is the image images/frame_000005\.PNG, .*for images"
+    ):
+        imported(tmp_path)
 
 
 def test_frames_of_two_tasks_of_a_project_are_not_mixed(tmp_path):

@@ -144,8 +144,8 @@ def test_lanes_of_one_point_and_marks_of_absent_points_are_pointed_out(folders: 
     (pred / "a.lines.txt").write_text("-2 580 -2 570 400 560 404 550\n300 500\n-2 580 10 570 22 560\n")
     assert evaluate_culane(anno, pred, lists={"all": ["a.jpg"]}).notes[-2:] == [
         "1 predicted lane has a single point and no length; give at least two points.",
-        "1 predicted lane has two points or more at one x of 0 or less, as programs mark absent points, which "
-        "count as points here; leave these points out.",
+        "1 predicted lane has two points or more at one x of 0 or less, as programs mark absent points, "
+        "which count as points here; leave these points out.",
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from xml.parsers import expat
 
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.importing.layout import posix
 from lgad_pipeline.datasets.importing.points import (
     MOST_POINTS,
@@ -34,6 +35,8 @@ _SHAPES = ("polyline", "polygon", "points", "box", "ellipse", "cuboid", "mask", 
 _NAMES = {"box": "rectangle"}
 _FILTER = "frame_filter"  # element that states which frames of the video a task has, such as `step=5`
 _STEP = re.compile(r"step=([1-9]\d{0,5})")
+_NUMBER = re.compile(r"\d{1,9}")
+_NUMBERED = re.compile(r"frame_(\d{6,9})\.\w+")  # file of a frame of a video, as CVAT names it
 _OTHER_ROOTS = {
     "annotation": "Pascal VOC or LabelMe XML",
     "dataset": "another tool's XML",
@@ -99,6 +102,7 @@ class _Export:
         self._text = self._attribute = ""
         self._pending: _Pending | None = None
         self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
+        self._task: dict[str, set[str]] = {"mode": set(), "stop_frame": set()}
 
     def annotations(self) -> list[Annotation]:
         """Parse the file and return the annotations of all its frames.
@@ -170,6 +174,8 @@ class _Export:
             self._open = None
         elif tag in self._sides and self._path[-1:] == ["original_size"]:
             self._sides[tag].add(self._text.strip())
+        elif tag in self._task and self._path[-1:] in (["task"], ["job"]):
+            self._task[tag].add(self._text.strip())
         elif tag == _FILTER:
             step = _STEP.search(self._text)
             self._tracks.steps.add(int(step[1]) if step else 1)
@@ -183,7 +189,8 @@ class _Export:
             self._open.shapes.append(shape)
 
     def _characters(self, text: str) -> None:
-        is_read = self._path[-2:-1] == ["original_size"] or self._path[-1] in ("attribute", _FILTER)
+        read = ("attribute", _FILTER, *self._task)
+        is_read = self._path[-2:-1] == ["original_size"] or self._path[-1] in read
         if is_read and len(self._text) < _LONGEST_TEXT:
             self._text += text
 
@@ -200,6 +207,10 @@ class _Export:
         sides = [next(iter(found)) if len(found) == 1 else None for found in self._sides.values()]
         size = stated_size(sides[1], sides[0])
         frames = self._tracks.frames()
+        places = [
+            place for subset in {frame.subset for frame in frames} for place in self._places("", subset)
+        ]
+        self._refuse_other_numbers({posixpath.dirname(place) for place in places})
         return [
             Annotation(
                 self._file,
@@ -211,6 +222,30 @@ class _Export:
             )
             for frame in frames
         ]
+
+    def _refuse_other_numbers(self, folders: set[str]) -> None:
+        """Check that images numbered like frames of a video have the numbers of the tracks.
+
+        Images of a task that is no video keep their names, and tracks count them from 0. Images named by
+        another program, which often counts from 1, would get the lanes of the image before.
+
+        Args:
+            folders: folders of the images, relative to the source folder.
+
+        Raises:
+            AnnotationError: the task is no video, and an image has a higher number than its last frame.
+        """
+        stops = {int(stop) for stop in self._task["stop_frame"] if _NUMBER.fullmatch(stop)}
+        if self._task["mode"] != {"annotation"} or not stops:
+            return
+        for path in self._source.files(*IMAGE_SUFFIXES) if folders else []:
+            folder, name = posixpath.split(path)
+            number = _NUMBERED.fullmatch(name)
+            if number and folder in folders and int(number[1]) > max(stops):
+                raise AnnotationError(
+                    f"counts its frames up to {max(stops)}, but there is the image {path}, so that it is not "
+                    "clear which images the tracks mean; export 'CVAT for images 1.1', which names them"
+                )
 
 
 def _word(name: str, value: str) -> str:
