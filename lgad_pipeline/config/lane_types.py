@@ -4,8 +4,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+LONGEST_TYPE = 60
+"""Number of characters of the longest type of a lane, annotated or named."""
+
 _MOST = 16
-_LONGEST = 60  # characters, as of an annotated type
 
 
 def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -23,8 +25,8 @@ def _checked(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in plain:
         if not name or not name.isprintable():
             raise ValueError(f"it holds the name {name!r}; write the words of a type, such as solid")
-        if len(name) > _LONGEST:
-            raise ValueError(f"{name!r} has {len(name)} characters; write {_LONGEST} at most")
+        if len(name) > LONGEST_TYPE:
+            raise ValueError(f"{name!r} has {len(name)} characters; write {LONGEST_TYPE} at most")
         known = words.setdefault(frozenset(name.split()), name)
         if known is not name:
             raise ValueError(f"{known!r} and {name!r} have the same words; remove one of them")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.lane_types import LONGEST_TYPE
 from lgad_pipeline.lanes.lane_files import LaneFileError, read_bytes
 from lgad_pipeline.lanes.text_encoding import plain_text
 from lgad_pipeline.wording import counted
 
 _LANES, _TYPES = ".lines.txt", ".types.txt"
-_LONGEST = 60  # characters
 
 
 def lane_type(words: Iterable[str]) -> str:
@@ -28,7 +28,7 @@ def lane_type(words: Iterable[str]) -> str:
         'dashed white line'
     """
     text = "".join(letter if letter.isprintable() else " " for letter in " ".join(words).lower())
-    return " ".join(dict.fromkeys(text.split()))[:_LONGEST].strip()
+    return " ".join(dict.fromkeys(text.split()))[:LONGEST_TYPE].strip()
 
 
 class NamedType(NamedTuple):
