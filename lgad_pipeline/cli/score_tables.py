@@ -15,7 +15,7 @@ from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores
 from lgad_pipeline.evaluation.types import TOTAL, Counts
 from lgad_pipeline.lanes.file_names import OtherCase
-from lgad_pipeline.lanes.lane_files import Rejected, lane_file
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file_name
 from lgad_pipeline.wording import counted
 
 _INPUT_ENDINGS = (".txt", ".jpg", ".jpeg", ".png")
@@ -142,7 +142,7 @@ def missing_notes(frames: Sequence[str], source: Path, *, thing: str = "lane fil
         return []
     other_case, named = OtherCase(source), []
     for frame in frames[:_NAMED]:
-        found = other_case.find(lane_file(Path(), frame).as_posix())
+        found = other_case.find(lane_file_name(frame))
         named.append(
             f"{frame} (there is {found}; write the list in the case of the files)" if found else frame
         )

@@ -13,7 +13,7 @@ from typing import Any, Self
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.model_files import NETWORK, PREDICTOR, WEIGHTS
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.lanes.lane_files import lane_file
+from lgad_pipeline.lanes.lane_files import safe_stem
 
 JOURNAL = "predictions.jsonl"
 LANE_FILE, TYPE_FILE = ".lines.txt", ".types.txt"
@@ -116,9 +116,9 @@ class PredictionFolder:
         `a.jpg.lines.txt` and `a.png.lines.txt`. Names of an earlier run stay.
         """
         every = list(dict.fromkeys([*self._names, *frames]))
-        shared = Counter(name for frame in every for name in {_stem(frame), frame})
+        shared = Counter(name for frame in every for name in {safe_stem(frame), frame})
         for frame in frames:
-            self._names.setdefault(frame, frame if shared[_stem(frame)] > 1 else _stem(frame))
+            self._names.setdefault(frame, frame if shared[safe_stem(frame)] > 1 else safe_stem(frame))
         targets = (self._names[frame] + ending for frame in frames for ending in endings)
         occupied = [name for name in targets if name not in self._known and (self.folder / name).exists()]
         if occupied and not self.overwrite:
@@ -228,10 +228,6 @@ class PredictionFolder:
             f"{self.folder} holds {count} that lgad predict did not write or that changed since, such as "
             f"{example}{lanes}; name another output folder, or give --overwrite."
         )
-
-
-def _stem(frame: str) -> str:
-    return lane_file(Path(), frame).as_posix().removesuffix(LANE_FILE)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from unicodedata import category
 
 from lgad_pipeline.lanes.file_names import LONGEST_NAME, is_file, stored_name
-from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file_name
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, frame_stem
 from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path of Linux
@@ -203,7 +203,7 @@ def _stored(root: Path, frame: str) -> str:
     """Return a frame in the Unicode form of its image, else of its lane file; unchanged without both."""
     if frame.isascii():
         return frame
-    stem = lane_file_name(frame).removesuffix(_LANES_SUFFIX)
+    stem = frame_stem(frame)
     for base, suffix in ((frame, ""), (frame, _LANES_SUFFIX), (stem, _LANES_SUFFIX)):
         stored = stored_name(root, base + suffix)
         if is_file(root / stored):

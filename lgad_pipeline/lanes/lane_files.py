@@ -227,9 +227,26 @@ def lane_file(root: Path, frame: str) -> Path:
 
 
 def lane_file_name(frame: str) -> str:
-    """Return the path of `lane_file` relative to the root; `frame` is such a path, too."""
+    """Return the path of `lane_file` relative to the root; `frame` is one, too, and is not checked."""
+    return f"{frame_stem(frame)}.lines.txt"
+
+
+def frame_stem(frame: str) -> str:
+    """Return the path of a frame without its last ending: `a/b` of `a/b.jpg`; it is not checked."""
     stem, dot, ending = frame.rpartition(".")
-    return f"{stem if dot and '/' not in ending else frame}.lines.txt"
+    return stem if dot and "/" not in ending else frame
+
+
+def safe_stem(frame: str) -> str:
+    """Return `frame_stem` of a frame, which any folder can be joined to, without leading slashes.
+
+    Args:
+        frame: path of the frame relative to a root.
+
+    Raises:
+        LgadError: the path leads out of the root.
+    """
+    return frame_stem(resolve_inside(Path(), frame).as_posix())
 
 
 def full_lane_file(root: Path, frame: str) -> Path:

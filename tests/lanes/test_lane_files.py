@@ -10,6 +10,7 @@ from lgad_pipeline.lanes.lane_files import (
     lane_file,
     parse_lanes,
     read_lanes,
+    safe_stem,
     write_lanes,
 )
 
@@ -56,6 +57,10 @@ def test_a_bad_line_is_an_error_or_is_rejected(line: bytes, says: str):
 def test_a_path_that_leads_out_of_the_root_and_a_missing_file_are_errors(tmp_path: Path):
     with pytest.raises(LgadError, match="leads out"):
         resolve_inside(tmp_path, "../x")
+    assert [safe_stem(frame) for frame in ("/a.b/c.jpg", "a.b/c", "a.jpg.png")] == ["a.b/c", "a.b/c", "a.jpg"]
+    for frame in ("../x.jpg", "a/../../x.jpg", "/.."):
+        with pytest.raises(LgadError, match="leads out"):
+            safe_stem(frame)
     with pytest.raises(LaneFileError, match=r"none\.txt cannot be read"):
         read_lanes(tmp_path / "none.txt")
 

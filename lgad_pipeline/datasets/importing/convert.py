@@ -20,7 +20,7 @@ from lgad_pipeline.datasets.importing.sizes import SAME, in_a_corner, refuse_out
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lane_file_name, write_lanes
 from lgad_pipeline.lanes.lane_types import write_types
 from lgad_pipeline.progress import Progress
 
@@ -281,14 +281,14 @@ def _names(kept: list[Kept], done: Conversion) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     images = {frame.image for frame in kept}
-    lane_files: set[Path] = set()
+    lane_files: set[str] = set()
     for image in sorted(images):
         stem, dot, ending = image.rpartition(".")
         name, number = image, 1
-        while lane_file(Path(), name) in lane_files or (name != image and name in images):
+        while lane_file_name(name) in lane_files or (name != image and name in images):
             name = f"{stem}_{ending.lower()}{f'_{number}' if number > 1 else ''}{dot}{ending}"
             number += 1
-        lane_files.add(lane_file(Path(), name))
+        lane_files.add(lane_file_name(name))
         names[image] = name
         if name != image:
             done.renamed[image] = name

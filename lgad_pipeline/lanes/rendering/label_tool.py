@@ -14,7 +14,7 @@ from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.file_names import resolve_inside
-from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, read_frame_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, read_frame_lanes, safe_stem
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
@@ -181,20 +181,15 @@ def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
     return notes
 
 
-def _stem(frame: str) -> str:
-    """Return the path of a frame without its ending."""
-    return lane_file(Path(), frame).as_posix().removesuffix(".lines.txt")
-
-
 def _ambiguous(frames: Sequence[str]) -> frozenset[str]:
     """Select the frames that differ from another in their ending alone, such as `a.jpg` and `a.png`."""
-    counts = Counter(map(_stem, frames))
-    return frozenset(frame for frame in frames if counts[_stem(frame)] > 1)
+    counts = Counter(map(safe_stem, frames))
+    return frozenset(frame for frame in frames if counts[safe_stem(frame)] > 1)
 
 
 def _png(frame: str, ambiguous: frozenset[str]) -> str:
     """Return the path of a frame's label map: `.png` replaces the ending, or is added in ambiguous names."""
-    return f"{frame if frame in ambiguous else _stem(frame)}.png"
+    return f"{frame if frame in ambiguous else safe_stem(frame)}.png"
 
 
 def _rasterize_files(
