@@ -219,6 +219,8 @@ def shards(
             origin=paths.origin,
             lane_types=entry.lane_types,
         )
+        if entry.thin_lanes:
+            context.log.warning(entry.thin_lanes)
         if paths.store:
             context.log.info("copying the shards to the store")
             upload(paths.shards, paths.store)

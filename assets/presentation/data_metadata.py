@@ -49,9 +49,7 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> di
     scenarios = table.loc[table["split"] == "test", "scenario"].value_counts()
     lanes = pd.crosstab(table["lanes"].map(len), table["split"]).reindex(columns=list(SPLITS), fill_value=0)
     splits = [{"split": split, **counts} for split, counts in split_counts(table).items()]
-    sheet = data_sheet(
-        result, entry.frame_size, lane_width=entry.lane_width, scheme=entry.slot_scheme, count=6
-    )
+    sheet = data_sheet(result, entry.view, lane_width=entry.lane_width, scheme=entry.slot_scheme, count=6)
     return {
         "table": dg.MetadataValue.path(path),
         "dagster/uri": path.as_uri(),
@@ -68,7 +66,7 @@ def frames_metadata(result: "Ingestion", entry: AnyDataset, *, path: Path) -> di
             lane_positions(table, entry.frame_size), "positions of the annotated lanes in the frame"
         ),
         "frames": metadata.picture(
-            sheet, "white: annotated lanes; coloured: label map; last rows: rejected frames"
+            sheet, "white: annotated lanes; coloured: label map at training size; last rows: rejected frames"
         ),
         "changes since the last table": metadata.table([result.changes._asdict()]),
         "notes": metadata.table([{"file": note.file, "note": note.text} for note in result.notes]),

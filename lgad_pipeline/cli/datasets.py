@@ -159,10 +159,12 @@ def show_dataset(
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
         ingestion = _ingest(entry)
         _print_ingestion(ingestion)
+        if entry.thin_lanes:
+            say(f"note: {entry.thin_lanes}")
         if ingestion.frames.empty and ingestion.rejected.empty:
             raise LgadError(f"The lists of {entry.root} name no frame; write one frame path a line.")
         if augmented is None:
-            write_png(output, data_sheet(ingestion, entry.frame_size, count=count, **drawing))
+            write_png(output, data_sheet(ingestion, entry.view, count=count, **drawing))
             say(output)
             return
         frame, lanes = first_frame(ingestion, entry.frame_size)

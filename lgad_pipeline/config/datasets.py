@@ -1,5 +1,6 @@
 """Settings of data sets: one class for each `kind`."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
@@ -24,6 +25,8 @@ from lgad_pipeline.config.suggestion import SuggestConfig
 from lgad_pipeline.config.synthetic import SyntheticConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.view import View
+
+_LEAST_COLUMNS = 3  # width of a lane in the label map at image_size, pixels, of which no part vanishes
 
 Size = tuple[Annotated[int, Field(ge=16, le=16384)], Annotated[int, Field(ge=16, le=16384)]]
 
@@ -108,6 +111,18 @@ class Dataset(LaterKeysConfig):
     def view(self) -> View:
         """Crop and scaling from a frame to the networks' input."""
         return View(self.frame_size, self.image_size, self.crop_top)
+
+    @property
+    def thin_lanes(self) -> str:
+        """Warning, a sentence, if lanes are so thin at `image_size` that parts of them vanish; else empty."""
+        scale = self.view.scale[0]
+        least = min(math.ceil(_LEAST_COLUMNS * scale), 128)  # the largest valid width
+        if self.lane_width >= least:
+            return ""
+        return (
+            f"lane_width {self.lane_width} is {self.lane_width / scale:.1f} px at image_size, and parts of lanes "
+            f"thinner than {_LEAST_COLUMNS} px vanish; set lane_width to {least}."
+        )
 
 
 class SyntheticDataset(Dataset):

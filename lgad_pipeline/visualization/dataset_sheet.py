@@ -16,6 +16,7 @@ from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.rendering.label_map import label_map
+from lgad_pipeline.view import View
 from lgad_pipeline.visualization.overlays import (
     contact_sheet,
     draw_attention,
@@ -31,16 +32,17 @@ _MISSING = 90  # grey of a frame that cannot be shown
 
 
 def data_sheet(
-    ingestion: Ingestion, frame_size: tuple[int, int], *, lane_width: int, scheme: SlotScheme, count: int = 8
+    ingestion: Ingestion, view: View, *, lane_width: int, scheme: SlotScheme, count: int = 8
 ) -> np.ndarray:
     """Draw frames, evenly spread over the table, and rejected frames on a sheet.
 
-    Annotated lanes are thin and white, the label map's slots coloured beneath them, as the legend says. A
-    rejected frame is shown as it is, with the reason as its caption; of every reason some are shown.
+    Annotated lanes are thin and white, the slots of the label map at training size coloured beneath them, as
+    the legend says; the rows that the view cuts off are dark. A rejected frame is shown as it is, with the
+    reason as its caption; of every reason some are shown.
 
     Args:
         ingestion: ingestion of the data set.
-        frame_size: (H, W) of the frames, pixels.
+        view: mapping from frame pixels to image pixels.
         lane_width: width of the lanes of the label map, frame pixels.
         scheme: number of slots, and rows on which lanes are labelled.
         count: number of frames of the table, and greatest number of rejected frames.
@@ -48,6 +50,7 @@ def data_sheet(
     Returns:
         uint8 (H, W, 3), RGB.
     """
+    frame_size = view.frame_size
     rows = np.unique(np.linspace(0, len(ingestion.frames) - 1, min(count, len(ingestion.frames))).round())
     chosen = ingestion.frames.iloc[rows.astype(int)]
     pictures, captions = [], []
@@ -55,7 +58,9 @@ def data_sheet(
         chosen.itertuples(), assign_lane_slots(chosen, scheme=scheme).itertuples(), strict=True
     ):
         picture = _picture(ingestion, str(row.frame), frame_size)
-        drawn = draw_label_map(picture, label_map(slot_lanes_of(label), frame_size, lane_width=lane_width))
+        drawn = picture // 3
+        seen = view.label(label_map(slot_lanes_of(label), frame_size, lane_width=lane_width))
+        drawn[view.crop_top :] = draw_label_map(picture[view.crop_top :], seen)
         lanes = lanes_of(row.lanes)  # type: ignore[arg-type]
         for lane in lanes:
             cv2.polylines(drawn, [np.rint(lane).astype(np.int32)], False, _ANNOTATED, 3, cv2.LINE_AA)

@@ -53,6 +53,21 @@ def test_the_sheet_shows_frames_lanes_labels_and_rejected_frames(project, capsys
         assert (bgr == np.array(colour)).all(axis=1).any(), colour
 
 
+def test_the_sheet_shows_the_labels_that_a_training_gets(project, capsys):
+    """Rows above crop_top are dark and without labels, and labels have the pixels of the training size."""
+    settings = project / "lgad.yaml"
+    text = settings.read_text()
+    settings.write_text(text.replace("image_size", "crop_top: 94, lane_width: 7, image_size"))
+    show_dataset("mine", project / "sheet.png", count=1)
+    sheet = cv2.imread(str(project / "sheet.png"))
+    assert sheet is not None and "note:" in capsys.readouterr().out
+    tile = sheet[13 : 13 + 288, 13 : 13 + 800].astype(int)  # 2.44 pixels for each of the frame
+    above, below = tile[: int(2.44 * 93)], tile[int(2.44 * 95) :]
+    assert above[9, 9].tolist() == [13, 30, 20] and below[9, 9].tolist() == [40, 90, 60]
+    labelled = (np.abs(below - (16, 132, 168)) < 4).all(axis=2)
+    assert labelled.any() and not (np.abs(above - (16, 132, 168)) < 4).all(axis=2).any()
+
+
 def test_a_wrong_size_is_reported_with_its_count_and_the_rejected_frames_are_drawn(project, capsys):
     settings = project / "lgad.yaml"
     settings.write_text(settings.read_text().replace("[118, 328]", "[120, 320]"))
