@@ -120,8 +120,8 @@ class Dataset(LaterKeysConfig):
         if self.lane_width >= least:
             return ""
         return (
-            f"lane_width {self.lane_width} is {self.lane_width / scale:.1f} px at image_size, and parts of lanes "
-            f"thinner than {_LEAST_COLUMNS} px vanish; set lane_width to {least}."
+            f"lane_width {self.lane_width} is {self.lane_width / scale:.1f} px at image_size, and parts of "
+            f"lanes thinner than {_LEAST_COLUMNS} px vanish; set lane_width to {least}."
         )
 
 
