@@ -2,14 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import pandas as pd
 
-from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, write_text
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
@@ -53,8 +54,19 @@ class StudyInputs:
 
 def run_training(training: TrainingSpec, inputs: StudyInputs) -> TrainingResult:
     """Train a network of a study on a device that is free; a finished training is reused."""
-    with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
-        return _train(training, inputs, lease.device)
+    with _device_of(training, inputs) as device:
+        return _train(training, inputs, device)
+
+
+@contextmanager
+def _device_of(training: TrainingSpec, inputs: StudyInputs) -> Iterator[str]:
+    """Lease a device for a training whose directory no other process uses; yield the device's name for torch.
+
+    Trials of a search that run at the same time may share a teacher, or have equal settings and so one
+    directory. The lock comes first, so that a process that waits for it has no device.
+    """
+    with locked(training.folder), lease_devices(inputs.device) as lease, torch_threads(lease.threads):
+        yield lease.device
 
 
 def _train(training: TrainingSpec, inputs: StudyInputs, device: str) -> TrainingResult:
@@ -85,8 +97,8 @@ def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
     Returns:
         Training time over all runs, seconds.
     """
-    with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
-        return _train_and_score(training, inputs, lease.device)
+    with _device_of(training, inputs) as device:
+        return _train_and_score(training, inputs, device)
 
 
 def train_and_validate(training: TrainingSpec, inputs: StudyInputs) -> float:
@@ -94,11 +106,11 @@ def train_and_validate(training: TrainingSpec, inputs: StudyInputs) -> float:
 
     A finished training is reused. No test frame is read.
     """
-    with lease_devices(inputs.device) as lease, torch_threads(lease.threads):
-        _train(training, inputs, lease.device)
+    with _device_of(training, inputs) as device:
+        _train(training, inputs, device)
         split = ShardSet.open(inputs.shards)["val"]
         lists = {"val": split.table["frame"].tolist()}
-        scores = _scores(training, inputs, split=split, lists=lists, device=lease.device)
+        scores = _scores(training, inputs, split=split, lists=lists, device=device)
     return scores.scores["val"][IOU].f1
 
 

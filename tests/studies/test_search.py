@@ -1,13 +1,18 @@
 """Search for recipe settings: real trainings of a small network, resumed after an interruption."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.settings import Settings, SyntheticDataset
 from lgad_pipeline.studies import search as searching
+from lgad_pipeline.studies import trainings
 from lgad_pipeline.studies.search import search
 from lgad_pipeline.studies.search_config import SearchStudy
 from lgad_pipeline.studies.trainings import StudyInputs
@@ -92,6 +97,26 @@ def test_interrupted_search_is_resumed_and_the_best_recipe_is_written(world, tmp
     assert len(more.trials) == 4 and len(lines) == 1
     with pytest.raises(LgadError, match="search with other settings"):
         run(world, tmp_path, {**STUDY, "seed": 1})
+
+
+def test_trials_at_a_time_with_equal_settings_do_not_share_their_files(world, tmp_path, monkeypatch):
+    settings, inputs = world
+    meeting, together = threading.Barrier(2), []
+
+    def predict(*arguments, **options):
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(2)  # seconds; without a lock the other trial comes here, too
+            together.append(True)
+        predict_split(*arguments, **options)
+
+    monkeypatch.setattr(trainings, "predict_split", predict)
+    study = SearchStudy.model_validate({**STUDY, "method": "alone"})
+    with ThreadPoolExecutor(2) as pool:
+        trials = [
+            pool.submit(searching._evaluate, settings.recipe("tiny"), study, inputs, tmp_path)
+            for _ in range(2)
+        ]
+    assert trials[0].result() == trials[1].result() and not together
 
 
 def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
