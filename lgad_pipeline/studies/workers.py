@@ -56,20 +56,20 @@ def _run_in_processes(
 ) -> Iterator[tuple[Name, Result]]:
     running: dict[Future[Result], Name] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _set_up_worker, (os.getpid(), workers)) as pool:
-        while True:
-            for name, arguments in islice(tasks, workers - len(running)):
-                running[pool.submit(call, arguments)] = name
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                try:
+    try:
+        with ProcessPoolExecutor(workers, context, _set_up_worker, (os.getpid(), workers)) as pool:
+            while True:
+                for name, arguments in islice(tasks, workers - len(running)):
+                    running[pool.submit(call, arguments)] = name
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
-                except BrokenProcessPool as error:
-                    raise LgadError(
-                        "A process ended without a result, perhaps for lack of memory; run the command "
-                        "again, with fewer workers if this repeats."
-                    ) from error
+    except BrokenProcessPool as error:  # of a result, or of the next task
+        raise LgadError(
+            "A process ended without a result, perhaps for lack of memory; run the command again, with fewer "
+            "workers if this repeats."
+        ) from error
 
 
 def _result_or_error(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result | LgadError:

@@ -1,6 +1,8 @@
 """Tasks of a study in this process and in others: errors of one task do not stop the rest."""
 
+import multiprocessing
 import os
+import threading
 
 import pytest
 
@@ -36,3 +38,15 @@ def test_the_other_tasks_are_finished_after_an_error(workers: int, capfd) -> Non
 def test_a_process_that_ends_is_an_error_with_the_remedy() -> None:
     with pytest.raises(LgadError, match=r"ended without a result, .* with fewer workers"):
         list(run_all(square, [("exit", (3,))], workers=2))
+
+
+def test_processes_that_end_before_the_next_task_is_drawn_are_the_same_error() -> None:
+    results = run_all(square, ((f"task {number}", (number,)) for number in (4, 5, 6)), workers=2)
+    next(results)
+    for process in multiprocessing.active_children():
+        process.kill()
+    for thread in threading.enumerate():  # that of the pool ends when it has noticed
+        if type(thread).__name__ == "_ExecutorManagerThread":
+            thread.join()
+    with pytest.raises(LgadError, match=r"ended without a result"):
+        list(results)
