@@ -23,7 +23,7 @@ from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry, Note
 from lgad_pipeline.datasets.registry import dataset_reader
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.file_names import stored_name
-from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file_name
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 
@@ -150,9 +150,31 @@ def _read_listed(
 ) -> tuple[pa.Table, list[Rejected | Note]]:
     """Return the frames table of the listed frames that can be used, and the rejected items and notes."""
     rejected: list[Rejected | Note] = []
-    entries = [_as_stored(reading.root, entry) for entry in reader.list_frames(reading.root, rejected)]
+    listed = [_as_stored(reading.root, entry) for entry in reader.list_frames(reading.root, rejected)]
+    entries = _with_own_lane_file(listed, rejected)
     table, used, unusable = _frames_table(entries, cache, reading, workers=workers, progress=progress)
     return _as_listed(table, used), rejected + unusable
+
+
+def _with_own_lane_file(
+    entries: Sequence[FrameEntry], rejected: list[Rejected | Note]
+) -> Sequence[FrameEntry]:
+    """Return the entries whose frame shares its lane file with no other frame; the others are rejected."""
+    first = {lane_file_name(entry.frame): entry.frame for entry in reversed(entries)}
+    shared = {lane_file_name(frame) for frame in {entry.frame for entry in entries} - set(first.values())}
+    if not shared:
+        return entries
+    own = []
+    for entry in entries:
+        if (name := lane_file_name(entry.frame)) in shared:
+            reason = (
+                f"names {entry.frame}, of which only the ending differs from another frame, so that both "
+                f"have the lane file {name}; rename one of them"
+            )
+            rejected.append(Rejected(entry.file, entry.line, reason))
+        else:
+            own.append(entry)
+    return own
 
 
 def _frames_table(

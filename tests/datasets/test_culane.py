@@ -25,6 +25,22 @@ def test_a_whole_data_set_becomes_a_table(write_tree):
     assert frames["fingerprint"].nunique() == 10 and frames["lane_fingerprint"].nunique() == 1
 
 
+def test_frames_that_share_a_lane_file_are_rejected(write_tree):
+    """One lane file cannot hold the lanes of two frames; the predictions would also replace each other."""
+    root = write_tree()
+    name = "drive/train.MP4/00000.png"
+    assert cv2.imwrite(str(root / name), np.full((SIZE[0], SIZE[1], 3), 90, np.uint8))
+    with (root / "list/train_gt.txt").open("a") as stream:
+        stream.write(f"{name}\n")
+    found = ingest(root, SIZE)
+    assert len(found.frames) == 9
+    reason = "of which only the ending differs from another frame, so that both have the lane file"
+    assert [(row[:2], row[2].split(", ", 1)[1].startswith(reason)) for row in rejected(found)] == [
+        (("list/train_gt.txt", 1), True),
+        (("list/train_gt.txt", 6), True),
+    ]
+
+
 @pytest.mark.parametrize("mark", [-1, -2, -10])
 def test_marks_of_absent_points_are_rejected(write_tree, mark: int):
     root = write_tree()
