@@ -48,8 +48,9 @@ def test_marks_of_absent_points_are_rejected(write_tree, mark: int):
         f"100 117 110 107 \n{mark} 117 {mark} 107 120 97 \n"
     )
     (root / "drive/train.MP4/00001.lines.txt").write_text(
-        f"{mark} 117 10 107 20 97 \n"
-    )  # one such point is a place
+        f"{mark} 117 10 107 20 97 \n"  # one such point is a place
+        "-0.5 117 -0.5 107 20 97 \n"  # points at the border, as an annotation tool keeps them
+    )
     assert [row[::2] for row in rejected(ingest(root, SIZE))] == [
         (
             "drive/train.MP4/00000.lines.txt",
