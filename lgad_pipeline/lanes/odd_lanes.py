@@ -51,8 +51,8 @@ def odd_lanes_warnings(kind: str, counts: np.ndarray) -> list[str]:
 def repeated_x(lanes: Ragged) -> np.ndarray:
     """Return the least whole x, 0 or less, that two points of a lane share: float32 (lanes,), pixels.
 
-    Programs that write a value for every row mark absent points by -2, -1 or 0. Points that an annotation tool
-    kept at the border of the image are imported at x = -0.5, which is no mark. Infinity: there is none.
+    Programs that write a value for every row mark absent points by -2, -1 or 0. Points that an annotation
+    tool kept at the border of the image are imported at x = -0.5, which is no mark. Infinity: there is none.
     """
     found = np.full(len(lanes.offsets) - 1, np.inf, np.float32)
     left = (lanes.points[:, 0] <= 0) & (lanes.points[:, 0] == np.rint(lanes.points[:, 0]))
