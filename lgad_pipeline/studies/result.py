@@ -11,7 +11,7 @@ from lgad_pipeline.studies.compute_ratios import compute_ratios
 from lgad_pipeline.studies.config import BASELINE, EQUAL_COMPUTE, ComputeCost
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.statistics import paired_gain
-from lgad_pipeline.studies.trainings import FRAMES, scored_frames
+from lgad_pipeline.studies.trainings import is_scored, scored_frames
 from lgad_pipeline.training.training_folder import HISTORY
 
 CONTROLS = (EQUAL_COMPUTE, "blurred", "label-head")
@@ -52,7 +52,7 @@ class StudyResult:
 
 def finished(runs: Iterable[StudyRun]) -> list[StudyRun]:
     """Return the students that are trained and scored, those of an interrupted study."""
-    return [run for run in runs if (run.training.folder / FRAMES).is_file()]
+    return [run for run in runs if is_scored(run.training)]
 
 
 def summarize(runs: Sequence[StudyRun], compute: ComputeCost) -> StudyResult:

@@ -16,6 +16,7 @@ from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
 from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.types import IOU
 from lgad_pipeline.inference.predictor import write_predictor
@@ -27,7 +28,7 @@ from lgad_pipeline.training.device_lease import lease_devices
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.trainer import train
-from lgad_pipeline.training.training_folder import TrainingResult
+from lgad_pipeline.training.training_folder import TrainingResult, fingerprint_of
 
 FRAMES = "test_frames.parquet"
 SCORED = "scored.json"
@@ -155,6 +156,17 @@ def _scores(
     )
     shutil.rmtree(predictions)
     return scores
+
+
+def is_scored(training: TrainingSpec) -> bool:
+    """Return True if a student has scores, unless it was trained again since."""
+    if not (training.folder / FRAMES).is_file():
+        return False
+    try:
+        scored = json.loads((training.folder / SCORED).read_text(encoding="utf-8"))
+        return scored["training"] == fingerprint_of(training.folder)
+    except (FileNotFoundError, LgadError):
+        return True  # scores were copied here without the weights
 
 
 def scored_frames(training: TrainingSpec) -> pd.DataFrame:

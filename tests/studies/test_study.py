@@ -106,6 +106,11 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     assert over_control["gain"] == pytest.approx(total["strong"] - total["alone"])
     assert reported.total("enet", "equal-compute")["gain"] == 0
     assert "| over equal-compute | pairs |" in (tmp_path / "out" / "gain.md").read_text()
+    # Trained again and killed before it was scored: the scores are those of the weights before.
+    trained = (control / "training.json").read_text()
+    (control / "training.json").write_text(json.dumps({**json.loads(trained), "fingerprint": "another"}))
+    assert run(larger, only_report=True).notes[0].startswith("2 of 9 students are finished")
+    (control / "training.json").write_text(trained)
     # The student alone is not finished yet: the comparison with the control is reported.
     alone.rename(tmp_path / "later")
     unpaired = run(larger, only_report=True)
