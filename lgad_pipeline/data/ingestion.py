@@ -1,6 +1,7 @@
 """Ingestion of a data set: the frames table, and the rejected items with their reasons."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -160,13 +161,12 @@ def _with_own_lane_file(
     entries: Sequence[FrameEntry], rejected: list[Rejected | Note]
 ) -> Sequence[FrameEntry]:
     """Return the entries whose frame shares its lane file with no other frame; the others are rejected."""
-    first = {lane_file_name(entry.frame): entry.frame for entry in reversed(entries)}
-    shared = {lane_file_name(frame) for frame in {entry.frame for entry in entries} - set(first.values())}
-    if not shared:
+    frames_of = Counter(map(lane_file_name, {entry.frame for entry in entries}))
+    if len(frames_of) == frames_of.total():
         return entries
     own = []
     for entry in entries:
-        if (name := lane_file_name(entry.frame)) in shared:
+        if frames_of[name := lane_file_name(entry.frame)] > 1:
             reason = (
                 f"names {entry.frame}, of which only the ending differs from another frame, so that both "
                 f"have the lane file {name}; rename one of them"
@@ -188,14 +188,15 @@ def _frames_table(
     """Return the frames table of the entries that can be used, these entries, and the rejected items."""
     rows = cache.unchanged_rows(entries, reading.stamps)
     changed = [entry for entry, row in zip(entries, rows, strict=True) if row is None]
+    unchanged = len(entries) - len(changed)
+    if progress is not None:
+        progress(unchanged, len(entries))
     batches, rejections = [], []
     for batch, of_chunk in map_chunks(reading, changed, workers=workers):
         batches.append(batch)
         rejections += of_chunk
         if progress is not None:
-            progress(len(entries) - len(changed) + len(rejections), len(entries))
-    if progress is not None:
-        progress(len(entries), len(entries))
+            progress(unchanged + len(rejections), len(entries))
     read = iter(rejections)
     used: list[FrameEntry] = []
     rejected: list[Rejected] = []
