@@ -24,6 +24,7 @@ from lgad_pipeline.visualization.overlays import (
     legend,
     slot_colour,
 )
+from lgad_pipeline.wording import counted
 
 _CELL = 10  # px; CULane's rows are so far apart
 _MOST = 5000  # frames that a picture of positions is made from
@@ -66,7 +67,7 @@ def data_sheet(
             cv2.polylines(drawn, [np.rint(lane).astype(np.int32)], False, _ANNOTATED, 3, cv2.LINE_AA)
         pictures.append(drawn)
         scenario = f", {row.scenario}" if isinstance(row.scenario, str) else ""
-        captions.append(f"{row.split}{scenario}: {len(lanes)} lanes, {Path(str(row.frame)).name}")
+        captions.append(f"{row.split}{scenario}: {counted(len(lanes), 'lane')}, {Path(str(row.frame)).name}")
     for row in _spread_reasons(ingestion.rejected, count):
         pictures.append(_rejected_picture(ingestion, str(row.file), frame_size))
         captions.append(f"rejected: {Path(str(row.file)).name} {str(row.reason).partition(';')[0]}")

@@ -16,6 +16,7 @@ from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.settings import settings_path
 from lgad_pipeline.visualization.network_views import NetworkViews, student_views, teacher_views
 from lgad_pipeline.visualization.overlays import draw_label_map, legend
+from lgad_pipeline.wording import counted
 from resources.mlflow.resource import MlflowTracking, default_tracking
 from resources.paths import open_shards
 from resources.playground.models import (
@@ -169,7 +170,7 @@ def _show(frame: Frame, networks: Mapping[str, Path]) -> None:
 def _column(role: str, view: NetworkViews, frame: Frame, layer: str) -> None:
     st.markdown(f"**{TITLES[role]}**")
     if view.lanes is not None:
-        st.image(view.lanes, caption=f"{len(view.found)} lanes", width="stretch")
+        st.image(view.lanes, caption=counted(len(view.found), "lane"), width="stretch")
     elif frame.packed is not None:
         st.image(draw_label_map(*frame.packed), caption="label map, its input", width="stretch")
     st.image(view.probabilities, caption="probability maps", width="stretch")
