@@ -11,9 +11,11 @@ import argparse
 import json
 import os
 import statistics
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.inference.frame_predictor import Lane
 from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.trainer import train
 
 METHODS = ("alone", "lgad", "sad", "logits", "joint", "blurred", "label-head")
@@ -91,6 +94,8 @@ def graphs(check: Check) -> dict[str, Any]:
                 log_every=1,
                 cuda_graphs=captured,
             )
+            lgad = plan.distillation.lgad.model_copy(update={"stop_step": 12})
+            plan = plan.model_copy(update={"distillation": plan.distillation.model_copy(update={"lgad": lgad})})
             curves.append(train(plan, device=check.device).history["train/loss"].to_numpy())  # type: ignore[arg-type]
         rows[method] = {
             "first_replays": float(np.abs(curves[1] / curves[0] - 1)[:6].max()),
@@ -130,7 +135,7 @@ def resume(check: Check) -> dict[str, Any]:
 
 def speed(check: Check) -> dict[str, Any]:
     """Measure the steps per second of whole trainings, and of a plain loop on decoded batches."""
-    size, batch_size, steps = ((64, 160), 4, 12) if check.quick else ((288, 800), 20, 80)
+    size, batch_size, steps = ((64, 160), 4, 12) if check.quick else ((288, 800), 20, 60)
     networks = ("enet",) if check.quick else ("enet", "erfnet", "resnet18", "resnet34")
     rows: dict[str, Any] = {}
     _, shards = check.data(size)
@@ -156,7 +161,7 @@ def speed(check: Check) -> dict[str, Any]:
                     validate_every=steps,
                 )
                 name = f"{network} {method}{', CUDA graphs' if captured else ''}"
-                rows[name] = _attempt(lambda plan=plan: _last_rates(train(plan, device=check.device)))
+                rows[name] = _attempt(lambda plan=plan: _rates(plan, check.device))
         print(json.dumps({name: row for name, row in rows.items() if name.startswith(network)}), flush=True)
     return {"image_size": size, "batch_size": batch_size, "rows": rows}
 
@@ -169,9 +174,27 @@ def _rate(loop: Iterator[None], steps: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-def _last_rates(result: Any) -> dict[str, float]:
-    logged = result.history.dropna(subset=["steps_per_second"])
-    return {key: float(logged[key].iloc[2]) for key in ("steps_per_second", "data_wait", "memory_gb")}
+def _rates(plan: TrainingPlan, device: str) -> dict[str, float]:
+    """Train; return the rates of the third quarter of the steps, and how busy the GPU was in it."""
+    busy: list[tuple[float, int]] = []
+    logged: list[float] = []
+    ended = threading.Event()
+
+    def sample() -> None:
+        while device == "cuda" and not ended.wait(0.1):
+            busy.append((time.monotonic(), torch.cuda.utilization()))
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        result = train(plan, device=device, log=lambda metrics, step: logged.append(time.monotonic()))  # type: ignore[arg-type]
+    finally:
+        ended.set()
+        sampler.join()
+    history = result.history.dropna(subset=["steps_per_second"])
+    rates = {key: float(history[key].iloc[2]) for key in ("steps_per_second", "data_wait", "memory_gb")}
+    shares = [share for moment, share in busy if logged[1] < moment <= logged[2] + 0.2]
+    return {**rates, "gpu_busy_percent": statistics.fmean(shares)} if shares else rates
 
 
 def prediction(check: Check) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class GraphedGradients:
         self.function, self.parameters, self.device = function, parameters, device
         self._captured: dict[tuple, _Captured] = {}
         self._calls: dict[tuple, int] = {}
+        self._stream = torch.cuda.Stream(device)
 
     def __call__(self, batch: Batch, weights: Mapping[str, float]) -> Any:
         """Compute the gradients of a batch.
@@ -62,7 +63,7 @@ class GraphedGradients:
             if self._calls[key] <= _EAGER_STEPS:
                 for parameter in self.parameters:
                     parameter.grad = None
-                return self.function(batch.to(self.device), self._on_device(weights))
+                return self._eager(batch, weights)
             captured = self._captured[key] = self._capture(batch, weights)
         _copy(batch, captured.batch)
         for name, weight in weights.items():
@@ -72,6 +73,19 @@ class GraphedGradients:
         captured.graph.replay()
         return captured.result
 
+    def _eager(self, batch: Batch, weights: Mapping[str, float]) -> Any:
+        """Compute the gradients without a graph, on the stream of the captures.
+
+        Autograd accumulates a gradient on the stream on which its node was made. A node of the default stream
+        that is still in use would end a later capture with an error.
+        """
+        default = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(default)
+        with torch.cuda.stream(self._stream):
+            result = self.function(batch.to(self.device), self._on_device(weights))
+        default.wait_stream(self._stream)
+        return result
+
     def _capture(self, batch: Batch, weights: Mapping[str, float]) -> _Captured:
         """Record the kernels of one step without running them."""
         fixed, fixed_weights = batch.to(self.device), self._on_device(weights)
@@ -79,7 +93,7 @@ class GraphedGradients:
             parameter.grad = None
         graph = torch.cuda.CUDAGraph()
         # Only this thread's calls are recorded: the loader's threads allocate page-locked memory meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             result = self.function(fixed, fixed_weights)
         gradients = [parameter.grad for parameter in self.parameters]
         return _Captured(graph, fixed, fixed_weights, result, gradients)
