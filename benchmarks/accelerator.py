@@ -15,13 +15,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerator_setup import Check
+from accelerator_setup import Check, with_lgad_until, without_dropout
 from training_step import plain_loop
 
 from lgad_pipeline.atomic_files import write_text
@@ -46,7 +45,7 @@ LANE_BOUND = 1.0  # distance of a lane from the CPU's, frame pixels
 
 
 def equal(check: Check) -> dict[str, Any]:
-    """Losses of six steps of all networks and methods against the CPU's, in float32."""
+    """Losses of six steps of all networks and methods against the CPU's, in float32 and without dropout."""
     networks = ("enet",) if check.quick else ("enet", "erfnet", "resnet18")
     rows = {}
     for network in networks:
@@ -56,7 +55,8 @@ def equal(check: Check) -> dict[str, Any]:
                 plan = check.plan(
                     (64, 160), network, method, device=device, steps=6, batch_size=4, log_every=1
                 )
-                curves.append(train(plan, device=device).history["train/loss"].to_numpy())  # type: ignore[arg-type]
+                with without_dropout():
+                    curves.append(train(plan, device=device).history["train/loss"].to_numpy())  # type: ignore[arg-type]
             first, last = (np.abs(curves[1] / curves[0] - 1)[index] for index in (0, -1))
             rows[f"{network} {method}"] = {"first_step": float(first), "last_step": float(last)}
     worst = max(row["first_step"] for row in rows.values())
@@ -94,8 +94,7 @@ def graphs(check: Check) -> dict[str, Any]:
                 log_every=1,
                 cuda_graphs=captured,
             )
-            lgad = plan.distillation.lgad.model_copy(update={"stop_step": 12})
-            plan = plan.model_copy(update={"distillation": plan.distillation.model_copy(update={"lgad": lgad})})
+            plan = with_lgad_until(plan, 12)
             curves.append(train(plan, device=check.device).history["train/loss"].to_numpy())  # type: ignore[arg-type]
         rows[method] = {
             "first_replays": float(np.abs(curves[1] / curves[0] - 1)[:6].max()),
@@ -204,8 +203,18 @@ def prediction(check: Check) -> dict[str, Any]:
     device; the unpooling then places its value on another pixel. So a small share of the probabilities may
     differ more than rounding does; the lanes, which the network is trained to find first, must not.
     """
-    size, batch_size, steps = ((64, 160), 4, 30) if check.quick else ((288, 800), 16, 200)
-    plan = check.plan(size, "enet", "alone", device=check.device, steps=steps, batch_size=8, precision="auto")
+    size, batch_size, steps = ((64, 160), 4, 30) if check.quick else ((288, 800), 16, 600)
+    graphs = check.device == "cuda"
+    plan = check.plan(
+        size,
+        "enet",
+        "alone",
+        device=check.device,
+        steps=steps,
+        batch_size=8,
+        precision="auto",
+        cuda_graphs=graphs,
+    )
     result = train(plan, device=check.device)  # type: ignore[arg-type]
     dataset, shards = check.data(size)
     write_predictor(result.folder, dataset.view, decode_config=DecodeConfig())

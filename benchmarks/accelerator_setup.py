@@ -2,9 +2,14 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+from torch import nn
 
 from lgad_pipeline.settings import Recipe, SyntheticDataset
 from lgad_pipeline.studies.data import prepare_data
@@ -81,3 +86,16 @@ def replace_student(recipe: Recipe, **changes: Any) -> Recipe:
     """Return the recipe with other settings of the student's training."""
     student = recipe.student.model_validate({**recipe.student.model_dump(), **changes})
     return recipe.model_copy(update={"student": student})
+
+
+def with_lgad_until(plan: TrainingPlan, step: int) -> TrainingPlan:
+    """Return the plan with LGAD that ends at a step."""
+    lgad = plan.distillation.lgad.model_copy(update={"stop_step": step})
+    return plan.model_copy(update={"distillation": plan.distillation.model_copy(update={"lgad": lgad})})
+
+
+@contextmanager
+def without_dropout() -> Iterator[None]:
+    """Let dropout pass everything inside the context: its masks differ between devices."""
+    with patch.object(nn.Dropout2d, "forward", lambda layer, features: features):
+        yield
