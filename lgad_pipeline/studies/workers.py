@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -34,8 +35,8 @@ def run_all(
         workers: number of processes, among which the CPU cores are divided; 1 for this process. On a cluster
             (`on_cluster`) it has no effect, and all tasks are drawn first.
 
-    Raises:
-        LgadError: a process ended without a result.
+    After an error that is not an `LgadError` the next task has a new process. A process that ends without a
+    result is an error of its task alone.
     """
     call = partial(_result_or_error, function)
     if uses_cluster():
@@ -49,27 +50,53 @@ def run_all(
         yield from _run_in_processes(call, iter(tasks), workers)
 
 
+class _UnexpectedError(LgadError):
+    """Error after which the process is not used again: the state of its GPU may be broken."""
+
+
 def _run_in_processes(
     call: Callable[[tuple[Any, ...]], Result],
     tasks: Iterator[tuple[Name, tuple[Any, ...]]],
     workers: int,
-) -> Iterator[tuple[Name, Result]]:
-    running: dict[Future[Result], Name] = {}
+) -> Iterator[tuple[Name, Result | LgadError]]:
+    running: dict[Future[Result], tuple[Name, ProcessPoolExecutor]] = {}
     context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+
+        def started() -> ProcessPoolExecutor:
+            setup = (os.getpid(), workers)
+            return stack.enter_context(ProcessPoolExecutor(1, context, _set_up_worker, setup))
+
+        idle = [started() for _ in range(workers)]  # a process each, so that one can be replaced
+        while True:
+            for name, arguments in islice(tasks, len(idle)):
+                process = idle.pop()
+                try:
+                    future = process.submit(call, arguments)
+                except BrokenProcessPool:  # it has ended since its last task
+                    process = started()
+                    future = process.submit(call, arguments)
+                running[future] = name, process
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                name, process = running.pop(future)
+                result = _result_of(future)
+                if isinstance(result, _UnexpectedError):
+                    process.shutdown()
+                    process = started()
+                idle.append(process)
+                yield name, result
+
+
+def _result_of(future: Future[Result]) -> Result | LgadError:
     try:
-        with ProcessPoolExecutor(workers, context, _set_up_worker, (os.getpid(), workers)) as pool:
-            while True:
-                for name, arguments in islice(tasks, workers - len(running)):
-                    running[pool.submit(call, arguments)] = name
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-    except BrokenProcessPool as error:  # of a result, or of the next task
-        raise LgadError(
-            "A process ended without a result, perhaps for lack of memory; run the command again, with fewer "
-            "workers if this repeats."
-        ) from error
+        return future.result()
+    except BrokenProcessPool:
+        return _UnexpectedError(
+            "its process ended without a result, perhaps for lack of memory; run the command again, with "
+            "fewer workers if this repeats."
+        )
 
 
 def _result_or_error(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result | LgadError:
@@ -80,7 +107,7 @@ def _result_or_error(function: Callable[..., Result], arguments: tuple[Any, ...]
         return error
     except Exception as error:  # such as a lack of GPU memory, or a mistake in a loss of the user
         traceback.print_exc()
-        return LgadError(f"{type(error).__name__}: {error} (the traceback is in the output above).")
+        return _UnexpectedError(f"{type(error).__name__}: {error} (the traceback is in the output above).")
 
 
 def _set_up_worker(parent: int, workers: int) -> None:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import threading
 
 import pytest
@@ -35,18 +36,39 @@ def test_the_other_tasks_are_finished_after_an_error(workers: int, capfd) -> Non
     assert "in square" in capfd.readouterr().err
 
 
-def test_a_process_that_ends_is_an_error_with_the_remedy() -> None:
-    with pytest.raises(LgadError, match=r"ended without a result, .* with fewer workers"):
-        list(run_all(square, [("exit", (3,))], workers=2))
+def test_a_process_that_ends_is_an_error_of_its_task_alone() -> None:
+    tasks = [("exit", (3,)), ("task 4", (4,)), ("task 5", (5,)), ("exit again", (3,)), ("task 6", (6,))]
+    results = dict(run_all(square, tasks, workers=2))
+    assert [results[f"task {number}"] for number in (4, 5, 6)] == [16, 25, 36]
+    for name in ("exit", "exit again"):
+        assert "ended without a result" in str(results[name]) and "with fewer workers" in str(results[name])
 
 
-def test_processes_that_end_before_the_next_task_is_drawn_are_the_same_error() -> None:
+def test_a_process_that_ends_between_two_tasks_is_replaced() -> None:
     results = run_all(square, ((f"task {number}", (number,)) for number in (4, 5, 6)), workers=2)
-    next(results)
+    finished = dict([next(results), next(results)])
     for process in multiprocessing.active_children():
         process.kill()
     for thread in threading.enumerate():  # that of the pool ends when it has noticed
         if type(thread).__name__ == "_ExecutorManagerThread":
             thread.join()
-    with pytest.raises(LgadError, match=r"ended without a result"):
-        list(results)
+    finished.update(results)
+    assert set(finished) == {"task 4", "task 5", "task 6"}
+
+
+def process_id(number: int) -> int:
+    if number == 1:
+        raise LgadError(str(os.getpid()))
+    if number == 2:
+        raise RuntimeError(str(os.getpid()))
+    return os.getpid()
+
+
+def test_a_process_is_used_again_unless_its_error_was_unexpected() -> None:
+    numbers = [0, 1, 1, 0, 2, 0, 2, 0, 1, 0]
+    results = list(run_all(process_id, [(number, (number,)) for number in numbers], workers=2))
+    used = [int(re.findall(r"[0-9]+", str(result))[0]) for _, result in results]
+    for index, (number, _) in enumerate(results):
+        if number == 2:
+            assert used[index] not in used[index + 1 :]
+    assert len(set(used)) <= 2 + numbers.count(2), "other processes are used again"
