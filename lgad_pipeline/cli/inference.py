@@ -192,9 +192,9 @@ def _predict_video(
             seconds=seconds,
             progress=progress,
         )
-    if seconds is None and summary.frames + 1 < video.count:
+    if seconds is None and video.is_cut_off:
         say(
-            f"warning: {video.name} states {video.count} frames, and {summary.frames} could be read; it may "
+            f"warning: {video.name} states {video.count} frames, and {video.read} could be read; it may "
             "be damaged.",
             error=True,
         )

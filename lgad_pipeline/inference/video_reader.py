@@ -82,6 +82,7 @@ class VideoReader:
         count: number of frames that the source states; 0 if it states none.
         live: True for a source without a length.
         read: number of frames read.
+        end: time of the last frame that was read, seconds since the first.
         skipped: number of frames that were read and not returned.
 
     Raises:
@@ -120,6 +121,16 @@ class VideoReader:
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.live = stream and self.count == 0
         self.read = self.skipped = 0
+        self.end = 0.0
+
+    @property
+    def is_cut_off(self) -> bool:
+        """True if the file ended before its stated length.
+
+        Where a file states no number of frames, OpenCV computes `count` from its duration and its highest
+        rate; with a variable rate there are fewer frames. So the last frame's time must be early, too.
+        """
+        return self.read + 1 < self.count and self.end < (self.count - 2.5) / self.rate
 
     def frames(self) -> Iterator[VideoFrame]:
         """Yield the frames in order; a thread decodes ahead. Closing the iterator stops the reading."""
@@ -144,7 +155,7 @@ class VideoReader:
             at = time.monotonic() - started if self.live else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if self.read and at <= last and not self.live:
                 at = last + 1 / self.rate  # the file states no usable times
-            last = at
+            last = self.end = at
             if image.shape[:2] == self.size:
                 self._put(frames, VideoFrame(self.read, at, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), stopped)
             else:

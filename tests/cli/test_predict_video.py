@@ -23,6 +23,7 @@ from lgad_pipeline.inference.video_reader import VideoReader, is_stream, shown
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
+from tests.cli.matroska import write_matroska
 
 VIEW = View((48, 96), (16, 32), 0)
 
@@ -54,6 +55,19 @@ def write_video(path: Path, frames: int = 20, rate: float = 10, size: tuple[int,
 
 def records(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_variable_rate_is_no_damage_and_a_cut_off_file_is(tmp_path, model, capsys) -> None:
+    times = [0, 40, 80, 120, 160, 400, 700, 1000, 1040, 1080, 1500]
+    whole = write_matroska(tmp_path / "phone.mkv", [picture(n) for n in range(11)], times)
+    predict(str(whole), model, tmp_path / "out")
+    assert capsys.readouterr().err == ""
+    lines = records(tmp_path / "out" / "phone.lanes.jsonl")
+    np.testing.assert_allclose([line["time"] for line in lines], np.array(times) / 1000, atol=1e-3)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    predict(str(cut), model, tmp_path / "out")
+    assert "and 5 could be read; it may be damaged" in capsys.readouterr().err
 
 
 def test_a_video_gives_json_lines_with_times_and_an_annotated_video(tmp_path, model, capsys) -> None:
