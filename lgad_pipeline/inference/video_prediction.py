@@ -136,7 +136,8 @@ class _AnnotatedVideo:
                 f"{path} cannot be written as a video of {width} x {height} px; choose another folder."
             )
         self._draw = draw
-        self._next = 0  # number of the frame of the source that follows the last written one
+        self._video = video
+        self._next = 0  # number of the next picture
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="lgad-video-writer")
         self._pending: Future[None] | None = None
 
@@ -152,10 +153,12 @@ class _AnnotatedVideo:
     def _write(self, frames: Sequence[VideoFrame], lanes: Sequence[Sequence[Lane]]) -> None:
         for frame, found in zip(frames, lanes, strict=True):
             picture = np.ascontiguousarray(self._draw(frame.image, found)[..., ::-1])
-            # A frame is repeated for those that were skipped before it, so that the video keeps its speed.
-            for _ in range(min(frame.number - self._next, _MOST_SKIPPED) + 1):
+            # A frame is repeated for those that were skipped before it, or for a gap in a variable rate, so
+            # that the video keeps its speed.
+            due = frame.number if self._video.live else round(frame.time * self._video.rate)
+            for _ in range(min(max(due - self._next, 0), _MOST_SKIPPED) + 1):
                 self._writer.write(picture)
-            self._next = frame.number + 1
+            self._next = max(due, self._next) + 1
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True)

@@ -60,8 +60,10 @@ def records(path: Path) -> list[dict]:
 def test_a_variable_rate_is_no_damage_and_a_cut_off_file_is(tmp_path, model, capsys) -> None:
     times = [0, 40, 80, 120, 160, 400, 700, 1000, 1040, 1080, 1500]
     whole = write_matroska(tmp_path / "phone.mkv", [picture(n) for n in range(11)], times)
-    predict(str(whole), model, tmp_path / "out")
+    predict(str(whole), model, tmp_path / "out", pictures=True)
     assert capsys.readouterr().err == ""
+    annotated = VideoReader(str(tmp_path / "out" / "phone.lanes.mp4"))
+    assert (annotated.count, annotated.rate) == (76, 50), "frames are repeated in gaps: the speed is the same"
     lines = records(tmp_path / "out" / "phone.lanes.jsonl")
     np.testing.assert_allclose([line["time"] for line in lines], np.array(times) / 1000, atol=1e-3)
     cut = tmp_path / "cut.mkv"
