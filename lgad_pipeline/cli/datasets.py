@@ -19,11 +19,16 @@ from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.wording import counted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from lgad_pipeline.config.slots import SlotScheme
     from lgad_pipeline.data.ingestion import Ingestion
     from lgad_pipeline.settings import FolderDataset
 
 _SHOWN = 20
 """Rejected files that `lgad import` and `lgad unpack` print."""
+_LABELLED = 2000
+"""Frames whose lanes `lgad show` labels, spread over the data set, to count those without a slot."""
 _REASONS = 10
 """Reasons of rejected entries that `lgad show` prints."""
 
@@ -159,6 +164,7 @@ def show_dataset(
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
         ingestion = _ingest(entry)
         _print_ingestion(ingestion)
+        _print_lanes(ingestion.frames, entry.slot_scheme)
         if entry.thin_lanes:
             say(f"note: {entry.thin_lanes}")
         if ingestion.frames.empty and ingestion.rejected.empty:
@@ -207,6 +213,24 @@ def _print_ingestion(ingestion: "Ingestion") -> None:
         say(f"  {number} rejected, such as {reason}")
     if further := reason_counts[_REASONS:]:
         say(f"  {sum(number for number, _ in further)} rejected for {len(further)} further reasons")
+
+
+def _print_lanes(frames: "pd.DataFrame", scheme: "SlotScheme") -> None:
+    """Print how many annotated lanes become labels; the others find no slot."""
+    from lgad_pipeline.data.lane_labels import assign_lane_slots, coverage
+
+    if frames.empty:
+        return
+    chosen = frames.iloc[:: -(-len(frames) // _LABELLED)]
+    counts = coverage(chosen, assign_lane_slots(chosen, scheme=scheme))
+    annotated, labelled = counts["annotated_lanes"], counts["labelled_lanes"]
+    of = "" if len(chosen) == len(frames) else f" of {len(chosen)} of the frames"
+    say(f"  {counted(annotated, 'annotated lane')}{of}, {labelled} with a label")
+    if labelled < annotated:
+        say(
+            f"  note: {annotated - labelled} have no label: {scheme.slots} slots (key slots in lgad.yaml), "
+            "half of them on each side of the vehicle, are too few, or too few points lie on the labelled rows"
+        )
 
 
 def _print_rejected(rejected: list[Rejected]) -> None:
