@@ -56,12 +56,12 @@ def test_the_sheet_shows_frames_lanes_labels_and_rejected_frames(project, capsys
 def test_lanes_that_find_no_slot_are_counted(project, capsys):
     show_dataset("mine", project / "sheet.png")
     printed = capsys.readouterr().out
-    assert "  6 annotated lanes, 6 with a label\n" in printed and "no label" not in printed
+    assert "  6 annotated lanes, 6 with a label\n" in printed and "without a label" not in printed
     left = "".join(f"{x} 117 {x + 20} 97 {x + 50} 67\n" for x in (10, 40, 70, 100))
     (project / "data/train.lines.txt").write_text(left + "240 117 220 97 190 67\n")
     show_dataset("mine", project / "sheet.png")
     printed = capsys.readouterr().out
-    assert "  9 annotated lanes, 7 with a label\n  note: 2 have no label: 4 slots" in printed
+    assert "  9 annotated lanes, 7 with a label\n  note: 2 without a label: the 4 slots" in printed
     settings = project / "lgad.yaml"
     settings.write_text(settings.read_text().replace("kind: culane", "kind: culane, slots: 8"))
     show_dataset("mine", project / "sheet.png")
