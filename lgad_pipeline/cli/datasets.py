@@ -228,8 +228,8 @@ def _print_lanes(frames: "pd.DataFrame", scheme: "SlotScheme") -> None:
     say(f"  {counted(annotated, 'annotated lane')}{of}, {labelled} with a label")
     if labelled < annotated:
         say(
-            f"  note: {annotated - labelled} without a label: the {scheme.slots} slots (key slots in lgad.yaml), "
-            "half of them on each side of the vehicle, are too few, or the lane is too short"
+            f"  note: {annotated - labelled} without a label: the {scheme.slots} slots (key slots in "
+            "lgad.yaml), half of them on each side of the vehicle, are too few, or the lane is too short"
         )
 
 
