@@ -211,7 +211,8 @@ class _SumOfSquares(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(features)
-        return _wide(features).square().sum(dim=1)
+        wide = _wide(features)
+        return (wide.square() if wide is features else wide.square_()).sum(dim=1)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]

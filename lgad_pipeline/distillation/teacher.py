@@ -19,7 +19,12 @@ _BAND = 8  # rows that are shifted together when a teacher's input is corrupted
 
 
 def label_planes(
-    label_map: torch.Tensor, classes: int, encoding: LabelEncoding = "one_hot", *, stride: int = 1
+    label_map: torch.Tensor,
+    classes: int,
+    encoding: LabelEncoding = "one_hot",
+    *,
+    stride: int = 1,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """Encode label maps as input planes of a teacher.
 
@@ -33,9 +38,10 @@ def label_planes(
         classes: number of classes, background included.
         encoding: see `TeacherInputConfig`.
         stride: step of the rows and columns that are read.
+        dtype: dtype of one-hot and binary planes, which hold 0 and 1 alone; gray planes are float32.
 
     Returns:
-        Planes in 0..1, float32: one_hot (B, classes, h, w); gray (B, 1, h, w); binary (B, 2, h, w),
+        Planes in 0..1: one_hot (B, classes, h, w); gray (B, 1, h, w); binary (B, 2, h, w),
         background and lanes; h and w are H and W divided by the stride. One-hot and binary planes are in
         channels-last memory format.
     """
@@ -46,8 +52,9 @@ def label_planes(
         label_map, classes = (label_map > 0).to(label_map.dtype), 2
     # Rows of a table give channels-last planes, three times faster than comparisons; its outer rows are of
     # values that are no class.
-    table = functional.pad(torch.eye(classes, device=label_map.device), (0, 0, 1, 1))
-    row = label_map.long().clamp(-1, classes) + 1
+    table = functional.pad(torch.eye(classes, dtype=dtype, device=label_map.device), (0, 0, 1, 1))
+    signed = label_map if label_map.dtype.is_signed else label_map.to(torch.int32)
+    row = signed.clamp(-1, classes) + 1
     return functional.embedding(row, table).permute(0, 3, 1, 2)
 
 
@@ -223,10 +230,13 @@ class TeacherAttention:
     def __call__(self, label_map: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the attention maps (B, h, w) by layer name, for label maps (B, H, W) of integers."""
         check_label_map(label_map)
-        planes = label_planes(label_map, self.classes, self.encoding, stride=self.stride)
+        kind = label_map.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if autocast else torch.float32
+        planes = label_planes(label_map, self.classes, self.encoding, stride=self.stride, dtype=dtype)
         self._counted = Counter()
         # On a CPU, inference mode saves memory traffic: activations overwrite their input.
-        with torch.inference_mode() if planes.device.type == "cpu" else torch.no_grad():
+        with torch.inference_mode() if kind == "cpu" else torch.no_grad():
             try:
                 self.network(planes.contiguous(memory_format=torch.channels_last))
                 self._runs = self._counted

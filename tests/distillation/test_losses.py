@@ -61,7 +61,12 @@ def test_frozen_layers_of_the_student_are_an_error() -> None:
 
 def test_label_planes() -> None:
     planes = label_planes(torch.tensor([[[0, 2]]], dtype=torch.uint8), classes=3)
-    assert planes.tolist() == [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]]
+    assert planes.tolist() == [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 1.0]]]] and planes.dtype == torch.float32
+    no_class = torch.tensor([[[0, 2, 3, 255, -1]]])
+    for values in (no_class, no_class.to(torch.int16), no_class.to(torch.uint8)):
+        planes = label_planes(values, classes=3, dtype=torch.bfloat16)
+        assert planes.dtype == torch.bfloat16
+        assert planes.sum(dim=1).tolist() == [[[1.0, 1.0, 0.0, 0.0, 0.0]]] and planes[0, 2, 0, 1] == 1
 
 
 def test_teacher_stays_frozen_while_a_student_learns() -> None:
