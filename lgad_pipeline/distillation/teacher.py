@@ -54,7 +54,7 @@ def label_planes(
     # values that are no class.
     table = functional.pad(torch.eye(classes, dtype=dtype, device=label_map.device), (0, 0, 1, 1))
     signed = label_map if label_map.dtype.is_signed else label_map.to(torch.int32)
-    row = signed.clamp(-1, classes) + 1
+    row = signed.clamp(-1, classes).to(torch.int32) + 1
     return functional.embedding(row, table).permute(0, 3, 1, 2)
 
 
