@@ -13,12 +13,13 @@ from lgad_pipeline.evaluation.types import TOTAL
 _METRICS = (("train/cross_entropy", "cross entropy, training"), ("val/miou", "lane IoU, validation"))
 
 
-def forest_chart(gains: pd.DataFrame, output: Path) -> None:
+def forest_chart(gains: pd.DataFrame, path: Path, *, over: str) -> None:
     """Draw the gains as a forest plot: one panel per recipe, one line per scenario and variant.
 
     Args:
-        gains: rows of `StudyResult.gains`, scenarios with lanes only.
-        output: directory of `forest.png` and `forest.svg`.
+        gains: rows of `StudyResult.gains` or `over_controls`, scenarios with lanes only.
+        path: path of the PNG and the SVG file, without their suffixes.
+        over: with what the students are compared, for the label of the axis.
     """
     recipes = list(dict.fromkeys(gains["recipe"]))
     variants = list(dict.fromkeys(gains["variant"]))
@@ -51,7 +52,7 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
         panel.axvline(0, color="0.4", linewidth=0.8)
         panel.grid(axis="x", linewidth=0.3)
         panel.set_title(recipe)
-        panel.set_xlabel("gain in F1 over the student alone, points, 95 %")
+        panel.set_xlabel(f"gain in F1 over {over}, points, 95 %")
     middle = [number * (len(variants) + 1) + (len(variants) - 1) / 2 for number in range(len(scenarios))]
     panels[0].set_yticks(middle, scenarios)
     panels[0].invert_yaxis()
@@ -60,7 +61,7 @@ def forest_chart(gains: pd.DataFrame, output: Path) -> None:
     legend = {label: handle for panel_entries in entries for label, handle in panel_entries}
     figure.legend(legend.values(), legend.keys(), fontsize="small", loc="outside lower center", ncols=4)
     for kind in ("png", "svg"):
-        with atomic_path(output / f"forest.{kind}") as temporary:
+        with atomic_path(path.with_suffix(f".{kind}")) as temporary:
             figure.savefig(temporary, format=kind, dpi=150)
 
 

@@ -26,7 +26,8 @@ def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, 
     """Write tables and pictures into `output`.
 
     The tables are `students.parquet`, `gains.json`, `over_controls.json` and `gain.md`. The pictures are
-    `forest.png` and `.svg`, and for each recipe `<recipe>-curves.png` and `<recipe>-attention.png`, the
+    `forest.png` and `.svg` for gains over the student alone, `forest-controls.png` and `.svg` for gains over
+    the controls, and for each recipe `<recipe>-curves.png` and `<recipe>-attention.png`, the
     latter for the students of the first seed if their weights are there.
 
     Args:
@@ -41,7 +42,9 @@ def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, 
     write_text(output / "gains.json", result.gains.to_json(orient="records", indent=2) + "\n")
     write_text(output / "gain.md", markdown(result))
     if len(result.gains):
-        forest_chart(result.gains[~result.gains["scenario"].isin(SCENARIOS_WITHOUT_LANES)], output)
+        forest_chart(_with_lanes(result.gains), output / "forest", over="the student alone")
+    if len(result.over_controls):
+        forest_chart(_with_lanes(_named(result.over_controls)), output / "forest-controls", over="a control")
     for recipe in dict.fromkeys(run.recipe for run in runs):
         histories = [
             (run.variant, pd.read_parquet(run.training.folder / HISTORY))
@@ -71,6 +74,9 @@ def markdown(result: StudyResult) -> str:
             parts += ["", *_ratio_table(ratios[ratios["recipe"] == recipe])]
         if len(gains):
             parts += ["", *_scenario_table(gains)]
+        elif len(result.over_controls):
+            named = _named(result.over_controls)
+            parts += ["", *_scenario_table(named[named["recipe"] == recipe])]
     return "\n".join(parts) + "\n"
 
 
@@ -109,8 +115,17 @@ def _ratio_table(ratios: pd.DataFrame) -> list[str]:
 def _by_control(controls: pd.DataFrame, recipe: str) -> list[tuple[str, pd.DataFrame]]:
     if controls.empty:
         return []
-    rows = controls[controls["recipe"] == recipe]
+    rows = controls[(controls["recipe"] == recipe) & (controls["scenario"] == TOTAL)]
     return [(str(control), part) for control, part in rows.groupby("control", sort=False)]
+
+
+def _named(controls: pd.DataFrame) -> pd.DataFrame:
+    """Return gains over controls whose variants are named with their control."""
+    return controls.assign(variant=controls["variant"] + " over " + controls["control"])
+
+
+def _with_lanes(gains: pd.DataFrame) -> pd.DataFrame:
+    return gains[~gains["scenario"].isin(SCENARIOS_WITHOUT_LANES)]
 
 
 def _scenario_table(gains: pd.DataFrame) -> list[str]:

@@ -32,8 +32,8 @@ class StudyResult:
         gains: gains over `alone` with one row per recipe, variant and scenario: these three columns and the
             columns of `Gain.columns`.
         notes: sentences about steps, convergence and missing students, for the report.
-        over_controls: total gains of the variants with LGAD over the controls: columns recipe, variant,
-            control, and the columns of `Gain.columns`.
+        over_controls: gains of the variants with LGAD over the controls: columns recipe, variant, control,
+            scenario, and the columns of `Gain.columns`.
         compute_ratios: compute until a validation score, see `compute_ratios`.
     """
 
@@ -77,7 +77,10 @@ def summarize(runs: Sequence[StudyRun], compute: ComputeCost) -> StudyResult:
             gains.append({**names, "scenario": scenario, **_gain(pairs, scenario)})
         for control in CONTROLS if uses_lgad(method) else ():
             if pairs := _pairs(tables, recipe, control, variant):
-                over_controls.append({**names, "control": control, **_gain(pairs, TOTAL)})
+                over_controls += [
+                    {**names, "control": control, "scenario": scenario, **_gain(pairs, scenario)}
+                    for scenario in pairs[0][0]
+                ]
     notes = (*_unequal_steps(runs), *_convergence(runs, tables))
     table = pd.DataFrame(gains or {name: [] for name in ("recipe", "variant", "scenario")})
     return StudyResult(

@@ -115,7 +115,12 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     alone.rename(tmp_path / "later")
     unpaired = run(larger, only_report=True)
     assert unpaired.gains.empty and unpaired.over_controls.iloc[0]["gain"] == over_control["gain"]
-    assert "| over equal-compute | pairs |" in (tmp_path / "out" / "gain.md").read_text()
+    table = (tmp_path / "out" / "gain.md").read_text()
+    assert "| over equal-compute | pairs |" in table and "| scenario | strong over equal-compute |" in table
+    night = unpaired.over_controls.set_index("scenario").loc["night", "gain"]
+    by_scenario = students[students["scenario"] == "night"].set_index("variant")["f1"]
+    assert night == pytest.approx(by_scenario["strong"] - by_scenario["alone"])
+    assert (tmp_path / "out" / "forest-controls.png").stat().st_size > 1000
     nothing = study.model_copy(update={"first_seed": 7})
     with pytest.raises(LgadError, match="no finished student of this study; run the study first"):
         run(nothing, only_report=True)
