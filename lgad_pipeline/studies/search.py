@@ -16,7 +16,7 @@ from lgad_pipeline.settings import Recipe
 from lgad_pipeline.studies.plan import TrainingSpec, shared_folder
 from lgad_pipeline.studies.search_config import Range, SearchStudy, Value
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_validate
-from lgad_pipeline.studies.workers import run_all
+from lgad_pipeline.studies.workers import ProcessEndedError, run_all
 
 if TYPE_CHECKING:
     import optuna
@@ -65,8 +65,8 @@ def search(
         progress: called with a line of text when a trial ends.
 
     Raises:
-        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search, or every
-            trial failed.
+        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search, a process
+            ended without a result, or every trial failed.
     """
     _check_keys(study, recipe)
     optuna = _optuna()
@@ -75,11 +75,16 @@ def search(
         trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         trials.enqueue_trial(trial.params)
     tasks = _asked(study, trials, recipe=recipe, inputs=inputs, output=output, progress=progress)
+    interrupted: ProcessEndedError | None = None
     for trial, result in run_all(_evaluate, tasks, workers=workers):
-        if isinstance(result, LgadError):
+        if isinstance(result, ProcessEndedError):
+            interrupted = result  # the trial has not ended: the next search repeats it
+        elif isinstance(result, LgadError):
             _tell(study, trials, trial, progress=progress, reason=str(result))
         else:
             _tell(study, trials, trial, progress=progress, f1=result)
+    if interrupted is not None:
+        raise interrupted
     return _write(study, trials, recipe=recipe, output=output)
 
 

@@ -28,15 +28,15 @@ def run_all(
 ) -> Iterator[tuple[Name, Result | LgadError]]:
     """Call a function for every task, and yield the result of each, or its error, as soon as it ends.
 
+    After an error that is not an `LgadError` the next task has a new process. A process that ends without a
+    result is the error `ProcessEndedError` of its task alone.
+
     Args:
         function: function of the arguments of a task; picklable, as its arguments are.
         tasks: name and arguments of each task. A task is drawn when a process is free for it, so that it may
             depend on earlier results.
         workers: number of processes, among which the CPU cores are divided; 1 for this process. On a cluster
             (`on_cluster`) it has no effect, and all tasks are drawn first.
-
-    After an error that is not an `LgadError` the next task has a new process. A process that ends without a
-    result is an error of its task alone.
     """
     call = partial(_result_or_error, function)
     if uses_cluster():
@@ -52,6 +52,10 @@ def run_all(
 
 class _UnexpectedError(LgadError):
     """Error after which the process is not used again: the state of its GPU may be broken."""
+
+
+class ProcessEndedError(_UnexpectedError):
+    """The process of a task ended without a result, for instance because it was killed."""
 
 
 def _run_in_processes(
@@ -93,8 +97,8 @@ def _result_of(future: Future[Result]) -> Result | LgadError:
     try:
         return future.result()
     except BrokenProcessPool:
-        return _UnexpectedError(
-            "its process ended without a result, perhaps for lack of memory; run the command again, with "
+        return ProcessEndedError(
+            "A process ended without a result, perhaps for lack of memory; run the command again, with "
             "fewer workers if this repeats."
         )
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.studies.workers import run_all
+from lgad_pipeline.studies.workers import ProcessEndedError, run_all
 
 
 def square(number: int) -> int:
@@ -41,6 +41,7 @@ def test_a_process_that_ends_is_an_error_of_its_task_alone() -> None:
     results = dict(run_all(square, tasks, workers=2))
     assert [results[f"task {number}"] for number in (4, 5, 6)] == [16, 25, 36]
     for name in ("exit", "exit again"):
+        assert isinstance(results[name], ProcessEndedError)
         assert "ended without a result" in str(results[name]) and "with fewer workers" in str(results[name])
 
 
