@@ -17,13 +17,26 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, SadConfig
+from lgad_pipeline.config.distillation import (
+    DistillationConfig,
+    LabelHeadConfig,
+    LogitsConfig,
+    MimickingPath,
+    SadConfig,
+)
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.random_amounts import batch_generator
-from lgad_pipeline.distillation.losses import CachedLgadLoss, DistillationLoss, LgadLoss, SadLoss
+from lgad_pipeline.distillation.controls import LabelHead
+from lgad_pipeline.distillation.losses import (
+    CachedLgadLoss,
+    DistillationLoss,
+    LgadLoss,
+    LogitsLoss,
+    SadLoss,
+)
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.registry import attention_layers, build_network
@@ -32,7 +45,16 @@ from lgad_pipeline.training.device import resolve_precision
 from lgad_pipeline.training.tasks import StudentTask, total_loss
 
 WARMUP = 2
-KINDS = ("plain", "LGAD, computed", "LGAD, balanced", "LGAD, stride 2", "LGAD, cached", "SAD")
+KINDS = (
+    "plain",
+    "LGAD, computed",
+    "LGAD, balanced",
+    "LGAD, stride 2",
+    "LGAD, cached",
+    "SAD",
+    "logits",
+    "label head",
+)
 
 
 def main() -> None:
@@ -121,7 +143,15 @@ def set_up(
             losses["attention"] = LgadLoss(network, teacher, paths, config, stride=stride)
     if kind == "SAD":
         losses["self_attention"] = SadLoss(network, layers, SadConfig(start_step=0))
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
+    if kind == "logits":
+        model = fold_batch_norms(build_network(spec).eval())
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        losses["logits"] = LogitsLoss(model, LogitsConfig())
+    if kind == "label head":
+        losses["label_head"] = LabelHead(network, spec, layers, LabelHeadConfig())
+    companions = [loss.companion for loss in losses.values() if loss.companion is not None]
+    parameters = [p for module in (network, *companions) for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters, 1e-3, fused=True)
     return network, StudentTask(TrainingConfig(), losses), optimizer
 
 

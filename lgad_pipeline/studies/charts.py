@@ -17,7 +17,7 @@ def forest_chart(gains: pd.DataFrame, path: Path, *, over: str) -> None:
     """Draw the gains as a forest plot: one panel per recipe, one line per scenario and variant.
 
     Args:
-        gains: rows of `StudyResult.gains` or `over_controls`, scenarios with lanes only.
+        gains: rows of `StudyResult.gains` or `over_others`, scenarios with lanes only.
         path: path of the PNG and the SVG file, without their suffixes.
         over: with what the students are compared, for the label of the axis.
     """

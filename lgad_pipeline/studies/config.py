@@ -46,6 +46,7 @@ class Variant(BaseConfig):
         ],
         dict[str, Any],
     ] = Field(default={})
+    steps: int | None = Field(default=None, ge=1)
     init: str | None = None
 
     def applied(self, recipe: Recipe) -> Recipe:

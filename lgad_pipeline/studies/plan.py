@@ -104,8 +104,8 @@ def _student(
         raise LgadError(mistakes(f"variant {name}", error, root=Recipe)) from error
     if is_import_path(variant.method):
         changed = changed.model_copy(update={"losses": {variant.method: {}, **changed.losses}})
-    if study.steps is not None:
-        changed = _with_steps(changed, study.steps)
+    if steps := variant.steps or study.steps:
+        changed = _with_steps(changed, steps)
     student = changed.student.model_copy(update={"seed": seed})
     if variant.method == EQUAL_COMPUTE:
         student = student.model_copy(update={"steps": study.compute.equal_steps(changed)})

@@ -25,9 +25,9 @@ _GAIN_TO_SHOW = 0.02  # F1, for the column of the number of pairs needed
 def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, output: Path) -> None:
     """Write tables and pictures into `output`.
 
-    The tables are `students.parquet`, `gains.json`, `over_controls.json` and `gain.md`. The pictures are
-    `forest.png` and `.svg` for gains over the student alone, `forest-controls.png` and `.svg` for gains over
-    the controls, and for each recipe `<recipe>-curves.png` and `<recipe>-attention.png`, the
+    The tables are `students.parquet`, `gains.json`, `over_others.json` and `gain.md`. The pictures are
+    `forest.png` and `.svg` for gains over the student alone, `forest-others.png` and `.svg` for gains of
+    LGAD over the other methods, and for each recipe `<recipe>-curves.png` and `<recipe>-attention.png`, the
     latter for the students of the first seed if their weights are there.
 
     Args:
@@ -38,13 +38,13 @@ def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, 
     """
     with atomic_path(output / "students.parquet") as temporary:
         result.students.to_parquet(temporary, index=False)
-    write_text(output / "over_controls.json", result.over_controls.to_json(orient="records", indent=2) + "\n")
+    write_text(output / "over_others.json", result.over_others.to_json(orient="records", indent=2) + "\n")
     write_text(output / "gains.json", result.gains.to_json(orient="records", indent=2) + "\n")
     write_text(output / "gain.md", markdown(result))
     if len(result.gains):
         forest_chart(_with_lanes(result.gains), output / "forest", over="the student alone")
-    if len(result.over_controls):
-        forest_chart(_with_lanes(_named(result.over_controls)), output / "forest-controls", over="a control")
+    if len(result.over_others):
+        forest_chart(_with_lanes(_named(result.over_others)), output / "forest-others", over="another method")
     for recipe in dict.fromkeys(run.recipe for run in runs):
         histories = [
             (run.variant, pd.read_parquet(run.training.folder / HISTORY))
@@ -56,7 +56,7 @@ def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, 
 
 
 def markdown(result: StudyResult) -> str:
-    """Return the result as Markdown: for each recipe tables of totals, controls and scenarios."""
+    """Return the result as Markdown: for each recipe tables of totals, other methods and scenarios."""
     parts = ["# Gain over the student alone", ""]
     parts += [
         "F1 at IoU 0.5 in points. First interval: bootstrap over seeds and frames; second: t over seeds."
@@ -67,15 +67,15 @@ def markdown(result: StudyResult) -> str:
         parts += ["", f"## {recipe}"]
         if len(gains):
             parts += ["", *_totals(gains[gains["scenario"] == TOTAL], "method", "alone")]
-        for control, rows in _by_control(result.over_controls, recipe):
-            parts += ["", *_totals(rows, f"over {control}", control)]
+        if len(others := _totals_over_others(result.over_others, recipe)):
+            parts += ["", *_totals(others, "LGAD over another method", "of the other")]
         ratios = result.compute_ratios
         if len(ratios) and recipe in set(ratios["recipe"]):
             parts += ["", *_ratio_table(ratios[ratios["recipe"] == recipe])]
         if len(gains):
             parts += ["", *_scenario_table(gains)]
-        elif len(result.over_controls):
-            named = _named(result.over_controls)
+        elif len(result.over_others):
+            named = _named(result.over_others)
             parts += ["", *_scenario_table(named[named["recipe"] == recipe])]
     return "\n".join(parts) + "\n"
 
@@ -112,16 +112,15 @@ def _ratio_table(ratios: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _by_control(controls: pd.DataFrame, recipe: str) -> list[tuple[str, pd.DataFrame]]:
-    if controls.empty:
-        return []
-    rows = controls[(controls["recipe"] == recipe) & (controls["scenario"] == TOTAL)]
-    return [(str(control), part) for control, part in rows.groupby("control", sort=False)]
+def _totals_over_others(over_others: pd.DataFrame, recipe: str) -> pd.DataFrame:
+    if over_others.empty:
+        return over_others
+    return _named(over_others[(over_others["recipe"] == recipe) & (over_others["scenario"] == TOTAL)])
 
 
-def _named(controls: pd.DataFrame) -> pd.DataFrame:
-    """Return gains over controls whose variants are named with their control."""
-    return controls.assign(variant=controls["variant"] + " over " + controls["control"])
+def _named(over_others: pd.DataFrame) -> pd.DataFrame:
+    """Return gains over other methods whose variants are named with the other method."""
+    return over_others.assign(variant=over_others["variant"] + " over " + over_others["other"])
 
 
 def _with_lanes(gains: pd.DataFrame) -> pd.DataFrame:

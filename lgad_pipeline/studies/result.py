@@ -1,6 +1,6 @@
-"""Result of a study: scores of all students, and gains over the student alone and over controls."""
+"""Result of a study: scores of all students, and gains over the student alone and over other methods."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -14,7 +14,6 @@ from lgad_pipeline.studies.statistics import paired_gain
 from lgad_pipeline.studies.trainings import is_scored, scored_frames
 from lgad_pipeline.training.training_folder import HISTORY
 
-CONTROLS = (EQUAL_COMPUTE, "blurred", "label-head")
 CONVERGED_RISE = 0.01  # lane IoU on validation in the last quarter of the steps
 CONVERGED_F1 = 0.65
 
@@ -32,15 +31,15 @@ class StudyResult:
         gains: gains over `alone` with one row per recipe, variant and scenario: these three columns and the
             columns of `Gain.columns`.
         notes: sentences about steps, convergence and missing students, for the report.
-        over_controls: gains of the variants with LGAD over the controls: columns recipe, variant, control,
-            scenario, and the columns of `Gain.columns`.
+        over_others: gains of each variant with LGAD over each without it but `alone`: columns recipe,
+            variant, other, scenario, and the columns of `Gain.columns`.
         compute_ratios: compute until a validation score, see `compute_ratios`.
     """
 
     students: pd.DataFrame
     gains: pd.DataFrame
     notes: tuple[str, ...] = ()
-    over_controls: pd.DataFrame = field(default_factory=pd.DataFrame)
+    over_others: pd.DataFrame = field(default_factory=pd.DataFrame)
     compute_ratios: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def total(self, recipe: str, variant: str) -> pd.Series:
@@ -69,23 +68,32 @@ def summarize(runs: Sequence[StudyRun], compute: ComputeCost) -> StudyResult:
         for scenario, rows in table.items()
     ]
     methods = {(run.recipe, run.variant): run.training.method for run in runs}
-    gains, over_controls = [], []
+    gains, over_others = [], []
     for (recipe, variant), method in methods.items():
         names = {"recipe": recipe, "variant": variant}
         pairs = _pairs(tables, recipe, BASELINE, variant) if variant != BASELINE else []
         for scenario in pairs[0][0] if pairs else ():
             gains.append({**names, "scenario": scenario, **_gain(pairs, scenario)})
-        for control in CONTROLS if uses_lgad(method) else ():
-            if pairs := _pairs(tables, recipe, control, variant):
-                over_controls += [
-                    {**names, "control": control, "scenario": scenario, **_gain(pairs, scenario)}
+        for other in _without_lgad(methods, recipe) if uses_lgad(method) else ():
+            if pairs := _pairs(tables, recipe, other, variant):
+                over_others += [
+                    {**names, "other": other, "scenario": scenario, **_gain(pairs, scenario)}
                     for scenario in pairs[0][0]
                 ]
     notes = (*_unequal_steps(runs), *_convergence(runs, tables))
     table = pd.DataFrame(gains or {name: [] for name in ("recipe", "variant", "scenario")})
     return StudyResult(
-        pd.DataFrame(students), table, notes, pd.DataFrame(over_controls), compute_ratios(runs, compute)
+        pd.DataFrame(students), table, notes, pd.DataFrame(over_others), compute_ratios(runs, compute)
     )
+
+
+def _without_lgad(methods: Mapping[tuple[str, str], str], recipe: str) -> list[str]:
+    """Return the variants of a recipe without LGAD but `alone`."""
+    return [
+        variant
+        for (name, variant), method in methods.items()
+        if name == recipe and variant != BASELINE and not uses_lgad(method)
+    ]
 
 
 def _pairs(
@@ -152,8 +160,9 @@ def _last_rise(history: pd.DataFrame) -> float:
 
 
 def _scenarios(table: pd.DataFrame) -> Scenarios:
-    """Return the rows of all frames, and those of each scenario."""
-    return {TOTAL: table, **{str(name): rows for name, rows in table.groupby("list", observed=True)}}
+    """Return the rows of all frames, and those of each scenario if there are several."""
+    scenarios = {str(name): rows for name, rows in table.groupby("list", observed=True)}
+    return {TOTAL: table, **(scenarios if len(scenarios) > 1 else {})}
 
 
 def _scores(rows: pd.DataFrame) -> dict[str, float]:

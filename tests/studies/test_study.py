@@ -15,7 +15,7 @@ from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.process_pool import on_cluster
 from lgad_pipeline.settings import Settings
-from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData
+from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData, Variant
 from lgad_pipeline.studies.data import prepare_data
 from lgad_pipeline.studies.plan import plan, teacher_trainings
 from lgad_pipeline.studies.result import _last_rise
@@ -101,11 +101,11 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     larger = study.model_copy(update={"seeds": 3, "methods": ("equal-compute",)})
     reported = run(larger, only_report=True)
     assert reported.notes[0] == "3 of 9 students are finished; pairs are those of finished students."
-    over_control = reported.over_controls.iloc[0]
-    assert (over_control["variant"], over_control["control"]) == ("strong", "equal-compute")
-    assert over_control["gain"] == pytest.approx(total["strong"] - total["alone"])
+    over_other = reported.over_others.iloc[0]
+    assert (over_other["variant"], over_other["other"]) == ("strong", "equal-compute")
+    assert over_other["gain"] == pytest.approx(total["strong"] - total["alone"])
     assert reported.total("enet", "equal-compute")["gain"] == 0
-    assert "| over equal-compute | pairs |" in (tmp_path / "out" / "gain.md").read_text()
+    assert "| strong over equal-compute | 1 |" in (tmp_path / "out" / "gain.md").read_text()
     # Trained again and killed before it was scored: the scores are those of the weights before.
     trained = (control / "training.json").read_text()
     (control / "training.json").write_text(json.dumps({**json.loads(trained), "fingerprint": "another"}))
@@ -114,13 +114,15 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     # The student alone is not finished yet: the comparison with the control is reported.
     alone.rename(tmp_path / "later")
     unpaired = run(larger, only_report=True)
-    assert unpaired.gains.empty and unpaired.over_controls.iloc[0]["gain"] == over_control["gain"]
+    assert unpaired.gains.empty and unpaired.over_others.iloc[0]["gain"] == over_other["gain"]
     table = (tmp_path / "out" / "gain.md").read_text()
-    assert "| over equal-compute | pairs |" in table and "| scenario | strong over equal-compute |" in table
-    night = unpaired.over_controls.set_index("scenario").loc["night", "gain"]
+    assert (
+        "| strong over equal-compute | 1 |" in table and "| scenario | strong over equal-compute |" in table
+    )
+    night = unpaired.over_others.set_index("scenario").loc["night", "gain"]
     by_scenario = students[students["scenario"] == "night"].set_index("variant")["f1"]
     assert night == pytest.approx(by_scenario["strong"] - by_scenario["alone"])
-    assert (tmp_path / "out" / "forest-controls.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "forest-others.png").stat().st_size > 1000
     nothing = study.model_copy(update={"first_seed": 7})
     with pytest.raises(LgadError, match="no finished student of this study; run the study first"):
         run(nothing, only_report=True)
@@ -163,6 +165,13 @@ def test_the_steps_of_a_study_scale_the_schedules(tmp_path: Path) -> None:
     assert (lgad.start_step, lgad.warmup_steps, lgad.stop_step) == (2, 2, 10)  # 2.5 to the even number
     assert recipe.sad.start_step == 5 and recipe.sad.stop_step is None
     assert (recipe.logits.start_step, recipe.logits.stop_step) == (8, 10)
+    longer = study.model_copy(update={"variants": {"longer": Variant(method="sad", steps=20)}})
+    students = {
+        run.variant: run.training.recipe
+        for run in plan(longer, {"enet": settings.recipe("enet")}, output=tmp_path)
+    }
+    assert (students["longer"].student.steps, students["sad"].student.steps) == (20, 10)
+    assert students["longer"].distillation.stop_step == 20  # a variant's steps come first
     short = study.model_copy(update={"steps": 2})
     logits = plan(short, {"enet": settings.recipe("enet")}, output=tmp_path)[0].training.recipe.logits
     assert (logits.start_step, logits.stop_step) == (1, 2)  # within the steps, and one step at least
