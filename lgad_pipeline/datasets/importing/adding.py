@@ -13,7 +13,7 @@ from lgad_pipeline.datasets.importing.placing import image_of
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.reader import FrameEntry
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lanes_text
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lane_file_name, lanes_text
 from lgad_pipeline.lanes.text_encoding import plain_text
 from lgad_pipeline.progress import Progress
 
@@ -32,7 +32,7 @@ def add_frames(
 
     Images and lane files are written first, the list last, so that a reader of the data set never finds a
     frame without its lanes. Nothing of the data set is replaced: a frame is rejected if a list names it, or
-    if another image has its path.
+    if another image has its path or its lane file.
 
     Args:
         source: directory of the annotations and images.
@@ -56,7 +56,11 @@ def add_frames(
         listed = {entry.frame: entry for entry in culane.list_frames(root, [])}
         lists = _list_of(root, split)
         size = _frame_size(root, listed.values())
-        added = [frame for frame in kept if _fits(folder, frame, root, listed, size, done)]
+        owners = {lane_file_name(entry.frame): entry.frame for entry in listed.values()}
+        added = []
+        for frame in kept:
+            if _fits(folder, frame, root, listed, size, done) and _has_own_lane_file(frame, owners, done):
+                added.append(frame)
         if not added:
             raise LgadError(f"No frame of {source} can be added to {root} ({str(done.rejected[-1])[:-1]}).")
         for frame in added:
@@ -94,6 +98,22 @@ def _fits(
     if reason is not None:
         done.rejected.append(Rejected(frame.image, None, reason))
     return reason is None
+
+
+def _has_own_lane_file(frame: Kept, owners: dict[str, str], done: Conversion) -> bool:
+    """Return True if no other frame has the lane file of a frame; otherwise append it to the rejected items.
+
+    Args:
+        frame: frame to add; it becomes the owner of its lane file.
+        owners: lane file -> frame of the data set or of this import that has it.
+        done: result of the import.
+    """
+    name = lane_file_name(frame.image)
+    owner = owners.setdefault(name, frame.image)
+    if owner != frame.image:
+        reason = f"would share the lane file {name} with {owner}; rename one of the two images"
+        done.rejected.append(Rejected(frame.image, None, reason))
+    return owner == frame.image
 
 
 def _append(path: Path, frames: list[str]) -> None:

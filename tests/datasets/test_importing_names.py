@@ -1,0 +1,50 @@
+"""Imports of images that share a name: in another ending, in another folder, or renumbered."""
+
+import pytest
+
+from lgad_pipeline.datasets.importing.adding import add_frames
+from lgad_pipeline.datasets.importing.convert import Format
+from lgad_pipeline.errors import LgadError
+from tests.datasets.importing_files import (
+    BOTTOM_FIRST,
+    LANES,
+    cvat_image,
+    cvat_xml,
+    image,
+    labelme,
+    lines,
+    shape,
+)
+
+SHAPES = [shape(lane) for lane in LANES]
+
+
+@pytest.mark.parametrize("annotations", Format)
+def test_frames_that_are_added_never_share_a_lane_file(tmp_path, annotations):
+    root, source = tmp_path / "set", tmp_path / "source"
+    (root / "list").mkdir(parents=True)
+    for seed, name in enumerate(("b", "v", "t")):
+        image(root / f"{name}.jpg", seed)
+        (root / f"{name}.lines.txt").write_text("")
+    for split, name in (("train", "b"), ("val", "v"), ("test", "t")):
+        (root / f"list/{split}.txt").write_text(f"{name}.jpg\n")
+    for seed, name in enumerate(("b.png", "q.jpg", "q.png"), 5):
+        image(source / name, seed)
+    if annotations is Format.CVAT:
+        # The lane files of b.jpg and of b.png, which has no shape, would be equal.
+        content = [cvat_image("b.png", ""), cvat_image("q.jpg"), cvat_image("q.png", "")]
+        cvat_xml(source / "annotations.xml", "".join(content))
+    else:
+        labelme(source / "b.json", [], "b.png")
+        labelme(source / "q1.json", SHAPES, "q.jpg")
+        labelme(source / "q2.json", [], "q.png")
+    done = add_frames(source, root, annotations=annotations)
+    assert done.splits["train"] == ["q.jpg"] and lines(root / "q.lines.txt") == BOTTOM_FIRST
+    assert (root / "list/train.txt").read_text() == "b.jpg\nq.jpg\n"
+    assert not (root / "b.png").exists() and not (root / "q.png").exists()
+    assert [fault[::2] for fault in done.rejected] == [
+        ("b.png", "would share the lane file b.lines.txt with b.jpg; rename one of the two images"),
+        ("q.png", "would share the lane file q.lines.txt with q.jpg; rename one of the two images"),
+    ]
+    with pytest.raises(LgadError, match=r"No frame of .* can be added"):
+        add_frames(source, root, annotations=annotations)
