@@ -88,6 +88,22 @@ def test_rasterize_writes_label_maps_and_their_list(official: Path, tmp_path: Pa
         assert [int((picture == slot).any()) for slot in range(1, 5)] == [int(flag) for flag in flags]
 
 
+def test_rasterize_does_not_hide_frames_of_a_data_set(tmp_path: Path):
+    (tmp_path / "list").mkdir()
+    for name in "abc":
+        (tmp_path / f"{name}.lines.txt").write_text("300 590 700 300\n")
+    (tmp_path / "list/train.txt").write_text("/a.jpg\n/b.jpg\n/c.jpg\n")
+    (tmp_path / "few.txt").write_text("a.jpg\n")
+    where = ("rasterize", "--annotations", tmp_path, "--output", tmp_path, "--list")
+    with pytest.raises(
+        LgadError, match=r"train_gt\.txt would be read instead of .*, which names 2 frames that"
+    ):
+        lgad(*where, tmp_path / "few.txt")
+    assert [path.name for path in tmp_path.glob("*/*")] == ["train.txt"]
+    lgad(*where, tmp_path / "list/train.txt")
+    assert len((tmp_path / "list/train_gt.txt").read_text().splitlines()) == 3
+
+
 def test_evaluate_tusimple_writes_its_figures(official: Path, tmp_path: Path):
     folder = official / "tusimple_eval"
     lgad(

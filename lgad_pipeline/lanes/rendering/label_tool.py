@@ -14,6 +14,7 @@ from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.file_names import resolve_inside
+from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, read_frame_lanes, safe_stem
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
@@ -100,7 +101,8 @@ def rasterize(
         progress: function called with the number of frames done and the number of all frames.
 
     Raises:
-        LgadError: no frame has a lane file; the list or a label map exists; or `strict` and bad input.
+        LgadError: no frame has a lane file; the list or a label map exists; `output` has a list without
+            `_gt` that names further frames; or `strict` and bad input.
     """
     if not frames:
         raise LgadError("The list names no frame; give a list with at least one.")
@@ -113,6 +115,7 @@ def rasterize(
     ambiguous = _ambiguous(frames)
     label_maps = [resolve_inside(output / folder, _png(frame, ambiguous)) for frame in frames]
     _refuse_existing(label_list, label_maps)
+    _refuse_smaller(label_list, set(frames))
     sizer = frame_size if callable(frame_size) else partial(_one_size, frame_size)
     run = partial(_rasterize_files, annotations, output / folder, ambiguous, lane_width, sizer, strict)
     lines: list[str] = []
@@ -155,6 +158,19 @@ def _refuse_existing(label_list: Path, label_maps: Sequence[Path]) -> None:
         raise LgadError(
             f"{existing[0]} exists already{others}, and would be replaced; choose another output folder, or "
             "move what exists away to draw it again."
+        )
+
+
+def _refuse_smaller(label_list: Path, frames: set[str]) -> None:
+    """Raise an error if the list without `_gt`, which readers then ignore, names further frames."""
+    plain = label_list.with_name(label_list.name.replace("_gt.", "."))
+    if plain == label_list or not plain.is_file():
+        return
+    listed = read_frame_list(plain, label_list.parents[1]).frames
+    if further := len(set(listed) - frames):
+        raise LgadError(
+            f"{label_list} would be read instead of {plain}, which names {counted(further, 'frame')} that "
+            "the given list has not; choose another output folder, or give a list with all of its frames."
         )
 
 
