@@ -31,6 +31,7 @@ _TAIL = 20  # a JPEG is searched for an early end if this part of its width, 1/2
 _MARKER = re.compile(rb"\xff+[^\x00\xff]", re.DOTALL)
 _MORE_DATA = bytes(range(1, 255, 4))
 _LEAST_RANGE = 1 << 14  # lower limit on the largest value of 16-bit images; 14 bits stored unscaled are below
+_USUAL = 99.99  # percent of the values that count for it; the rest can be defective pixels of the sensor
 
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: cv2.flip(image, 1),
@@ -195,14 +196,18 @@ def refuse_unscaled(data: bytes, header: ImageHeader | None = None) -> None:
         header: result of `image_header` for `data`; None: the headers are read here.
 
     Raises:
-        ImageError: the image has 16 bits per channel, but no value that uses the upper two bits.
+        ImageError: the image has 16 bits per channel, but apart from opacity and single pixels no value that
+            uses the upper two bits.
     """
     if (header or image_header(data)).bits != 16:
         return
-    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION  # without opacity
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is not None and (largest := int(image.max())) < _LEAST_RANGE:
+    if image is None:
+        return
+    largest = int(np.percentile(image, _USUAL, method="lower"))
+    if largest < _LEAST_RANGE:
         raise ImageError(
-            f"has 16 bits a channel but no value above {largest} of 65535, so it would be nearly black; "
-            "scale it to the full range or save it with 8 bits"
+            f"has 16 bits a channel but, apart from single pixels, no value above {largest} of 65535, so it "
+            "would be nearly black; scale it to the full range or save it with 8 bits"
         )

@@ -261,3 +261,15 @@ def test_sixteen_bits_are_read_and_twelve_stored_in_sixteen_are_refused():
     assert abs(int(read_image(full).max()) - 255) <= 1
     with pytest.raises(ImageError, match="no value above 4095 of 65535"):
         read_image(cv2.imencode(".png", grey)[1].tobytes())
+
+
+def test_opacity_and_a_defective_pixel_do_not_hide_twelve_bits_in_sixteen():
+    colour = np.full((120, 160, 4), 4095, np.uint16)
+    colour[..., 3] = 65535
+    hot = np.full((120, 160), 4095, np.uint16)
+    hot[7, 9] = 65535  # 1 of 19,200 pixels
+    for pixels in (colour, hot):
+        with pytest.raises(ImageError, match="no value above 4095 of 65535"):
+            read_image(cv2.imencode(".png", pixels)[1].tobytes())
+    hot[:2] = 65535  # 1 of 60 pixels is bright
+    assert read_image(cv2.imencode(".png", hot)[1].tobytes()).max() == 255
