@@ -54,7 +54,7 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
 
 
 def parse_annotation(annotation: bytes) -> list[np.ndarray]:
-    """Parse one label file.
+    """Parse one label file; lanes without a point are left out.
 
     Args:
         annotation: content of the label file, JSON.
@@ -70,7 +70,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
         lines = [[(point["x"], point["y"]) for point in line] for line in content["Lines"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AnnotationError("is not a label file with `Lines` of points; unpack it again") from error
-    return [bottom_first(lane) for lane in map(points, lines) if len(lane) > 1]
+    return [bottom_first(lane) for lane in map(points, lines) if len(lane)]
 
 
 def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:

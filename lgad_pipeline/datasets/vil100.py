@@ -85,7 +85,7 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
 
 
 def parse_annotation(annotation: bytes) -> list[np.ndarray]:
-    """Parse one label file.
+    """Parse one label file; lanes without a point are left out.
 
     Args:
         annotation: content of the label file, JSON.
@@ -96,8 +96,7 @@ def parse_annotation(annotation: bytes) -> list[np.ndarray]:
     Raises:
         AnnotationError: the content is not a label file, or a point is not near a frame.
     """
-    lanes = [points(lane["points"]) for lane in _lanes(annotation)]
-    return [bottom_first(lane) for lane in lanes if len(lane) > 1]
+    return [bottom_first(points(lane["points"])) for lane in _lanes(annotation)]
 
 
 def parse_lane_types(annotation: bytes) -> list[str]:
@@ -106,12 +105,12 @@ def parse_lane_types(annotation: bytes) -> list[str]:
     Args:
         annotation: as for `parse_annotation`.
     """
-    codes = [lane.get("attribute") for lane in _lanes(annotation) if len(lane["points"]) > 1]
+    codes = [lane.get("attribute") for lane in _lanes(annotation)]
     return [_TYPES.get(code, "") if isinstance(code, int) else "" for code in codes]
 
 
 def _lanes(annotation: bytes) -> list[dict[str, Any]]:
-    """Return the lanes of a label file.
+    """Return the lanes of a label file that have points.
 
     Raises:
         AnnotationError: the content is not a label file.

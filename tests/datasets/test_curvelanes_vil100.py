@@ -19,6 +19,7 @@ SIZE = (64, 128)
 LANES = [[[10.5, 60.0], [40.25, 20.0]], [[90.0, 20.0], [120.0, 60.0]]]
 BOTTOM_FIRST = [LANES[0], LANES[1][::-1]]
 ONE_POINT = [[5.0, 5.0]]
+SINGLE = "{} annotated lanes have a single point and no length"
 
 
 def picture(path: Path, size: tuple[int, int] = SIZE) -> None:
@@ -65,7 +66,8 @@ def test_curvelanes_becomes_splits_and_lanes(curvelanes_root):
         ["train/images/b.jpg", "val"],
         ["valid/images/x.jpg", "test"],
     ]
-    assert [lane.tolist() for lane in lanes_of(found.frames["lanes"].iloc[0])] == BOTTOM_FIRST
+    assert [lane.tolist() for lane in lanes_of(found.frames["lanes"].iloc[0])] == [*BOTTOM_FIRST, ONE_POINT]
+    assert [note.text.partition(";")[0] for note in found.notes] == [SINGLE.format(4)]
 
 
 def test_curvelanes_frames_that_cannot_be_used_are_rejected_with_their_line(curvelanes_root):
@@ -78,9 +80,9 @@ def test_curvelanes_frames_that_cannot_be_used_are_rejected_with_their_line(curv
     assert len(found.frames) == 2 and len(reasons) == 5, reasons
     assert any("is not a label file with `Lines`" in reason for reason in reasons.values())
     assert any("157 x 66" in reason for reason in reasons.values())
-    assert [note.file for note in found.notes] == ["train/train.txt"]
+    assert [note.file for note in found.notes] == ["train/train.txt", "annotations"]
     (curvelanes_root / "valid/valid.txt").unlink()
-    assert "no test frames" in ingest(curvelanes_root, SIZE, kind="curvelanes").notes[-1].text
+    assert "no test frames" in ingest(curvelanes_root, SIZE, kind="curvelanes").notes[-2].text
     lists.unlink()
     with pytest.raises(LgadError, match=r"train/train\.txt is missing"):
         dataset_reader("curvelanes").list_frames(curvelanes_root, [])
@@ -110,8 +112,9 @@ def test_vil100_becomes_splits_scenarios_and_lanes(vil100_root):
         ["3268_Road004", "test", "curve"],
     ]
     assert len(table) == 8 and found.rejected.empty
-    assert [lane.tolist() for lane in lanes_of(table["lanes"].iloc[0])] == BOTTOM_FIRST
-    assert list(table["lane_types"].iloc[0]) == ["", "single white dotted"]
+    assert [lane.tolist() for lane in lanes_of(table["lanes"].iloc[0])] == [*BOTTOM_FIRST, ONE_POINT]
+    assert list(table["lane_types"].iloc[0]) == ["", "single white dotted", ""]
+    assert [note.text.partition(";")[0] for note in found.notes] == [SINGLE.format(8)]
 
 
 def test_vil100_videos_and_labels_that_cannot_be_used_are_rejected(vil100_root):
