@@ -127,7 +127,8 @@ def _frame(line: bytes, root: Path, folder: Path) -> str:
     raw_file = _parse(line).get("raw_file")
     if not isinstance(raw_file, str):
         raise ValueError("has no text in `raw_file`; name the frame")
-    above, clips, below = f"/{raw_file}".replace("\\", "/").rpartition("/clips/")
+    raw_file = raw_file.replace("\\", "/")
+    above, clips, below = f"/{raw_file}".rpartition("/clips/")
     if above and not is_file(root / folder / raw_file):
         raw_file = f"{clips}{below}"
     return frame_path(f"{folder.as_posix()}/{raw_file}")

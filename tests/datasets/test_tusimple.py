@@ -228,3 +228,17 @@ def test_a_folder_above_the_data_set_names_the_right_one(root):
         (root / name).rename(root / "TUSimple" / name)
     with pytest.raises(LgadError, match=rf"correct `root` to {root / 'TUSimple'}\.$"):
         ingest(root, SIZE, kind="tusimple")
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_a_folder_above_clips_is_part_of_the_path_where_the_frame_is_there(root, separator):
+    write_frame(root / "train_set/mon/clips/0313/1/20.jpg", 9)
+    mon = separator.join(["mon", "clips", "0313", "1", "20.jpg"])
+    text = line("clips/0313/1/20.jpg", LEFT) + line(mon, LEFT, RIGHT)
+    (root / "train_set/label_data_0313.json").write_text(text)
+    found = ingest(root, SIZE, kind="tusimple").frames
+    assert found[["frame", "split"]].values.tolist()[:2] == [
+        ["train_set/clips/0313/1/20.jpg", "train"],
+        ["train_set/mon/clips/0313/1/20.jpg", "train"],
+    ]
+    assert [len(lanes_of(lanes)) for lanes in found["lanes"][:2]] == [1, 2]
