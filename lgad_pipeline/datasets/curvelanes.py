@@ -10,6 +10,7 @@ training frame is in the validation split; the frames are single pictures of dif
 """
 
 import json
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -90,4 +91,19 @@ def _entries_of(root: Path, published: str, rejected: list[Rejected | Note]) -> 
             continue
         label = f"{published}/labels/{PurePosixPath(frame).stem}.lines.json"
         entries.append(FrameEntry(frame, split, label, name, entry.line))
-    return entries
+    return _with_own_label(entries, rejected)
+
+
+def _with_own_label(entries: list[FrameEntry], rejected: list[Rejected | Note]) -> list[FrameEntry]:
+    """Return the entries whose label file no other entry has; the others, of equal names, are rejected."""
+    frames_of = Counter(entry.annotation for entry in entries)
+    if len(frames_of) == len(entries):
+        return entries
+    for entry in entries:
+        if frames_of[entry.annotation] > 1:
+            reason = (
+                f"names {entry.frame}, which has the label file {entry.annotation} together with another "
+                "frame of its name; give each frame a name of its own"
+            )
+            rejected.append(Rejected(entry.file, entry.line, reason))
+    return [entry for entry in entries if frames_of[entry.annotation] == 1]

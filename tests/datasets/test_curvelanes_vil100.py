@@ -88,6 +88,19 @@ def test_curvelanes_frames_that_cannot_be_used_are_rejected_with_their_line(curv
         dataset_reader("curvelanes").list_frames(curvelanes_root, [])
 
 
+def test_curvelanes_frames_of_one_name_in_two_folders_are_rejected(curvelanes_root):
+    for folder in ("d1", "d2"):
+        picture(curvelanes_root / f"train/images/{folder}/a.jpg")
+    (curvelanes_root / "train/train.txt").write_text("images/d1/a.jpg\nimages/b.jpg\nimages/d2/a.jpg\n")
+    found = ingest(curvelanes_root, SIZE, kind="curvelanes")
+    assert found.frames["frame"].tolist() == ["train/images/b.jpg", "valid/images/x.jpg"]
+    assert [(row.file, row.line) for row in found.rejected.itertuples()] == [
+        ("train/train.txt", 1),
+        ("train/train.txt", 3),
+    ]
+    assert found.rejected["reason"].str.contains("the label file train/labels/a.lines.json together").all()
+
+
 @pytest.fixture
 def vil100_root(tmp_path: Path) -> Path:
     videos = {"0_Road001": "train", "1_Road002": "train", "39_Road003": "test", "3268_Road004": "test"}
