@@ -31,7 +31,14 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
     Raises:
         LgadError: one of the three lists is missing.
     """
-    listed = {split: _entries_of(root, _list_of(root, split), split, rejected) for split in SPLITS}
+    listed = {}
+    for split in SPLITS:
+        name = _list_of(root, split)
+        listed[split] = _entries_of(root, name, split, rejected)
+        unread = _LISTS[split][1]
+        if not listed[split] and name != unread and (root / unread).is_file():
+            text = "names no frame that can be used, and is read instead of"
+            rejected.append(Note(name, None, f"{text} {unread}; remove it to read that one"))
     scenarios = _scenarios(root, {entry.frame for entry in listed["test"]}, rejected)
     listed["test"] = [replace(entry, scenario=scenarios.get(entry.frame)) for entry in listed["test"]]
     return [entry for split in SPLITS for entry in listed[split]]

@@ -143,6 +143,17 @@ def test_a_list_that_leads_out_by_a_link_is_refused(write_tree, name):
         ingest(root, SIZE)
 
 
+def test_an_empty_list_that_hides_another_one_is_noted(write_tree):
+    root = write_tree()
+    (root / "list/train.txt").write_text((root / "list/train_gt.txt").read_text())
+    assert not ingest(root, SIZE).notes
+    (root / "list/train_gt.txt").write_text("")
+    found = ingest(root, SIZE)
+    assert found.frames["split"].tolist() == ["val"] * 2 + ["test"] * 3
+    [note] = found.notes
+    assert note.file == "list/train_gt.txt" and "is read instead of list/train.txt; remove it" in note.text
+
+
 def test_a_list_without_end_is_refused(write_tree, monkeypatch):
     root = write_tree(train=5)
     monkeypatch.setattr(text_lines, "_MAX_LINES", 5)
