@@ -214,10 +214,10 @@ def _metadata(project: Project, dataset: str, suggest: SuggestConfig, *, output:
     import pandas as pd
 
     from lgad_pipeline.datasets.images import read_image
-    from lgad_pipeline.suggestion.pre_annotations import SHEET
+    from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET
 
     table = pd.read_csv(output / DONE)
-    sheet = read_image(output / SHEET)
+    sheet = read_image(output / SUGGESTIONS_SHEET)
     root = project.paths(dataset).recordings
     return {
         "suggested frames": len(table),

@@ -44,10 +44,11 @@ def suggest(
     """Choose the frames that would improve a student most; write them with predicted lanes to correct."""
     from lgad_pipeline.datasets.exporting import cvat
     from lgad_pipeline.datasets.exporting.write import require_new
+    from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET, SUGGESTIONS_TABLE
     from lgad_pipeline.inference.predictor import LanePredictor
     from lgad_pipeline.inference.sources import RejectedFrames, find_sources
     from lgad_pipeline.suggestion.candidates import suggest_frames
-    from lgad_pipeline.suggestion.pre_annotations import SHEET, TABLE, write_suggestions
+    from lgad_pipeline.suggestion.pre_annotations import write_suggestions
 
     if not frames.is_dir():
         raise LgadError(f"{frames} is not a folder; give the folder of the frames without labels.")
@@ -79,7 +80,7 @@ def suggest(
         f"{len(suggested.frames)} of {counted(suggested.pool, 'frame')} suggested, compared with "
         f"{suggested.labelled} that have labels; {suggested.repeats} show a picture again and were left out"
     )
-    say(f"Scores: {output / TABLE}; pictures: {output / SHEET}")
+    say(f"Scores: {output / SUGGESTIONS_TABLE}; pictures: {output / SUGGESTIONS_SHEET}")
     if annotations is Format.CVAT:
         say(f"Labels of the task in CVAT (Raw): {cvat.LABELS}")
     say(f"When they are corrected: lgad import {annotations} {output} DATA_SET --add train")

@@ -20,6 +20,9 @@ LANE_FILE, TYPE_FILE = ".lines.txt", ".types.txt"
 PICTURE, JSON_LINES, VIDEO = ".lanes.jpg", ".lanes.jsonl", ".lanes.mp4"
 """Endings of the results."""
 
+SUGGESTIONS_TABLE, SUGGESTIONS_SHEET = "suggestions.csv", "suggestions.jpg"
+"""Names of the table of scores and of the contact sheet that `lgad suggest` writes into one folder."""
+
 _ENDINGS = (LANE_FILE, TYPE_FILE, PICTURE, JSON_LINES, VIDEO)
 _MARK = b"lanes drawn by lgad predict"
 _NOT_OURS = ("Thumbs.db", "desktop.ini")
@@ -43,7 +46,9 @@ def marked_picture(jpeg: bytes) -> bytes:
 
 
 def is_own_picture(path: Path) -> bool:
-    """Return True if a file is a picture that `lgad predict --pictures` wrote."""
+    """Return True if a file is a picture of `lgad predict --pictures` or the sheet of `lgad suggest`."""
+    if path.name == SUGGESTIONS_SHEET:
+        return path.with_name(SUGGESTIONS_TABLE).is_file()
     if not path.name.endswith(PICTURE):
         return False
     try:

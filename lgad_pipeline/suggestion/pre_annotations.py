@@ -12,14 +12,12 @@ from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame, thinned
 from lgad_pipeline.datasets.exporting.write import write_annotations
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.datasets.importing.convert import Format
+from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET, SUGGESTIONS_TABLE
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.suggestion.candidates import SuggestedFrames
 from lgad_pipeline.suggestion.ranking import Suggestion
 from lgad_pipeline.visualization.overlays import contact_sheet, draw_lanes, write_png
-
-TABLE = "suggestions.csv"
-SHEET = "suggestions.jpg"
 
 _TOLERANCE = 1.0  # pixels; a straight lane becomes two points, which are quick to move
 _SHOWN = 24
@@ -63,8 +61,8 @@ def write_suggestions(
     sheet = contact_sheet(
         pictures, _COLUMNS, captions=[caption(*each) for each in suggested.frames[: len(pictures)]]
     )
-    write_text(output / TABLE, table_text(suggested.frames))
-    write_png(output / SHEET, sheet)
+    write_text(output / SUGGESTIONS_TABLE, table_text(suggested.frames))
+    write_png(output / SUGGESTIONS_SHEET, sheet)
     return sheet
 
 

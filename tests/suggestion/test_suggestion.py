@@ -13,6 +13,7 @@ from lgad_pipeline import DecodeConfig, LanePredictor, NetworkSpec, View, build_
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.inference.sources import RejectedFrames, find_sources
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.suggestion.measures import FrameMeasures, disagreement, measure, uncertainty
 from lgad_pipeline.suggestion.ranking import choose
@@ -125,6 +126,11 @@ def test_the_command_writes_what_the_import_reads(student, tmp_path, tool, monke
     assert len(frames) == 5 and "drive/4.jpg" not in frames
     assert len({"drive/3.jpg", "drive/3 again.png"} & frames) == 1
     assert cv2.imread(str(output / "suggestions.jpg")) is not None
+    # The contact sheet of an earlier call is no frame; a picture of its name without the table is one.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/suggestions.jpg").write_bytes((output / "suggestions.jpg").read_bytes())
+    found_sources = find_sources(str(tmp_path), None, rejected=RejectedFrames()).frames
+    assert "other/suggestions.jpg" in found_sources and "out/suggestions.jpg" not in found_sources
     from lgad_pipeline.datasets.importing import cvat, labelme
     from lgad_pipeline.datasets.importing.source import Source
 
