@@ -3,7 +3,8 @@
 import pytest
 
 from lgad_pipeline.datasets.importing.adding import add_frames
-from lgad_pipeline.datasets.importing.convert import Format
+from lgad_pipeline.datasets.importing.convert import Format, convert
+from lgad_pipeline.datasets.importing.summary import summary
 from lgad_pipeline.errors import LgadError
 from tests.datasets.importing_files import (
     BOTTOM_FIRST,
@@ -48,3 +49,19 @@ def test_frames_that_are_added_never_share_a_lane_file(tmp_path, annotations):
     ]
     with pytest.raises(LgadError, match=r"No frame of .* can be added"):
         add_frames(source, root, annotations=annotations)
+
+
+@pytest.mark.parametrize("renumbered", [True, False])
+def test_images_that_were_numbered_again_after_their_annotation_are_pointed_out(tmp_path, renumbered):
+    for number in range(1, 6):
+        image(tmp_path / f"source/{number}.jpg", number)
+        stated = number - 1 if renumbered or number == 5 else number
+        labelme(tmp_path / f"source/{number}.json", SHAPES, f"{stated}.jpg")
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
+    # 0.jpg is missing, so that 1.json has 1.jpg, as its name says, and 2.json is rejected.
+    expected = {"3.json": "2.jpg", "4.json": "3.jpg", "5.json": "4.jpg"} if renumbered else {}
+    assert done.other_images == expected and len(done.rejected) == 1
+    text = (
+        "State another image than that of their own name: 3 annotation files, such as 3.json, which states 2"
+    )
+    assert any(sentence.startswith(text) for sentence in summary(done)) is renumbered

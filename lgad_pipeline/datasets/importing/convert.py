@@ -13,14 +13,21 @@ from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.datasets.images import image_orientation, refuse_unscaled, whole_image_size
 from lgad_pipeline.datasets.importing import cvat, labelme
 from lgad_pipeline.datasets.importing.layout import Images
-from lgad_pipeline.datasets.importing.placing import image_of, place_images, place_of, write_frame
+from lgad_pipeline.datasets.importing.placing import (
+    image_of,
+    images_of_other_names,
+    place_images,
+    place_of,
+    unique_names,
+    write_frame,
+)
 from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation
 from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
 from lgad_pipeline.datasets.importing.sizes import SAME, in_a_corner, refuse_outside, scale_to
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lane_file_name, write_lanes
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 from lgad_pipeline.lanes.lane_types import write_types
 from lgad_pipeline.progress import Progress
 
@@ -87,6 +94,8 @@ class Conversion:
         renamed: path relative to the source folder -> different path relative to the output folder, for
             frames that would have shared a lane file with another frame.
         unused: number of images below the source folder that no annotation names.
+        other_images: annotation file -> image that it states, for files next to another image of their own
+            name; empty unless these are most of the files.
         in_a_corner: True if every lane is in the upper left quarter of its frame.
     """
 
@@ -105,6 +114,7 @@ class Conversion:
     embedded: int = 0
     renamed: dict[str, str] = field(default_factory=dict)
     unused: int = 0
+    other_images: dict[str, str] = field(default_factory=dict)
     in_a_corner: bool = False
 
     @property
@@ -152,7 +162,8 @@ def convert(
     _require_new(output)
     done = Conversion()
     kept = read_annotated(folder, annotations, done=done, labels=labels, progress=progress)
-    names = _names(kept, done)
+    names = unique_names(frame.image for frame in kept)
+    done.renamed = {image: name for image, name in names.items() if name != image}
     done.splits = draw_splits(list(names.values()), val, test=test, run=run, seed=seed)
     done.followed = run is None and stated_splits(list(names.values())) is not None
     for frame in kept:
@@ -185,6 +196,7 @@ def read_annotated(
     annotated = list(_READERS[annotations](source, done.rejected))
     images = Images(source, {annotation.file for annotation in annotated})
     placed = place_images(annotated, images, rejected=done.rejected)
+    done.other_images = images_of_other_names(placed, images)
     kept = []
     for number, (annotation, image) in enumerate(placed, 1):
         if (frame := _frame(source, annotation, image, labels, done)) is not None:
@@ -272,24 +284,3 @@ def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
     if unknown := sorted(set(labels or ()) - set(shapes.labels)):
         known = ", ".join(label or "(none)" for label in sorted(shapes.labels)) or "none"
         raise LgadError(f"--labels names {', '.join(unknown)}, which no shape has; the labels are {known}.")
-
-
-def _names(kept: list[Kept], done: Conversion) -> dict[str, str]:
-    """Return path relative to the source -> path relative to the output, unique without the suffix.
-
-    For example, a.jpg and a.png would share the lane file a.lines.txt, so one of them is renamed.
-    """
-    names: dict[str, str] = {}
-    images = {frame.image for frame in kept}
-    lane_files: set[str] = set()
-    for image in sorted(images):
-        stem, dot, ending = image.rpartition(".")
-        name, number = image, 1
-        while lane_file_name(name) in lane_files or (name != image and name in images):
-            name = f"{stem}_{ending.lower()}{f'_{number}' if number > 1 else ''}{dot}{ending}"
-            number += 1
-        lane_files.add(lane_file_name(name))
-        names[image] = name
-        if name != image:
-            done.renamed[image] = name
-    return names

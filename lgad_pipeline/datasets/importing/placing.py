@@ -1,7 +1,10 @@
 """Assignment of images to annotations, and output of the images as frames of the data set."""
 
 import os
+import posixpath
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -15,7 +18,7 @@ from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
-from lgad_pipeline.lanes.lane_files import Rejected
+from lgad_pipeline.lanes.lane_files import Rejected, lane_file_name
 
 _IMAGE_LIMIT = 256 << 20  # bytes
 _JPEG_QUALITY = 98  # for frames that are encoded again because they are rotated
@@ -78,6 +81,46 @@ def place_images(
         Rejected(annotations[index].file, annotations[index].line, faults[index]) for index in sorted(faults)
     ]
     return [(annotations[index], where[index]) for index in sorted(where)]
+
+
+def images_of_other_names(placed: list[tuple[Annotation, str]], images: Images) -> dict[str, str]:
+    """Return the annotation files that have an image of their own name next to them, but state another image.
+
+    This is so when images were numbered again after their annotation: 2.json then states 1.jpg, which is now
+    another picture.
+
+    Args:
+        placed: (annotation, path of its image) as `place_images` returns them.
+        images: images below the source folder.
+
+    Returns:
+        Path of the annotation file -> path of the stated image; empty unless these are most of the files.
+    """
+    others = {}
+    for annotation, image in placed:
+        with suppress(LgadError):  # Several images have the name.
+            if images.at([posixpath.splitext(annotation.file)[0]]) not in (None, image):
+                others[annotation.file] = image
+    return others if 2 * len(others) > len(placed) else {}
+
+
+def unique_names(images: Iterable[str]) -> dict[str, str]:
+    """Return path relative to the source -> path relative to the output, unique without the suffix.
+
+    For example, a.jpg and a.png would share the lane file a.lines.txt, so one of them is renamed.
+    """
+    names: dict[str, str] = {}
+    known = set(images)
+    lane_files: set[str] = set()
+    for image in sorted(known):
+        stem, dot, ending = image.rpartition(".")
+        name, number = image, 1
+        while lane_file_name(name) in lane_files or (name != image and name in known):
+            name = f"{stem}_{ending.lower()}{f'_{number}' if number > 1 else ''}{dot}{ending}"
+            number += 1
+        lane_files.add(lane_file_name(name))
+        names[image] = name
+    return names
 
 
 def _listable(image: str) -> str:

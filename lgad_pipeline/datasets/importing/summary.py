@@ -76,6 +76,12 @@ def _frames(done: Conversion) -> Iterator[str]:
         yield f"Renamed: {image} is {name}, since a lane file of its name belongs to another frame."
     if done.unused:
         yield f"Not imported, since no annotation names them: {counted(done.unused, 'image')}."
+    for file, image in list(done.other_images.items())[:1]:
+        yield (
+            "State another image than that of their own name: "
+            f"{counted(len(done.other_images), 'annotation file')}, such as {file}, which states {image}; "
+            "if the images were renamed after their annotation, correct imagePath and import again."
+        )
     if len(done.sizes) > 1:
         sizes = ", ".join(
             f"{count} of {width} x {height} px" for (height, width), count in done.sizes.most_common()
