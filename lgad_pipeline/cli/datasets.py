@@ -1,5 +1,6 @@
 """`lgad import`: annotations of other tools; `lgad unpack`: archives; `lgad show`: a contact sheet."""
 
+import csv
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +53,11 @@ def import_annotations(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Labels that mark lanes, separated by commas; default: all."),
+        typer.Option(
+            metavar="A,B",
+            help="Labels that mark lanes, separated by commas; a label with a comma is written in double "
+            "quotes; default: all.",
+        ),
     ] = None,
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the validation frames.")] = 0.1,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the test frames.")] = 0.2,
@@ -66,9 +71,7 @@ def import_annotations(
     ] = False,
 ) -> None:
     """Convert annotated frames of another tool to a data set in CULane's layout."""
-    chosen = None if labels is None else [label.strip() for label in labels.split(",") if label.strip()]
-    if chosen == []:
-        raise LgadError("--labels has no label; give labels separated by commas, or leave the option out.")
+    chosen = None if labels is None else _labels(labels)
     if add is not None:
         with progress_bar(f"Importing {source}") as progress:
             done = add_frames(
@@ -108,6 +111,19 @@ def import_annotations(
     )
     for line in entry.splitlines():
         say(line)
+
+
+def _labels(text: str) -> list[str]:
+    """Return the labels of --labels; a label in double quotes may have commas.
+
+    Raises:
+        LgadError: there is no label.
+    """
+    words = next(csv.reader([text], skipinitialspace=True), [])
+    labels = [label for word in words if (label := word.strip())]
+    if not labels:
+        raise LgadError("--labels has no label; give labels separated by commas, or leave the option out.")
+    return labels
 
 
 def unpack_archives(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lgad_pipeline.cli.main import app
 from lgad_pipeline.datasets.importing.adding import add_frames
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.datasets.importing.summary import summary
@@ -65,3 +66,16 @@ def test_images_that_were_numbered_again_after_their_annotation_are_pointed_out(
         "State another image than that of their own name: 3 annotation files, such as 3.json, which states 2"
     )
     assert any(sentence.startswith(text) for sentence in summary(done)) is renumbered
+
+
+def test_a_label_with_a_comma_is_chosen_in_double_quotes(tmp_path):
+    image(tmp_path / "source/a.jpg")
+    drawn = [shape(LANES[0], label="lane, white"), shape(LANES[1], label="curb")]
+    labelme(tmp_path / "source/a.json", drawn)
+    command = ["import", "labelme", str(tmp_path / "source"), str(tmp_path / "out"), "--labels"]
+    with pytest.raises(
+        LgadError, match='names lane, white, which no shape has; the labels are curb, "lane, w'
+    ):
+        app([*command, "lane, white"], standalone_mode=False)
+    app([*command, 'curb , "lane, white"'], standalone_mode=False)
+    assert lines(tmp_path / "out/a.lines.txt") == BOTTOM_FIRST

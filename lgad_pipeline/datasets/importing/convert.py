@@ -282,5 +282,10 @@ def _frame(
 
 def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
     if unknown := sorted(set(labels or ()) - set(shapes.labels)):
-        known = ", ".join(label or "(none)" for label in sorted(shapes.labels)) or "none"
-        raise LgadError(f"--labels names {', '.join(unknown)}, which no shape has; the labels are {known}.")
+        known = _listed(sorted(shapes.labels)) or "none"
+        raise LgadError(f"--labels names {_listed(unknown)}, which no shape has; the labels are {known}.")
+
+
+def _listed(labels: list[str]) -> str:
+    """Return labels separated by commas, in double quotes if they have a comma, as --labels reads them."""
+    return ", ".join(f'"{label}"' if "," in label else label or "(none)" for label in labels)
