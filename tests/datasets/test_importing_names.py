@@ -79,3 +79,25 @@ def test_a_label_with_a_comma_is_chosen_in_double_quotes(tmp_path):
         app([*command, "lane, white"], standalone_mode=False)
     app([*command, 'curb , "lane, white"'], standalone_mode=False)
     assert lines(tmp_path / "out/a.lines.txt") == BOTTOM_FIRST
+
+
+@pytest.mark.parametrize("folders", [["cam1", "cam2"], ["a/cam1", "a/cam2", "a/cam3", "a/cam4", "a/cam5"]])
+@pytest.mark.parametrize("annotations", Format)
+def test_images_of_one_name_in_several_folders_are_named(tmp_path, annotations, folders):
+    for seed, folder in enumerate(folders):
+        image(tmp_path / f"source/{folder}/0.jpg", seed)
+    image(tmp_path / "source/1.jpg", 9)
+    if annotations is Format.CVAT:
+        cvat_xml(tmp_path / "source/annotations.xml", cvat_image("0.jpg") + cvat_image("1.jpg"))
+    else:
+        labelme(tmp_path / "source/0.json", SHAPES)
+        labelme(tmp_path / "source/1.json", SHAPES)
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=annotations)
+    [fault] = done.rejected
+    named = (
+        "cam1/0.jpg or cam2/0.jpg" if len(folders) == 2 else "a/cam1/0.jpg or a/cam2/0.jpg or a/cam3/0.jpg"
+    )
+    more = "" if len(folders) == 2 else ", and 2 more"
+    assert fault.reason.startswith(
+        f"names the image 0.jpg, which may be {named}{more}; put the right one next"
+    )

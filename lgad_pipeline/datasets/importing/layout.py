@@ -10,6 +10,7 @@ from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.errors import LgadError
 
+_SHOWN = 3  # images of one name in a message
 _OTHER_SUFFIXES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
 
 
@@ -78,20 +79,21 @@ class Images:
             image: name or path of the image, with or without suffix; only its last component is compared.
             unused: paths of the images that no other annotation uses.
         """
-        name = _key(posixpath.basename(image))
-        candidates = [path for path in self._by_name.get(name, []) if path in unused]
         folder = posixpath.dirname(annotation)
         near = [
-            path for path in candidates if self._one_folder or self._is_near(folder, posixpath.dirname(path))
+            path
+            for path in self._candidates(image, unused)
+            if self._one_folder or self._is_near(folder, posixpath.dirname(path))
         ]
         return near[0] if len(near) == 1 else None
 
-    def reason(self, image: str, places: list[str]) -> str:
+    def reason(self, image: str, places: list[str], unused: set[str]) -> str:
         """Return the reason why no image was found, and the remedy.
 
         Args:
             image: name of the image as the annotation states it.
             places: paths relative to the source folder at which it was searched for.
+            unused: paths of the images that no other annotation uses.
         """
         if not image:
             return "names no image; export it again"
@@ -104,6 +106,13 @@ class Images:
                 )
             if _suffix(path) in _OTHER_SUFFIXES and (self._source.folder / path).exists():
                 return f"{path} is a {_suffix(path)} file; convert it to JPEG or PNG under the same name"
+        candidates = self._candidates(image, unused)
+        if len(candidates) > 1:
+            return (
+                f"names the image {image}, which may be {' or '.join(candidates[:_SHOWN])}"
+                f"{f', and {len(candidates) - _SHOWN} more' if len(candidates) > _SHOWN else ''}; put the "
+                "right one next to the annotation file, or import each folder by itself"
+            )
         if self._skipped_link is not None:
             return (
                 f"names the image {image}, which is not found near it; the link {self._skipped_link} is not "
@@ -113,6 +122,10 @@ class Images:
             f"names the image {image}, which is not found near it below the source folder; put the image "
             "next to the annotation file (in CVAT, export 'CVAT for images 1.1' with 'Save images')"
         )
+
+    def _candidates(self, image: str, unused: set[str]) -> list[str]:
+        """Return the images of a name in any folder that no other annotation uses."""
+        return [path for path in self._by_name.get(_key(posixpath.basename(image)), []) if path in unused]
 
     def _is_near(self, annotation: str, image: str) -> bool:
         first, second = PurePosixPath(annotation).parts, PurePosixPath(image).parts

@@ -64,7 +64,7 @@ def place_images(
             image = annotation.places[-1]
         try:
             if image is None:
-                faults[index] = images.reason(annotation.image, annotation.places)
+                faults[index] = images.reason(annotation.image, annotation.places, unused)
             else:
                 where[index] = _listable(image)
         except ValueError as error:
