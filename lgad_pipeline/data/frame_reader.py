@@ -116,9 +116,13 @@ def read_frame(
         _refuse_misplaced(lanes, frame_size)
         types = _lane_types(root, reader, entry, annotation, len(lanes), follow_links)
     except FileNotFoundError:
-        return Rejected(
-            file, line, "is missing; restore it, or write an empty one where the frame shows no lanes"
+        found = other_case.find(file)
+        reason = (
+            f"is missing, but {found} is there in other case; rename that file"
+            if found
+            else "is missing; restore it, or write an empty one where the frame shows no lanes"
         )
+        return Rejected(file, line, reason)
     except AnnotationError as error:
         return Rejected(file, line or error.line, f"{whose}{error}")
     except LgadError as error:

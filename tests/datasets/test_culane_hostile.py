@@ -42,6 +42,24 @@ def test_files_named_in_another_unicode_form_are_read_and_those_of_other_case_ar
     ]
 
 
+def test_a_lane_file_of_other_case_is_named(write_tree):
+    root = write_tree()
+    (root / "drive/train.MP4/00003.lines.txt").rename(root / "drive/train.MP4/00003.Lines.TXT")
+    (root / "drive/train.MP4/00004.lines.txt").unlink()
+    assert rejected(ingest(root, SIZE)) == [
+        (
+            "drive/train.MP4/00003.lines.txt",
+            None,
+            "is missing, but drive/train.MP4/00003.Lines.TXT is there in other case; rename that file",
+        ),
+        (
+            "drive/train.MP4/00004.lines.txt",
+            None,
+            "is missing; restore it, or write an empty one where the frame shows no lanes",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     "line",
     [
