@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.evaluation.tusimple_files import Line, read_objects
+from lgad_pipeline.evaluation.tusimple_files import Line, frame_keys, matching_keys, read_objects
 from lgad_pipeline.evaluation.tusimple_warnings import (
     MORE_LANES,
     SLOWEST,
@@ -65,15 +65,18 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
         LgadError: A file cannot be read, an annotation is invalid, no annotated frame has a valid prediction,
             or `strict` is set and a prediction is invalid or missing.
     """
-    annotated, notes = _annotated(annotations)
+    annotated, keys, notes = _annotated(annotations)
     predicted: dict[str, dict[str, Any]] = {}
     rejected = []
-    for line in read_objects(predictions, ("raw_file", "lanes", "run_time")):
-        fault = line.fault or _prediction_fault(line, annotated, predicted)
+    lines = read_objects(predictions, ("raw_file", "lanes", "run_time"))
+    meant = matching_keys(lines, keys)
+    for line in lines:
+        key = meant.get(line.name, "")
+        fault = line.fault or _prediction_fault(line, key, annotated=annotated, predicted=predicted)
         if fault:
             rejected.append(Rejected(str(predictions), line.number, fault))
         elif line.entry:
-            predicted[line.key] = line.entry
+            predicted[key] = line.entry
     if not predicted:
         nothing = (
             f"{predictions} holds no prediction of the {counted(len(annotated), 'frame')} in {annotations}"
@@ -106,11 +109,13 @@ def evaluate_tusimple(annotations: Path, predictions: Path, *, strict: bool = Fa
     return TusimpleScores(accuracy, fp, fn, rejected, missing, len(pairs), slow, zeroed - slow, notes)
 
 
-def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Read the annotated frames by key, and a note if frames are annotated twice."""
+def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str], list[str]]:
+    """Read the annotated frames by key, the keys by name, and a note if frames are annotated twice."""
     annotated: dict[str, dict[str, Any]] = {}
     again = []
-    for line in read_objects(path, ("raw_file", "lanes", "h_samples")):
+    lines = read_objects(path, ("raw_file", "lanes", "h_samples"))
+    keys = frame_keys(lines)
+    for line in lines:
         fault = line.fault
         if line.entry and any(len(lane) != len(line.entry["h_samples"]) for lane in line.entry["lanes"]):
             fault = "a lane has not one x for each of h_samples; correct it"
@@ -118,33 +123,41 @@ def _annotated(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
             fault = "`h_samples` has no rows; give the y of the rows"
         if fault:
             raise LaneFileError(str(Rejected(str(path), line.number, fault)))
-        if line.key in annotated:
-            again.append(line)
+        key = keys.get(line.name, "")
+        if key in annotated:
+            again.append((line.number, key))
         if line.entry:
-            annotated[line.key] = line.entry
+            annotated[key] = line.entry
     if not annotated:
         raise LgadError(f"{path} annotates no frame; give a file with one JSON object on each line.")
     if not again:
-        return annotated, []
-    lines = f"{len(again)} line{'s annotate' if len(again) > 1 else ' annotates'}"
-    return annotated, [
-        f"{path}: {lines} a frame again (the first is line {again[0].number}, {again[0].key}); the last "
-        "annotation of a frame counts, as in the benchmark."
-    ]
+        return annotated, keys, []
+    repeated = f"{len(again)} line{'s annotate' if len(again) > 1 else ' annotates'}"
+    return (
+        annotated,
+        keys,
+        [
+            f"{path}: {repeated} a frame again (the first is line {again[0][0]}, {again[0][1]}); the last "
+            "annotation of a frame counts, as in the benchmark."
+        ],
+    )
 
 
 def _prediction_fault(
-    line: Line, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
+    line: Line, key: str, *, annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
 ) -> str:
-    if line.key not in annotated:
-        return f"the frame {line.key!r} is not annotated; predict the annotated frames"
-    if line.key in predicted:
-        return f"the frame {line.key!r} is predicted twice; keep one line"
-    rows = len(annotated[line.key]["h_samples"])
+    if not key:
+        return (
+            f"the frame {line.name!r} is not annotated by this name; predict the annotated frames, with "
+            "`raw_file` as in the annotations"
+        )
+    if key in predicted:
+        return f"the frame {key!r} is predicted twice; keep one line"
+    rows = len(annotated[key]["h_samples"])
     lengths = [len(lane) for lane in line.entry["lanes"]] if line.entry else []
     if any(length != rows for length in lengths):
         return (
-            f"{line.key}: a lane has {next(n for n in lengths if n != rows)} values, not one x for each of "
+            f"{key}: a lane has {next(n for n in lengths if n != rows)} values, not one x for each of "
             f"the {rows} rows in the annotation's h_samples; predict on those rows"
         )
     return ""

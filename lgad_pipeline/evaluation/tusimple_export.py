@@ -11,9 +11,8 @@ from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.tusimple_files import frame_key, read_objects
+from lgad_pipeline.evaluation.tusimple_files import frame_keys, read_objects
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
-from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
 from lgad_pipeline.wording import counted
 
@@ -71,7 +70,7 @@ def write_tusimple(
             f"The folder {lane_files} does not exist; give the folder of the predicted lane files."
         )
     tasks, rejected, notes = _tasks(annotations)
-    files = {key: _lane_path(lane_files, entry["raw_file"]) for key, entry in tasks.items()}
+    files = {key: _lane_path(lane_files, name, key) for key, (name, _) in tasks.items()}
     without = tuple(key for key, path in files.items() if not path.is_file())
     if len(without) == len(tasks):
         raise LgadError(
@@ -82,7 +81,7 @@ def write_tusimple(
     if strict and rejected:
         raise LaneFileError(str(rejected[0]))
     lines, some, present = [], 0, 0
-    for key, entry in tasks.items():
+    for key, (_, entry) in tasks.items():
         rows = np.array(entry["h_samples"], np.float64)
         lanes_on_rows = [on_rows(lane, rows).round(2) for lane in lanes[key]]
         some += sum(map(len, lanes[key]))
@@ -108,18 +107,20 @@ def write_tusimple(
     return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
 
 
-def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[str]]:
-    """Read the frames to write by key, each once, the rejected lines, and a note on repeated frames."""
-    tasks: dict[str, dict[str, Any]] = {}
+def _tasks(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], list[Rejected], list[str]]:
+    """Read name and object of each frame by key, the rejected lines, and a note on repeated frames."""
+    tasks: dict[str, tuple[str, dict[str, Any]]] = {}
     rejected = []
     repeated = 0
-    for line in read_objects(path, ("raw_file", "h_samples")):
+    lines = read_objects(path, ("raw_file", "h_samples"))
+    keys = frame_keys(lines)
+    for line in lines:
         if line.entry is None:
             rejected.append(Rejected(str(path), line.number, line.fault))
-        elif line.key in tasks:
+        elif keys[line.name] in tasks:
             repeated += 1
         else:
-            tasks[line.key] = line.entry
+            tasks[keys[line.name]] = (line.name, line.entry)
     if not tasks:
         if rejected:
             raise LgadError(f"{path} names no frame: {rejected[0]}")
@@ -132,13 +133,10 @@ def _tasks(path: Path) -> tuple[dict[str, dict[str, Any]], list[Rejected], list[
     return tasks, rejected, notes
 
 
-def _lane_path(folder: Path, raw_file: str) -> Path:
-    """Find the lane file of a frame: at the stated path, otherwise at the path that starts with `clips/`."""
-    stated, key = (
-        find_lane_file(folder, relative_frame(raw_file)),
-        find_lane_file(folder, frame_key(raw_file)),
-    )
-    return stated if stated.is_file() else key
+def _lane_path(folder: Path, name: str, key: str) -> Path:
+    """Find the lane file of a frame: at its name, otherwise at its key, which may start with `clips/`."""
+    stated = find_lane_file(folder, name)
+    return stated if stated.is_file() else find_lane_file(folder, key)
 
 
 def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -3,7 +3,8 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +40,9 @@ class Line(NamedTuple):
     fault: str = ""
 
     @property
-    def key(self) -> str:
-        """Key of the frame, the result of `frame_key`; empty if the object cannot be used."""
-        return frame_key(self.entry["raw_file"]) if self.entry else ""
+    def name(self) -> str:
+        """Path of the frame, the result of `frame_name`; empty if the object cannot be used."""
+        return frame_name(self.entry["raw_file"]) if self.entry else ""
 
 
 def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
@@ -64,17 +65,66 @@ def read_objects(path: Path, keys: tuple[str, ...]) -> list[Line]:
     return lines
 
 
-def frame_key(raw_file: str) -> str:
-    """Normalize the path of a frame: relative, with slashes, starting with the last `clips/` if it has one.
+def frame_name(raw_file: str) -> str:
+    """Normalize the path of a frame: relative, with slashes.
 
-    Accents have the Unicode form NFC, so that files written on macOS and on Linux have the same keys.
+    Accents have the Unicode form NFC, so that files written on macOS and on Linux have the same names.
 
     Raises:
         ValueError: The path leads out of the root or contains control characters.
     """
-    path = relative_frame(unicodedata.normalize("NFC", raw_file.replace("\\", "/").removeprefix("file://")))
-    _, clips, rest = f"/{path}".rpartition("/clips/")
-    return f"clips/{rest}" if clips else path
+    return relative_frame(unicodedata.normalize("NFC", raw_file.replace("\\", "/").removeprefix("file://")))
+
+
+def short_name(name: str) -> str:
+    """Return the part of a frame's name from the last `clips/` on; the name itself if it has none."""
+    _, clips, rest = f"/{name}".rpartition("/clips/")
+    return f"clips/{rest}" if clips else name
+
+
+def frame_keys(lines: Sequence[Line]) -> dict[str, str]:
+    """Return the key of each frame of a file by its name: the short name, or the name where frames share it.
+
+    Frames share a short name if their directories differ above `clips/`, as those of two drives do.
+    """
+    names = {line.name for line in lines if line.entry}
+    shared = Counter(map(short_name, names))
+    return {name: name if shared[short_name(name)] > 1 else short_name(name) for name in names}
+
+
+def matching_keys(lines: Sequence[Line], keys: dict[str, str]) -> dict[str, str]:
+    """Return the key of the annotated frame that each predicted frame means, by the predicted frame's name.
+
+    The directories above `clips/` may differ from the annotated ones. Where frames share a short name, in
+    either file, one of both names must end with the other.
+
+    Args:
+        lines: predictions.
+        keys: result of `frame_keys` for the annotations.
+
+    Returns:
+        The keys; predicted frames that mean no annotated frame or several are missing, and so are those that
+        mean the same one.
+    """
+    names = {line.name for line in lines if line.entry}
+    sharing = Counter(map(short_name, names))
+    annotated: dict[str, list[str]] = {}
+    for name in keys:
+        annotated.setdefault(short_name(name), []).append(name)
+    found = {}
+    for name in names - keys.keys():
+        candidates = annotated.get(short_name(name), [])
+        if len(candidates) > 1 or sharing[short_name(name)] > 1:
+            candidates = [other for other in candidates if _one_ends_with_the_other(name, other)]
+        if len(candidates) == 1:
+            found[name] = keys[candidates[0]]
+    exact = {name: keys[name] for name in names & keys.keys()}
+    meant = Counter([*found.values(), *exact.values()])
+    return exact | {name: key for name, key in found.items() if meant[key] == 1}
+
+
+def _one_ends_with_the_other(name: str, other: str) -> bool:
+    return f"/{name}".endswith(f"/{other}") or f"/{other}".endswith(f"/{name}")
 
 
 def _text(path: Path) -> str:
@@ -119,7 +169,7 @@ def _fault(entry: dict[str, Any], keys: tuple[str, ...]) -> str:
     if not isinstance(name, str):
         return "`raw_file` is not a text; name the frame"
     try:
-        frame_key(name)
+        frame_name(name)
     except ValueError as error:
         return f"`raw_file` {error}"
     lanes = entry["lanes"] if "lanes" in keys else []
