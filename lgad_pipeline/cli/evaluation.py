@@ -87,8 +87,8 @@ def evaluate(
         raise LgadError("--threshold must be between 0 and 1; give an IoU such as 0.5.")
     size = given_size(frame_height, frame_width)
     given = [*(lists or []), *(more_lists or [])]
-    for file in (json_file, per_frame):
-        check_output(file, given)
+    check_output(json_file, given, keys={"about"})
+    check_output(per_frame, given, keys={"frame", "list", "predictions"})
     chosen = given or [_culane_list(annotations)]
     named = FrameLists.read(chosen, annotations, strict=strict)
     say_rejected(named.rejected)

@@ -22,7 +22,7 @@ def evaluate_llamas(
     ] = None,
 ) -> None:
     """Compute TP, FP, FN and F1 as LLAMAS' evaluator does, on the four lanes next to the car."""
-    check_output(json_file, (annotations, predictions))
+    check_output(json_file, (annotations, predictions), keys={"frames", "tp", "fp", "fn", "f1"})
     with progress_bar(f"Comparing the lanes of {annotations}") as progress:
         scores = score_llamas(annotations, predictions, progress=progress)
     counts = scores.counts

@@ -1,6 +1,7 @@
 """Scores of an evaluation as tables, JSON and sentences for the command line."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from lgad_pipeline.atomic_files import atomic_path, require_writable
 from lgad_pipeline.console import marked, say
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores
 from lgad_pipeline.evaluation.types import TOTAL, Counts
@@ -19,21 +20,24 @@ from lgad_pipeline.lanes.lane_files import Rejected, lane_file_name
 from lgad_pipeline.wording import counted
 
 _INPUT_ENDINGS = (".txt", ".jpg", ".jpeg", ".png")
+_MOST_READ = 16 << 20
+"""Bytes of an existing output that are read; a file of scores is smaller."""
 _SHOWN = 10
 """Rejected lines that are printed one by one."""
 _NAMED = 5
 """Frames without a file that are named."""
 
 
-def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
-    """Refuse an output file that would replace an input of the command or cannot be written.
+def check_output(path: Path | None, inputs: Iterable[Path], *, keys: Set[str]) -> None:
+    """Refuse an output file that would replace a file of the user, or cannot be written.
 
     Args:
         path: output file; None where none is asked for.
         inputs: files that the command reads.
+        keys: keys or columns that a file has which the command wrote before; such a file is replaced.
 
     Raises:
-        LgadError: the output cannot be written, is an input, or is an existing list, lane file or image.
+        LgadError: the output cannot be written, is an input, or exists and was not written by the command.
     """
     if path is None:
         return
@@ -44,6 +48,28 @@ def check_output(path: Path | None, inputs: Iterable[Path]) -> None:
         raise LgadError(f"{path} is read by this command and would be replaced; choose another output.")
     if path.suffix.lower() in _INPUT_ENDINGS:
         raise LgadError(f"{path} exists and may be a list, lane file or image; choose another output.")
+    found = _keys(path)
+    if path.stat().st_size and ("h_samples" in found or not keys <= found):
+        raise LgadError(
+            f"{path} exists and holds something else than this command writes; choose another output."
+        )
+
+
+def _keys(path: Path) -> Set[str]:
+    """Return the keys of a file's first JSON object, or the columns of Parquet; empty if it is neither."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_READ)
+        if content.startswith(b"PAR1"):
+            from pyarrow import parquet
+
+            return set(parquet.read_schema(path).names)
+        first, _ = json.JSONDecoder().raw_decode(content.decode())
+    except OSError as error:
+        raise os_fault(error, path, "read") from error
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or damaged Parquet
+        return set()
+    return first.keys() if isinstance(first, dict) else set()
 
 
 def score_content(result: LaneScores, thresholds: list[float], *, mean_f1: bool) -> dict[str, dict[str, Any]]:

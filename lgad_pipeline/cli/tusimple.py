@@ -28,7 +28,7 @@ def export_tusimple(
 ) -> None:
     """Write predicted lane files as the JSON lines that TuSimple's benchmark reads."""
     size = given_size(frame_height, frame_width)
-    check_output(output, (annotations,))
+    check_output(output, (annotations,), keys={"raw_file", "lanes", "run_time"})
     done = write_tusimple(annotations, predictions, output=output, frame_size=size, strict=strict)
     say(f"{done.frames} frame{'s' * (done.frames != 1)} in {output}")
     say(done.size_note)
@@ -45,7 +45,7 @@ def evaluate_tusimple(
     strict: Strict = False,
 ) -> None:
     """Compute accuracy, FP and FN as TuSimple's benchmark does."""
-    check_output(json_file, (annotations, predictions))
+    check_output(json_file, (annotations, predictions), keys={"accuracy", "fp", "fn", "zeroed"})
     scores = score_tusimple(annotations, predictions, strict=strict)
     table = Table("accuracy", "FP", "FN")
     table.add_row(*(f"{value:.4f}" for value in (scores.accuracy, scores.fp, scores.fn)))

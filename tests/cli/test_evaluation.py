@@ -180,3 +180,60 @@ def test_an_output_never_replaces_an_input(official: Path, tmp_path: Path):
     with pytest.raises(LgadError, match="may be a list, lane file or image"):
         lgad(*where, "--json", tmp_path / "0.lines.txt")
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_an_output_never_replaces_a_file_of_the_user(official: Path, tmp_path: Path):
+    (tmp_path / "frames.txt").write_text("d/00000.jpg\n")
+    anno = official / "culane_eval" / "anno"
+    other = tmp_path / "label_data_0313.json"
+    other.write_text('{"raw_file": "0.jpg", "lanes": [[1]], "h_samples": [1]}\n')
+    (tmp_path / "lgad.yaml").write_text("datasets: {}\n")
+    (tmp_path / "drawn.json").write_text('{"version": "5.4.1", "shapes": []}')
+    pd.DataFrame({"frame": ["0.jpg"]}).to_parquet(tmp_path / "mine.parquet")
+    task = tmp_path / "task.json"
+    task.write_text('{"raw_file": "0.jpg", "h_samples": [1]}')
+    where = ("evaluate", "--annotations", anno, "--predictions", anno, "--list", tmp_path / "frames.txt")
+    export = ("export-tusimple", "--annotations", task, "--predictions", tmp_path, "--output")
+    tusimple = ("evaluate-tusimple", "--annotations", task, "--predictions", task)
+    llamas = ("evaluate-llamas", "--annotations", tmp_path, "--predictions", tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for words in (
+        (*where, "--json", tmp_path / "lgad.yaml"),
+        (*where, "--json", tmp_path / "drawn.json"),
+        (*where, "--per-frame", tmp_path / "mine.parquet"),
+        (*where, "--per-frame", other),
+        (*tusimple, "--json", other),
+        (*llamas, "--json", tmp_path / "drawn.json"),
+        (*export, other),
+    ):
+        with pytest.raises(LgadError, match="exists and holds something else than this command writes"):
+            lgad(*words)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_an_output_of_the_same_command_is_replaced(official: Path, tmp_path: Path):
+    anno = official / "culane_eval" / "anno"
+    (tmp_path / "frames.txt").write_text("d/00000.jpg\n")
+    (tmp_path / "0.lines.txt").write_text("5 1 5 2\n")
+    truth = tmp_path / "truth.json"
+    truth.write_text('{"raw_file": "0.jpg", "lanes": [[5, 5]], "h_samples": [1, 2]}\n')
+    scores, rows, lines = (tmp_path / name for name in ("scores.json", "frames.parquet", "lines.json"))
+    figures = tmp_path / "figures.json"
+    figures.touch()  # an empty file has nothing to lose
+    for _ in range(2):
+        lgad(
+            "evaluate",
+            "--annotations",
+            anno,
+            "--predictions",
+            anno,
+            "--list",
+            tmp_path / "frames.txt",
+            "--json",
+            scores,
+            "--per-frame",
+            rows,
+        )
+        lgad("export-tusimple", "--annotations", truth, "--predictions", tmp_path, "--output", lines)
+        lgad("evaluate-tusimple", "--annotations", truth, "--predictions", lines, "--json", figures)
+    assert json.loads(figures.read_text())["accuracy"] == 1
