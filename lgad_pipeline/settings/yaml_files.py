@@ -28,7 +28,8 @@ def read_yaml(path: Path) -> object:
     """Return the values of a YAML file.
 
     Raises:
-        LgadError: the file cannot be read, is not valid YAML, has a key twice, or has too many aliases.
+        LgadError: the file cannot be read, is not valid YAML, has a key twice, has too many aliases, or has a
+            number that YAML 1.1 and 1.2 read differently.
     """
     try:
         text = plain_text(path.read_bytes()).decode()
@@ -137,7 +138,10 @@ def _without_collector() -> Iterator[None]:
 
 
 class _Loader(yaml.CSafeLoader):
-    """Safe loader that refuses a key that is written twice; PyYAML would silently use the last one."""
+    """Safe loader that refuses keys that are written twice, and octal (0240) and base 60 numbers (4:00).
+
+    PyYAML would silently use the last value of the key, and the numbers 160 and 240.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = set()
@@ -149,3 +153,23 @@ class _Loader(yaml.CSafeLoader):
                     )
                 keys.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> float:
+        """Return the value of a number."""
+        whole = node.tag == "tag:yaml.org,2002:int"
+        value = self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+        text = node.value.replace("_", "")
+        octal = whole and text.lstrip("+-").isdecimal() and int(text) != value
+        if octal or ":" in text:
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"{node.value} would be read as {'octal' if octal else 'base 60'}, the number {value}; "
+                "write a decimal number without leading zeros, or put a text in quotes",
+                node.start_mark,
+            )
+        return value
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)

@@ -134,3 +134,19 @@ recipes:
         match="datasets has the name True, which YAML does not read as text; put the name in quotes",
     ):
         Settings.load(path).dataset("on")
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("0240", "0240 would be read as octal, the number 160"),  # 2 * 64 + 4 * 8
+        ("4:00", "4:00 would be read as base 60, the number 240"),  # 4 * 60
+        ("1:30.5", "1:30.5 would be read as base 60, the number 90.5"),
+    ],
+)
+def test_numbers_that_yaml_would_read_in_another_base_are_refused(tmp_path, value, sentence):
+    entry = "datasets:\n  a: {{kind: culane, root: /a, crop_top: {}}}\n"
+    text = message(tmp_path, entry.format(value) + RECIPES)
+    assert sentence in text and "line 2" in text
+    for good, crop in (("240", 240), ("0", 0), ("010.0", 10), ("'0240'", 240), ("0x10", 16), ("1_00", 100)):
+        assert Settings.load(written(tmp_path, entry.format(good) + RECIPES)).dataset("a").crop_top == crop
