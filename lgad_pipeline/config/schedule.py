@@ -44,8 +44,18 @@ class _CronField(NamedTuple):
                     raise ValueError(f"{self.name} {value} is not in {self.low}..{self.high}")
             if step is not None and not 1 <= step <= self.high:
                 raise ValueError(f"the step {step} of {self.name} is not in 1..{self.high}")
+            if self._is_one_value(first, last):
+                raise ValueError(
+                    f"the {self.name} {item!r} is every {self.name} in Dagster; write {first} alone"
+                )
             values |= self._range(first, last, step)
         return values
+
+    def _is_one_value(self, first: int | None, last: int | None) -> bool:
+        """Return True for a range of one value, such as 7-7, or 7-0 in weekdays (both are Sunday)."""
+        if first is None or last is None:
+            return False
+        return first == last or (bool(self.names) and (first, last) == (7, 0))
 
     def _range(self, first: int | None, last: int | None, step: int | None) -> set[int]:
         """Return the values of an item; a range whose last value is below the first one goes over the end."""

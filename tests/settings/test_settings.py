@@ -147,14 +147,19 @@ def test_retraining_names_recipes_that_exist(tmp_path: Path) -> None:
     assert settings.retrained("synthetic") == ("enet",)
     every = Settings.load(written(tmp_path, entry.format("{cron: '0 2 * * *', timezone: UTC}") + RECIPES))
     assert every.retrained("synthetic") == ("enet",)
-    for cron in ("0 2 29 2 *", "0 2 31 nov-feb *", "0 2 25/3 2 *", "*/5 0-6 5-1 */11 sun"):
+    for cron in ("0 2 29 2 *", "0 2 31 nov-feb *", "0 2 * * 0-7", "0 2 25/3 2 *", "*/5 0-6 5-1 */11 sun"):
         Settings.load(written(tmp_path, entry.format(f"{{cron: '{cron}'}}") + RECIPES))
     for wrong, sentence in {
         "{recipes: [enett]}": "datasets.synthetic.retrain.recipes names enett; the recipes are enet.",
         "{cron: nightly}": "datasets.synthetic.retrain.cron is 'nightly': give five fields",
         "{timezone: Mars/Base}": "datasets.synthetic.retrain.timezone is 'Mars/Base': no such time zone",
         "{cron: 99 25 * * *}": "datasets.synthetic.retrain.cron is '99 25 * * *': minute 99 is not in 0..59",
-        "{cron: 0 2 31 4-4 *}": "retrain.cron is '0 2 31 4-4 *': day 31 does not occur in these months",
+        "{cron: 0 2 31 4 *}": "retrain.cron is '0 2 31 4 *': day 31 does not occur in these months",
+        "{cron: 0 2 31 4-4 *}": "the month '4-4' is every month in Dagster; write 4 alone",
+        "{cron: '0 23-23 * * *'}": "the hour '23-23' is every hour in Dagster; write 23 alone",
+        "{cron: '0 2 1,7-7/2 * *'}": "the day '7-7/2' is every day in Dagster; write 7 alone",
+        "{cron: '0 2 * * sun-0'}": "the weekday 'sun-0' is every weekday in Dagster; write 0 alone",
+        "{cron: '0 2 * * 7-sun'}": "the weekday '7-sun' is every weekday in Dagster; write 7 alone",
         "{cron: '0 2 30,31 feb *'}": "retrain.cron is '0 2 30,31 feb *': day 30 does not occur in these",
         "{cron: '0 2 * * mar'}": "retrain.cron is '0 2 * * mar': weekday 'mar' cannot be read",
         "{cron: '0 2 * 1feb *'}": "retrain.cron is '0 2 * 1feb *': month '1feb' cannot be read",
