@@ -30,7 +30,7 @@ def evaluate_llamas(
     shares = (f"{value:.4f}" for value in (counts.precision, counts.recall, counts.f1))
     table.add_row(str(scores.frames), str(counts.tp), str(counts.fp), str(counts.fn), *shares)
     Console().print(table)
-    notes = missing_notes(scores.without_prediction, predictions)
+    notes = [*missing_notes(scores.without_prediction, predictions), *scores.notes]
     say_rejected(scores.rejected, strict=False)
     say_notes(notes)
     if json_file:

@@ -22,6 +22,7 @@ from lgad_pipeline.datasets.llamas import HEIGHT, WIDTH
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.llamas_labels import reference_lanes
+from lgad_pipeline.evaluation.llamas_warnings import FrameEvidence, llamas_warnings
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.lane_files import Rejected, parse_lanes
 from lgad_pipeline.process_pool import map_chunks
@@ -45,12 +46,14 @@ class LlamasScores:
         frames: number of label files.
         without_prediction: label files without a predicted lane file; they count as without lanes.
         rejected: label files and lines of lane files that cannot be used.
+        notes: warnings about the lanes, such as coordinates in pixels of another frame size.
     """
 
     counts: Counts
     frames: int
     without_prediction: list[str] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def evaluate_llamas(
@@ -93,7 +96,9 @@ def evaluate_llamas(
         )
     counts = sum((result.counts for result in results), Counts())
     rejected = [fault for result in results for fault in result.rejected]
-    return LlamasScores(counts, len(names), missing, rejected)
+    evidence = [result.evidence for result in results if result.evidence is not None]
+    notes = llamas_warnings(labels, predictions, frames=evidence, counts=counts)
+    return LlamasScores(counts, len(names), missing, rejected, notes)
 
 
 def match_lanes(predicted: Sequence[np.ndarray], annotated: Sequence[np.ndarray]) -> Counts:
@@ -126,6 +131,7 @@ class _FrameResult(NamedTuple):
     counts: Counts
     has_prediction: bool
     rejected: list[Rejected]
+    evidence: FrameEvidence | None = None
 
 
 def _compare_files(labels: Path, predictions: Path, names: Sequence[str]) -> list[_FrameResult]:
@@ -139,10 +145,12 @@ def _compare_file(labels: Path, predictions: Path, name: str) -> _FrameResult:
         return _FrameResult(name, Counts(), True, [Rejected(name, None, str(error).rstrip("."))])
     found = next((file for file in _lane_files(labels, name) if (predictions / file).is_file()), None)
     if found is None:
-        return _FrameResult(name, match_lanes([], annotated), False, [])
+        evidence = FrameEvidence.of([], annotated)
+        return _FrameResult(name, match_lanes([], annotated), False, [], evidence)
     faults: list[Rejected] = []
     lanes = parse_lanes(read_inside(predictions, found, limit=_LARGEST_FILE), found, rejected=faults)
-    return _FrameResult(name, match_lanes(lanes, annotated), True, faults)
+    evidence = FrameEvidence.of(lanes, annotated)
+    return _FrameResult(name, match_lanes(lanes, annotated), True, faults, evidence)
 
 
 def _lane_files(labels: Path, name: str) -> tuple[str, str]:

@@ -46,7 +46,7 @@ def reference_lanes(content: bytes) -> dict[str, np.ndarray]:
         that the frame does not have are missing.
 
     Raises:
-        AnnotationError: the content is not a label file.
+        AnnotationError: the content is not a label file, or a lane is neither to the left nor to the right.
     """
     try:
         lanes = {str(lane["lane_id"]): _markers(lane) for lane in json.loads(content)["lanes"]}
@@ -57,6 +57,11 @@ def reference_lanes(content: bytes) -> dict[str, np.ndarray]:
         for name, markers in lanes.items()
         if len(markers) >= LEAST_MARKERS and _extent(markers) >= LEAST_HEIGHT
     }
+    other = next((name for name in kept if not name.startswith(("l", "r"))), None)
+    if other is not None:
+        raise AnnotationError(
+            f"has the lane_id {other!r}; write l0, l1 for lanes to the left of the car, r0, r1 to the right"
+        )
     numbered = {
         f"{side}{number}": kept[name]
         for side in "lr"

@@ -67,6 +67,12 @@ def test_artefacts_are_left_out_and_lanes_are_numbered_from_the_car():
     assert list(lanes) == ["l1", "l0", "r0"]  # l1 became l0, l3 became l1, r2 became r0
 
 
+def test_a_lane_on_neither_side_is_refused():
+    with pytest.raises(AnnotationError, match="has the lane_id 'L0'; write l0"):
+        reference_lanes(label(L0=DIAGONAL, r0=DIAGONAL))
+    assert list(reference_lanes(label(none=[DIAGONAL[0]], r0=DIAGONAL))) == ["r0"]  # an artefact is left out
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"lanes": [{}]}', label(l0=[marker((1, 900), (2, 3))])])
 def test_damaged_labels_are_refused(content):
     with pytest.raises(AnnotationError):
@@ -154,3 +160,27 @@ def test_folders_without_files_are_one_sentence(files):
     ):
         with pytest.raises(LgadError, match=reason):
             evaluate_llamas(files / labels, files / predictions)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        # The line of the labels, 384 716 to 540 560, times 800 / 1276 and 288 / 717.
+        ("240.8 287.6 338.6 224.9\n", "All predicted lanes are in the upper left corner of 1276 x 717 px"),
+        # Times 1640 / 1276 and 590 / 717: within the frame, but beyond the width of the lane.
+        (
+            "493.5 589.2 694.0 460.8\n",
+            "No predicted lane matches an annotated one; give lanes of these frames",
+        ),
+        ("", "hold no lane in the 2 frames"),
+        ("384 716 540 560\n384 716 540 560\n", "2 predicted lanes are equal to another lane"),
+        ("384 716 540 560\n600 500\n", "2 predicted lanes have a single point"),
+    ],
+)
+def test_lanes_that_are_probably_not_meant_are_noted(files, text, says):
+    labels, predictions = files / "labels/valid", files / "predictions"
+    assert evaluate_llamas(labels, predictions).notes == []
+    for path in predictions.rglob("*.lines.txt"):
+        path.write_text(text)
+    (note,) = evaluate_llamas(labels, predictions).notes
+    assert says in note
