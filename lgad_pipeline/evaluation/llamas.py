@@ -160,10 +160,19 @@ def _lane_files(labels: Path, name: str) -> tuple[str, str]:
 
 
 def _without_repeats(lane: np.ndarray) -> np.ndarray:
-    """Leave out points that are equal to the point before; a spline through them does not exist."""
-    different = np.ones(len(lane), bool)
-    different[1:] = (np.diff(lane, axis=0) != 0).any(axis=1)
-    return np.asarray(lane, np.float64)[different]
+    """Leave out points that are equal to the point before, or so near that their spline does not exist.
+
+    The parameter of the spline is the length from the first point, as a share of the whole length; it must
+    increase from point to point in double precision.
+    """
+    lane = np.asarray(lane, np.float64)
+    if len(lane) < 2:
+        return lane
+    length = np.cumsum(np.sqrt((np.diff(lane, axis=0) ** 2).sum(axis=1)))
+    share = length / length[-1] if length[-1] else length
+    kept = lane[np.diff(share, prepend=[-1.0, 0.0]) > 0]
+    # Without the points the lengths are rounded in another way, so they are checked again.
+    return kept if len(kept) == len(lane) else _without_repeats(kept)
 
 
 def _sampled(lane: np.ndarray) -> np.ndarray:

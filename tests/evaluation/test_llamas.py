@@ -97,6 +97,15 @@ def test_lanes_match_above_an_iou_of_one_half():
     assert match_lanes([vertical(400)[:1], repeated], truth) == Counts(tp=1, fp=0, fn=1)
 
 
+def test_points_nearer_than_numbers_can_tell_apart_count_once():
+    rows = np.arange(300, 717)
+    truth = [np.stack([np.full(len(rows), 400.0), rows], axis=1)]
+    lane = np.array([[400, 716], [0, 716], [1e-40, 716], [400, 716], [400, 300]], np.float32)
+    assert match_lanes([lane], truth) == match_lanes([lane[[0, 1, 3, 4]]], truth)
+    near = np.array([[0, 716], [1e-40, 716]], np.float32)
+    assert match_lanes([near, near[:1], near[:0], vertical(400)], truth).tp == 1
+
+
 def test_a_prediction_matches_one_lane_only():
     rows = np.arange(300, 717)
     truth = [np.stack([np.full(len(rows), x), rows], axis=1) for x in (400.0, 404.0)]
