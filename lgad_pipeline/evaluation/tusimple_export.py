@@ -1,6 +1,7 @@
 """Predicted lane files as the JSON lines of TuSimple's benchmark."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.tusimple_files import frame_keys, read_objects
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
+from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
+from lgad_pipeline.lanes.spline import ragged
 from lgad_pipeline.wording import counted
 
 
@@ -47,7 +50,8 @@ def write_tusimple(
 ) -> Exported:
     """Convert predicted lane files to TuSimple's JSON lines, on the `h_samples` of each frame.
 
-    x is interpolated linearly between the points of a lane and is -2 (absent) above and below them.
+    x is interpolated linearly between the points of a lane and is -2 (absent) above and below them. A lane
+    without a point on the rows is left out, since the benchmark would count it as a false positive.
 
     Args:
         annotations: JSON file, an object per frame with `raw_file` and `h_samples`, such as test_label.json;
@@ -83,12 +87,12 @@ def write_tusimple(
     lines, some, present = [], 0, 0
     for key, (_, entry) in tasks.items():
         rows = np.array(entry["h_samples"], np.float64)
-        lanes_on_rows = [on_rows(lane, rows).round(2) for lane in lanes[key]]
         some += sum(map(len, lanes[key]))
-        present += sum(int((xs >= 0).sum()) for xs in lanes_on_rows)
+        found = lanes_on_rows(lanes[key], rows)
+        present += len(found)
         content = {
             "raw_file": entry["raw_file"],
-            "lanes": [xs.tolist() for xs in lanes_on_rows],
+            "lanes": [xs.round(2).tolist() for xs in found],
             "run_time": run_time,
         }
         lines.append(json.dumps(content) + "\n")
@@ -97,12 +101,20 @@ def write_tusimple(
             f"No lane in {lane_files} reaches a row of h_samples in {annotations}; write the predictions in "
             "pixels of the frames."
         )
+    if absent := sum(map(len, lanes.values())) - present:
+        notes.append(
+            f"{counted(absent, 'predicted lane')} {'has' if absent == 1 else 'have'} no x of 0 or more on "
+            f"the rows of h_samples and {'is' if absent == 1 else 'are'} left out."
+        )
     if not some:
         notes.append(f"The files in {lane_files} hold no lane in the {counted(len(tasks), 'frame')}.")
     sizes = FrameSizes.of(list(tasks), (annotations.parent,), stated=frame_size, default=TUSIMPLE_FRAME)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
     notes += size_warnings("predicted", extents, sizes=table[:, :2])
+    notes += odd_lanes_warnings(
+        "predicted", odd_lanes(ragged([lane for found in lanes.values() for lane in found]))
+    )
     write_text(output, "".join(lines))
     return Exported(len(tasks), without, rejected, notes, sizes.describe(table))
 
@@ -137,6 +149,11 @@ def _lane_path(folder: Path, name: str, key: str) -> Path:
     """Find the lane file of a frame: at its name, otherwise at its key, which may start with `clips/`."""
     stated = find_lane_file(folder, name)
     return stated if stated.is_file() else find_lane_file(folder, key)
+
+
+def lanes_on_rows(lanes: Iterable[np.ndarray], rows: np.ndarray) -> list[np.ndarray]:
+    """Return the lanes that have a point on the rows, each as x on the rows as `on_rows` gives it."""
+    return [xs for lane in lanes if ((xs := on_rows(lane, rows)) >= 0).any()]
 
 
 def on_rows(lane: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.datasets import tusimple
 from lgad_pipeline.evaluation.tusimple import score_frame
-from lgad_pipeline.evaluation.tusimple_export import on_rows
+from lgad_pipeline.evaluation.tusimple_export import lanes_on_rows
 from lgad_pipeline.lanes.lane_files import lane_file, read_lanes
 
 
@@ -57,7 +57,7 @@ def score_tusimple_students(
         for frame, content in annotated.items():
             rows = np.array(content["h_samples"], np.float64)
             predicted = read_lanes(lane_file(predictions / student / "test", frame))
-            lanes = [on_rows(lane, rows).tolist() for lane in predicted]
+            lanes = [xs.tolist() for xs in lanes_on_rows(predicted, rows)]
             figures.append(score_frame(content["lanes"], lanes, run_time=0.0, rows=content["h_samples"]))
         scores[student] = TusimpleScore(*np.mean(figures, axis=0).tolist())
     return scores

@@ -52,7 +52,8 @@ def test_the_benchmarks_figures_by_hand(paths):
     half = np.array([RIGHT, ROWS], np.float32).T[10:]
     frame = "test/clips/3/20.lines.txt"
     write_lanes(paths.predictions / "student_alone" / frame, [found, wrong])
-    write_lanes(paths.predictions / "student_lgad" / frame, [found, half])
+    above = np.array([[50, 50], [60, 20]], np.float32)  # no row, so no lane
+    write_lanes(paths.predictions / "student_lgad" / frame, [found, half, above])
     alone, lgad = score_tusimple_students(
         recordings=paths.recordings, shards=ShardSet.open(paths.shards), predictions=paths.predictions
     ).values()

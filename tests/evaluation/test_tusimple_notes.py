@@ -1,0 +1,36 @@
+"""Notes on lanes of TuSimple's files that are probably not meant."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lgad_pipeline.evaluation.tusimple import evaluate_tusimple
+from lgad_pipeline.evaluation.tusimple_export import write_tusimple
+from lgad_pipeline.lanes.lane_files import lane_file, write_lanes
+
+CLIP, ROWS = "clips/1/20.jpg", [100.0, 110.0, 120.0, 130.0]
+
+
+def write(path: Path, entry: dict[str, object]) -> Path:
+    path.write_text(json.dumps(entry))
+    return path
+
+
+def test_a_lane_without_a_point_on_the_rows_is_left_out_and_noted(tmp_path: Path):
+    truth = write(tmp_path / "gt.json", {"raw_file": CLIP, "lanes": [[50.0] * 4], "h_samples": ROWS})
+    above, left = [[50, 99], [60, 20]], [[-9, 100], [-9, 130]]
+    found = [np.array(lane) for lane in ([[50, 100], [50, 130]], above, left)]
+    write_lanes(lane_file(tmp_path / "found", CLIP), found)
+    done = write_tusimple(truth, tmp_path / "found", output=tmp_path / "o.json")
+    assert json.loads((tmp_path / "o.json").read_text())["lanes"] == [[50.0] * 4]
+    assert "2 predicted lanes have no x of 0 or more on the rows of h_samples and are left out." in done.notes
+    assert evaluate_tusimple(truth, tmp_path / "o.json").fp == 0  # 2/3 with two lanes of -2
+
+
+def test_a_lane_that_runs_up_and_down_is_noted_in_the_export(tmp_path: Path):
+    truth = write(tmp_path / "gt.json", {"raw_file": CLIP, "h_samples": ROWS})
+    two_in_one = np.array([[50, 130], [50, 100], [300, 130], [300, 100]])
+    write_lanes(lane_file(tmp_path / "found", CLIP), [two_in_one])
+    notes = write_tusimple(truth, tmp_path / "found", output=tmp_path / "o.json").notes
+    assert any(note.startswith("1 predicted lane runs up and down") for note in notes)
