@@ -51,7 +51,7 @@ def write_tusimple(
     """Convert predicted lane files to TuSimple's JSON lines, on the `h_samples` of each frame.
 
     x is interpolated linearly between the points of a lane and is -2 (absent) above and below them. A lane
-    without a point on the rows is left out, since the benchmark would count it as a false positive.
+    without a point on the rows is left out, since the benchmark counts every lane.
 
     Args:
         annotations: JSON file, an object per frame with `raw_file` and `h_samples`, such as test_label.json;

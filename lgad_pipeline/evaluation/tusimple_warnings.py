@@ -51,11 +51,18 @@ def tusimple_warnings(
             f"{others} prediction{'s state' if others > 1 else ' states'} h_samples other than the "
             "annotation's, which the benchmark ignores: every x counts on the annotation's row."
         )
-    zeros = sum(lane.count(0) > 1 for guess in predicted.values() for lane in guess["lanes"])
-    if zeros:
+    for kind, entries in (("annotated", annotated), ("predicted", predicted)):
+        zeros = sum(lane.count(0) > 1 for entry in entries.values() for lane in entry["lanes"])
+        if zeros:
+            notes.append(
+                f"{counted(zeros, f'{kind} lane')} {'have' if zeros > 1 else 'has'} x = 0 in two rows or "
+                "more, which counts as a point at the left border; write -2 where a lane is absent."
+            )
+    empty = sum(all(x < 0 for x in lane) for guess in predicted.values() for lane in guess["lanes"])
+    if empty:
         notes.append(
-            f"{counted(zeros, 'predicted lane')} {'have' if zeros > 1 else 'has'} x = 0 in two rows or more, "
-            "which counts as a point at the left border; write -2 where a lane is absent."
+            f"{counted(empty, 'predicted lane')} without any point {'count' if empty > 1 else 'counts'}, as "
+            "a false positive unless an annotated lane has no point either; leave such lanes out."
         )
     times = [guess["run_time"] for guess in predicted.values() if guess["run_time"] > 0]
     if times and max(times) < 1:

@@ -34,3 +34,24 @@ def test_a_lane_that_runs_up_and_down_is_noted_in_the_export(tmp_path: Path):
     write_lanes(lane_file(tmp_path / "found", CLIP), [two_in_one])
     notes = write_tusimple(truth, tmp_path / "found", output=tmp_path / "o.json").notes
     assert any(note.startswith("1 predicted lane runs up and down") for note in notes)
+
+
+def test_zeros_in_place_of_absent_points_of_annotations_are_noted(tmp_path: Path):
+    truth = write(tmp_path / "gt.json", {"raw_file": CLIP, "lanes": [[0, 0, 50, 60]], "h_samples": ROWS})
+    guess = write(tmp_path / "p.json", {"raw_file": CLIP, "lanes": [[-2, -2, 50, 60]], "run_time": 1})
+    scores = evaluate_tusimple(truth, guess)
+    assert scores.accuracy == 0.5  # the two rows with 0 are points of the annotation that are missed
+    (note,) = scores.notes
+    assert note.startswith("1 annotated lane has x = 0 in two rows or more, which counts as a point")
+
+
+def test_predicted_lanes_without_any_point_are_noted(tmp_path: Path):
+    lanes = [[50.0] * 4, [-2] * 4]  # the published annotations have lanes without points too
+    truth = write(tmp_path / "gt.json", {"raw_file": CLIP, "lanes": lanes, "h_samples": ROWS})
+    padded = write(tmp_path / "p.json", {"raw_file": CLIP, "lanes": [*lanes, [-1] * 4], "run_time": 1})
+    assert (
+        "2 predicted lanes without any point count, as a false positive"
+        in evaluate_tusimple(truth, padded).notes[0]
+    )
+    plain = write(tmp_path / "q.json", {"raw_file": CLIP, "lanes": lanes[:1], "run_time": 1})
+    assert evaluate_tusimple(truth, plain).notes == []
