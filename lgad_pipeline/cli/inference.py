@@ -68,7 +68,11 @@ def predict(
         float | None, typer.Option(min=0.01, help="Stop after this many seconds of a video.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that lgad predict did not write.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace files that lgad predict did not write, and results of others of the same name.",
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="Device of the network: auto, cpu or cuda.")] = "auto",
     trusted: TrustedCode = None,
@@ -78,7 +82,8 @@ def predict(
     A frame gets a lane file in CULane's format, a video a file of JSON lines with time stamps. If the network
     predicts types of lanes, a frame also gets a file of types, a line for each lane.
     """
-    from lgad_pipeline.inference import prediction_folder as folder
+    from lgad_pipeline.inference import prediction_journal as journal
+    from lgad_pipeline.inference.prediction_folder import PredictionFolder, model_fingerprint
     from lgad_pipeline.inference.sources import RejectedFrames, find_sources
     from lgad_pipeline.inference.video_reader import VideoReader
 
@@ -90,16 +95,14 @@ def predict(
         raise
     _say_errors(found.notes)
     _silence_opencv()
-    videos = [VideoReader(video) for video in found.videos]
+    videos = [VideoReader(video, found.root) for video in found.videos]
     allow_networks(*(trusted or ()))
     predictor = _load_predictor(model, device)
-    results = folder.PredictionFolder(
-        output, folder.model_fingerprint(model), frames=found.root, overwrite=overwrite
-    )
-    types = [folder.TYPE_FILE] if predictor.lane_types else []
-    results.choose_names(found.frames, [folder.LANE_FILE, *types, *([folder.PICTURE] if pictures else [])])
-    results.choose_names([_ALL_FRAMES] if json_lines and found.frames else [], [folder.JSON_LINES])
-    endings = [folder.JSON_LINES, *([folder.VIDEO] if pictures else [])]
+    results = PredictionFolder(output, model_fingerprint(model), frames=found.root, overwrite=overwrite)
+    types = [journal.TYPE_FILE] if predictor.lane_types else []
+    results.choose_names(found.frames, [journal.LANE_FILE, *types, *([journal.PICTURE] if pictures else [])])
+    results.choose_names([_ALL_FRAMES] if json_lines and found.frames else [], [journal.JSON_LINES])
+    endings = [journal.JSON_LINES, *([journal.VIDEO] if pictures else [])]
     results.choose_names([video.name for video in videos], endings)
     if results.foreign:
         say(
@@ -132,7 +135,7 @@ def _predict_frames(
     from lgad_pipeline.inference.folder_prediction import predict_folder
     from lgad_pipeline.inference.input_frames import distortion
     from lgad_pipeline.inference.json_lines import frame_record
-    from lgad_pipeline.inference.prediction_folder import JSON_LINES
+    from lgad_pipeline.inference.prediction_journal import JSON_LINES
 
     if not found.frames:
         return 0
@@ -172,7 +175,7 @@ def _predict_video(
 ) -> None:
     """Predict a video, and say what was written and how fast."""
     from lgad_pipeline.inference.input_frames import distortion
-    from lgad_pipeline.inference.prediction_folder import JSON_LINES, VIDEO
+    from lgad_pipeline.inference.prediction_journal import JSON_LINES, VIDEO
     from lgad_pipeline.inference.video_prediction import predict_video
     from lgad_pipeline.visualization.overlays import draw_lanes
 
@@ -204,7 +207,9 @@ def _predict_video(
             "processed.",
             error=True,
         )
-    files = " and ".join(path.name for path in (json_lines, annotated) if path)
+    files = " and ".join(
+        path.relative_to(results.folder).as_posix() for path in (json_lines, annotated) if path
+    )
     say(
         f"{files} below {results.folder}: {summary.frames} frames, {summary.lanes} lanes, "
         f"{summary.rate:.1f} frames/s"

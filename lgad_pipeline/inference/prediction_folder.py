@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -13,17 +13,18 @@ from typing import Any, Self
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.config.model_files import NETWORK, PREDICTOR, WEIGHTS
 from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.inference.prediction_journal import (
+    JOURNAL,
+    LANE_FILE,
+    PICTURE,
+    TYPE_FILE,
+    read_journal,
+)
 from lgad_pipeline.lanes.lane_files import safe_stem
-
-JOURNAL = "predictions.jsonl"
-LANE_FILE, TYPE_FILE = ".lines.txt", ".types.txt"
-PICTURE, JSON_LINES, VIDEO = ".lanes.jpg", ".lanes.jsonl", ".lanes.mp4"
-"""Endings of the results."""
 
 SUGGESTIONS_TABLE, SUGGESTIONS_SHEET = "suggestions.csv", "suggestions.jpg"
 """Names of the table of scores and of the contact sheet that `lgad suggest` writes into one folder."""
 
-_ENDINGS = (LANE_FILE, TYPE_FILE, PICTURE, JSON_LINES, VIDEO)
 _MARK = b"lanes drawn by lgad predict"
 _NOT_OURS = ("Thumbs.db", "desktop.ini")
 
@@ -61,14 +62,16 @@ def is_own_picture(path: Path) -> bool:
 class PredictionFolder:
     """Lane files, pictures and results of videos below a directory, listed in a journal (predictions.jsonl).
 
-    A line of the journal holds `file`, `frame`, `digest` (BLAKE2b-128; empty for results of videos) and
-    `model`. It is written before its file, so that it covers the files of a run that was killed.
+    A line of the journal holds `file`, `frame`, `source` (absolute path of the frame or video), `digest`
+    (BLAKE2b-128; empty for results of videos) and `model`. It is written before its file, so that it covers
+    the files of a run that was killed.
 
     Args:
         folder: directory of the results; created if missing.
         model: fingerprint of the model; results of another model are removed by `finish`.
         frames: directory of the frames.
-        overwrite: allow replacing files that were not written by `lgad predict`.
+        overwrite: allow replacing files that were not written by `lgad predict`, and results of other frames
+            or videos of the same name.
 
     Attributes:
         lanes: number of lanes written.
@@ -81,8 +84,11 @@ class PredictionFolder:
         self.folder, self.model, self.overwrite = folder, model, overwrite
         if folder.exists() and not folder.is_dir():
             raise LgadError(f"{folder} is a file; name a folder as the output.")
-        self._known = _read_journal(folder / JOURNAL)
-        self._names = {e["frame"]: e["stem"] for e in self._known.values() if e["model"] == model}
+        self._known = read_journal(folder / JOURNAL)
+        self._root = os.path.realpath(frames)
+        earlier = [entry for entry in self._known.values() if entry["model"] == model]
+        self._names = {entry["frame"]: entry["stem"] for entry in earlier}
+        self._sources = {entry["frame"]: entry["source"] for entry in earlier}
         self._written: set[str] = set()
         self._lock = Lock()
         self.lanes = 0
@@ -119,7 +125,17 @@ class PredictionFolder:
 
         The result of `a.jpg` is `a.lines.txt`. Where `a.png` is there, too, both keep their ending:
         `a.jpg.lines.txt` and `a.png.lines.txt`. Names of an earlier run stay.
+
+        Raises:
+            LgadError: a file of others, or the result of another frame or video of that name, would be
+                replaced.
         """
+        replaced = next((frame for frame in frames if self._is_of_other_source(frame)), None)
+        if replaced is not None and not self.overwrite:
+            raise LgadError(
+                f"{self.folder} holds the result of {self._sources[replaced]}, which that of "
+                f"{self._source(replaced)} would replace; name another output folder, or give --overwrite."
+            )
         every = list(dict.fromkeys([*self._names, *frames]))
         shared = Counter(name for frame in every for name in {safe_stem(frame), frame})
         for frame in frames:
@@ -159,12 +175,30 @@ class PredictionFolder:
     def _register(self, frame: str, ending: str, digest: str) -> str:
         """Add a result to the journal, before it is written, and return its name."""
         stem = self._names[frame]
-        entry = {"file": stem + ending, "frame": frame, "stem": stem, "digest": digest, "model": self.model}
+        entry = {
+            "file": stem + ending,
+            "frame": frame,
+            "source": self._source(frame),
+            "stem": stem,
+            "digest": digest,
+            "model": self.model,
+        }
         with self._lock:
             self._known[stem + ending] = entry
             self._note(entry)
             self._written.add(stem + ending)
         return stem + ending
+
+    def _source(self, frame: str) -> str:
+        """Return the absolute path of a frame or a video."""
+        return f"{self._root}/{frame}"
+
+    def _is_of_other_source(self, frame: str) -> bool:
+        """Return True if the earlier result of a name is of another file that still exists."""
+        earlier, source = self._sources.get(frame), self._source(frame)
+        if not earlier or earlier == source or not Path(earlier).is_file():
+            return False
+        return not (Path(source).exists() and Path(source).samefile(earlier))
 
     def finish(self) -> int:
         """Remove the results of other models, and rewrite the journal without them.
@@ -244,42 +278,3 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _digest(path: Path) -> str:
     return blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the entries by file name; a last line that a kill truncated is left out.
-
-    Raises:
-        LgadError: the file is not a journal of predictions.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise os_fault(error, path) from error
-    except UnicodeDecodeError as error:
-        raise _no_journal(path) from error
-    entries: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-            name, stem, frame = entry["file"], entry["stem"], entry["frame"]
-            if name.removeprefix(stem) not in _ENDINGS or not _is_inside([stem, frame]):
-                raise ValueError(name)
-            entries[name] = {key: str(entry[key]) for key in ("file", "frame", "stem", "digest", "model")}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if number < len(lines):
-                raise _no_journal(path) from error
-    return entries
-
-
-def _is_inside(names: Iterable[str]) -> bool:
-    """Return True if no name leads out of the directory; a foreign journal must not remove other files."""
-    return all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)
-
-
-def _no_journal(path: Path) -> LgadError:
-    return LgadError(
-        f"{path} is not a journal that lgad predict wrote; name another output folder, or move the file away."
-    )

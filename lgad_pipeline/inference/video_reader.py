@@ -74,9 +74,10 @@ class VideoReader:
 
     Args:
         source: path of a file, index of a camera, or address of a stream.
+        root: directory above a file that its name is relative to; None for that of the file.
 
     Attributes:
-        name: name of the source for its results, such as `clip.mp4` or `camera0`.
+        name: name of the source for its results, such as `clip.mp4`, `day/clip.mp4` or `camera0`.
         rate: number of frames per second that the source states, else 25.
         size: height and width (H, W) of the frames, pixels.
         count: number of frames that the source states; 0 if it states none.
@@ -89,9 +90,9 @@ class VideoReader:
         LgadError: the source cannot be opened, or its frames are too large or too small.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, root: Path | None = None) -> None:
         self.source = source
-        self.name = _name(source)
+        self.name = _name(source, root)
         stream = is_stream(source)
         if source.isdecimal() and stream:
             self._capture = cv2.VideoCapture(int(source))
@@ -179,10 +180,10 @@ class VideoReader:
         return image if done else None
 
 
-def _name(source: str) -> str:
+def _name(source: str, root: Path | None) -> str:
     if source.isdecimal() and is_stream(source):
         return f"camera{source}"
     if not is_stream(source):
-        return Path(source).name
+        return Path(source).relative_to(root or Path(source).parent).as_posix()
     address = shown(source).partition("://")[2]
     return re.sub(r"[^A-Za-z0-9_-]+", "_", address).strip("_")[:80] or "stream"

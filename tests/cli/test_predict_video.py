@@ -122,6 +122,26 @@ def test_results_are_replaced_by_their_own_command_and_no_other_file_is(tmp_path
     assert (tmp_path / "clip.lanes.mp4").read_text() == "mine"
 
 
+def test_videos_of_one_name_in_two_folders_do_not_replace_each_other(tmp_path, model, capsys) -> None:
+    for folder, frames in (("a", 3), ("b", 5)):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        write_video(tmp_path / "in" / folder / "clip.mp4", frames=frames)
+    predict(f"{tmp_path}/in/*/clip.mp4", model, tmp_path / "out", pictures=True)
+    assert len(records(tmp_path / "out/a/clip.lanes.jsonl")) == 3
+    assert len(records(tmp_path / "out/b/clip.lanes.jsonl")) == 5
+    assert (tmp_path / "out/a/clip.lanes.mp4").is_file() and (tmp_path / "out/b/clip.lanes.mp4").is_file()
+    assert f"a/clip.lanes.jsonl and a/clip.lanes.mp4 below {tmp_path / 'out'}" in capsys.readouterr().out
+    one, other = tmp_path / "in/a/clip.mp4", tmp_path / "in/b/clip.mp4"
+    predict(str(one), model, tmp_path / "each")
+    with pytest.raises(LgadError, match=f"each holds the result of {one}, which that of {other} would"):
+        predict(str(other), model, tmp_path / "each")
+    assert len(records(tmp_path / "each/clip.lanes.jsonl")) == 3
+    predict(str(other), model, tmp_path / "each", overwrite=True)
+    assert len(records(tmp_path / "each/clip.lanes.jsonl")) == 5
+    other.rename(tmp_path / "clip.mp4")
+    predict(str(tmp_path / "clip.mp4"), model, tmp_path / "each")  # moved, so that nothing is lost
+
+
 def test_smoothed_lanes_have_identities(tmp_path, model) -> None:
     video = write_video(tmp_path / "clip.mp4")
     predict(str(video), model, tmp_path / "out", smooth=True)
