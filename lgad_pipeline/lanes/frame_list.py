@@ -20,6 +20,7 @@ from lgad_pipeline.lanes.text_lines import numbered_lines
 
 _LINE_LIMIT = 4096  # bytes; the longest path of Linux
 _SHOWN = 120  # greatest number of characters of an entry in a message
+_SEVERAL = "names more than one frame; write one frame path a line"
 
 # These include formats that the readers reject, so that their message can name the frame.
 _IMAGE_END = re.compile(
@@ -191,8 +192,11 @@ def _entry(line: bytes, number: int, root: Path, roots: tuple[str, ...]) -> List
         label_map = match[1].replace("\\", "/").strip("/")
         rest = rest[match.end() :]
     flags = _FLAGS.fullmatch(rest)
+    name = _stored(root, relative_frame(frame, roots))
+    if match and not flags and _is_other_frame(root, match[1], roots, frame=name):
+        raise ValueError(_SEVERAL)
     return ListedFrame(
-        _stored(root, relative_frame(frame, roots)),
+        name,
         number,
         tuple(int(flag) for flag in rest if flag in "01") if flags else None,
         label_map,
@@ -241,7 +245,7 @@ def _split(line: str, root: Path, roots: tuple[str, ...]) -> tuple[str, str]:
         ending = line[:chosen].rpartition(".")[2]
         words = re.split(r"[\s,;]+", line[chosen:])
         if any(word.endswith(f".{ending}") and _exists(root, word, roots) for word in words):
-            raise ValueError("names more than one frame; write one frame path a line")
+            raise ValueError(_SEVERAL)
     return line[:chosen], line[chosen:]
 
 
@@ -249,6 +253,27 @@ def _is_label_map(rest: str) -> bool:
     """Return true if the columns after a frame are a label map with or without existence flags."""
     match = _LABEL_MAP.match(rest)
     return bool(match and (not rest[match.end() :] or _FLAGS.fullmatch(rest[match.end() :])))
+
+
+def _is_other_frame(root: Path, text: str, roots: tuple[str, ...], *, frame: str) -> bool:
+    """Return true if a PNG name after a frame is another frame, not the frame's label map.
+
+    A frame has a lane file of its own, or is a picture in colours in the folder of the first frame.
+    """
+    try:
+        other = relative_frame(text, roots)
+    except ValueError:
+        return False
+    lanes = find_lane_file(root, other)
+    if is_file(lanes):
+        return lanes != find_lane_file(root, frame)
+    if posixpath.dirname(other) != posixpath.dirname(frame) or frame_stem(other) == frame_stem(frame):
+        return False
+    try:
+        with (root / stored_name(root, other)).open("rb") as file:
+            return file.read(26)[25:] in (b"\2", b"\6")  # types of PNG: colours, without and with opacity
+    except OSError:
+        return False
 
 
 def _exists(root: Path, text: str, roots: tuple[str, ...]) -> bool:

@@ -1,5 +1,7 @@
 from unicodedata import normalize
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,6 +232,29 @@ def test_several_existing_frames_on_one_line_are_rejected(read, tmp_path):
     frame_list = read("d/0.jpg d/1.jpg\nd/1.jpg l/1.png 0 1 1 0\n")
     assert frame_list.frames == ["d/1.jpg"]
     assert frame_list.rejected[0].reason == "names more than one frame; write one frame path a line"
+
+
+def test_a_second_png_frame_on_a_line_is_no_label_map(read, tmp_path):
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    for name, picture in (
+        ("a/1.png", pixels),
+        ("a/2.png", pixels),  # a frame without lanes: a picture in colours in the folder of the other
+        ("a/1_mask.png", pixels[..., 0]),  # grey, as label maps are
+        ("l/a/2.png", pixels),
+    ):
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "root" / name), picture)
+    for name in ("right/1.lines.txt", "right/2.lines.txt"):
+        (tmp_path / "root" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "root" / name).touch()
+    bad = ["a/1.png a/2.png", "/a/1.png,/a/2.png", "right/1.png right/2.png", "a/1.jpg right/2.png"]
+    good = ["a/1.png a/1_mask.png", "a/2.png l/a/2.png", "right/1.jpg right/1.png", "right/2.png a/2.png 1 1"]
+    frame_list = read("\n".join(bad + good))
+    assert frame_list.frames == ["a/1.png", "a/2.png", "right/1.jpg", "right/2.png"]
+    assert [line.line for line in frame_list.rejected] == [1, 2, 3, 4]
+    assert {line.reason for line in frame_list.rejected} == {
+        "names more than one frame; write one frame path a line"
+    }
 
 
 def test_a_path_with_two_dots_inside_the_root_is_rejected_for_them(read):
