@@ -28,6 +28,7 @@ _IMAGE_END = re.compile(
 )
 _QUOTED = re.compile(r"""(["'])((?:(?!\1).)+)\1(?=[\s,;]|$)""")
 _LABEL_MAP = re.compile(r'[\s,;]+"?([^,;"]*?\.png)"?(?=[\s,;]|$)', re.IGNORECASE)
+_LAST_FLAG = re.compile(r"[\s,;]+[01]$")
 _FLAGS = re.compile(r"(?:[\s,;]+[01])+$")
 _LANES_SUFFIX = ".lines.txt"
 _CONTROL_CATEGORIES = (
@@ -235,7 +236,7 @@ def _split(line: str, root: Path, roots: tuple[str, ...]) -> tuple[str, str]:
         return quoted[2], line[quoted.end() :]
     ends = [match.end() for match in _IMAGE_END.finditer(line)]
     if not ends:  # a frame without an ending, or the name of a lane file
-        bare = _FLAGS.sub("", line)
+        bare = _without_flags(line, root, roots)
         return bare.removesuffix(_LANES_SUFFIX), line[len(bare) :]
     chosen = ends[0]
     # `a.jpg l/a.png 0 1` is a frame with its label map. `a.jpg copy.jpg` may be one name with a space, so the
@@ -247,6 +248,15 @@ def _split(line: str, root: Path, roots: tuple[str, ...]) -> tuple[str, str]:
         if any(word.endswith(f".{ending}") and _exists(root, word, roots) for word in words):
             raise ValueError(_SEVERAL)
     return line[:chosen], line[chosen:]
+
+
+def _without_flags(line: str, root: Path, roots: tuple[str, ...]) -> str:
+    """Return the longest name of an existing file, such as `frame 0`, else the line without its flags."""
+    names = [line]
+    while last := _LAST_FLAG.search(names[-1]):
+        names.append(names[-1][: last.start()])
+    existing = (name for name in names[:-1] if _exists(root, name.removesuffix(_LANES_SUFFIX), roots))
+    return next(existing, names[-1])
 
 
 def _is_label_map(rest: str) -> bool:

@@ -104,6 +104,21 @@ def test_frames_named_without_ending_or_by_their_lane_file(read, tmp_path):
     assert lane_file(tmp_path, "drive.MP4/0") == tmp_path / "drive.MP4/0.lines.txt"
 
 
+def test_a_digit_at_the_end_of_an_existing_name_is_no_flag(read, tmp_path):
+    (tmp_path / "root").mkdir()
+    for name in ("frame 0", "frame 1", "frame 2", "frame"):
+        (tmp_path / "root" / f"{name}.lines.txt").touch()
+    lines = "frame 0\nframe 1\nframe 2\nframe\nframe 0.lines.txt\n"
+    frame_list = read(lines)
+    assert frame_list.frames == ["frame 0", "frame 1", "frame 2", "frame"]
+    assert [line.line for line in frame_list.repeats] == [5]
+    assert read("frame 1 0 1 1 0\nframe 5 0 1 1 0\nother 1 0 0 1").entries == [
+        ListedFrame("frame 1", 1, (0, 1, 1, 0)),
+        ListedFrame("frame 5", 2, (0, 1, 1, 0)),
+        ListedFrame("other", 3, (1, 0, 0, 1)),
+    ]
+
+
 def test_absolute_paths_below_the_root_are_made_relative(read, tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "root")
