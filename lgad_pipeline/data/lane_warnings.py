@@ -18,7 +18,7 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
         frames: frames table (`FRAMES_SCHEMA`).
     """
     sizes = frames[["height", "width"]].to_numpy()
-    extents, odd = [], np.zeros(3, np.int64)
+    extents, odd = [], np.zeros(4, np.int64)
     for first in range(0, len(frames), _CHUNK):
         rows = slice(first, first + _CHUNK)
         lanes, counts = _joined(frames["lanes"].iloc[rows])

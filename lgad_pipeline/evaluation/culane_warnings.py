@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
         doubled: int (2,): annotated and predicted lanes with two equal neighbouring points.
         blank: int (2,): annotated and predicted lanes without points, from blank lines.
         copies: int (2,): annotated and predicted lanes that are equal to another lane of their frame.
-        odd: int (2, 3): for annotated and predicted lanes the numbers that `odd_lanes` returns.
+        odd: int (2, 4): for annotated and predicted lanes the numbers that `odd_lanes` returns.
     """
 
     sizes: np.ndarray

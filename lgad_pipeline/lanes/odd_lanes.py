@@ -1,4 +1,4 @@
-"""Odd lanes, which are probably not meant: single points, marks of absent points, two lanes in one line."""
+"""Odd lanes, probably not meant: single points, two lanes in one line, numbers that are no points."""
 
 import numpy as np
 
@@ -7,18 +7,20 @@ from lgad_pipeline.wording import counted
 
 _TURN = 0.4  # least share of a turning lane's height that it runs both up and down
 _LEAST_TURN = 5.0  # pixels; a shorter hook at an end comes from an unsteady hand
+_SMALL = 10.0  # greatest class number or score, and mark of an absent point, that is recognized at an end
+_JUMP = 2.0  # least ratio of the distance of such an end to the other distances of neighbouring points
 
 
 def odd_lanes(lanes: Ragged) -> np.ndarray:
     """Count odd lanes.
 
     Returns:
-        int64 (3,): lanes of one point, lanes with marks of absent points (`repeated_x`, 0 included), and
-        lanes that run up and down.
+        int64 (4,): lanes of one point, lanes with marks of absent points (`repeated_x`, 0 included), lanes
+        that run up and down, and other lanes with an end near (0, 0), far from their other points.
     """
-    return np.array(
-        [(np.diff(lanes.offsets) == 1).sum(), (repeated_x(lanes) <= 0).sum(), count_turning(lanes)], np.int64
-    )
+    single, marked, turned = np.diff(lanes.offsets) == 1, repeated_x(lanes) <= 0, _turning(lanes)
+    ended = _ends_at_zero(lanes) & ~marked & ~turned
+    return np.array([single.sum(), marked.sum(), turned.sum(), ended.sum()], np.int64)
 
 
 def odd_lanes_warnings(kind: str, counts: np.ndarray) -> list[str]:
@@ -28,7 +30,7 @@ def odd_lanes_warnings(kind: str, counts: np.ndarray) -> list[str]:
         kind: adjective for the lanes, such as "predicted".
         counts: result of `odd_lanes`.
     """
-    single, marked, turned = counts.tolist()
+    single, marked, turned, ended = counts.tolist()
     found = []
     if single:
         lanes = f"{counted(single, f'{kind} lane')} {'has' if single == 1 else 'have'}"
@@ -44,6 +46,12 @@ def odd_lanes_warnings(kind: str, counts: np.ndarray) -> list[str]:
         found.append(
             f"{lanes} up and down, so that points are not in order, a line holds two lanes, or numbers "
             "before the points are read as a point; give each lane a line, from one end to the other."
+        )
+    if ended:
+        lanes = f"{counted(ended, f'{kind} lane')} {'has' if ended == 1 else 'have'}"
+        found.append(
+            f"{lanes} an end near (0, 0), far from the other points, as where a class number and a score, or "
+            "a mark of an absent point, are read as a point; leave these numbers out."
         )
     return found
 
@@ -69,15 +77,37 @@ def count_turning(lanes: Ragged) -> int:
 
     A label map has one x on each row, so that such a lane cannot be drawn. A curve at the horizon turns less.
     """
+    return int(_turning(lanes).sum())
+
+
+def _turning(lanes: Ragged) -> np.ndarray:
+    """Flag the lanes that run up and down, bool (lanes,)."""
     long = np.diff(lanes.offsets) > 1
+    flags = np.zeros(len(long), bool)
     lanes = lanes if long.all() else lanes.chosen(long)
     begins, y = lanes.offsets[:-1], lanes.points[:, 1]
     if not len(begins):
-        return 0
+        return flags
     steps = np.diff(y)
     steps[begins[1:] - 1] = 0.0  # from one lane to the next
     down = np.add.reduceat(np.maximum(steps, 0.0), begins)
     up = -np.add.reduceat(np.minimum(steps, 0.0), begins)
     height = np.maximum.reduceat(y, begins) - np.minimum.reduceat(y, begins)
     back = np.minimum(down, up)
-    return int(((back > _LEAST_TURN) & (back > _TURN * height)).sum())
+    flags[long] = (back > _LEAST_TURN) & (back > _TURN * height)
+    return flags
+
+
+def _ends_at_zero(lanes: Ragged) -> np.ndarray:
+    """Flag the lanes with a first or last point near (0, 0), far from the point next to it, bool (lanes,)."""
+    flags = np.zeros(len(lanes.offsets) - 1, bool)
+    small = np.abs(lanes.points).max(axis=1) <= _SMALL
+    long = np.flatnonzero(np.diff(lanes.offsets) > 2)
+    begins, ends = lanes.offsets[long], lanes.offsets[long + 1]
+    for index in long[small[begins] | small[ends - 1]].tolist():
+        begin, end = lanes.offsets[index], lanes.offsets[index + 1]
+        steps = np.hypot(*np.diff(lanes.points[begin:end], axis=0).T)
+        flags[index] = (small[begin] and steps[0] > _JUMP * steps[1:].max()) or (
+            small[end - 1] and steps[-1] > _JUMP * steps[:-1].max()
+        )
+    return flags

@@ -149,6 +149,20 @@ def test_lanes_of_one_point_and_marks_of_absent_points_are_pointed_out(folders: 
     ]
 
 
+@pytest.mark.parametrize("numbers", ["1 0.98", "0 0", "-1 -1"])
+def test_numbers_after_the_points_are_pointed_out(folders: tuple[Path, Path], numbers: str):
+    anno, pred = folders
+    points = "500 590 520 560 540 530 560 500 "  # 36 px apart; (560, 500) is 750 px from (0, 0)
+    (anno / "a.lines.txt").write_text(points)
+    (pred / "a.lines.txt").write_text(points + numbers)
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg"]})
+    assert found.scores["all"][0.5] == Counts(0, 1, 1)
+    assert found.notes == [
+        "1 predicted lane has an end near (0, 0), far from the other points, as where a class number and a "
+        "score, or a mark of an absent point, are read as a point; leave these numbers out."
+    ]
+
+
 def test_blank_lines_are_pointed_out_apart_from_rejected_ones(folders: tuple[Path, Path]):
     anno, pred = folders
     path = pred / "a.lines.txt"
