@@ -15,7 +15,15 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.lanes.frame_list import read_frame_list
-from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, lane_file, read_frame_lanes, safe_stem
+from lgad_pipeline.lanes.lane_files import (
+    NO_POINTS,
+    LaneFileError,
+    Rejected,
+    find_lane_file,
+    lane_file,
+    read_frame_lanes,
+    safe_stem,
+)
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
@@ -25,6 +33,8 @@ from lgad_pipeline.lanes.spline import ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.wording import counted
+
+_LONGEST = 1e6  # pixels of `RULE_SIZE`; a lane is sampled at each pixel of its length
 
 FrameSizer = Callable[[Sequence[str]], np.ndarray]
 """Function from frames to their sizes, int (frames, 2 or more) as (H, W, ...), pixels; it can be pickled."""
@@ -235,6 +245,7 @@ def _rasterize_files(
         for frame in frames
     ]
     sizes = sizer(frames)
+    _reject_long(annotations, frames, files, sizes=sizes, rejected=None if strict else rejected)
     existence: list[np.ndarray | None] = [None] * len(frames)
     for height, width in np.unique(sizes[:, :2], axis=0).tolist():
         chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1)).tolist()
@@ -249,3 +260,40 @@ def _rasterize_files(
     lanes = ragged([lane for lanes in files for lane in lanes or []])
     doubled = int(without_spline(lanes).sum())
     return _Chunk(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), doubled, odd_lanes(lanes))
+
+
+def _reject_long(
+    annotations: Path,
+    frames: Sequence[str],
+    files: Sequence[list[np.ndarray] | None],
+    *,
+    sizes: np.ndarray,
+    rejected: list[Rejected] | None,
+) -> None:
+    """Replace lanes that are too long to be sampled, which cannot be meant, by lanes without points.
+
+    Args:
+        annotations: folder of the lane files.
+        frames: frames of the lane files.
+        files: lanes of each frame, float32 (N, 2) each, frame pixels, or None; changed in place.
+        sizes: sizes of the frames, int (frames, 2 or more), pixels.
+        rejected: list that the lanes are appended to; if None, the first one is an error.
+    """
+    owner = [(index, number) for index, lanes in enumerate(files) for number in range(len(lanes or []))]
+    lanes = ragged([lane for lanes in files for lane in lanes or []])
+    scale = np.array([max(RULE_SIZE[0] / height, RULE_SIZE[1] / width) for height, width in sizes[:, :2]])
+    lane = lanes.lane
+    points = lanes.points[np.lexsort((-lanes.points[:, 1], lane))]  # bottom first, as they are sampled
+    steps = np.hypot(*np.diff(points.astype(np.float64), axis=0).T)
+    within = lane[1:] == lane[:-1]
+    lengths = np.bincount(lane[1:][within], steps[within], minlength=len(owner))
+    for (index, number), length in zip(owner, lengths.tolist(), strict=True):
+        of_frame = files[index]
+        if of_frame is None or length * scale[index] <= _LONGEST:
+            continue
+        reason = f"the lane has a length of {length:.0f} px; correct its coordinates or remove the line"
+        fault = Rejected(str(find_lane_file(annotations, frames[index])), number + 1, reason)
+        if rejected is None:
+            raise LaneFileError(str(fault))
+        rejected.append(fault)
+        of_frame[number] = NO_POINTS

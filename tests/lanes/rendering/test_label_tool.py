@@ -123,6 +123,22 @@ def test_doubled_points_are_left_out_and_reported(root: Path):
     assert done.notes[0].startswith("1 annotated lane has two equal neighbouring points")
 
 
+def test_a_lane_too_long_to_be_sampled_is_rejected(root: Path):
+    path = root / "set/d/a.lines.txt"
+    # three steps of 2,000,000 px in x and 10 px in y
+    path.write_text(path.read_text() + "-1000000 580 1000000 570 -1000000 560 1000000 550\n")
+    with pytest.raises(
+        LgadError, match=r"a\.lines\.txt, line 3: the lane has a length of 6000000 px; correct"
+    ):
+        rasterize(root / "set", ["d/a.jpg"], output=root / "strict", strict=True)
+    done = rasterize(root / "set", ["d/a.jpg"], output=root / "out")
+    assert [(fault.file, fault.line) for fault in done.rejected] == [(str(path), 3)]
+    write_lanes(path, [lane(CULANE, -1), lane(CULANE)])
+    rasterize(root / "set", ["d/a.jpg"], output=root / "without")
+    name = "laneseg_label_w16/d/a.png"
+    np.testing.assert_array_equal(drawn(root / "out" / name), drawn(root / "without" / name))
+
+
 def test_names_with_spaces_survive_the_list_that_is_written(root: Path):
     write_lanes(root / "set" / "day one" / "0.lines.txt", [lane(CULANE)])
     (root / "train.txt").write_text("day one/0.jpg\n")
