@@ -118,9 +118,13 @@ def predict(
     _say_errors(rejected.sentences())
     if removed:
         say(f"{removed} files that another model had written removed from {output}", error=True)
+    if outdated := results.outdated:
+        files = f"{counted(len(outdated), 'earlier result')} of rejected frames"
+        say(f"{files} removed from {output}, such as {outdated[0]}", error=True)
     if found.frames and not done:
         frames = counted(len(found.frames), "frame")
-        raise LgadError(f"No lane file was written, since no frame can be used ({frames}).")
+        kept = f", and {output} keeps its earlier results" if (output / journal.JOURNAL).exists() else ""
+        raise LgadError(f"No lane file was written, since no frame can be used ({frames}){kept}.")
 
 
 def _predict_frames(

@@ -75,6 +75,7 @@ class PredictionFolder:
 
     Attributes:
         lanes: number of lanes written.
+        outdated: names of the earlier results that `finish` removed, because their frames have none now.
 
     Raises:
         LgadError: the folder is a file, cannot be written, or holds files of others that would be replaced.
@@ -90,6 +91,8 @@ class PredictionFolder:
         self._names = {entry["frame"]: entry["stem"] for entry in earlier}
         self._sources = {entry["frame"]: entry["source"] for entry in earlier}
         self._written: set[str] = set()
+        self._requested: set[str] = set()
+        self.outdated: list[str] = []
         self._lock = Lock()
         self.lanes = 0
         self._foreign = sorted(self._files_of_others(frames))
@@ -136,6 +139,7 @@ class PredictionFolder:
                 f"{self.folder} holds the result of {self._sources[replaced]}, which that of "
                 f"{self._source(replaced)} would replace; name another output folder, or give --overwrite."
             )
+        self._requested.update(frames)
         every = list(dict.fromkeys([*self._names, *frames]))
         shared = Counter(name for frame in every for name in {safe_stem(frame), frame})
         for frame in frames:
@@ -201,17 +205,24 @@ class PredictionFolder:
         return not (Path(source).exists() and Path(source).samefile(earlier))
 
     def finish(self) -> int:
-        """Remove the results of other models, and rewrite the journal without them.
+        """Remove results of other models and of frames without a result now, and rewrite the journal.
 
-        Call it after the last result; a run that failed keeps the earlier results.
+        Call it after the last result; a run that failed keeps the earlier results, and a file that was
+        changed since it was written is kept.
 
         Returns:
-            Number of files removed.
+            Number of files of other models removed.
         """
         stale = [name for name, entry in self._known.items() if entry["model"] != self.model]
         if not self._written:
             stale = []  # without new results the old ones are kept
-        for name in stale:
+        else:
+            rejected = self._requested - {self._known[name]["frame"] for name in self._written}
+            named = [name for name, entry in self._known.items() if entry["frame"] in rejected]
+            self.outdated = [
+                name for name in named if name not in stale and self._is_own(name, self.folder / name)
+            ]
+        for name in (*stale, *self.outdated):
             (self.folder / name).unlink(missing_ok=True)
             del self._known[name]
         if self._known:

@@ -190,6 +190,22 @@ def test_the_same_model_adds_and_another_one_replaces(tmp_path, model, other_mod
         predict(frames / "b.jpg", model, out)
 
 
+def test_the_earlier_results_of_a_rejected_frame_are_removed(tmp_path, model, capsys) -> None:
+    frames, out = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg()), tmp_path / "out"
+    predict(frames, model, out, pictures=True)
+    (frames / "a.jpg").write_bytes(jpeg()[:-60])
+    capsys.readouterr()
+    predict(frames, model, out)
+    assert below(out) == ["b.lanes.jpg", "b.lines.txt", "predictions.jsonl"]
+    assert f"2 earlier results of rejected frames removed from {out}, such as a.l" in capsys.readouterr().err
+    (frames / "b.jpg").write_bytes(b"no picture")
+    with pytest.raises(
+        LgadError, match=r"No lane file was written.*\(2 frames\), and .*out keeps its earlier"
+    ):
+        predict(frames, model, out)
+    assert below(out) == ["b.lanes.jpg", "b.lines.txt", "predictions.jsonl"]
+
+
 def test_the_files_of_a_killed_run_are_known(tmp_path, model) -> None:
     frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg())
     predict(frames, model, tmp_path / "out")
