@@ -17,6 +17,7 @@ from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, Matches, match_lanes
 from lgad_pipeline.evaluation.types import TOTAL, Counts, column
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file
+from lgad_pipeline.lanes.shared_files import shared_file_warnings
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.wording import counted
@@ -117,7 +118,11 @@ def evaluate_culane(
     measured = np.concatenate([part.sizes for part in evidence])
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), _table_of(matches, frames), rejected),
-        notes=culane_warnings(annotations, predictions, parts=evidence),
+        notes=[
+            *culane_warnings(annotations, predictions, parts=evidence),
+            *shared_file_warnings(annotations, frames),
+            *shared_file_warnings(predictions, frames),
+        ],
         size_note=sizes.describe(measured),
         sizes=sizes.table(measured),
     )

@@ -163,6 +163,21 @@ def test_numbers_after_the_points_are_pointed_out(folders: tuple[Path, Path], nu
     ]
 
 
+def test_frames_that_share_a_lane_file_are_pointed_out(folders: tuple[Path, Path]):
+    anno, pred = folders
+    (pred / "a.lines.txt").rename(pred / "a.jpg.lines.txt")
+    write_lanes(pred / "a.png.lines.txt", [])
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg", "a.png", "b.jpg"]})
+    assert found.scores["all"][0.5] == Counts(2, 0, 1)
+    assert [note for note in found.notes if "share a lane" in note] == [
+        f"2 frames share a lane file in {anno} with another frame: a.jpg and a.png have a.lines.txt; give "
+        "each its own, such as a.jpg.lines.txt."
+    ]
+    (anno / "a.lines.txt").rename(anno / "a.jpg.lines.txt")  # a.png has none, then
+    found = evaluate_culane(anno, pred, lists={"all": ["a.jpg", "a.png", "b.jpg"]})
+    assert found.without_annotation == ("a.png",) and not any("share a lane" in note for note in found.notes)
+
+
 def test_blank_lines_are_pointed_out_apart_from_rejected_ones(folders: tuple[Path, Path]):
     anno, pred = folders
     path = pred / "a.lines.txt"

@@ -28,6 +28,7 @@ from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
+from lgad_pipeline.lanes.shared_files import shared_file_warnings
 from lgad_pipeline.lanes.slots import RULE_SIZE, assign_frames
 from lgad_pipeline.lanes.spline import ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
@@ -156,7 +157,7 @@ def rasterize(
         [fault for chunk in chunks for fault in chunk.rejected],
         tuple(missing),
         np.concatenate([chunk.sizes for chunk in chunks]),
-        _notes(annotations, chunks),
+        [*_notes(annotations, chunks), *shared_file_warnings(annotations, frames)],
     )
 
 
