@@ -90,8 +90,8 @@ def evaluate_culane(
         progress: called with (frames done, frames in all).
 
     Raises:
-        LgadError: a folder is missing, or has a lane file for none of the frames; an image is not of the
-            size given; or `strict` and a bad line.
+        LgadError: a folder is missing, or has a lane file for none of the frames; a list of some of the
+            frames is called `total`; an image is not of the size given; or `strict` and a bad line.
     """
     for folder in (annotations, predictions):
         if not folder.is_dir():
@@ -99,6 +99,8 @@ def evaluate_culane(
     frames = list(dict.fromkeys(frame for members in lists.values() for frame in members))
     if not frames:
         raise LgadError("The lists name no frame; give at least one list with a frame.")
+    if len(set(lists.get(TOTAL, frames))) < len(frames):
+        raise LgadError(f"A list is called {TOTAL}, as the row over all lists is; rename this list.")
     sizes = FrameSizes.of(frames, (annotations, *image_roots), stated=frame_size, default=CULANE_FRAME)
     run = partial(_evaluate_files, annotations, predictions, tuple(thresholds), sizes, lane_width, strict)
     tables, matches, evidence, rejected = [], [], [], []

@@ -6,6 +6,7 @@ from pathlib import Path
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected
+from lgad_pipeline.wording import counted
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class FrameLists:
         frames: name of the list -> frames, relative to the annotations.
         roots: folders whose `list/` holds the lists, where the images may be.
         rejected: lines that name no frame.
-        notes: sentences on repeated frames and on lists without any.
+        notes: sentences on repeated frames, on lists without any, and on scenario lists that are not used.
     """
 
     frames: dict[str, list[str]]
@@ -54,9 +55,22 @@ class FrameLists:
             raise LgadError(f"{files[0]} names no frame; give a list with one frame a line.")
         members = set(lists.frames[files[0].stem])
         divided = scenarios and len(files) == 1
+        outside: list[str] = []
+        divisions = False
         for file in sorted((files[0].parent / "test_split").glob("*.txt")) if divided else []:
-            inside = [frame for frame in lists._read(file, annotations, strict) if frame in members]
+            listed = lists._read(file, annotations, strict)
+            inside = [frame for frame in listed if frame in members]
+            divisions |= bool(inside)
+            outside += [frame for frame in listed if frame not in members]
+            if file.stem in lists.frames and inside and len(inside) < len(members):
+                lists.notes.append(f"{file} has the name of the list given and is left out; rename it.")
             lists.frames.setdefault(file.stem, inside)
+        if divisions and outside:
+            folder, count = files[0].parent / "test_split", counted(len(set(outside)), "frame")
+            lists.notes.append(
+                f"The lists in {folder} name {count} that {files[0]} leaves out, such as {outside[0]}; add "
+                "them to that list to evaluate them."
+            )
         return replace(lists, frames={name: frames for name, frames in lists.frames.items() if frames})
 
     def _read(self, file: Path, annotations: Path, strict: bool) -> list[str]:
