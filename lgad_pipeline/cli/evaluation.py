@@ -151,7 +151,9 @@ def _type_scores(
             continue
         score = score_types(annotations, folder, result)
         if score.unread:
-            say(f"{folder}: the types of {counted(score.unread, 'frame')} cannot be read.", error=True)
+            first, *others = score.unread
+            frames, more = counted(len(score.unread), "frame"), " and others" if others else ""
+            say(f"{folder}: the types of {frames} cannot be read: {first}{more}.", error=True)
         if score.known:
             lanes = counted(score.known, "matched lane")
             say(f"{folder}: the type is right for {score.right} of {lanes} of known type")

@@ -18,12 +18,12 @@ class TypeScore:
     Attributes:
         right: number of matched lanes whose type is right.
         known: number of matched lanes with a predicted and a known annotated type.
-        unread: number of frames whose types cannot be read, and which are not counted.
+        unread: frames whose types cannot be read, and which are not counted, each with the reason.
     """
 
     right: int = 0
     known: int = 0
-    unread: int = 0
+    unread: tuple[str, ...] = ()
 
     def __add__(self, other: "TypeScore") -> "TypeScore":
         return TypeScore(self.right + other.right, self.known + other.known, self.unread + other.unread)
@@ -56,8 +56,8 @@ def score_types(
         try:
             types = read_types(find_lane_file(annotations, frame), lanes=annotated)
             others = read_types(find_lane_file(predictions, frame), lanes=predicted)
-        except (LgadError, OSError):
-            total += TypeScore(unread=1)
+        except (LgadError, OSError) as error:
+            total += TypeScore(unread=(f"{frame} ({str(error).rstrip('.')})",))
             continue
         if types is not None and others is not None:
             named = [(types[lane], others[other]) for lane, other in pairs.get(frame, ())]

@@ -54,7 +54,10 @@ def test_the_share_of_right_types_by_hand(tmp_path: Path) -> None:
     # Without names, the words of "dashed" are in "solid dashed".
     assert score_types(anno, pred, scores) == TypeScore(3, 4)
     (pred / "b.types.txt").write_text("dashed\n")  # one line for two lanes
-    assert score_types(anno, pred, scores) == TypeScore(1, 2, unread=1)
+    score = score_types(anno, pred, scores)
+    assert (score.right, score.known) == (1, 2)
+    (unread,) = score.unread
+    assert unread.startswith(f"b.jpg ({pred / 'b.types.txt'} ")
 
 
 def test_matches_name_frame_lanes_and_iou_in_frames_of_several_sizes(tmp_path: Path) -> None:
@@ -86,6 +89,10 @@ def test_lgad_evaluate_says_it_where_types_are_known(tmp_path: Path) -> None:
     assert "the type is right for 3 of 4 matched lanes of known type" in " ".join(result.output.split())
     report = json.loads((tmp_path / "scores.json").read_text())
     assert report["about"]["types"] == {str(pred): {"right": 3, "known": 4}}
+    (pred / "b.types.txt").write_text("dashed\n")  # one line for two lanes
+    (pred / "a.types.txt").write_text("solid\n")  # one line for four
+    output = " ".join(CliRunner().invoke(app, arguments).output.split())
+    assert f"{pred}: the types of 2 frames cannot be read: a.jpg (" in output and ") and others." in output
     for file in pred.glob("*.types.txt"):
         file.unlink()
     assert "known type" not in CliRunner().invoke(app, arguments).output
