@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
@@ -13,6 +12,7 @@ from lgad_pipeline.config.methods import Method, short_name
 from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
+from lgad_pipeline.settings.yaml_files import read_yaml
 
 BASELINE, EQUAL_COMPUTE = "alone", "equal-compute"
 
@@ -166,20 +166,14 @@ def read_study(path: Path, kind: type[Study], *, what: str = "study") -> Study:
     Raises:
         LgadError: the file cannot be read, or contains wrong keys or values, which are all listed.
     """
+    if not path.is_file():
+        reason = "it is a directory" if path.is_dir() else "there is no such file"
+        raise LgadError(f"{path} cannot be read ({reason}); give the YAML file of a {what}.")
+    content = read_yaml(path) or {}
+    if not isinstance(content, dict):
+        raise LgadError(f"{path} contains no keys; give the YAML file of a {what}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(content, dict):
-            raise LgadError(f"{path} contains no keys; give the YAML file of a {what}.")
         return kind.model_validate(content)
-    except OSError as error:
-        raise LgadError(
-            f"{path} cannot be read ({error.strerror}); give the YAML file of a {what}."
-        ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise LgadError(f"{path} is not a YAML text; give the YAML file of a {what}.") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise LgadError(f"{path} is not valid YAML: {reason}; correct that line.") from error
     except ValidationError as error:
         raise LgadError(mistakes(path.name, error, root=kind)) from error
 

@@ -279,6 +279,8 @@ def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_pa
         ("compute: 3", "compute is 3; write its keys below it"),
         ("seeds: 0", "study.yaml: seeds is 0: input should be greater than or equal to 1."),
         ("variants: [", "is not valid YAML"),
+        ("seeds: 010", "010"),  # octal in YAML 1.1
+        ("seeds: 2\nseeds: 3", "seeds"),
     ],
 )
 def test_a_wrong_study_raises_one_sentence(tmp_path: Path, study: str, sentence: str) -> None:
