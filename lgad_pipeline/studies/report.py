@@ -62,21 +62,23 @@ def markdown(result: StudyResult) -> str:
         "F1 at IoU 0.5 in points. First interval: bootstrap over seeds and frames; second: t over seeds."
     ]
     parts += [f"\n{note}" for note in result.notes]
+    named = _named(result.over_others)
     for recipe in dict.fromkeys(result.students["recipe"]):
         gains = result.gains[result.gains["recipe"] == recipe]
         parts += ["", f"## {recipe}"]
         if len(gains):
             parts += ["", *_totals(gains[gains["scenario"] == TOTAL], "method", "alone")]
-        if len(others := _totals_over_others(result.over_others, recipe)):
-            parts += ["", *_totals(others, "LGAD over another method", "of the other")]
+        others = named[named["recipe"] == recipe] if len(named) else named
+        if len(others):
+            totals = others[others["scenario"] == TOTAL]
+            parts += ["", *_totals(totals, "LGAD over another method", "of the other")]
         ratios = result.compute_ratios
         if len(ratios) and recipe in set(ratios["recipe"]):
             parts += ["", *_ratio_table(ratios[ratios["recipe"] == recipe])]
         if len(gains):
             parts += ["", *_scenario_table(gains)]
-        elif len(result.over_others):
-            named = _named(result.over_others)
-            parts += ["", *_scenario_table(named[named["recipe"] == recipe])]
+        elif len(others):
+            parts += ["", *_scenario_table(others)]
     return "\n".join(parts) + "\n"
 
 
@@ -112,14 +114,10 @@ def _ratio_table(ratios: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _totals_over_others(over_others: pd.DataFrame, recipe: str) -> pd.DataFrame:
-    if over_others.empty:
-        return over_others
-    return _named(over_others[(over_others["recipe"] == recipe) & (over_others["scenario"] == TOTAL)])
-
-
 def _named(over_others: pd.DataFrame) -> pd.DataFrame:
     """Return gains over other methods whose variants are named with the other method."""
+    if over_others.empty:
+        return over_others
     return over_others.assign(variant=over_others["variant"] + " over " + over_others["other"])
 
 
