@@ -138,7 +138,7 @@ def _predict_frames(
     """Predict the frames of a source, and return the number of those that can be used."""
     from lgad_pipeline.inference.folder_prediction import predict_folder
     from lgad_pipeline.inference.input_frames import distortion
-    from lgad_pipeline.inference.json_lines import frame_record
+    from lgad_pipeline.inference.json_lines import frame_record, records_of_other_frames
     from lgad_pipeline.inference.prediction_journal import JSON_LINES
 
     if not found.frames:
@@ -156,6 +156,8 @@ def _predict_frames(
             progress=progress,
         )
     if records:
+        if earlier := results.earlier(_ALL_FRAMES, JSON_LINES):
+            records = records_of_other_frames(earlier, set(found.frames)) + records
         write_text(results.path(_ALL_FRAMES, JSON_LINES), "".join(records))
     for size, count in sizes.items():
         if warning := distortion(size, predictor.view):

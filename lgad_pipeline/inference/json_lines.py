@@ -1,8 +1,10 @@
 """Lanes as JSON lines: one object per frame."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import Lane
 from lgad_pipeline.inference.lane_tracks import TrackedLane
 
@@ -20,6 +22,29 @@ def frame_record(frame: str | int, lanes: Sequence[Lane], *, time: float | None 
         record["time"] = round(time, 4)
     record["lanes"] = [_lane(lane) for lane in lanes]
     return json.dumps(record) + "\n"
+
+
+def records_of_other_frames(path: Path, frames: Collection[str]) -> list[str]:
+    """Return the lines of a file of JSON lines that are of other frames than these.
+
+    Args:
+        path: file of earlier results, such as frames.lanes.jsonl.
+        frames: paths of the frames whose records are left out.
+
+    Raises:
+        LgadError: a line is not the record of a frame.
+    """
+    kept = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
+        try:
+            frame = json.loads(line)["frame"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LgadError(
+                f"{path}, line {number}, is not the record of a frame; move the file away, and run again."
+            ) from error
+        if frame not in frames:
+            kept.append(line)
+    return kept
 
 
 def _lane(lane: Lane) -> dict[str, object]:

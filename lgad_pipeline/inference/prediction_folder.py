@@ -176,6 +176,12 @@ class PredictionFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def earlier(self, frame: str, ending: str) -> Path | None:
+        """Return the path of a result that this model wrote in an earlier run; None without it."""
+        path = self.folder / (self._names[frame] + ending)
+        entry = self._known.get(self._names[frame] + ending)
+        return path if entry and entry["model"] == self.model and path.is_file() else None
+
     def _register(self, frame: str, ending: str, digest: str) -> str:
         """Add a result to the journal, before it is written, and return its name."""
         stem = self._names[frame]

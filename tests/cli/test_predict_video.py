@@ -111,6 +111,27 @@ def test_the_lanes_of_a_video_are_those_of_its_frames(tmp_path, model) -> None:
             np.testing.assert_allclose(lane["points"], same["points"], atol=0.05)
 
 
+def test_json_lines_of_a_second_source_are_added(tmp_path, model) -> None:
+    for folder, names in (("a", ("1", "2")), ("b", ("3",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), picture(int(name)))
+    written = tmp_path / "out" / "frames.lanes.jsonl"
+
+    def frames() -> list[str]:
+        return [line["frame"] for line in records(written)]
+
+    predict(str(tmp_path / "a"), model, tmp_path / "out", json_lines=True)
+    first = written.read_text()
+    predict(str(tmp_path / "b"), model, tmp_path / "out", json_lines=True)
+    assert frames() == ["1.png", "2.png", "3.png"] and written.read_text().startswith(first)
+    predict(str(tmp_path / "a" / "1.png"), model, tmp_path / "out", json_lines=True)
+    assert frames() == ["2.png", "3.png", "1.png"], "a frame has one line"
+    written.write_text(first + "not a record\n")
+    with pytest.raises(LgadError, match=r"frames\.lanes\.jsonl, line 3, is not the record of a frame; move"):
+        predict(str(tmp_path / "b"), model, tmp_path / "out", json_lines=True)
+
+
 def test_results_are_replaced_by_their_own_command_and_no_other_file_is(tmp_path, model) -> None:
     video = write_video(tmp_path / "clip.mp4", frames=3)
     for _ in range(2):
