@@ -14,7 +14,24 @@ from lgad_pipeline.inference.prediction_journal import VIDEO
 from lgad_pipeline.inference.video_reader import VIDEO_SUFFIXES, is_stream
 from lgad_pipeline.lanes.frame_list import read_frame_list
 
-_OTHER_IMAGES = (".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2", ".heic", ".avif")
+_OTHER_IMAGES = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jxl",
+        ".pgm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
 
 
 class RejectedFrames:

@@ -71,7 +71,13 @@ def below(folder: Path) -> list[str]:
 def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model, capsys) -> None:
     cut = jpeg()[:-60]
     frames = put(
-        tmp_path / "in", cut__jpg=cut, cut2__jpg=cut, good__jpg=jpeg(), text__jpg=b"no", b__bmp=b"BM"
+        tmp_path / "in",
+        cut__jpg=cut,
+        cut2__jpg=cut,
+        good__jpg=jpeg(),
+        text__jpg=b"no",
+        b__bmp=b"BM",
+        c__jfif=jpeg(),
     )
     (frames / "gone.jpg").symlink_to("nowhere.jpg")
     (frames / f"{'n' * 240}.jpg").write_bytes(jpeg())
@@ -84,6 +90,7 @@ def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model
     assert "rejected: cut.jpg and 1 more: is cut off before its end" in printed.err
     assert "rejected: text.jpg: is neither a JPEG nor a PNG image" in printed.err
     assert "rejected: b.bmp: is a .bmp image; convert it to JPEG or PNG." in printed.err
+    assert "rejected: c.jfif: is a .jfif image; convert it to JPEG or PNG." in printed.err
     assert "rejected: gone.jpg: cannot be read (No such file or directory); correct the path" in printed.err
     assert "n.jpg: has a name of more than 220 bytes; rename the file." in printed.err
     assert "rejected: clip: is a link to a folder; predict it by itself." in printed.err
