@@ -13,7 +13,7 @@ from lgad_pipeline.lanes.slots import assign_slots
 from lgad_pipeline.view import View
 
 OFFICIAL = View((590, 1640), (288, 800))
-OFFICIAL_THRESHOLDS = DecodeConfig(method="official")
+OFFICIAL_THRESHOLDS = DecodeConfig(method="official", existence_threshold=0.5)
 
 
 def reference_official(probabilities: np.ndarray, existence: np.ndarray) -> list[list[tuple[int, int]]]:
