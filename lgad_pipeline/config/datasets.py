@@ -98,6 +98,15 @@ class Dataset(LaterKeysConfig):
             raise ValueError(f"image_size {list(self.image_size)} must be multiples of 8, the stride")
         if self.crop_top >= self.frame_size[0]:
             raise ValueError(f"crop_top {self.crop_top} leaves nothing of {self.frame_size[0]} px")
+        (height, width), (rows, columns) = (
+            self.image_size,
+            (self.frame_size[0] - self.crop_top, self.frame_size[1]),
+        )
+        if rows < columns and height > width:
+            raise ValueError(
+                f"image_size [{height}, {width}] is higher than wide, and the frame is not; write height, "
+                f"then width: [{width}, {height}]"
+            )
         if "@" in (self.shards or ""):  # checked here, where the message does not show the value
             raise ValueError("shards holds credentials; take them out, the store reads the environment's")
         return self

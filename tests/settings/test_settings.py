@@ -54,6 +54,17 @@ def test_tusimple_has_its_own_frames_and_rows(tmp_path: Path) -> None:
     )
 
 
+def test_a_size_of_images_with_height_and_width_exchanged_is_an_error(tmp_path: Path) -> None:
+    entry = "datasets: {{mine: {{kind: culane, root: ., image_size: [{}, {}]{}}}}}"
+    assert "image_size [800, 288] is higher than wide" in message(
+        tmp_path, entry.format(800, 288, "") + RECIPES
+    )
+    upright = ", frame_size: [1280, 720]"
+    for height, width, others in ((288, 800, ""), (256, 256, ""), (640, 360, upright)):
+        text = entry.format(height, width, others)
+        assert Settings.load(written(tmp_path, text + RECIPES)).dataset("mine").image_size == (height, width)
+
+
 def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) -> None:
     entry = "datasets: {mine: {kind: culane, root: ., jpeg_quality: 85, shards: 's3://drives/mine'}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
