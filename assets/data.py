@@ -194,11 +194,13 @@ def shards(
     """Pack frames and label maps, and copy them to the store."""
     from lgad_pipeline.atomic_files import locked
     from lgad_pipeline.data import frame_table as tables
+    from lgad_pipeline.data.lane_labels import cropped_lanes
     from lgad_pipeline.data.remote_shards import upload
     from lgad_pipeline.data.shards import pack_shards
 
     entry = project.dataset(context.partition_key)
     paths = fetch_inputs(context, project, "recordings", "frames", "lane_labels")
+    lane_labels = tables.read_table(paths.lane_labels)
     # One lock covers packing and upload: a download between them would replace the new shards by old ones.
     with (
         progress.task(context.log, "packing shards") as task,
@@ -208,7 +210,7 @@ def shards(
     ):
         packed = pack_shards(
             tables.read_table(paths.frames),
-            tables.read_table(paths.lane_labels),
+            lane_labels,
             root=paths.recordings,
             output=paths.shards,
             view=entry.view,
@@ -219,8 +221,8 @@ def shards(
             origin=paths.origin,
             lane_types=entry.lane_types,
         )
-        if entry.thin_lanes:
-            context.log.warning(entry.thin_lanes)
+        for warning in filter(None, (entry.thin_lanes, cropped_lanes(lane_labels, entry.crop_top))):
+            context.log.warning(warning)
         if paths.store:
             context.log.info("copying the shards to the store")
             upload(paths.shards, paths.store)

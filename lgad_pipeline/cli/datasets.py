@@ -22,7 +22,6 @@ from lgad_pipeline.wording import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lgad_pipeline.config.slots import SlotScheme
     from lgad_pipeline.data.ingestion import Ingestion
     from lgad_pipeline.settings import FolderDataset
 
@@ -180,7 +179,7 @@ def show_dataset(
             raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
         ingestion = _ingest(entry)
         _print_ingestion(ingestion)
-        _print_lanes(ingestion.frames, entry.slot_scheme)
+        _print_lanes(ingestion.frames, entry)
         if entry.thin_lanes:
             say(f"note: {entry.thin_lanes}")
         if ingestion.frames.empty and ingestion.rejected.empty:
@@ -231,14 +230,16 @@ def _print_ingestion(ingestion: "Ingestion") -> None:
         say(f"  {sum(number for number, _ in further)} rejected for {len(further)} further reasons")
 
 
-def _print_lanes(frames: "pd.DataFrame", scheme: "SlotScheme") -> None:
-    """Print how many annotated lanes become labels; the others find no slot."""
-    from lgad_pipeline.data.lane_labels import assign_lane_slots, coverage
+def _print_lanes(frames: "pd.DataFrame", entry: "FolderDataset") -> None:
+    """Print how many annotated lanes become labels; the others find no slot, or are cut off by `crop_top`."""
+    from lgad_pipeline.data.lane_labels import assign_lane_slots, coverage, cropped_lanes
 
     if frames.empty:
         return
     chosen = frames.iloc[:: -(-len(frames) // _LABELLED)]
-    counts = coverage(chosen, assign_lane_slots(chosen, scheme=scheme))
+    scheme = entry.slot_scheme
+    labels = assign_lane_slots(chosen, scheme=scheme)
+    counts = coverage(chosen, labels)
     annotated, labelled = counts["annotated_lanes"], counts["labelled_lanes"]
     of = "" if len(chosen) == len(frames) else f" of {len(chosen)} of the frames"
     say(f"  {counted(annotated, 'annotated lane')}{of}, {labelled} with a label")
@@ -247,6 +248,8 @@ def _print_lanes(frames: "pd.DataFrame", scheme: "SlotScheme") -> None:
             f"  note: {annotated - labelled} without a label: the {scheme.slots} slots (key slots in "
             "lgad.yaml), half of them on each side of the vehicle, are too few, or the lane is too short"
         )
+    if cropped := cropped_lanes(labels, entry.crop_top):
+        say(f"  note: {cropped}")
 
 
 def _print_rejected(rejected: list[Rejected]) -> None:

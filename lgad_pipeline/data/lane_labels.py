@@ -14,6 +14,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_types import named_type
 from lgad_pipeline.lanes.slots import SlotLanes, assign_frames_with_sources
 from lgad_pipeline.progress import Progress
+from lgad_pipeline.wording import counted
 
 LABELS_SCHEMA = pa.schema(
     [
@@ -118,6 +119,29 @@ def unlabelled(frames: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
     """Find the frames with annotated lanes of which none is assigned to a slot: bool (rows,)."""
     annotated, labelled = _lane_counts(frames, labels)
     return (annotated > 0) & (labelled == 0)
+
+
+def cropped_lanes(labels: pd.DataFrame, crop_top: int) -> str:
+    """Return a warning, a sentence, if label rows of lanes are above `crop_top`; else an empty string.
+
+    Args:
+        labels: lane labels.
+        crop_top: frame rows that are cut off at the top, pixels.
+    """
+    if labels.empty or crop_top <= min(labels["rows"].iloc[0]):  # all frames have the same label rows
+        return ""
+    lanes = cut = rows = rows_cut = 0
+    for label in map(slot_lanes_of, labels.itertuples()):
+        valid = ~np.isnan(label.xs[label.existence])
+        above = valid[:, label.rows < crop_top].sum(axis=1)
+        lanes, cut = lanes + len(valid), cut + int((above > 0).sum())
+        rows, rows_cut = rows + int(valid.sum()), rows_cut + int(above.sum())
+    if not cut:
+        return ""
+    return (
+        f"{cut} of {counted(lanes, 'labelled lane')} reach above crop_top {crop_top}, where their labels are "
+        f"cut off ({100 * rows_cut / rows:.0f} % of their rows); set a smaller crop_top."
+    )
 
 
 def _lane_counts(frames: pd.DataFrame, labels: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

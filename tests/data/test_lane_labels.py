@@ -3,7 +3,13 @@ import pandas as pd
 
 from lgad_pipeline.data.frame_table import read_table, write_table
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.lane_labels import LABELS_SCHEMA, assign_lane_slots, coverage, slot_lanes_of
+from lgad_pipeline.data.lane_labels import (
+    LABELS_SCHEMA,
+    assign_lane_slots,
+    coverage,
+    cropped_lanes,
+    slot_lanes_of,
+)
 
 SIZE = (118, 328)
 
@@ -51,6 +57,19 @@ def test_coverage_by_hand(write_tree):
         "flags_stated": 7,
         "flags_agreeing": 5,
     }
+
+
+def test_lanes_that_crop_top_cuts_off_are_counted(write_tree):
+    labels = assign_lane_slots(ingest(write_tree(), SIZE).frames)
+    lanes = slot_lanes_of(next(labels.itertuples()))
+    rows, drawn = lanes.rows, ~np.isnan(lanes.xs[1:3])
+    assert cropped_lanes(labels, 0) == cropped_lanes(labels, int(rows[drawn.any(axis=0)].min())) == ""
+    share = 100 * (drawn & (rows < 100)).sum() / drawn.sum()
+    assert 0 < share < 100
+    assert cropped_lanes(labels, 100) == (
+        "20 of 20 labelled lanes reach above crop_top 100, where their labels are cut off "
+        f"({share:.0f} % of their rows); set a smaller crop_top."
+    )
 
 
 def test_coverage_of_frames_without_stated_flags(write_tree):

@@ -75,7 +75,8 @@ def test_the_sheet_shows_the_labels_that_a_training_gets(project, capsys):
     settings.write_text(text.replace("image_size", "crop_top: 94, lane_width: 7, image_size"))
     show_dataset("mine", project / "sheet.png", count=1)
     sheet = cv2.imread(str(project / "sheet.png"))
-    assert sheet is not None and "note:" in capsys.readouterr().out
+    assert sheet is not None
+    assert "note: 6 of 6 labelled lanes reach above crop_top 94" in capsys.readouterr().out
     tile = sheet[13 : 13 + 288, 13 : 13 + 800].astype(int)  # 2.44 pixels for each of the frame
     above, below = tile[: int(2.44 * 93)], tile[int(2.44 * 95) :]
     assert above[9, 9].tolist() == [13, 30, 20] and below[9, 9].tolist() == [40, 90, 60]
