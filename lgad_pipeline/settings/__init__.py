@@ -121,6 +121,8 @@ class Settings(BaseConfig):
         mistakes: dict[str, list[str]] = {}
         for name, mistake in files.not_finite():
             mistakes.setdefault(name, []).append(mistake)
+        for mistake in files.switched_on():
+            mistakes.setdefault("", []).append(mistake)
         content = files.complete()
         try:
             content["datasets"], broken = _valid_datasets(content["datasets"], files, cls)

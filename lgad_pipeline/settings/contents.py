@@ -54,6 +54,22 @@ class SettingsFiles:
             for keys, number in not_finite(self.content)
         ]
 
+    def switched_on(self) -> list[str]:
+        """Return a sentence for each amount of augmentation that is `yes`, which validation reads as 1."""
+        recipes = self.content.get("recipes")
+        found = [
+            ("recipes", recipe, "augmentation", name)
+            for recipe, keys in (recipes.items() if isinstance(recipes, Mapping) else ())
+            if isinstance(keys, Mapping) and isinstance(amounts := keys.get("augmentation"), Mapping)
+            for name, amount in amounts.items()
+            if amount is True
+        ]
+        return [
+            f"{self.file_of(keys)}: {'.'.join(map(str, keys))} is yes; write a number, or leave the key out "
+            "for the default."
+            for keys in found
+        ]
+
     def comments(self) -> dict[str, str]:
         """Return the comment behind the root of each data set of the files, by name of the data set."""
         behind = {**comments_behind_roots(self.path), **comments_behind_roots(self.local_path)}

@@ -65,6 +65,13 @@ def test_a_size_of_images_with_height_and_width_exchanged_is_an_error(tmp_path: 
         assert Settings.load(written(tmp_path, text + RECIPES)).dataset("mine").image_size == (height, width)
 
 
+def test_yes_in_place_of_an_amount_of_augmentation_is_an_error(tmp_path: Path) -> None:
+    recipe = RECIPES + "    augmentation: {flip: yes}\n"
+    assert "lgad.yaml: recipes.enet.augmentation.flip is yes; write a number" in message(tmp_path, recipe)
+    off = Settings.load(written(tmp_path, recipe.replace("yes", "no"))).recipe("enet")
+    assert off.augmentation.flip == 0
+
+
 def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) -> None:
     entry = "datasets: {mine: {kind: culane, root: ., jpeg_quality: 85, shards: 's3://drives/mine'}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
