@@ -209,9 +209,11 @@ def _write(study: SearchStudy, trials: "optuna.Study", *, recipe: Recipe, output
 
 
 def _check_keys(study: SearchStudy, recipe: Recipe) -> None:
-    """Check that the recipe has every searched key."""
+    """Check that the recipe has every searched key, and that each has an effect on the student."""
     content = recipe.model_dump()
     for key in study.settings:
+        if reason := study.without_effect(key, recipe):
+            raise LgadError(f"The key {key} has no effect in this search, because {reason}.")
         below: object = content
         for part in key.split("."):
             if not isinstance(below, dict) or part not in below:

@@ -14,6 +14,17 @@ from lgad_pipeline.studies.config import merged, read_study
 
 Value = bool | int | float | str
 
+_LOSS_KEYS = {  # keys of a recipe that have an effect with one method alone, and this method
+    "distillation": "lgad",
+    "teacher": "lgad",
+    "teacher_network": "lgad",
+    "teacher_input": "lgad",
+    "losses": "lgad",
+    "sad": "sad",
+    "logits": "logits",
+    "label_head": "label-head",
+}
+
 
 class Range(BaseConfig):
     """Range of a number.
@@ -80,6 +91,25 @@ class SearchStudy(BaseConfig):
     def load(cls, path: Path) -> Self:
         """Read the YAML file of a search; see `read_study`."""
         return read_study(path, cls, what="search")
+
+    def without_effect(self, key: str, recipe: Recipe) -> str:
+        """Return the reason, with the remedy, why a searched key cannot change the student; empty if it can.
+
+        Args:
+            key: searched key, such as `student.steps`.
+            recipe: recipe that is changed.
+        """
+        section, _, name = key.partition(".")
+        needed = _LOSS_KEYS.get(section, self.method)
+        if needed != self.method:
+            return f"the method is {self.method}, and only {needed} reads {section}; take the key out"
+        if section in ("student", "teacher") and name == "seed":
+            return "trials have the seed of the search; take the key out"
+        balanced = f"{section}.balance"
+        replaced = balanced in self.settings or getattr(getattr(recipe, section, None), "balance", None)
+        if name == "weight" and replaced:
+            return f"{balanced} replaces it; search {balanced}"
+        return ""
 
     def applied(self, recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
         """Return a recipe with values of the searched keys, and the seed of the search.

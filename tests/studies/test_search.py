@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.settings import Settings, SyntheticDataset
@@ -139,6 +140,27 @@ def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
 def test_unknown_keys_are_named(world, tmp_path, settings, reason):
     with pytest.raises(LgadError, match=reason):
         run(world, tmp_path, {**STUDY, "settings": settings})
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "reason"),
+    [
+        ("alone", "distillation.start_step", "the method is alone, and only lgad reads distillation"),
+        ("lgad", "sad.weight", "the method is lgad, and only sad reads sad"),
+        ("lgad", "student.seed", "trials have the seed of the search"),
+        ("lgad", "distillation.weight", r"distillation\.balance replaces it; search distillation\.balance"),
+    ],
+)
+def test_keys_without_effect_are_named(world, tmp_path, method, key, reason):
+    settings, inputs = world
+    study = {**STUDY, "method": method, "settings": {key: {"choices": [1, 2]}}}
+    tiny = settings.recipe("tiny")
+    balanced = tiny.model_copy(update={"distillation": DistillationConfig(balance=0.3)})
+    with pytest.raises(LgadError, match=f"The key {key} has no effect in this search, because {reason}"):
+        search(SearchStudy.model_validate(study), recipe=balanced, inputs=inputs, output=tmp_path)
+    both = {**STUDY["settings"], "distillation.balance": {"choices": [0.1, 0.3]}}
+    with pytest.raises(LgadError, match=r"search distillation\.balance"):
+        run(world, tmp_path, {**STUDY, "settings": both})
 
 
 @pytest.mark.parametrize(
