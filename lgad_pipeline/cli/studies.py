@@ -50,6 +50,7 @@ def gain(
     known = Settings.load(settings or settings_path())
     dataset = known.dataset(chosen.dataset)
     recipes = {name: known.recipe(name) for name in chosen.recipes}
+    chosen.require_effects(study.name, recipes.values())
     if report:
         finished_students(chosen, recipes, output=output)  # an error before any data are rendered
     shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)
@@ -139,6 +140,7 @@ def screen(
 
     chosen = GainStudy.load(study)
     known = Settings.load(settings or settings_path()).recipe(recipe or chosen.recipes[0])
+    chosen.require_effects(study.name, [known])
     rows: list[Screened] = []
     for student in students:
         measured = screened(

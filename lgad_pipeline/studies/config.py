@@ -1,6 +1,7 @@
 """Settings of a study: methods, variants, seeds and data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -8,13 +9,25 @@ from pydantic import Field, ValidationError, model_validator
 
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.base import BaseConfig
-from lgad_pipeline.config.methods import Method, short_name
+from lgad_pipeline.config.methods import Method, is_import_path, short_name
 from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 from lgad_pipeline.settings.yaml_files import read_yaml
 
 BASELINE, EQUAL_COMPUTE = "alone", "equal-compute"
+
+_LGAD = ("lgad", "lgad+sad", EQUAL_COMPUTE)
+_METHODS_OF = {  # methods on which a key of the recipe has an effect; losses of other packages may read any
+    "distillation": (*_LGAD, "blurred", "label-head"),
+    "teacher": _LGAD,
+    "teacher_network": _LGAD,
+    "teacher_input": _LGAD,
+    "sad": ("sad", "lgad+sad"),
+    "logits": ("logits",),
+    "losses": ("lgad", "lgad+sad"),
+    "label_head": ("label-head",),
+}
 
 
 class Variant(BaseConfig):
@@ -57,6 +70,26 @@ class Variant(BaseConfig):
         """
         changes = self.recipe if self.init is None else {**self.recipe, "init": self.init}
         return Recipe.model_validate(merged(recipe.model_dump(), changes))
+
+    def without_effect(self, recipe: Recipe) -> str:
+        """Return the reason, with the remedy, why a change cannot change the student; empty if all can.
+
+        Args:
+            recipe: recipe to which the changes are applied.
+        """
+        for section, changes in self.recipe.items():
+            if not is_import_path(self.method) and self.method not in _METHODS_OF[section]:
+                methods = " or ".join(_METHODS_OF[section])
+                return (
+                    f"recipe.{section} has no effect on the method {self.method}; write `method: {methods}`"
+                )
+            balance = changes.get("balance", getattr(getattr(recipe, section), "balance", None))
+            if "weight" in changes and balance is not None:
+                return (
+                    f"recipe.{section}.weight has no effect, because {section}.balance replaces it; change "
+                    "balance, or set it to null"
+                )
+        return ""
 
 
 class ComputeCost(BaseConfig):
@@ -145,6 +178,20 @@ class GainStudy(BaseConfig):
         """Return the baseline, the methods and the named variants, in this order."""
         methods = {short_name(method): Variant(method=method) for method in (BASELINE, *self.methods)}
         return {**methods, **self.variants}
+
+    def require_effects(self, file: str, recipes: Iterable[Recipe]) -> None:
+        """Check that each change of a variant can change the student.
+
+        Args:
+            file: name of the file of the study, for the error.
+            recipes: recipes of the study.
+
+        Raises:
+            LgadError: a change has no effect; the error names the variant, the key and the remedy.
+        """
+        for recipe, (name, variant) in product(recipes, self.variants.items()):
+            if reason := variant.without_effect(recipe):
+                raise LgadError(f"{file}: variants.{name}.{reason}.")
 
     @classmethod
     def load(cls, path: Path) -> Self:

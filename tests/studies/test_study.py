@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
+from lgad_pipeline.cli.studies import gain
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
+from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
 from lgad_pipeline.data.shards import pack_shards
@@ -295,6 +298,28 @@ def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("variant", "reason"),
+    [
+        ("recipe: {sad: {weight: 1}}", "recipe.sad has no effect on the method lgad; write `method: sad or"),
+        ("method: logits, recipe: {distillation: {power: 4}}", "recipe.distillation has no effect on"),
+        ("recipe: {distillation: {weight: 3, balance: 0.3}}", "recipe.distillation.weight has no effect"),
+        ("recipe: {distillation: {weight: 3}}", ""),
+        ("method: lgad+sad, recipe: {sad: {weight: 1}, distillation: {weight: 3}}", ""),
+        ("method: label-head, recipe: {label_head: {weight: 1}}", ""),
+    ],
+)
+def test_a_change_without_effect_is_named(tmp_path: Path, variant: str, reason: str) -> None:
+    study, settings = loaded(tmp_path, f"dataset: tiny\nvariants: {{x: {{{variant}}}}}")
+    assert study.variants["x"].without_effect(settings.recipe("enet")).startswith(reason)
+    if reason:
+        with pytest.raises(LgadError, match=f"study.yaml: variants.x.{re.escape(reason)}"):
+            gain(tmp_path / "study.yaml", tmp_path / "out", settings=tmp_path / "lgad.yaml")
+    balanced = settings.recipe("enet").model_copy(update={"distillation": DistillationConfig(balance=0.3)})
+    if "distillation: {weight" in variant:
+        assert "balance replaces it" in study.variants["x"].without_effect(balanced)
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "gain",
@@ -311,6 +336,7 @@ def test_the_projects_own_studies_are_valid(name: str) -> None:
     folder = Path(__file__).parents[2] / "studies"
     study, settings = GainStudy.load(folder / f"{name}.yaml"), Settings.load(folder / "settings.yaml")
     runs = plan(study, {recipe: settings.recipe(recipe) for recipe in study.recipes}, output=folder)
+    study.require_effects(name, map(settings.recipe, study.recipes))
     assert settings.dataset(study.dataset).image_size == (48, 128)
     assert len(runs) == study.seeds * len(study.all_variants) * len(study.recipes)
     assert all(run.training.recipe.sad.start_step < run.training.recipe.student.steps for run in runs)
