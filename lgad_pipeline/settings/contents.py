@@ -1,12 +1,14 @@
 """Contents of lgad.yaml and lgad.local.yaml, with the file that each key is from."""
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lgad_pipeline.config.mistakes import key_path, sentence
+from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
 from lgad_pipeline.settings.relative_paths import with_absolute_init, with_absolute_paths
@@ -69,6 +71,23 @@ class SettingsFiles:
             "for the default."
             for keys in found
         ]
+
+    def replaced_weights(self, recipes: Mapping[str, Recipe]) -> list[str]:
+        """Return a sentence for each `weight` of a recipe that an inherited `balance` replaces.
+
+        Args:
+            recipes: validated recipes with their inherited keys.
+        """
+        found = []
+        for name, loss in product(recipes, ("distillation", "sad", "label_head")):
+            own = self.content["recipes"][name].get(loss) or {}
+            if "weight" in own and "balance" not in own and getattr(recipes[name], loss).balance is not None:
+                keys = ("recipes", name, loss, "weight")
+                found.append(
+                    f"{self.file_of(keys)}: {'.'.join(keys)} has no effect, because the recipe inherits "
+                    "`balance`, which replaces it; write balance, or `balance: null` to use the weight."
+                )
+        return found
 
     def comments(self) -> dict[str, str]:
         """Return the comment behind the root of each data set of the files, by name of the data set."""

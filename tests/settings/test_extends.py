@@ -59,3 +59,12 @@ def test_local_file_can_change_the_extended_recipe(tmp_path):
 def test_unknown_names_and_circles_are_errors(tmp_path, recipes, sentence):
     with pytest.raises(LgadError, match=sentence):
         load(tmp_path, BASE + recipes)
+
+
+def test_a_weight_that_an_inherited_balance_replaces_is_an_error(tmp_path):
+    base = BASE + "    distillation: {balance: 0.3, stop_step: 400}\n"
+    with pytest.raises(LgadError, match=r"^lgad\.yaml: recipes\.mine\.distillation\.weight has no effect"):
+        load(tmp_path, base + "  mine: {extends: enet, distillation: {weight: 0}}\n")
+    for own in ("{weight: 1, balance: null}", "{stop_step: 300}", "{balance: 0.5}"):
+        load(tmp_path, base + f"  mine: {{extends: enet, distillation: {own}}}\n")
+    load(tmp_path, BASE + "    sad: {weight: 2}\n  mine: {extends: enet, sad: {balance: 0.3}}\n")
