@@ -72,6 +72,7 @@ class _Chunk(NamedTuple):
         extents: extents of the lanes of each frame.
         doubled: number of lanes with two equal neighbouring points.
         odd: numbers of odd lanes, see `odd_lanes`.
+        without_slot: number of lanes of two points or more that are not drawn, because no slot holds them.
     """
 
     existence: list[np.ndarray | None]
@@ -80,6 +81,7 @@ class _Chunk(NamedTuple):
     extents: np.ndarray
     doubled: int
     odd: np.ndarray
+    without_slot: int
 
 
 def rasterize(
@@ -139,15 +141,8 @@ def rasterize(
             if flags is None:
                 missing.append(frame)
             present = flags if flags is not None else np.zeros(4, bool)
-            lines.append(
-                " ".join(
-                    [
-                        f"/{frame}",
-                        f"/{folder}/{_png(frame, ambiguous)}",
-                        *(str(int(flag)) for flag in present),
-                    ]
-                )
-            )
+            digits = " ".join(str(int(flag)) for flag in present)
+            lines.append(f"/{frame} /{folder}/{_png(frame, ambiguous)} {digits}")
         if progress:
             progress(len(lines), len(frames))
     write_text(label_list, "\n".join(lines) + "\n")
@@ -205,6 +200,12 @@ def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
             f"{doubled} annotated lane{'s have' if doubled > 1 else ' has'} two equal neighbouring points: "
             "one of them is left out here, but in an evaluation such a lane matches nothing; remove it."
         )
+    if without_slot := sum(chunk.without_slot for chunk in chunks):
+        notes.append(
+            f"{counted(without_slot, 'annotated lane')} {'is' if without_slot == 1 else 'are'} not drawn: a "
+            "label map has two lanes on each side of the vehicle and one of each double line, and a lane "
+            "needs two label rows."
+        )
     return notes
 
 
@@ -260,7 +261,10 @@ def _rasterize_files(
             existence[i] = None if files[i] is None else lanes.existence
     lanes = ragged([lane for lanes in files for lane in lanes or []])
     doubled = int(without_spline(lanes).sum())
-    return _Chunk(existence, rejected, sizes, lane_extents(files, sizes[:, :2]), doubled, odd_lanes(lanes))
+    drawn = sum(int(flags.sum()) for flags in existence if flags is not None)
+    without_slot = int((np.diff(lanes.offsets) > 1).sum()) - drawn
+    extents = lane_extents(files, sizes[:, :2])
+    return _Chunk(existence, rejected, sizes, extents, doubled, odd_lanes(lanes), without_slot)
 
 
 def _reject_long(

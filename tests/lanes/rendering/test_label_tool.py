@@ -123,6 +123,18 @@ def test_doubled_points_are_left_out_and_reported(root: Path):
     assert done.notes[0].startswith("1 annotated lane has two equal neighbouring points")
 
 
+def test_lanes_that_find_no_slot_are_counted(root: Path):
+    """Three lanes to the left of the car have two slots."""
+    left = [np.array([[x, 589], [x + 200, 400], [x + 300, 300]], np.float32) for x in (10, 200, 400)]
+    right = np.array([[1200, 589], [1100, 400], [1000, 300]], np.float32)
+    write_lanes(root / "set" / "d" / "a.lines.txt", [*left, right])
+    done = rasterize(root / "set", ["d/a.jpg"], output=root / "out")
+    assert done.label_list.read_text().split()[2:] == ["1", "1", "1", "0"]
+    assert [note.partition(":")[0] for note in done.notes] == ["1 annotated lane is not drawn"]
+    write_lanes(root / "set" / "d" / "a.lines.txt", [*left[1:], right])
+    assert rasterize(root / "set", ["d/a.jpg"], output=root / "again").notes == []
+
+
 def test_a_lane_too_long_to_be_sampled_is_rejected(root: Path):
     path = root / "set/d/a.lines.txt"
     # three steps of 2,000,000 px in x and 10 px in y
