@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lgad_pipeline.lanes.extents import extents_of, size_warnings
+from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.lanes.extents import Extents, extents_of, size_warnings
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.spline import Ragged
 
+_LEAST_FRAMES = 5  # frames with lanes of a split that is judged by itself; in fewer, all lanes may be short
 _CHUNK = 1 << 12  # rows whose lanes are checked at once; it limits the memory in use
 
 
@@ -26,8 +28,27 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
         odd += odd_lanes(lanes)
     if not extents:
         return []
-    warnings = size_warnings("annotated", np.concatenate(extents), sizes=sizes)
+    extents = np.concatenate(extents)
+    warnings = size_warnings("annotated", extents, sizes=sizes)
+    if not warnings:
+        warnings = _warnings_of_splits(frames["split"].to_numpy(), extents, sizes)
     return warnings + odd_lanes_warnings("annotated", odd)
+
+
+def _warnings_of_splits(splits: np.ndarray, extents: Extents, sizes: np.ndarray) -> list[str]:
+    """Return the warnings about the lanes of each split, which may be annotated in pixels of its own.
+
+    Args:
+        splits: split of each frame.
+        extents: extents of the lanes of each frame.
+        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
+    """
+    warnings = []
+    for split in SPLITS:
+        chosen = (splits == split) & (extents[:, 0] > 0)
+        if chosen.sum() >= _LEAST_FRAMES:
+            warnings += size_warnings(f"annotated {split}", extents[chosen], sizes=sizes[chosen])
+    return warnings
 
 
 def _joined(column: pd.Series) -> tuple[Ragged, list[int]]:

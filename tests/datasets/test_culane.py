@@ -90,6 +90,16 @@ def test_lanes_that_are_probably_not_meant_are_pointed_out(write_tree, lanes: st
     assert [note.text[: len(warning or "")] for note in found.notes] == ([warning] if warning else [])
 
 
+def test_lanes_of_one_split_in_other_pixels_are_pointed_out(write_tree):
+    root = write_tree()
+    for split in ("test", "train"):
+        for path in root.glob(f"drive/{split}.MP4/*.lines.txt"):
+            path.write_text("50 58 55 48 60 38 \n")  # half of the size
+        notes = [note.text for note in ingest(root, SIZE).notes]
+        assert len(notes) == (split == "train")  # three frames of the test split are too few
+    assert notes[0].startswith("All annotated train lanes are in the upper left corner of 328 x 118 px")
+
+
 def test_the_result_does_not_depend_on_the_number_of_threads(write_tree):
     root = write_tree(train=150)
     one, many = ingest(root, SIZE, workers=1), ingest(root, SIZE, workers=7)
