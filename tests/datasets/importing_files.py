@@ -25,7 +25,7 @@ def image(path: Path, seed: int = 0, size: tuple[int, int] = SIZE, orientation: 
     return pixels[..., ::-1]
 
 
-def shape(points: object, kind: str | None = "linestrip", label: str = "lane", **others: object) -> dict:
+def shape(points: object, kind: str | None = "linestrip", label: object = "lane", **others: object) -> dict:
     return {"label": label, "points": points, "shape_type": kind, **others}
 
 

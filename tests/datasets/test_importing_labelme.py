@@ -151,6 +151,19 @@ def test_a_bad_file_is_rejected_alone(tmp_path, content, words):
     assert file == "drive/bad.json" and words in reason
 
 
+def test_labels_may_be_numbers_and_have_blanks_around_them(tmp_path):
+    image(tmp_path / "source/f.jpg")
+    clicks = [
+        shape([point], "point", label)
+        for label, lane in zip((1, " 2 "), LANES, strict=True)
+        for point in lane
+    ]
+    labelme(tmp_path / "source/f.json", [*clicks, shape([[80, 20], [80, 50]], label="curb ")])
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME, labels=["1", "2"])
+    assert done.shapes.labels == {"1": 2, "2": 2, "curb": 1} and done.shapes.ignored == {"label curb": 1}
+    assert lines(tmp_path / "out/f.lines.txt") == BOTTOM_FIRST
+
+
 def test_images_outside_the_source_are_not_read(tmp_path):
     image(tmp_path / "secret/f.jpg")
     (tmp_path / "source").mkdir()

@@ -112,7 +112,7 @@ def _shape(value: Any) -> Shape:
     words = [str(name) for name, is_set in flags.items() if is_set is True] if isinstance(flags, dict) else []
     found = shape(
         kind if isinstance(kind, str) else _DEFAULT_KIND,
-        label if isinstance(label, str) else "",
+        str(label).strip() if isinstance(label, str | int | float) else "",
         pairs=pairs if isinstance(pairs, list) else [None],
         group=None if group is None else str(group)[:80],
     )
