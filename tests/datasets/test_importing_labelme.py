@@ -78,6 +78,14 @@ def test_of_two_annotations_of_an_image_the_one_with_shapes_counts(tmp_path):
     assert all("annotates f.jpg, which b.json annotates, too" in row[2] for row in done.rejected)
 
 
+def test_of_an_annotation_and_its_copy_the_one_of_the_images_name_counts(tmp_path):
+    image(tmp_path / "source/f.jpg")
+    labelme(tmp_path / "source/f (1).json", SHAPES[:1], "f.jpg")
+    labelme(tmp_path / "source/f.json", SHAPES, "f.jpg")
+    assert [item.file for item in imported(tmp_path).rejected] == ["f (1).json"]
+    assert lines(tmp_path / "out/f.lines.txt") == BOTTOM_FIRST
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
 def test_an_image_that_only_the_annotation_holds_is_written(tmp_path, ending):
     pixels = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)

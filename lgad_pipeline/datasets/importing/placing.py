@@ -5,7 +5,7 @@ import posixpath
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 
@@ -35,7 +35,8 @@ def place_images(
     """Assign an image to each annotation.
 
     Images at the stated paths are assigned first, so that the search by name cannot assign them to another
-    annotation. If several annotations have the same image, the first one with shapes is used.
+    annotation. If several annotations have the same image, one with shapes is used, of these one in a file
+    of the image's name (not `a (1).json`, a copy), of these the first.
 
     Args:
         annotations: annotations of the import.
@@ -69,8 +70,14 @@ def place_images(
                 where[index] = _listable(image)
         except ValueError as error:
             faults[index] = str(error)
+
+    def rank(index: int) -> tuple[bool, bool, int]:
+        annotation = annotations[index]
+        of_name = PurePosixPath(annotation.file).stem == PurePosixPath(where[index]).stem
+        return not annotation.shapes, not of_name, index
+
     first: dict[str, int] = {}
-    for index in sorted(where, key=lambda index: (not annotations[index].shapes, index)):
+    for index in sorted(where, key=rank):
         earlier = first.setdefault(where[index], index)
         if earlier != index:
             place_of_other = place_of(annotations[earlier].file, annotations[earlier].line)
