@@ -41,6 +41,7 @@ def gain(
     from lgad_pipeline.networks.device import check_device
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.data import prepare_data
+    from lgad_pipeline.studies.plan import plan
     from lgad_pipeline.studies.report import markdown
     from lgad_pipeline.studies.run import distillation_gain, finished_students
 
@@ -51,6 +52,7 @@ def gain(
     dataset = known.dataset(chosen.dataset)
     recipes = {name: known.recipe(name) for name in chosen.recipes}
     chosen.require_effects(study.name, recipes.values())
+    plan(chosen, recipes, output=output)  # an error before any data are rendered
     if report:
         finished_students(chosen, recipes, output=output)  # an error before any data are rendered
     shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)

@@ -105,6 +105,12 @@ def _student(
     if is_import_path(variant.method):
         changed = changed.model_copy(update={"losses": {variant.method: {}, **changed.losses}})
     if steps := variant.steps or study.steps:
+        key = f"variant {name}: steps" if variant.steps else "study: steps"
+        if (warmup := changed.student.optimizer.warmup_steps) >= steps:
+            raise LgadError(
+                f"{key} is {steps}, and the recipe has warmup_steps {warmup} of student.optimizer; give more "
+                "steps, or a recipe with fewer warmup_steps."
+            )
         changed = _with_steps(changed, steps)
     student = changed.student.model_copy(update={"seed": seed})
     if variant.method == EQUAL_COMPUTE:

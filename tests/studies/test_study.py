@@ -298,6 +298,19 @@ def test_a_variant_that_does_not_fit_the_recipe_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("study", "key"),
+    [("steps: 1", "study: steps is 1"), ("variants: {x: {steps: 1}}", "variant x: steps is 1")],
+)
+def test_fewer_steps_than_the_warm_up_of_the_recipe_are_an_error(
+    tmp_path: Path, study: str, key: str
+) -> None:
+    loaded(tmp_path, f"dataset: tiny\n{study}")
+    with pytest.raises(LgadError, match=f"{key}, and the recipe has warmup_steps 1"):
+        gain(tmp_path / "study.yaml", tmp_path / "out", settings=tmp_path / "lgad.yaml")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("variant", "reason"),
     [
         ("recipe: {sad: {weight: 1}}", "recipe.sad has no effect on the method lgad; write `method: sad or"),
