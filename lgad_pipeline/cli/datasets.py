@@ -141,7 +141,7 @@ def unpack_archives(
         say(f"note: {note}")
     say(f"{counted(done.files, 'file')} below {output or source}; {len(done.rejected)} rejected.")
     if not done.whole:
-        raise LgadError("Not every archive is complete; download those named above again, then unpack again.")
+        raise LgadError("Not every archive was read to its end; correct it as said above, then unpack again.")
     if not done.files:
         raise LgadError(f"The archives in {source} hold no image or text that can be used, as said above.")
 

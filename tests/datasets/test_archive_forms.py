@@ -7,8 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from lgad_pipeline.cli.datasets import unpack_archives
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.datasets.archive import unpack
+from lgad_pipeline.errors import LgadError
 from tests.datasets.archive_files import (
     SIZE,
     as_tar,
@@ -84,6 +86,8 @@ def test_a_file_that_is_no_archive_is_an_error_of_one_sentence(tmp_path, name, c
     assert not done.whole and done.files == 0
     ((file, _, reason),) = done.rejected
     assert file.startswith(name[:5]) and words in reason and ";" in reason
+    with pytest.raises(LgadError, match="correct it as said above"):  # a download is not always the remedy
+        unpack_archives(tmp_path / "source", tmp_path / "out")
 
 
 @pytest.mark.parametrize("form", ["tar", "zip", "tgz", "parts by number"])
