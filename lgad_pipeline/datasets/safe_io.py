@@ -108,9 +108,12 @@ def _has_link(root: Path, relative: str) -> bool:
 
 
 def frame_limit(frame_size: tuple[int, int]) -> int:
-    """Return the maximum file size of a frame of (H, W) pixels, bytes: 4 bytes per pixel and 64 KiB."""
+    """Return the maximum file size of a frame of (H, W) pixels, bytes: 8 bytes per pixel and 64 KiB.
+
+    A PNG of four channels with 16 bits has 8 bytes per pixel before it is compressed.
+    """
     height, width = frame_size
-    return 4 * height * width + (1 << 16)
+    return 8 * height * width + (1 << 16)
 
 
 def numbered_lines(root: Path, name: str, *, limit: int) -> Iterator[tuple[int, bytes]]:

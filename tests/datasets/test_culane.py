@@ -100,6 +100,16 @@ def test_lanes_of_one_split_in_other_pixels_are_pointed_out(write_tree):
     assert notes[0].startswith("All annotated train lanes are in the upper left corner of 328 x 118 px")
 
 
+def test_a_noisy_png_of_16_bits_is_read(write_tree):
+    root = write_tree()
+    noise = np.random.default_rng(0).integers(0, 1 << 16, (*SIZE, 3)).astype(np.uint16)
+    assert cv2.imwrite(str(root / "drive/test.MP4/noise.png"), noise)
+    (root / "drive/test.MP4/noise.lines.txt").touch()
+    (root / "list/test.txt").write_text("drive/test.MP4/noise.png\n")
+    found = ingest(root, SIZE)
+    assert found.rejected.empty and len(found.frames) == 8
+
+
 def test_the_result_does_not_depend_on_the_number_of_threads(write_tree):
     root = write_tree(train=150)
     one, many = ingest(root, SIZE, workers=1), ingest(root, SIZE, workers=7)
