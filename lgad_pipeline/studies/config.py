@@ -129,6 +129,12 @@ class StudyData(BaseConfig):
 
     label_noise: LabelNoiseConfig | None = None
 
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.label_noise is not None and not (self.label_noise.drop or self.label_noise.shift):
+            raise ValueError("label_noise has neither drop nor shift, so that it changes nothing; set one")
+        return self
+
 
 class GainStudy(BaseConfig):
     """Settings of a study: students of several methods, paired by seed with students trained alone.

@@ -278,6 +278,7 @@ def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_pa
         ),
         ("seed: 3", r"study.yaml: seed is not a known key; did you mean seeds\?"),
         ("data: {label_noise: {drp: 1}}", r"data.label_noise.drp is not a known key; did you mean drop\?"),
+        ("data: {label_noise: {shifted: 0.5}}", "neither drop nor shift, so that it changes nothing"),
         ("variants: {x: {metod: lgad}}", r"variants.x.metod is not a known key; did you mean method\?"),
         ("compute: 3", "compute is 3; write its keys below it"),
         ("seeds: 0", "study.yaml: seeds is 0: input should be greater than or equal to 1."),
