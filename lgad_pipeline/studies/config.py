@@ -83,13 +83,28 @@ class Variant(BaseConfig):
                 return (
                     f"recipe.{section} has no effect on the method {self.method}; write `method: {methods}`"
                 )
-            balance = changes.get("balance", getattr(getattr(recipe, section), "balance", None))
-            if "weight" in changes and balance is not None:
-                return (
-                    f"recipe.{section}.weight has no effect, because {section}.balance replaces it; change "
-                    "balance, or set it to null"
-                )
+            try:
+                loss = getattr(self.applied(recipe), section)
+            except ValidationError:
+                return ""  # reported where the changes are applied
+            for key in changes:
+                if reason := inactive(loss, key):
+                    return f"recipe.{section}.{key} has no effect, because {reason}"
         return ""
+
+
+def inactive(loss: object, key: str) -> str:
+    """Return the reason, with the remedy, why a key of the settings of a loss has no effect; empty if it has.
+
+    Args:
+        loss: settings of the loss, or other settings, whose keys all have an effect.
+        key: key of these settings.
+    """
+    if key == "weight" and getattr(loss, "balance", None) is not None:
+        return "`balance` replaces it; change balance, or set it to null"
+    if key == "temperature" and getattr(loss, "normalization", "softmax") != "softmax":
+        return "only `normalization: softmax` has a temperature; write it, too, or take the key out"
+    return ""
 
 
 class ComputeCost(BaseConfig):

@@ -10,7 +10,7 @@ from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Recipe
-from lgad_pipeline.studies.config import merged, read_study
+from lgad_pipeline.studies.config import inactive, merged, read_study
 
 Value = bool | int | float | str
 
@@ -105,11 +105,10 @@ class SearchStudy(BaseConfig):
             return f"the method is {self.method}, and only {needed} reads {section}; take the key out"
         if section in ("student", "teacher") and name == "seed":
             return "trials have the seed of the search; take the key out"
-        balanced = f"{section}.balance"
-        replaced = balanced in self.settings or getattr(getattr(recipe, section, None), "balance", None)
-        if name == "weight" and replaced:
-            return f"{balanced} replaces it; search {balanced}"
-        return ""
+        loss = getattr(recipe, section, None)
+        if name == "weight" and f"{section}.balance" in self.settings:
+            return f"{section}.balance replaces it; take one of the two out"
+        return "" if f"{section}.normalization" in self.settings else inactive(loss, name)
 
     def applied(self, recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
         """Return a recipe with values of the searched keys, and the seed of the search.

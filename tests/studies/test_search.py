@@ -148,7 +148,8 @@ def test_unknown_keys_are_named(world, tmp_path, settings, reason):
         ("alone", "distillation.start_step", "the method is alone, and only lgad reads distillation"),
         ("lgad", "sad.weight", "the method is lgad, and only sad reads sad"),
         ("lgad", "student.seed", "trials have the seed of the search"),
-        ("lgad", "distillation.weight", r"distillation\.balance replaces it; search distillation\.balance"),
+        ("lgad", "distillation.weight", "`balance` replaces it; change balance"),
+        ("lgad", "distillation.temperature", "only `normalization: softmax` has a temperature"),
     ],
 )
 def test_keys_without_effect_are_named(world, tmp_path, method, key, reason):
@@ -159,7 +160,7 @@ def test_keys_without_effect_are_named(world, tmp_path, method, key, reason):
     with pytest.raises(LgadError, match=f"The key {key} has no effect in this search, because {reason}"):
         search(SearchStudy.model_validate(study), recipe=balanced, inputs=inputs, output=tmp_path)
     both = {**STUDY["settings"], "distillation.balance": {"choices": [0.1, 0.3]}}
-    with pytest.raises(LgadError, match=r"search distillation\.balance"):
+    with pytest.raises(LgadError, match=r"distillation\.balance replaces it; take one"):
         run(world, tmp_path, {**STUDY, "settings": both})
 
 

@@ -317,6 +317,9 @@ def test_fewer_steps_than_the_warm_up_of_the_recipe_are_an_error(
         ("recipe: {sad: {weight: 1}}", "recipe.sad has no effect on the method lgad; write `method: sad or"),
         ("method: logits, recipe: {distillation: {power: 4}}", "recipe.distillation has no effect on"),
         ("recipe: {distillation: {weight: 3, balance: 0.3}}", "recipe.distillation.weight has no effect"),
+        ("recipe: {distillation: {temperature: 3}}", "recipe.distillation.temperature has no effect"),
+        ("recipe: {distillation: {temperature: 3, normalization: softmax}}", ""),
+        ("method: logits, recipe: {logits: {temperature: 3}}", ""),
         ("recipe: {distillation: {weight: 3}}", ""),
         ("method: lgad+sad, recipe: {sad: {weight: 1}, distillation: {weight: 3}}", ""),
         ("method: label-head, recipe: {label_head: {weight: 1}}", ""),
@@ -330,7 +333,7 @@ def test_a_change_without_effect_is_named(tmp_path: Path, variant: str, reason: 
             gain(tmp_path / "study.yaml", tmp_path / "out", settings=tmp_path / "lgad.yaml")
     balanced = settings.recipe("enet").model_copy(update={"distillation": DistillationConfig(balance=0.3)})
     if "distillation: {weight" in variant:
-        assert "balance replaces it" in study.variants["x"].without_effect(balanced)
+        assert "`balance` replaces it" in study.variants["x"].without_effect(balanced)
 
 
 @pytest.mark.parametrize(
