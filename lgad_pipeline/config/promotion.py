@@ -12,8 +12,8 @@ class PromotionConfig(BaseConfig):
     these have scenarios; they can prevent a promotion, but the test split never chooses a model.
 
     Attributes:
-        confidence: confidence of the paired bootstrap intervals over frames. The gain in total F1 is
-            significant if its interval is above 0.
+        confidence: confidence of the paired bootstrap intervals over frames, 0.5 or more. The gain in total
+            F1 is significant if its interval is above 0.
         scenario_tolerance: F1 that a scenario may lose. A greater loss prevents the promotion if its interval
             is below 0.
         least_frames: least number of frames of a scenario that can prevent a promotion; smaller scenarios are
@@ -21,7 +21,7 @@ class PromotionConfig(BaseConfig):
         latency_factor: greatest time per frame, as a multiple of the champion's.
     """
 
-    confidence: float = Field(default=0.95, gt=0, lt=1)
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
     scenario_tolerance: float = Field(default=0.02, ge=0, le=1)
     least_frames: int = Field(default=20, ge=1)
     latency_factor: float = Field(default=1.2, gt=0)

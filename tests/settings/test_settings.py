@@ -128,6 +128,7 @@ def test_a_store_needs_an_owner_and_is_named_without_credentials(tmp_path: Path)
             "lgad.yaml: recipes.enet.student.optimizer.learning_rate is inf; give a finite number.",
         ),
         (RECIPES + "promotion: {confidence: .nan}", "promotion.confidence"),
+        (RECIPES + "promotion: {confidence: 0.05}", "promotion.confidence is 0.05: input should be greater"),
         (RECIPES.replace("enet:", "ENet:"), "recipes has the name 'ENet'; a name has at most 64 lower-case"),
         (RECIPES.replace("enet:", f"{'e' * 300}:"), "a name has at most 64 lower-case letters"),
         (RECIPES + "  enet: {teacher: {}, student: {}}", "the key 'enet' is there twice"),
