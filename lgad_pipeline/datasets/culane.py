@@ -16,6 +16,7 @@ from lgad_pipeline.wording import counted
 
 _LISTS = {split: (f"list/{split}_gt.txt", f"list/{split}.txt") for split in SPLITS}
 _ARCHIVES = ("*.tar.gz", "*.tgz", "*.tar", "*.zip")
+_PUBLISHED_NAMES = {"dazzle": "hlight", "crossroad": "cross"}  # in the names of the published lists
 _FLAGS = 4  # number of existence flags in a line, one per slot
 
 
@@ -113,9 +114,14 @@ def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected | Note
     """Return frame -> category; if a frame has several, the first is used and the others are reported."""
     scenarios: dict[str, str] = {}
     folder = root / "list" / "test_split"
+    unread = {path.name for path in folder.glob("*.txt")}
     for number, scenario in enumerate(SCENARIOS):
         for path in sorted(folder.glob(f"test{number}_*.txt")):
+            unread.discard(path.name)
             name = f"list/test_split/{path.name}"
+            if path.stem.partition("_")[2] not in (scenario, _PUBLISHED_NAMES.get(scenario)):
+                text = f"is read as the category {scenario}, because of its number; correct number or name"
+                rejected.append(Note(name, None, text))
             listed = _entries_of(root, name, "test", rejected)
             if not listed:
                 rejected.append(Note(name, None, "names no frame; the category has no figures"))
@@ -136,4 +142,10 @@ def _scenarios(root: Path, test_frames: set[str], rejected: list[Rejected | Note
             for entry in listed:
                 if entry.frame in test_frames:
                     scenarios.setdefault(entry.frame, scenario)
+    if unread:
+        names = ", ".join(f"test{number}_{scenario}" for number, scenario in enumerate(SCENARIOS))
+        text = (
+            f"holds {counted(len(unread), 'list')} of no category, such as {min(unread)}; the categories are"
+        )
+        rejected.append(Note("list/test_split", None, f"{text} {names}"))
     return scenarios

@@ -303,6 +303,21 @@ def test_a_frame_in_two_splits_stays_in_the_test_split(write_tree):
     assert split_leakage(found.frames).empty
 
 
+def test_lists_of_other_categories_are_noted(write_tree):
+    """A category is the number in the name of its list; there is no rain, and 1 is not night."""
+    root = write_tree()
+    folder = root / "list/test_split"
+    (folder / "test8_night.txt").rename(folder / "test1_night.txt")
+    for name in ("rain.txt", "test2_hlight.txt"):
+        (folder / name).write_text("drive/test.MP4/00002.jpg\n")
+    found = ingest(root, SIZE)
+    assert found.frames["scenario"].fillna("").tolist()[-3:] == ["normal", "crowd", "dazzle"]
+    assert [(note.file, note.text.partition(",")[0]) for note in found.notes] == [
+        ("list/test_split/test1_night.txt", "is read as the category crowd"),
+        ("list/test_split", "holds 1 list of no category"),
+    ]
+
+
 def test_category_lists_of_the_whole_set_do_for_a_subset(write_tree):
     """Frames that a subset lacks must not count as rejected: ingestion would fail by their number."""
     root = write_tree()

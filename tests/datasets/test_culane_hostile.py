@@ -185,9 +185,9 @@ def test_lists_whose_names_are_no_text_are_reported(write_tree):
     root = write_tree()
     name = b"test3_\xff.txt".decode(errors="surrogateescape")
     (root / "list/test_split" / name).write_text("gone.jpg")
-    (note,) = ingest(root, SIZE).notes
-    assert note.file == "list/test_split/test3_\\udcff.txt"
-    assert note.text.startswith("names 1 frame that the test list has not, the first gone.jpg in line 1")
+    notes = ingest(root, SIZE).notes
+    assert len(notes) == 2 and {note.file for note in notes} == {"list/test_split/test3_\\udcff.txt"}
+    assert notes[1].text.startswith("names 1 frame that the test list has not, the first gone.jpg in line 1")
 
 
 def test_a_frame_that_claims_to_be_vast_is_rejected(write_tree):
