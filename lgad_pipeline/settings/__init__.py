@@ -129,7 +129,8 @@ class Settings(BaseConfig):
             settings = cls.model_validate(content)
         except ValidationError as error:
             raise LgadError("\n".join(files.sentences(error, cls))) from error
-        for mistake in files.replaced_weights(settings.recipes):
+        recipes = settings.recipes
+        for mistake in (*files.replaced_weights(recipes), *files.without_lanes(recipes)):
             mistakes.setdefault("", []).append(mistake)
         if "" in mistakes:
             raise LgadError("\n".join(mistakes[""]))

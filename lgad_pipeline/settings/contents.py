@@ -89,6 +89,28 @@ class SettingsFiles:
                 )
         return found
 
+    def without_lanes(self, recipes: Mapping[str, Recipe]) -> list[str]:
+        """Return a sentence for each threshold with which a recipe finds no lane, or random ones.
+
+        Args:
+            recipes: validated recipes.
+        """
+        found = []
+        for name, recipe in recipes.items():
+            decode = recipe.decode
+            for key in ("existence_threshold", "peak_threshold"):
+                if getattr(decode, key) == 1:
+                    found.append(
+                        (("recipes", name, "decode", key), "is 1, which no probability exceeds; lower it")
+                    )
+            if not recipe.student.existence_weight and decode.existence_threshold > 0:
+                reason = (
+                    "is 0, so that the existence of lanes is not learned; set decode.existence_threshold to "
+                    "0, too, so that it decides nothing"
+                )
+                found.append((("recipes", name, "student", "existence_weight"), reason))
+        return [f"{self.file_of(keys)}: {'.'.join(keys)} {reason}." for keys, reason in found]
+
     def comments(self) -> dict[str, str]:
         """Return the comment behind the root of each data set of the files, by name of the data set."""
         behind = {**comments_behind_roots(self.path), **comments_behind_roots(self.local_path)}

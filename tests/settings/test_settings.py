@@ -72,6 +72,11 @@ def test_yes_in_place_of_an_amount_of_augmentation_is_an_error(tmp_path: Path) -
     assert off.augmentation.flip == 0
 
 
+def test_existence_need_not_be_learned_if_it_decides_nothing(tmp_path: Path) -> None:
+    recipe = RECIPES.replace("600", "600, existence_weight: 0") + "    decode: {existence_threshold: 0}\n"
+    assert Settings.load(written(tmp_path, recipe)).recipe("enet").student.existence_weight == 0
+
+
 def test_shards_go_to_a_store_that_is_named_without_credentials(tmp_path: Path) -> None:
     entry = "datasets: {mine: {kind: culane, root: ., jpeg_quality: 85, shards: 's3://drives/mine'}}"
     dataset = Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
@@ -128,6 +133,8 @@ def test_a_store_needs_an_owner_and_is_named_without_credentials(tmp_path: Path)
             "lgad.yaml: recipes.enet.student.optimizer.learning_rate is inf; give a finite number.",
         ),
         (RECIPES + "promotion: {confidence: .nan}", "promotion.confidence"),
+        (RECIPES + "    decode: {peak_threshold: 1}", "recipes.enet.decode.peak_threshold is 1, which no"),
+        (RECIPES.replace("600", "600, existence_weight: 0"), "student.existence_weight is 0, so that the"),
         (RECIPES + "promotion: {confidence: 0.05}", "promotion.confidence is 0.05: input should be greater"),
         (RECIPES.replace("enet:", "ENet:"), "recipes has the name 'ENet'; a name has at most 64 lower-case"),
         (RECIPES.replace("enet:", f"{'e' * 300}:"), "a name has at most 64 lower-case letters"),
