@@ -1,11 +1,13 @@
 """Warnings about the lanes of a frames table that are probably in pixels of another size, or odd."""
 
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.lanes.extents import Extents, extents_of, size_warnings
+from lgad_pipeline.lanes.extents import Extents, copies_warning, count_copies, extents_of, size_warnings
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.spline import Ragged
 
@@ -20,19 +22,21 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
         frames: frames table (`FRAMES_SCHEMA`).
     """
     sizes = frames[["height", "width"]].to_numpy()
-    extents, odd = [], np.zeros(4, np.int64)
+    extents, odd, copies = [], np.zeros(4, np.int64), 0
     for first in range(0, len(frames), _CHUNK):
         rows = slice(first, first + _CHUNK)
         lanes, counts = _joined(frames["lanes"].iloc[rows])
         extents.append(extents_of(lanes, counts, sizes=sizes[rows]))
         odd += odd_lanes(lanes)
+        each = iter(lanes)
+        copies += count_copies(list(islice(each, count)) for count in counts)
     if not extents:
         return []
     extents = np.concatenate(extents)
     warnings = size_warnings("annotated", extents, sizes=sizes)
     if not warnings:
         warnings = _warnings_of_splits(frames["split"].to_numpy(), extents, sizes)
-    return warnings + odd_lanes_warnings("annotated", odd)
+    return [*warnings, *odd_lanes_warnings("annotated", odd), *copies_warning("annotated", copies)]
 
 
 def _warnings_of_splits(splits: np.ndarray, extents: Extents, sizes: np.ndarray) -> list[str]:

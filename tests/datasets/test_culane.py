@@ -77,6 +77,7 @@ def test_marks_of_absent_points_are_rejected(write_tree, mark: int):
         ("100 117 110 107 120 97 130 87 1 0.98 \n", "10 annotated lanes have an end near (0, 0)"),
         ("1 1 130 87 120 97 110 107 \n", "10 annotated lanes have an end near (0, 0)"),  # before the points
         ("100 117 110 107 120 97 130 87 -1 -1 \n", "10 annotated lanes have an end near (0, 0)"),
+        (2 * "100 117 110 107 120 97 \n", "10 annotated lanes are equal to another lane of the same frame"),
         ("5 3 20 40 35 77 50 114 \n", None),  # the upper left corner, as far as the others
         ("100 117 110 87 120 57 130 55 140 59 \n", None),  # a curve at a crest
     ],
