@@ -7,9 +7,11 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.config.splits import SPLITS
+from lgad_pipeline.data.frame_table import list_or_none
 from lgad_pipeline.lanes.extents import Extents, copies_warning, count_copies, extents_of, size_warnings
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.spline import Ragged
+from lgad_pipeline.wording import counted
 
 _LEAST_FRAMES = 5  # frames with lanes of a split that is judged by itself; in fewer, all lanes may be short
 _CHUNK = 1 << 12  # rows whose lanes are checked at once; it limits the memory in use
@@ -36,7 +38,28 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
     warnings = size_warnings("annotated", extents, sizes=sizes)
     if not warnings:
         warnings = _warnings_of_splits(frames["split"].to_numpy(), extents, sizes)
-    return [*warnings, *odd_lanes_warnings("annotated", odd), *copies_warning("annotated", copies)]
+    return [
+        *warnings,
+        *odd_lanes_warnings("annotated", odd),
+        *copies_warning("annotated", copies),
+        *_emptied(frames[extents[:, 0] == 0]),
+    ]
+
+
+def _emptied(frames: pd.DataFrame) -> list[str]:
+    """Return a warning if lists state lanes of frames without lanes, as where a copy left empty lane files.
+
+    Args:
+        frames: rows of the frames table without lanes.
+    """
+    stated = [any(list_or_none(flags) or ()) for flags in frames["existence"]]
+    if not any(stated):
+        return []
+    count, example = sum(stated), frames["frame"][stated].iloc[0]
+    return [
+        f"{counted(count, 'frame')} without lanes {'has' if count == 1 else 'have'} existence flags of lanes "
+        f"in the list, such as {example}; restore the lane files, or correct the list."
+    ]
 
 
 def _warnings_of_splits(splits: np.ndarray, extents: Extents, sizes: np.ndarray) -> list[str]:

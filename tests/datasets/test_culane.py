@@ -101,6 +101,18 @@ def test_lanes_of_one_split_in_other_pixels_are_pointed_out(write_tree):
     assert notes[0].startswith("All annotated train lanes are in the upper left corner of 328 x 118 px")
 
 
+def test_empty_lane_files_of_frames_with_stated_lanes_are_pointed_out(write_tree):
+    root = write_tree()
+    for frame in (FIRST, "drive/test.MP4/00000.jpg"):  # the list of the test frames states no flags
+        (root / frame).with_suffix(".lines.txt").write_text("")
+    (note,) = ingest(root, SIZE).notes
+    assert note.text.startswith(
+        f"1 frame without lanes has existence flags of lanes in the list, such as {FIRST}"
+    )
+    (root / "list/train_gt.txt").write_text(f"{FIRST} map.png 0 0 0 0\n")
+    assert not ingest(root, SIZE).notes
+
+
 def test_a_noisy_png_of_16_bits_is_read(write_tree):
     root = write_tree()
     noise = np.random.default_rng(0).integers(0, 1 << 16, (*SIZE, 3)).astype(np.uint16)
