@@ -246,7 +246,8 @@ def _print_lanes(frames: "pd.DataFrame", entry: "FolderDataset") -> None:
     if labelled < annotated:
         say(
             f"  note: {annotated - labelled} without a label: the {scheme.slots} slots (key slots in "
-            "lgad.yaml), half of them on each side of the vehicle, are too few, or the lane is too short"
+            "lgad.yaml), half of them on each side of the vehicle, are too few, or the lane is too short, "
+            "or one of a double line"
         )
     if cropped := cropped_lanes(labels, entry.crop_top):
         say(f"  note: {cropped}")

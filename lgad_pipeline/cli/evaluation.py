@@ -172,7 +172,11 @@ def rasterize(
     annotations: Annotated[Path, typer.Option(help="Directory of the annotated lane files.")],
     frames: Annotated[Path, typer.Option("--list", help="List of frames.")],
     output: Annotated[
-        Path, typer.Option(help="Directory to write: laneseg_label_w<width>/ and list/train_gt.txt.")
+        Path,
+        typer.Option(
+            help="Directory to write: laneseg_label_w<width>/ and list/train_gt.txt; val_gt.txt or "
+            "test_gt.txt for a list whose name begins so."
+        ),
     ],
     lane_width: Annotated[int, typer.Option("--width", min=1, help="Width of the lanes, px.")] = 16,
     frame_height: Height = None,
@@ -186,14 +190,14 @@ def rasterize(
     named = FrameLists.read([frames], annotations, strict=strict, scenarios=False)
     (members,) = named.frames.values()
     sizes = FrameSizes.of(members, (annotations, *named.roots), stated=given, default=RULE_SIZE)
-    split = frames.stem.removesuffix("_gt")
+    split = next((split for split in ("val", "test") if frames.stem.lower().startswith(split)), "train")
     say_rejected(named.rejected)
     with progress_bar(f"Drawing {frames}") as progress:
         done = rasterize_lanes(
             annotations,
             members,
             output=output,
-            list_name=f"{split if split in ('val', 'test') else 'train'}_gt.txt",
+            list_name=f"{split}_gt.txt",
             lane_width=lane_width,
             frame_size=sizes,
             strict=strict,

@@ -104,6 +104,17 @@ def test_rasterize_does_not_hide_frames_of_a_data_set(tmp_path: Path):
     assert len((tmp_path / "list/train_gt.txt").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "split"), [("valid", "val"), ("Test0_normal", "test"), ("train_val", "train"), ("few", "train")]
+)
+def test_rasterize_names_its_list_after_the_split(tmp_path: Path, name: str, split: str):
+    (tmp_path / "a.lines.txt").write_text("300 590 700 300\n")
+    (tmp_path / f"{name}.txt").write_text("a.jpg\n")
+    where = ("--annotations", tmp_path, "--list", tmp_path / f"{name}.txt", "--output", tmp_path / "out")
+    lgad("rasterize", *where)
+    assert [path.name for path in (tmp_path / "out/list").iterdir()] == [f"{split}_gt.txt"]
+
+
 def test_evaluate_tusimple_writes_its_figures(official: Path, tmp_path: Path):
     folder = official / "tusimple_eval"
     lgad(
