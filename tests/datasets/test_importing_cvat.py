@@ -106,7 +106,7 @@ def test_every_kind_of_shape_is_a_lane_or_named(tmp_path):
         ("skeleton", "s"),
         ("polyline", "lane"),
     ]
-    assert done.shapes.ignored == {"tag": 1}
+    assert done.shapes.ignored == {"tag night": 1}
 
 
 def test_a_frame_with_a_tag_alone_counts_as_a_frame_without_a_shape(tmp_path):

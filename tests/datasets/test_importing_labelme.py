@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.datasets.importing.convert import Conversion, Format, convert
+from lgad_pipeline.datasets.importing.summary import summary
 from tests.datasets.importing_files import BOTTOM_FIRST, LANES, SIZE, image, labelme, lines, shape
 
 SHAPES = [*map(shape, LANES)]
@@ -157,6 +158,18 @@ def test_a_bad_file_is_rejected_alone(tmp_path, content, words):
     assert sum(done.frames.values()) == 3
     [(file, _, reason)] = done.rejected
     assert file == "drive/bad.json" and words in reason
+
+
+def test_flags_of_images_are_named(tmp_path):
+    """An annotator may flag images that are not to be used, so the import says that it takes them."""
+    for name, flags in (("f", {"blurred": True, "night": False}), ("g", {"blurred": True})):
+        image(tmp_path / f"source/{name}.jpg", seed=ord(name))
+        labelme(tmp_path / f"source/{name}.json", SHAPES if name == "f" else [], flags=flags)
+    labelme(tmp_path / "source/h.json", SHAPES, "g.jpg")
+    done = imported(tmp_path)
+    assert done.shapes.ignored == {"flag blurred": 1} and done.count == 4
+    assert [item.file for item in done.rejected] == ["g.json"]  # it has no shape, and h.json has
+    assert "Not imported: flag blurred 1." in summary(done)
 
 
 def test_labels_may_be_numbers_and_have_blanks_around_them(tmp_path):

@@ -92,15 +92,16 @@ def _parse(data: bytes, file: str, source: Source) -> Annotation:
     elif not is_absolute(image):
         places.insert(0, posixpath.join(folder, image))
     flags = content.get("flags")
+    set_flags = [name for name, is_set in flags.items() if is_set is True] if isinstance(flags, dict) else []
     return Annotation(
         file,
         None,
         image,
         places,
         stated_size(content.get("imageHeight"), content.get("imageWidth")),
-        [_shape(value) for value in content["shapes"]],
+        [*map(_shape, content["shapes"]), *(shape("flag", str(name), pairs=[]) for name in set_flags)],
         embedded=bool(content.get("imageData")),
-        predicted=isinstance(flags, dict) and flags.get(PREDICTED) is True,
+        predicted=PREDICTED in set_flags,
     )
 
 

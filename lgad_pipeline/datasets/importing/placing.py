@@ -74,7 +74,7 @@ def place_images(
     def rank(index: int) -> tuple[bool, bool, int]:
         annotation = annotations[index]
         of_name = PurePosixPath(annotation.file).stem == PurePosixPath(where[index]).stem
-        return not annotation.shapes, not of_name, index
+        return not annotation.is_drawn, not of_name, index
 
     first: dict[str, int] = {}
     for index in sorted(where, key=rank):

@@ -15,6 +15,8 @@ MOST_POINTS = 2000
 
 PREDICTED = "predicted"
 """Flag (labelme) or tag (CVAT) of a frame whose lanes are predicted and have not been checked."""
+OF_IMAGES = ("tag", "flag")
+"""Kinds of shapes that describe the whole image: tags of CVAT, flags of labelme."""
 
 
 class Shape(NamedTuple):
@@ -49,7 +51,7 @@ class Annotation:
         places: paths relative to the source folder where the image is expected, in the order of preference;
             a path without an image suffix matches any suffix.
         size: (H, W) that the file states, pixels; None where it states none.
-        shapes: shapes of the frame in the file's order.
+        shapes: shapes of the frame in the file's order; those of `OF_IMAGES` have a label and no points.
         embedded: True if the annotation file contains the image itself.
         predicted: True if the frame is marked as `PREDICTED`.
     """
@@ -62,6 +64,11 @@ class Annotation:
     shapes: list[Shape] = field(default_factory=list)
     embedded: bool = False
     predicted: bool = False
+
+    @property
+    def is_drawn(self) -> bool:
+        """True if a shape was drawn in the image."""
+        return any(shape.kind not in OF_IMAGES for shape in self.shapes)
 
 
 def shape(kind: str, label: str, *, pairs: Sequence, group: str | None = None) -> Shape:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgad_pipeline.datasets.importing.bands import centre_line
-from lgad_pipeline.datasets.importing.points import Shape
+from lgad_pipeline.datasets.importing.points import OF_IMAGES, Shape
 from lgad_pipeline.datasets.reader import AnnotationError, bottom_first
 from lgad_pipeline.lanes.odd_lanes import count_turning
 from lgad_pipeline.lanes.spline import ragged
@@ -16,7 +16,6 @@ from lgad_pipeline.lanes.spline import ragged
 _LINES = ("linestrip", "line", "polyline")
 _POINTS = ("point", "points")
 _POLYGON = "polygon"
-_NOT_ABOUT_LANES = ("tag",)  # annotations of the whole image
 
 _DOUBLED = 0.5  # pixels; a double click adds the last point of a line twice, so nearer points are merged
 _REVERSAL = -0.9  # cosine of the turn between two segments of a line that folds back on itself
@@ -43,8 +42,8 @@ class Tally:
     Attributes:
         labels: label -> number of shapes with this label.
         used: (kind of shape, result such as "lane" or "centre line") -> number of shapes.
-        ignored: "label" and the label -> number of shapes whose label was not chosen; kind -> number of
-            shapes that describe the whole image.
+        ignored: "label" and the label -> number of shapes whose label was not chosen; "tag" or "flag" and
+            its name -> number of images that have it.
         rejected: (kind, label, reason) -> number of shapes that are not lanes, and position of the first.
         doubled: number of points left out because they repeat the point before.
         repeated: number of lanes that are equal to another lane of their frame.
@@ -80,7 +79,7 @@ class Frame(NamedTuple):
         lanes: float32 (N, 2) each, (x, y) in frame pixels with pixel centres at integers, bottom first.
         types: type of each lane, empty where the tool states none.
         faults: one reason for each rejected shape or group of points.
-        drawn: number of shapes of any label; tags of the whole image do not count.
+        drawn: number of shapes of any label; tags and flags of the whole image do not count.
     """
 
     lanes: list[np.ndarray]
@@ -112,11 +111,11 @@ def lanes_of(
         labels: labels of the shapes that are lanes; None: all labels.
         tally: counts to which every shape is added.
     """
-    frame = Frame([], [], [], sum(shape.kind not in _NOT_ABOUT_LANES for shape in shapes))
+    frame = Frame([], [], [], sum(shape.kind not in OF_IMAGES for shape in shapes))
     clicks: dict[tuple[bool, str], list[Shape]] = {}
     for shape in shapes:
-        if shape.kind in _NOT_ABOUT_LANES:
-            tally.ignored[shape.kind] += 1
+        if shape.kind in OF_IMAGES:
+            tally.ignored[f"{shape.kind} {shape.label}"] += 1
             continue
         tally.labels[shape.label] += 1
         if labels is not None and shape.label not in labels:
