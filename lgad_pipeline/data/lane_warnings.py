@@ -10,6 +10,7 @@ from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import list_or_none
 from lgad_pipeline.lanes.extents import Extents, copies_warning, count_copies, extents_of, size_warnings
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
+from lgad_pipeline.lanes.pieces import count_pieces
 from lgad_pipeline.lanes.spline import Ragged
 from lgad_pipeline.wording import counted
 
@@ -24,11 +25,12 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
         frames: frames table (`FRAMES_SCHEMA`).
     """
     sizes = frames[["height", "width"]].to_numpy()
-    extents, odd, copies = [], np.zeros(4, np.int64), 0
+    extents, pieces, odd, copies = [], [], np.zeros(4, np.int64), 0
     for first in range(0, len(frames), _CHUNK):
         rows = slice(first, first + _CHUNK)
         lanes, counts = _joined(frames["lanes"].iloc[rows])
         extents.append(extents_of(lanes, counts, sizes=sizes[rows]))
+        pieces.append(count_pieces(lanes, counts, widths=sizes[rows, 1]))
         odd += odd_lanes(lanes)
         each = iter(lanes)
         copies += count_copies(list(islice(each, count)) for count in counts)
@@ -42,7 +44,20 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
         *warnings,
         *odd_lanes_warnings("annotated", odd),
         *copies_warning("annotated", copies),
+        *_pieces(frames["frame"], np.concatenate(pieces)),
         *_emptied(frames[extents[:, 0] == 0]),
+    ]
+
+
+def _pieces(frames: pd.Series, pieces: np.ndarray) -> list[str]:
+    """Return a warning if lanes are annotated in pieces; `pieces` is their number by frame, int (frames,)."""
+    count = int(pieces.sum())
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'annotated lane')} {'continues' if count == 1 else 'continue'} another lane of the "
+        f"frame, such as in {frames.iloc[pieces.argmax()]}, as dashes do that are drawn one by one; draw "
+        "each lane as one line, since each line takes a slot."
     ]
 
 

@@ -25,6 +25,11 @@ from tests.datasets.culane_files import FIRST, SIZE
         ("1 1 130 87 120 97 110 107 \n", "10 annotated lanes have an end near (0, 0)"),  # before the points
         ("100 117 110 107 120 97 130 87 -1 -1 \n", "10 annotated lanes have an end near (0, 0)"),
         (2 * "100 117 110 107 120 97 \n", "10 annotated lanes are equal to another lane of the same frame"),
+        (
+            "100 117 106 105\n112 93 118 81\n121 75 125 67\n240 117 190 67\n",  # three dashes of one lane
+            "20 annotated lanes continue another lane of the frame, such as in drive/train.MP4/00000.jpg",
+        ),
+        ("100 117 125 92\n240 117 220 97\n214 88 180 60\n", None),  # another lane above the left one
         ("5 3 20 40 35 77 50 114 \n", None),  # the upper left corner, as far as the others
         ("100 117 110 87 120 57 130 55 140 59 \n", None),  # a curve at a crest
     ],
