@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lgad_pipeline.errors import LgadError, os_fault
 
@@ -85,20 +85,28 @@ def _refuse_special(path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder (its file `.lock`) against processes and threads; wait until it is free.
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a folder (its file `.lock`) against processes and threads.
 
     The thread that holds the lock can acquire it again, and a process that dies releases it. The file `.lock`
     must never be deleted: two processes would then lock different files of the same name, and both would hold
     the lock.
 
+    Args:
+        folder: folder, which is created if it is missing.
+        wait: wait until the lock is free; False: a lock that another process holds is an error.
+
     Raises:
-        LgadError: The folder cannot be written.
+        LgadError: The folder cannot be written, or is in use and `wait` is False.
     """
     lock = FileLock(folder / ".lock", is_singleton=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(blocking=wait)
+    except Timeout as error:
+        raise LgadError(
+            f"{folder} is in use by another process; wait until it has ended, or name another folder."
+        ) from error
     except OSError as error:
         raise os_fault(error, folder) from error
     try:

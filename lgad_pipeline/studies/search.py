@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import yaml
 
-from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Recipe
@@ -65,10 +65,24 @@ def search(
         progress: called with a line of text when a trial ends.
 
     Raises:
-        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search, a process
-            ended without a result, or every trial failed.
+        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search or is in
+            use by a process, a process ended without a result, or every trial failed.
     """
     _check_keys(study, recipe)
+    with locked(output, wait=False):  # the trials of a search that still runs look interrupted
+        return _search(study, recipe, inputs, output, workers=workers, progress=progress)
+
+
+def _search(
+    study: SearchStudy,
+    recipe: Recipe,
+    inputs: StudyInputs,
+    output: Path,
+    *,
+    workers: int,
+    progress: ProgressText,
+) -> SearchResult:
+    """Run the trials that are missing; see `search`."""
     optuna = _optuna()
     trials = _open(study, recipe, output)
     for trial in trials.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):

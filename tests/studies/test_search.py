@@ -120,6 +120,22 @@ def test_trials_at_a_time_with_equal_settings_do_not_share_their_files(world, tm
     assert trials[0].result() == trials[1].result() and not together
 
 
+def test_a_second_search_in_the_directory_of_a_running_one_is_an_error(world, tmp_path, monkeypatch):
+    evaluate, errors = searching._evaluate, []
+
+    def meanwhile(*values):
+        with ThreadPoolExecutor(1) as pool:  # the lock belongs to a thread
+            errors.append(pool.submit(run, world, tmp_path, STUDY).exception())
+        return evaluate(*values)
+
+    monkeypatch.setattr(searching, "_evaluate", meanwhile)
+    result, lines = run(world, tmp_path, {**STUDY, "trials": 1})
+    assert str(errors[0]) == (
+        f"{tmp_path} is in use by another process; wait until it has ended, or name another folder."
+    )
+    assert len(result.trials) == len(lines) == 1 and not result.failed
+
+
 def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
     settings = {"student.optimizer.warmup_steps": {"choices": [1, 99]}}
     result, lines = run(world, tmp_path, {**STUDY, "method": "alone", "trials": 6, "settings": settings})
