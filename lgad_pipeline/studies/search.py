@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from lgad_pipeline.atomic_files import locked, write_text
+from lgad_pipeline.data.shard_index import read_index
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Recipe
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 JOURNAL = "search.journal"
 TRIALS = "trials.csv"
 BEST = "best.yaml"
-_REASON = "reason"
+_REASON, _DATA = "reason", "shards"
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def search(
         progress: called with a line of text when a trial ends.
 
     Raises:
-        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search or is in
-            use by a process, a process ended without a result, or every trial failed.
+        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search, trials
+            on other data, or is in use by a process, a process ended without a result, or every trial failed.
     """
     _check_keys(study, recipe)
     with locked(output, wait=False):  # the trials of a search that still runs look interrupted
@@ -85,6 +86,7 @@ def _search(
     """Run the trials that are missing; see `search`."""
     optuna = _optuna()
     trials = _open(study, recipe, output)
+    _check_data(trials, inputs.shards, output)
     for trial in trials.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         trials.enqueue_trial(trial.params)
@@ -201,6 +203,19 @@ def _open(study: SearchStudy, recipe: Recipe, output: Path) -> "optuna.Study":
     return optuna.create_study(
         storage=storage, sampler=sampler, study_name=name, direction="maximize", load_if_exists=True
     )
+
+
+def _check_data(trials: "optuna.Study", shards: Path, output: Path) -> None:
+    """Check that earlier trials were trained and scored on the same frames and labels."""
+    packed = read_index(shards).fingerprint
+    known = trials.user_attrs.get(_DATA)
+    if known is None:
+        trials.set_user_attr(_DATA, packed)
+    elif known != packed:
+        raise LgadError(
+            f"{output} holds trials on other frames or labels; name another directory, or restore the data "
+            "set and its settings."
+        )
 
 
 def _write(study: SearchStudy, trials: "optuna.Study", *, recipe: Recipe, output: Path) -> SearchResult:

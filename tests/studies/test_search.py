@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -134,6 +135,14 @@ def test_a_second_search_in_the_directory_of_a_running_one_is_an_error(world, tm
         f"{tmp_path} is in use by another process; wait until it has ended, or name another folder."
     )
     assert len(result.trials) == len(lines) == 1 and not result.failed
+
+
+def test_trials_on_other_data_are_not_continued(world, tmp_path):
+    settings, inputs = world
+    run(world, tmp_path / "out", {**STUDY, "method": "alone", "trials": 1})
+    shards = pack_road(tmp_path / "road", {"train": range(5), "val": [5, 6], "test": []})
+    with pytest.raises(LgadError, match="holds trials on other frames or labels; name another directory"):
+        run((settings, replace(inputs, shards=shards)), tmp_path / "out", {**STUDY, "method": "alone"})
 
 
 def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
