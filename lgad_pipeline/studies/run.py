@@ -15,9 +15,16 @@ from lgad_pipeline.studies.config import GainStudy
 from lgad_pipeline.studies.plan import StudyRun, TrainingSpec, plan, teacher_trainings
 from lgad_pipeline.studies.report import write_study
 from lgad_pipeline.studies.result import StudyResult, finished, summarize
-from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_score
+from lgad_pipeline.studies.trainings import (
+    StudyInputs,
+    has_other_settings,
+    run_training,
+    train_and_score,
+    trained_on,
+)
 from lgad_pipeline.studies.workers import run_all
 from lgad_pipeline.training.device import Device
+from lgad_pipeline.wording import counted
 
 
 class Exchange(Protocol):
@@ -106,11 +113,34 @@ def _report(
     study: GainStudy, runs: list[StudyRun], scored: list[StudyRun], *, shards: Path, output: Path
 ) -> StudyResult:
     result = summarize(scored, study.compute)
-    if len(scored) < len(runs):
-        note = f"{len(scored)} of {len(runs)} students are finished; pairs are those of finished students."
-        result = replace(result, notes=(note, *result.notes))
+    result = replace(result, notes=(*_left_out(runs, scored), *_of_other_data(scored), *result.notes))
     write_study(result, scored, shards=shards, output=output)
     return result
+
+
+def _left_out(runs: list[StudyRun], scored: list[StudyRun]) -> list[str]:
+    """State how many students are not in the report, and how many of these have other settings now."""
+    if len(scored) == len(runs):
+        return []
+    notes = [f"{len(scored)} of {len(runs)} students are finished; pairs are those of finished students."]
+    changed = sum(run not in scored and has_other_settings(run.training) for run in runs)
+    if changed:
+        notes.append(
+            f"{counted(changed, 'student')} {'was' if changed == 1 else 'were'} trained with other settings "
+            "than the study and its recipes have now, and left out; run the study to train them again."
+        )
+    return notes
+
+
+def _of_other_data(scored: list[StudyRun]) -> list[str]:
+    """State that students were trained on different data, as after a change of the data set."""
+    packed = {shards for run in scored if (shards := trained_on(run.training)) is not None}
+    if len(packed) < 2:
+        return []
+    return [
+        f"The students were trained on {len(packed)} different sets of frames and labels; run the study to "
+        "train all of them on the present one."
+    ]
 
 
 def _run_all(

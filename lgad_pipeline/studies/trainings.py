@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, locked, write_text
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
-from lgad_pipeline.config.network import allow_networks
+from lgad_pipeline.config.model_files import WEIGHTS
+from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
 from lgad_pipeline.data.shard_split import ShardSplit
 from lgad_pipeline.data.shards import ShardSet
@@ -28,10 +30,13 @@ from lgad_pipeline.training.device_lease import lease_devices
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.trainer import train
-from lgad_pipeline.training.training_folder import TrainingResult, fingerprint_of
+from lgad_pipeline.training.training_folder import TRAINING, TrainingResult, fingerprint_of
 
 FRAMES = "test_frames.parquet"
 SCORED = "scored.json"
+
+_LOSSES = ("teacher", "distillation", "sad", "logits", "model", "label_head", "losses")
+_DATA_AND_CODE = {"shards", "code", "network_source", "teacher_source"}
 
 
 @dataclass(frozen=True)
@@ -159,14 +164,64 @@ def _scores(
 
 
 def is_scored(training: TrainingSpec) -> bool:
-    """Return True if a student has scores, unless it was trained again since."""
+    """Return True if a student has scores, unless it was trained again since, or has other settings now."""
     if not (training.folder / FRAMES).is_file():
         return False
     try:
         scored = json.loads((training.folder / SCORED).read_text(encoding="utf-8"))
-        return scored["training"] == fingerprint_of(training.folder)
+        same = scored["training"] == fingerprint_of(training.folder)
     except (FileNotFoundError, LgadError):
         return True  # scores were copied here without the weights
+    return same and not has_other_settings(training)
+
+
+def has_other_settings(training: TrainingSpec) -> bool:
+    """Return True if a finished student was trained with other settings than it has now.
+
+    Data and code are not compared, nor keys that only the version of its training or the present one has.
+    """
+    mimicked = [folder for folder in (training.teacher, training.model) if folder is not None]
+    if not all((folder / TRAINING).is_file() for folder in mimicked):
+        # Their directories are named by their settings, unless scores were copied here without the weights.
+        return (training.folder / WEIGHTS).is_file()
+    try:
+        before = json.loads((training.folder / TRAINING).read_text(encoding="utf-8"))
+        network = NetworkSpec.model_validate(before["network"])
+        plan = TrainingPlan.from_recipe(
+            training.recipe,
+            role="student",
+            image_size=network.image_size,
+            slots=network.slots,
+            lane_types=network.lane_types,
+            shards=Path(),
+            folder=training.folder,
+            method=training.method,
+            teacher=training.teacher,
+            model=training.model,
+            network=training.network,
+        )
+        now = plan.description("", "", precision=before["training"]["precision"])
+    except (OSError, LgadError, ValueError, KeyError, TypeError):
+        return False  # not comparable: of another version
+    now = json.loads(json.dumps(now))
+    return any((key in before) != (key in now) for key in _LOSSES) or any(
+        _differs(before[key], now[key]) for key in (before.keys() & now.keys()) - _DATA_AND_CODE
+    )
+
+
+def trained_on(training: TrainingSpec) -> str | None:
+    """Return the fingerprint of the shards that a student was trained on; None if it is not known."""
+    try:
+        return json.loads((training.folder / TRAINING).read_text(encoding="utf-8"))["shards"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _differs(before: Any, now: Any) -> bool:
+    """Return True if a value differs that both have; mappings are compared key by key."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return any(_differs(before[key], now[key]) for key in before.keys() & now.keys())
+    return before != now
 
 
 def scored_frames(training: TrainingSpec) -> pd.DataFrame:

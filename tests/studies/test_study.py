@@ -101,7 +101,8 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     # A report of an unfinished study, and LGAD against a control: here the control is a copy of the baseline.
     alone, control = (tmp_path / "out" / "enet" / name / "seed0" for name in ("alone", "equal-compute"))
     shutil.copytree(alone, control)
-    larger = study.model_copy(update={"seeds": 3, "methods": ("equal-compute",)})
+    free = ComputeCost(distilled_step=1, teacher_step=0)  # so that the control has as many steps
+    larger = study.model_copy(update={"seeds": 3, "methods": ("equal-compute",), "compute": free})
     reported = run(larger, only_report=True)
     assert reported.notes[0] == "3 of 9 students are finished; pairs are those of finished students."
     over_other = reported.over_others.iloc[0]
@@ -109,8 +110,11 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     assert over_other["gain"] == pytest.approx(total["strong"] - total["alone"])
     assert reported.total("enet", "equal-compute")["gain"] == 0
     assert "| strong over equal-compute | 1 |" in (tmp_path / "out" / "gain.md").read_text()
-    # Trained again and killed before it was scored: the scores are those of the weights before.
+    # Trained before a change of the data.
     trained = (control / "training.json").read_text()
+    (control / "training.json").write_text(json.dumps({**json.loads(trained), "shards": "another"}))
+    assert run(larger, only_report=True).notes[1].startswith("The students were trained on 2 different sets")
+    # Trained again and killed before it was scored: the scores are those of the weights before.
     (control / "training.json").write_text(json.dumps({**json.loads(trained), "fingerprint": "another"}))
     assert run(larger, only_report=True).notes[0].startswith("2 of 9 students are finished")
     (control / "training.json").write_text(trained)
@@ -126,6 +130,20 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     by_scenario = students[students["scenario"] == "night"].set_index("variant")["f1"]
     assert night == pytest.approx(by_scenario["strong"] - by_scenario["alone"])
     assert (tmp_path / "out" / "forest-others.png").stat().st_size > 1000
+    # Students that were trained with settings from before a change of the study or of the recipe.
+    for variant in ({"method": "sad"}, {"recipe": {"distillation": {"weight": 0.1}}}):
+        changed = study.model_copy(update={"variants": {"strong": Variant.model_validate(variant)}})
+        (tmp_path / "later").rename(alone)
+        notes = run(changed, only_report=True).notes
+        assert notes[0].startswith("1 of 2 students are finished")
+        assert notes[1] == (
+            "1 student was trained with other settings than the study and its recipes have now, and left "
+            "out; run the study to train them again."
+        )
+        alone.rename(tmp_path / "later")
+    (tmp_path / "later").rename(alone)
+    with pytest.raises(LgadError, match="no finished student of this study"):
+        run(study.model_copy(update={"steps": 5}), only_report=True)
     nothing = study.model_copy(update={"first_seed": 7})
     with pytest.raises(LgadError, match="no finished student of this study; run the study first"):
         run(nothing, only_report=True)
