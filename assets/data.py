@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from assets.freshness import folder_state, materialize_result
+from assets.freshness import materialize_result
 from assets.keys import PREFIX
 from assets.manifests import changed_outputs
 from assets.partitions import DATASETS, fetch_inputs
@@ -21,6 +21,7 @@ from assets.presentation.data_metadata import (
     shards_metadata,
 )
 from lgad_pipeline.code_fingerprint import code_fingerprint
+from lgad_pipeline.datasets.folder_state import folder_state
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset, SyntheticDataset
 from resources.paths import ProjectPaths, settings_named

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.freshness import folder_state, latest_materialization
+from assets.freshness import latest_materialization
 from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress, refresh
 from assets.keys import asset_key
 from assets.notifications import failure_sensor
 from assets.partitions import DATASETS, SETTINGS
 from assets.suggestions import unlabelled_frames
+from lgad_pipeline.datasets.folder_state import folder_state
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import FolderDataset
 from resources.processes import HOST_TAG, ProcessId, alive, process_id

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.data import OWNERS, shards
-from assets.freshness import FolderState, folder_state, latest_materialization, materialize_result
+from assets.freshness import latest_materialization, materialize_result
 from assets.jobs import suggest_job
 from assets.keys import PREFIX, asset_key
 from assets.networks import student_alone, student_lgad
@@ -20,6 +20,7 @@ from assets.run_records import training_record
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.suggestion import SuggestConfig
+from lgad_pipeline.datasets.folder_state import FolderState, folder_state
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.progress import Progress
 from resources.device_pool import DEVICE

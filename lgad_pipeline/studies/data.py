@@ -4,10 +4,12 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.data.frame_table import write_lane_files
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots, require_types
 from lgad_pipeline.data.shards import pack_shards
+from lgad_pipeline.datasets.folder_state import folder_state
 from lgad_pipeline.settings import AnyDataset, SyntheticDataset
 from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
@@ -23,6 +25,8 @@ def prepare_data(
 ) -> tuple[Path, Path]:
     """Render and pack a data set unless that is done; return the directories of shards and lane files.
 
+    If files of a data set on disk have changed since, it is packed again.
+
     Args:
         dataset: settings of the data set.
         folder: directory of all prepared data; each data set has a subdirectory named by its settings.
@@ -33,7 +37,10 @@ def prepare_data(
     shards = output / "shards"
     root = output / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.require_root()
     annotations = root if dataset.lane_files else output / "annotations"
-    if (output / _PACKED).is_file():
+    packed = output / _PACKED
+    # Rendered frames are in `output` and change with the settings alone.
+    state = "" if isinstance(dataset, SyntheticDataset) else folder_state(root).digest
+    if packed.is_file() and packed.read_text(encoding="utf-8") == state:
         return shards, annotations
     if isinstance(dataset, SyntheticDataset):
         progress("rendering the road world")
@@ -57,5 +64,5 @@ def prepare_data(
         follow_links=dataset.follow_links,
         lane_types=dataset.lane_types,
     )
-    (output / _PACKED).touch()
+    write_text(packed, state)
     return shards, annotations

@@ -1,7 +1,7 @@
 import os
 import time
 
-from assets.freshness import folder_state
+from lgad_pipeline.datasets.folder_state import folder_state
 
 
 def test_look_sees_what_changes(tmp_path):

@@ -14,10 +14,10 @@ from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
-from lgad_pipeline.data.shards import pack_shards
+from lgad_pipeline.data.shards import ShardSet, pack_shards
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.process_pool import on_cluster
-from lgad_pipeline.settings import Settings
+from lgad_pipeline.settings import CulaneDataset, Settings
 from lgad_pipeline.studies.config import ComputeCost, GainStudy, StudyData, Variant
 from lgad_pipeline.studies.data import prepare_data
 from lgad_pipeline.studies.plan import plan, teacher_trainings
@@ -255,6 +255,24 @@ def test_teachers_of_noisy_labels_have_other_folders(tmp_path: Path) -> None:
     noisy = study.model_copy(update={"data": StudyData(label_noise=LabelNoiseConfig(drop=0.3))})
     recipes = {"enet": settings.recipe("enet")}
     assert not set(_teachers(study, recipes, tmp_path)) & set(_teachers(noisy, recipes, tmp_path))
+
+
+def test_a_data_set_on_disk_is_packed_again_after_a_change(tmp_path: Path) -> None:
+    _, settings = loaded(tmp_path)
+    _, root = prepare_data(settings.dataset("tiny"), tmp_path / "rendered", workers=1)
+    entry = {"kind": "culane", "root": str(root), "image_size": [32, 88], "crop_top": 240, "lane_width": 40}
+    dataset = CulaneDataset.model_validate(entry)
+    messages: list[str] = []
+
+    def fingerprint() -> str:
+        shards, _ = prepare_data(dataset, tmp_path / "data", workers=1, progress=messages.append)
+        return ShardSet.open(shards).fingerprint
+
+    before = fingerprint()
+    assert fingerprint() == before and messages == ["packing training shards"]
+    lanes = next(path for path in sorted(root.rglob("*.lines.txt")) if path.stat().st_size)
+    lanes.write_text("")
+    assert fingerprint() != before and len(messages) == 2
 
 
 def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_path: Path) -> None:
