@@ -96,9 +96,14 @@ def find_sources(source: str, frame_list: Path | None, *, rejected: RejectedFram
         found = [Path(name) for name in names if Path(name).is_file()]
         if not found:
             raise LgadError(f"No file has a name of the form {source}; correct the pattern.")
-        own = {file for file in found if is_own_picture(file)}
-        root = Path(os.path.commonpath([file.parent for file in found]))
-        return _of_files([file for file in found if file not in own], root, source)
+        others = [file for file in found if not (file.name.endswith(VIDEO) or is_own_picture(file))]
+        if not others:
+            raise LgadError(
+                f"The files with a name of the form {source} are results of lgad predict; give a pattern of "
+                "frames or videos."
+            )
+        root = Path(os.path.commonpath([file.parent for file in others]))
+        return _of_files(others, root, source)
     raise LgadError(f"{source} does not exist; give a folder of frames, a picture or a video.")
 
 

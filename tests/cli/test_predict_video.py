@@ -199,6 +199,21 @@ def test_a_pattern_names_frames_and_videos(tmp_path, model, capsys) -> None:
     assert "rejected: clip.mp4: is a video; predict it by itself." in capsys.readouterr().err
 
 
+def test_results_of_earlier_runs_are_left_out_of_a_pattern(tmp_path, model, capsys) -> None:
+    (tmp_path / "day").mkdir()
+    write_video(tmp_path / "day" / "clip.mp4", frames=2)
+    for _ in range(2):
+        predict(f"{tmp_path}/day/*.mp4", model, tmp_path / "day", pictures=True)
+        assert sorted(path.name for path in (tmp_path / "day").iterdir()) == [
+            "clip.lanes.jsonl",
+            "clip.lanes.mp4",
+            "clip.mp4",
+            "predictions.jsonl",
+        ]
+    with pytest.raises(LgadError, match=r"are results of lgad predict; give a pattern of frames or videos"):
+        predict(f"{tmp_path}/day/*.lanes.mp4", model, tmp_path / "out")
+
+
 def test_a_source_that_cannot_be_read_is_one_sentence(tmp_path, model) -> None:
     (tmp_path / "text.mp4").write_text("text")
     for source, message in {
