@@ -94,6 +94,12 @@ def predict(
         _say_errors(rejected.sentences())
         raise
     _say_errors(found.notes)
+    if (smooth or seconds is not None) and not found.videos:
+        option = "--smooth" if smooth else "--seconds"
+        raise LgadError(
+            f"{source} holds frames and no video, which {option} needs; make a video of the frames, or leave "
+            f"{option} out."
+        )
     _silence_opencv()
     videos = [VideoReader(video, found.root) for video in found.videos]
     allow_networks(*(trusted or ()))

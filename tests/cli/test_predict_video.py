@@ -199,6 +199,14 @@ def test_a_pattern_names_frames_and_videos(tmp_path, model, capsys) -> None:
     assert "rejected: clip.mp4: is a video; predict it by itself." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [{"smooth": True}, {"seconds": 1.0}])
+def test_options_of_videos_are_refused_for_frames(tmp_path, model, option) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    with pytest.raises(LgadError, match=f"frames and no video, which --{next(iter(option))} needs; make a"):
+        predict(str(tmp_path), model, tmp_path / "out", **option)
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_of_earlier_runs_are_left_out_of_a_pattern(tmp_path, model, capsys) -> None:
     (tmp_path / "day").mkdir()
     write_video(tmp_path / "day" / "clip.mp4", frames=2)
