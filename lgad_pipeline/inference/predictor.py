@@ -61,21 +61,27 @@ def read_predictor(folder: Path) -> tuple[View, DecodeConfig]:
     """Read the settings of prediction that `write_predictor` wrote.
 
     Raises:
-        DamagedNetwork: the file is missing, damaged, or holds a value out of bounds.
+        DamagedNetwork: the file is missing, damaged, or holds a value out of bounds; or the network is a
+            teacher.
     """
-    if not (folder / PREDICTOR).is_file():
+    if not (folder / PREDICTOR).is_file() or _is_teacher(folder):
         raise DamagedNetwork(_no_student(folder))
     sizes = read_model(folder / PREDICTOR, _ViewFile, of=("view",))
     decode_config = read_model(folder / PREDICTOR, DecodeConfig, of=("decode",))
     return View(sizes.frame_size, sizes.image_size, sizes.crop_top), decode_config
 
 
+def _is_teacher(folder: Path) -> bool:
+    """Return True if the network of a directory reads label maps."""
+    return (folder / NETWORK).is_file() and read_model(folder / NETWORK, NetworkSpec).in_channels != _RGB
+
+
 def _no_student(folder: Path) -> str:
-    """Return a sentence on a directory without predictor.json, with that of the student next to it."""
+    """Return a sentence on a directory that holds no student, with that of the student next to it."""
     students = [name for name in STUDENTS if (folder.parent / name / PREDICTOR).is_file()]
     student = folder.parent / students[-1] if students else "such as student_lgad"
     reason = f"{folder} holds no {PREDICTOR}, which every trained student has"
-    if (folder / NETWORK).is_file() and read_model(folder / NETWORK, NetworkSpec).in_channels != _RGB:
+    if _is_teacher(folder):
         reason = f"{folder} holds a teacher, which reads label maps and no frames"
     return f"{reason}; name the directory of a student, {student}."
 

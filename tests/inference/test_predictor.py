@@ -13,7 +13,7 @@ from lgad_pipeline.data.shard_split import Sample
 from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import Lane
-from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
+from lgad_pipeline.inference.predictor import LanePredictor, read_predictor, write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import build_network
@@ -112,8 +112,11 @@ def test_a_directory_that_is_no_student_is_named_with_the_student_next_to_it(fol
         LanePredictor.load(root / "other")
     (root / "student_lgad").mkdir()
     shutil.copy(folder / "predictor.json", root / "student_lgad")
-    with pytest.raises(LgadError, match=r"name the directory of a student, /.*/models/student_lgad\.$"):
-        LanePredictor.load(root / "teacher")
+    # A project writes predictor.json for its teachers, too.
+    shutil.copy(folder / "predictor.json", root / "teacher")
+    for read in (LanePredictor.load, read_predictor):
+        with pytest.raises(LgadError, match=r"name the directory of a student, /.*/models/student_lgad\.$"):
+            read(root / "teacher")
 
 
 @pytest.mark.parametrize("device", ["gpu", "GPU", "cuda0", "0", "meta", ""])
