@@ -2,15 +2,16 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, write_text
 from lgad_pipeline.config.model_files import NETWORK, PREDICTOR, WEIGHTS
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.inference.prediction_journal import (
@@ -64,7 +65,8 @@ class PredictionFolder:
 
     A line of the journal holds `file`, `frame`, `source` (absolute path of the frame or video), `digest`
     (BLAKE2b-128; empty for results of videos) and `model`. It is written before its file, so that it covers
-    the files of a run that was killed.
+    the files of a run that was killed. The directory is locked until `finish` or the end of the process,
+    because each of two processes would remove the other's lines.
 
     Args:
         folder: directory of the results; created if missing.
@@ -78,13 +80,17 @@ class PredictionFolder:
         outdated: names of the earlier results that `finish` removed, because their frames have none now.
 
     Raises:
-        LgadError: the folder is a file, cannot be written, or holds files of others that would be replaced.
+        LgadError: the folder is a file, cannot be written, is in use by another process, or holds files of
+            others that would be replaced.
     """
 
     def __init__(self, folder: Path, model: str, *, frames: Path, overwrite: bool = False) -> None:
         self.folder, self.model, self.overwrite = folder, model, overwrite
         if folder.exists() and not folder.is_dir():
             raise LgadError(f"{folder} is a file; name a folder as the output.")
+        self._in_use = ExitStack()
+        if (folder / JOURNAL).exists():  # another folder may be refused, and is left as it is
+            self._in_use.enter_context(locked(folder, wait=False))
         self._known = read_journal(folder / JOURNAL)
         self._root = os.path.realpath(frames)
         earlier = [entry for entry in self._known.values() if entry["model"] == model]
@@ -101,6 +107,7 @@ class PredictionFolder:
         self._made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._in_use.enter_context(locked(folder, wait=False))
             if self._known:
                 self._write_journal()  # a run that was killed may have left half a line at its end
             self._journal = (folder / JOURNAL).open("a", encoding="utf-8")
@@ -233,11 +240,12 @@ class PredictionFolder:
             del self._known[name]
         if self._known:
             self._write_journal()
-            return len(stale)
-        (self.folder / JOURNAL).unlink(missing_ok=True)
-        if self._made and not any(self.folder.iterdir()):
-            self.folder.rmdir()
-        return 0
+        else:
+            (self.folder / JOURNAL).unlink(missing_ok=True)
+        self._in_use.close()
+        if self._made and {path.name for path in self.folder.iterdir()} == {".lock"}:
+            shutil.rmtree(self.folder)
+        return len(stale)
 
     def _note(self, entry: dict[str, Any]) -> None:
         try:

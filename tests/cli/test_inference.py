@@ -1,6 +1,7 @@
 """`lgad predict` with the folders, frames and lists that people have."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -18,6 +19,7 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.inference.input_frames import distortion
+from lgad_pipeline.inference.prediction_folder import PredictionFolder, model_fingerprint
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.lanes.lane_files import read_lanes
 from lgad_pipeline.networks.checkpoint import save_network
@@ -65,7 +67,8 @@ def put(folder: Path, **files: bytes) -> Path:
 
 
 def below(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def test_a_bad_frame_is_counted_by_its_reason_and_stops_no_other(tmp_path, model, capsys) -> None:
@@ -221,6 +224,22 @@ def test_the_files_of_a_killed_run_are_known(tmp_path, model) -> None:
     predict(frames, model, tmp_path / "out")
     entries = [json.loads(line) for line in journal.read_text().splitlines()]
     assert [entry["file"] for entry in entries] == ["a.lines.txt", "b.lines.txt"]
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path, model) -> None:
+    frames = put(tmp_path / "frames", a__jpg=jpeg())
+    running = PredictionFolder(tmp_path / "out", model_fingerprint(model), frames=frames)
+    with ThreadPoolExecutor(1) as pool:  # the lock belongs to a thread
+        error = pool.submit(predict, frames, model, tmp_path / "out").exception()
+    assert str(error) == (
+        f"{tmp_path / 'out'} is in use by another process; wait until it has ended, or name another folder."
+    )
+    with running:
+        assert running.finish() == 0
+    assert not (tmp_path / "out").exists()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(predict, frames, model, tmp_path / "out").result()
+    assert below(tmp_path / "out") == ["a.lines.txt", "predictions.jsonl"]
 
 
 def test_a_journal_from_elsewhere_removes_nothing_outside(tmp_path, model, other_model) -> None:
