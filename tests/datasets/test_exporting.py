@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lgad_pipeline.cli.main import app
+from lgad_pipeline.datasets.exporting import cvat
 from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame, thinned, tool_points
 from lgad_pipeline.datasets.exporting.write import labelled_frames, write_annotations
 from lgad_pipeline.datasets.importing.adding import add_frames
@@ -201,3 +202,9 @@ def test_the_commands_add_frames_and_export_them(tmp_path, capsys):
     done = capsys.readouterr()
     assert "3 frames below" in done.out and "val.lines.txt, line 1" in done.err.replace("\n", "")
     assert points_in(tmp_path / "cvat")["new.jpg"] == [CLICKS[0]]
+
+
+def test_the_labels_of_a_task_in_cvat_are_json() -> None:
+    lane, predicted = json.loads(cvat.LABELS)
+    assert (lane["name"], lane["type"], lane["attributes"][0]["name"]) == ("lane", "polyline", "type")
+    assert predicted == {"name": "predicted", "type": "tag", "attributes": []}

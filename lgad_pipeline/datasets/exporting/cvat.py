@@ -1,5 +1,6 @@
 """Writer of "CVAT for images 1.1": one XML file with the lanes of all images as polylines."""
 
+import json
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
@@ -7,10 +8,12 @@ from lgad_pipeline.datasets.exporting.tool_lanes import LABEL, LabelledFrame, to
 from lgad_pipeline.datasets.importing.points import PREDICTED
 
 ANNOTATION_FILE = "annotations.xml"
-LABELS = (
-    f'[{{"name": "{LABEL}", "type": "polyline", "attributes": [{{"name": "type", "mutable": false, '
-    '"input_type": "text", "default_value": "", "values": [""]}}]}}, '
-    f'{{"name": "{PREDICTED}", "type": "tag", "attributes": []}}]'
+_TYPE = {"name": "type", "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
+LABELS = json.dumps(
+    [
+        {"name": LABEL, "type": "polyline", "attributes": [_TYPE]},
+        {"name": PREDICTED, "type": "tag", "attributes": []},
+    ]
 )
 """Labels of a CVAT task into which the file can be uploaded, for its label constructor (Raw)."""
 
