@@ -62,6 +62,7 @@ def measure(
             taps.pop()
             if other is not None:
                 views.append(other.probabilities(batch)[0].to(maps.device))
+                _require_same_slots(maps, views[-1])
             apart = torch.stack([disagreement(maps, view) for view in views]).mean(dim=0)
             parts.append(tuple(_numpy(value) for value in (uncertainty(maps), apart, _described(features))))
     if not parts:
@@ -129,6 +130,14 @@ def _require_same(predictor: LanePredictor, other: LanePredictor) -> None:
         raise LgadError(
             f"The two students read different images, {predictor.view} and {other.view}; give students "
             "of one data set."
+        )
+
+
+def _require_same_slots(maps: torch.Tensor, others: torch.Tensor) -> None:
+    if maps.shape != others.shape:
+        raise LgadError(
+            f"The two students have {maps.shape[1]} and {others.shape[1]} lane slots; give students of one "
+            "data set."
         )
 
 

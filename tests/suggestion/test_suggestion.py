@@ -12,6 +12,7 @@ import torch
 from lgad_pipeline import DecodeConfig, LanePredictor, NetworkSpec, View, build_network
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.config.network import allow_networks
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.inference.sources import RejectedFrames, find_sources
 from lgad_pipeline.networks.checkpoint import save_network
@@ -94,6 +95,12 @@ def test_flips_and_second_students_disagree(student):
     same = measure(predictor, iter([image]), "encoder.stage3", other=predictor)
     assert alone.disagreement[0] > 0 and same.disagreement[0] == pytest.approx(alone.disagreement[0] / 2)
     assert alone.features.shape == (1, 2 * 32)
+    spec = NetworkSpec(name="enet", image_size=(32, 88), width=0.25, slots=6)
+    six = LanePredictor(build_network(spec), predictor.view, decode_config=DecodeConfig(), device="cpu")
+    with pytest.raises(
+        LgadError, match="two students have 4 and 6 lane slots; give students of one data set"
+    ):
+        measure(predictor, iter([image]), "encoder.stage3", other=six)
 
 
 @pytest.mark.parametrize("tool", ["labelme", "cvat"])
