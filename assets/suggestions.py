@@ -17,6 +17,7 @@ from assets.networks import student_alone, student_lgad
 from assets.partitions import DATASETS
 from assets.presentation import metadata
 from assets.run_records import training_record
+from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.suggestion import SuggestConfig
@@ -185,7 +186,7 @@ def _write(
     from lgad_pipeline.inference.predictor import LanePredictor
     from lgad_pipeline.inference.sources import RejectedFrames, find_sources
     from lgad_pipeline.suggestion.candidates import split_images, suggest_frames
-    from lgad_pipeline.suggestion.pre_annotations import write_suggestions
+    from lgad_pipeline.suggestion.pre_annotations import table_text, write_suggestions
 
     paths = project.paths(dataset, project.settings.suggesting_recipe(dataset))
     rejected = RejectedFrames()
@@ -204,7 +205,11 @@ def _write(
     )
     unfinished = output.with_name(f".{output.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    write_suggestions(predictor, suggest.frames, found, output=unfinished, annotations=Format(suggest.format))
+    if found.frames:
+        kind = Format(suggest.format)
+        write_suggestions(predictor, suggest.frames, found, output=unfinished, annotations=kind)
+    else:  # all of them have labels by now
+        write_text(unfinished / DONE, table_text([]))
     for sentence in rejected.sentences():
         log.warning(sentence)
     unfinished.rename(output)
@@ -218,6 +223,9 @@ def _metadata(project: Project, dataset: str, suggest: SuggestConfig, *, output:
     from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET
 
     table = pd.read_csv(output / DONE)
+    if table.empty:
+        reason = f"Every frame of {suggest.frames} shows the same picture as one with labels."
+        return {"suggested frames": 0, "reason": reason}
     sheet = read_image(output / SUGGESTIONS_SHEET)
     root = project.paths(dataset).recordings
     return {

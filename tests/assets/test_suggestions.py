@@ -16,6 +16,7 @@ from lgad_pipeline import DecodeConfig, build_network
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.suggestion.ranking import Choice
 from lgad_pipeline.view import View
 from resources.paths import ProjectPaths
 from resources.progress import ProgressLog
@@ -104,6 +105,17 @@ def test_new_frames_are_suggested_once_and_corrections_stay(project, tmp_path):
     picture(tmp_path / "new/3.jpg", 3)
     (request,) = tick(instance, project)
     assert Path(materialize(instance, project)["folder"]) != folder and corrected.exists()
+
+
+def test_frames_that_all_have_labels_are_no_failure(project, tmp_path, monkeypatch):
+    make_students(project.paths("synthetic", "enet"), tmp_path)
+    picture(tmp_path / "new/0.jpg", 0)
+    monkeypatch.setattr("lgad_pipeline.suggestion.candidates.choose", lambda *_: Choice([], 1))
+    metadata = materialize(dg.DagsterInstance.ephemeral(), project)
+    assert metadata == metadata | {
+        "suggested frames": 0,
+        "reason": f"Every frame of {tmp_path / 'new'} shows the same picture as one with labels.",
+    }
 
 
 def test_reasons_why_nothing_is_suggested(project, tmp_path, monkeypatch):
