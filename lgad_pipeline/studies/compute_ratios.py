@@ -10,7 +10,7 @@ from scipy import stats
 from lgad_pipeline.config.methods import uses_lgad
 from lgad_pipeline.studies.config import EQUAL_COMPUTE, ComputeCost
 from lgad_pipeline.studies.plan import StudyRun
-from lgad_pipeline.training.training_folder import HISTORY
+from lgad_pipeline.studies.trainings import history
 
 _STEP, _FINE = 0.1, 0.01  # lane IoU between two levels, and to which the highest is rounded down
 
@@ -49,7 +49,7 @@ _Curve = tuple[np.ndarray, np.ndarray]  # compute and lane IoU of each validatio
 
 
 def _curve(run: StudyRun, compute: ComputeCost) -> _Curve:
-    scores = pd.read_parquet(run.training.folder / HISTORY).set_index("step")["val/miou"].dropna()
+    scores = history(run.training).set_index("step")["val/miou"].dropna()
     steps = [int(step) for step in scores.index]
     if uses_lgad(run.training.method):
         return np.array([compute.spent(run.training.recipe, step) for step in steps]), scores.to_numpy()

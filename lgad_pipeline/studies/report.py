@@ -14,8 +14,8 @@ from lgad_pipeline.studies.charts import curves_chart, forest_chart
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.result import StudyResult
 from lgad_pipeline.studies.statistics import pairs_needed
+from lgad_pipeline.studies.trainings import history
 from lgad_pipeline.training.student_losses import mimicking_paths
-from lgad_pipeline.training.training_folder import HISTORY
 from lgad_pipeline.visualization.attention_sheet import attention_sheet
 from lgad_pipeline.visualization.overlays import write_png
 
@@ -46,11 +46,7 @@ def write_study(result: StudyResult, runs: Sequence[StudyRun], *, shards: Path, 
     if len(result.over_others):
         forest_chart(_with_lanes(_named(result.over_others)), output / "forest-others", over="another method")
     for recipe in dict.fromkeys(run.recipe for run in runs):
-        histories = [
-            (run.variant, pd.read_parquet(run.training.folder / HISTORY))
-            for run in runs
-            if run.recipe == recipe
-        ]
+        histories = [(run.variant, history(run.training)) for run in runs if run.recipe == recipe]
         curves_chart(histories, output / f"{recipe}-curves.png")
         _attention([run for run in runs if run.recipe == recipe], shards, output / f"{recipe}-attention.png")
 

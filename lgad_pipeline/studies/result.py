@@ -11,8 +11,7 @@ from lgad_pipeline.studies.compute_ratios import compute_ratios
 from lgad_pipeline.studies.config import BASELINE, EQUAL_COMPUTE, ComputeCost
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.statistics import paired_gain
-from lgad_pipeline.studies.trainings import is_scored, scored_frames
-from lgad_pipeline.training.training_folder import HISTORY
+from lgad_pipeline.studies.trainings import history, is_scored, scored_frames
 
 CONVERGED_RISE = 0.01  # lane IoU on validation in the last quarter of the steps
 CONVERGED_F1 = 0.65
@@ -137,7 +136,7 @@ def _convergence(runs: Sequence[StudyRun], tables: dict[tuple[str, str, int], Sc
         if baseline is None:
             continue
         alone = [run for run in runs if (run.recipe, run.variant) == (recipe, baseline)]
-        rises = [_last_rise(pd.read_parquet(run.training.folder / HISTORY)) for run in alone]
+        rises = [_last_rise(history(run.training)) for run in alone]
         scores = [_scores(tables[recipe, baseline, run.seed][TOTAL])["f1"] for run in alone]
         rise, f1 = sum(rises) / len(rises), sum(scores) / len(scores)
         verdict = "converged" if rise < CONVERGED_RISE or f1 >= CONVERGED_F1 else "not converged"

@@ -30,7 +30,7 @@ from lgad_pipeline.training.device_lease import lease_devices
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.trainer import train
-from lgad_pipeline.training.training_folder import TRAINING, TrainingResult, fingerprint_of
+from lgad_pipeline.training.training_folder import HISTORY, TRAINING, TrainingResult, fingerprint_of
 
 FRAMES = "test_frames.parquet"
 SCORED = "scored.json"
@@ -128,14 +128,13 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
         "decode": training.recipe.decode.model_dump(mode="json"),
         "frames": blake2b("\n".join(split.table["frame"]).encode(), digest_size=8).hexdigest(),
     }
-    scored = training.folder / SCORED
-    if scored.is_file() and json.loads(scored.read_text(encoding="utf-8")) == expected:
+    if (training.folder / FRAMES).is_file() and _scored(training.folder) == expected:
         return result.seconds
     lists = frames_by_scenario(split.table)
     scores = _scores(training, inputs, split=split, lists=lists, device=device)
     with atomic_path(training.folder / FRAMES) as temporary:
         scores.frames.to_parquet(temporary, index=False)
-    write_text(scored, json.dumps(expected) + "\n")
+    write_text(training.folder / SCORED, json.dumps(expected) + "\n")
     return result.seconds
 
 
@@ -168,11 +167,23 @@ def is_scored(training: TrainingSpec) -> bool:
     if not (training.folder / FRAMES).is_file():
         return False
     try:
-        scored = json.loads((training.folder / SCORED).read_text(encoding="utf-8"))
-        same = scored["training"] == fingerprint_of(training.folder)
+        same = _scored(training.folder).get("training") == fingerprint_of(training.folder)
     except (FileNotFoundError, LgadError):
         return True  # scores were copied here without the weights
     return same and not has_other_settings(training)
+
+
+def _scored(folder: Path) -> dict[str, Any]:
+    """Return what the scores of a student belong to; nothing if its file is damaged.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        content = json.loads((folder / SCORED).read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def has_other_settings(training: TrainingSpec) -> bool:
@@ -225,5 +236,25 @@ def _differs(before: Any, now: Any) -> bool:
 
 
 def scored_frames(training: TrainingSpec) -> pd.DataFrame:
-    """Read the scores of a student's test frames, written by `train_and_score`."""
-    return pd.read_parquet(training.folder / FRAMES)
+    """Read the scores of a student's test frames, written by `train_and_score`.
+
+    Raises:
+        LgadError: the file is damaged.
+    """
+    return _table(training.folder / FRAMES)
+
+
+def history(training: TrainingSpec) -> pd.DataFrame:
+    """Read the metrics that were logged during a training.
+
+    Raises:
+        LgadError: the file is missing or damaged.
+    """
+    return _table(training.folder / HISTORY)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise LgadError(f"{path} is missing or damaged; delete it, and run the study again.") from error

@@ -130,6 +130,19 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     by_scenario = students[students["scenario"] == "night"].set_index("variant")["f1"]
     assert night == pytest.approx(by_scenario["strong"] - by_scenario["alone"])
     assert (tmp_path / "out" / "forest-others.png").stat().st_size > 1000
+    # Damaged files: scores that belong to no training are left out, a damaged table is named.
+    for damage in ("", "[]"):
+        (control / "scored.json").write_text(damage)
+        with pytest.raises(LgadError, match="no finished student"):
+            run(larger.model_copy(update={"variants": {}, "first_seed": 0, "seeds": 1}), only_report=True)
+    (tmp_path / "later").rename(alone)
+    table_file = alone / "test_frames.parquet"
+    table_file.write_text("cut off")
+    with pytest.raises(LgadError, match=r"test_frames\.parquet is missing or damaged; delete it, and run"):
+        run(study, only_report=True)
+    table_file.unlink()
+    assert run(study).total("enet", "strong")["gain"] == result.total("enet", "strong")["gain"]
+    alone.rename(tmp_path / "later")
     # Students that were trained with settings from before a change of the study or of the recipe.
     for variant in ({"method": "sad"}, {"recipe": {"distillation": {"weight": 0.1}}}):
         changed = study.model_copy(update={"variants": {"strong": Variant.model_validate(variant)}})
