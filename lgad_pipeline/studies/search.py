@@ -85,7 +85,13 @@ def _search(
 ) -> SearchResult:
     """Run the trials that are missing; see `search`."""
     optuna = _optuna()
-    trials = _open(study, recipe, output)
+    try:
+        trials = _open(study, recipe, output)
+    except (ValueError, KeyError, TypeError) as error:
+        raise LgadError(
+            f"{output / JOURNAL} is not a journal of trials, or is damaged ({error}); restore it, or name "
+            "another directory."
+        ) from error
     _check_data(trials, inputs.shards, output)
     for trial in trials.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -191,6 +197,7 @@ def _open(study: SearchStudy, recipe: Recipe, output: Path) -> "optuna.Study":
     output.mkdir(parents=True, exist_ok=True)
     described = study.model_dump_json(exclude={"trials"}) + recipe.model_dump_json()
     name = blake2b(described.encode(), digest_size=8).hexdigest()
+    _cut_half_a_line(output / JOURNAL)
     storage = JournalStorage(JournalFileBackend(str(output / JOURNAL)))
     known = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
     if known and name not in known:
@@ -203,6 +210,16 @@ def _open(study: SearchStudy, recipe: Recipe, output: Path) -> "optuna.Study":
     return optuna.create_study(
         storage=storage, sampler=sampler, study_name=name, direction="maximize", load_if_exists=True
     )
+
+
+def _cut_half_a_line(journal: Path) -> None:
+    """Remove a last line that a full disk has cut off; Optuna would append the next line to it."""
+    if not journal.is_file():
+        return
+    content = journal.read_bytes()
+    if not content.endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _check_data(trials: "optuna.Study", shards: Path, output: Path) -> None:

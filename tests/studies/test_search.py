@@ -95,10 +95,19 @@ def test_interrupted_search_is_resumed_and_the_best_recipe_is_written(world, tmp
     assert best.network.width == 0.25 and best.decode.peak_threshold == 0
     written = pd.read_csv(tmp_path / "trials.csv")
     assert written["trial"].tolist() == result.trials["trial"].tolist()
+    journal = tmp_path / searching.JOURNAL
+    with journal.open("a") as file:
+        file.write('{"op_code": 4, "worker')  # the disk was full
     more, lines = run(world, tmp_path, {**STUDY, "trials": 4})
     assert len(more.trials) == 4 and len(lines) == 1
+    assert len(run(world, tmp_path, {**STUDY, "trials": 4})[0].trials) == 4
     with pytest.raises(LgadError, match="search with other settings"):
         run(world, tmp_path, {**STUDY, "seed": 1})
+    journal.write_text("another program's\n")
+    with pytest.raises(
+        LgadError, match=r"search\.journal is not a journal of trials, or is damaged \(.*restore"
+    ):
+        run(world, tmp_path, STUDY)
 
 
 def test_trials_at_a_time_with_equal_settings_do_not_share_their_files(world, tmp_path, monkeypatch):
