@@ -128,7 +128,8 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
         "decode": training.recipe.decode.model_dump(mode="json"),
         "frames": blake2b("\n".join(split.table["frame"]).encode(), digest_size=8).hexdigest(),
     }
-    if (training.folder / FRAMES).is_file() and _scored(training.folder) == expected:
+    is_there = all((training.folder / name).is_file() for name in (FRAMES, SCORED))
+    if is_there and _scored(training.folder) == expected:
         return result.seconds
     lists = frames_by_scenario(split.table)
     scores = _scores(training, inputs, split=split, lists=lists, device=device)
