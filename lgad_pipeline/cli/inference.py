@@ -4,7 +4,8 @@ Modules that load torch are imported inside the functions, so that the other com
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +86,7 @@ def predict(
     from lgad_pipeline.inference import prediction_journal as journal
     from lgad_pipeline.inference.prediction_folder import PredictionFolder, model_fingerprint
     from lgad_pipeline.inference.sources import RejectedFrames, find_sources
-    from lgad_pipeline.inference.video_reader import VideoReader
+    from lgad_pipeline.inference.video_reader import result_name
 
     rejected = RejectedFrames()
     try:
@@ -101,7 +102,8 @@ def predict(
             f"{option} out."
         )
     _silence_opencv()
-    videos = [VideoReader(video, found.root) for video in found.videos]
+    videos = _readable_videos(found)
+    first = list(islice(videos, 1))  # an error if there is none, before anything is written
     allow_networks(*(trusted or ()))
     predictor = _load_predictor(model, device)
     results = PredictionFolder(output, model_fingerprint(model), frames=found.root, overwrite=overwrite)
@@ -109,7 +111,7 @@ def predict(
     results.choose_names(found.frames, [journal.LANE_FILE, *types, *([journal.PICTURE] if pictures else [])])
     results.choose_names([_ALL_FRAMES] if json_lines and found.frames else [], [journal.JSON_LINES])
     endings = [journal.JSON_LINES, *([journal.VIDEO] if pictures else [])]
-    results.choose_names([video.name for video in videos], endings)
+    results.choose_names([result_name(video, found.root) for video in found.videos], endings)
     if results.foreign:
         say(
             f"--overwrite: {output} holds {len(results.foreign)} files of others, such as "
@@ -117,7 +119,7 @@ def predict(
             error=True,
         )
     with results:
-        for video in videos:
+        for video in chain(first, videos):
             _predict_video(predictor, video, results, pictures=pictures, smooth=smooth, seconds=seconds)
         done = _predict_frames(predictor, found, results, rejected, pictures, json_lines)
     removed = results.finish()
@@ -131,6 +133,28 @@ def predict(
         frames = counted(len(found.frames), "frame")
         kept = f", and {output} keeps its earlier results" if (output / journal.JOURNAL).exists() else ""
         raise LgadError(f"No lane file was written, since no frame can be used ({frames}){kept}.")
+
+
+def _readable_videos(found: "Sources") -> "Iterator[VideoReader]":
+    """Open one video after the other, because each needs a decoder; reject those that cannot be read.
+
+    Raises:
+        LgadError: there is no video that can be read, and no frame.
+    """
+    from lgad_pipeline.inference.video_reader import VideoReader
+
+    alone = len(found.videos) + len(found.frames) == 1
+    rejected = 0
+    for source in found.videos:
+        try:
+            yield VideoReader(source, found.root)
+        except LgadError as error:
+            if alone:
+                raise
+            say(f"rejected: {error}", error=True)
+            rejected += 1
+    if rejected and rejected == len(found.videos) and not found.frames:
+        raise LgadError(f"None of the {rejected} videos can be read; see the reasons above.")
 
 
 def _predict_frames(

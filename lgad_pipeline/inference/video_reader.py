@@ -92,7 +92,7 @@ class VideoReader:
 
     def __init__(self, source: str, root: Path | None = None) -> None:
         self.source = source
-        self.name = _name(source, root)
+        self.name = result_name(source, root)
         stream = is_stream(source)
         if source.isdecimal() and stream:
             self._capture = cv2.VideoCapture(int(source))
@@ -180,7 +180,8 @@ class VideoReader:
         return image if done else None
 
 
-def _name(source: str, root: Path | None) -> str:
+def result_name(source: str, root: Path | None = None) -> str:
+    """Return the name of a source for its results; see `VideoReader`."""
     if source.isdecimal() and is_stream(source):
         return f"camera{source}"
     if not is_stream(source):

@@ -199,6 +199,21 @@ def test_a_pattern_names_frames_and_videos(tmp_path, model, capsys) -> None:
     assert "rejected: clip.mp4: is a video; predict it by itself." in capsys.readouterr().err
 
 
+def test_a_video_that_cannot_be_read_stops_no_other(tmp_path, model, capsys) -> None:
+    for name in ("a.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes(b"cut off")
+    with pytest.raises(LgadError, match=r"None of the 2 videos can be read; see the reasons above"):
+        predict(f"{tmp_path}/*.mp4", model, tmp_path / "out")
+    with pytest.raises(LgadError, match=r"a\.mp4 cannot be read as a video; convert it"):
+        predict(f"{tmp_path}/a.mp4", model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    write_video(tmp_path / "b.mp4", frames=2)
+    capsys.readouterr()
+    predict(f"{tmp_path}/*.mp4", model, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("*.lanes.jsonl")] == ["b.lanes.jsonl"]
+    assert capsys.readouterr().err.count("rejected: ") == 2
+
+
 @pytest.mark.parametrize("option", [{"smooth": True}, {"seconds": 1.0}])
 def test_options_of_videos_are_refused_for_frames(tmp_path, model, option) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
