@@ -16,7 +16,7 @@ from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane
 from lgad_pipeline.inference.json_lines import frame_record
 from lgad_pipeline.inference.lane_tracks import LaneTracker
-from lgad_pipeline.inference.video_reader import VideoFrame, VideoReader
+from lgad_pipeline.inference.video_reader import VideoFrame, VideoReader, ffmpeg_path
 from lgad_pipeline.progress import Progress
 
 _BATCH = 8
@@ -128,9 +128,7 @@ class _AnnotatedVideo:
     ) -> None:
         height, width = video.size
         code = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(
-            str(path.absolute()), cv2.CAP_FFMPEG, code, video.rate, (width, height)
-        )
+        self._writer = cv2.VideoWriter(ffmpeg_path(path), cv2.CAP_FFMPEG, code, video.rate, (width, height))
         if not self._writer.isOpened():
             raise LgadError(
                 f"{path} cannot be written as a video of {width} x {height} px; choose another folder."

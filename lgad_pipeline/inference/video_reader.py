@@ -101,7 +101,7 @@ class VideoReader:
             self._capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
         else:
             # FFmpeg reads a path with a colon as the address of a protocol, unless the path is absolute.
-            self._capture = cv2.VideoCapture(str(Path(source).absolute()), cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(ffmpeg_path(Path(source)), cv2.CAP_FFMPEG)
         self._first = self._next() if self._capture.isOpened() else None
         if self._first is None:
             self._capture.release()
@@ -178,6 +178,20 @@ class VideoReader:
     def _next(self) -> np.ndarray | None:
         done, image = self._capture.read()
         return image if done else None
+
+
+def ffmpeg_path(path: Path) -> str:
+    """Return the absolute path of a video for OpenCV, which ends the process at other bytes than UTF-8.
+
+    Raises:
+        LgadError: the path has such bytes, for instance of GBK.
+    """
+    absolute = str(path.absolute())
+    try:
+        absolute.encode()
+    except UnicodeEncodeError as error:
+        raise LgadError(f"{path} has a name or folder that is not UTF-8; rename it.") from error
+    return absolute
 
 
 def result_name(source: str, root: Path | None = None) -> str:

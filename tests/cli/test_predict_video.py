@@ -1,6 +1,7 @@
 """`lgad predict` with videos, patterns and streams."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -197,6 +198,15 @@ def test_a_pattern_names_frames_and_videos(tmp_path, model, capsys) -> None:
     capsys.readouterr()
     predict(str(tmp_path / "in" / "day"), model, tmp_path / "day")
     assert "rejected: clip.mp4: is a video; predict it by itself." in capsys.readouterr().err
+
+
+def test_a_video_whose_name_is_not_utf8_is_refused(tmp_path, model) -> None:
+    original = write_video(tmp_path / "a.mp4", frames=1)
+    chinese = tmp_path / os.fsdecode(b"\xb3\xb5.mp4")
+    chinese.write_bytes(original.read_bytes())
+    for source, output in ((chinese, tmp_path / "out"), (original, chinese.with_suffix(""))):
+        with pytest.raises(LgadError, match="has a name or folder that is not UTF-8; rename it"):
+            predict(str(source), model, output, pictures=True)
 
 
 def test_a_video_that_cannot_be_read_stops_no_other(tmp_path, model, capsys) -> None:
