@@ -72,7 +72,10 @@ def suggest_frames(
     if not known.hashes:
         raise LgadError("There is no labelled frame to compare with; give the frames of the training.")
     usable: list[str] = []
-    images = _inputs(predictor, root, names, usable=usable, rejected=rejected, progress=progress)
+    writable = [name for name in names if _is_text(name)]
+    for name in (name for name in names if not _is_text(name)):
+        rejected.add(name, "has a name or folder that is not UTF-8, which no annotation can hold; rename it")
+    images = _inputs(predictor, root, writable, usable=usable, rejected=rejected, progress=progress)
     with closing(images):
         pool = measure(predictor, images, layer, other=other)
     if not usable:
@@ -80,6 +83,11 @@ def suggest_frames(
     choice = choose(pool, known, count)
     frames = [(usable[suggestion.index], suggestion) for suggestion in choice.chosen]
     return SuggestedFrames(frames, len(usable), len(known.hashes), choice.repeats)
+
+
+def _is_text(name: str) -> bool:
+    """Return True if a path is UTF-8; Python reads other bytes, such as GBK, as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def split_images(split: ShardSplit) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """Frames to label next: measures against hand calculation, the choice, and the command."""
 
 import csv
+import os
 from math import log
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def test_the_command_writes_what_the_import_reads(student, tmp_path, tool, monke
         picture(tmp_path / f"new/drive/{number}.jpg", number)
     picture(tmp_path / "new/drive/3 again.png", 3, brighter=10)
     (tmp_path / "new/damaged.jpg").write_bytes(b"\xff\xd8 no picture")
+    picture(tmp_path / "7.jpg", 7)
+    (tmp_path / "7.jpg").rename(tmp_path / "new" / os.fsdecode(b"\xb3\xb5.jpg"))
     for number in (4, 90):
         picture(tmp_path / f"labelled/{number}.jpg", number)
     output = tmp_path / "out"
@@ -127,7 +130,7 @@ def test_the_command_writes_what_the_import_reads(student, tmp_path, tool, monke
     assert (
         "5 of 7 frames suggested, compared with 2" in printed.out and "2 show a picture again" in printed.out
     )
-    assert "damaged.jpg" in printed.err
+    assert "damaged.jpg" in printed.err and "not UTF-8, which no annotation can hold" in printed.err
     rows = list(csv.DictReader((output / "suggestions.csv").open()))
     frames = {row["frame"] for row in rows}
     assert len(frames) == 5 and "drive/4.jpg" not in frames
