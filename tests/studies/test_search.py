@@ -148,10 +148,11 @@ def test_a_second_search_in_the_directory_of_a_running_one_is_an_error(world, tm
 
 def test_trials_on_other_data_are_not_continued(world, tmp_path):
     settings, inputs = world
-    run(world, tmp_path / "out", {**STUDY, "method": "alone", "trials": 1})
+    study = {**STUDY, "method": "alone", "settings": {"student.steps": {"choices": [2, 3]}}}
+    run(world, tmp_path / "out", {**study, "trials": 1})
     shards = pack_road(tmp_path / "road", {"train": range(5), "val": [5, 6], "test": []})
     with pytest.raises(LgadError, match="holds trials on other frames or labels; name another directory"):
-        run((settings, replace(inputs, shards=shards)), tmp_path / "out", {**STUDY, "method": "alone"})
+        run((settings, replace(inputs, shards=shards)), tmp_path / "out", study)
 
 
 def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
