@@ -6,7 +6,7 @@ from unicodedata import normalize
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lgad_pipeline.data.ingestion import ingest
@@ -229,6 +229,7 @@ def test_a_data_set_that_cannot_be_used_is_one_clear_sentence(write_tree, damage
         st.sampled_from([FIRST.encode(), b"/drive/test.MP4/00000.jpg", b""]) | st.binary(max_size=60)
     )
 )
+@example(lines=[b"\0"])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_every_line_of_any_list_is_a_frame_or_rejected(write_tree, tmp_path, lines):
     root = tmp_path / "data"
@@ -237,7 +238,11 @@ def test_every_line_of_any_list_is_a_frame_or_rejected(write_tree, tmp_path, lin
         (root / "list/train_gt.txt").unlink()
     content = b"\n".join(lines)
     (root / "list/train.txt").write_bytes(content)
-    found = ingest(root, SIZE, workers=1)
+    try:
+        found = ingest(root, SIZE, workers=1)
+    except LgadError as error:  # it may look like UTF-16 and be none
+        assert b"\0" in content and "train.txt is not a whole UTF-16 text" in str(error)
+        return
     train = found.frames.loc[found.frames["split"] == "train", "frame"]
     assert set(train) <= {FIRST, "drive/test.MP4/00000.jpg"}
     if b"\0" not in content:  # else it may be UTF-16
