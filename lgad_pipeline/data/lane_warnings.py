@@ -39,13 +39,13 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
     extents = np.concatenate(extents)
     warnings = size_warnings("annotated", extents, sizes=sizes)
     if not warnings:
-        warnings = _warnings_of_splits(frames["split"].to_numpy(), extents, sizes)
+        warnings = _warnings_of_splits(frames["split"], extents, sizes)
     return [
         *warnings,
         *odd_lanes_warnings("annotated", odd),
         *copies_warning("annotated", copies),
         *_pieces(frames["frame"], np.concatenate(pieces)),
-        *_emptied(frames[extents[:, 0] == 0]),
+        *_emptied(frames.loc[extents[:, 0] == 0, ["frame", "existence"]]),
     ]
 
 
@@ -77,7 +77,7 @@ def _emptied(frames: pd.DataFrame) -> list[str]:
     ]
 
 
-def _warnings_of_splits(splits: np.ndarray, extents: Extents, sizes: np.ndarray) -> list[str]:
+def _warnings_of_splits(splits: pd.Series, extents: Extents, sizes: np.ndarray) -> list[str]:
     """Return the warnings about the lanes of each split, which may be annotated in pixels of its own.
 
     Args:
@@ -87,7 +87,7 @@ def _warnings_of_splits(splits: np.ndarray, extents: Extents, sizes: np.ndarray)
     """
     warnings = []
     for split in SPLITS:
-        chosen = (splits == split) & (extents[:, 0] > 0)
+        chosen = (splits == split).to_numpy() & (extents[:, 0] > 0)
         if chosen.sum() >= _LEAST_FRAMES:
             warnings += size_warnings(f"annotated {split}", extents[chosen], sizes=sizes[chosen])
     return warnings
