@@ -98,11 +98,8 @@ class Dataset(LaterKeysConfig):
             raise ValueError(f"image_size {list(self.image_size)} must be multiples of 8, the stride")
         if self.crop_top >= self.frame_size[0]:
             raise ValueError(f"crop_top {self.crop_top} leaves nothing of {self.frame_size[0]} px")
-        (height, width), (rows, columns) = (
-            self.image_size,
-            (self.frame_size[0] - self.crop_top, self.frame_size[1]),
-        )
-        if rows < columns and height > width:
+        height, width = self.image_size
+        if height > width and self.frame_size[0] - self.crop_top < self.frame_size[1]:
             raise ValueError(
                 f"image_size [{height}, {width}] is higher than wide, and the frame is not; write height, "
                 f"then width: [{width}, {height}]"

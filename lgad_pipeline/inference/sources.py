@@ -14,24 +14,10 @@ from lgad_pipeline.inference.prediction_journal import VIDEO
 from lgad_pipeline.inference.video_reader import VIDEO_SUFFIXES, is_stream
 from lgad_pipeline.lanes.frame_list import read_frame_list
 
-_OTHER_IMAGES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jxl",
-        ".pgm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
+_OTHER_IMAGES = {
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pgm", ".ppm", ".tif"),
+    *(".tiff", ".webp"),
+}
 
 
 class RejectedFrames:

@@ -6,9 +6,8 @@ import numpy as np
 
 from lgad_pipeline.lanes.spline import Ragged
 
-_APART = (
-    0.015  # frame widths; a piece begins this near to the straight line through the other one, and vice versa
-)
+# A piece begins this near to the straight line through the other one, and vice versa; frame widths.
+_APART = 0.015
 
 
 def count_pieces(lanes: Ragged, counts: Sequence[int], *, widths: np.ndarray) -> np.ndarray:

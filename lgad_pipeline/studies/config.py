@@ -18,7 +18,7 @@ from lgad_pipeline.settings.yaml_files import read_yaml
 BASELINE, EQUAL_COMPUTE = "alone", "equal-compute"
 
 _LGAD = ("lgad", "lgad+sad", EQUAL_COMPUTE)
-_METHODS_OF = {  # methods on which a key of the recipe has an effect; losses of other packages may read any
+METHODS_OF = {
     "distillation": (*_LGAD, "blurred", "label-head"),
     "teacher": _LGAD,
     "teacher_network": _LGAD,
@@ -28,6 +28,7 @@ _METHODS_OF = {  # methods on which a key of the recipe has an effect; losses of
     "losses": ("lgad", "lgad+sad"),
     "label_head": ("label-head",),
 }
+"""Methods on which a section of the recipe has an effect; losses of other packages may read any section."""
 
 
 class Variant(BaseConfig):
@@ -78,8 +79,8 @@ class Variant(BaseConfig):
             recipe: recipe to which the changes are applied.
         """
         for section, changes in self.recipe.items():
-            if not is_import_path(self.method) and self.method not in _METHODS_OF[section]:
-                methods = " or ".join(_METHODS_OF[section])
+            if not is_import_path(self.method) and self.method not in METHODS_OF[section]:
+                methods = " or ".join(METHODS_OF[section])
                 return (
                     f"recipe.{section} has no effect on the method {self.method}; write `method: {methods}`"
                 )

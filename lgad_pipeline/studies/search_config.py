@@ -10,20 +10,9 @@ from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Recipe
-from lgad_pipeline.studies.config import inactive, merged, read_study
+from lgad_pipeline.studies.config import METHODS_OF, inactive, merged, read_study
 
 Value = bool | int | float | str
-
-_LOSS_KEYS = {  # keys of a recipe that have an effect with one method alone, and this method
-    "distillation": "lgad",
-    "teacher": "lgad",
-    "teacher_network": "lgad",
-    "teacher_input": "lgad",
-    "losses": "lgad",
-    "sad": "sad",
-    "logits": "logits",
-    "label_head": "label-head",
-}
 
 
 class Range(BaseConfig):
@@ -100,9 +89,9 @@ class SearchStudy(BaseConfig):
             recipe: recipe that is changed.
         """
         section, _, name = key.partition(".")
-        needed = _LOSS_KEYS.get(section, self.method)
-        if needed != self.method:
-            return f"the method is {self.method}, and only {needed} reads {section}; take the key out"
+        methods = METHODS_OF.get(section, (self.method,))
+        if self.method not in methods:
+            return f"the method is {self.method}, and only {methods[0]} reads {section}; take the key out"
         if section in ("student", "teacher") and name == "seed":
             return "trials have the seed of the search; take the key out"
         loss = getattr(recipe, section, None)

@@ -78,21 +78,32 @@ def _device_of(training: TrainingSpec, inputs: StudyInputs) -> Iterator[str]:
 def _train(training: TrainingSpec, inputs: StudyInputs, device: str) -> TrainingResult:
     recipe, network = training.recipe, training.network
     allow_networks(recipe.network.name, recipe.teachers_network.name, network.name)
-    plan = TrainingPlan.from_recipe(
-        recipe,
+    plan = _plan(training, inputs.dataset, inputs.shards, label_noise=inputs.label_noise)
+    return train(plan, device=device)
+
+
+def _plan(
+    training: TrainingSpec,
+    sizes: Dataset | NetworkSpec,
+    shards: Path,
+    *,
+    label_noise: LabelNoiseConfig | None = None,
+) -> TrainingPlan:
+    """Return the plan of a training; `sizes` has the image size, slots and types of lanes."""
+    return TrainingPlan.from_recipe(
+        training.recipe,
         role="teacher" if training.role == "teacher" else "student",
-        image_size=inputs.dataset.image_size,
-        slots=inputs.dataset.slots,
-        lane_types=inputs.dataset.lane_types,
-        shards=inputs.shards,
+        image_size=sizes.image_size,
+        slots=sizes.slots,
+        lane_types=sizes.lane_types,
+        shards=shards,
         folder=training.folder,
         method=training.method,
         teacher=training.teacher,
         model=training.model,
-        network=network,
-        label_noise=inputs.label_noise,
+        network=training.network,
+        label_noise=label_noise,
     )
-    return train(plan, device=device)
 
 
 def train_and_score(training: TrainingSpec, inputs: StudyInputs) -> float:
@@ -198,20 +209,7 @@ def has_other_settings(training: TrainingSpec) -> bool:
         return (training.folder / WEIGHTS).is_file()
     try:
         before = json.loads((training.folder / TRAINING).read_text(encoding="utf-8"))
-        network = NetworkSpec.model_validate(before["network"])
-        plan = TrainingPlan.from_recipe(
-            training.recipe,
-            role="student",
-            image_size=network.image_size,
-            slots=network.slots,
-            lane_types=network.lane_types,
-            shards=Path(),
-            folder=training.folder,
-            method=training.method,
-            teacher=training.teacher,
-            model=training.model,
-            network=training.network,
-        )
+        plan = _plan(training, NetworkSpec.model_validate(before["network"]), Path())
         now = plan.description("", "", precision=before["training"]["precision"])
     except (OSError, LgadError, ValueError, KeyError, TypeError):
         return False  # not comparable: of another version
