@@ -106,7 +106,6 @@ def attention_divergence(
     q' = (1 - floor) q + floor / n. The derivative of kl with respect to a share of the student is then at
     most n / floor; without a floor it is not bounded where the student has no attention.
 
-
     - squared_sum: sum_i (q_s - q_t)^2. SAD equation 4 as printed.
     - squared_mean: the same divided by n. SAD's and AT's code. Its gradient is n times smaller, so that it
       has almost no effect at the published weight of 0.1.
