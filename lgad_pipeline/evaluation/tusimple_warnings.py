@@ -8,6 +8,7 @@ import numpy as np
 
 from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.tusimple_widths import width_warning
 from lgad_pipeline.lanes.extents import copies_warning, count_copies, lane_extents, size_warnings
 from lgad_pipeline.wording import counted
 
@@ -82,10 +83,14 @@ def tusimple_warnings(
     sizes = FrameSizes.of(names, (path.parent,), stated=None, default=default)
     frame_sizes = sizes(names)[:, :2]
     extents = lane_extents(truth, frame_sizes)
+    of_size = size_warnings(
+        "predicted", lane_extents(guess, frame_sizes), sizes=frame_sizes, reference=extents
+    )
+    both = [(_present(annotated[name]), _present(predicted[name])) for name in predicted]
     return [
         *notes,
         *size_warnings("annotated", extents, sizes=frame_sizes),
-        *size_warnings("predicted", lane_extents(guess, frame_sizes), sizes=frame_sizes, reference=extents),
+        *(of_size or width_warning(both, float(np.median(frame_sizes[:, 1])))),
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),
     ]
@@ -95,3 +100,9 @@ def _points(entry: dict[str, Any], rows: dict[str, Any]) -> list[np.ndarray]:
     """Return the present points of each lane of an entry on the annotation's rows, float32 (N, 2), px."""
     lanes = [np.array([xs, rows["h_samples"]], np.float32).T.reshape(-1, 2) for xs in entry["lanes"]]
     return [lane[lane[:, 0] >= 0] for lane in lanes]
+
+
+def _present(entry: dict[str, Any]) -> np.ndarray:
+    """Return x of each lane of an entry on the annotation's rows, float64 (lanes, rows), NaN where absent."""
+    xs = np.array(entry["lanes"], np.float64)
+    return np.where(xs >= 0, xs, np.nan)

@@ -55,3 +55,29 @@ def test_predicted_lanes_without_any_point_are_noted(tmp_path: Path):
     )
     plain = write(tmp_path / "q.json", {"raw_file": CLIP, "lanes": lanes[:1], "run_time": 1})
     assert evaluate_tusimple(truth, plain).notes == []
+
+
+def test_x_in_pixels_of_another_width_are_noted(tmp_path: Path):
+    rows = [float(y) for y in range(240, 720, 10)]
+    ways = [[640 + slope * (y - 230) for y in rows] for slope in (-0.9, -0.3, 0.3, 0.9)]
+    frames = [[[x + shift for x in way] for way in ways] for shift in range(0, 100, 20)]
+    truth, guess = tmp_path / "gt.json", tmp_path / "p.json"
+
+    def notes_of(scale: float, aside: float = 0.0, count: int = 5) -> list[str]:
+        """Return the notes on predictions of the annotated lanes with x in other pixels, or moved."""
+        annotated, predicted = [], []
+        for number, lanes in enumerate(frames[:count]):
+            name = {"raw_file": f"clips/{number}/20.jpg"}
+            moved = [[x * scale + aside for x in lane] for lane in lanes]
+            annotated.append(json.dumps({**name, "lanes": lanes, "h_samples": rows}))
+            predicted.append(json.dumps({**name, "lanes": moved, "run_time": 1}))
+        truth.write_text("\n".join(annotated))
+        guess.write_text("\n".join(predicted))
+        return evaluate_tusimple(truth, guess).notes
+
+    (note,) = notes_of(800 / 1280)
+    assert note.startswith("With x multiplied by 1.6, 100 % of the annotated points have a predicted point")
+    assert "a width of 800 instead of 1280" in note
+    assert "a width of 1 instead of 1280" in notes_of(1 / 1280)[0]
+    assert notes_of(1.0) == notes_of(1.0, aside=40) == notes_of(1.0, aside=-200) == []
+    assert notes_of(800 / 1280, count=2) == []  # too few frames to tell
