@@ -207,5 +207,11 @@ def rasterize(
     say(f"{done.frames} label map{'s' * (done.frames != 1)}, named in {done.label_list}")
     say(sizes.describe(done.sizes))
     say_rejected(done.rejected)
+    left_out = []
+    for frame in done.left_out[:1]:
+        count = counted(len(done.left_out), "frame")
+        left_out.append(
+            f"{count} with a bad line in the lane file, such as {frame}, left out of label maps and list."
+        )
     missing = missing_notes(done.without_annotation, annotations)
-    say_notes([*missing, *done.notes, *named.notes])
+    say_notes([*left_out, *missing, *done.notes, *named.notes])

@@ -16,15 +16,13 @@ from lgad_pipeline.lanes.extents import lane_extents, size_warnings
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import (
-    NO_POINTS,
-    LaneFileError,
     Rejected,
     find_lane_file,
     lane_file,
-    read_frame_lanes,
     safe_stem,
 )
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
+from lgad_pipeline.lanes.rendering.drawn_lanes import read_drawn
 from lgad_pipeline.lanes.rendering.label_map import LABEL_WIDTH
 from lgad_pipeline.lanes.rendering.label_runs import draw_label_runs
 from lgad_pipeline.lanes.rendering.run_length_png import encode_pngs
@@ -34,8 +32,6 @@ from lgad_pipeline.lanes.spline import ragged, without_spline
 from lgad_pipeline.process_pool import map_chunks
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.wording import counted
-
-_LONGEST = 1e6  # pixels of `RULE_SIZE`; a lane is sampled at each pixel of its length
 
 FrameSizer = Callable[[Sequence[str]], np.ndarray]
 """Function from frames to their sizes, int (frames, 2 or more) as (H, W, ...), pixels; it can be pickled."""
@@ -48,7 +44,8 @@ class Rasterized:
     Attributes:
         label_list: path of the list file with label maps and existence flags.
         frames: number of label maps written.
-        rejected: bad lines of lane files, which are not drawn.
+        rejected: bad lines of lane files.
+        left_out: frames with such a line, which have no label map and are not in the list.
         without_annotation: frames without a lane file, whose label maps are empty.
         sizes: sizes of all frames as the frame sizer returned them, int (frames, 2 or more), pixels.
         notes: warnings, one sentence each, such as lanes outside of their frames.
@@ -57,6 +54,7 @@ class Rasterized:
     label_list: Path
     frames: int
     rejected: list[Rejected]
+    left_out: tuple[str, ...]
     without_annotation: tuple[str, ...]
     sizes: np.ndarray
     notes: list[str]
@@ -67,6 +65,7 @@ class _Chunk(NamedTuple):
 
     Attributes:
         existence: existence flags of each frame, bool (4,); None without a lane file.
+        bad: bool (frames,): a line of the frame's lane file is bad, so that it is not drawn.
         rejected: bad lines of lane files.
         sizes: sizes of the frames, int (frames, 2 or more), pixels.
         extents: extents of the lanes of each frame.
@@ -76,6 +75,7 @@ class _Chunk(NamedTuple):
     """
 
     existence: list[np.ndarray | None]
+    bad: np.ndarray
     rejected: list[Rejected]
     sizes: np.ndarray
     extents: np.ndarray
@@ -108,14 +108,14 @@ def rasterize(
         lane_width: thickness of the lanes, frame pixels.
         frame_size: size of all frames (H, W), pixels, or a function that returns the size of each; see
             `lanes.slots` for sizes other than CULane's.
-        strict: if true, a bad line or a missing lane file is an error; else bad lines are rejected, and
-            frames without a lane file count as frames without lanes.
+        strict: if true, a bad line or a missing lane file is an error; else frames with a bad line are left
+            out, and frames without a lane file count as frames without lanes.
         workers: number of processes; None for one a core.
         progress: function called with the number of frames done and the number of all frames.
 
     Raises:
-        LgadError: no frame has a lane file; the list or a label map exists; `output` has a list without
-            `_gt` that names further frames; or `strict` and bad input.
+        LgadError: no frame has a lane file, or every one has a bad line; the list or a label map exists;
+            `output` has a list without `_gt` that names further frames; or `strict` and bad input.
     """
     if not frames:
         raise LgadError("The list names no frame; give a list with at least one.")
@@ -134,22 +134,33 @@ def rasterize(
     lines: list[str] = []
     missing: list[str] = []
     chunks: list[_Chunk] = []
+    done = 0
     for chunk in map_chunks(run, frames, workers=workers):
         chunks.append(chunk)
-        for flags in chunk.existence:
-            frame = frames[len(lines)]
+        of_chunk = frames[done : done + len(chunk.bad)]
+        done += len(of_chunk)
+        for frame, flags, bad in zip(of_chunk, chunk.existence, chunk.bad, strict=True):
+            if bad:
+                continue
             if flags is None:
                 missing.append(frame)
             present = flags if flags is not None else np.zeros(4, bool)
             digits = " ".join(str(int(flag)) for flag in present)
             lines.append(f"/{frame} /{folder}/{_png(frame, ambiguous)} {digits}")
         if progress:
-            progress(len(lines), len(frames))
+            progress(done, len(frames))
+    rejected = [fault for chunk in chunks for fault in chunk.rejected]
+    if not lines:
+        raise LgadError(f"The lane file of every frame has a bad line, so that none is drawn: {rejected[0]}")
     write_text(label_list, "\n".join(lines) + "\n")
     return Rasterized(
         label_list,
         len(lines),
-        [fault for chunk in chunks for fault in chunk.rejected],
+        rejected,
+        tuple(
+            frames[index]
+            for index in np.flatnonzero(np.concatenate([chunk.bad for chunk in chunks])).tolist()
+        ),
         tuple(missing),
         np.concatenate([chunk.sizes for chunk in chunks]),
         [*_notes(annotations, chunks), *shared_file_warnings(annotations, frames)],
@@ -241,16 +252,11 @@ def _rasterize_files(
         frames: paths of the frames of this chunk.
     """
     cv2.setNumThreads(1)
-    rejected: list[Rejected] = []
-    files = [
-        read_frame_lanes(annotations, frame, rejected=None if strict else rejected, required=strict)
-        for frame in frames
-    ]
     sizes = sizer(frames)
-    _reject_long(annotations, frames, files, sizes=sizes, rejected=None if strict else rejected)
+    files, bad, rejected = read_drawn(annotations, frames, sizes=sizes, strict=strict)
     existence: list[np.ndarray | None] = [None] * len(frames)
-    for height, width in np.unique(sizes[:, :2], axis=0).tolist():
-        chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1)).tolist()
+    for height, width in np.unique(sizes[~bad, :2], axis=0).tolist():
+        chosen = np.flatnonzero((sizes[:, :2] == (height, width)).all(axis=1) & ~bad).tolist()
         slots = assign_frames([files[i] or [] for i in chosen], (height, width))
         pictures = encode_pngs(
             draw_label_runs(slots, (height, width), lane_width=lane_width), len(chosen), size=(height, width)
@@ -264,41 +270,4 @@ def _rasterize_files(
     drawn = sum(int(flags.sum()) for flags in existence if flags is not None)
     without_slot = int((np.diff(lanes.offsets) > 1).sum()) - drawn
     extents = lane_extents(files, sizes[:, :2])
-    return _Chunk(existence, rejected, sizes, extents, doubled, odd_lanes(lanes), without_slot)
-
-
-def _reject_long(
-    annotations: Path,
-    frames: Sequence[str],
-    files: Sequence[list[np.ndarray] | None],
-    *,
-    sizes: np.ndarray,
-    rejected: list[Rejected] | None,
-) -> None:
-    """Replace lanes that are too long to be sampled, which cannot be meant, by lanes without points.
-
-    Args:
-        annotations: folder of the lane files.
-        frames: frames of the lane files.
-        files: lanes of each frame, float32 (N, 2) each, frame pixels, or None; changed in place.
-        sizes: sizes of the frames, int (frames, 2 or more), pixels.
-        rejected: list that the lanes are appended to; if None, the first one is an error.
-    """
-    owner = [(index, number) for index, lanes in enumerate(files) for number in range(len(lanes or []))]
-    lanes = ragged([lane for lanes in files for lane in lanes or []])
-    scale = np.array([max(RULE_SIZE[0] / height, RULE_SIZE[1] / width) for height, width in sizes[:, :2]])
-    lane = lanes.lane
-    points = lanes.points[np.lexsort((-lanes.points[:, 1], lane))]  # bottom first, as they are sampled
-    steps = np.hypot(*np.diff(points.astype(np.float64), axis=0).T)
-    within = lane[1:] == lane[:-1]
-    lengths = np.bincount(lane[1:][within], steps[within], minlength=len(owner))
-    for (index, number), length in zip(owner, lengths.tolist(), strict=True):
-        of_frame = files[index]
-        if of_frame is None or length * scale[index] <= _LONGEST:
-            continue
-        reason = f"the lane has a length of {length:.0f} px; correct its coordinates or remove the line"
-        fault = Rejected(str(find_lane_file(annotations, frames[index])), number + 1, reason)
-        if rejected is None:
-            raise LaneFileError(str(fault))
-        rejected.append(fault)
-        of_frame[number] = NO_POINTS
+    return _Chunk(existence, bad, rejected, sizes, extents, doubled, odd_lanes(lanes), without_slot)

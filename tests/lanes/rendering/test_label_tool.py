@@ -143,12 +143,28 @@ def test_a_lane_too_long_to_be_sampled_is_rejected(root: Path):
         LgadError, match=r"a\.lines\.txt, line 3: the lane has a length of 6000000 px; correct"
     ):
         rasterize(root / "set", ["d/a.jpg"], output=root / "strict", strict=True)
-    done = rasterize(root / "set", ["d/a.jpg"], output=root / "out")
+    done = rasterize(root / "set", ["d/a.jpg", "d/b.jpg"], output=root / "out", frame_size=CULANE)
     assert [(fault.file, fault.line) for fault in done.rejected] == [(str(path), 3)]
-    write_lanes(path, [lane(CULANE, -1), lane(CULANE)])
-    rasterize(root / "set", ["d/a.jpg"], output=root / "without")
-    name = "laneseg_label_w16/d/a.png"
-    np.testing.assert_array_equal(drawn(root / "out" / name), drawn(root / "without" / name))
+    assert (done.frames, done.left_out) == (1, ("d/a.jpg",))
+
+
+def test_a_frame_with_a_bad_line_is_in_neither_the_list_nor_the_label_maps(root: Path):
+    path = root / "set/d/a.lines.txt"
+    path.write_text(path.read_text().replace("\n", "\n12 , 34\n", 1))
+    result = command(root)
+    assert result.exit_code == 0 and "a.lines.txt, line 2: ',' is not a number" in result.output
+    assert "1 label map, named in" in result.output
+    note = "1 frame with a bad line in the lane file, such as d/a.jpg, left out of label maps and list."
+    assert note in result.output.replace("\n", " ")
+    lines = (root / "out/list/train_gt.txt").read_text().splitlines()
+    assert lines == ["/d/b.jpg /laneseg_label_w16/d/b.png 0 1 1 0"]
+    assert not (root / "out/laneseg_label_w16/d/a.png").exists()
+    (root / "train.txt").write_text("/d/a.jpg\n")
+    with pytest.raises(
+        LgadError, match=r"The lane file of every frame has a bad line.*a\.lines\.txt, line 2"
+    ):
+        rasterize(root / "set", ["d/a.jpg"], output=root / "none")
+    assert not list((root / "none").rglob("*.*"))
 
 
 def test_names_with_spaces_survive_the_list_that_is_written(root: Path):
