@@ -121,7 +121,7 @@ def evaluate_culane(
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), _table_of(matches, frames), rejected),
         notes=[
-            *culane_warnings(annotations, predictions, parts=evidence),
+            *culane_warnings(annotations, predictions, frames=frames, parts=evidence),
             *shared_file_warnings(annotations, frames),
             *shared_file_warnings(predictions, frames),
         ],

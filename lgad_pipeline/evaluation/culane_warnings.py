@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgad_pipeline.evaluation.frame_lanes import FolderLanes
+from lgad_pipeline.evaluation.scaled_lanes import MOST_FRAMES, scale_warning
 from lgad_pipeline.lanes.extents import (
     Extents,
     copies_warning,
@@ -17,6 +18,7 @@ from lgad_pipeline.lanes.extents import (
     extents_of,
     size_warnings,
 )
+from lgad_pipeline.lanes.lane_files import read_frame_lanes
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.wording import counted
 
@@ -68,12 +70,15 @@ class Evidence(NamedTuple):
         return cls(sizes, annotated, predicted, same, *counts)
 
 
-def culane_warnings(annotations: Path, predictions: Path, *, parts: Sequence[Evidence]) -> list[str]:
+def culane_warnings(
+    annotations: Path, predictions: Path, *, frames: Sequence[str], parts: Sequence[Evidence]
+) -> list[str]:
     """Return the warnings about a comparison of two directories, a sentence each.
 
     Args:
         annotations: directory of the annotated lane files.
         predictions: directory of the predicted lane files.
+        frames: paths of the frames relative to the directories.
         parts: evidence of the frames, chunk by chunk.
     """
     evidence = Evidence.joined(parts)
@@ -93,7 +98,9 @@ def culane_warnings(annotations: Path, predictions: Path, *, parts: Sequence[Evi
             warnings.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
     warnings += size_warnings("annotated", evidence.annotated, sizes=sizes)
-    warnings += size_warnings("predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated)
+    warnings += size_warnings(
+        "predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated
+    ) or _scaled(annotations, predictions, frames, sizes)
     for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
         if count:
             warnings.append(
@@ -112,3 +119,25 @@ def culane_warnings(annotations: Path, predictions: Path, *, parts: Sequence[Evi
     for kind, counts in zip(("annotated", "predicted"), evidence.odd, strict=True):
         warnings += odd_lanes_warnings(kind, counts)
     return warnings
+
+
+def _scaled(annotations: Path, predictions: Path, frames: Sequence[str], sizes: np.ndarray) -> list[str]:
+    """Return a warning if the predicted lanes of the most frequent size fit the annotated ones when scaled.
+
+    Args:
+        annotations: directory of the annotated lane files.
+        predictions: directory of the predicted lane files.
+        frames: paths of the frames relative to the directories.
+        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
+    """
+    found, counts = np.unique(sizes, axis=0, return_counts=True)
+    height, width = found[counts.argmax()].tolist()
+    of_size = np.flatnonzero((sizes == (height, width)).all(axis=1)).tolist()
+    both = [
+        (
+            read_frame_lanes(annotations, frames[index], rejected=[]) or [],
+            read_frame_lanes(predictions, frames[index], rejected=[]) or [],
+        )
+        for index in of_size[:: -(-len(of_size) // MOST_FRAMES)]
+    ]
+    return scale_warning(both, (height, width))

@@ -23,6 +23,7 @@ from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.llamas_labels import reference_lanes
 from lgad_pipeline.evaluation.llamas_warnings import FrameEvidence, llamas_warnings
+from lgad_pipeline.evaluation.scaled_lanes import MOST_FRAMES
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.lane_files import Rejected, parse_lanes
 from lgad_pipeline.process_pool import map_chunks
@@ -97,7 +98,10 @@ def evaluate_llamas(
     counts = sum((result.counts for result in results), Counts())
     rejected = [fault for result in results for fault in result.rejected]
     evidence = [result.evidence for result in results if result.evidence is not None]
-    notes = llamas_warnings(labels, predictions, frames=evidence, counts=counts)
+    compared = [result.name for result in results if result.evidence is not None and result.has_prediction]
+    every = -(-len(compared) // MOST_FRAMES) or 1
+    some = [_lanes_of(labels, predictions, name) for name in compared[::every]]
+    notes = llamas_warnings(labels, predictions, frames=evidence, counts=counts, lanes=some)
     return LlamasScores(counts, len(names), missing, rejected, notes)
 
 
@@ -140,17 +144,35 @@ def _compare_files(labels: Path, predictions: Path, names: Sequence[str]) -> lis
 
 def _compare_file(labels: Path, predictions: Path, name: str) -> _FrameResult:
     try:
-        annotated = annotated_points(reference_lanes(read_inside(labels, name, limit=_LARGEST_FILE)))
+        annotated = _annotated_lanes(labels, name)
     except (FileNotFoundError, LgadError) as error:
         return _FrameResult(name, Counts(), True, [Rejected(name, None, str(error).rstrip("."))])
-    found = next((file for file in _lane_files(labels, name) if (predictions / file).is_file()), None)
-    if found is None:
+    faults: list[Rejected] = []
+    lanes = _predicted_lanes(labels, predictions, name, faults)
+    if lanes is None:
         evidence = FrameEvidence.of([], annotated)
         return _FrameResult(name, match_lanes([], annotated), False, [], evidence)
-    faults: list[Rejected] = []
-    lanes = parse_lanes(read_inside(predictions, found, limit=_LARGEST_FILE), found, rejected=faults)
     evidence = FrameEvidence.of(lanes, annotated)
     return _FrameResult(name, match_lanes(lanes, annotated), True, faults, evidence)
+
+
+def _annotated_lanes(labels: Path, name: str) -> list[np.ndarray]:
+    return annotated_points(reference_lanes(read_inside(labels, name, limit=_LARGEST_FILE)))
+
+
+def _predicted_lanes(
+    labels: Path, predictions: Path, name: str, rejected: list[Rejected]
+) -> list[np.ndarray] | None:
+    """Return the predicted lanes of a label file; None without a lane file."""
+    found = next((file for file in _lane_files(labels, name) if (predictions / file).is_file()), None)
+    if found is None:
+        return None
+    return parse_lanes(read_inside(predictions, found, limit=_LARGEST_FILE), found, rejected=rejected)
+
+
+def _lanes_of(labels: Path, predictions: Path, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the annotated and the predicted lanes of a label file that could be compared."""
+    return _annotated_lanes(labels, name), _predicted_lanes(labels, predictions, name, []) or []
 
 
 def _lane_files(labels: Path, name: str) -> tuple[str, str]:

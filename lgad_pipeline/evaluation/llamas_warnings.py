@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgad_pipeline.datasets.llamas import HEIGHT, WIDTH
+from lgad_pipeline.evaluation.scaled_lanes import Lanes, scale_warning
 from lgad_pipeline.evaluation.types import Counts
 from lgad_pipeline.lanes.extents import Extents, copies_warning, count_copies, lane_extents, size_warnings
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
@@ -43,7 +44,12 @@ class FrameEvidence(NamedTuple):
 
 
 def llamas_warnings(
-    labels: Path, predictions: Path, *, frames: Sequence[FrameEvidence], counts: Counts
+    labels: Path,
+    predictions: Path,
+    *,
+    frames: Sequence[FrameEvidence],
+    counts: Counts,
+    lanes: Sequence[tuple[Lanes, Lanes]],
 ) -> list[str]:
     """Return the warnings about a comparison, a sentence each.
 
@@ -52,6 +58,7 @@ def llamas_warnings(
         predictions: directory of the predicted lane files.
         frames: evidence of the frames whose label file can be used.
         counts: counts over these frames.
+        lanes: annotated and predicted lanes of some of these frames.
     """
     annotated, predicted = (np.concatenate([frame[side] for frame in frames]) for side in (0, 1))
     warnings = []
@@ -62,7 +69,9 @@ def llamas_warnings(
         if not extents[:, 0].any():
             warnings.append(f"The files in {folder} hold no {what} in the {counted(len(extents), 'frame')}.")
     sizes = np.repeat(_SIZE, len(frames), axis=0)
-    of_size = size_warnings("predicted", predicted, sizes=sizes, reference=annotated)
+    of_size = size_warnings("predicted", predicted, sizes=sizes, reference=annotated) or scale_warning(
+        lanes, (HEIGHT, WIDTH)
+    )
     if not of_size and counts.fp and counts.fn and not counts.tp:
         of_size = [
             f"No predicted lane matches an annotated one; give lanes of these frames, in pixels of "

@@ -8,7 +8,7 @@ import numpy as np
 
 from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.tusimple_widths import width_warning
+from lgad_pipeline.evaluation.scaled_lanes import scale_warning
 from lgad_pipeline.lanes.extents import copies_warning, count_copies, lane_extents, size_warnings
 from lgad_pipeline.wording import counted
 
@@ -86,11 +86,13 @@ def tusimple_warnings(
     of_size = size_warnings(
         "predicted", lane_extents(guess, frame_sizes), sizes=frame_sizes, reference=extents
     )
-    both = [(_present(annotated[name]), _present(predicted[name])) for name in predicted]
+    size = tuple(np.median(frame_sizes, axis=0).astype(int).tolist())
+    if not of_size:
+        of_size = scale_warning(list(zip(truth, guess, strict=True)), size, same_rows=True)
     return [
         *notes,
         *size_warnings("annotated", extents, sizes=frame_sizes),
-        *(of_size or width_warning(both, float(np.median(frame_sizes[:, 1])))),
+        *of_size,
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),
     ]
@@ -100,9 +102,3 @@ def _points(entry: dict[str, Any], rows: dict[str, Any]) -> list[np.ndarray]:
     """Return the present points of each lane of an entry on the annotation's rows, float32 (N, 2), px."""
     lanes = [np.array([xs, rows["h_samples"]], np.float32).T.reshape(-1, 2) for xs in entry["lanes"]]
     return [lane[lane[:, 0] >= 0] for lane in lanes]
-
-
-def _present(entry: dict[str, Any]) -> np.ndarray:
-    """Return x of each lane of an entry on the annotation's rows, float64 (lanes, rows), NaN where absent."""
-    xs = np.array(entry["lanes"], np.float64)
-    return np.where(xs >= 0, xs, np.nan)

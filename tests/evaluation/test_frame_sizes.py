@@ -123,6 +123,10 @@ def test_images_are_found_next_to_the_lists_and_for_entries_without_an_ending(tm
         (CULANE, None, {"scale": (0.85, 0.85)}, "to 0.85 of their greatest x and 0.85 of their greatest y"),
         (CULANE, None, {"scale": (1640 / 800, 590 / 288)}, "predicted lanes reach below 1640 x 590 px"),
         (CULANE, None, {"scale": (3, 1)}, "far to the left or right of 1640 x 590 px"),
+        (CULANE, None, {"scale": (800 / 1640, 1)}, "With x multiplied by 2.05 and y by 1, 100 % of the"),
+        (CULANE, None, {"scale": (1, 0.8)}, "With x multiplied by 0.998 and y by 1.25, 100 % of the"),
+        (HD, HD, {"scale": (1.15, 590 / 720)}, "y by 1.22, 100 % of the annotated points"),
+        (CULANE, None, {"shift": 150}, None),  # wrong lanes of the right size
         (CULANE, None, {"shift": 9}, None),
     ],
 )

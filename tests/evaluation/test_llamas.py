@@ -193,3 +193,16 @@ def test_lanes_that_are_probably_not_meant_are_noted(files, text, says):
         path.write_text(text)
     (note,) = evaluate_llamas(labels, predictions).notes
     assert says in note
+
+
+def test_lanes_in_pixels_of_another_width_are_noted(files):
+    labels, predictions = files / "labels/valid", files / "predictions"
+    for name in ("3", "4"):
+        (labels / f"drive/{name}.json").write_bytes(label(l0=DIAGONAL))
+        (predictions / f"drive/{name}.lines.txt").write_text("")
+    (labels / "drive/5.json").write_bytes(b"{}")
+    for path in predictions.rglob("*.lines.txt"):
+        path.write_text("240.8 716 338.6 560\n")  # x of the labels, 384 to 540, times 800 / 1276
+    (note,) = evaluate_llamas(labels, predictions).notes
+    assert note.startswith("With x multiplied by 1.59 and y by 1, 100 % of the annotated points")
+    assert "of about 800 x 717 px instead of 1276 x 717 px" in note

@@ -76,8 +76,10 @@ def test_x_in_pixels_of_another_width_are_noted(tmp_path: Path):
         return evaluate_tusimple(truth, guess).notes
 
     (note,) = notes_of(800 / 1280)
-    assert note.startswith("With x multiplied by 1.6, 100 % of the annotated points have a predicted point")
-    assert "a width of 800 instead of 1280" in note
-    assert "a width of 1 instead of 1280" in notes_of(1 / 1280)[0]
+    assert note.startswith(
+        "With x multiplied by 1.6 and y by 1, 100 % of the annotated points have a predicted point"
+    )
+    assert "in pixels of frames of about 800 x 720 px instead of 1280 x 720 px" in note
+    assert "in pixels of frames of about 1 x 720 px instead of 1280 x 720 px" in notes_of(1 / 1280)[0]
     assert notes_of(1.0) == notes_of(1.0, aside=40) == notes_of(1.0, aside=-200) == []
     assert notes_of(800 / 1280, count=2) == []  # too few frames to tell
