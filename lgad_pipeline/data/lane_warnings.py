@@ -8,7 +8,14 @@ import pyarrow as pa
 
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import list_or_none
-from lgad_pipeline.lanes.extents import Extents, copies_warning, count_copies, extents_of, size_warnings
+from lgad_pipeline.lanes.extents import (
+    Extents,
+    copies_warning,
+    count_copies,
+    extents_of,
+    few_smaller_warning,
+    size_warnings,
+)
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.pieces import count_pieces
 from lgad_pipeline.lanes.spline import Ragged
@@ -40,6 +47,8 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
     warnings = size_warnings("annotated", extents, sizes=sizes)
     if not warnings:
         warnings = _warnings_of_splits(frames["split"], extents, sizes)
+    if not warnings:
+        warnings = few_smaller_warning(extents, sizes=sizes, frames=frames["frame"].tolist())
     return [
         *warnings,
         *odd_lanes_warnings("annotated", odd),

@@ -16,6 +16,7 @@ from lgad_pipeline.lanes.extents import (
     copies_warning,
     count_copies,
     extents_of,
+    few_smaller_warning,
     size_warnings,
 )
 from lgad_pipeline.lanes.lane_files import read_frame_lanes
@@ -97,7 +98,9 @@ def culane_warnings(
         if not extents[:, 0].any():
             warnings.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
-    warnings += size_warnings("annotated", evidence.annotated, sizes=sizes)
+    warnings += size_warnings("annotated", evidence.annotated, sizes=sizes) or few_smaller_warning(
+        evidence.annotated, sizes=sizes, frames=frames
+    )
     warnings += size_warnings(
         "predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated
     ) or _scaled(annotations, predictions, frames, sizes)

@@ -21,8 +21,8 @@ class FrameEvidence(NamedTuple):
     """Properties of the lanes of one frame from which warnings follow.
 
     Attributes:
-        annotated: extent of the annotated lanes, (1, 5).
-        predicted: extent of the predicted lanes, (1, 5).
+        annotated: extent of the annotated lanes, (1, 7).
+        predicted: extent of the predicted lanes, (1, 7).
         copies: number of predicted lanes that are equal to another one.
         odd: int64 (3,), the numbers that `odd_lanes` returns for the predicted lanes.
     """

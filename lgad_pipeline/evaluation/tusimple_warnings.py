@@ -9,7 +9,13 @@ import numpy as np
 from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.scaled_lanes import scale_warning
-from lgad_pipeline.lanes.extents import copies_warning, count_copies, lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import (
+    copies_warning,
+    count_copies,
+    few_smaller_warning,
+    lane_extents,
+    size_warnings,
+)
 from lgad_pipeline.wording import counted
 
 SLOWEST = 200.0
@@ -91,7 +97,10 @@ def tusimple_warnings(
         of_size = scale_warning(list(zip(truth, guess, strict=True)), size, same_rows=True)
     return [
         *notes,
-        *size_warnings("annotated", extents, sizes=frame_sizes),
+        *(
+            size_warnings("annotated", extents, sizes=frame_sizes)
+            or few_smaller_warning(extents, sizes=frame_sizes, frames=names)
+        ),
         *of_size,
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),

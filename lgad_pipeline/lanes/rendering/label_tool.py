@@ -12,7 +12,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.extents import lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import few_smaller_warning, lane_extents, size_warnings
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import (
@@ -163,7 +163,7 @@ def rasterize(
         ),
         tuple(missing),
         np.concatenate([chunk.sizes for chunk in chunks]),
-        [*_notes(annotations, chunks), *shared_file_warnings(annotations, frames)],
+        [*_notes(annotations, frames, chunks), *shared_file_warnings(annotations, frames)],
     )
 
 
@@ -196,11 +196,12 @@ def _one_size(size: tuple[int, int], frames: Sequence[str]) -> np.ndarray:
     return np.tile(np.array(size, np.int32), (len(frames), 1))
 
 
-def _notes(annotations: Path, chunks: Sequence[_Chunk]) -> list[str]:
+def _notes(annotations: Path, frames: Sequence[str], chunks: Sequence[_Chunk]) -> list[str]:
     """Collect warnings on the annotations of all frames, one sentence each."""
     extents = np.concatenate([chunk.extents for chunk in chunks])
-    notes = size_warnings(
-        "annotated", extents, sizes=np.concatenate([chunk.sizes for chunk in chunks])[:, :2]
+    sizes = np.concatenate([chunk.sizes for chunk in chunks])[:, :2]
+    notes = size_warnings("annotated", extents, sizes=sizes) or few_smaller_warning(
+        extents, sizes=sizes, frames=frames
     )
     if not extents[:, 0].any():
         notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
