@@ -1,15 +1,22 @@
 """Unpacking of downloaded archives, which are treated as untrusted input."""
 
 import errno
-import json
 import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
-from lgad_pipeline.atomic_files import atomic_path, remove_left_overs, write_text
+from lgad_pipeline.atomic_files import atomic_path, remove_left_overs
 from lgad_pipeline.datasets.archive_files import Archive, Parts, archives_in, corrects_others
 from lgad_pipeline.datasets.archive_members import DAMAGES, MEMBER_LIMIT, ArchiveError, Member, members
+from lgad_pipeline.datasets.archive_records import (
+    RECORDS,
+    complete,
+    completed,
+    invalidate,
+    stamp_of,
+    written_digests,
+)
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.safe_io import read_inside
 from lgad_pipeline.errors import LgadError
@@ -17,8 +24,8 @@ from lgad_pipeline.lanes.file_names import LONGEST_NAME
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import Rejected
 from lgad_pipeline.progress import Progress
+from lgad_pipeline.wording import counted
 
-_NOTES = ".unpacked"
 _SUFFIXES = (*IMAGE_SUFFIXES, ".txt")
 _ARCHIVES = (".gz", ".tgz", ".tar", ".zip")
 _CLASHES = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY)
@@ -34,7 +41,8 @@ class Unpacked:
         rejected: archives and members that were not unpacked; `file` is the archive's name, `line` is None,
             `reason` says what was not unpacked and why.
         whole: True if every archive was read to its end, none cut off, damaged or hostile.
-        notes: sentences on files that were replaced by files with other content.
+        notes: sentences on files that were replaced by files with other content, and on changed files that
+            were kept.
     """
 
     files: int
@@ -50,12 +58,16 @@ class _Unpacking:
     Attributes:
         output: directory to unpack into.
         members: path below `output` -> the archive that it was unpacked from, and the digest of its content.
+        written: path below `output` -> digests of the contents that archives had for it in earlier runs.
         replaced: paths of the files that the current archive replaced by other content.
+        kept: paths of the files of the current archive that are kept, because they were changed.
     """
 
     output: Path
     members: dict[str, tuple[str, int]] = field(default_factory=dict)
+    written: dict[str, set[int]] = field(default_factory=dict)
     replaced: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> Unpacked:
@@ -64,8 +76,9 @@ def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> U
     Reads tar archives, gzip-compressed or not, and zip archives, whole or in parts. They are unpacked in the
     order of their names, but `annotations*` last, because CULane's corrects lane files next to the frames. An
     existing file with the same bytes is kept; one with other bytes is replaced atomically, and a note says
-    so. Each completed archive is recorded, so that a killed run resumes at the archive that it was unpacking,
-    and a second run unpacks nothing.
+    so. A file that was changed after an earlier run unpacked it, such as a corrected lane file, is kept. Each
+    completed archive is recorded, so that a killed run resumes at the archive that it was unpacking, and a
+    second run unpacks nothing.
 
     Rejects links, devices, absolute paths, paths that lead out of `output`, and files other than images and
     texts. If two members have the same path and other content, the first is kept and the second is rejected,
@@ -92,13 +105,13 @@ def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> U
         raise LgadError(
             f"{source} holds no .tar.gz, .tgz, .tar or .zip; name the folder of the downloaded archives."
         )
-    stamps = [_stamp(archive) for archive in archives]
+    stamps = [stamp_of(archive) for archive in archives]
     total = sum(size for stamp in stamps for size, _ in stamp)
-    run = _Unpacking(output)
+    run = _Unpacking(output, written=written_digests(output))
     rejected, notes, whole, fresh, before = [], [], True, True, 0
     for archive, stamp in zip(archives, stamps, strict=True):
-        note = output / _NOTES / f"{archive.name}.json"
-        noted = _noted(note, stamp) if fresh else None
+        record = output / RECORDS / f"{archive.name}.json"
+        noted = completed(record, stamp) if fresh else None
         fault = archive.fault
         if noted is not None:
             found, refused = noted
@@ -110,13 +123,12 @@ def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> U
                 # A later archive may correct files of this one, so all later archives are unpacked again.
                 fresh = False
                 remove_left_overs(output.rglob(".*.part"))
-            note.unlink(missing_ok=True)
+            invalidate(record)
             found, refused, clashes, fault = _unpack_one(archive, run, before, total, progress)
-            if not fault and not clashes:
-                content = {"stamp": stamp, "members": found, "rejected": refused}
-                write_text(note, json.dumps(content) + "\n")
+            if not fault:
+                complete(record, None if clashes else stamp, members=found, reasons=refused)
             refused = [*refused, *clashes]
-            notes += _note_replaced(archive, run)
+            notes += _notes_on_files(archive, run)
         if fault:
             whole = False
             rejected.append(Rejected(archive.name, None, fault))
@@ -127,27 +139,24 @@ def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> U
     return Unpacked(len(run.members), rejected, whole, notes)
 
 
-def _stamp(archive: Archive) -> list[list[int]]:
-    """Return (size in bytes, modification time in ns) of each part."""
-    return [[status.st_size, status.st_mtime_ns] for status in map(Path.stat, archive.paths)]
-
-
-def _noted(note: Path, stamp: list[list[int]]) -> tuple[dict[str, int], list[str]] | None:
-    """Return the recorded members and reasons of a completed archive; None if it has changed since."""
-    try:
-        content = json.loads(note.read_text(encoding="utf-8"))
-        return (dict(content["members"]), content["rejected"]) if content["stamp"] == stamp else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _note_replaced(archive: Archive, run: _Unpacking) -> list[str]:
-    """Return a sentence if the archive replaced files, and forget them."""
-    paths, run.replaced = run.replaced, []
-    if not paths:
-        return []
-    files = f"{len(paths)} file{'s' * (len(paths) > 1)}"
-    return [f"{archive.name} replaced {files} that had other content, such as {_shown(paths[0])}."]
+def _notes_on_files(archive: Archive, run: _Unpacking) -> list[str]:
+    """Return sentences on the files that the archive replaced or left as they are, and forget them."""
+    replaced, kept = run.replaced, run.kept
+    run.replaced, run.kept = [], []
+    notes = []
+    if replaced:
+        files = counted(len(replaced), "file")
+        notes.append(
+            f"{archive.name} replaced {files} that had other content, such as {_shown(replaced[0])}."
+        )
+    if kept:
+        files, several = f"{counted(len(kept), 'file')} of {archive.name}", len(kept) > 1
+        notes.append(
+            f"{files} {'were' if several else 'was'} changed after being unpacked and "
+            f"{'are' if several else 'is'} kept, such as {_shown(kept[0])}; to unpack it again, "
+            f"delete it and {run.output / RECORDS / archive.name}.json."
+        )
+    return notes
 
 
 def _unpack_one(
@@ -214,9 +223,13 @@ def _unpack_member(member: Member, archive: str, run: _Unpacking) -> tuple[str, 
     content = member.read()
     if len(content) != member.size:
         raise EOFError(f"{_shown(member.name)} is cut off")
-    digest = int.from_bytes(blake2b(content, digest_size=8).digest())
+    digest = _digest(content)
     try:
-        if _content(run.output, path) != content:
+        before = _content(run.output, path)
+        written = run.written.get(path)
+        if before != content and before is not None and written and _digest(before) not in written:
+            run.kept.append(path)
+        elif before != content:
             known, exists = run.members.get(path), os.path.lexists(target)
             if exists and known and known[1] != digest:
                 _refuse_clash(known[0], archive)
@@ -231,6 +244,7 @@ def _unpack_member(member: Member, archive: str, run: _Unpacking) -> tuple[str, 
             "has the name of a folder that is there, or is in a folder with the name of a file"
         ) from error
     run.members[path] = archive, digest
+    run.written.setdefault(path, set()).add(digest)
     return path, digest
 
 
@@ -272,6 +286,10 @@ def _refuse_clash(first: str, archive: str) -> None:
             f"has other content than in {first}, which is kept; delete the archive that is wrong, and unpack "
             "again"
         )
+
+
+def _digest(content: bytes) -> int:
+    return int.from_bytes(blake2b(content, digest_size=8).digest())
 
 
 def _content(output: Path, path: str) -> bytes | None:

@@ -135,9 +135,18 @@ def test_an_archive_unpacked_in_an_earlier_run_is_compared_by_what_it_held(tmp_p
     done = unpack(source, out)
     assert [(row.file, "than in a2.tar.gz" in row.reason) for row in done.rejected] == [("b.tar.gz", True)]
     assert done.files == 1 and (out / "d/0.lines.txt").read_bytes() == b"corrected"
-    (out / "d/0.lines.txt").write_bytes(b"by hand")
-    (source / "a.tar.gz").touch()
-    assert "annotations_new.tar.gz replaced 1 file" in unpack(source, out).notes[-1]
+    by_hand = out / "d/0.lines.txt"
+    by_hand.write_bytes(b"by hand")
+    for _ in range(2):
+        (source / "a.tar.gz").touch()
+        note, *_ = unpack(source, out).notes
+        assert by_hand.read_bytes() == b"by hand"
+        assert note.startswith(
+            "1 file of a.tar.gz was changed after being unpacked and is kept, such as d/0."
+        )
+    by_hand.unlink()  # the remedy
+    (out / ".unpacked/annotations_new.tar.gz.json").unlink()
+    assert unpack(source, out).notes == [] and by_hand.read_bytes() == b"corrected"
 
 
 @pytest.mark.parametrize(
