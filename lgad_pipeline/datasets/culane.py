@@ -37,9 +37,8 @@ def list_frames(root: Path, rejected: list[Rejected | Note]) -> list[FrameEntry]
         name = _list_of(root, split)
         listed[split] = _entries_of(root, name, split, rejected)
         unread = _LISTS[split][1]
-        if not listed[split] and name != unread and (root / unread).is_file():
-            text = "names no frame that can be used, and is read instead of"
-            rejected.append(Note(name, None, f"{text} {unread}; remove it to read that one"))
+        if name != unread and (root / unread).is_file():
+            rejected += _note_on_unread(root, name, {entry.frame for entry in listed[split]}, unread)
     scenarios = _scenarios(root, {entry.frame for entry in listed["test"]}, rejected)
     listed["test"] = [replace(entry, scenario=scenarios.get(entry.frame)) for entry in listed["test"]]
     return [entry for split in SPLITS for entry in listed[split]]
@@ -77,6 +76,33 @@ def _list_of(root: Path, split: str) -> str:
         f"{root} has neither {with_flags} nor {plain}; write the {split} list, one frame path a line, "
         f"or correct `root` {remedy}."
     )
+
+
+def _note_on_unread(root: Path, name: str, frames: set[str], unread: str) -> list[Note]:
+    """Return a note if a list is read instead of another one of its split that names other frames."""
+    if not frames:
+        text = f"names no frame that can be used, and is read instead of {unread}; remove it to read that one"
+        return [Note(name, None, text)]
+    if _first_words(root, name) == _first_words(root, unread):  # far faster than reading the list
+        return []
+    others = set(read_frame_list(list_inside(root, unread), root).frames)
+    differences = []
+    if further := len(others - frames):
+        differences.append(f"names {counted(further, 'further frame')}")
+    if missing := len(frames - others):
+        differences.append(f"lacks {missing} of its frames")
+    if not differences:
+        return []
+    text = (
+        f"is read instead of {unread}, which {' and '.join(differences)}; remove the outdated list of the two"
+    )
+    return [Note(name, None, text)]
+
+
+def _first_words(root: Path, name: str) -> set[bytes]:
+    """Return the first word of each line of a list, which is the frame unless its name has a blank."""
+    lines = list_inside(root, name).read_bytes().split(b"\n")
+    return {words[0] for line in lines if (words := line.split(maxsplit=1))}
 
 
 def _entries_of(root: Path, name: str, split: str, rejected: list[Rejected | Note]) -> list[FrameEntry]:

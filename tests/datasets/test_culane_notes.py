@@ -99,3 +99,22 @@ def test_category_lists_of_the_whole_set_do_for_a_subset(write_tree):
     found.require(0)
     assert found.frames["scenario"].fillna("").tolist()[-3:] == ["normal", "night", "crowd"]
     assert "names 997 frames that the test list has not" in found.notes[0].text
+
+
+def test_a_list_that_is_not_read_and_names_other_frames_is_noted(write_tree):
+    """CULane's train_gt.txt is read, and not train.txt next to it."""
+    root = write_tree()
+    listed = (root / "list/train_gt.txt").read_text().splitlines()
+    frames = [line.split()[0] for line in listed]
+    plain = root / "list/train.txt"
+    for text, says in (
+        ("\n".join(frames), None),
+        ("".join(f"./{frame.lstrip('/')}\r\n" for frame in frames[::-1]), None),  # the same frames
+        ("\n".join(frames[:1]), f"lacks {len(frames) - 1} of its frames"),
+        ("\n".join([*frames, "drive/new.jpg"]), "names 1 further frame"),
+        ("drive/new.jpg\n", f"names 1 further frame and lacks {len(frames)} of its frames"),
+    ):
+        plain.write_text(text)
+        notes = [note for note in ingest(root, SIZE).notes if note.file == "list/train_gt.txt"]
+        expected = f"is read instead of list/train.txt, which {says}; remove the outdated list of the two"
+        assert [note.text for note in notes] == ([expected] if says else [])
