@@ -17,7 +17,7 @@ from lgad_pipeline.lanes.extents import (
     size_warnings,
 )
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
-from lgad_pipeline.lanes.pieces import count_pieces
+from lgad_pipeline.lanes.pieces import count_pieces, pieces_warning
 from lgad_pipeline.lanes.spline import Ragged
 from lgad_pipeline.wording import counted
 
@@ -43,30 +43,18 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
         copies += count_copies(list(islice(each, count)) for count in counts)
     if not extents:
         return []
-    extents = np.concatenate(extents)
+    extents, names = np.concatenate(extents), frames["frame"].tolist()
     warnings = size_warnings("annotated", extents, sizes=sizes)
     if not warnings:
         warnings = _warnings_of_splits(frames["split"], extents, sizes)
     if not warnings:
-        warnings = few_smaller_warning(extents, sizes=sizes, frames=frames["frame"].tolist())
+        warnings = few_smaller_warning(extents, sizes=sizes, frames=names)
     return [
         *warnings,
         *odd_lanes_warnings("annotated", odd),
         *copies_warning("annotated", copies),
-        *_pieces(frames["frame"], np.concatenate(pieces)),
+        *pieces_warning(np.concatenate(pieces), names),
         *_emptied(frames.loc[extents[:, 0] == 0, ["frame", "existence"]]),
-    ]
-
-
-def _pieces(frames: pd.Series, pieces: np.ndarray) -> list[str]:
-    """Return a warning if lanes are annotated in pieces; `pieces` is their number by frame, int (frames,)."""
-    count = int(pieces.sum())
-    if not count:
-        return []
-    return [
-        f"{counted(count, 'annotated lane')} {'continues' if count == 1 else 'continue'} another lane of the "
-        f"frame, such as in {frames.iloc[pieces.argmax()]}, as dashes do that are drawn one by one; draw "
-        "each lane as one line, since each line takes a slot."
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lgad_pipeline.lanes.spline import Ragged
+from lgad_pipeline.wording import counted
 
 # A piece begins this near to the straight line through the other one, and vice versa; frame widths.
 _APART = 0.015
@@ -46,6 +47,23 @@ def count_pieces(lanes: Ragged, counts: Sequence[int], *, widths: np.ndarray) ->
             any(_continues(upper, lower, distance) for lower in of_frame) for upper in of_frame
         )
     return pieces
+
+
+def pieces_warning(pieces: np.ndarray, frames: Sequence[str]) -> list[str]:
+    """Return a sentence if lanes are annotated in pieces.
+
+    Args:
+        pieces: result of `count_pieces`, int (frames,).
+        frames: names of the frames.
+    """
+    count = int(pieces.sum())
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'annotated lane')} {'continues' if count == 1 else 'continue'} another lane of the "
+        f"frame, such as in {frames[int(pieces.argmax())]}, as dashes do that are drawn one by one; draw "
+        "each lane as one line, since each line takes a slot."
+    ]
 
 
 def _continues(upper: np.ndarray, lower: np.ndarray, distance: float) -> bool:

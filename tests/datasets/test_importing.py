@@ -187,7 +187,9 @@ def test_without_a_stated_size_points_must_fit_the_image(tmp_path):
     done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
     [(file, _, reason)] = done.rejected
     assert file == "a.jpg" and "(300, 500) outside its image of 640 x 360 px and states no size" in reason
-    assert done.in_a_corner
+    (note,) = done.notes
+    assert note.startswith("All annotated lanes are in the upper left corner of 640 x 360 px (x up to 74,")
+    assert note in list(summary(done))
 
 
 @pytest.mark.parametrize(

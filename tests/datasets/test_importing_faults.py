@@ -38,6 +38,32 @@ def test_lines_of_one_group_are_pointed_out(tmp_path):
     assert any(line.startswith("2 lines have the group of another line") for line in summary(done))
 
 
+def test_dashes_that_are_drawn_one_by_one_are_pointed_out(tmp_path):
+    dashes = [shape([[10.5, 59.5], [20.5, 49.5]]), shape([[26.5, 43.5], [36.5, 33.5]])]
+    (note,) = imported(tmp_path, [*dashes, shape(LANES[1])]).notes
+    assert note.startswith(
+        "1 annotated lane continues another lane of the frame, such as in a.jpg, as dashes do"
+    )
+
+
+def test_lanes_that_do_not_fit_their_frames_are_pointed_out(tmp_path):
+    for number in range(24):
+        image(tmp_path / f"source/{number:02}.jpg", number)
+        lanes = [[[x / 2, y / 2] for x, y in lane] for lane in LANES] if number == 5 else LANES
+        labelme(tmp_path / f"source/{number:02}.json", [shape(lane) for lane in lanes])
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
+    (note,) = done.notes
+    assert note.startswith(
+        "In 1 of 24 frames, such as 05.jpg, all annotated lanes are in the upper left part"
+    )
+    assert note in list(summary(done))
+    swapped = tmp_path / "swapped"
+    image(swapped / "a.jpg", size=(60, 80))
+    labelme(swapped / "a.json", [shape([[59, 75], [30, 50]])], size=(60, 80))  # (y, x)
+    (note,) = convert(swapped, tmp_path / "second", annotations=Format.LABELME).notes
+    assert note.startswith("In 1 of 1 frame annotated lanes reach below 80 x 60 px (down to y = 74")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

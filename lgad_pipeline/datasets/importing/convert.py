@@ -23,7 +23,7 @@ from lgad_pipeline.datasets.importing.placing import (
 )
 from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation
 from lgad_pipeline.datasets.importing.shapes import Tally, lanes_of
-from lgad_pipeline.datasets.importing.sizes import SAME, in_a_corner, refuse_outside, scale_to
+from lgad_pipeline.datasets.importing.sizes import SAME, lane_notes, refuse_outside, scale_to
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.splits import draw_splits, stated_splits
 from lgad_pipeline.errors import LgadError
@@ -96,7 +96,7 @@ class Conversion:
         unused: number of images below the source folder that no annotation names.
         other_images: annotation file -> image that it states, for files next to another image of their own
             name; empty unless these are most of the files.
-        in_a_corner: True if every lane is in the upper left quarter of its frame.
+        notes: warnings about the lanes, such as coordinates in pixels of another size.
     """
 
     splits: dict[str, list[str]] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Conversion:
     renamed: dict[str, str] = field(default_factory=dict)
     unused: int = 0
     other_images: dict[str, str] = field(default_factory=dict)
-    in_a_corner: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def frames(self) -> dict[str, int]:
@@ -217,7 +217,7 @@ def read_annotated(
     done.types = Counter(name for frame in kept for name in frame.types if name)
     done.unused = len(images.paths - {image for _, image in placed})
     done.embedded = sum(frame.image not in images.paths for frame in kept)
-    done.in_a_corner = in_a_corner([(lane, frame.size) for frame in kept for lane in frame.lanes])
+    done.notes = lane_notes(*zip(*[(frame.image, frame.lanes, frame.size) for frame in kept], strict=True))
     return kept
 
 

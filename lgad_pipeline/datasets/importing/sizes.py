@@ -1,10 +1,13 @@
-"""Comparison of the frame size that an annotation states with the size of its image."""
+"""Comparison of the frame size that an annotation states, and of its lanes, with the size of its image."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from lgad_pipeline.datasets.reader import AnnotationError
+from lgad_pipeline.lanes.extents import few_smaller_warning, lane_extents, size_warnings
+from lgad_pipeline.lanes.pieces import count_pieces, pieces_warning
+from lgad_pipeline.lanes.spline import ragged
 
 SAME = (1.0, 1.0)
 _BEYOND = 0.02  # fraction of the frame's side by which a point may be outside the frame
@@ -55,10 +58,24 @@ def refuse_outside(lanes: Sequence[np.ndarray], frame: tuple[int, int]) -> None:
             )
 
 
-def in_a_corner(lanes: Sequence[tuple[np.ndarray, tuple[int, int]]]) -> bool:
-    """Return True if no lane leaves the upper left quarter of its frame, as after enlarging the images.
+def lane_notes(
+    frames: Sequence[str], lanes: Sequence[Sequence[np.ndarray]], sizes: Sequence[tuple[int, int]]
+) -> list[str]:
+    """Return warnings about lanes that do not fit their frames, or are drawn in pieces, a sentence each.
 
     Args:
-        lanes: lanes, float32 (N, 2) each as (x, y), and the size (H, W) of their frames, pixels.
+        frames: names of the frames.
+        lanes: lanes of each frame, float32 (N, 2) each as (x, y), frame pixels.
+        sizes: (H, W) of each frame, pixels.
     """
-    return bool(lanes) and all((lane.max(axis=0) < np.array(size[::-1]) / 2).all() for lane, size in lanes)
+    of_frames = np.array(sizes)
+    extents = lane_extents(lanes, of_frames)
+    joined = ragged([lane for of_frame in lanes for lane in of_frame])
+    pieces = count_pieces(joined, [len(of_frame) for of_frame in lanes], widths=of_frames[:, 1])
+    return [
+        *(
+            size_warnings("annotated", extents, sizes=of_frames)
+            or few_smaller_warning(extents, sizes=of_frames, frames=frames)
+        ),
+        *pieces_warning(pieces, frames),
+    ]

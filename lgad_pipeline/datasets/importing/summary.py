@@ -90,11 +90,7 @@ def _frames(done: Conversion) -> Iterator[str]:
             f"Frames have {len(done.sizes)} sizes ({sizes}); a data set has one, and ingestion rejects the "
             "others: import each size into a folder of its own."
         )
-    if done.in_a_corner:
-        yield (
-            "Every lane is in the upper left quarter of its frame; if the images were enlarged after their "
-            "annotation, import the original ones."
-        )
+    yield from done.notes
 
 
 def _splits(done: Conversion) -> Iterator[str]:
