@@ -186,20 +186,34 @@ def test_only_the_frames_of_a_task_with_a_step_are_interpolated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("first", "mode", "read"), [(0, "annotation", 1), (1, "annotation", 0), (1, "interpolation", 1)]
+    ("first", "mode", "says"),
+    [
+        (0, "annotation", ""),
+        (0, "interpolation", ""),
+        (1, "annotation", r"up to 4, but there is the image images/frame_000005\.PNG, .*for images"),
+        (1, "interpolation", r"from 1 to 5, such as images/frame_000001\.PNG, .* number the images from 0"),
+    ],
 )
-def test_images_that_count_from_1_do_not_get_the_lanes_of_their_neighbours(tmp_path, first, mode, read):
+def test_images_that_count_from_1_do_not_get_the_lanes_of_their_neighbours(tmp_path, first, mode, says):
     """Tracks of a task of images count from 0, whatever numbers the names of the images have."""
     content = f'<track label="lane">{step(2, LANES[0])}{step(3, LANES[0], outside=1)}</track>'
     meta = f"<mode>{mode}</mode><start_frame>0</start_frame><stop_frame>4</stop_frame>"
     video(tmp_path, content, frames=range(first, first + 5), meta=meta)
-    if read:
+    if not says:
         assert imported(tmp_path).count == 1
         return
-    with pytest.raises(
-        LgadError, match=r"up to 4, but there is the image images/frame_000005\.PNG, .*for images"
-    ):
+    with pytest.raises(LgadError, match=says):
         imported(tmp_path)
+
+
+def test_images_of_a_video_that_count_from_1_are_refused_in_the_list_of_images_too(tmp_path):
+    meta = "<mode>interpolation</mode><start_frame>0</start_frame><stop_frame>2</stop_frame>"
+    content = "".join(cvat_image(f"frame_{number:06d}") for number in range(3))
+    video(tmp_path, content, frames=range(1, 4), meta=meta)
+    with pytest.raises(LgadError, match=r"from 0 to 2, but the images are numbered from 1 to 3"):
+        imported(tmp_path)
+    image(tmp_path / "source/images/frame_000000.PNG", 9)  # the images are those of more than the task
+    assert sum(imported(tmp_path).frames.values()) == 3
 
 
 def test_frames_of_two_tasks_of_a_project_are_not_mixed(tmp_path):

@@ -36,7 +36,8 @@ _NAMES = {"box": "rectangle"}
 _FILTER = "frame_filter"  # element that states which frames of the video a task has, such as `step=5`
 _STEP = re.compile(r"step=([1-9]\d{0,5})")
 _NUMBER = re.compile(r"\d{1,9}")
-_NUMBERED = re.compile(r"frame_(\d{6,9})\.\w+")  # file of a frame of a video, as CVAT names it
+_FRAME = re.compile(r"frame_\d{6,9}")  # frame of a video, as CVAT names it
+_NUMBERED = re.compile(r"frame_(\d{6,9})\.\w+")  # its file
 _OTHER_ROOTS = {
     "annotation": "Pascal VOC or LabelMe XML",
     "dataset": "another tool's XML",
@@ -102,7 +103,7 @@ class _Export:
         self._text = self._attribute = ""
         self._pending: _Pending | None = None
         self._sides: dict[str, set[str]] = {"width": set(), "height": set()}
-        self._task: dict[str, set[str]] = {"mode": set(), "stop_frame": set()}
+        self._task: dict[str, set[str]] = {"mode": set(), "start_frame": set(), "stop_frame": set()}
 
     def annotations(self) -> list[Annotation]:
         """Parse the file and return the annotations of all its frames.
@@ -122,6 +123,11 @@ class _Export:
             parser.Parse(data, True)
         except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: unknown encoding
             raise AnnotationError(f"is not XML ({error}); export it again") from error
+        numbered = [image for image in self._found if _FRAME.fullmatch(image.image)]
+        if numbered and self._task["mode"] == {"interpolation"}:
+            self._refuse_other_numbers(
+                {posixpath.dirname(place) for image in numbered for place in image.places}
+            )
         return self._found + self._of_tracks()
 
     def _read(self) -> tuple[bytes, str | None]:
@@ -224,27 +230,44 @@ class _Export:
         ]
 
     def _refuse_other_numbers(self, folders: set[str]) -> None:
-        """Check that images numbered like frames of a video have the numbers of the tracks.
+        """Check that images numbered like frames of a video have the numbers of the annotation.
 
-        Images of a task that is no video keep their names, and tracks count them from 0. Images named by
-        another program, which often counts from 1, would get the lanes of the image before.
+        Images of a task that is no video keep their names, and tracks count them from 0; CVAT numbers images
+        of a video itself. Images named by another program, which often counts from 1, would get the lanes of
+        the image before.
 
         Args:
             folders: folders of the images, relative to the source folder.
 
         Raises:
-            AnnotationError: the task is no video, and an image has a higher number than its last frame.
+            AnnotationError: the task is no video, and an image has a higher number than its last frame; or it
+                is a video, and the images have the numbers of its frames plus 1.
         """
-        stops = {int(stop) for stop in self._task["stop_frame"] if _NUMBER.fullmatch(stop)}
-        if self._task["mode"] != {"annotation"} or not stops:
+        starts, stops = (
+            {int(number) for number in self._task[key] if _NUMBER.fullmatch(number)}
+            for key in ("start_frame", "stop_frame")
+        )
+        is_video = self._task["mode"] == {"interpolation"}
+        if not stops or not (is_video or self._task["mode"] == {"annotation"}):
             return
+        found: dict[str, dict[int, str]] = {}
         for path in self._source.files(*IMAGE_SUFFIXES) if folders else []:
             folder, name = posixpath.split(path)
             number = _NUMBERED.fullmatch(name)
-            if number and folder in folders and int(number[1]) > max(stops):
+            if number and folder in folders:
+                found.setdefault(folder, {})[int(number[1])] = path
+        for paths in found.values():
+            first, last = min(paths), max(paths)
+            if last > max(stops) and not is_video:
                 raise AnnotationError(
-                    f"counts its frames up to {max(stops)}, but there is the image {path}, so that it is not "
-                    "clear which images the tracks mean; export 'CVAT for images 1.1', which names them"
+                    f"counts its frames up to {max(stops)}, but there is the image {paths[last]}, so that it "
+                    "is not clear which images are meant; export 'CVAT for images 1.1', which names them"
+                )
+            if is_video and last == max(stops) + 1 and starts and first == min(starts) + 1:
+                raise AnnotationError(
+                    f"counts its frames from {min(starts)} to {max(stops)}, but the images are numbered from "
+                    f"{first} to {last}, such as {paths[first]}, so that each would get the lanes of the "
+                    f"next frame; number the images from {min(starts)}"
                 )
 
 
