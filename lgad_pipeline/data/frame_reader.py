@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from lgad_pipeline.data.file_stamp import Stamps
 from lgad_pipeline.data.frame_schema import FrameRecord, frames_batch
-from lgad_pipeline.data.picture_hash import picture_hash
 from lgad_pipeline.datasets.images import image_header, read_small
+from lgad_pipeline.datasets.picture_hash import picture_hash
 from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypeParser
 from lgad_pipeline.datasets.safe_io import frame_limit, read_inside
 from lgad_pipeline.errors import LgadError

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from lgad_pipeline.data.picture_hash import picture_hash
+from lgad_pipeline.datasets.picture_hash import picture_hash
 from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import LanePredictor

@@ -4,7 +4,7 @@ import pandas as pd
 
 from lgad_pipeline.data.duplicates import NEAR, duplicates, near_pictures
 from lgad_pipeline.data.ingestion import ingest
-from lgad_pipeline.data.picture_hash import picture_hash
+from lgad_pipeline.datasets.picture_hash import picture_hash
 
 SIZE = (118, 328)
 

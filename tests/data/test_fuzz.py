@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.data.frame_table import rejected_table
-from lgad_pipeline.data.picture_hash import picture_hash
 from lgad_pipeline.datasets import bdd100k, culane, curvelanes, llamas, tusimple, vil100
 from lgad_pipeline.datasets.archive import unpack
 from lgad_pipeline.datasets.images import image_size, read_image, read_small, whole_image_size
 from lgad_pipeline.datasets.importing.convert import Format, convert
 from lgad_pipeline.datasets.importing.summary import summary
+from lgad_pipeline.datasets.picture_hash import picture_hash
 from lgad_pipeline.datasets.reader import DatasetReader, FrameEntry
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.llamas import annotated_points, match_lanes

@@ -219,3 +219,25 @@ def test_an_image_that_ingestion_refuses_is_not_imported(tmp_path):
     assert done.splits["train"] == ["f.jpg"]
     ((name, _, reason),) = done.rejected
     assert name == "g.png" and "would be nearly black" in reason
+
+
+def test_an_image_that_is_not_the_annotated_picture_is_rejected(tmp_path):
+    """imageData has the picture as it was annotated; the images were numbered again after it."""
+    size = (270, 480)
+    for number in range(4):
+        image(tmp_path / f"source/{number}.png", number, size)
+        pixels = cv2.imread(str(tmp_path / f"source/{number}.png"))
+        assert pixels is not None
+        if number == 2:  # the picture of 3.png
+            image(tmp_path / "annotated.jpg", 3, size)
+        elif number == 1:  # the same picture, saved again with less quality and more light
+            lighter = np.clip(pixels.astype(int) + 30, 0, 255).astype(np.uint8)
+            assert cv2.imwrite(str(tmp_path / "annotated.jpg"), lighter, [cv2.IMWRITE_JPEG_QUALITY, 60])
+        else:
+            (tmp_path / "annotated.jpg").write_bytes((tmp_path / f"source/{number}.png").read_bytes())
+        held = base64.b64encode((tmp_path / "annotated.jpg").read_bytes()).decode()
+        labelme(tmp_path / f"source/{number}.json", SHAPES, f"{number}.png", size, imageData=held)
+    done = imported(tmp_path)
+    assert sum(done.frames.values()) == 3
+    [(file, _, reason)] = done.rejected
+    assert file == "2.png" and reason.startswith("shows another picture than the one that 2.json holds")

@@ -18,6 +18,7 @@ from lgad_pipeline.datasets.importing.placing import (
     images_of_other_names,
     place_images,
     place_of,
+    refuse_other_picture,
     unique_names,
     write_frame,
 )
@@ -255,6 +256,8 @@ def _frame(
         data, image = image_of(source, annotation, image=image)
         size = whole_image_size(data)
         refuse_unscaled(data)
+        if annotation.embedded:
+            refuse_other_picture(source, annotation, data)
         scale = scale_to(size, annotation.size)
         lanes, types, faults, drawn = lanes_of(
             annotation.shapes, place, size=size, scale=scale, labels=labels, tally=done.shapes

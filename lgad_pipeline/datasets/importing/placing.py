@@ -10,17 +10,19 @@ from pathlib import Path, PurePosixPath
 import cv2
 
 from lgad_pipeline.atomic_files import atomic_path
-from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image
+from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image, read_small
 from lgad_pipeline.datasets.importing.labelme import embedded_image
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.points import Annotation
 from lgad_pipeline.datasets.importing.source import Source
+from lgad_pipeline.datasets.picture_hash import picture_hash
 from lgad_pipeline.datasets.reader import AnnotationError
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import relative_frame
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file_name
 
 _IMAGE_LIMIT = 256 << 20  # bytes
+_OTHER_PICTURE = 60  # bits of 256 in which the hashes of two pictures differ; contrast changes fewer
 _JPEG_QUALITY = 98  # for frames that are encoded again because they are rotated
 
 
@@ -165,6 +167,32 @@ def image_of(source: Source, annotation: Annotation, *, image: str) -> tuple[byt
     data = embedded_image(source, annotation.file)
     ending = ".png" if data.startswith(b"\x89PNG") else ".jpg"
     return data, f"{image}{ending}"
+
+
+def refuse_other_picture(source: Source, annotation: Annotation, data: bytes) -> None:
+    """Refuse an image that shows another picture than the one in its annotation file.
+
+    This is so when images were numbered again, or extracted again, after their annotation.
+
+    Args:
+        source: folder of the annotations and images.
+        annotation: annotation of the frame, which contains an image.
+        data: bytes of the image file.
+
+    Raises:
+        AnnotationError: the pictures differ.
+    """
+    try:
+        annotated = embedded_image(source, annotation.file)
+        hashes = [picture_hash(read_small(image)) for image in (annotated, data)]
+    except (OSError, LgadError):  # an image that cannot be decoded shows nothing
+        return
+    first, second = (int(found, 16) if found else 0 for found in hashes)
+    if annotated != data and all(hashes) and (first ^ second).bit_count() > _OTHER_PICTURE:
+        raise AnnotationError(
+            f"shows another picture than the one that {annotation.file} holds in imageData; put that picture "
+            "there, or correct imagePath"
+        )
 
 
 def write_frame(source: Source, image: str, *, annotation: Annotation, turned: bool, target: Path) -> None:
