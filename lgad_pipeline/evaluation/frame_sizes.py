@@ -12,8 +12,10 @@ from lgad_pipeline.datasets.image_headers import ImageError
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, image_size
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.file_names import resolve_inside, stored_name
+from lgad_pipeline.lanes.lane_files import frame_stem
 from lgad_pipeline.wording import counted, size_text
 
+_SUFFIXES = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
 _NO_IMAGE, _FROM_IMAGE, _UNREADABLE = 0, 1, 2
 
 
@@ -111,10 +113,12 @@ class FrameSizes:
 
 
 def _image_file(roots: Sequence[Path], frame: str) -> Path | None:
-    """Find the image of a frame; for a frame without a file name suffix all suffixes are tried."""
+    """Find the image of a frame, whose suffix may be another one than its name has."""
     named = frame.lower().endswith(IMAGE_SUFFIXES)
+    stem = frame_stem(frame) if named else frame
+    names = [frame] * named + [f"{stem}{suffix}" for suffix in _SUFFIXES]
     for root in roots:
-        for name in [frame] if named else [f"{frame}{suffix}" for suffix in IMAGE_SUFFIXES]:
+        for name in names:
             path = resolve_inside(root, stored_name(root, name))
             if path.is_file():
                 return path

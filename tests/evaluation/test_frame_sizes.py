@@ -97,15 +97,18 @@ def test_a_frame_without_a_readable_image_is_like_the_first_with_one(tmp_path: P
     assert "assumed for 2 frames without a readable image (1 cannot be read)" in found.size_note
 
 
-def test_images_are_found_next_to_the_lists_and_for_entries_without_an_ending(tmp_path: Path):
+def test_images_are_found_next_to_the_lists_and_for_entries_with_another_ending_or_none(tmp_path: Path):
     anno, pred = folders(tmp_path / "lanes", {"d/a.jpg": HD}, images=False)
     image(tmp_path / "set" / "d" / "a.png", HD)
     (tmp_path / "set" / "list").mkdir()
-    (tmp_path / "set" / "list" / "test.txt").write_text("d/a\n")
     words = ["evaluate", "--annotations", anno, "--predictions", pred]
     listed = ["--list", tmp_path / "set" / "list" / "test.txt"]
-    result = CliRunner().invoke(app, [str(word) for word in [*words, *listed]])
-    assert result.exit_code == 0 and "Frame size: 1280 x 720 px, from the images." in result.output
+    for entry, ending in (("d/a", "png"), ("d/a.jpg", "png"), ("d/a", "JPG"), ("d/a.png", "JPG")):
+        (tmp_path / "set" / "list" / "test.txt").write_text(f"{entry}\n")
+        (picture,) = (tmp_path / "set" / "d").iterdir()
+        picture.rename(picture.with_suffix(f".{ending}"))
+        result = CliRunner().invoke(app, [str(word) for word in [*words, *listed]])
+        assert result.exit_code == 0 and "Frame size: 1280 x 720 px, from the images." in result.output
 
 
 @pytest.mark.parametrize(
