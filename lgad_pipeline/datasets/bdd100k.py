@@ -33,6 +33,7 @@ _TRAIN, _TEST = "train", "val"  # names of the splits in the published files
 _LIST = "labels/lane/polygons/lane_{}.json"
 _LANES = {f"{count} {colour}" for count in ("single", "double") for colour in ("white", "yellow", "other")}
 _STYLES = ("solid", "dashed")
+_ALONG, _ACROSS = "parallel", ("perpendicular", "vertical")  # directions, the last one in the labels of 2018
 _NO_LANES = ("crosswalk", "road curb")
 _OTHER_LABELS = ("area/", "drivable area", "drivable")  # labels of 2018; their polygons look like lane labels
 _OBJECT_LIMIT = 1 << 20  # characters; a published frame's object has at most about 20,000
@@ -154,9 +155,16 @@ def _kind(label: dict[str, Any]) -> str | None:
 
 
 def _is_along(label: dict[str, Any]) -> bool:
+    """Return True for a marking along the road, False for one across it.
+
+    Raises:
+        ValueError: the direction is unknown.
+    """
     attributes = label["attributes"]
     direction = attributes["laneDirection"] if "laneDirection" in attributes else attributes["direction"]
-    return direction == "parallel"
+    if direction != _ALONG and direction not in _ACROSS:
+        raise ValueError(f"has a marking of the unknown direction {ascii(direction)[:60]}; correct it")
+    return direction == _ALONG
 
 
 def _style(label: dict[str, Any]) -> str:

@@ -125,6 +125,7 @@ def test_the_nearest_edges_of_one_category_are_paired():
         ),
         ({"name": "a.jpg", "labels": [{**LEFT[0], "poly2d": None}]}, "a.jpg: has a lane label without"),
         ({"name": "a.jpg", "labels": [mark((1, 2), category="bike lane")]}, "unknown kind 'bike lane'"),
+        ({"name": "a.jpg", "labels": [mark((1, 2), direction="Parallel")]}, "unknown direction 'Parallel'"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), types="LL")]}, "0001-1.jpg: has a polyline whose"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), types="LL")]}, "not L or CCC"),
         ({"name": "0001-1.jpg", "labels": [mark((1, 2), (3, 4), types="LC")]}, "not L or CCC"),
