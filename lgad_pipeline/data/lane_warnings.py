@@ -50,12 +50,26 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
     if not warnings:
         warnings = few_smaller_warning(extents, sizes=sizes, frames=names)
     return [
+        *_without_lanes(frames["split"], extents),
         *warnings,
         *odd_lanes_warnings("annotated", odd),
         *copies_warning("annotated", copies),
         *pieces_warning(np.concatenate(pieces), names),
         *_emptied(frames.loc[extents[:, 0] == 0, ["frame", "existence"]]),
     ]
+
+
+def _without_lanes(splits: pd.Series, extents: Extents) -> list[str]:
+    """Return a warning for each split of which no frame has a lane, as where a list of tasks has none."""
+    warnings = []
+    for split in SPLITS:
+        lanes = extents[(splits == split).to_numpy(), 0]
+        if len(lanes) >= _LEAST_FRAMES and not lanes.any():
+            warnings.append(
+                f"None of the {counted(len(lanes), f'{split} frame')} has a lane; give the annotated lanes "
+                "or take these frames out."
+            )
+    return warnings
 
 
 def _emptied(frames: pd.DataFrame) -> list[str]:

@@ -118,3 +118,20 @@ def test_a_list_that_is_not_read_and_names_other_frames_is_noted(write_tree):
         notes = [note for note in ingest(root, SIZE).notes if note.file == "list/train_gt.txt"]
         expected = f"is read instead of list/train.txt, which {says}; remove the outdated list of the two"
         assert [note.text for note in notes] == ([expected] if says else [])
+
+
+def test_a_split_of_which_no_frame_has_a_lane_is_noted(write_tree):
+    root = write_tree()
+    for path in root.glob("drive/train.MP4/*.lines.txt"):
+        path.write_text("")
+    for path in root.glob("list/train*.txt"):  # without flags
+        path.write_text("".join(f"{line.split()[0]}\n" for line in path.read_text().splitlines()))
+    found = ingest(root, SIZE)
+    count = int((found.frames["split"] == "train").sum())
+    (note,) = found.notes
+    assert note.text == (
+        f"None of the {count} train frames has a lane; give the annotated lanes or take these frames out."
+    )
+    for path in root.glob("drive/test.MP4/*.lines.txt"):  # three frames are too few
+        path.write_text("")
+    assert found.notes == ingest(root, SIZE).notes
