@@ -188,6 +188,17 @@ def test_frames_are_added_to_a_list_of_any_encoding(tmp_path, content):
     assert read_frame_list(root / "list/train.txt", root).frames == ["train.jpg", "new.jpg"]
 
 
+def test_frames_are_added_to_both_lists_of_a_split(tmp_path):
+    """CULane has train.txt and train_gt.txt, which must not differ."""
+    root, source = labelled_set(tmp_path / "set"), tmp_path / "source"
+    (root / "list/train_gt.txt").write_text("/train.jpg /maps/train.png 1 1 0 0\n")
+    image(source / "new.jpg", 9)
+    labelme(source / "new.json", [shape(CLICKS[0])])
+    add_frames(source, root, annotations=Format.LABELME)
+    assert (root / "list/train_gt.txt").read_text() == "/train.jpg /maps/train.png 1 1 0 0\nnew.jpg\n"
+    assert (root / "list/train.txt").read_text() == "/train.jpg\nnew.jpg\n"
+
+
 def test_the_commands_add_frames_and_export_them(tmp_path, capsys):
     root, source = labelled_set(tmp_path / "set"), tmp_path / "source"
     image(source / "new.jpg", 9)

@@ -1,4 +1,4 @@
-"""Import of annotated frames into a data set that exists: the frames are added to one of its lists."""
+"""Import of annotated frames into a data set that exists: the frames are added to the lists of a split."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -13,6 +13,7 @@ from lgad_pipeline.datasets.importing.placing import image_of
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.reader import FrameEntry
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lane_file_name, lanes_text
 from lgad_pipeline.lanes.text_encoding import plain_text
 from lgad_pipeline.progress import Progress
@@ -30,7 +31,7 @@ def add_frames(
 ) -> Conversion:
     """Add annotated frames to a data set in CULane's layout.
 
-    Images and lane files are written first, the list last, so that a reader of the data set never finds a
+    Images and lane files are written first, the lists last, so that a reader of the data set never finds a
     frame without its lanes. Nothing of the data set is replaced: a frame is rejected if a list names it, or
     if another image has its path or its lane file.
 
@@ -54,7 +55,6 @@ def add_frames(
     kept = read_annotated(folder, annotations, done=done, labels=labels, progress=progress)
     with locked(root):
         listed = {entry.frame: entry for entry in culane.list_frames(root, [])}
-        lists = _list_of(root, split)
         size = _frame_size(root, listed.values())
         owners = {lane_file_name(entry.frame): entry.frame for entry in listed.values()}
         added = []
@@ -65,7 +65,9 @@ def add_frames(
             raise LgadError(f"No frame of {source} can be added to {root} ({str(done.rejected[-1])[:-1]}).")
         for frame in added:
             write_kept(folder, frame, output=root, name=frame.image)
-        _append(lists, [frame.image for frame in added])
+        for path in _lists_of(root, split):
+            known = set(read_frame_list(path, root).frames)
+            _append(path, [frame.image for frame in added if frame.image not in known])
     done.splits = {each: [] for each in SPLITS} | {split: [frame.image for frame in added]}
     done.sizes = Counter(frame.size for frame in added)
     done.count = sum(len(frame.lanes) for frame in added)
@@ -127,9 +129,9 @@ def _append(path: Path, frames: list[str]) -> None:
         temporary.write_bytes(content + "".join(f"{frame}\n" for frame in frames).encode())
 
 
-def _list_of(root: Path, split: str) -> Path:
-    """Return the list of a split that the reader of the data set uses."""
-    return next(path for name in (f"{split}_gt", split) if (path := root / "list" / f"{name}.txt").is_file())
+def _lists_of(root: Path, split: str) -> list[Path]:
+    """Return the lists of a split; the one that the reader of the data set uses is the last."""
+    return [path for name in (split, f"{split}_gt") if (path := root / "list" / f"{name}.txt").is_file()]
 
 
 def _frame_size(root: Path, listed: Collection[FrameEntry]) -> tuple[int, int] | None:
