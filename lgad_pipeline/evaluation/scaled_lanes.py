@@ -1,7 +1,6 @@
-"""Warning about predicted lanes in pixels of another image size, of which one side or both differ.
+"""Warnings about predicted lanes in other coordinates: pixels of another size, mirrored, or in reverse order.
 
-Such lanes lie on the annotated ones if their coordinates are multiplied by two factors, which are the same in
-all frames.
+Such lanes lie on the annotated ones if their coordinates are converted in one way, the same in all frames.
 """
 
 from collections.abc import Sequence
@@ -34,32 +33,88 @@ def scale_warning(
         size: size of the frames (H, W), pixels.
         same_rows: the lanes have their points on the same rows, so that no y can be wrong.
     """
-    some = [both for both in frames if all(any(len(lane) for lane in lanes) for lanes in both)]
-    some = some[:: -(-len(some) // MOST_FRAMES) or 1]
+    some = _with_lanes(frames)
     if len(some) < _LEAST_FRAMES:
         return []
     height, width = size
-    rows = np.linspace(0, height - 1, _ROWS)
-    truth = [_on_rows(lanes, rows) for lanes, _ in some]
-    before = _agreeing(truth, [_on_rows(lanes, rows) for _, lanes in some], 1.0, width)
+    before = agreement(some, size)
     if before * _LEAST_RATIO > 1:
         return []
+    rows = np.linspace(0, height - 1, _ROWS)
+    truth = [_on_rows(lanes, rows) for lanes, _ in some]
     best = (0.0, 1.0, 1.0)
     for down in {1.0} if same_rows else {1.0, _ratio_of_ends(some)}:
         guess = [_on_rows([lane * (1, down) for lane in lanes], rows) for _, lanes in some]
         across = _most_frequent(np.concatenate(list(map(_factors, truth, guess))))
         best = max(best, (_agreeing(truth, guess, across, width), across, down))
     after, across, down = best
-    changed = max(across, 1 / across, down, 1 / down) >= _LEAST_CHANGE
-    if not changed or after < max(_LEAST_AGREEING, _LEAST_RATIO * before):
+    if max(across, 1 / across, down, 1 / down) >= _LEAST_CHANGE and _is_better(after, before):
+        other = (round(height / down), round(width / across))
+        factors = [float(f"{factor:.3g}") for factor in (across, down)]
+        return [
+            f"With x multiplied by {factors[0]:g} and y by {factors[1]:g}, {_shares(after, before)}, as in "
+            f"pixels of frames of about {size_text([other])} instead of {size_text([size])}; correct the "
+            "coordinates."
+        ]
+    return conversion_warning(
+        some,
+        [(lanes, [(width - 1, 0) + lane * (-1, 1) for lane in predicted]) for lanes, predicted in some],
+        size,
+        how="With left and right exchanged",
+        remedy="mirror the predicted lanes back",
+    )
+
+
+def conversion_warning(
+    frames: Sequence[tuple[Lanes, Lanes]],
+    converted: Sequence[tuple[Lanes, Lanes]],
+    size: tuple[int, int],
+    *,
+    how: str,
+    remedy: str,
+) -> list[str]:
+    """Return a sentence if converted predicted lanes fit the annotated ones much better.
+
+    Args:
+        frames: annotated and predicted lanes of each frame.
+        converted: the same with converted predicted lanes.
+        size: size of the frames (H, W), pixels.
+        how: words for the conversion, at the beginning of the sentence.
+        remedy: end of the sentence.
+    """
+    if len(_with_lanes(frames)) < _LEAST_FRAMES:
         return []
-    other = (round(height / down), round(width / across))
-    factors = [float(f"{factor:.3g}") for factor in (across, down)]
-    return [
-        f"With x multiplied by {factors[0]:g} and y by {factors[1]:g}, {100 * after:.0f} % of the annotated "
-        f"points have a predicted point near them, without it {100 * before:.0f} %, as in pixels of frames "
-        f"of about {size_text([other])} instead of {size_text([size])}; correct the coordinates."
-    ]
+    before, after = (agreement(_with_lanes(pairs), size) for pairs in (frames, converted))
+    return [f"{how}, {_shares(after, before)}; {remedy}."] if _is_better(after, before) else []
+
+
+def agreement(frames: Sequence[tuple[Lanes, Lanes]], size: tuple[int, int]) -> float:
+    """Return the share of the annotated points on some rows that have a predicted point near them.
+
+    Args:
+        frames: annotated and predicted lanes of each frame.
+        size: size of the frames (H, W), pixels.
+    """
+    rows = np.linspace(0, size[0] - 1, _ROWS)
+    truth, guess = ([_on_rows(both[side], rows) for both in frames] for side in (0, 1))
+    return _agreeing(truth, guess, 1.0, size[1])
+
+
+def _with_lanes(frames: Sequence[tuple[Lanes, Lanes]]) -> Sequence[tuple[Lanes, Lanes]]:
+    """Return frames with annotated and predicted lanes, spread over all such frames."""
+    some = [both for both in frames if all(any(len(lane) for lane in lanes) for lanes in both)]
+    return some[:: -(-len(some) // MOST_FRAMES) or 1]
+
+
+def _is_better(after: float, before: float) -> bool:
+    return after >= max(_LEAST_AGREEING, _LEAST_RATIO * before)
+
+
+def _shares(after: float, before: float) -> str:
+    return (
+        f"{100 * after:.0f} % of the annotated points have a predicted point near them, without it "
+        f"{100 * before:.0f} %"
+    )
 
 
 def _on_rows(lanes: Lanes, rows: np.ndarray) -> np.ndarray:

@@ -12,9 +12,16 @@ from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
+from lgad_pipeline.evaluation.scaled_lanes import scale_warning
 from lgad_pipeline.evaluation.tusimple_files import frame_keys, read_objects
 from lgad_pipeline.lanes.extents import lane_extents, size_warnings
-from lgad_pipeline.lanes.lane_files import LaneFileError, Rejected, find_lane_file, read_lanes
+from lgad_pipeline.lanes.lane_files import (
+    LaneFileError,
+    Rejected,
+    are_coordinates,
+    find_lane_file,
+    read_lanes,
+)
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.spline import ragged
 from lgad_pipeline.wording import counted
@@ -111,7 +118,10 @@ def write_tusimple(
     sizes = FrameSizes.of(list(tasks), (annotations.parent,), stated=frame_size, default=TUSIMPLE_FRAME)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
-    notes += size_warnings("predicted", extents, sizes=table[:, :2])
+    notes += size_warnings("predicted", extents, sizes=table[:, :2]) or scale_warning(
+        [(_annotated_lanes(entry), lanes[key]) for key, (_, entry) in tasks.items()],
+        tuple(np.median(table[:, :2], axis=0).astype(int).tolist()),
+    )
     notes += odd_lanes_warnings(
         "predicted", odd_lanes(ragged([lane for found in lanes.values() for lane in found]))
     )
@@ -143,6 +153,15 @@ def _tasks(path: Path) -> tuple[dict[str, tuple[str, dict[str, Any]]], list[Reje
         else []
     )
     return tasks, rejected, notes
+
+
+def _annotated_lanes(entry: dict[str, Any]) -> list[np.ndarray]:
+    """Return the lanes of an object of the annotations, float32 (N, 2) each; none for a frame to predict."""
+    rows, lanes = entry["h_samples"], entry.get("lanes")
+    if not isinstance(lanes, list) or not all(are_coordinates(xs) and len(xs) == len(rows) for xs in lanes):
+        return []
+    points = [np.array([xs, rows], np.float32).T for xs in lanes]
+    return [lane[lane[:, 0] >= 0] for lane in points]
 
 
 def _lane_path(folder: Path, name: str, key: str) -> Path:

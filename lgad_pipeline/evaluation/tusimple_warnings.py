@@ -8,7 +8,7 @@ import numpy as np
 
 from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
-from lgad_pipeline.evaluation.scaled_lanes import scale_warning
+from lgad_pipeline.evaluation.scaled_lanes import conversion_warning, scale_warning
 from lgad_pipeline.lanes.extents import (
     copies_warning,
     count_copies,
@@ -94,7 +94,17 @@ def tusimple_warnings(
     )
     size = tuple(np.median(frame_sizes, axis=0).astype(int).tolist())
     if not of_size:
-        of_size = scale_warning(list(zip(truth, guess, strict=True)), size, same_rows=True)
+        both = list(zip(truth, guess, strict=True))
+        of_size = scale_warning(both, size, same_rows=True) or conversion_warning(
+            both,
+            [
+                (lanes, _points(_turned(predicted.get(name)), annotated[name]))
+                for lanes, name in zip(truth, names, strict=True)
+            ],
+            size,
+            how="With the x of each lane in reverse order",
+            remedy="write them in the order of the annotation's h_samples",
+        )
     return [
         *notes,
         *(
@@ -111,3 +121,8 @@ def _points(entry: dict[str, Any], rows: dict[str, Any]) -> list[np.ndarray]:
     """Return the present points of each lane of an entry on the annotation's rows, float32 (N, 2), px."""
     lanes = [np.array([xs, rows["h_samples"]], np.float32).T.reshape(-1, 2) for xs in entry["lanes"]]
     return [lane[lane[:, 0] >= 0] for lane in lanes]
+
+
+def _turned(entry: dict[str, Any] | None) -> dict[str, Any]:
+    """Return an entry with the x of each lane in reverse order; without lanes for None."""
+    return {"lanes": [lane[::-1] for lane in entry["lanes"]] if entry else []}

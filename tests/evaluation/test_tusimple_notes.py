@@ -1,6 +1,7 @@
 """Notes on lanes of TuSimple's files that are probably not meant."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,29 +58,48 @@ def test_predicted_lanes_without_any_point_are_noted(tmp_path: Path):
     assert evaluate_tusimple(truth, plain).notes == []
 
 
-def test_x_in_pixels_of_another_width_are_noted(tmp_path: Path):
+def test_predictions_in_other_coordinates_are_noted(tmp_path: Path):
     rows = [float(y) for y in range(240, 720, 10)]
-    ways = [[640 + slope * (y - 230) for y in rows] for slope in (-0.9, -0.3, 0.3, 0.9)]
+    ways = [[700 + slope * (y - 230) for y in rows] for slope in (-0.9, -0.3, 0.3, 0.9)]
     frames = [[[x + shift for x in way] for way in ways] for shift in range(0, 100, 20)]
     truth, guess = tmp_path / "gt.json", tmp_path / "p.json"
 
-    def notes_of(scale: float, aside: float = 0.0, count: int = 5) -> list[str]:
-        """Return the notes on predictions of the annotated lanes with x in other pixels, or moved."""
+    def notes_of(change: Callable[[np.ndarray], np.ndarray], count: int = 5) -> list[str]:
+        """Return the notes on the annotated lanes as predictions, the x of each lane changed."""
         annotated, predicted = [], []
         for number, lanes in enumerate(frames[:count]):
             name = {"raw_file": f"clips/{number}/20.jpg"}
-            moved = [[x * scale + aside for x in lane] for lane in lanes]
+            changed = [change(np.array(lane)).tolist() for lane in lanes]
             annotated.append(json.dumps({**name, "lanes": lanes, "h_samples": rows}))
-            predicted.append(json.dumps({**name, "lanes": moved, "run_time": 1}))
+            predicted.append(json.dumps({**name, "lanes": changed, "run_time": 1}))
         truth.write_text("\n".join(annotated))
         guess.write_text("\n".join(predicted))
         return evaluate_tusimple(truth, guess).notes
 
-    (note,) = notes_of(800 / 1280)
-    assert note.startswith(
-        "With x multiplied by 1.6 and y by 1, 100 % of the annotated points have a predicted point"
-    )
+    all_points = "100 % of the annotated points have a predicted point near them, without it"
+    (note,) = notes_of(lambda x: x * 800 / 1280)
+    assert note.startswith(f"With x multiplied by 1.6 and y by 1, {all_points} ")
     assert "in pixels of frames of about 800 x 720 px instead of 1280 x 720 px" in note
-    assert "in pixels of frames of about 1 x 720 px instead of 1280 x 720 px" in notes_of(1 / 1280)[0]
-    assert notes_of(1.0) == notes_of(1.0, aside=40) == notes_of(1.0, aside=-200) == []
-    assert notes_of(800 / 1280, count=2) == []  # too few frames to tell
+    assert "in pixels of frames of about 1 x 720 px instead of 1280" in notes_of(lambda x: x / 1280)[0]
+    assert notes_of(lambda x: 1279 - x)[0].startswith(f"With left and right exchanged, {all_points} ")
+    assert notes_of(lambda x: x[::-1])[0].startswith(
+        f"With the x of each lane in reverse order, {all_points} "
+    )
+    for nothing in (lambda x: x, lambda x: x + 40, lambda x: x - 200):  # wrong lanes are no other coordinates
+        assert notes_of(nothing) == []
+    assert notes_of(lambda x: x * 800 / 1280, count=2) == []  # too few frames to tell
+
+
+def test_exported_lanes_in_other_coordinates_than_the_annotated_ones_are_noted(tmp_path: Path):
+    rows = [float(y) for y in range(240, 720, 10)]
+    lanes = [[600 + slope * (y - 230) for y in rows] for slope in (-0.6, 0.6)]
+    entries = [{"raw_file": f"clips/{n}/20.jpg", "lanes": lanes, "h_samples": rows} for n in range(3)]
+    truth, tasks = tmp_path / "gt.json", tmp_path / "tasks.json"
+    truth.write_text("\n".join(map(json.dumps, entries)))
+    tasks.write_text("\n".join(json.dumps({**entry, "lanes": []}) for entry in entries))
+    for entry in entries:  # in pixels of frames of CULane
+        found = [np.stack([xs, rows], axis=1) * (1640 / 1280, 590 / 720) for xs in lanes]
+        write_lanes(lane_file(tmp_path / "found", str(entry["raw_file"])), found)
+    (note,) = write_tusimple(truth, tmp_path / "found", output=tmp_path / "o.json").notes
+    assert "as in pixels of frames of about 1640 x 590 px instead of 1280 x 720 px" in note
+    assert write_tusimple(tasks, tmp_path / "found", output=tmp_path / "o.json").notes == []
