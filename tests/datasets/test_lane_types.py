@@ -50,6 +50,16 @@ def test_types_come_back_after_an_import_and_an_export(tmp_path, annotations):
     assert (tmp_path / "back" / "f.types.txt").read_bytes() == (tmp_path / "set" / "f.types.txt").read_bytes()
 
 
+def test_attributes_of_x_anylabeling_are_types(tmp_path):
+    """Its files are those of labelme with further keys."""
+    image(tmp_path / "source" / "f.jpg")
+    attributes = {"style": "Dashed", "white": True, "worn": "false", "side": "__undefined__", "age": None}
+    shapes = [shape(LANES[0], attributes=attributes), shape(LANES[1], attributes={})]
+    labelme(tmp_path / "source" / "f.json", shapes)
+    convert(tmp_path / "source", tmp_path / "set", annotations=Format.LABELME)
+    assert (tmp_path / "set" / "f.types.txt").read_text() == "dashed white\n\n"
+
+
 def test_a_track_has_a_type_in_each_frame(tmp_path):
     for number in range(3):
         image(tmp_path / "source" / "images" / f"frame_{number:06d}.jpg", number)

@@ -14,6 +14,7 @@ from lgad_pipeline.datasets.importing.points import (
     PREDICTED,
     Annotation,
     Shape,
+    attribute_word,
     shape,
     stated_size,
 )
@@ -169,7 +170,7 @@ class _Export:
     def _end(self, tag: str) -> None:
         pending = self._pending
         if tag == "attribute" and pending is not None:
-            pending.words.append(_word(self._attribute, self._text.strip()))
+            pending.words.append(attribute_word(self._attribute, self._text.strip()))
         elif pending is not None and len(self._path) == pending.depth:
             self._add(pending)
             self._pending = None
@@ -269,13 +270,6 @@ class _Export:
                     f"{first} to {last}, such as {paths[first]}, so that each would get the lanes of the "
                     f"next frame; number the images from {min(starts)}"
                 )
-
-
-def _word(name: str, value: str) -> str:
-    """Return what an attribute adds to the type: its value, or the name of a checkbox that is ticked."""
-    if value.lower() in ("true", "false"):
-        return name if value.lower() == "true" else ""
-    return "" if value == "__undefined__" else value
 
 
 def _shape(tag: str, values: dict[str, str], label: str, group: str | None) -> Shape:

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from lgad_pipeline.datasets.importing.layout import is_absolute, posix
-from lgad_pipeline.datasets.importing.points import PREDICTED, Annotation, Shape, shape, stated_size
+from lgad_pipeline.datasets.importing.points import (
+    PREDICTED,
+    Annotation,
+    Shape,
+    attribute_word,
+    shape,
+    stated_size,
+)
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.importing.text import parse_json
 from lgad_pipeline.datasets.reader import AnnotationError
@@ -111,6 +118,13 @@ def _shape(value: Any) -> Shape:
     kind, label, group = (value.get(key) for key in ("shape_type", "label", "group_id"))
     pairs, flags = value.get("points"), value.get("flags")
     words = [str(name) for name, is_set in flags.items() if is_set is True] if isinstance(flags, dict) else []
+    attributes = value.get("attributes")  # of X-AnyLabeling, whose files are otherwise those of labelme
+    if isinstance(attributes, dict):
+        words += [
+            attribute_word(str(name), str(chosen).strip())
+            for name, chosen in attributes.items()
+            if isinstance(chosen, str | bool)
+        ]
     found = shape(
         kind if isinstance(kind, str) else _DEFAULT_KIND,
         str(label).strip() if isinstance(label, str | int | float) else "",

@@ -88,6 +88,13 @@ def shape(kind: str, label: str, *, pairs: Sequence, group: str | None = None) -
         return Shape(kind, label, np.zeros((0, 2)), group, str(error))
 
 
+def attribute_word(name: str, value: str) -> str:
+    """Return what an attribute adds to the type: its value, or the name of a checkbox that is ticked."""
+    if value.lower() in ("true", "false"):
+        return name if value.lower() == "true" else ""
+    return "" if value == "__undefined__" else value
+
+
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
     """Return (H, W) in pixels from an annotation file's numbers or texts; None if they are not valid."""
     sides = []
