@@ -186,6 +186,8 @@ def rasterize(
 ) -> None:
     """Draw label maps and existence flags from lane files as CULane's official tool does."""
     given = given_size(frame_height, frame_width)
+    if frames.is_dir():
+        raise LgadError(f"{frames} is a folder; give one list of frames with --list.")
     require_writable(output, folder=True)
     named = FrameLists.read([frames], annotations, strict=strict, scenarios=False)
     (members,) = named.frames.values()

@@ -115,6 +115,26 @@ def test_rasterize_names_its_list_after_the_split(tmp_path: Path, name: str, spl
     assert [path.name for path in (tmp_path / "out/list").iterdir()] == [f"{split}_gt.txt"]
 
 
+def test_rasterize_takes_one_list(tmp_path: Path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.lines.txt").write_text("700 590 750 300\n")
+    (tmp_path / "list").mkdir()
+    for name in ("train", "val"):
+        (tmp_path / f"list/{name}.txt").write_text("d/a.jpg\n")
+    words = [
+        "rasterize",
+        "--annotations",
+        tmp_path,
+        "--list",
+        tmp_path / "list",
+        "--output",
+        tmp_path / "out",
+    ]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1 and "is a folder; give one list of frames" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluate_tusimple_writes_its_figures(official: Path, tmp_path: Path):
     folder = official / "tusimple_eval"
     lgad(
