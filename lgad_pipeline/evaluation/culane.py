@@ -15,6 +15,7 @@ from lgad_pipeline.evaluation.culane_warnings import Evidence, culane_warnings
 from lgad_pipeline.evaluation.frame_lanes import FolderLanes
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.lane_matching import LANE_WIDTH, Matches, match_lanes
+from lgad_pipeline.evaluation.scaled_lanes import MOST_FRAMES
 from lgad_pipeline.evaluation.types import TOTAL, Counts, column
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file
 from lgad_pipeline.lanes.shared_files import shared_file_warnings
@@ -118,10 +119,15 @@ def evaluate_culane(
     _check_found(annotations, annotated, frames)
     _check_found(predictions, predicted, frames)
     measured = np.concatenate([part.sizes for part in evidence])
+    size, some = _of_one_size(frames, measured[:, :2])
+    sides = [FolderLanes.read(root, some, rejected=[]).files for root in (annotations, predictions)]
+    compared = [(truth or (), guess or ()) for truth, guess in zip(*sides, strict=True)]
     return replace(
         _summarize(lists, frames, table, tuple(thresholds), _table_of(matches, frames), rejected),
         notes=[
-            *culane_warnings(annotations, predictions, frames=frames, parts=evidence),
+            *culane_warnings(
+                annotations, predictions, frames=frames, parts=evidence, compared=compared, size=size
+            ),
             *shared_file_warnings(annotations, frames),
             *shared_file_warnings(predictions, frames),
         ],
@@ -164,6 +170,14 @@ def _evaluate_files(
     matches = Matches(*map(np.concatenate, zip(*parts, strict=True)))
     table[:, 2:] = matches.true_positives(len(frames), thresholds)
     return table, matches, Evidence.of(sides, sizes), rejected
+
+
+def _of_one_size(frames: Sequence[str], sizes: np.ndarray) -> tuple[tuple[int, int], list[str]]:
+    """Return the most frequent size (H, W) and some frames of it; sizes are int (frames, 2), pixels."""
+    found, counts = np.unique(sizes, axis=0, return_counts=True)
+    height, width = found[counts.argmax()].tolist()
+    of_size = np.flatnonzero((sizes == (height, width)).all(axis=1)).tolist()
+    return (height, width), [frames[index] for index in of_size[:: -(-len(of_size) // MOST_FRAMES)]]
 
 
 def _table_of(matches: Sequence[Matches], frames: Sequence[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgad_pipeline.evaluation.frame_lanes import FolderLanes
-from lgad_pipeline.evaluation.scaled_lanes import MOST_FRAMES, scale_warning
+from lgad_pipeline.evaluation.scaled_lanes import Lanes, scale_warning
 from lgad_pipeline.lanes.extents import (
     Extents,
     copies_warning,
@@ -19,7 +19,6 @@ from lgad_pipeline.lanes.extents import (
     few_smaller_warning,
     size_warnings,
 )
-from lgad_pipeline.lanes.lane_files import read_frame_lanes
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.wording import counted
 
@@ -72,7 +71,13 @@ class Evidence(NamedTuple):
 
 
 def culane_warnings(
-    annotations: Path, predictions: Path, *, frames: Sequence[str], parts: Sequence[Evidence]
+    annotations: Path,
+    predictions: Path,
+    *,
+    frames: Sequence[str],
+    parts: Sequence[Evidence],
+    compared: Sequence[tuple[Lanes, Lanes]],
+    size: tuple[int, int],
 ) -> list[str]:
     """Return the warnings about a comparison of two directories, a sentence each.
 
@@ -81,6 +86,8 @@ def culane_warnings(
         predictions: directory of the predicted lane files.
         frames: paths of the frames relative to the directories.
         parts: evidence of the frames, chunk by chunk.
+        compared: annotated and predicted lanes of some frames of one size.
+        size: this size (H, W), pixels.
     """
     evidence = Evidence.joined(parts)
     some = (evidence.annotated[:, 0] > 0) | (evidence.predicted[:, 0] > 0)
@@ -103,7 +110,7 @@ def culane_warnings(
     )
     warnings += size_warnings(
         "predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated
-    ) or _scaled(annotations, predictions, frames, sizes)
+    ) or scale_warning(compared, size)
     for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
         if count:
             warnings.append(
@@ -122,25 +129,3 @@ def culane_warnings(
     for kind, counts in zip(("annotated", "predicted"), evidence.odd, strict=True):
         warnings += odd_lanes_warnings(kind, counts)
     return warnings
-
-
-def _scaled(annotations: Path, predictions: Path, frames: Sequence[str], sizes: np.ndarray) -> list[str]:
-    """Return a warning if the predicted lanes of the most frequent size fit the annotated ones when scaled.
-
-    Args:
-        annotations: directory of the annotated lane files.
-        predictions: directory of the predicted lane files.
-        frames: paths of the frames relative to the directories.
-        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
-    """
-    found, counts = np.unique(sizes, axis=0, return_counts=True)
-    height, width = found[counts.argmax()].tolist()
-    of_size = np.flatnonzero((sizes == (height, width)).all(axis=1)).tolist()
-    both = [
-        (
-            read_frame_lanes(annotations, frames[index], rejected=[]) or [],
-            read_frame_lanes(predictions, frames[index], rejected=[]) or [],
-        )
-        for index in of_size[:: -(-len(of_size) // MOST_FRAMES)]
-    ]
-    return scale_warning(both, (height, width))

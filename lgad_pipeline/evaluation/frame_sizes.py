@@ -12,7 +12,6 @@ from lgad_pipeline.datasets.image_headers import ImageError
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, image_size
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.file_names import resolve_inside, stored_name
-from lgad_pipeline.lanes.lane_files import frame_stem
 from lgad_pipeline.wording import counted, size_text
 
 _SUFFIXES = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
@@ -115,7 +114,7 @@ class FrameSizes:
 def _image_file(roots: Sequence[Path], frame: str) -> Path | None:
     """Find the image of a frame, whose suffix may be another one than its name has."""
     named = frame.lower().endswith(IMAGE_SUFFIXES)
-    stem = frame_stem(frame) if named else frame
+    stem = frame.rpartition(".")[0] if named else frame
     names = [frame] * named + [f"{stem}{suffix}" for suffix in _SUFFIXES]
     for root in roots:
         for name in names:
