@@ -4,6 +4,7 @@ Such lanes lie on the annotated ones if their coordinates are converted in one w
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,12 @@ def scale_warning(
         across = _most_frequent(np.concatenate(list(map(_factors, truth, guess))))
         best = max(best, (_agreeing(truth, guess, across, width), across, down))
     after, across, down = best
+    moved = _moved_down(some)
+    if not same_rows and _is_better(with_rows := agreement(moved.frames, size), before) and with_rows > after:
+        return [
+            f"With {moved.distance:+.0f} px added to y, {_shares(with_rows, before)}; correct the "
+            "coordinates, such as by the rows that were cut off at the top."
+        ]
     if max(across, 1 / across, down, 1 / down) >= _LEAST_CHANGE and _is_better(after, before):
         other = (round(height / down), round(width / across))
         factors = [float(f"{factor:.3g}") for factor in (across, down)]
@@ -141,11 +148,32 @@ def _agreeing(truth: Lanes, guess: Lanes, factor: float, width: int) -> float:
     return agreeing / max(points, 1)
 
 
+class _Moved(NamedTuple):
+    """Frames with predicted lanes that are moved down by a distance in pixels."""
+
+    distance: float
+    frames: Sequence[tuple[Lanes, Lanes]]
+
+
+def _moved_down(frames: Sequence[tuple[Lanes, Lanes]]) -> _Moved:
+    """Move the predicted lanes down by the median distance of their lower ends to the annotated ones."""
+    distance = float(np.median([annotated - predicted for annotated, predicted in map(_ends, frames)]))
+    moved = [(lanes, [lane + np.array([0, distance]) for lane in predicted]) for lanes, predicted in frames]
+    return _Moved(distance, moved)
+
+
 def _ratio_of_ends(frames: Sequence[tuple[Lanes, Lanes]]) -> float:
     """Return the median over the frames of the greatest annotated y by the greatest predicted one."""
-    ends = [[max(lane[:, 1].max() for lane in lanes if len(lane)) for lanes in both] for both in frames]
-    ratio = float(np.median([annotated / max(predicted, 1e-3) for annotated, predicted in ends]))
+    ratio = float(
+        np.median([annotated / max(predicted, 1e-3) for annotated, predicted in map(_ends, frames)])
+    )
     return ratio if ratio > 0 else 1.0
+
+
+def _ends(lanes: tuple[Lanes, Lanes]) -> tuple[float, float]:
+    """Return the greatest y of the annotated and of the predicted lanes of a frame."""
+    annotated, predicted = (max(lane[:, 1].max() for lane in side if len(lane)) for side in lanes)
+    return annotated, predicted
 
 
 def _factors(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:

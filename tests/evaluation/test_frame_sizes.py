@@ -21,12 +21,14 @@ def image(path: Path, size: tuple[int, int]) -> None:
     assert cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
 
 
-def lanes(size: tuple[int, int], scale: tuple[float, float] = (1, 1), shift: float = 0) -> list[np.ndarray]:
+def lanes(
+    size: tuple[int, int], scale: tuple[float, float] = (1, 1), shift: float = 0, down: float = 0
+) -> list[np.ndarray]:
     """Two lanes from the lower border to half the height, (x, y) in pixels of the size, changed."""
     height, width = size
     ys = np.linspace(height, height / 2, 12)
     xs = [width * (0.5 + side * (0.05 + 0.4 * (2 * ys / height - 1))) + shift for side in (-1, 1)]
-    return [np.stack([x * scale[0], ys * scale[1]], axis=1).astype(np.float32) for x in xs]
+    return [np.stack([x * scale[0], ys * scale[1] + down], axis=1).astype(np.float32) for x in xs]
 
 
 def folders(
@@ -130,6 +132,7 @@ def test_images_are_found_next_to_the_lists_and_for_entries_with_another_ending_
         (CULANE, None, {"scale": (1, 0.8)}, "With x multiplied by 0.998 and y by 1.25, 100 % of the"),
         (HD, HD, {"scale": (1.15, 590 / 720)}, "y by 1.22, 100 % of the annotated points"),
         (CULANE, None, {"shift": 150}, None),  # wrong lanes of the right size
+        (CULANE, None, {"down": -100}, "With +100 px added to y, 100 % of the annotated points have a"),
         (CULANE, None, {"shift": 9}, None),
     ],
 )
