@@ -16,6 +16,7 @@ import numpy as np
 from lgad_pipeline.datasets.images import ImageError
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.input_frames import check_size
+from lgad_pipeline.inference.video_edits import edited_seconds
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv")
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp")
@@ -23,6 +24,9 @@ _AHEAD = 16  # frames decoded before they are requested
 _TIMEOUT = 10_000  # ms, for opening a stream and for its next frame
 _USUAL_RATE = 25.0  # frames/s, where the source states none
 _LARGEST_RATE = 1000.0
+_WITHOUT_COUNT = (".mkv", ".webm")  # OpenCV computes their count from the end of the file, sound included
+_SOUND = 1.0  # s by which the sound may be longer than the frames
+_FIRST_TIME = 71  # cv2.CAP_PROP_PTS of OpenCV 4.11 and later; unknown properties are 0
 
 
 class VideoFrame(NamedTuple):
@@ -121,6 +125,7 @@ class VideoReader:
             raise LgadError(f"{shown(source)} {error}.") from error
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.live = stream and self.count == 0
+        self._stated = self._stated_seconds() if not stream else 0.0
         self.read = self.skipped = 0
         self.end = 0.0
 
@@ -131,7 +136,16 @@ class VideoReader:
         Where a file states no number of frames, OpenCV computes `count` from its duration and its highest
         rate; with a variable rate there are fewer frames. So the last frame's time must be early, too.
         """
-        return self.read + 1 < self.count and self.end < (self.count - 2.5) / self.rate
+        return self.read + 1 < self.count and self.end < self._stated - 2.5 / self.rate
+
+    def _stated_seconds(self) -> float:
+        """Return the time that a file states for its frames, from the first one on; call it at the first."""
+        path, seconds = Path(self.source), self.count / self.rate
+        if path.suffix.lower() in _WITHOUT_COUNT:
+            late = self._capture.get(_FIRST_TIME)  # frames; below 0 if it is not known
+            return seconds - max(0.0, late) / self.rate - _SOUND
+        edited = edited_seconds(path)
+        return seconds if edited is None else min(seconds, edited)
 
     def frames(self) -> Iterator[VideoFrame]:
         """Yield the frames in order; a thread decodes ahead. Closing the iterator stops the reading."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.inference.video_edits import edited_seconds
 from lgad_pipeline.inference.video_reader import VideoReader, is_stream, shown
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
@@ -71,6 +73,40 @@ def test_a_variable_rate_is_no_damage_and_a_cut_off_file_is(tmp_path, model, cap
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     predict(str(cut), model, tmp_path / "out")
     assert "and 5 could be read; it may be damaged" in capsys.readouterr().err
+
+
+def test_a_late_start_longer_sound_and_an_edit_list_are_no_damage(tmp_path, model, capsys) -> None:
+    pictures = [picture(number) for number in range(60)]
+    write_matroska(tmp_path / "late.mkv", pictures, [5000 + 40 * number for number in range(60)])
+    sound = write_matroska(tmp_path / "sound.mkv", pictures, [40 * number for number in range(60)])
+    stated = struct.pack(">d", 2400)
+    assert sound.read_bytes().count(stated) == 1
+    sound.write_bytes(sound.read_bytes().replace(stated, struct.pack(">d", 3100)))
+    whole = write_video(tmp_path / "whole.mp4", frames=60, rate=25).read_bytes()
+    at = whole.index(b"elst") + 12  # duration in 1/1000 s, first time in 1/12800 s
+    edits = (1600).to_bytes(4) + (10 * 512).to_bytes(4)
+    (tmp_path / "edited.mp4").write_bytes(whole[:at] + edits + whole[at + 8 :])
+    for name, frames in (("late.mkv", 60), ("sound.mkv", 60), ("edited.mp4", 40)):
+        predict(str(tmp_path / name), model, tmp_path / "out")
+        assert capsys.readouterr().err == ""
+        lines = records(tmp_path / "out" / f"{Path(name).stem}.lanes.jsonl")
+        times = [line["time"] for line in lines]
+        np.testing.assert_allclose(times, np.arange(frames) / 25, atol=1e-3)
+    late = (tmp_path / "late.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(late[: len(late) // 3])
+    predict(str(tmp_path / "cut.mkv"), model, tmp_path / "out")
+    assert "could be read; it may be damaged" in capsys.readouterr().err
+
+
+def test_an_edit_list_with_damage_is_left_out(tmp_path) -> None:
+    video = write_video(tmp_path / "clip.mp4")
+    whole = video.read_bytes()
+    assert edited_seconds(video) == 2
+    at = whole.index(b"elst")
+    for content in (whole[: at + 6], whole[: at - 4] + b"\0\0\0\1" + whole[at:], b"", whole[:at] + b"free"):
+        video.write_bytes(content)
+        assert edited_seconds(video) is None
+    assert edited_seconds(tmp_path / "missing.mp4") is None
 
 
 def test_a_video_gives_json_lines_with_times_and_an_annotated_video(tmp_path, model, capsys) -> None:
