@@ -27,7 +27,11 @@ class LgadError(Exception):
     """Error that a user can correct: a sentence with the file or setting, the fault and the remedy."""
 
 
-def os_fault(error: OSError, path: Path | None = None, action: str = "read or written") -> LgadError:
+class SystemFault(LgadError):
+    """Error of the operating system, such as a full disk."""
+
+
+def os_fault(error: OSError, path: Path | None = None, action: str = "read or written") -> SystemFault:
     """Describe an error of the operating system, such as a full disk, in one sentence with the remedy.
 
     Args:
@@ -44,4 +48,4 @@ def os_fault(error: OSError, path: Path | None = None, action: str = "read or wr
     shown = re.sub(r"\.([^/]+)\.\d+\.part$", r"\1", str(named))
     reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0, "correct the path or choose another folder")
-    return LgadError(f"{shown} cannot be {action} ({reason}); {remedy}.")
+    return SystemFault(f"{shown} cannot be {action} ({reason}); {remedy}.")

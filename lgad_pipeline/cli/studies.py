@@ -41,7 +41,7 @@ def gain(
     from lgad_pipeline.networks.device import check_device
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.data import prepare_data
-    from lgad_pipeline.studies.plan import plan
+    from lgad_pipeline.studies.plan import plan, require_initial_weights
     from lgad_pipeline.studies.report import markdown
     from lgad_pipeline.studies.run import distillation_gain, finished_students
 
@@ -52,9 +52,11 @@ def gain(
     dataset = known.dataset(chosen.dataset)
     recipes = {name: known.recipe(name) for name in chosen.recipes}
     chosen.require_effects(study.name, recipes.values())
-    plan(chosen, recipes, output=output)  # an error before any data are rendered
+    runs = plan(chosen, recipes, output=output)  # an error before any data are rendered
     if report:
         finished_students(chosen, recipes, output=output)  # an error before any data are rendered
+    else:
+        require_initial_weights(run.training.recipe for run in runs)
     shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)
     result = distillation_gain(
         chosen,
@@ -82,6 +84,7 @@ def search(
     """Search for the recipe settings with the highest F1 on validation frames; test frames are not used."""
     from lgad_pipeline.networks.device import check_device
     from lgad_pipeline.studies.data import prepare_data
+    from lgad_pipeline.studies.plan import require_initial_weights
     from lgad_pipeline.studies.search import TRIALS
     from lgad_pipeline.studies.search import search as run_search
     from lgad_pipeline.studies.search_config import SearchStudy
@@ -92,6 +95,7 @@ def search(
     chosen = SearchStudy.load(study)
     known = Settings.load(settings or settings_path())
     dataset, recipe = known.dataset(chosen.dataset), known.recipe(chosen.recipe)
+    require_initial_weights([recipe])
     shards, recordings = prepare_data(dataset, output / "data", workers=workers, progress=say)
     result = run_search(
         chosen,

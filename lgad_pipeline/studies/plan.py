@@ -1,6 +1,7 @@
 """Trainings of a study and their directories."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +15,8 @@ from lgad_pipeline.config.mistakes import mistakes
 from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.distillation.registry import loss_settings
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.checkpoint import network_digest
+from lgad_pipeline.networks.pretrained import file_digest
 from lgad_pipeline.settings import NetworkChoice, Recipe
 from lgad_pipeline.studies.config import EQUAL_COMPUTE, GainStudy, Variant
 from lgad_pipeline.training.distillation_spec import needs_teacher
@@ -78,6 +81,25 @@ def plan(study: GainStudy, recipes: dict[str, Recipe], *, output: Path) -> list[
         for name, recipe in recipes.items()
         for variant, settings in study.all_variants.items()
     ]
+
+
+def require_initial_weights(recipes: Iterable[Recipe]) -> None:
+    """Check that the weights are there that students start from, before anything is trained.
+
+    Args:
+        recipes: recipes of the students, with the changes of their variants.
+
+    Raises:
+        LgadError: a directory of `init` or a file of `pretrained` is missing or cannot be read.
+    """
+    for init, pretrained in dict.fromkeys((recipe.init, recipe.network.pretrained) for recipe in recipes):
+        try:
+            if init is not None:
+                network_digest(Path(init))
+            if pretrained is not None:
+                file_digest(pretrained)
+        except LgadError as error:
+            raise LgadError(f"{'pretrained' if init is None else 'init'}: {error}") from error
 
 
 def teacher_trainings(study: GainStudy, runs: list[StudyRun]) -> list[TrainingSpec]:

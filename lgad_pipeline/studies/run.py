@@ -12,7 +12,13 @@ from lgad_pipeline.process_pool import uses_cluster
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Dataset, Recipe
 from lgad_pipeline.studies.config import GainStudy
-from lgad_pipeline.studies.plan import StudyRun, TrainingSpec, plan, teacher_trainings
+from lgad_pipeline.studies.plan import (
+    StudyRun,
+    TrainingSpec,
+    plan,
+    require_initial_weights,
+    teacher_trainings,
+)
 from lgad_pipeline.studies.report import write_study
 from lgad_pipeline.studies.result import StudyResult, finished, summarize
 from lgad_pipeline.studies.trainings import (
@@ -71,8 +77,8 @@ def distillation_gain(
         exchange: store of the trainings' directories on a cluster; None if the machines share `output`.
 
     Raises:
-        LgadError: a split is missing; there is no finished student to report; or trainings failed: the others
-            are finished first, and all failures are listed.
+        LgadError: a split or initial weights are missing; there is no finished student to report; or
+            trainings failed: the others are finished first, and all failures are listed.
     """
     packed = ShardSet.open(shards)
     for split in ("train", "val", "test"):
@@ -81,6 +87,7 @@ def distillation_gain(
     if only_report:
         scored = finished_students(study, recipes, output=output)
         return _report(study, runs, scored, shards=shards, output=output)
+    require_initial_weights(run.training.recipe for run in runs)
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]

@@ -11,10 +11,10 @@ import yaml
 
 from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.data.shard_index import read_index
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, SystemFault
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Recipe
-from lgad_pipeline.studies.plan import TrainingSpec, shared_folder
+from lgad_pipeline.studies.plan import TrainingSpec, require_initial_weights, shared_folder
 from lgad_pipeline.studies.search_config import Range, SearchStudy, Value
 from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_validate
 from lgad_pipeline.studies.workers import ProcessEndedError, run_all
@@ -66,10 +66,12 @@ def search(
         progress: called with a line of text when a trial ends.
 
     Raises:
-        LgadError: a searched key is unknown, Optuna is missing, the directory holds another search, trials
-            on other data, or is in use by a process, a process ended without a result, or every trial failed.
+        LgadError: a searched key is unknown, initial weights or Optuna are missing, the directory holds
+            another search, trials on other data, or is in use by a process, a process ended without a result,
+            a file could not be read or written, or every trial failed.
     """
     _check_keys(study, recipe)
+    require_initial_weights([recipe])
     with locked(output, wait=False):  # the trials of a search that still runs look interrupted
         return _search(study, recipe, inputs, output, workers=workers, progress=progress)
 
@@ -97,10 +99,10 @@ def _search(
         trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         trials.enqueue_trial(trial.params)
     tasks = _asked(study, trials, recipe=recipe, inputs=inputs, output=output, progress=progress)
-    interrupted: ProcessEndedError | None = None
+    interrupted: LgadError | None = None
     for trial, result in run_all(_evaluate, tasks, workers=workers):
-        if isinstance(result, ProcessEndedError):
-            interrupted = result  # the trial has not ended: the next search repeats it
+        if isinstance(result, ProcessEndedError | SystemFault):
+            interrupted = result  # no result of the trial's values: the next search repeats it
         elif isinstance(result, LgadError):
             _tell(study, trials, trial, progress=progress, reason=str(result))
         else:

@@ -1,5 +1,6 @@
 """Search for recipe settings: real trainings of a small network, resumed after an interruption."""
 
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lgad_pipeline.config.distillation import DistillationConfig
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.settings import Settings, SyntheticDataset
 from lgad_pipeline.studies import search as searching
@@ -108,6 +109,32 @@ def test_interrupted_search_is_resumed_and_the_best_recipe_is_written(world, tmp
         LgadError, match=r"search\.journal is not a journal of trials, or is damaged \(.*restore"
     ):
         run(world, tmp_path, STUDY)
+
+
+def test_a_full_disk_uses_up_no_trial(world, tmp_path, monkeypatch):
+    evaluate, seen, full = searching._evaluate, [], True
+
+    def on_a_full_disk(recipe, *others):
+        seen.append(recipe)
+        if full and len(seen) > 1:
+            raise os_fault(OSError(errno.ENOSPC, ""), tmp_path / "checkpoint.pt", "written")
+        return evaluate(recipe, *others)
+
+    monkeypatch.setattr(searching, "_evaluate", on_a_full_disk)
+    with pytest.raises(LgadError, match=r"checkpoint\.pt cannot be written \(No space left on device\)"):
+        run(world, tmp_path, STUDY)
+    tried, full = list(seen), False
+    result, lines = run(world, tmp_path, STUDY)
+    assert len(result.trials) == 3 and not result.failed and len(lines) == 2
+    assert seen[len(tried) :] == tried[1:], "the trials are repeated with their values"
+
+
+def test_missing_initial_weights_use_up_no_trial(world, tmp_path):
+    settings, inputs = world
+    recipe = settings.recipe("tiny").model_copy(update={"init": str(tmp_path / "missing")})
+    with pytest.raises(LgadError, match=r"^init: .*missing does not exist; train the network first"):
+        search(SearchStudy.model_validate(STUDY), recipe=recipe, inputs=inputs, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_trials_at_a_time_with_equal_settings_do_not_share_their_files(world, tmp_path, monkeypatch):
