@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 
 class BaseConfig(BaseModel):
@@ -39,6 +46,16 @@ def _not_empty(path: object) -> object:
         raise ValueError("it names no folder; write its path")
     return path
 
+
+def _no_percentage(share: object) -> object:
+    """Return a bound of the settings that is a share; 1, which bounds nothing, is an error as 5 is."""
+    if isinstance(share, int | float) and 1 <= share <= 100:
+        raise ValueError(f"it is a share, below 1; write {share / 100:g} for {share:g} %")
+    return share
+
+
+Share = Annotated[float, Field(ge=0, lt=1), BeforeValidator(_no_percentage)]
+"""Bound in the settings, 0 or more and below 1, that looks like a percentage."""
 
 FolderPath = Annotated[Path, BeforeValidator(_not_empty)]
 """Path of a folder in the settings."""

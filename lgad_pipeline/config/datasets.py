@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from lgad_pipeline.config.base import FolderPath, LaterKeysConfig
+from lgad_pipeline.config.base import FolderPath, LaterKeysConfig, Share
 from lgad_pipeline.config.frame_sizes import CULANE_FRAME, TUSIMPLE_FRAME
 from lgad_pipeline.config.lane_types import LaneTypes
 from lgad_pipeline.config.schedule import RetrainConfig
@@ -51,8 +51,8 @@ class Dataset(LaterKeysConfig):
         jpeg_quality: quality of the images in the shards, 1..100; 85 needs 60 % of the space of 95.
         shards: folder of an object store that the packed shards are copied to and read from, such as
             s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
-        max_rejected: largest share of the listed frames that may be rejected before ingestion fails. Settings
-            files of version 0.1 name it max_set_aside, which is read, too.
+        max_rejected: largest share of the listed frames that may be rejected before ingestion fails, below 1.
+            Settings files of version 0.1 name it max_set_aside, which is read, too.
         follow_links: frames and lane files may be links that lead out of the folder, for instance to another
             disk. Otherwise such frames are rejected, so that a data set from elsewhere reads nothing outside.
         retrain: schedule and recipes of automatic retraining; none unless given.
@@ -74,9 +74,7 @@ class Dataset(LaterKeysConfig):
     lane_types: LaneTypes = ()
     jpeg_quality: int = Field(95, ge=1, le=100)
     shards: Address | None = None
-    max_rejected: float = Field(
-        0.1, ge=0, le=1, validation_alias=AliasChoices("max_rejected", "max_set_aside")
-    )
+    max_rejected: Share = Field(0.1, validation_alias=AliasChoices("max_rejected", "max_set_aside"))
     follow_links: bool = False
     retrain: RetrainConfig | None = None
     suggest: SuggestConfig | None = None

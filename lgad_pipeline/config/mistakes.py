@@ -2,13 +2,13 @@
 
 import difflib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from lgad_pipeline.config.datasets import DATASET_KINDS
+from lgad_pipeline.config.datasets import DATASET_KINDS, kind_name
 from lgad_pipeline.config.recipe import Recipe
 
 NAME_RULE = "a name has at most 64 lower-case letters, digits, - and _, and starts with a letter or digit"
@@ -69,8 +69,48 @@ def mistakes(file: str, error: ValidationError, *, root: type[BaseModel]) -> str
     return "\n".join(sentence(file, details, root=root) for details in error.errors())
 
 
+def switched_on(content: Mapping[Any, Any], root: type[BaseModel]) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of keys of each number that is `yes`, which validation would read as 1.
+
+    Args:
+        content: values of a settings file, not validated.
+        root: model of the whole file.
+    """
+    for keys in _paths_of_yes(content, ()):
+        location: tuple[Any, ...] = keys
+        if keys[0] == "datasets" and len(keys) > 2:
+            kind = kind_name(content["datasets"][keys[1]])
+            if kind not in DATASET_KINDS:
+                continue
+            location = (*keys[:2], kind, *keys[2:])
+        entry = _entry(location[:-1], root)
+        field = entry.model_fields.get(location[-1]) if entry is not None else None
+        types = {field.annotation, *get_args(field.annotation)} if field is not None else set()
+        if types & {int, float} and bool not in types:
+            yield keys
+
+
+def no_number(keys: tuple[Any, ...]) -> str:
+    """Return the clause for a key that `switched_on` yields."""
+    return f"{'.'.join(map(str, keys))} is yes; write a number, or leave the key out for the default"
+
+
+def _paths_of_yes(content: object, keys: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _paths_of_yes(value, (*keys, key))
+    elif content is True:
+        yield keys
+
+
 def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[str]:
     """Return the keys of the entry that a validation error's location leads to; none below a union."""
+    entry = _entry(location, root)
+    return list(entry.model_fields) if entry is not None else []
+
+
+def _entry(location: tuple[int | str, ...], root: type[BaseModel]) -> type[BaseModel] | None:
+    """Return the model of the entry that a validation error's location leads to; None below a union."""
     kind: Any = root
     if location[:1] == ("datasets",):
         kind, location = DATASET_KINDS[str(location[2])], location[3:]
@@ -80,12 +120,14 @@ def _known_keys(location: tuple[int | str, ...], root: type[BaseModel]) -> list[
         if isinstance(part, int):  # the place in a list
             continue
         if _is_model(kind):
+            if part not in kind.model_fields:
+                return None
             kind = kind.model_fields[part].annotation
             if get_origin(kind) is not dict:
                 kind = next(filter(_is_model, (kind, *get_args(kind))), kind)
         elif get_origin(kind) is dict:
             kind = get_args(kind)[1]
-    return list(kind.model_fields) if _is_model(kind) else []
+    return kind if _is_model(kind) else None
 
 
 def _is_model(kind: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from lgad_pipeline.config.base import BaseConfig
+from lgad_pipeline.config.base import BaseConfig, Share
 
 
 class PromotionConfig(BaseConfig):
@@ -14,15 +14,15 @@ class PromotionConfig(BaseConfig):
     Attributes:
         confidence: confidence of the paired bootstrap intervals over frames, 0.5 or more. The gain in total
             F1 is significant if its interval is above 0.
-        scenario_tolerance: F1 that a scenario may lose. A greater loss prevents the promotion if its interval
-            is below 0.
+        scenario_tolerance: F1 that a scenario may lose, below 1. A greater loss prevents the promotion if its
+            interval is below 0.
         least_frames: least number of frames of a scenario that can prevent a promotion; smaller scenarios are
             only shown.
         latency_factor: greatest time per frame, as a multiple of the champion's.
     """
 
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
-    scenario_tolerance: float = Field(default=0.02, ge=0, le=1)
+    scenario_tolerance: Share = 0.02
     least_frames: int = Field(default=20, ge=1)
     latency_factor: float = Field(default=1.2, gt=0)
 

@@ -119,10 +119,8 @@ class Settings(BaseConfig):
         """
         files = SettingsFiles(path)
         mistakes: dict[str, list[str]] = {}
-        for name, mistake in files.not_finite():
+        for name, mistake in (*files.not_finite(), *files.switched_on(cls)):
             mistakes.setdefault(name, []).append(mistake)
-        for mistake in files.switched_on():
-            mistakes.setdefault("", []).append(mistake)
         content = files.complete()
         try:
             content["datasets"], broken = _valid_datasets(content["datasets"], files, cls)

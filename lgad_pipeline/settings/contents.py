@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lgad_pipeline.config.mistakes import key_path, sentence
+from lgad_pipeline.config.mistakes import key_path, no_number, sentence, switched_on
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
@@ -50,26 +50,21 @@ class SettingsFiles:
         """Return a sentence for each number that is not finite, with the name of its data set or ""."""
         return [
             (
-                str(keys[1]) if len(keys) > 1 and keys[0] == "datasets" else "",
+                _dataset_of(keys),
                 f"{self.file_of(keys)}: {'.'.join(map(str, keys))} is {number}; give a finite number.",
             )
             for keys, number in not_finite(self.content)
         ]
 
-    def switched_on(self) -> list[str]:
-        """Return a sentence for each amount of augmentation that is `yes`, which validation reads as 1."""
-        recipes = self.content.get("recipes")
-        found = [
-            ("recipes", recipe, "augmentation", name)
-            for recipe, keys in (recipes.items() if isinstance(recipes, Mapping) else ())
-            if isinstance(keys, Mapping) and isinstance(amounts := keys.get("augmentation"), Mapping)
-            for name, amount in amounts.items()
-            if amount is True
-        ]
+    def switched_on(self, model: type[BaseModel]) -> list[tuple[str, str]]:
+        """Return a sentence for each number that is `yes`, with the name of its data set or "".
+
+        Args:
+            model: class of all settings.
+        """
         return [
-            f"{self.file_of(keys)}: {'.'.join(map(str, keys))} is yes; write a number, or leave the key out "
-            "for the default."
-            for keys in found
+            (_dataset_of(keys), f"{self.file_of(keys)}: {no_number(keys)}.")
+            for keys in switched_on(self.content, model)
         ]
 
     def replaced_weights(self, recipes: Mapping[str, Recipe]) -> list[str]:
@@ -166,6 +161,11 @@ class SettingsFiles:
             raise LgadError(f"{self.file_of(keys)}: {'.'.join(map(str, keys))} {error}.") from error
         placed = {name: with_absolute_init(recipe, self.path.parent) for name, recipe in resolved.items()}
         return {**content, "recipes": placed}
+
+
+def _dataset_of(keys: tuple[Any, ...]) -> str:
+    """Return the name of the data set that has a key; empty for a key outside of `datasets`."""
+    return str(keys[1]) if len(keys) > 1 and keys[0] == "datasets" else ""
 
 
 def _mapping(path: Path, content: object, *, required: bool = False) -> Mapping[Any, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.methods import Method, is_import_path, short_name
-from lgad_pipeline.config.mistakes import mistakes
+from lgad_pipeline.config.mistakes import mistakes, no_number, switched_on
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
 from lgad_pipeline.settings.yaml_files import read_yaml
@@ -62,6 +62,12 @@ class Variant(BaseConfig):
     ] = Field(default={})
     steps: int | None = Field(default=None, ge=1)
     init: str | None = None
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> Self:
+        if keys := next(switched_on(self.recipe, Recipe), None):
+            raise ValueError(f"recipe.{no_number(keys)}")
+        return self
 
     def applied(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the changes applied.
@@ -241,6 +247,8 @@ def read_study(path: Path, kind: type[Study], *, what: str = "study") -> Study:
     content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise LgadError(f"{path} contains no keys; give the YAML file of a {what}.")
+    if numbers := [f"{path.name}: {no_number(keys)}." for keys in switched_on(content, kind)]:
+        raise LgadError("\n".join(numbers))
     try:
         return kind.model_validate(content)
     except ValidationError as error:

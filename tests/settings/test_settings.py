@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,38 @@ def test_a_size_of_images_with_height_and_width_exchanged_is_an_error(tmp_path: 
         assert Settings.load(written(tmp_path, text + RECIPES)).dataset("mine").image_size == (height, width)
 
 
-def test_yes_in_place_of_an_amount_of_augmentation_is_an_error(tmp_path: Path) -> None:
-    recipe = RECIPES + "    augmentation: {flip: yes}\n"
-    assert "lgad.yaml: recipes.enet.augmentation.flip is yes; write a number" in message(tmp_path, recipe)
-    off = Settings.load(written(tmp_path, recipe.replace("yes", "no"))).recipe("enet")
-    assert off.augmentation.flip == 0
+@pytest.mark.parametrize(
+    "key", ["augmentation: {flip: yes}", "distillation: {balance: on}", "teacher_input: {erasing: true}"]
+)
+def test_yes_in_place_of_a_number_is_an_error(tmp_path: Path, key: str) -> None:
+    section, name = re.findall(r"\w+", key)[:2]
+    sentence = f"lgad.yaml: recipes.enet.{section}.{name} is yes; write a number, or leave the key out"
+    assert sentence in message(tmp_path, f"{RECIPES}    {key}\n")
+
+
+def test_yes_in_place_of_a_number_of_a_data_set_stops_it_alone(tmp_path: Path) -> None:
+    entries = "datasets: {mine: {kind: culane, root: ., crop_top: yes}, good: {kind: culane, root: .}}"
+    settings = Settings.load(written(tmp_path, f"{entries}{RECIPES}trainer: {{ray: {{failures: 2}}}}\n"))
+    with pytest.raises(LgadError, match=r"^lgad\.yaml: datasets\.mine\.crop_top is yes; write a number"):
+        settings.dataset("mine")
+    assert settings.dataset("good").crop_top == 0
+
+
+def test_no_is_an_amount_of_zero_and_a_switch_may_be_yes(tmp_path: Path) -> None:
+    keys = "    augmentation: {flip: no}\n    distillation: {gate: yes}\n"
+    recipe = Settings.load(written(tmp_path, RECIPES + keys)).recipe("enet")
+    assert recipe.augmentation.flip == 0 and recipe.distillation.gate
+
+
+@pytest.mark.parametrize(("value", "right"), [("1", "0.01"), ("1.0", "0.01"), ("5", "0.05")])
+def test_a_percentage_in_place_of_a_share_is_an_error(tmp_path: Path, value: str, right: str) -> None:
+    entry = f"datasets: {{mine: {{kind: culane, root: ., max_rejected: {value}}}}}"
+    with pytest.raises(LgadError) as error:
+        Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
+    remedy = f"it is a share, below 1; write {right} for {value[0]} %."
+    assert str(error.value) == f"lgad.yaml: datasets.mine.max_rejected is {value}: {remedy}"
+    promotion = f"promotion: {{scenario_tolerance: {value}}}\n"
+    assert f"promotion.scenario_tolerance is {value}: {remedy}" in message(tmp_path, RECIPES + promotion)
 
 
 def test_existence_need_not_be_learned_if_it_decides_nothing(tmp_path: Path) -> None:

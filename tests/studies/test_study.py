@@ -431,3 +431,20 @@ def test_missing_initial_weights_are_one_error_before_anything_starts(tmp_path, 
     with pytest.raises(LgadError, match=f"^{reason}") as raised:
         gain(tmp_path / "study.yaml", output=tmp_path / "out", settings=tmp_path / "lgad.yaml", device="cpu")
     assert len(str(raised.value).splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("seeds: yes", "study.yaml: seeds is yes; write a number"),
+        ("compute: {distilled_step: on}", "study.yaml: compute.distilled_step is yes; write a number"),
+        (
+            "variants: {even: {recipe: {distillation: {balance: yes, gate: yes}}}}",
+            "study.yaml: variants.even: recipe.distillation.balance is yes; write a number",
+        ),
+    ],
+)
+def test_yes_in_place_of_a_number_of_a_study_is_an_error(tmp_path: Path, study: str, sentence: str) -> None:
+    with pytest.raises(LgadError) as error:
+        loaded(tmp_path, study)
+    assert str(error.value).startswith(sentence)
