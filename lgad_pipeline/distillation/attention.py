@@ -10,7 +10,7 @@ Sources:
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.nn import functional
@@ -33,7 +33,15 @@ def attention_map(features: torch.Tensor, reduction: Reduction = "sum", power: f
 
     Returns:
         Attention map (B, H, W), float32 (float64 for float64 features), >= 0.
+
+    Raises:
+        LgadError: the tensor is no batch of feature maps, or the reduction is unknown.
     """
+    _check_name("reduction", reduction, Reduction)
+    if features.dim() != 4:
+        raise LgadError(
+            f"A feature map is a tensor (B, C, H, W), not {tuple(features.shape)}; give a batch of them."
+        )
     if power == 2 and reduction == "sum":
         return _SumOfSquares.apply(features)  # type: ignore[return-value]
     magnitude = _wide(features).abs() ** power
@@ -128,7 +136,17 @@ def attention_divergence(
 
     Returns:
         Scalar tensor.
+
+    Raises:
+        LgadError: the tensors are no batches of attention maps of one size, or a name is unknown.
     """
+    _check_name("divergence", divergence, Divergence)
+    _check_name("normalization", normalization, Normalization)
+    if student.dim() != 3 or teacher.dim() != 3 or len(student) != len(teacher):
+        raise LgadError(
+            f"Attention maps are tensors (B, h, w) of one batch, not {tuple(student.shape)} of the student and "
+            f"{tuple(teacher.shape)} of the teacher; give maps of the same images."
+        )
     student = resize(student, (teacher.shape[-2], teacher.shape[-1]))
     if divergence == "kl":
         log_student = with_floor(log_normalized(student, normalization, temperature), floor, log=True)
@@ -221,6 +239,16 @@ class _SumOfSquares(torch.autograd.Function):
 
 def _wide(features: torch.Tensor) -> torch.Tensor:
     return features if features.dtype == torch.float64 else features.float()
+
+
+def _check_name(key: str, name: str, names: object) -> None:
+    """Check that a setting has one of its names.
+
+    Raises:
+        LgadError: it has another one.
+    """
+    if name not in get_args(names):
+        raise LgadError(f"The {key} {name!r} is unknown; choose {' or '.join(get_args(names))}.")
 
 
 def _epsilon(values: torch.Tensor) -> float:

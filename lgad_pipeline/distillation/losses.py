@@ -176,7 +176,7 @@ class SadLoss(LayerLoss):
     config: SadConfig
 
     def __init__(self, student: nn.Module, layers: Sequence[str], config: SadConfig) -> None:
-        if len(layers) < 2:
+        if len(set(layers)) < 2:
             raise LgadError(
                 f"SAD needs two layers, of which one mimics the other, but has {list(layers)}; "
                 "name them under sad.layers."
@@ -272,7 +272,16 @@ def soft_target_divergence(student: torch.Tensor, teacher: torch.Tensor, tempera
         student: logits (B, classes, H, W).
         teacher: logits of the same shape.
         temperature: temperature T, by which the logits are divided.
+
+    Raises:
+        LgadError: they are no tensors of one shape.
     """
+    kinds = [tuple(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__ for x in (student, teacher)]
+    if kinds[0] != kinds[1] or isinstance(kinds[0], str):
+        raise LgadError(
+            f"The student's logits are {kinds[0]} and those of the other network {kinds[1]}; both have to be "
+            "tensors (B, classes, H, W) of one shape."
+        )
     log_student = functional.log_softmax(student.float() / temperature, dim=1)
     log_teacher = functional.log_softmax(teacher.float() / temperature, dim=1)
     divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1)

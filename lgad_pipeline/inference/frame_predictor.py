@@ -67,6 +67,9 @@ class FramePredictor(ABC):
 
         Returns:
             The lanes of each frame, in its pixels.
+
+        Raises:
+            LgadError: a frame is of another kind; see `prepare`.
         """
         return self.predict_prepared([self.prepare(frame) for frame in frames])
 
@@ -75,7 +78,15 @@ class FramePredictor(ABC):
 
         The view is scaled to the frame: a frame of another size is treated as if it had been resized to the
         frame size of the training. `input_frames.distortion` warns of another aspect ratio.
+
+        Raises:
+            LgadError: it is no such frame.
         """
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.shape[2:] != (3,):
+            kind = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            raise LgadError(f"A frame is {kind}; give each frame as an array, uint8 (H, W, 3), RGB, 0..255.")
+        if not frame.size:
+            raise LgadError(f"A frame is empty, {frame.shape}; leave it out.")
         view = self.view.of_size((frame.shape[0], frame.shape[1]))
         return PreparedFrame(view.image(frame), view)
 

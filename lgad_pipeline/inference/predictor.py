@@ -17,6 +17,7 @@ from lgad_pipeline.config.model_files import PREDICTOR
 from lgad_pipeline.config.network import NetworkSpec, Side
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.data.normalization import normalize
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import (
     FramePredictor,
     Lane,
@@ -178,7 +179,18 @@ class LanePredictor(FramePredictor):
 
     @torch.inference_mode()
     def _output(self, images: torch.Tensor) -> LaneOutput:
-        """Run the network on images, uint8 (B, 3, h, w) RGB."""
+        """Run the network on images, uint8 (B, 3, h, w) RGB.
+
+        Raises:
+            LgadError: they are of another kind or size.
+        """
+        height, width = self.view.image_size
+        is_tensor = isinstance(images, torch.Tensor)
+        if not is_tensor or images.dtype != torch.uint8 or images.shape[1:] != (_RGB, height, width):
+            kind = f"{images.dtype} {tuple(images.shape)}" if is_tensor else type(images).__name__
+            raise LgadError(
+                f"The images are {kind}; give a tensor, uint8 (B, 3, {height}, {width}), RGB, 0..255."
+            )
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
         with full_float32(self.device):
             return self.network(planes)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lgad_pipeline.distillation.attention import attention_divergence, attention_map, normalized, resize
+from lgad_pipeline.errors import LgadError
 
 # All that the configuration allows.
 COMBINATIONS = [
@@ -119,3 +120,26 @@ def test_maps_of_one_shape_do_not_diverge_whatever_their_scale() -> None:
     assert attention_divergence(
         student, 3 * student, divergence="kl", normalization="sum"
     ).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda x: attention_map(x[0]), r"A feature map is a tensor \(B, C, H, W\), not \(5, 4, 6\)"),
+        (lambda x: attention_map(x, "mean"), "The reduction 'mean' is unknown; choose sum or max"),
+        (lambda x: attention_divergence(x, x), r"Attention maps are tensors \(B, h, w\) of one batch, not"),
+        (lambda x: attention_divergence(x[0, 0], x[0, 0]), "Attention maps are tensors"),
+        (lambda x: attention_divergence(x[:, 0], x[:1, 0]), "give maps of the same images"),
+        (
+            lambda x: attention_divergence(x[:, 0], x[:, 0], divergence="mse"),
+            "The divergence 'mse' is unknown",
+        ),
+        (
+            lambda x: attention_divergence(x[:, 0], x[:, 0], normalization="none"),
+            "The normalization 'none' is",
+        ),
+    ],
+)
+def test_tensors_of_another_form_and_unknown_names_are_errors(call, reason: str) -> None:
+    with pytest.raises(LgadError, match=reason):
+        call(torch.rand(2, 5, 4, 6))

@@ -76,3 +76,28 @@ def test_model_whose_logits_are_mimicked_is_frozen() -> None:
     loss.compute(StudentForward(image, student(image).logits, LABEL_MAP)).backward()
     assert not model.training and all(parameter.grad is None for parameter in model.parameters())
     assert student.first.weight.grad is not None
+
+
+class _LikeTorchvision(nn.Module):
+    """Returns the logits in a dictionary."""
+
+    def forward(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"out": inputs}
+
+
+@pytest.mark.parametrize(
+    ("model", "logits", "kind"),
+    [
+        (_LikeTorchvision(), torch.zeros(2, 5, 4, 6), "dict"),
+        (nn.Conv2d(5, 1, 1), torch.zeros(2, 5, 4, 6), r"\(2, 1, 4, 6\)"),
+        (nn.Identity(), torch.zeros(1, 5, 4, 6), r"\(2, 5, 4, 6\)"),
+    ],
+)
+def test_logits_of_another_form_are_an_error(model: nn.Module, logits: torch.Tensor, kind: str) -> None:
+    with pytest.raises(LgadError, match=f"and those of the other network {kind}; both have to be tensors"):
+        LogitsLoss(model, LogitsConfig())(logits, torch.zeros(2, 5, 4, 6))
+
+
+def test_sad_of_one_layer_that_is_named_twice_is_an_error() -> None:
+    with pytest.raises(LgadError, match="SAD needs two layers, of which one mimics the other"):
+        SadLoss(nn.Sequential(nn.Conv2d(3, 3, 1)), ["0", "0"], SadConfig())

@@ -66,6 +66,38 @@ def road(with_lane: bool) -> tuple[np.ndarray, np.ndarray]:
     return frame, lane
 
 
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda frame: [frame / 255], r"float64 \(590, 1640, 3\)"),
+        (lambda frame: [(frame / 255).astype(np.float32)], r"float32 \(590, 1640, 3\)"),
+        (lambda frame: [frame.astype(np.uint16) * 257], r"uint16 \(590, 1640, 3\)"),
+        (lambda frame: [frame.transpose(2, 0, 1)], r"uint8 \(3, 590, 1640\)"),
+        (lambda frame: [frame[..., 0]], r"uint8 \(590, 1640\)"),
+        (lambda frame: [np.dstack([frame, frame[..., 0]])], r"uint8 \(590, 1640, 4\)"),
+        (lambda frame: frame, r"uint8 \(1640, 3\)"),
+        (lambda frame: [frame, None], "NoneType"),  # of cv2.imread
+        (lambda frame: [frame[:0]], r"empty, \(0, 1640, 3\)"),
+    ],
+)
+def test_frames_of_another_kind_are_an_error(folder: Path, change, kind: str) -> None:
+    with pytest.raises(LgadError, match=f"^A frame is {kind}"):
+        LanePredictor.load(folder).predict(change(road(True)[0]))
+
+
+def test_images_of_another_kind_are_an_error(folder: Path) -> None:
+    predictor = LanePredictor.load(folder)
+    image = predictor.prepare(road(True)[0]).image
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    assert [lane.slot for lane in predictor.predict_images(planes)[0]] == [2]
+    for images in (planes / 255, planes[0], planes[..., 1:], torch.from_numpy(image)[None], image[None]):
+        for call in (predictor.predict_images, predictor.probabilities):
+            with pytest.raises(
+                LgadError, match=r"^The images are .*; give a tensor, uint8 \(B, 3, 64, 176\)"
+            ):
+                call(images)
+
+
 def test_predictor_finds_the_lane_in_frame_pixels(folder: Path) -> None:
     frame, lane = road(True)
     found, nothing = LanePredictor.load(folder).predict([frame, road(False)[0]])
