@@ -144,8 +144,8 @@ def attention_divergence(
     _check_name("normalization", normalization, Normalization)
     if student.dim() != 3 or teacher.dim() != 3 or len(student) != len(teacher):
         raise LgadError(
-            f"Attention maps are tensors (B, h, w) of one batch, not {tuple(student.shape)} of the student and "
-            f"{tuple(teacher.shape)} of the teacher; give maps of the same images."
+            f"Attention maps are tensors (B, h, w) of one batch, not {tuple(student.shape)} of the student "
+            f"and {tuple(teacher.shape)} of the teacher; give maps of the same images."
         )
     student = resize(student, (teacher.shape[-2], teacher.shape[-1]))
     if divergence == "kl":

@@ -1,5 +1,6 @@
 """State of a training and its checkpoints."""
 
+import errno
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,16 @@ from lgad_pipeline.training.tensor_packing import pack, unpack
 
 Metrics = dict[str, float]
 _LOG = logging.getLogger(__name__)
+_PASSING = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.EACCES,
+    errno.EPERM,
+)
+"""Errors of the operating system that say nothing about the content of a file."""
 
 
 def damaged_name(checkpoint: str) -> str:
@@ -134,8 +145,9 @@ class TrainingState:
         warning; the state is not changed, so that the training starts from the first step.
 
         Raises:
-            LgadError: the permission to read the file is missing, or the checkpoint is that of another number
-                of processes, each with its own batch-norm statistics.
+            LgadError: the file cannot be read now, for instance because the permission is missing, or the
+                checkpoint is that of another number of processes, each with its own batch-norm statistics.
+            torch.OutOfMemoryError: the memory of the device is in use.
         """
         path = checkpoint.path
         if not path.is_file():
@@ -143,6 +155,11 @@ class TrainingState:
         try:
             content = self._read(path)
             if content["fingerprint"] != checkpoint.fingerprint:
+                _LOG.warning(
+                    "%s is of a training with other settings, data or code; this one starts from its first "
+                    "step and replaces it.",
+                    path,
+                )
                 return False
             parts = content["normalized_in"]
             if parts != checkpoint.normalized_in:
@@ -154,11 +171,11 @@ class TrainingState:
             self._check(content)
             progress = {name: content[name] for name in ("step", "seconds", "history", "sums")}
             self.optimizer.load_state_dict(content["optimizer"])
-        except LgadError:
+        except (LgadError, torch.OutOfMemoryError):
             raise
-        except PermissionError as error:
-            raise os_fault(error, path, "read") from error
         except Exception as error:  # torch.load raises many kinds of errors for damaged bytes
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise os_fault(error, path, "read") from error
             damaged = path.with_name(damaged_name(path.name))
             path.replace(damaged)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -126,16 +126,19 @@ def test_maps_of_one_shape_do_not_diverge_whatever_their_scale() -> None:
     ("call", "reason"),
     [
         (lambda x: attention_map(x[0]), r"A feature map is a tensor \(B, C, H, W\), not \(5, 4, 6\)"),
-        (lambda x: attention_map(x, "mean"), "The reduction 'mean' is unknown; choose sum or max"),
+        (
+            lambda x: attention_map(x, "mean"),  # type: ignore[arg-type]
+            "The reduction 'mean' is unknown; choose sum or max",
+        ),
         (lambda x: attention_divergence(x, x), r"Attention maps are tensors \(B, h, w\) of one batch, not"),
         (lambda x: attention_divergence(x[0, 0], x[0, 0]), "Attention maps are tensors"),
         (lambda x: attention_divergence(x[:, 0], x[:1, 0]), "give maps of the same images"),
         (
-            lambda x: attention_divergence(x[:, 0], x[:, 0], divergence="mse"),
+            lambda x: attention_divergence(x[:, 0], x[:, 0], divergence="mse"),  # type: ignore[arg-type]
             "The divergence 'mse' is unknown",
         ),
         (
-            lambda x: attention_divergence(x[:, 0], x[:, 0], normalization="none"),
+            lambda x: attention_divergence(x[:, 0], x[:, 0], normalization="none"),  # type: ignore[arg-type]
             "The normalization 'none' is",
         ),
     ],

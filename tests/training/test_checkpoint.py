@@ -1,5 +1,6 @@
 """Checkpoints: when they are written, what never gets into one, and what a damaged one does."""
 
+import errno
 import io
 import logging
 import resource
@@ -164,6 +165,40 @@ def test_a_damaged_checkpoint_is_renamed_and_training_starts_again(
     assert (tmp_path / "cut" / "checkpoint.pt.damaged").is_file()
     assert equal(whole.final_weights(), again.final_weights())
     assert [entry["step"] for entry in again.history] == [entry["step"] for entry in whole.history]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "text"),
+    [
+        (OSError(errno.EMFILE, ""), LgadError, "cannot be read .*; raise the limit of open files"),
+        (OSError(errno.ESTALE, ""), LgadError, "checkpoint.pt cannot be read"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_kept(
+    tmp_path: Path, monkeypatch, error: Exception, raised: type[Exception], text: str
+) -> None:
+    network, path = Plain(), tmp_path / "checkpoint.pt"
+    state = TrainingState(network, build_optimizer(OptimizerConfig(), network.parameters()), None, step=5)
+    state.save(Checkpoint(path, "one"))
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", fails)
+        with pytest.raises(raised, match=text):
+            state.restore(Checkpoint(path, "one"))
+    state.step = 0
+    assert state.restore(Checkpoint(path, "one")) and state.step == 5
+
+
+def test_a_checkpoint_of_other_settings_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network, path = Plain(), tmp_path / "checkpoint.pt"
+    state = TrainingState(network, build_optimizer(OptimizerConfig(), network.parameters()), None)
+    state.save(Checkpoint(path, "one"))
+    assert not state.restore(Checkpoint(path, "two"))
+    assert "checkpoint.pt is of a training with other settings, data or code; this one starts" in caplog.text
 
 
 def test_a_checkpoint_of_a_network_of_another_size_changes_nothing(
