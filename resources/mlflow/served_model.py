@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import BaseModel
 
+from lgad_pipeline.config.base import LaterKeysConfig
 from lgad_pipeline.config.model_files import NETWORK
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.datasets.image_headers import ImageError
@@ -40,7 +41,7 @@ _MOST_SIZES = 100
 _log = logging.getLogger(__name__)
 
 
-class PredictedLane(BaseModel):
+class PredictedLane(LaterKeysConfig):
     """One predicted lane.
 
     Attributes:
@@ -48,12 +49,19 @@ class PredictedLane(BaseModel):
         existence: probability that the slot has a lane, 0..1.
         confidence: mean of the maxima of the probability map along the lane, 0..1.
         points: points (x, y) in frame pixels, bottom first.
+        type: most probable type of the lane, such as "dashed"; empty, and not in the answer over HTTP, if the
+            network predicts no types.
+        type_probability: probability of that type, 0..1.
     """
+
+    later_keys = ("type", "type_probability")
 
     slot: int
     existence: float
     confidence: float
     points: list[list[float]]
+    type: str = ""
+    type_probability: float = 0.0
 
 
 class FrameLanes(BaseModel):
@@ -205,7 +213,14 @@ def _reason(error: LgadError) -> str:
 
 def _predicted_lane(lane: Lane) -> PredictedLane:
     points = np.asarray(lane.points, float).round(2).tolist()
-    return PredictedLane(slot=lane.slot, existence=lane.existence, confidence=lane.confidence, points=points)
+    return PredictedLane(
+        slot=lane.slot,
+        existence=lane.existence,
+        confidence=lane.confidence,
+        points=points,
+        type=lane.type,
+        type_probability=lane.type_probability,
+    )
 
 
 set_model(LaneModel())

@@ -1,6 +1,7 @@
 """The registered model as people load it: in Python, and over HTTP from `mlflow models serve`."""
 
 import base64
+import io
 import json
 import os
 import signal
@@ -23,15 +24,18 @@ import mlflow.artifacts
 import numpy as np
 import pytest
 import torch
+from mlflow.pyfunc.model import PythonModelContext
+from mlflow.pyfunc.scoring_server import predictions_to_json
 
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
-from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 from resources.mlflow.registry import register
 from resources.mlflow.resource import default_tracking
+from resources.mlflow.served_model import LaneModel
 from resources.mlflow.versions import CHAMPION
 
 MODEL = f"models:/roads-enet@{CHAMPION}"
@@ -142,6 +146,27 @@ def test_arrays_bytes_and_base64_of_any_size_give_lanes_in_their_pixels(store, f
     assert model.metadata.signature.inputs is not None
     local = Path(mlflow.artifacts.download_artifacts(MODEL))
     assert not [path for path in local.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt", ".pth")]
+
+
+@pytest.mark.parametrize("types", [(), ("solid", "dashed")])
+def test_lanes_have_types_if_the_network_predicts_them(tmp_path, frames, types):
+    spec = NetworkSpec(image_size=(48, 128), width=0.25, lane_types=types)
+    save_network(tmp_path, build_network(spec), spec=spec)
+    view = View((590, 1640), spec.image_size, 240)
+    write_predictor(tmp_path, view, decode_config=DecodeConfig(existence_threshold=0, peak_threshold=0))
+    model = LaneModel()
+    model.load_context(PythonModelContext({"network": str(tmp_path)}, None))
+    [found] = model.predict(frames[:1])
+    [expected] = LanePredictor.load(tmp_path).predict(frames[:1])
+    assert [(lane.type, lane.type_probability) for lane in found.lanes] == [
+        (lane.type, lane.type_probability) for lane in expected
+    ]
+    answer = io.StringIO()
+    predictions_to_json([found], answer)  # as the server does
+    [frame] = json.loads(answer.getvalue())["predictions"]
+    keys = {"slot", "existence", "confidence", "points", *(("type", "type_probability") if types else ())}
+    assert len(frame["lanes"]) == 4 and all(lane.keys() == keys for lane in frame["lanes"])
+    assert not types or all(lane["type"] in types for lane in frame["lanes"])
 
 
 def test_downloaded_version_is_a_folder_that_lgad_predict_reads(store, frames, tmp_path):
