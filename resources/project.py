@@ -36,7 +36,7 @@ class Project(dg.ConfigurableResource):
     @property
     def state(self) -> Path:
         """State root, the directory of all results: LGAD_STATE, or `.lgad` next to lgad.yaml."""
-        return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").resolve()
+        return Path(os.environ.get("LGAD_STATE") or self.folder / ".lgad").expanduser().resolve()
 
     def dataset(self, name: str) -> AnyDataset:
         """Return the entry of a data set."""

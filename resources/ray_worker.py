@@ -95,7 +95,7 @@ def _run_with_store(job: TrainingJob, paths: ProjectPaths, *, stop: Callable[[],
     )
 
     role, processes = job.plan.folder.name, environment_processes()
-    here = replace(paths, state=Path(os.environ.get("LGAD_STATE") or paths.state).resolve())
+    here = replace(paths, state=Path(os.environ.get("LGAD_STATE") or paths.state).expanduser().resolve())
     job = _moved(job, paths.state, here.state)
     try:
         fetch_shards(here)

@@ -5,7 +5,9 @@ The commands need neither Dagster nor MLflow.
 
 import io
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,6 +35,12 @@ def _options(
     """Prepare lane data, evaluate lanes, run trained networks, compare methods."""
 
 
+def _with_home(argument: str) -> str:
+    """Return an argument with the home folder in place of ~, which a shell leaves in `--output=~/out`."""
+    option, separator, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{separator}{Path(value).expanduser()}" if value.startswith("~/") else argument
+
+
 def main() -> None:
     """Run the command line; an error that the user can correct is one sentence and exit code 1."""
     # Threads of torch that wait sleep instead of spinning, which costs many times the work itself on a busy
@@ -43,10 +51,10 @@ def main() -> None:
             # File names may hold characters that the encoding of the terminal lacks.
             stream.reconfigure(errors="backslashreplace")
     try:
-        if "" in sys.argv[1:]:
+        if any(re.fullmatch("(--[^=]*=)?", argument) for argument in sys.argv[1:]):
             # An empty path would mean the current folder.
             raise LgadError("An argument is empty, perhaps an unset variable of the shell; give it a value.")
-        app()
+        app([_with_home(argument) for argument in sys.argv[1:]])
     except LgadError as error:
         fail(error)
     except OSError as error:

@@ -195,7 +195,7 @@ class Settings(BaseConfig):
 
 def settings_path() -> Path:
     """Return the settings file in use: LGAD_SETTINGS, or lgad.yaml in the working directory."""
-    return Path(os.environ.get("LGAD_SETTINGS") or "lgad.yaml").resolve()
+    return Path(os.environ.get("LGAD_SETTINGS") or "lgad.yaml").expanduser().resolve()
 
 
 def _valid_datasets(

@@ -182,7 +182,8 @@ def _try_lock(path: Path) -> int | None:
 def _lock_folder() -> Path:
     """Create and return the directory of the lock files: on this machine, and of this user alone."""
     named = os.environ.get(LOCKS)
-    folder = Path(named) if named else Path(tempfile.gettempdir()) / f"lgad-devices-{os.getuid()}"
+    temporary = Path(tempfile.gettempdir()) / f"lgad-devices-{os.getuid()}"
+    folder = Path(named).expanduser() if named else temporary
     try:
         folder.mkdir(mode=0o700, parents=bool(named), exist_ok=True)
         owner = folder.lstat().st_uid

@@ -43,9 +43,19 @@ def environment_processes() -> Processes:
     """Return the processes that the environment variables of torchrun, Ray Train or srun describe.
 
     Raises:
-        LgadError: another program started several processes, which would each train the same network.
+        LgadError: another program started several processes, which would each train the same network, or a
+            variable is missing or no number.
     """
-    environment = os.environ
+    try:
+        return _environment_processes(os.environ)
+    except (KeyError, ValueError) as error:
+        raise LgadError(
+            f"The environment variables of several processes are not complete or no numbers ({error}); start "
+            "the training with torchrun or srun, or unset RANK and WORLD_SIZE for one process."
+        ) from error
+
+
+def _environment_processes(environment: Mapping[str, str]) -> Processes:
     if "RANK" in environment and int(environment.get("WORLD_SIZE", 1)) > 1:
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         return Processes(*(int(environment[name]) for name in names), started_by="torchrun")

@@ -14,7 +14,9 @@ from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.settings import settings_path
 from lgad_pipeline.view import View
+from resources.project import Project
 
 SETTINGS = """
 datasets: {mine: {kind: culane, root: set, frame_size: [118, 328], image_size: [48, 128]}}
@@ -90,12 +92,26 @@ def test_an_output_that_cannot_be_written_is_one_sentence(place, monkeypatch, ca
     assert len(errors) == 1 and (out.split("/")[-1] in errors[0] or "file" in errors[0])
 
 
-def test_an_empty_argument_is_not_the_current_folder(place, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", ["lgad", "predict", "frames", "--model", "net", "--output", ""])
+@pytest.mark.parametrize("empty", [["--output", ""], ["--output="]])
+def test_an_empty_argument_is_not_the_current_folder(place, monkeypatch, capsys, empty) -> None:
+    monkeypatch.setattr(sys, "argv", ["lgad", "predict", "frames", "--model", "net", *empty])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1 and "An argument is empty" in capsys.readouterr().err
     assert not (place / "predictions.jsonl").exists()
+
+
+def test_a_home_folder_that_the_shell_leaves_is_that_of_the_user(place, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setattr(sys, "argv", ["lgad", "predict", "~/frames/*.jpg", "--model=~/net", "--output=~/out"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code and "1 lane file below" in capsys.readouterr().out
+    assert (place / "out" / "a.lines.txt").is_file() and not (place / "~").exists()
+    monkeypatch.setenv("LGAD_SETTINGS", "~/lgad.yaml")
+    monkeypatch.setenv("LGAD_STATE", "~/state")
+    project = Project(file=str(settings_path()))
+    assert (project.folder, project.state) == (place, place / "state")
 
 
 READING = [

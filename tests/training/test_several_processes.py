@@ -175,6 +175,9 @@ def test_the_variables_of_srun_describe_the_processes(monkeypatch: pytest.Monkey
     for name, value in variables.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     assert environment_processes() == (4, 6, 1, 3, "srun")
+    monkeypatch.setenv("SLURM_PROCID", "")
+    with pytest.raises(LgadError, match=r"not complete or no numbers .*start the training with torchrun or"):
+        environment_processes()
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS")  # the script of a job, outside of srun
     assert environment_processes().count == 1
 
