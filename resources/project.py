@@ -13,6 +13,7 @@ from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.config.recipe import REGISTERED
 from lgad_pipeline.config.store_address import below
 from lgad_pipeline.config.training import WITHOUT_EFFECT
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe, Settings
 from resources.paths import ProjectPaths, rendered_frames
@@ -87,7 +88,7 @@ class Project(dg.ConfigurableResource):
         data = self.dataset(dataset)
         text = data.model_dump_json(exclude={"retrain", "root", "suggest"}) + source_digest(data.kind)
         if recipe:
-            entry = self.recipe(recipe)
+            entry = _with_content_of_pretrained(self.recipe(recipe))
             keys = set(WITHOUT_EFFECT)
             # Of a network in a directory, the content counts; an alias may move without a new training.
             text += entry.model_dump_json(exclude={"teacher": keys, "student": keys, "init": True})
@@ -107,6 +108,21 @@ def _content_of(init: str | None) -> str:
         return network_digest(Path(init))
     except DamagedNetwork:
         return "missing"
+
+
+def _with_content_of_pretrained(recipe: Recipe) -> Recipe:
+    """Return a recipe with the fingerprint of the file `network.pretrained` in place of its path."""
+    from lgad_pipeline.networks.pretrained import file_digest
+
+    path = recipe.network.pretrained
+    if path is None:
+        return recipe
+    try:
+        content = file_digest(path)
+    except LgadError:
+        content = "missing"
+    network = recipe.network.model_copy(update={"pretrained": Path(content)})
+    return recipe.model_copy(update={"network": network})
 
 
 def _kept_name(path: Path) -> str:

@@ -55,7 +55,7 @@ class NetworkChoice(NetworkArchitecture):
 
     Attributes:
         pretrained: file with ImageNet weights of torchvision's resnet18 or resnet34, or of timm's model, for
-            students.
+            students; relative paths are relative to the settings file.
     """
 
     pretrained: Path | None = None

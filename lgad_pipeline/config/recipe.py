@@ -76,6 +76,11 @@ class Recipe(BaseConfig):
     def _starts_once(self) -> Self:
         if self.init is not None and self.network.pretrained is not None:
             raise ValueError("init and network.pretrained both name initial weights; remove one of them")
+        if self.teacher_network is not None and self.teacher_network.pretrained is not None:
+            raise ValueError(
+                "teacher_network.pretrained has no effect, because ImageNet weights are for frames, and "
+                "teachers read label maps; remove it"
+            )
         return self
 
     @property

@@ -11,7 +11,7 @@ from lgad_pipeline.config.mistakes import key_path, no_number, sentence, switche
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings.extends import EXTENDS, ExtendsError, resolve_extends
-from lgad_pipeline.settings.relative_paths import with_absolute_init, with_absolute_paths
+from lgad_pipeline.settings.relative_paths import with_absolute_paths, with_absolute_weights
 from lgad_pipeline.settings.yaml_files import (
     comments_behind_roots,
     holds,
@@ -159,7 +159,7 @@ class SettingsFiles:
         except ExtendsError as error:
             keys = ("recipes", error.recipe, EXTENDS)
             raise LgadError(f"{self.file_of(keys)}: {'.'.join(map(str, keys))} {error}.") from error
-        placed = {name: with_absolute_init(recipe, self.path.parent) for name, recipe in resolved.items()}
+        placed = {name: with_absolute_weights(recipe, self.path.parent) for name, recipe in resolved.items()}
         return {**content, "recipes": placed}
 
 

@@ -19,14 +19,19 @@ def with_absolute_paths(entry: Mapping[Any, Any], folder: Path) -> Mapping[Any, 
     )
 
 
-def with_absolute_init(recipe: Any, folder: Path) -> Any:
-    """Return a recipe with an absolute directory of initial weights, if it names one.
+def with_absolute_weights(recipe: Any, folder: Path) -> Any:
+    """Return a recipe with absolute paths of initial weights: of its `init`, and `pretrained` of its network.
 
     Args:
         recipe: recipe, not yet validated.
         folder: directory of the settings file.
     """
-    init = recipe.get("init") if isinstance(recipe, Mapping) else None
+    if not isinstance(recipe, Mapping):
+        return recipe
+    network = recipe.get("network")
+    if isinstance(network, Mapping):
+        recipe = {**recipe, "network": _absolute(network, "pretrained", folder)}
+    init = recipe.get("init")
     if not isinstance(init, str) or not init or init.startswith("models:"):
         return recipe
     return {**recipe, "init": str(folder / _expanded(init))}

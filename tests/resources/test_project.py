@@ -62,6 +62,24 @@ def test_the_settings_digest_follows_what_changes_weights(
     assert digest("class Net: slope = 22\n", "") != first
 
 
+def test_the_settings_digest_follows_the_content_of_pretrained_weights(tmp_path: Path) -> None:
+    def digest(folder: str, content: str | None) -> str:
+        project = tmp_path / folder
+        project.mkdir(exist_ok=True)
+        (project / "weights.pth").unlink(missing_ok=True)
+        if content is not None:
+            (project / "weights.pth").write_text(content)
+        (project / "lgad.yaml").write_text(
+            "recipes: {net: {network: {name: resnet18, pretrained: weights.pth}, teacher: {steps: 200}, "
+            "student: {steps: 200}}}\n"
+        )
+        return Project(file=str(project / "lgad.yaml")).settings_digest("synthetic", "net")
+
+    first = digest("here", "one")
+    assert digest("moved", "one") == first
+    assert len({first, digest("here", "two"), digest("here", None)}) == 3
+
+
 def test_the_settings_digest_follows_losses_and_readers_of_other_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,14 @@ def test_yes_in_place_of_a_number_of_a_data_set_stops_it_alone(tmp_path: Path) -
     assert settings.dataset("good").crop_top == 0
 
 
+def test_pretrained_weights_are_next_to_the_settings_and_not_for_teachers(tmp_path: Path) -> None:
+    network = "    network: {name: resnet18, pretrained: weights/r18.pth}\n"
+    recipe = Settings.load(written(tmp_path, RECIPES + network)).recipe("enet")
+    assert recipe.network.pretrained == tmp_path / "weights" / "r18.pth"
+    teacher = network.replace("network:", "teacher_network:")
+    assert "recipes.enet: teacher_network.pretrained has no effect" in message(tmp_path, RECIPES + teacher)
+
+
 def test_no_is_an_amount_of_zero_and_a_switch_may_be_yes(tmp_path: Path) -> None:
     keys = "    augmentation: {flip: no}\n    distillation: {gate: yes}\n"
     recipe = Settings.load(written(tmp_path, RECIPES + keys)).recipe("enet")
