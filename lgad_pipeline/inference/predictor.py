@@ -31,7 +31,7 @@ from lgad_pipeline.networks.checkpoint import NETWORK, DamagedNetwork, load_netw
 from lgad_pipeline.networks.device import check_device, resolve_auto
 from lgad_pipeline.networks.float32 import full_float32
 from lgad_pipeline.networks.folding import fold_batch_norms
-from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput, check_lane_output
 from lgad_pipeline.networks.registry import BUILT_IN
 from lgad_pipeline.view import View
 
@@ -193,7 +193,9 @@ class LanePredictor(FramePredictor):
             )
         planes = normalize(images.to(self.device)).contiguous(memory_format=torch.channels_last)
         with full_float32(self.device):
-            return self.network(planes)
+            output = self.network(planes)
+        check_lane_output(output, (len(images), height, width))
+        return output
 
 
 @torch.inference_mode()

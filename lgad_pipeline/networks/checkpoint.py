@@ -33,7 +33,8 @@ def save_network(folder: Path, network: nn.Module, *, spec: NetworkSpec) -> None
         network: the network, on any device.
         spec: name and size that `network` was built from.
     """
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    # A copy of each value, because safetensors refuses tensors that share memory, such as tied weights.
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
     write_text(folder / NETWORK, spec.model_dump_json(indent=2) + "\n")
     with atomic_path(folder / WEIGHTS) as temporary:
         # `safetensors.torch.save_file` ignores the umask: only the owner could read the file.

@@ -1,6 +1,6 @@
 """Output of a network, the composition encoder -> decoder -> head, and layers that networks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -23,6 +23,38 @@ class LaneOutput(NamedTuple):
     logits: torch.Tensor
     existence: torch.Tensor | None = None
     types: torch.Tensor | None = None
+
+
+def check_lane_output(output: object, size: Sequence[int], slots: int | None = None) -> None:
+    """Check the output of a network, which may be a class of another package.
+
+    Args:
+        output: output of the network.
+        size: size (B, H, W) of its input.
+        slots: number of lane slots; None for any number.
+
+    Raises:
+        LgadError: it is no `LaneOutput`, or a tensor in it has another shape.
+    """
+    logits, existence = getattr(output, "logits", None), getattr(output, "existence", None)
+    if not isinstance(logits, torch.Tensor):
+        raise LgadError(
+            f"The network returns {type(output).__name__} and no LaneOutput; let its forward return "
+            "LaneOutput(logits, existence)."
+        )
+    batch, height, width = size
+    planes = logits.shape[1] if slots is None else slots + 1
+    _check_shape("logits", logits, (batch, planes, height, width), "(B, slots + 1, H, W), sizes of the input")
+    if existence is not None:
+        _check_shape("existence logits", existence, (batch, planes - 1), "(B, slots)")
+
+
+def _check_shape(name: str, tensor: torch.Tensor, wanted: tuple[int, ...], meaning: str) -> None:
+    if tuple(tensor.shape) != wanted:
+        raise LgadError(
+            f"The network's {name} have the shape {tuple(tensor.shape)} in place of {wanted}, {meaning}; "
+            "correct its forward."
+        )
 
 
 class LaneNetwork(nn.Module):

@@ -1,5 +1,6 @@
 """Registry of networks: classes by short name, by a prefix such as `scnn:`, or by import path."""
 
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ PREFIXES = {
 """Networks that are put together from their name: a spatial module over a network of this package or of timm,
 an encoder of timm, a network of segmentation_models_pytorch."""
 
+_KEYWORDS = ("in_channels", "slots", "image_size", "width")
 _registered: dict[str, type[nn.Module]] = {}
 _Network = TypeVar("_Network", bound=type[nn.Module])
 
@@ -111,15 +113,22 @@ def build_network(spec: NetworkSpec) -> nn.Module:
         spec: name and size of the network.
 
     Raises:
-        LgadError: no network has that name, the class cannot be imported, or it predicts no types of lanes.
+        LgadError: no network has that name, the class cannot be imported or takes other arguments, or it
+            predicts no types of lanes.
 
     Example:
         >>> from lgad_pipeline.config.network import NetworkSpec
         >>> network = build_network(NetworkSpec(name="enet", image_size=(64, 128), width=0.25))
     """
-    network = network_class(spec.name)(
-        in_channels=spec.in_channels, slots=spec.slots, image_size=spec.image_size, width=spec.width
-    )
+    kind, sizes = network_class(spec.name), spec.model_dump(include=set(_KEYWORDS))
+    try:
+        inspect.signature(kind).bind(**sizes)
+    except TypeError as error:
+        raise LgadError(
+            f"Network {spec.name} cannot be built ({error}); let its class take the keywords "
+            f"{', '.join(_KEYWORDS)}."
+        ) from error
+    network = kind(**sizes)
     if spec.lane_types:
         if not isinstance(network, LaneNetwork):
             raise LgadError(

@@ -16,7 +16,7 @@ from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.distillation.base import DistillationLoss, StudentForward
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
 from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes, read_pixels
-from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.networks.layers import LaneOutput, check_lane_output
 from lgad_pipeline.training import segmentation_losses
 
 Weight = float | torch.Tensor
@@ -191,7 +191,11 @@ def lane_losses(
         label_map: label maps (B, h, w), integers.
         existence_flags: flags (B, slots), 1 if the slot contains a lane, else 0.
         config: background and term weights.
+
+    Raises:
+        LgadError: the output has another form; see `check_lane_output`.
     """
+    check_lane_output(output, label_map.shape, existence_flags.shape[1])
     log_probability = segmentation_losses.log_probabilities(output.logits)
     label = label_map.long()
     cross_entropy = segmentation_losses.cross_entropy(log_probability, label, config.background_weight)

@@ -206,6 +206,10 @@ def train(
         torch.manual_seed(config.seed)
         network = build_network(spec)
         check_source_is_imported(spec.name)
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise LgadError(
+                f"Network {spec.name} has no parameter with requires_grad, so it cannot be trained."
+            )
         if plan.pretrained:
             load_imagenet(network, plan.pretrained)
         if plan.init:

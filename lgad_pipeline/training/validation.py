@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.networks.float32 import full_float32
+from lgad_pipeline.networks.layers import check_lane_output
 from lgad_pipeline.training.checkpoint import Metrics, TrainingState
 from lgad_pipeline.training.processes import broadcast, gather
 from lgad_pipeline.training.segmentation_losses import known_types
@@ -38,9 +39,11 @@ def validate(fabric: Fabric, task: Task, state: TrainingState, batches: Iterable
         batch = batch.to(fabric.device)
         # In float32, as the predictor: in bfloat16 many pixels have two equal largest logits.
         with full_float32(fabric.device):
-            output = torch.func.functional_call(network, weights, (task.inputs(batch),))
+            output = torch.func.functional_call(network, weights, (task.inputs(batch),), tie_weights=False)
+        labels = task.labels(batch)
+        check_lane_output(output, labels.shape, batch.existence.shape[1])
         classes = output.logits.shape[1]
-        pairs = task.labels(batch).long() * classes + output.logits.argmax(dim=1)
+        pairs = labels.long() * classes + output.logits.argmax(dim=1)
         counts = torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
         confusion = counts if confusion.numel() == 0 else confusion + counts
         if output.existence is not None:
