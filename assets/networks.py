@@ -227,11 +227,14 @@ def _train(
         Failure: data or settings are wrong. A retry would fail again, so none is allowed.
     """
     from lgad_pipeline.inference.predictor import write_predictor
+    from lgad_pipeline.training.student_losses import check_losses
 
     dataset, recipe = project.dataset(paths.dataset), project.recipe(paths.recipe)
     if initial is not None:
         recipe = recipe.model_copy(update={"init": str(initial.folder)})
     try:
+        # The student with LGAD comes last: its mistakes should be known before hours of training.
+        check_losses(recipe, "lgad", image_size=dataset.image_size, slots=dataset.slots)
         if role == "teacher":
             result = trainer.teacher(dataset, recipe, paths, log)
         else:

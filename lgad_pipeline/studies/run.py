@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.process_pool import uses_cluster
@@ -30,6 +31,7 @@ from lgad_pipeline.studies.trainings import (
 )
 from lgad_pipeline.studies.workers import run_all
 from lgad_pipeline.training.device import Device
+from lgad_pipeline.training.student_losses import check_losses
 from lgad_pipeline.wording import counted
 
 
@@ -77,8 +79,9 @@ def distillation_gain(
         exchange: store of the trainings' directories on a cluster; None if the machines share `output`.
 
     Raises:
-        LgadError: a split or initial weights are missing; there is no finished student to report; or
-            trainings failed: the others are finished first, and all failures are listed.
+        LgadError: a split or initial weights are missing; the losses of a variant do not fit; there is no
+            finished student to report; or trainings failed: the others are finished first, and all failures
+            are listed.
     """
     packed = ShardSet.open(shards)
     for split in ("train", "val", "test"):
@@ -88,6 +91,7 @@ def distillation_gain(
         scored = finished_students(study, recipes, output=output)
         return _report(study, runs, scored, shards=shards, output=output)
     require_initial_weights(run.training.recipe for run in runs)
+    _check_losses(study, runs, dataset)
     inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
     teachers = teacher_trainings(study, runs)
     names = [f"{training.role} {training.folder.name}" for training in teachers]
@@ -97,6 +101,19 @@ def distillation_gain(
     students = [run.training for run in runs]
     _run_all(train_and_score, students, inputs, names=names, **options)
     return _report(study, runs, runs, shards=shards, output=output)
+
+
+def _check_losses(study: GainStudy, runs: list[StudyRun], dataset: Dataset) -> None:
+    """Check the losses of each variant before the teachers, whose trainings come first, are trained."""
+    for run in runs:
+        if run.seed != study.first_seed:
+            continue
+        recipe = run.training.recipe
+        allow_networks(recipe.network.name, recipe.teachers_network.name)
+        try:
+            check_losses(recipe, run.training.method, image_size=dataset.image_size, slots=dataset.slots)
+        except LgadError as error:
+            raise LgadError(f"{run.recipe} {run.variant}: {error}") from error
 
 
 def finished_students(study: GainStudy, recipes: dict[str, Recipe], *, output: Path) -> list[StudyRun]:

@@ -8,14 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from lgad_pipeline.config.distillation import DistillationConfig, MimickingPath, default_paths
+from lgad_pipeline.config.distillation import DistillationConfig, LossSchedule, MimickingPath, default_paths
+from lgad_pipeline.config.methods import is_import_path, uses_lgad
 from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.data.loader import in_order
 from lgad_pipeline.data.shards import ShardSet
-from lgad_pipeline.distillation.base import DistillationLoss
 from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
-from lgad_pipeline.distillation.registry import build_loss
+from lgad_pipeline.distillation.registry import build_loss, loss_settings
+from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import FrozenTeacher, label_stride, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
@@ -69,8 +71,45 @@ def set_up_student(
         if loss.companion is not None:
             trained = TrainedPair(trained, _moved(loss.companion, device))
 
-    _check_start_steps(losses, plan.config.steps)
+    _check_start_steps({name: loss.config for name, loss in losses.items()}, plan.config.steps)
     return StudentSetup(trained, StudentTask(plan.config, losses, joint))
+
+
+def check_losses(recipe: Recipe, method: str, *, image_size: tuple[int, int], slots: int) -> None:
+    """Check that the losses of a recipe fit its networks, before the first of them is trained.
+
+    Args:
+        recipe: settings of networks, trainings and losses.
+        method: losses of a student; see `TrainingPlan.from_recipe`.
+        image_size: size (H, W) of the packed frames, pixels.
+        slots: number of lane slots.
+
+    Raises:
+        LgadError: a network, layer or loss does not exist, or a loss would never be active.
+    """
+    student = recipe.network.spec(image_size, slots)
+    layers: list[str] = []
+    configs: dict[str, LossSchedule] = {}
+    if uses_lgad(method):
+        reading = recipe.teacher_input
+        teacher = recipe.teachers_network.spec(image_size, slots)
+        teacher = teacher_spec(teacher, reading.encoding, stride=reading.stride)
+        paths = mimicking_paths(recipe.distillation, student, teacher)
+        layers += [path.student for path in paths]
+        _check_layers(teacher, [path.teacher for path in paths])
+        configs[ATTENTION] = recipe.distillation
+    if "sad" in method.split("+"):
+        layers += recipe.sad.layers or attention_layers(student)
+        configs["sad"] = recipe.sad
+    if uses_lgad(method) or is_import_path(method):
+        configs |= {name: loss_settings(name, settings) for name, settings in recipe.losses.items()}
+    _check_layers(student, layers)
+    _check_start_steps(configs, recipe.student.steps)
+
+
+def _check_layers(network: NetworkSpec, layers: Sequence[str]) -> None:
+    with torch.random.fork_rng([]):
+        FeatureTaps(build_network(network), layers)
 
 
 def mimicking_paths(
@@ -144,11 +183,11 @@ def _model_of_frames(folder: Path, student: NetworkSpec) -> nn.Module:
     return network
 
 
-def _check_start_steps(losses: Mapping[str, DistillationLoss], steps: int) -> None:
-    for name, loss in losses.items():
-        if loss.config.start_step >= steps:
+def _check_start_steps(losses: Mapping[str, LossSchedule], steps: int) -> None:
+    for name, config in losses.items():
+        if config.start_step >= steps:
             raise LgadError(
-                f"The loss {name} starts at step {loss.config.start_step} of a training of {steps} steps and "
+                f"The loss {name} starts at step {config.start_step} of a training of {steps} steps and "
                 "would never be active; set an earlier start_step."
             )
 

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,7 +91,8 @@ def test_images_of_another_kind_are_an_error(folder: Path) -> None:
     image = predictor.prepare(road(True)[0]).image
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]
     assert [lane.slot for lane in predictor.predict_images(planes)[0]] == [2]
-    for images in (planes / 255, planes[0], planes[..., 1:], torch.from_numpy(image)[None], image[None]):
+    others: list[Any] = [planes / 255, planes[0], planes[..., 1:], torch.from_numpy(image)[None], image[None]]
+    for images in others:
         for call in (predictor.predict_images, predictor.probabilities):
             with pytest.raises(
                 LgadError, match=r"^The images are .*; give a tensor, uint8 \(B, 3, 64, 176\)"

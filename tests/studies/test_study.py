@@ -414,37 +414,3 @@ def test_the_last_quarter_of_the_steps_tells_if_a_student_is_converged() -> None
     # At step 375 of 500 the interpolated score is 0.4 + 0.16 * 175 / 200.
     assert _last_rise(history) == pytest.approx(0.6 - 0.54)
     assert _last_rise(history.tail(1)) == pytest.approx(0.6)  # nothing is known before
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("init: gone", "init: .*gone does not exist; train the network first, or name another folder"),
-        ("init: models:/tiny-enet@champion", "init: .* is an address of MLflow, not a folder; fetch"),
-        ("network: {name: resnet18, pretrained: gone.pth}", "pretrained: gone.pth does not exist; download"),
-    ],
-)
-def test_missing_initial_weights_are_one_error_before_anything_starts(tmp_path, change, reason) -> None:
-    loaded(tmp_path)
-    recipe = SETTINGS.replace("    network: {width: 0.25}", f"    {change}")
-    (tmp_path / "lgad.yaml").write_text(recipe)
-    with pytest.raises(LgadError, match=f"^{reason}") as raised:
-        gain(tmp_path / "study.yaml", output=tmp_path / "out", settings=tmp_path / "lgad.yaml", device="cpu")
-    assert len(str(raised.value).splitlines()) == 1 and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("study", "sentence"),
-    [
-        ("seeds: yes", "study.yaml: seeds is yes; write a number"),
-        ("compute: {distilled_step: on}", "study.yaml: compute.distilled_step is yes; write a number"),
-        (
-            "variants: {even: {recipe: {distillation: {balance: yes, gate: yes}}}}",
-            "study.yaml: variants.even: recipe.distillation.balance is yes; write a number",
-        ),
-    ],
-)
-def test_yes_in_place_of_a_number_of_a_study_is_an_error(tmp_path: Path, study: str, sentence: str) -> None:
-    with pytest.raises(LgadError) as error:
-        loaded(tmp_path, study)
-    assert str(error.value).startswith(sentence)

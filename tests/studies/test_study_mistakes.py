@@ -1,0 +1,82 @@
+"""Mistakes in studies and their recipes, which are errors before anything is rendered or trained."""
+
+from pathlib import Path
+
+import pytest
+
+from lgad_pipeline.cli.studies import gain
+from lgad_pipeline.errors import LgadError
+from lgad_pipeline.studies.config import Variant
+from lgad_pipeline.studies.data import prepare_data
+from lgad_pipeline.studies.run import distillation_gain
+from tests.studies.test_study import SETTINGS, loaded
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("init: gone", "init: .*gone does not exist; train the network first, or name another folder"),
+        ("init: models:/tiny-enet@champion", "init: .* is an address of MLflow, not a folder; fetch"),
+        (
+            "network: {name: resnet18, pretrained: gone.pth}",
+            "pretrained: .*gone.pth does not exist; download",
+        ),
+    ],
+)
+def test_missing_initial_weights_are_one_error_before_anything_starts(tmp_path, change, reason) -> None:
+    loaded(tmp_path)
+    recipe = SETTINGS.replace("    network: {width: 0.25}", f"    {change}")
+    (tmp_path / "lgad.yaml").write_text(recipe)
+    with pytest.raises(LgadError, match=f"^{reason}") as raised:
+        gain(tmp_path / "study.yaml", output=tmp_path / "out", settings=tmp_path / "lgad.yaml", device="cpu")
+    assert len(str(raised.value).splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("seeds: yes", "study.yaml: seeds is yes; write a number"),
+        ("compute: {distilled_step: on}", "study.yaml: compute.distilled_step is yes; write a number"),
+        (
+            "variants: {even: {recipe: {distillation: {balance: yes, gate: yes}}}}",
+            "study.yaml: variants.even: recipe.distillation.balance is yes; write a number",
+        ),
+    ],
+)
+def test_yes_in_place_of_a_number_of_a_study_is_an_error(tmp_path: Path, study: str, sentence: str) -> None:
+    with pytest.raises(LgadError) as error:
+        loaded(tmp_path, study)
+    assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        (
+            {"distillation": {"paths": [{"student": "nope", "teacher": "encoder.stage1"}]}},
+            "ENet has no layer 'nope'",
+        ),
+        (
+            {"distillation": {"paths": [{"student": "encoder.stage1", "teacher": "nope"}]}},
+            "ENet has no layer 'nope'",
+        ),
+        ({"distillation": {"start_step": 4}}, "The loss attention starts at step 4 of a training of 4 steps"),
+        ({"losses": {"nope": {}}}, "Loss 'nope' does not exist"),
+    ],
+)
+def test_losses_that_do_not_fit_are_an_error_before_teachers_are_trained(tmp_path, recipe, reason) -> None:
+    study, settings = loaded(tmp_path)
+    study = study.model_copy(update={"variants": {"odd": Variant(recipe=recipe)}})
+    dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
+    shards, recordings = prepare_data(dataset, tmp_path / "data", workers=1)
+    with pytest.raises(LgadError, match=f"^enet odd: {reason}"):
+        distillation_gain(
+            study,
+            dataset=dataset,
+            recipes=recipes,
+            shards=shards,
+            recordings=recordings,
+            output=tmp_path / "out",
+            device="cpu",
+        )
+    assert not (tmp_path / "out").exists()
