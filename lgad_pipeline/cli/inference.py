@@ -254,7 +254,7 @@ def _predict_video(
 
 def _load_predictor(model: Path, device: str) -> "FramePredictor":
     """Load a directory of a trained network with torch, or an ONNX file with ONNX Runtime."""
-    if model.suffix == ".onnx":
+    if model.suffix.lower() == ".onnx":
         if device not in ("auto", "cpu"):
             raise LgadError(f"{model} runs on the CPU; leave --device out, or give the model directory.")
         from lgad_pipeline.inference.onnx_predictor import OnnxPredictor

@@ -23,6 +23,11 @@ REGISTERED = "models:/"
 _VERSION = re.compile(rf"{REGISTERED}[^/@:]+(@[^/@:]+|/[0-9]+)")
 
 
+def is_address(init: str) -> bool:
+    """Return True if initial weights are named by an address, such as models:/NAME@champion or s3://..."""
+    return init.startswith("models:") or re.match(r"[a-z][a-z0-9+.-]+:/", init) is not None
+
+
 class Recipe(BaseConfig):
     """Settings of one model: network, teacher, trainings, distillation and decoding.
 
@@ -65,10 +70,10 @@ class Recipe(BaseConfig):
     def _names_a_version(cls, init: str | None) -> str | None:
         if init == "":
             raise ValueError("it names no network; write a registered version or a directory")
-        if init is not None and init.startswith("models:") and not _VERSION.fullmatch(init):
+        if init is not None and is_address(init) and not _VERSION.fullmatch(init):
             raise ValueError(
                 f"{init} names no registered version; write {REGISTERED}NAME@champion or "
-                f"{REGISTERED}NAME/VERSION"
+                f"{REGISTERED}NAME/VERSION, or a directory"
             )
         return init
 

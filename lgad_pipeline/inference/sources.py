@@ -90,6 +90,10 @@ def find_sources(source: str, frame_list: Path | None, *, rejected: RejectedFram
             )
         root = Path(os.path.commonpath([file.parent for file in others]))
         return _of_files(others, root, source)
+    if path.exists():  # a device, a pipe or a socket
+        raise LgadError(
+            f"{source} is a device or a pipe; give a file, or the index of a camera: 0 for /dev/video0."
+        )
     raise LgadError(f"{source} does not exist; give a folder of frames, a picture or a video.")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lgad_pipeline.config.recipe import is_address
+
 
 def with_absolute_paths(entry: Mapping[Any, Any], folder: Path) -> Mapping[Any, Any]:
     """Return the entry of a data set with absolute paths: its `root`, and the frames of its `suggest`.
@@ -32,7 +34,7 @@ def with_absolute_weights(recipe: Any, folder: Path) -> Any:
     if isinstance(network, Mapping):
         recipe = {**recipe, "network": _absolute(network, "pretrained", folder)}
     init = recipe.get("init")
-    if not isinstance(init, str) or not init or init.startswith("models:"):
+    if not isinstance(init, str) or not init or is_address(init):
         return recipe
     return {**recipe, "init": str(folder / _expanded(init))}
 

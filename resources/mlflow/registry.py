@@ -184,7 +184,10 @@ class _Challenge:
             reason = f"Version {version} was rolled back on {day} and stays challenger."
             return Decision(version, champion, champion, reason)
         if champion is None:
-            return self._without_comparison(None, "is the first", "")
+            earlier = len(versions_of(self.tracking, self.name)) > 1
+            return self._without_comparison(
+                None, "has no champion to beat" if earlier else "is the first", ""
+            )
         try:
             with network_of(self.tracking, self.name, version=champion) as network:
                 return self._against(champion, network)

@@ -290,6 +290,7 @@ def test_a_source_that_cannot_be_read_is_one_sentence(tmp_path, model) -> None:
             tmp_path / "text.mp4"
         ): "text.mp4 cannot be read as a video; convert it: ffmpeg -i VIDEO OTHER.mp4",
         str(tmp_path / "no"): "no does not exist; give a folder of frames, a picture or a video",
+        "/dev/null": "/dev/null is a device or a pipe; give .* the index of a camera: 0 for /dev/video0",
         "97": "97 cannot be read as a video; check the address and that the camera is on",
         "ftp://host/a.mp4": "ftp://host/a.mp4 is not the address of a stream; allowed are rtsp, rtsps",
         "http://user:secret@127.0.0.1:9/a.mp4?token=1": "http://127.0.0.1:9/a.mp4 cannot be read",

@@ -61,7 +61,8 @@ def test_first_version_that_is_no_better_than_chance_stays_challenger(tracking, 
     assert found.reason == (
         "Version 1 stays challenger: its F1, 0.000, is not above the 0.012 of a blind guess."
     )
-    assert judged(tracking, "2", model).promoted  # the next one that scores above chance is the first
+    found = judged(tracking, "2", model)  # the next one that scores above chance
+    assert found.promoted and found.reason == "Version 2 has no champion to beat: it becomes champion."
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])

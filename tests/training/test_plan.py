@@ -79,6 +79,8 @@ def test_students_start_from_init_and_teachers_do_not() -> None:
     [
         ({"init": "models:/roads"}, "names no registered version; write models:/NAME@champion or"),
         ({"init": "models:/roads@a@b"}, "names no registered version"),
+        ({"init": "runs:/1234/student"}, "names no registered version; write models:/NAME@champion or"),
+        ({"init": "s3://bucket/student"}, "models:/NAME/VERSION, or a directory"),
         ({"init": "net", "network": {"pretrained": "resnet18.pth"}}, "both name initial weights"),
     ],
 )
