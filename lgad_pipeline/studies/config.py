@@ -94,6 +94,8 @@ class Variant(BaseConfig):
                 loss = getattr(self.applied(recipe), section)
             except ValidationError:
                 return ""  # reported where the changes are applied
+            if "seed" in changes and section == "teacher":
+                return "recipe.teacher.seed has no effect, because teachers have the seeds of the study"
             for key in changes:
                 if reason := inactive(loss, key):
                     return f"recipe.{section}.{key} has no effect, because {reason}"
@@ -153,8 +155,11 @@ class StudyData(BaseConfig):
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
-        if self.label_noise is not None and not (self.label_noise.drop or self.label_noise.shift):
+        noise = self.label_noise
+        if noise is not None and not (noise.drop or noise.shift):
             raise ValueError("label_noise has neither drop nor shift, so that it changes nothing; set one")
+        if noise is not None and noise.shift and not noise.shifted:
+            raise ValueError("label_noise.shifted is 0, so that shift moves no lane; take one of them out")
         return self
 
 

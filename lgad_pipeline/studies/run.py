@@ -9,6 +9,7 @@ from typing import Protocol
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.registry import network_class
 from lgad_pipeline.process_pool import uses_cluster
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Dataset, Recipe
@@ -111,6 +112,8 @@ def _check_losses(study: GainStudy, runs: list[StudyRun], dataset: Dataset) -> N
         recipe = run.training.recipe
         allow_networks(recipe.network.name, recipe.teachers_network.name)
         try:
+            if run.training.model is not None:
+                network_class(study.model.name)
             check_losses(recipe, run.training.method, image_size=dataset.image_size, slots=dataset.slots)
         except LgadError as error:
             raise LgadError(f"{run.recipe} {run.variant}: {error}") from error

@@ -269,6 +269,21 @@ def _check_keys(study: SearchStudy, recipe: Recipe) -> None:
                 keys = f"; the keys there are {', '.join(known)}" if known else ""
                 raise LgadError(f"The recipe {study.recipe} has no key {key}{keys}.")
             below = below[part]
+        if _needs_whole_numbers(study, recipe, key):
+            raise LgadError(f"The key {key} takes whole numbers alone; add `whole: true` to its range.")
+
+
+def _needs_whole_numbers(study: SearchStudy, recipe: Recipe, key: str) -> bool:
+    """Return True if a range draws fractions for a key that takes whole numbers: every trial would fail."""
+    space = study.settings[key]
+    if not isinstance(space, Range) or space.whole:
+        return False
+    fraction = int(space.low) + 0.5
+    try:
+        study.applied(recipe, {key: fraction})
+    except LgadError as error:
+        return "a number with a fractional part" in str(error)
+    return False
 
 
 def _optuna():

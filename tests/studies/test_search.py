@@ -197,6 +197,7 @@ def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):
             r"no key student\.optimizer\.speed; the keys there",
         ),
         ({"student.steps.more": {"choices": [1, 2]}}, r"no key student\.steps\.more"),
+        ({"student.batch_size": {"low": 2, "high": 8}}, "takes whole numbers alone; add `whole: true`"),
     ],
 )
 def test_unknown_keys_are_named(world, tmp_path, settings, reason):

@@ -80,3 +80,13 @@ def test_losses_that_do_not_fit_are_an_error_before_teachers_are_trained(tmp_pat
             device="cpu",
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_of_a_study_that_change_nothing_are_errors(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path, "variants: {other: {recipe: {teacher: {seed: 3}}}}")
+    with pytest.raises(
+        LgadError, match=r"variants\.other\.recipe\.teacher\.seed has no effect, because teach"
+    ):
+        study.require_effects("study.yaml", [settings.recipe("enet")])
+    with pytest.raises(LgadError, match=r"label_noise\.shifted is 0, so that shift moves no lane"):
+        loaded(tmp_path, "data: {label_noise: {shift: 0.1, shifted: 0}}")
