@@ -46,11 +46,14 @@ def export(
     printed: measure its F1 on test frames by `lgad predict` and `lgad evaluate`.
     """
     from lgad_pipeline.inference.onnx_export import TOLERANCE, difference, export_onnx
+    from lgad_pipeline.inference.onnx_predictor import VIEW
     from lgad_pipeline.networks.checkpoint import load_network
 
     if output.suffix != ".onnx":
         raise LgadError(f"{output} does not end in .onnx; give a name such as student.onnx.")
     require_writable(output)
+    if output.is_file() and output.stat().st_size and VIEW.encode() not in output.read_bytes():
+        raise LgadError(f"{output} is a file that lgad export did not write; name another one, or remove it.")
     allow_networks(*(trusted or ()))
     images = _calibration_frames(shards, load_network(model)[1].image_size, needed=precision == "int8")
     export_onnx(model, output, row_maxima=row_maxima, precision=precision, calibration=images)

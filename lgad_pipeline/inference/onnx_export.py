@@ -16,7 +16,7 @@ from lgad_pipeline.atomic_files import atomic_path
 from lgad_pipeline.data.normalization import normalize
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.onnx_precision import GraphPrecision, to_float16, to_int8
-from lgad_pipeline.inference.onnx_predictor import LANE_TYPES, ROW_OUTPUTS, TYPES_OUTPUT
+from lgad_pipeline.inference.onnx_predictor import LANE_TYPES, ROW_OUTPUTS, TYPES_OUTPUT, VIEW
 from lgad_pipeline.inference.predictor import read_predictor
 from lgad_pipeline.lanes.tensor_decoding import row_peaks
 from lgad_pipeline.networks.checkpoint import load_network
@@ -155,7 +155,7 @@ def export_onnx(
             onnx.helper.set_model_props(
                 graph,
                 {
-                    "lgad.view": json.dumps(asdict(view)),
+                    VIEW: json.dumps(asdict(view)),
                     "lgad.decode": decode_config.model_dump_json(),
                     "lgad.usage": _USAGE + (_TYPES_USAGE if types else ""),
                     "lgad.precision": precision,

@@ -24,6 +24,8 @@ ROW_OUTPUTS = ("row_centre", "row_peak", "row_weight")
 """Outputs of a graph that was exported with row maxima, in the order of `RowPeaks`."""
 TYPES_OUTPUT = "types"
 """Output of the graph of a network that predicts types of lanes."""
+VIEW = "lgad.view"
+"""Key of the metadata that holds the view of the network, JSON."""
 LANE_TYPES = "lgad.lane_types"
 """Key of the metadata that holds the names of the types, a JSON list."""
 
@@ -104,7 +106,7 @@ class OnnxPredictor(FramePredictor):
             ) from error
         metadata = session.get_modelmeta().custom_metadata_map
         try:
-            view = _view(json.loads(metadata["lgad.view"]), session.get_inputs()[0].shape)
+            view = _view(json.loads(metadata[VIEW]), session.get_inputs()[0].shape)
             decode_config = _decode_settings(json.loads(metadata["lgad.decode"]))
             lane_types = _lane_types(json.loads(metadata.get(LANE_TYPES, "[]")), session.get_outputs())
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:

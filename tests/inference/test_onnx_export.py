@@ -102,3 +102,12 @@ def test_a_graph_replaces_no_other_file(tmp_path):
     with pytest.raises(LgadError, match=r"does not end in \.onnx"):
         export(folder, folder / "weights.safetensors")
     assert (folder / "weights.safetensors").read_bytes() == before
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"another program's graph")
+    with pytest.raises(
+        LgadError, match=r"other\.onnx is a file that lgad export did not write; name another"
+    ):
+        export(folder, other)
+    assert other.read_bytes() == b"another program's graph"
+    for _ in range(2):  # its own graph is replaced
+        export(folder, tmp_path / "student.onnx")
