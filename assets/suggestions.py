@@ -156,7 +156,13 @@ def _config(project: Project, dataset: str) -> SuggestConfig:
 def _check(
     context: dg.SensorEvaluationContext, project: Project, dataset: str, suggest: SuggestConfig
 ) -> dg.RunRequest | str:
-    """Return a run request, or the reason why there is none."""
+    """Return a run request, or the reason why there is none.
+
+    Raises:
+        LgadError: the folder is missing or holds no frame, or there is no trained student yet.
+    """
+    from lgad_pipeline.inference.sources import RejectedFrames, find_sources
+
     if not DATASETS.has_partition_key(dataset):
         return f"{dataset} is new in lgad.yaml; reload the code location."
     state = folder_state(suggest.frames)
@@ -166,6 +172,8 @@ def _check(
         return f"{dataset}: nothing has changed since the last suggestions."
     if 0 <= time.time() - state.changed < suggest.quiet_seconds:
         return f"{dataset}: {suggest.frames} has changed just now, and may still be changing."
+    # An error where the folder holds no frame, as after all of them have got labels and were moved away.
+    find_sources(str(suggest.frames), None, rejected=RejectedFrames())
     return dg.RunRequest(
         run_key=f"{dataset} {version}", partition_key=dataset, tags={"lgad/dataset": dataset}
     )

@@ -118,6 +118,17 @@ def test_frames_that_all_have_labels_are_no_failure(project, tmp_path, monkeypat
     }
 
 
+def test_an_emptied_folder_starts_no_run(project, tmp_path):
+    instance = dg.DagsterInstance.ephemeral()
+    make_students(project.paths("synthetic", "enet"), tmp_path)
+    (tmp_path / "new" / "notes.txt").write_text("all frames have labels now")
+    (skipped,) = tick(instance, project)
+    assert "new holds no JPEG or PNG frames" in skipped.skip_message
+    picture(tmp_path / "new/0.jpg", 0)
+    (request,) = tick(instance, project)
+    assert request.partition_key == "synthetic"
+
+
 def test_reasons_why_nothing_is_suggested(project, tmp_path, monkeypatch):
     instance = dg.DagsterInstance.ephemeral()
     make_students(project.paths("synthetic", "enet"), tmp_path)
