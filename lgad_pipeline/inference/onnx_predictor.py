@@ -84,8 +84,8 @@ class OnnxPredictor(FramePredictor):
             providers: execution providers of ONNX Runtime, such as CUDAExecutionProvider.
 
         Raises:
-            LgadError: onnxruntime is missing, or the file is missing, damaged or was not written by
-                `export_onnx`.
+            LgadError: onnxruntime is missing or can use none of the providers, or the file is missing,
+                damaged or was not written by `export_onnx`.
         """
         try:
             import onnxruntime
@@ -104,6 +104,12 @@ class OnnxPredictor(FramePredictor):
             raise LgadError(
                 f"{graph} cannot be loaded by ONNX Runtime ({reason}); export it again or update onnxruntime."
             ) from error
+        wanted = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+        if wanted and not set(wanted) & set(session.get_providers()):  # it runs on the CPU then
+            raise LgadError(
+                f"ONNX Runtime cannot use {' or '.join(wanted)} here; install a package that can, such as "
+                "onnxruntime-gpu, or add CPUExecutionProvider to the providers."
+            )
         metadata = session.get_modelmeta().custom_metadata_map
         try:
             view = _view(json.loads(metadata[VIEW]), session.get_inputs()[0].shape)

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -215,6 +216,18 @@ def test_the_command_predicts_with_a_graph(red, tmp_path, capsys):
     assert "1 lane file" in capsys.readouterr().out
     with pytest.raises(LgadError, match="runs on the CPU; leave --device out"):
         predict(tmp_path / "in", red / "student.onnx", tmp_path / "out", device="cuda")
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_providers_that_are_not_there_are_an_error_unless_another_is(red):
+    absent = next(
+        name for name in onnxruntime.get_all_providers() if name not in onnxruntime.get_available_providers()
+    )
+    for providers in ([absent], [(absent, {"device_id": 0})]):
+        with pytest.raises(LgadError, match=f"ONNX Runtime cannot use {absent} here; install a package"):
+            OnnxPredictor.load(red / "student.onnx", providers=providers)
+    both = OnnxPredictor.load(red / "student.onnx", providers=[absent, "CPUExecutionProvider"])
+    assert both.predict([road()[0]])[0][0].slot == 2
 
 
 def test_a_graph_that_cannot_be_used_is_one_sentence(red, tmp_path):
