@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
+from lgad_pipeline.atomic_files import require_writable
 from lgad_pipeline.console import say
 from lgad_pipeline.settings import Settings, settings_path
 
@@ -145,6 +146,8 @@ def screen(
     from lgad_pipeline.training.device import resolve_device
 
     chosen = GainStudy.load(study)
+    if json is not None:
+        require_writable(json)
     known = Settings.load(settings or settings_path()).recipe(recipe or chosen.recipes[0])
     chosen.require_effects(study.name, [known])
     rows: list[Screened] = []

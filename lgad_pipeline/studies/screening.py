@@ -123,6 +123,10 @@ def screen(
         LgadError: a directory is missing or does not fit, or a setting is unknown or needs a teacher.
     """
     network, spec = load_network(student)
+    if spec.in_channels != 3:  # red, green and blue
+        raise LgadError(
+            f"{student} holds a teacher, which reads label maps and no frames; name directories of students."
+        )
     packed = ShardSet.open(shards)
     if tuple(packed.view.image_size) != spec.image_size:
         raise LgadError(

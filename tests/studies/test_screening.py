@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lgad_pipeline.cli import main as cli
+from lgad_pipeline.cli.studies import screen as command
 from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.loader import Loader, collate
 from lgad_pipeline.data.normalization import normalize
@@ -157,6 +158,13 @@ def test_the_command_prints_a_table_and_writes_json(place: Path, monkeypatch, ca
     assert "over that of the labels" in printed and "encoder.stage3" in printed
 
 
+def test_an_output_that_cannot_be_written_is_an_error_before_anything_is_read(place: Path) -> None:
+    with pytest.raises(LgadError, match=r"rows\.json cannot be written"):
+        command(
+            [place / "nowhere"], place / "study.yaml", place / "shards", json=place / "study.yaml/rows.json"
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -166,6 +174,10 @@ def test_the_command_prints_a_table_and_writes_json(place: Path, monkeypatch, ca
             "no setting lgda to screen; it has lgad, sad, blurred, label-head, balanced",
         ),
         ({"student": "nowhere"}, "nowhere"),
+        (
+            {"student": "teacher"},
+            "teacher holds a teacher, which reads label maps and no frames; name direct",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(place: Path, change: dict, sentence: str) -> None:
