@@ -13,6 +13,10 @@ BY_VARIABLE = f"${VARIABLE}"
 # In the address of a database, a password may have any character but @, also # / ?, which end other hosts.
 _DATABASE_PASSWORD = re.compile(r"^(\w[\w+.-]*://[^:/]*):[^@]*@(?:[^/?#]*@)?")
 _SERVER_PASSWORD = re.compile(r"^(\w+://[^:/]*):[^/]*@")
+_PASSWORD_IN_TEXT = re.compile(
+    r"(\w://[^:/@\s]*:)[^@\s]+(?=@)|((?:pass\w*|pwd|secret|token)=)[^&\s'\"]+", re.I
+)
+_WITHOUT_SCHEME = re.compile(r"""["']|[\w.-]+:\d+(/|$)|localhost(/|$)""")
 _SECRET_KEYS = ("pass", "pwd", "secret", "token", "key")
 
 
@@ -36,13 +40,21 @@ def _without_password(address: str) -> str:
     return pattern.sub(r"\1:***@", address)
 
 
+def text_without_passwords(text: str) -> str:
+    """Return a text, such as the message of an error, with *** in place of passwords of addresses in it."""
+    return _PASSWORD_IN_TEXT.sub(lambda found: f"{found[1] or found[2]}***", text)
+
+
 def tracking_address() -> str:
     """Return the tracking address of the environment, normalized; empty where it names none.
 
     Raises:
-        LgadError: the address of a server holds a password.
+        LgadError: the address of a server holds a password, or has quotes or no http:// before it.
     """
     address = os.environ.get(VARIABLE, "").strip()
+    if _WITHOUT_SCHEME.match(address):  # MLflow would take it for a folder
+        shown = text_without_passwords(address)
+        raise LgadError(f"{VARIABLE} is {shown}; write it as http://HOST:PORT, without quotes around it.")
     scheme, separator, rest = address.partition("://")
     address = f"{scheme.lower()}{separator}{rest}" if separator else address
     if address.startswith("http"):

@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from resources.mlflow.addresses import text_without_passwords
+
 _AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
 _REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 Kind = Literal["away", "refused", "locked", "full", "unwritable", "damaged", "outdated", "other"]
@@ -60,7 +62,7 @@ def diagnose(error: Exception, address: str = "") -> StoreFault:
     """
     from requests import RequestException
 
-    text = str(error)
+    text = text_without_passwords(str(error))
     if revision := _REVISION.search(text):
         return _outdated(revision[1], address)
     for needle, kind, clause, remedy in _DATABASE:

@@ -11,6 +11,7 @@ import pytest
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.addresses import holds_secret, tracking_address, without_secret
+from resources.mlflow.errors import diagnose
 from resources.mlflow.resource import MlflowTracking, default_tracking
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,25 @@ def test_passwords_are_found_and_hidden(address, shown):
 )
 def test_addresses_without_password_are_shown_as_they_are(address):
     assert not holds_secret(address) and without_secret(address) == address
+
+
+@pytest.mark.parametrize(
+    "address", [f"postgres://me:{SECRET}@host/db", f"htp://host/db?user=me&password={SECRET}"]
+)
+def test_the_reason_of_an_unusable_address_hides_its_password(address):
+    raised = RuntimeError(f"got unsupported URI '{address}' for model registry data storage")
+    sentence = diagnose(raised).sentence(without_secret(address))
+    assert SECRET not in sentence and "got unsupported URI" in sentence
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:5000", "localhost", "mlflow.example.org:80/x", '"http://h:1"']
+)
+def test_an_address_without_http_is_refused_which_would_be_a_folder(address, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(LgadError, match="write it as http://HOST:PORT, without quotes around it") as error:
+        tracking_address()
+    assert SECRET not in str(error.value)
 
 
 def test_password_of_the_database_is_in_no_setting(tmp_path, monkeypatch):
