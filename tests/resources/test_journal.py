@@ -114,7 +114,7 @@ def test_full_disk_is_one_sentence_and_leaves_no_half_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     sentence, counts = done.stdout.strip().splitlines()
-    assert sentence.startswith("LgadError") and "metrics.jsonl" in sentence and counts == "2 0"
+    assert sentence.startswith("SystemFault") and "metrics.jsonl" in sentence and counts == "2 0"
 
 
 def test_training_continues_while_the_disk_is_full(tracking, training, tmp_path, monkeypatch, caplog):
