@@ -161,6 +161,7 @@ def show_dataset(
     ] = None,
 ) -> None:
     """Draw a contact sheet: frames with lanes and labels, and rejected frames with the reason."""
+    from lgad_pipeline.lanes.lane_files import lane_file
     from lgad_pipeline.settings import FolderDataset, Settings, settings_path
     from lgad_pipeline.visualization.augmentation_sheet import augmentation_sheet
     from lgad_pipeline.visualization.dataset_sheet import data_sheet, first_frame
@@ -174,9 +175,12 @@ def show_dataset(
         raise LgadError(f"{output} does not end in .png, .jpg or .jpeg; give a picture file.")
     require_writable(output)
     drawing = {"lane_width": entry.lane_width, "scheme": entry.slot_scheme}
+    root = entry.root.resolve() if isinstance(entry, FolderDataset) else None
+    if root and output.exists() and output.resolve().is_relative_to(root):
+        raise LgadError(f"{output} is a file of the data set; give a picture outside of {root}.")
+    if output.exists() and lane_file(output.parent, output.name).exists():
+        raise LgadError(f"{output} has a lane file next to it, so it is a frame; give another picture.")
     if isinstance(entry, FolderDataset):
-        if output.exists() and output.resolve().is_relative_to(entry.root.resolve()):
-            raise LgadError(f"{output} is a file of the data set; give a picture outside of {entry.root}.")
         ingestion = _ingest(entry)
         _print_ingestion(ingestion)
         _print_lanes(ingestion.frames, entry)

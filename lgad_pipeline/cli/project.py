@@ -56,9 +56,11 @@ def schema(
 ) -> None:
     """Print the JSON schema of lgad.yaml, with which editors complete and check its keys."""
     from lgad_pipeline.atomic_files import write_text
+    from lgad_pipeline.cli.score_tables import check_output
     from lgad_pipeline.settings.schema import schema_text
 
     if output is None:
         print(schema_text(), end="")
     else:
+        check_output(output, [], keys={"$schema", "properties"})
         write_text(output, schema_text())

@@ -43,6 +43,16 @@ def test_a_lane_file_is_not_replaced_by_the_exported_lines(tmp_path: Path) -> No
     assert "exists and may be a list, lane file or image" in reason
 
 
+def test_the_schema_replaces_a_schema_alone(tmp_path: Path) -> None:
+    (tmp_path / "lgad.yaml").write_text("datasets: {}\n")
+    reason = run(("schema", "--output"), tmp_path / "lgad.yaml")
+    assert "exists and holds something else than this command writes" in reason
+    assert (tmp_path / "lgad.yaml").read_text() == "datasets: {}\n"
+    words = ["schema", "--output", str(tmp_path / "schema.json")]
+    for _ in range(2):
+        assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+
+
 @pytest.mark.parametrize("words", FOLDERS.values(), ids=FOLDERS)
 def test_a_folder_that_cannot_be_written_is_refused_at_the_start(words, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").touch()

@@ -114,6 +114,14 @@ def test_no_file_of_the_data_set_is_replaced_by_the_sheet(project):
     assert (project / "data/train.png").read_bytes() == before
 
 
+def test_no_frame_of_another_data_set_is_replaced_by_the_sheet(project):
+    (project / "frame.jpg").write_bytes(b"frame")
+    (project / "frame.lines.txt").touch()
+    with pytest.raises(LgadError, match=r"frame\.jpg has a lane file next to it, so it is a frame"):
+        show_dataset("mine", project / "frame.jpg")
+    assert (project / "frame.jpg").read_bytes() == b"frame"
+
+
 def test_a_rendered_data_set_has_no_folder_to_show(project):
     with pytest.raises(LgadError, match="is rendered by the pipeline"):
         show_dataset("synthetic", project / "sheet.png", count=1)
