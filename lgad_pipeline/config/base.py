@@ -48,14 +48,14 @@ def _not_empty(path: object) -> object:
 
 
 def _no_percentage(share: object) -> object:
-    """Return a bound of the settings that is a share; 1.0 is all, and 1 may be 1 %, an error as 5 is."""
-    if isinstance(share, int | float) and 1 <= share <= 100 and repr(share) != "1.0":
-        raise ValueError(f"it is a share, at most 1.0; write {share / 100:g} for {share:g} %")
+    """Return a bound of the settings that is a share; the error for a percentage states the share."""
+    if isinstance(share, int | float) and 1 < share <= 100:
+        raise ValueError(f"it is a share, at most 1; write {share / 100:g} for {share:g} %")
     return share
 
 
 Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_percentage)]
-"""Bound in the settings, from 0 to 1.0, that is not written as a percentage."""
+"""Bound in the settings, from 0 to 1, that is not written as a percentage."""
 
 FolderPath = Annotated[Path, BeforeValidator(_not_empty)]
 """Path of a folder in the settings."""

@@ -51,8 +51,8 @@ class Dataset(LaterKeysConfig):
         jpeg_quality: quality of the images in the shards, 1..100; 85 needs 60 % of the space of 95.
         shards: folder of an object store that the packed shards are copied to and read from, such as
             s3://bucket/my_drives, used by this data set alone; none: they stay on this machine.
-        max_rejected: largest share of the listed frames that may be rejected before ingestion fails, at most
-            1.0. Settings files of version 0.1 name it max_set_aside, which is read, too.
+        max_rejected: largest share of the listed frames that may be rejected before ingestion fails, 0..1.
+            Settings files of version 0.1 name it max_set_aside, which is read, too.
         follow_links: frames and lane files may be links that lead out of the folder, for instance to another
             disk. Otherwise such frames are rejected, so that a data set from elsewhere reads nothing outside.
         retrain: schedule and recipes of automatic retraining; none unless given.

@@ -14,7 +14,7 @@ class PromotionConfig(BaseConfig):
     Attributes:
         confidence: confidence of the paired bootstrap intervals over frames, 0.5 or more. The gain in total
             F1 is significant if its interval is above 0.
-        scenario_tolerance: F1 that a scenario may lose, at most 1.0. A greater loss prevents the promotion if
+        scenario_tolerance: F1 that a scenario may lose, 0..1. A greater loss prevents the promotion if
             its interval is below 0.
         least_frames: least number of frames of a scenario that can prevent a promotion; smaller scenarios are
             only shown.

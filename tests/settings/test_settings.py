@@ -97,21 +97,23 @@ def test_no_is_an_amount_of_zero_and_a_switch_may_be_yes(tmp_path: Path) -> None
     assert recipe.augmentation.flip == 0 and recipe.distillation.gate
 
 
-@pytest.mark.parametrize(("value", "right"), [("1", "0.01"), ("5", "0.05")])
+@pytest.mark.parametrize(("value", "right"), [("2", "0.02"), ("15", "0.15")])
 def test_a_percentage_in_place_of_a_share_is_an_error(tmp_path: Path, value: str, right: str) -> None:
     entry = f"datasets: {{mine: {{kind: culane, root: ., max_rejected: {value}}}}}"
     with pytest.raises(LgadError) as error:
         Settings.load(written(tmp_path, entry + RECIPES)).dataset("mine")
-    remedy = f"it is a share, at most 1.0; write {right} for {value[0]} %."
+    remedy = f"it is a share, at most 1; write {right} for {value} %."
     assert str(error.value) == f"lgad.yaml: datasets.mine.max_rejected is {value}: {remedy}"
     promotion = f"promotion: {{scenario_tolerance: {value}}}\n"
     assert f"promotion.scenario_tolerance is {value}: {remedy}" in message(tmp_path, RECIPES + promotion)
 
 
+@pytest.mark.parametrize("share", ["1", "1.0"])
 @pytest.mark.parametrize("key", ["max_rejected", "max_set_aside"])
-def test_a_share_of_all_frames_may_be_rejected(tmp_path: Path, key: str) -> None:
-    entry = f"datasets: {{mine: {{kind: culane, root: ., {key}: 1.0}}}}"
-    settings = Settings.load(written(tmp_path, f"{entry}{RECIPES}promotion: {{scenario_tolerance: 1.0}}\n"))
+def test_a_share_of_all_frames_may_be_rejected(tmp_path: Path, key: str, share: str) -> None:
+    entry = f"datasets: {{mine: {{kind: culane, root: ., {key}: {share}}}}}"
+    promotion = f"promotion: {{scenario_tolerance: {share}}}\n"
+    settings = Settings.load(written(tmp_path, f"{entry}{RECIPES}{promotion}"))
     assert settings.dataset("mine").max_rejected == settings.promotion.scenario_tolerance == 1
 
 
