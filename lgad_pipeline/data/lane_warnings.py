@@ -48,7 +48,7 @@ def lane_warnings(frames: pd.DataFrame) -> list[str]:
     if not warnings:
         warnings = _warnings_of_splits(frames["split"], extents, sizes)
     if not warnings:
-        warnings = few_smaller_warning(extents, sizes=sizes, frames=names)
+        warnings = few_smaller_warning("annotated", extents, sizes=sizes, frames=names)
     return [
         *_without_lanes(frames["split"], extents),
         *warnings,

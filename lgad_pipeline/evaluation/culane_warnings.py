@@ -106,11 +106,13 @@ def culane_warnings(
             warnings.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
     warnings += size_warnings("annotated", evidence.annotated, sizes=sizes) or few_smaller_warning(
-        evidence.annotated, sizes=sizes, frames=frames
+        "annotated", evidence.annotated, sizes=sizes, frames=frames
     )
-    warnings += size_warnings(
-        "predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated
-    ) or scale_warning(compared, size)
+    warnings += (
+        size_warnings("predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated)
+        or scale_warning(compared, size)
+        or few_smaller_warning("predicted", evidence.predicted, sizes=sizes, frames=frames)
+    )
     for kind, count in zip(("annotated", "predicted"), evidence.doubled.tolist(), strict=True):
         if count:
             warnings.append(

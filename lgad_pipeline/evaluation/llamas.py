@@ -97,12 +97,13 @@ def evaluate_llamas(
         )
     counts = sum((result.counts for result in results), Counts())
     rejected = [fault for result in results for fault in result.rejected]
-    evidence = [result.evidence for result in results if result.evidence is not None]
+    usable = [(result.name, result.evidence) for result in results if result.evidence is not None]
+    names, evidence = [name for name, _ in usable], [found for _, found in usable]
     compared = [result.name for result in results if result.evidence is not None and result.has_prediction]
     every = -(-len(compared) // MOST_FRAMES) or 1
     some = [_lanes_of(labels, predictions, name) for name in compared[::every]]
-    notes = llamas_warnings(labels, predictions, frames=evidence, counts=counts, lanes=some)
-    return LlamasScores(counts, len(names), missing, rejected, notes)
+    notes = llamas_warnings(labels, predictions, names=names, frames=evidence, counts=counts, lanes=some)
+    return LlamasScores(counts, len(results), missing, rejected, notes)
 
 
 def match_lanes(predicted: Sequence[np.ndarray], annotated: Sequence[np.ndarray]) -> Counts:

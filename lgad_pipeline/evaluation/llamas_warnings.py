@@ -9,7 +9,14 @@ import numpy as np
 from lgad_pipeline.datasets.llamas import HEIGHT, WIDTH
 from lgad_pipeline.evaluation.scaled_lanes import Lanes, scale_warning
 from lgad_pipeline.evaluation.types import Counts
-from lgad_pipeline.lanes.extents import Extents, copies_warning, count_copies, lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import (
+    Extents,
+    copies_warning,
+    count_copies,
+    few_smaller_warning,
+    lane_extents,
+    size_warnings,
+)
 from lgad_pipeline.lanes.odd_lanes import odd_lanes, odd_lanes_warnings
 from lgad_pipeline.lanes.spline import ragged
 from lgad_pipeline.wording import counted, size_text
@@ -47,6 +54,7 @@ def llamas_warnings(
     labels: Path,
     predictions: Path,
     *,
+    names: Sequence[str],
     frames: Sequence[FrameEvidence],
     counts: Counts,
     lanes: Sequence[tuple[Lanes, Lanes]],
@@ -56,7 +64,8 @@ def llamas_warnings(
     Args:
         labels: directory of the label files.
         predictions: directory of the predicted lane files.
-        frames: evidence of the frames whose label file can be used.
+        names: names of the label files that can be used.
+        frames: evidence of their frames.
         counts: counts over these frames.
         lanes: annotated and predicted lanes of some of these frames.
     """
@@ -69,8 +78,10 @@ def llamas_warnings(
         if not extents[:, 0].any():
             warnings.append(f"The files in {folder} hold no {what} in the {counted(len(extents), 'frame')}.")
     sizes = np.repeat(_SIZE, len(frames), axis=0)
-    of_size = size_warnings("predicted", predicted, sizes=sizes, reference=annotated) or scale_warning(
-        lanes, (HEIGHT, WIDTH)
+    of_size = (
+        size_warnings("predicted", predicted, sizes=sizes, reference=annotated)
+        or scale_warning(lanes, (HEIGHT, WIDTH))
+        or few_smaller_warning("predicted", predicted, sizes=sizes, frames=names)
     )
     if not of_size and counts.fp and counts.fn and not counts.tp:
         of_size = [

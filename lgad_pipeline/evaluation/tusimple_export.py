@@ -14,7 +14,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.scaled_lanes import scale_warning
 from lgad_pipeline.evaluation.tusimple_files import frame_keys, read_objects
-from lgad_pipeline.lanes.extents import lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import few_smaller_warning, lane_extents, size_warnings
 from lgad_pipeline.lanes.lane_files import (
     LaneFileError,
     Rejected,
@@ -118,9 +118,13 @@ def write_tusimple(
     sizes = FrameSizes.of(list(tasks), (annotations.parent,), stated=frame_size, default=TUSIMPLE_FRAME)
     table = sizes(list(tasks))
     extents = lane_extents(list(lanes.values()), table[:, :2])
-    notes += size_warnings("predicted", extents, sizes=table[:, :2]) or scale_warning(
-        [(_annotated_lanes(entry), lanes[key]) for key, (_, entry) in tasks.items()],
-        tuple(np.median(table[:, :2], axis=0).astype(int).tolist()),
+    notes += (
+        size_warnings("predicted", extents, sizes=table[:, :2])
+        or scale_warning(
+            [(_annotated_lanes(entry), lanes[key]) for key, (_, entry) in tasks.items()],
+            tuple(np.median(table[:, :2], axis=0).astype(int).tolist()),
+        )
+        or few_smaller_warning("predicted", extents, sizes=table[:, :2], frames=list(tasks))
     )
     notes += odd_lanes_warnings(
         "predicted", odd_lanes(ragged([lane for found in lanes.values() for lane in found]))

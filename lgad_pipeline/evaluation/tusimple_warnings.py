@@ -109,7 +109,7 @@ def tusimple_warnings(
         *notes,
         *(
             size_warnings("annotated", extents, sizes=frame_sizes)
-            or few_smaller_warning(extents, sizes=frame_sizes, frames=names)
+            or few_smaller_warning("annotated", extents, sizes=frame_sizes, frames=names)
         ),
         *of_size,
         *copies_warning("annotated", count_copies(truth)),

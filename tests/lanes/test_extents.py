@@ -39,14 +39,28 @@ def lanes(scale: float, count: int = 3, top: float = 300) -> list[np.ndarray]:
 def test_lanes_of_a_few_frames_in_other_pixels_are_noted(odd: list[np.ndarray], warned: bool):
     frames = [odd if number in (7, 11) else lanes(1) for number in range(len(NAMES))]
     sizes = np.tile(SIZE, (len(NAMES), 1))
-    found = few_smaller_warning(lane_extents(frames, sizes), sizes=sizes, frames=NAMES)
+    found = few_smaller_warning("annotated", lane_extents(frames, sizes), sizes=sizes, frames=NAMES)
     assert len(found) == warned
     assert all(
         note.startswith("In 2 of 24 frames, such as d/07.jpg, all annotated lanes are in the upper left part")
         for note in found
     )
     few = slice(0, 19)  # too few frames to tell
-    assert not few_smaller_warning(lane_extents(frames[few], sizes[few]), sizes=sizes[few], frames=NAMES[few])
+    extents = lane_extents(frames[few], sizes[few])
+    assert not few_smaller_warning("annotated", extents, sizes=sizes[few], frames=NAMES[few])
+
+
+@pytest.mark.parametrize("each", [2, 4])
+def test_lanes_of_half_of_the_frames_in_other_pixels_are_noted(each: int, tmp_path: Path):
+    frames = [lanes(0.5 if number % each == 1 else 1) for number in range(len(NAMES))]
+    for name, found in zip(NAMES, frames, strict=True):
+        write_lanes(lane_file(tmp_path / "set", name), lanes(1, count=2))
+        write_lanes(lane_file(tmp_path / "predicted", name), found)
+    predicted = evaluate_culane(tmp_path / "set", tmp_path / "predicted", lists={"all": NAMES}).notes
+    annotated = evaluate_culane(tmp_path / "predicted", tmp_path / "set", lists={"all": NAMES}).notes
+    for notes, kind in ((predicted, "predicted"), (annotated, "annotated")):
+        start = f"In {24 // each} of 24 frames, such as d/01.jpg, all {kind} lanes are in the upper left part"
+        assert [note for note in notes if "smaller size" in note and note.startswith(start)], notes
 
 
 def test_every_reader_of_annotated_lanes_notes_them(tmp_path: Path):

@@ -75,7 +75,7 @@ def lane_notes(
     return [
         *(
             size_warnings("annotated", extents, sizes=of_frames)
-            or few_smaller_warning(extents, sizes=of_frames, frames=frames)
+            or few_smaller_warning("annotated", extents, sizes=of_frames, frames=frames)
         ),
         *pieces_warning(pieces, frames),
     ]

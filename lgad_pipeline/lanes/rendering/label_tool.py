@@ -201,7 +201,7 @@ def _notes(annotations: Path, frames: Sequence[str], chunks: Sequence[_Chunk]) -
     extents = np.concatenate([chunk.extents for chunk in chunks])
     sizes = np.concatenate([chunk.sizes for chunk in chunks])[:, :2]
     notes = size_warnings("annotated", extents, sizes=sizes) or few_smaller_warning(
-        extents, sizes=sizes, frames=frames
+        "annotated", extents, sizes=sizes, frames=frames
     )
     if not extents[:, 0].any():
         notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
