@@ -83,8 +83,8 @@ def evaluate(
             f"--predictions was given {len(predictions)} times; give one folder, or two to compare."
         )
     thresholds = sorted(set(threshold or [0.5]))
-    if not all(0 <= value <= 1 for value in thresholds):
-        raise LgadError("--threshold must be between 0 and 1; give an IoU such as 0.5.")
+    if not all(0 <= value < 1 for value in thresholds):
+        raise LgadError("--threshold must be 0 or more and below 1, which no IoU exceeds; give 0.5, say.")
     size = given_size(frame_height, frame_width)
     given = [*(lists or []), *(more_lists or [])]
     check_output(json_file, given, keys={"about"})

@@ -186,7 +186,8 @@ def test_mistakes_are_one_sentence(official: Path, tmp_path: Path):
     for words, says in (
         ([], "give the frames to evaluate with --list"),
         (["--list", tmp_path], "holds no list"),
-        (["--list", folder / "list" / "test.txt", "--threshold", 2], "between 0 and 1"),
+        (["--list", folder / "list" / "test.txt", "--threshold", 2], "must be 0 or more and below 1"),
+        (["--list", folder / "list" / "test.txt", "--threshold", 1], "below 1, which no IoU exceeds"),
     ):
         with pytest.raises(LgadError, match=says):
             lgad(*where, *words)
