@@ -114,6 +114,20 @@ def tusimple_warnings(
         *of_size,
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),
+        *_equality_warning(annotated, predicted),
+    ]
+
+
+def _equality_warning(
+    annotated: dict[str, dict[str, Any]], predicted: dict[str, dict[str, Any]]
+) -> list[str]:
+    """Return a sentence if all predicted lanes are the annotated ones, to the last digit."""
+    same = all(guess["lanes"] == annotated[name]["lanes"] for name, guess in predicted.items())
+    if not same or not any(guess["lanes"] for guess in predicted.values()):
+        return []
+    return [
+        f"The predicted lanes are exactly the annotated ones in the {counted(len(predicted), 'frame')}; give "
+        "the file that the predictions were written to."
     ]
 
 

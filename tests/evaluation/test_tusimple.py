@@ -190,7 +190,10 @@ def test_frames_that_the_benchmark_counts_as_zero_are_reported_with_the_reason(t
 
 def test_other_rows_seconds_and_frames_annotated_twice_are_reported(tmp_path: Path, truth: Path):
     rows = {"h_samples": [row + 5 for row in ROWS]}
-    found = evaluate_tusimple(truth, predicted(tmp_path / "p.json", rows, {"h_samples": ROWS}))
+    near = [[x + 1 for x in lane] for lane in LANES]
+    found = evaluate_tusimple(
+        truth, predicted(tmp_path / "p.json", {**rows, "lanes": near}, {"h_samples": ROWS})
+    )
     assert found.accuracy == 1 and len(found.notes) == 1
     assert found.notes[0].startswith("1 prediction states h_samples other than the annotation's")
     seconds = evaluate_tusimple(truth, predicted(tmp_path / "p.json", {"run_time": 0.3}, {"run_time": 0.2}))

@@ -58,6 +58,15 @@ def test_predicted_lanes_without_any_point_are_noted(tmp_path: Path):
     assert evaluate_tusimple(truth, plain).notes == []
 
 
+def test_annotations_given_as_predictions_are_noted(tmp_path: Path):
+    entry = {"raw_file": CLIP, "lanes": [[50.0, 51, -2, -2]], "h_samples": ROWS, "run_time": 1}
+    truth = write(tmp_path / "gt.json", entry)
+    says = "The predicted lanes are exactly the annotated ones in the 1 frame; give the file"
+    assert any(note.startswith(says) for note in evaluate_tusimple(truth, truth).notes)
+    moved = write(tmp_path / "p.json", {**entry, "lanes": [[50.0, 51.5, -2, -2]]})
+    assert not any(note.startswith(says) for note in evaluate_tusimple(truth, moved).notes)
+
+
 def test_predictions_in_other_coordinates_are_noted(tmp_path: Path):
     rows = [float(y) for y in range(240, 720, 10)]
     ways = [[700 + slope * (y - 230) for y in rows] for slope in (-0.9, -0.3, 0.3, 0.9)]
@@ -85,7 +94,7 @@ def test_predictions_in_other_coordinates_are_noted(tmp_path: Path):
     assert notes_of(lambda x: x[::-1])[0].startswith(
         f"With the x of each lane in reverse order, {all_points} "
     )
-    for nothing in (lambda x: x, lambda x: x + 40, lambda x: x - 200):  # wrong lanes are no other coordinates
+    for nothing in (lambda x: x + 1, lambda x: x + 40, lambda x: x - 200):  # no other coordinates
         assert notes_of(nothing) == []
     assert notes_of(lambda x: x * 800 / 1280, count=2) == []  # too few frames to tell
 
