@@ -110,7 +110,7 @@ def export_annotations(
     rejected = [fault for fault in faults if isinstance(fault, Rejected)]
     with progress_bar(f"Exporting {counted(len(names), 'frame')}") as progress:
         frames = labelled_frames(source, names, rejected=rejected, progress=progress)
-        written = write_annotations(frames, source, output, annotations=annotations)
+        written = write_annotations(frames, source, output, annotations=annotations, rejected=rejected)
     for fault in rejected[:20]:
         say(f"rejected: {fault}", error=True)
     if len(rejected) > 20:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.datasets.exporting import cvat
@@ -97,6 +98,20 @@ def test_frames_whose_names_differ_in_the_ending_alone_are_refused_for_labelme(t
         write_annotations(frames, tmp_path / "set", tmp_path / "a", annotations=Format.LABELME)
     write_annotations(frames, tmp_path / "set", tmp_path / "b", annotations=Format.CVAT)
     assert set(points_in(tmp_path / "b")) == {"f.jpg", "f.png"}
+
+
+def test_a_frame_with_the_annotation_file_of_another_one_does_not_stop_the_export(tmp_path):
+    for name in ("f.jpg", "f.png", "g.jpg"):
+        image(tmp_path / "set" / name)
+        write_lanes((tmp_path / "set" / name).with_suffix(".lines.txt"), [])
+    (tmp_path / "list.txt").write_text("f.jpg\nf.png\ng.jpg\n")
+    folders = [tmp_path / "set", tmp_path / "tool"]
+    words = ["export-annotations", "labelme", *folders, "--list", tmp_path / "list.txt"]
+    shown = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert "2 frames below" in shown.output
+    assert "rejected: f.png: has the annotation file f.json of another frame" in shown.output
+    found = sorted(path.name for path in (tmp_path / "tool").iterdir())
+    assert found == ["f.jpg", "f.json", "g.jpg", "g.json"]
 
 
 def test_nothing_is_written_into_a_folder_with_files_or_out_of_it(tmp_path):

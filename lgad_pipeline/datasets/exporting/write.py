@@ -32,7 +32,12 @@ def require_new(output: Path) -> None:
 
 
 def write_annotations(
-    frames: Iterable[LabelledFrame], root: Path, output: Path, *, annotations: Format
+    frames: Iterable[LabelledFrame],
+    root: Path,
+    output: Path,
+    *,
+    annotations: Format,
+    rejected: list[Rejected] | None = None,
 ) -> int:
     """Write images and annotations of frames: labelme: a JSON file next to each image; CVAT: one XML file.
 
@@ -43,12 +48,15 @@ def write_annotations(
         root: directory of the images.
         output: directory to write, missing or empty.
         annotations: tool that reads the annotations.
+        rejected: list to which frames with the annotation file of an earlier frame are appended; None: such
+            a frame is an error.
 
     Returns:
-        Number of frames.
+        Number of frames written.
 
     Raises:
-        LgadError: two frames have the same annotation file, or a file cannot be written.
+        LgadError: two frames have the same annotation file and `rejected` is None, or a file cannot be
+            written.
     """
     require_new(output)
     written: list[LabelledFrame] = []
@@ -57,10 +65,14 @@ def write_annotations(
         if annotations is Format.LABELME:
             file = labelme.annotation_file(frame.name)
             if file in files:
-                raise LgadError(
-                    f"Two frames have the annotation file {file}, as their names differ in the ending alone; "
-                    "export to CVAT, or rename one of them."
+                reason = (
+                    f"has the annotation file {file} of another frame, as their names differ in the ending "
+                    "alone; export to CVAT, or rename one of them"
                 )
+                if rejected is None:
+                    raise LgadError(f"{frame.name} {reason}.")
+                rejected.append(Rejected(frame.name, None, reason))
+                continue
             files.add(file)
             write_text(output / file, labelme.annotation_text(frame), durable=False)
         _place_image(root, frame.name, output / frame.name)
