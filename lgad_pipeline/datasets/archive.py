@@ -141,7 +141,7 @@ def unpack(source: Path, output: Path, *, progress: Progress | None = None) -> U
 
 def _notes_on_files(archive: Archive, run: _Unpacking) -> list[str]:
     """Return sentences on the files that the archive replaced or left as they are, and forget them."""
-    replaced, kept = run.replaced, run.kept
+    replaced, kept = run.replaced, list(dict.fromkeys(run.kept))  # an archive may hold a path twice
     run.replaced, run.kept = [], []
     notes = []
     if replaced:

@@ -124,6 +124,19 @@ def test_of_two_members_with_one_path_and_other_content_the_first_is_kept_and_bo
     assert (out / "d/0.lines.txt").read_bytes() == b"second"
 
 
+def test_a_changed_file_that_an_archive_holds_twice_counts_once(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    twice = [member("d/0.lines.txt", b"first"), member("d/0.lines.txt", b"second")]
+    write_archive(source / "a.tar.gz", *twice)
+    unpack(source, out)
+    (out / "d/0.lines.txt").write_bytes(b"by hand")
+    (source / "a.tar.gz").touch()
+    (note,) = unpack(source, out).notes
+    assert note.startswith("1 file of a.tar.gz was changed after being unpacked")
+    assert (out / "d/0.lines.txt").read_bytes() == b"by hand"
+
+
 def test_an_archive_unpacked_in_an_earlier_run_is_compared_by_what_it_held(tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()
