@@ -9,22 +9,21 @@ chosen for a student is the one with the highest F1 on the validation frames, of
 import argparse
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
 from lgad_pipeline.data.shards import ShardSet, ShardSplit
-from lgad_pipeline.evaluation.culane import evaluate_culane
 from lgad_pipeline.evaluation.types import IOU, Interval, f1_score
-from lgad_pipeline.inference.predictor import write_predictor
-from lgad_pipeline.inference.split_prediction import predict_split
-from lgad_pipeline.settings import Dataset, Settings
+from lgad_pipeline.settings import Settings
 from lgad_pipeline.studies.config import GainStudy
 from lgad_pipeline.studies.data import prepare_data
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.run import finished_students
 from lgad_pipeline.studies.statistics import paired_gain
+from lgad_pipeline.studies.trainings import StudyInputs, score_split
 
 THRESHOLDS = (0.0, 0.1, 0.25, 0.35, 0.5)
 CHOSEN = "chosen on validation"
@@ -44,13 +43,13 @@ def main() -> None:
     recipes = {name: settings.recipe(name) for name in study.recipes}
     runs = finished_students(study, recipes, output=choice.output)
     shards, recordings = prepare_data(dataset, choice.output / "data")
-    packed = ShardSet.open(shards)
+    packed, inputs = ShardSet.open(shards), StudyInputs(dataset, shards, recordings)
     scores: dict[str, dict[str, dict[int, Scores]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         if not (run.training.folder / WEIGHTS).is_file():
             print(f"{run.recipe} {run.variant} seed {run.seed}: its weights are missing")
             continue
-        tables = {split: scored(run, packed[split], dataset, recordings) for split in ("val", "test")}
+        tables = {split: scored(run, packed[split], inputs) for split in ("val", "test")}
         best = max(THRESHOLDS, key=lambda threshold: (f1(tables["val"][threshold]), threshold))
         scores[run.recipe][run.variant][run.seed] = {**tables["test"], CHOSEN: tables["test"][best]}
         values = [
@@ -63,22 +62,19 @@ def main() -> None:
                 print_gains(f"{recipe}: lgad over {variant}", variants["lgad"], variants[variant])
 
 
-def scored(run: StudyRun, split: ShardSplit, dataset: Dataset, recordings: Path) -> Scores:
+def scored(run: StudyRun, split: ShardSplit, inputs: StudyInputs) -> Scores:
     """Return the scored frames of a split for each threshold."""
     tables: Scores = {}
     lists = {"total": split.table["frame"].tolist()}
     with tempfile.TemporaryDirectory() as temporary:
-        student, predictions = Path(temporary) / "student", Path(temporary) / "predictions"
-        student.mkdir()
+        folder = Path(temporary)
         for name in (NETWORK, WEIGHTS):
-            (student / name).symlink_to((run.training.folder / name).resolve())
+            (folder / name).symlink_to((run.training.folder / name).resolve())
         for threshold in THRESHOLDS:
             decoding = run.training.recipe.decode.model_copy(update={"existence_threshold": threshold})
-            write_predictor(student, dataset.view, decode_config=decoding)
-            predict_split(student, split, output_root=predictions)
-            tables[threshold] = evaluate_culane(
-                recordings, predictions, lists=lists, thresholds=(IOU,), frame_size=dataset.frame_size
-            ).frames
+            recipe = run.training.recipe.model_copy(update={"decode": decoding})
+            student = replace(run.training, recipe=recipe, folder=folder)
+            tables[threshold] = score_split(student, inputs, split=split, lists=lists, device="auto").frames
     return tables
 
 

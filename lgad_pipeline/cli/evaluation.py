@@ -210,10 +210,10 @@ def rasterize(
     say(sizes.describe(done.sizes))
     say_rejected(done.rejected)
     left_out = []
-    for frame in done.left_out[:1]:
-        count = counted(len(done.left_out), "frame")
+    if done.left_out:
+        count, example = counted(len(done.left_out), "frame"), done.left_out[0]
         left_out.append(
-            f"{count} with a bad line in the lane file, such as {frame}, left out of label maps and list."
+            f"{count} with a bad line in the lane file, such as {example}, left out of label maps and list."
         )
     missing = missing_notes(done.without_annotation, annotations)
     say_notes([*left_out, *missing, *done.notes, *named.notes])

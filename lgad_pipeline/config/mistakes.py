@@ -83,11 +83,16 @@ def switched_on(content: Mapping[Any, Any], root: type[BaseModel]) -> Iterator[t
             if kind not in DATASET_KINDS:
                 continue
             location = (*keys[:2], kind, *keys[2:])
-        entry = _entry(location[:-1], root)
-        field = entry.model_fields.get(location[-1]) if entry is not None else None
-        types = {field.annotation, *get_args(field.annotation)} if field is not None else set()
+        types = value_types(location, root)
         if types & {int, float} and bool not in types:
             yield keys
+
+
+def value_types(location: tuple[Any, ...], root: type[BaseModel]) -> set[Any]:
+    """Return the types that a key of a model can have; none for a key that the model does not have."""
+    entry = _entry(location[:-1], root)
+    field = entry.model_fields.get(location[-1]) if entry is not None else None
+    return {field.annotation, *get_args(field.annotation)} if field is not None else set()
 
 
 def no_number(keys: tuple[Any, ...]) -> str:

@@ -13,6 +13,7 @@ from lgad_pipeline.evaluation.frame_lanes import FolderLanes
 from lgad_pipeline.evaluation.scaled_lanes import Lanes, scale_warning
 from lgad_pipeline.lanes.extents import (
     Extents,
+    annotated_warnings,
     copies_warning,
     count_copies,
     extents_of,
@@ -105,9 +106,7 @@ def culane_warnings(
         if not extents[:, 0].any():
             warnings.append(f"The files in {folder} hold no lane in the {counted(len(extents), 'frame')}.")
     sizes = evidence.sizes[:, :2]
-    warnings += size_warnings("annotated", evidence.annotated, sizes=sizes) or few_smaller_warning(
-        "annotated", evidence.annotated, sizes=sizes, frames=frames
-    )
+    warnings += annotated_warnings(evidence.annotated, sizes=sizes, frames=frames)
     warnings += (
         size_warnings("predicted", evidence.predicted, sizes=sizes, reference=evidence.annotated)
         or scale_warning(compared, size)

@@ -10,9 +10,9 @@ from lgad_pipeline.config.frame_sizes import TUSIMPLE_FRAME
 from lgad_pipeline.evaluation.frame_sizes import FrameSizes
 from lgad_pipeline.evaluation.scaled_lanes import conversion_warning, scale_warning
 from lgad_pipeline.lanes.extents import (
+    annotated_warnings,
     copies_warning,
     count_copies,
-    few_smaller_warning,
     lane_extents,
     size_warnings,
 )
@@ -107,10 +107,7 @@ def tusimple_warnings(
         )
     return [
         *notes,
-        *(
-            size_warnings("annotated", extents, sizes=frame_sizes)
-            or few_smaller_warning("annotated", extents, sizes=frame_sizes, frames=names)
-        ),
+        *annotated_warnings(extents, sizes=frame_sizes, frames=names),
         *of_size,
         *copies_warning("annotated", count_copies(truth)),
         *copies_warning("predicted", count_copies(guess)),

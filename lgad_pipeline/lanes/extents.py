@@ -171,6 +171,19 @@ def _smaller(kind: str, extents: Extents, reference: Extents, remedy: str) -> li
     ]
 
 
+def annotated_warnings(extents: Extents, *, sizes: np.ndarray, frames: Sequence[str]) -> list[str]:
+    """Return the sentences of `size_warnings` on annotated lanes, or else that of `few_smaller_warning`.
+
+    Args:
+        extents: extents of the annotated lanes of each frame.
+        sizes: sizes of the frames, int (frames, 2) as (H, W), pixels.
+        frames: names of the frames.
+    """
+    return size_warnings("annotated", extents, sizes=sizes) or few_smaller_warning(
+        "annotated", extents, sizes=sizes, frames=frames
+    )
+
+
 def few_smaller_warning(
     kind: str, extents: Extents, *, sizes: np.ndarray, frames: Sequence[str]
 ) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from lgad_pipeline.atomic_files import locked, write_text
+from lgad_pipeline.config.mistakes import value_types
 from lgad_pipeline.data.shard_index import read_index
 from lgad_pipeline.errors import LgadError, SystemFault
 from lgad_pipeline.progress import ProgressText
@@ -269,21 +270,9 @@ def _check_keys(study: SearchStudy, recipe: Recipe) -> None:
                 keys = f"; the keys there are {', '.join(known)}" if known else ""
                 raise LgadError(f"The recipe {study.recipe} has no key {key}{keys}.")
             below = below[part]
-        if _needs_whole_numbers(study, recipe, key):
+        space, types = study.settings[key], value_types(tuple(key.split(".")), Recipe)
+        if isinstance(space, Range) and not space.whole and int in types and float not in types:
             raise LgadError(f"The key {key} takes whole numbers alone; add `whole: true` to its range.")
-
-
-def _needs_whole_numbers(study: SearchStudy, recipe: Recipe, key: str) -> bool:
-    """Return True if a range draws fractions for a key that takes whole numbers: every trial would fail."""
-    space = study.settings[key]
-    if not isinstance(space, Range) or space.whole:
-        return False
-    fraction = int(space.low) + 0.5
-    try:
-        study.applied(recipe, {key: fraction})
-    except LgadError as error:
-        return "a number with a fractional part" in str(error)
-    return False
 
 
 def _optuna():

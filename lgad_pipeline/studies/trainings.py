@@ -127,7 +127,7 @@ def train_and_validate(training: TrainingSpec, inputs: StudyInputs) -> float:
         _train(training, inputs, device)
         split = ShardSet.open(inputs.shards)["val"]
         lists = {"val": split.table["frame"].tolist()}
-        scores = _scores(training, inputs, split=split, lists=lists, device=device)
+        scores = score_split(training, inputs, split=split, lists=lists, device=device)
     return scores.scores["val"][IOU].f1
 
 
@@ -143,14 +143,14 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
     if is_there and _scored(training.folder) == expected:
         return result.seconds
     lists = frames_by_scenario(split.table)
-    scores = _scores(training, inputs, split=split, lists=lists, device=device)
+    scores = score_split(training, inputs, split=split, lists=lists, device=device)
     with atomic_path(training.folder / FRAMES) as temporary:
         scores.frames.to_parquet(temporary, index=False)
     write_text(training.folder / SCORED, json.dumps(expected) + "\n")
     return result.seconds
 
 
-def _scores(
+def score_split(
     training: TrainingSpec,
     inputs: StudyInputs,
     *,

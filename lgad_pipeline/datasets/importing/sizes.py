@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lgad_pipeline.datasets.reader import AnnotationError
-from lgad_pipeline.lanes.extents import few_smaller_warning, lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import annotated_warnings, lane_extents
 from lgad_pipeline.lanes.pieces import count_pieces, pieces_warning
 from lgad_pipeline.lanes.spline import ragged
 
@@ -73,9 +73,6 @@ def lane_notes(
     joined = ragged([lane for of_frame in lanes for lane in of_frame])
     pieces = count_pieces(joined, [len(of_frame) for of_frame in lanes], widths=of_frames[:, 1])
     return [
-        *(
-            size_warnings("annotated", extents, sizes=of_frames)
-            or few_smaller_warning("annotated", extents, sizes=of_frames, frames=frames)
-        ),
+        *annotated_warnings(extents, sizes=of_frames, frames=frames),
         *pieces_warning(pieces, frames),
     ]

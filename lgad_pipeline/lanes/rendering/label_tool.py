@@ -12,7 +12,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.lanes.extents import few_smaller_warning, lane_extents, size_warnings
+from lgad_pipeline.lanes.extents import annotated_warnings, lane_extents
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import (
@@ -133,6 +133,7 @@ def rasterize(
     run = partial(_rasterize_files, annotations, output / folder, ambiguous, lane_width, sizer, strict)
     lines: list[str] = []
     missing: list[str] = []
+    left_out: list[str] = []
     chunks: list[_Chunk] = []
     done = 0
     for chunk in map_chunks(run, frames, workers=workers):
@@ -141,6 +142,7 @@ def rasterize(
         done += len(of_chunk)
         for frame, flags, bad in zip(of_chunk, chunk.existence, chunk.bad, strict=True):
             if bad:
+                left_out.append(frame)
                 continue
             if flags is None:
                 missing.append(frame)
@@ -157,10 +159,7 @@ def rasterize(
         label_list,
         len(lines),
         rejected,
-        tuple(
-            frames[index]
-            for index in np.flatnonzero(np.concatenate([chunk.bad for chunk in chunks])).tolist()
-        ),
+        tuple(left_out),
         tuple(missing),
         np.concatenate([chunk.sizes for chunk in chunks]),
         [*_notes(annotations, frames, chunks), *shared_file_warnings(annotations, frames)],
@@ -200,9 +199,7 @@ def _notes(annotations: Path, frames: Sequence[str], chunks: Sequence[_Chunk]) -
     """Collect warnings on the annotations of all frames, one sentence each."""
     extents = np.concatenate([chunk.extents for chunk in chunks])
     sizes = np.concatenate([chunk.sizes for chunk in chunks])[:, :2]
-    notes = size_warnings("annotated", extents, sizes=sizes) or few_smaller_warning(
-        "annotated", extents, sizes=sizes, frames=frames
-    )
+    notes = annotated_warnings(extents, sizes=sizes, frames=frames)
     if not extents[:, 0].any():
         notes.append(f"The files in {annotations} hold no lane in the {counted(len(extents), 'frame')}.")
     notes += odd_lanes_warnings("annotated", np.sum([chunk.odd for chunk in chunks], axis=0))
