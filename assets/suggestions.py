@@ -228,7 +228,7 @@ def _metadata(project: Project, dataset: str, suggest: SuggestConfig, *, output:
     import pandas as pd
 
     from lgad_pipeline.datasets.images import read_image
-    from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET
+    from lgad_pipeline.inference.drawn_pictures import SUGGESTIONS_SHEET
 
     table = pd.read_csv(output / DONE)
     if table.empty:

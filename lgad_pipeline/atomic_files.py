@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +12,12 @@ from filelock import FileLock, Timeout
 
 from lgad_pipeline.errors import LgadError, os_fault
 
+_PART = re.compile(r"\..+\.(\d+)\.part(\.\w+)?")  # temporary name of `atomic_path`
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
-def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path, durable: bool = True, *, suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path next to `path`; it replaces `path` on success and is removed on an error.
 
     The temporary name contains the process id, so two processes can write the same file at the same time; the
@@ -26,11 +28,12 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
         durable: Flush the file to the disk before the replacement, and the folder after it, so that a power
             cut leaves the old or the new content. This takes some milliseconds per file. Use
             False for many files (one per frame) that a command can write again.
+        suffix: End of the temporary name, for a writer that chooses its format by it, such as ".mp4".
 
     Raises:
         LgadError: The folder cannot be written to, the disk is full, or `path` is a device or a pipe.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{suffix}")
     try:
         _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,12 +121,12 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 def remove_left_overs(parts: Iterable[Path]) -> None:
     """Remove the temporary files of `atomic_path` whose process was killed before it could remove them."""
     for part in parts:
-        _, _, process = part.stem.rpartition(".")
-        with suppress(
-            ValueError, OverflowError, PermissionError
-        ):  # the name has no process id, or another user runs the process
+        named = _PART.fullmatch(part.name)
+        if named is None:
+            continue
+        with suppress(OverflowError, PermissionError):  # the number is no process id, or of another user
             try:
-                os.kill(int(process), 0)  # signal 0 only checks that the process exists
+                os.kill(int(named[1]), 0)  # signal 0 only checks that the process exists
             except ProcessLookupError:
                 part.unlink(missing_ok=True)
 

@@ -45,7 +45,7 @@ def os_fault(error: OSError, path: Path | None = None, action: str = "read or wr
     if named is None or isinstance(named, int):
         named = "A file"
     # A file is first written under a temporary name, but the user knows only the final name.
-    shown = re.sub(r"\.([^/]+)\.\d+\.part$", r"\1", str(named))
+    shown = re.sub(r"\.([^/]+)\.\d+\.part(\.\w+)?$", r"\1", str(named))
     reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0, "correct the path or choose another folder")
     return SystemFault(f"{shown} cannot be {action} ({reason}); {remedy}.")

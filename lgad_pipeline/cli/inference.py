@@ -5,13 +5,13 @@ Modules that load torch are imported inside the functions, so that the other com
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lgad_pipeline.atomic_files import write_text
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.console import progress_bar, say
 from lgad_pipeline.errors import LgadError
@@ -188,7 +188,8 @@ def _predict_frames(
     if records:
         if earlier := results.earlier(_ALL_FRAMES, JSON_LINES):
             records = records_of_other_frames(earlier, set(found.frames)) + records
-        write_text(results.path(_ALL_FRAMES, JSON_LINES), "".join(records))
+        with results.writing(_ALL_FRAMES, JSON_LINES) as path:
+            path.write_text("".join(records), encoding="utf-8")
     for size, count in sizes.items():
         if warning := distortion(size, predictor.view):
             say(f"warning: {count} frame{'s' * (count > 1)}: {warning}", error=True)
@@ -218,14 +219,18 @@ def _predict_video(
     if warning := distortion(video.size, predictor.view):
         say(f"warning: {video.name}: {warning}", error=True)
     ends = " (Ctrl+C ends it)" if video.live else ""
-    with progress_bar(f"Finding lanes in {video.name}{ends}") as progress:
-        json_lines = results.path(video.name, JSON_LINES)
-        annotated = results.path(video.name, VIDEO) if pictures else None
+    endings = [JSON_LINES, *([VIDEO] if pictures else [])]
+    with ExitStack() as stack:
+        progress = stack.enter_context(progress_bar(f"Finding lanes in {video.name}{ends}"))
+        json_lines, *annotated = [
+            stack.enter_context(results.writing(video.name, ending, in_place=video.live))
+            for ending in endings
+        ]
         summary = predict_video(
             predictor,
             video,
             json_lines=json_lines,
-            annotated=annotated,
+            annotated=annotated[0] if annotated else None,
             draw=draw_lanes,
             smooth=smooth,
             seconds=seconds,
@@ -243,9 +248,7 @@ def _predict_video(
             "processed.",
             error=True,
         )
-    files = " and ".join(
-        path.relative_to(results.folder).as_posix() for path in (json_lines, annotated) if path
-    )
+    files = " and ".join(results.name(video.name, ending) for ending in endings)
     say(
         f"{files} below {results.folder}: {summary.frames} frames, {summary.lanes} lanes, "
         f"{summary.rate:.1f} frames/s"

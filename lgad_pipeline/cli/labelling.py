@@ -44,7 +44,7 @@ def suggest(
     """Choose the frames that would improve a student most; write them with predicted lanes to correct."""
     from lgad_pipeline.datasets.exporting import cvat
     from lgad_pipeline.datasets.exporting.write import require_new
-    from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET, SUGGESTIONS_TABLE
+    from lgad_pipeline.inference.drawn_pictures import SUGGESTIONS_SHEET, SUGGESTIONS_TABLE
     from lgad_pipeline.inference.predictor import LanePredictor
     from lgad_pipeline.inference.sources import RejectedFrames, find_sources
     from lgad_pipeline.suggestion.candidates import suggest_frames

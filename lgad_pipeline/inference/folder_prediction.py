@@ -12,9 +12,10 @@ import numpy as np
 
 from lgad_pipeline.datasets.safe_io import read_regular
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.inference.drawn_pictures import marked_picture
 from lgad_pipeline.inference.frame_predictor import FramePredictor, Lane, PreparedFrame
 from lgad_pipeline.inference.input_frames import read_frame
-from lgad_pipeline.inference.prediction_folder import PredictionFolder, marked_picture
+from lgad_pipeline.inference.prediction_folder import PredictionFolder
 from lgad_pipeline.inference.sources import RejectedFrames
 from lgad_pipeline.lanes.file_names import LONGEST_NAME, OtherCase, resolve_inside
 from lgad_pipeline.lanes.lane_files import lanes_text

@@ -4,29 +4,19 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from lgad_pipeline.atomic_files import atomic_path, locked, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, remove_left_overs, write_text
 from lgad_pipeline.config.model_files import NETWORK, PREDICTOR, WEIGHTS
 from lgad_pipeline.errors import LgadError, os_fault
-from lgad_pipeline.inference.prediction_journal import (
-    JOURNAL,
-    LANE_FILE,
-    PICTURE,
-    TYPE_FILE,
-    read_journal,
-)
+from lgad_pipeline.inference.prediction_journal import JOURNAL, LANE_FILE, PICTURE, TYPE_FILE, read_journal
 from lgad_pipeline.lanes.lane_files import safe_stem
 
-SUGGESTIONS_TABLE, SUGGESTIONS_SHEET = "suggestions.csv", "suggestions.jpg"
-"""Names of the table of scores and of the contact sheet that `lgad suggest` writes into one folder."""
-
-_MARK = b"lanes drawn by lgad predict"
 _NOT_OURS = ("Thumbs.db", "desktop.ini")
 
 
@@ -42,35 +32,17 @@ def model_fingerprint(model: Path) -> str:
     return digest.hexdigest()
 
 
-def marked_picture(jpeg: bytes) -> bytes:
-    """Add a comment to a JPEG file that marks it as drawn, so that it is not used as a frame later."""
-    return jpeg[:2] + b"\xff\xfe" + (len(_MARK) + 2).to_bytes(2) + _MARK + jpeg[2:]
-
-
-def is_own_picture(path: Path) -> bool:
-    """Return True if a file is a picture of `lgad predict --pictures` or the sheet of `lgad suggest`."""
-    if path.name == SUGGESTIONS_SHEET:
-        return path.with_name(SUGGESTIONS_TABLE).is_file()
-    if not path.name.endswith(PICTURE):
-        return False
-    try:
-        with path.open("rb") as file:
-            return _MARK in file.read(64)
-    except OSError:
-        return False
-
-
 class PredictionFolder:
     """Lane files, pictures and results of videos below a directory, listed in a journal (predictions.jsonl).
 
     A line of the journal holds `file`, `frame`, `source` (absolute path of the frame or video), `digest`
-    (BLAKE2b-128; empty for results of videos) and `model`. It is written before its file, so that it covers
-    the files of a run that was killed. The directory is locked until `finish` or the end of the process,
-    because each of two processes would remove the other's lines.
+    (BLAKE2b-128; empty for the results of a live source that is read) and `model`. It is written before its
+    file, so that it covers the files of a run that was killed. The directory is locked until `finish` or the
+    end of the process, because each of two processes would remove the other's lines.
 
     Args:
         folder: directory of the results; created if missing.
-        model: fingerprint of the model; results of another model are removed by `finish`.
+        model: fingerprint of the model; `finish` removes results of another model.
         frames: directory of the frames.
         overwrite: allow replacing files that were not written by `lgad predict`, and results of other frames
             or videos of the same name.
@@ -110,6 +82,7 @@ class PredictionFolder:
             self._in_use.enter_context(locked(folder, wait=False))
             if self._known:
                 self._write_journal()  # a run that was killed may have left half a line at its end
+            remove_left_overs(folder.rglob(".*.part*"))
             self._journal = (folder / JOURNAL).open("a", encoding="utf-8")
         except OSError as error:
             raise os_fault(error, folder, "written") from error
@@ -151,7 +124,7 @@ class PredictionFolder:
         shared = Counter(name for frame in every for name in {safe_stem(frame), frame})
         for frame in frames:
             self._names.setdefault(frame, frame if shared[safe_stem(frame)] > 1 else safe_stem(frame))
-        targets = (self._names[frame] + ending for frame in frames for ending in endings)
+        targets = (self.name(frame, ending) for frame in frames for ending in endings)
         occupied = [name for name in targets if name not in self._known and (self.folder / name).exists()]
         if occupied and not self.overwrite:
             raise self._refusal(occupied)
@@ -177,34 +150,58 @@ class PredictionFolder:
             with atomic_path(self.folder / name, durable=False) as temporary:
                 temporary.write_bytes(content)
 
-    def path(self, frame: str, ending: str) -> Path:
-        """Return the path of a result that the caller writes; `choose_names` has been called with it."""
-        path = self.folder / self._register(frame, ending, digest="")
+    @contextmanager
+    def writing(self, frame: str, ending: str, *, in_place: bool = False) -> Iterator[Path]:
+        """Yield the path to write a result to, which replaces the earlier one when the block has ended.
+
+        An error in the block keeps the earlier result.
+
+        Args:
+            frame: path of the frame, or name of the video; `choose_names` has been called with it.
+            ending: ending of the result.
+            in_place: replace the earlier result at the start, and keep what was written before an error, as
+                for a live source, which cannot be read again.
+        """
+        path = self.folder / self.name(frame, ending)
+        if not in_place:
+            with atomic_path(path, suffix=path.suffix) as temporary:
+                yield temporary
+                self._register(frame, ending, _digest(temporary))
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        self._register(frame, ending, digest="")
+        try:
+            yield path
+        finally:
+            if path.is_file():
+                self._register(frame, ending, _digest(path))
 
     def earlier(self, frame: str, ending: str) -> Path | None:
         """Return the path of a result that this model wrote in an earlier run; None without it."""
-        path = self.folder / (self._names[frame] + ending)
-        entry = self._known.get(self._names[frame] + ending)
+        name = self.name(frame, ending)
+        path, entry = self.folder / name, self._known.get(name)
         return path if entry and entry["model"] == self.model and path.is_file() else None
 
+    def name(self, frame: str, ending: str) -> str:
+        """Return the name of a result below the directory; `choose_names` has been called with it."""
+        return self._names[frame] + ending
+
     def _register(self, frame: str, ending: str, digest: str) -> str:
-        """Add a result to the journal, before it is written, and return its name."""
-        stem = self._names[frame]
+        """Add a result to the journal, before the file has its name, and return the name."""
+        name = self.name(frame, ending)
         entry = {
-            "file": stem + ending,
+            "file": name,
             "frame": frame,
             "source": self._source(frame),
-            "stem": stem,
+            "stem": self._names[frame],
             "digest": digest,
             "model": self.model,
         }
         with self._lock:
-            self._known[stem + ending] = entry
+            self._known[name] = entry
             self._note(entry)
-            self._written.add(stem + ending)
-        return stem + ending
+            self._written.add(name)
+        return name
 
     def _source(self, frame: str) -> str:
         """Return the absolute path of a frame or a video."""
@@ -226,18 +223,11 @@ class PredictionFolder:
         Returns:
             Number of files of other models removed.
         """
-        stale = [name for name, entry in self._known.items() if entry["model"] != self.model]
-        if not self._written:
-            stale = []  # without new results the old ones are kept
-        else:
+        of_others: list[str] = []
+        if self._written:  # without new results the old ones are kept
             rejected = self._requested - {self._known[name]["frame"] for name in self._written}
-            named = [name for name, entry in self._known.items() if entry["frame"] in rejected]
-            self.outdated = [
-                name for name in named if name not in stale and self._is_own(name, self.folder / name)
-            ]
-        for name in (*stale, *self.outdated):
-            (self.folder / name).unlink(missing_ok=True)
-            del self._known[name]
+            of_others = self._remove(lambda entry: entry["model"] != self.model)
+            self.outdated = self._remove(lambda entry: entry["frame"] in rejected)
         if self._known:
             self._write_journal()
         else:
@@ -245,7 +235,17 @@ class PredictionFolder:
         self._in_use.close()
         if self._made and {path.name for path in self.folder.iterdir()} == {".lock"}:
             shutil.rmtree(self.folder)
-        return len(stale)
+        return len(of_others)
+
+    def _remove(self, condition: Callable[[dict[str, Any]], bool]) -> list[str]:
+        """Remove results from the journal, and their files except changed ones; return the files removed."""
+        named = [name for name, entry in self._known.items() if condition(entry)]
+        removed = [name for name in named if self._is_own(name, self.folder / name)]
+        for name in removed:
+            (self.folder / name).unlink(missing_ok=True)
+        for name in named:
+            del self._known[name]
+        return removed
 
     def _note(self, entry: dict[str, Any]) -> None:
         try:
@@ -261,7 +261,8 @@ class PredictionFolder:
     def _files_of_others(self, frames: Path) -> Iterator[str]:
         """Yield the files that `lgad predict` did not write or that were changed since.
 
-        With a journal only lane files count. The frames may be inside the directory, or around it.
+        With a journal only files of lanes and of their types count. The frames may be inside the directory,
+        or around it.
         """
         own_folder = (self.folder / JOURNAL).is_file()
         folder, source = self.folder.resolve(), frames.resolve()
@@ -270,7 +271,7 @@ class PredictionFolder:
             name = path.relative_to(self.folder).as_posix()
             if name == JOURNAL:
                 continue
-            if name.endswith(LANE_FILE):
+            if name.endswith((LANE_FILE, TYPE_FILE)):
                 if not self._is_own(name, path):
                     yield name
             # Path.resolve raises an error for a loop of links, so realpath is used.
@@ -302,4 +303,5 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _digest(path: Path) -> str:
-    return blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    with path.open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()

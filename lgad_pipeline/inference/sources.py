@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.prediction_folder import is_own_picture
+from lgad_pipeline.inference.drawn_pictures import is_own_picture
 from lgad_pipeline.inference.prediction_journal import VIDEO
 from lgad_pipeline.inference.video_reader import VIDEO_SUFFIXES, is_stream
 from lgad_pipeline.lanes.frame_list import read_frame_list

@@ -131,7 +131,7 @@ class _AnnotatedVideo:
         self._writer = cv2.VideoWriter(ffmpeg_path(path), cv2.CAP_FFMPEG, code, video.rate, (width, height))
         if not self._writer.isOpened():
             raise LgadError(
-                f"{path} cannot be written as a video of {width} x {height} px; choose another folder."
+                f"{path.parent} cannot hold a video of {width} x {height} px; choose another folder."
             )
         self._draw = draw
         self._video = video

@@ -12,7 +12,7 @@ from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame, thinned
 from lgad_pipeline.datasets.exporting.write import write_annotations
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.datasets.importing.convert import Format
-from lgad_pipeline.inference.prediction_folder import SUGGESTIONS_SHEET, SUGGESTIONS_TABLE
+from lgad_pipeline.inference.drawn_pictures import SUGGESTIONS_SHEET, SUGGESTIONS_TABLE
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.lanes.file_names import resolve_inside
 from lgad_pipeline.suggestion.candidates import SuggestedFrames

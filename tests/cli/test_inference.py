@@ -200,6 +200,30 @@ def test_the_same_model_adds_and_another_one_replaces(tmp_path, model, other_mod
         predict(frames / "b.jpg", model, out)
 
 
+def test_files_that_were_changed_since_are_kept(tmp_path, model, other_model, capsys) -> None:
+    names = ("a__jpg", "b__jpg", "c__jpg")
+    frames, out = put(tmp_path / "in", **dict.fromkeys(names, jpeg())), tmp_path / "out"
+    predict(frames, model, out, pictures=True, json_lines=True)
+    for changed in ("a.lanes.jpg", "b.lines.txt", "frames.lanes.jsonl"):
+        (out / changed).write_text("5 6 7 8 \n")
+    predict(frames / "c.jpg", other_model, out, overwrite=True)
+    kept = ["a.lanes.jpg", "b.lines.txt", "frames.lanes.jsonl"]
+    assert below(out) == [*kept[:2], "c.lines.txt", kept[2], "predictions.jsonl"]
+    assert {(out / name).read_text() for name in kept} == {"5 6 7 8 \n"}
+    assert "3 files that another model had written removed" in capsys.readouterr().err
+
+
+def test_types_that_were_changed_since_are_refused(tmp_path) -> None:
+    frames, out = put(tmp_path / "in", a__jpg=jpeg()), tmp_path / "out"
+    with PredictionFolder(out, "one", frames=frames) as results:
+        results.choose_names(["a.jpg"], [".lines.txt", ".types.txt"])
+        results.write("a.jpg", b"1 2 3 4 \n", types=b"solid\n")
+        results.finish()
+    (out / "a.types.txt").write_text("dashed\n")
+    with pytest.raises(LgadError, match=r"changed since, such as a\.types\.txt; name another output folder"):
+        PredictionFolder(out, "two", frames=frames)
+
+
 def test_the_earlier_results_of_a_rejected_frame_are_removed(tmp_path, model, capsys) -> None:
     frames, out = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg()), tmp_path / "out"
     predict(frames, model, out, pictures=True)

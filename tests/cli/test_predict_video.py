@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import struct
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from lgad_pipeline.cli.main import app
 from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.inference.predictor import write_predictor
+from lgad_pipeline.inference.frame_predictor import Lane, PreparedFrame
+from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.inference.video_edits import edited_seconds
 from lgad_pipeline.inference.video_reader import VideoReader, is_stream, shown
 from lgad_pipeline.networks.checkpoint import save_network
@@ -178,6 +181,55 @@ def test_results_are_replaced_by_their_own_command_and_no_other_file_is(tmp_path
     with pytest.raises(LgadError, match=r"that lgad predict did not write.*such as clip\.lanes\.mp4"):
         predict(str(video), model, tmp_path, pictures=True)
     assert (tmp_path / "clip.lanes.mp4").read_text() == "mine"
+
+
+def test_results_of_a_video_that_were_changed_since_are_kept(tmp_path, model) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    video, out = write_video(tmp_path / "clip.mp4", frames=3), tmp_path / "out"
+    other = shutil.copytree(model, tmp_path / "other")
+    (other / "predictor.json").write_text((model / "predictor.json").read_text() + "\n")
+    for source, network in ((video, model), (tmp_path / "a.png", other)):
+        predict(str(source), network, out, pictures=True)
+    results = sorted(path.name for path in out.glob("[!.]*"))
+    assert results == ["a.lanes.jpg", "a.lines.txt", "predictions.jsonl"], "unchanged ones are removed"
+    predict(str(video), model, out, pictures=True)
+    (out / "clip.lanes.jsonl").write_text("mine")
+    predict(str(tmp_path / "a.png"), other, out)
+    assert (out / "clip.lanes.jsonl").read_text() == "mine" and not (out / "clip.lanes.mp4").exists()
+
+
+class Killed(BaseException):
+    """End of a command between two frames, as at Ctrl+C."""
+
+
+def test_a_run_that_ends_early_keeps_the_earlier_results(tmp_path, model, monkeypatch) -> None:
+    video, out = write_video(tmp_path / "clip.mp4"), tmp_path / "out"
+    predict(str(video), model, out, pictures=True)
+    before = {path.name: path.read_bytes() for path in out.glob("clip*")}
+    assert len(before) == 2
+    find = LanePredictor.predict_prepared
+
+    def predict_first(self: LanePredictor, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
+        assert (out / "clip.lanes.jsonl").read_bytes() == before["clip.lanes.jsonl"]
+        monkeypatch.setattr(LanePredictor, "predict_prepared", end)
+        return find(self, frames)
+
+    def end(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(LanePredictor, "predict_prepared", predict_first)
+    with pytest.raises(Killed):
+        predict(str(video), model, out, pictures=True)
+    assert {path.name: path.read_bytes() for path in out.glob("*clip*")} == before
+    monkeypatch.undo()
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = out / f".clip.lanes.mp4.{process.pid}.part.mp4"  # of a process that was killed
+    left.touch()
+    other = out / ".photo.2024.part of a series.jpg"
+    other.touch()
+    predict(str(video), model, out, pictures=True)
+    assert not left.exists() and other.exists()
 
 
 def test_videos_of_one_name_in_two_folders_do_not_replace_each_other(tmp_path, model, capsys) -> None:
