@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -73,8 +73,9 @@ def shown(source: str) -> str:
 class VideoReader:
     """Reader of a video file, a camera or a stream.
 
-    All frames of a file are returned. From a source without a length (a camera, a live stream) frames that
-    arrive while earlier ones are processed are skipped and counted, so that results do not lag behind.
+    All frames of a file are returned, in the size of the first. From a source without a length (a camera, a
+    live stream) frames that arrive while earlier ones are processed are skipped and counted, so that results
+    do not lag behind.
 
     Args:
         source: path of a file, index of a camera, or address of a stream.
@@ -88,7 +89,7 @@ class VideoReader:
         live: True for a source without a length.
         read: number of frames read.
         end: time of the last frame that was read, seconds since the first.
-        skipped: number of frames that were read and not returned.
+        skipped: number of frames of a live source that arrived while earlier ones were processed.
 
     Raises:
         LgadError: the source cannot be opened, or its frames are too large or too small.
@@ -97,6 +98,9 @@ class VideoReader:
     def __init__(self, source: str, root: Path | None = None) -> None:
         self.source = source
         self.name = result_name(source, root)
+        self.read = self.skipped = 0
+        self.end = 0.0
+        self._fault: Exception | None = None
         stream = is_stream(source)
         if source.isdecimal() and stream:
             self._capture = cv2.VideoCapture(int(source))
@@ -109,12 +113,7 @@ class VideoReader:
         self._first = self._next() if self._capture.isOpened() else None
         if self._first is None:
             self._capture.release()
-            remedy = (
-                "check the address and that the camera is on"
-                if stream
-                else "convert it: ffmpeg -i VIDEO OTHER.mp4"
-            )
-            raise LgadError(f"{shown(source)} cannot be read as a video; {remedy}.")
+            raise self._unreadable()
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate <= _LARGEST_RATE else _USUAL_RATE
         self.size = (self._first.shape[0], self._first.shape[1])
@@ -126,8 +125,6 @@ class VideoReader:
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.live = stream and self.count == 0
         self._stated = self._stated_seconds() if not stream else 0.0
-        self.read = self.skipped = 0
-        self.end = 0.0
 
     @property
     def is_cut_off(self) -> bool:
@@ -147,8 +144,12 @@ class VideoReader:
         edited = edited_seconds(path)
         return seconds if edited is None else min(seconds, edited)
 
-    def frames(self) -> Iterator[VideoFrame]:
-        """Yield the frames in order; a thread decodes ahead. Closing the iterator stops the reading."""
+    def frames(self) -> Generator[VideoFrame]:
+        """Yield the frames in order; a thread decodes ahead. Closing the iterator stops the reading.
+
+        Raises:
+            LgadError: OpenCV raised an error for a frame.
+        """
         frames: Queue[VideoFrame | None] = Queue(1 if self.live else _AHEAD)
         stopped = Event()
         reader = Thread(target=self._read_all, args=(frames, stopped), name="lgad-video", daemon=True)
@@ -156,6 +157,8 @@ class VideoReader:
         try:
             while (frame := frames.get()) is not None:
                 yield frame
+            if self._fault is not None:
+                raise self._fault
         finally:
             stopped.set()
             reader.join(_TIMEOUT / 1000)
@@ -163,6 +166,15 @@ class VideoReader:
                 self._capture.release()
 
     def _read_all(self, frames: "Queue[VideoFrame | None]", stopped: Event) -> None:
+        """Decode until the end or an error, which `frames` raises in its own thread; None is the end."""
+        try:
+            self._decode_all(frames, stopped)
+        except Exception as error:
+            self._fault = error
+        finally:
+            self._put(frames, None, stopped)
+
+    def _decode_all(self, frames: "Queue[VideoFrame | None]", stopped: Event) -> None:
         started = time.monotonic()
         last = 0.0
         image = self._first
@@ -171,13 +183,11 @@ class VideoReader:
             if self.read and at <= last and not self.live:
                 at = last + 1 / self.rate  # the file states no usable times
             last = self.end = at
-            if image.shape[:2] == self.size:
-                self._put(frames, VideoFrame(self.read, at, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), stopped)
-            else:
-                self.skipped += 1
+            if image.shape[:2] != self.size:
+                image = cv2.resize(image, self.size[::-1])  # as OpenCV does for a file whose size changes
+            self._put(frames, VideoFrame(self.read, at, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), stopped)
             self.read += 1
             image = self._next()
-        self._put(frames, None, stopped)
 
     def _put(self, frames: "Queue[VideoFrame | None]", frame: VideoFrame | None, stopped: Event) -> None:
         while not stopped.is_set():
@@ -190,8 +200,18 @@ class VideoReader:
                     self.skipped += 1
 
     def _next(self) -> np.ndarray | None:
-        done, image = self._capture.read()
+        try:
+            done, image = self._capture.read()
+        except cv2.error as error:
+            reason = f" ({error.err})" if error.err else ""
+            raise self._unreadable(f" after {self.read} frames{reason}") from error
         return image if done else None
+
+    def _unreadable(self, reason: str = "") -> LgadError:
+        stream = is_stream(self.source)
+        convert = "convert it: ffmpeg -i VIDEO OTHER.mp4"
+        remedy = "check the address and that the camera is on" if stream else convert
+        return LgadError(f"{shown(self.source)} cannot be read as a video{reason}; {remedy}.")
 
 
 def ffmpeg_path(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Uploaded pictures and clips, which are checked before they are decoded: size, type, pixels."""
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -55,17 +56,14 @@ def clip_frame(name: str, data: bytes, number: int) -> tuple[np.ndarray, int]:
         file.write(data)
         file.flush()
         try:
-            frames = VideoReader(file.name).frames()
+            with closing(VideoReader(file.name).frames()) as frames:
+                frame = next(frames)
+                for following in frames:
+                    if frame.number >= min(number, MOST_CLIP_FRAMES - 1):
+                        break
+                    frame = following
         except LgadError as error:
             raise LgadError(str(error).replace(file.name, Path(name).name)) from error
-        try:
-            frame = next(frames)
-            for following in frames:
-                if frame.number >= min(number, MOST_CLIP_FRAMES - 1):
-                    break
-                frame = following
-        finally:
-            frames.close()  # type: ignore[attr-defined]
     return frame.image, frame.number
 
 

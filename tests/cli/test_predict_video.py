@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -367,6 +368,32 @@ def test_a_truncated_video_is_named(tmp_path, model, capsys) -> None:
     found = len(records(tmp_path / "out" / "a.lanes.jsonl"))
     assert 5 < found < 29
     assert f"a.avi states 30 frames, and {found} could be read" in capsys.readouterr().err
+
+
+def test_an_error_of_the_decoder_ends_the_reading(tmp_path) -> None:
+    reader = VideoReader(str(write_video(tmp_path / "a.mp4", frames=20)))
+    reader._capture.setExceptionMode(True)  # OpenCV raises an error at the end of the file
+    found: list[int] = []
+
+    def read() -> None:
+        found.extend(frame.number for frame in reader.frames())
+
+    consumer = ThreadPoolExecutor(1).submit(read)
+    with pytest.raises(LgadError, match=r"a\.mp4 cannot be read as a video after 20 frames; convert it"):
+        consumer.result(30)
+    assert found == list(range(20))
+
+
+def test_all_frames_are_returned_in_the_size_of_the_first(tmp_path) -> None:
+    """FFmpeg scales the frames of a file; other backends of OpenCV may not."""
+    pictures = [picture(0), picture(1, 96, 192), picture(2)]
+    reader = VideoReader(str(write_matroska(tmp_path / "a.mkv", pictures, [0, 40, 80])))
+    assert [frame.image.shape for frame in reader.frames()] == [(48, 96, 3)] * 3
+    reader = VideoReader(str(tmp_path / "a.mkv"))
+    rest = iter([*pictures[1:], None])
+    reader._next = lambda: next(rest)  # type: ignore[method-assign]
+    assert [frame.image.shape for frame in reader.frames()] == [(48, 96, 3)] * 3
+    assert reader.skipped == 0
 
 
 class Camera(BaseHTTPRequestHandler):
