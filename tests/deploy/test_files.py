@@ -52,6 +52,17 @@ def test_secrets_of_the_cluster_are_variables_without_a_default():
     )
 
 
+def test_secrets_and_settings_of_one_machine_are_in_no_image_and_no_commit():
+    """`COPY . .` of the image takes every file of the checkout that .dockerignore does not name."""
+    root = DEPLOY.parent
+    guide = (root / "docs" / "cluster.md").read_text()
+    assert "--from-env-file cluster.env" in guide and "=password.txt" in guide
+    secrets = {"cluster.env", "password.txt", ".env", "deploy/.env", "lgad.local.yaml"}
+    assert secrets <= set((root / ".dockerignore").read_text().split())
+    ignored = {line.lstrip("/") for line in (root / ".gitignore").read_text().split()}
+    assert secrets - {"deploy/.env"} <= ignored  # .env without / ignores deploy/.env, too
+
+
 def test_the_instance_of_a_cluster_has_one_run_per_partition_and_is_otherwise_that_of_postgres():
     cluster, one = (
         yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text()) for name in ("ray", "postgres")
