@@ -190,6 +190,11 @@ def rendered_frames(state: Path, dataset: str) -> Path:
     return state / "data" / dataset / "recordings"
 
 
+def initial_networks(state: Path) -> Path:
+    """Return the directory of the registered versions that students start from, named by their content."""
+    return state / "initial"
+
+
 _SETTING = re.compile(r"`(root|shards|owner|follow_links)\b|\b(frame_size|max_rejected|lane_types)\b")
 
 

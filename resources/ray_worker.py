@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.job import TrainingJob
 from lgad_pipeline.training.job_log import JobLog
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, fetch_shards, initial_networks
 
 _STOP_CHECK_SECONDS = 1.0
 
@@ -87,6 +87,7 @@ def _run_with_store(job: TrainingJob, paths: ProjectPaths, *, stop: Callable[[],
     from lgad_pipeline.training.processes import environment_processes
     from lgad_pipeline.training.run_job import run_job
     from resources.state_store import (
+        fetch_initial,
         fetch_results,
         fetch_stored,
         is_stored,
@@ -102,6 +103,8 @@ def _run_with_store(job: TrainingJob, paths: ProjectPaths, *, stop: Callable[[],
         fetch_stored(here, role)  # A finished training of the same inputs is reused.
         if job.plan.distillation.teacher is not None:
             fetch_results(here, "teacher")
+        if job.plan.init is not None:
+            fetch_initial(here, job.plan.init)
         if not is_stored(here, f"{role}.{CHECKPOINT}"):  # an old one, which this machine alone has
             (here.network(role) / CHECKPOINT).unlink(missing_ok=True)
         with training_copies(here, role, CHECKPOINT, update=processes.rank == 0):
@@ -124,6 +127,8 @@ def _moved(job: TrainingJob, before: Path, after: Path) -> TrainingJob:
     if distillation.teacher is not None:
         distillation = distillation.model_copy(update={"teacher": moved(distillation.teacher)})
     places = {"shards": moved(plan.shards), "folder": moved(plan.folder), "distillation": distillation}
+    if plan.init is not None and plan.init.is_relative_to(initial_networks(before)):
+        places["init"] = moved(plan.init)
     return job.model_copy(update={"plan": plan.model_copy(update=places)})
 
 

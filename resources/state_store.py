@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.manifest import Manifest, manifest_of
-from resources.paths import ProjectPaths, fetch_shards
+from resources.paths import ProjectPaths, fetch_shards, initial_networks
 
 if TYPE_CHECKING:  # pyarrow is slow to import
     from lgad_pipeline.result_store import ResultStore
@@ -83,6 +84,28 @@ def is_stored(paths: ProjectPaths, asset: str) -> bool:
 def fetch_stored(paths: ProjectPaths, *assets: str) -> ProjectPaths:
     """Complete the results of those assets that the store has, and return the paths; see `fetch_results`."""
     return fetch_results(paths, *(asset for asset in assets if is_stored(paths, asset)))
+
+
+def publish_initial(paths: ProjectPaths, network: Path) -> None:
+    """Copy a registered version that a student starts from to the store; a directory of the user stays.
+
+    Args:
+        paths: paths of the recipe on the data set.
+        network: directory of the trained network, such as `InitialNetwork.folder`.
+    """
+    copy = _initial_copy(paths, network)
+    if copy is None or _store(paths).manifest(copy[0]) is not None:
+        return
+    name, files = copy
+    # Without times the index is the same on all machines, so that two may copy the same version at a time.
+    states = manifest_of(paths.state, files).items()
+    _store(paths).publish(name, files, {file: {**state, "modified": 0} for file, state in states})
+
+
+def fetch_initial(paths: ProjectPaths, network: Path) -> None:
+    """Complete a registered version that `publish_initial` copied; `network` is its directory here."""
+    if copy := _initial_copy(paths, network):
+        _store(paths).fetch(*copy)
 
 
 @contextmanager
@@ -192,6 +215,13 @@ def _store(paths: ProjectPaths) -> "ResultStore":
 
     assert paths.results is not None
     return ResultStore(paths.results, paths.state)
+
+
+def _initial_copy(paths: ProjectPaths, network: Path) -> tuple[str, list[Path]] | None:
+    """Return name and files of a registered version in the store; None for a directory of the user."""
+    if paths.results is None or network.parent != initial_networks(paths.state):
+        return None
+    return f"initial/{network.name}", [network / NETWORK, network / WEIGHTS]
 
 
 def _name(paths: ProjectPaths, asset: str) -> str:

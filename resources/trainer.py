@@ -13,7 +13,7 @@ from lgad_pipeline.config.trainer import TrainerConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Dataset, Recipe
 from resources.paths import ProjectPaths, fetch_shards
-from resources.state_store import fetch_results
+from resources.state_store import fetch_results, publish_initial
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -138,6 +138,8 @@ class Trainer(dg.ConfigurableResource):
         if self.launcher == "in_process":
             with self.leased_device() as device:
                 return train(plan, log=log, device=device)
+        if self.launcher == "ray" and plan.init is not None:
+            publish_initial(paths, plan.init)
         job = TrainingJob.of_plan(plan, self.device)
         return self._observed(job, paths, log)
 

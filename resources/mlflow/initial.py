@@ -11,6 +11,7 @@ from lgad_pipeline.config.recipe import REGISTERED
 from lgad_pipeline.errors import LgadError
 from resources.mlflow.resource import MlflowTracking
 from resources.mlflow.versions import VersionLostError, network_of, version_rows
+from resources.paths import initial_networks
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def initial_network(init: str, *, tracking: MlflowTracking, state: Path) -> Init
     try:
         with network_of(tracking, name, version=version) as network:
             digest = network_digest(network)
-            folder = state / "initial" / digest
+            folder = initial_networks(state) / digest
             with locked(folder.parent):
                 _keep(network, folder, digest)
     except VersionLostError as error:

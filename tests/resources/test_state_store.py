@@ -1,13 +1,31 @@
 """Results and trainings of a project whose machines share a store: a real server that speaks S3."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from assets.run_records import training_record
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_of
+from lgad_pipeline.networks.checkpoint import network_digest, save_network
+from lgad_pipeline.networks.registry import build_network
+from lgad_pipeline.settings import Recipe, SyntheticDataset
+from lgad_pipeline.training.job import read_job
+from lgad_pipeline.training.job_log import JobLog
 from resources.paths import ProjectPaths
-from resources.state_store import fetch_results, fetch_stored, is_stored, publish_result, training_copies
+from resources.ray_worker import _run_with_store
+from resources.state_store import (
+    fetch_initial,
+    fetch_results,
+    fetch_stored,
+    is_stored,
+    publish_initial,
+    publish_result,
+    training_copies,
+)
+from resources.trainer import Trainer
+from tests.support.trainings import CONFIG, SPEC, pack_road
 
 STORE = "s3://drives/project/results"
 pytestmark = pytest.mark.usefixtures("s3")
@@ -64,6 +82,36 @@ def test_steps_after_a_training_add_to_its_run_journal(tmp_path: Path) -> None:
     fetch_results(first, "student_lgad", "lane_scores")
     assert (first.student_lgad / "mlflow" / "metrics.jsonl").read_text() == "1\n2\n"
     assert (first.lane_scores / "scores.json").read_text() == "{}"
+
+
+def test_a_student_on_another_machine_starts_from_the_registered_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step downloads it from MLflow; the process of the training has the store alone."""
+    first, second = machine(tmp_path / "first"), machine(tmp_path / "second")
+    network = tmp_path / "network"
+    save_network(network, build_network(SPEC), spec=SPEC)
+    init = shutil.copytree(network, first.state / "initial" / network_digest(network))
+    (tmp_path / "road").mkdir()
+    shutil.copytree(pack_road(tmp_path / "road"), second.shards)
+    monkeypatch.setenv("LGAD_STATE", str(second.state))
+    training = CONFIG.model_dump(mode="json")
+    recipe = {"network": {"width": 0.25}, "teacher": training, "student": training, "init": str(init)}
+    dataset = SyntheticDataset.model_validate({"kind": "synthetic", "image_size": SPEC.image_size})
+    trainer = Trainer(launcher="ray", device="cpu", ray_address="127.0.0.1:1")
+    with pytest.raises(LgadError, match=r"Ray, which is not installed|Ray cluster at .* cannot be reached"):
+        trainer.student(dataset, Recipe.model_validate(recipe), first, lambda *_: None, teacher=None)
+    job = read_job(first.student_alone / "job.json")
+    _run_with_store(job, first, stop=lambda: False, log=JobLog(tmp_path / "job.jsonl"))
+    assert training_record(second.student_alone)["init"] == init.name
+    fetched = second.state / init.relative_to(first.state)
+    assert network_digest(fetched) == init.name
+    times = [file.stat().st_mtime_ns for file in sorted(fetched.iterdir())]
+    publish_initial(second, fetched)  # a second machine that has the version publishes nothing new
+    fetch_initial(second, fetched)
+    assert [file.stat().st_mtime_ns for file in sorted(fetched.iterdir())] == times
+    publish_initial(first, network)  # a directory of the user stays where it is
+    fetch_initial(second, network)
 
 
 def test_without_a_store_nothing_is_copied(tmp_path: Path) -> None:
