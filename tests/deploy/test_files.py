@@ -23,6 +23,19 @@ def test_unit_is_confined_and_its_command_holds_no_address_of_a_database(unit):
     assert "://" not in command and "STORE" not in command
 
 
+def test_services_write_to_the_results_and_mlflow_to_its_own_folder_alone():
+    for unit in UNITS:
+        text = unit.read_text()
+        written = re.findall(r"^(?:ReadWritePaths|StateDirectory)=(.*)$", text, re.M)
+        if unit.stem != "lgad-mlflow":
+            assert written == ["/srv/lgad/.lgad"]
+            continue
+        assert written == ["lgad-mlflow"]  # below /var/lib
+        files = re.findall(r"(?:sqlite:///|--artifacts-destination |WorkingDirectory=)(/\S+)", text)
+        assert len(files) == 3 and {path.split("/")[3] for path in files} == {"lgad-mlflow"}
+        assert all(path.startswith("/var/lib/") for path in files)
+
+
 @pytest.mark.parametrize(("name", "service"), SERVICES)
 def test_container_is_confined_and_its_command_holds_no_password(name, service):
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]

@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "HOME": str(folder),
     }
     command = unit_command("lgad-mlflow.service", environment)
-    command = [word.replace("/srv/lgad", str(folder)) for word in command]
+    command = [word.replace("/var/lib/lgad-mlflow", str(folder)) for word in command]
     command[command.index("--port") + 1] = str(mlflow)
     variables = {**os.environ, **environment}
     caddyfile = str(ROOT / "deploy" / "Caddyfile")
