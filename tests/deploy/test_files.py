@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -81,10 +82,38 @@ def test_the_instance_of_a_cluster_has_one_run_per_partition_and_is_otherwise_th
         yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text()) for name in ("ray", "postgres")
     )
     limits = cluster["concurrency"]["runs"].pop("tag_concurrency_limits")
-    helm = yaml.safe_load((DEPLOY / "kubernetes" / "dagster.yaml").read_text())
-    queue = helm["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
-    assert cluster == one and limits == queue["tagConcurrencyLimits"]
+    assert cluster == one
     assert limits == [{"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+
+
+def test_limits_in_kubernetes_are_those_of_a_cluster_and_dagster_accepts_them(tmp_path):
+    """The chart writes `concurrency` with other spellings of the keys; see its template _concurrency.tpl."""
+    values = yaml.safe_load((DEPLOY / "kubernetes" / "dagster.yaml").read_text())
+    cluster = yaml.safe_load((DEPLOY / "ray" / "dagster.yaml").read_text())
+    coordinator, limits = values["dagsterDaemon"]["runCoordinator"], values["concurrency"]
+    assert limits["enabled"] and coordinator == {"enabled": True, "type": "QueuedRunCoordinator"}
+    written = {
+        "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"},
+        "concurrency": {
+            "pools": {
+                "default_limit": limits["pools"]["defaultLimit"],
+                "granularity": limits["pools"]["granularity"],
+            },
+            "runs": {
+                "max_concurrent_runs": limits["runs"]["maxConcurrentRuns"],
+                "tag_concurrency_limits": limits["runs"]["tagConcurrencyLimits"],
+            },
+        },
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(written))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        accepted = instance.get_concurrency_config()
+    one_a_partition = cluster["concurrency"]["runs"]["tag_concurrency_limits"]
+    queue = accepted.run_queue_config
+    assert queue is not None and queue.tag_concurrency_limits == one_a_partition
+    assert accepted.pool_config.default_pool_limit == cluster["concurrency"]["pools"]["default_limit"] == 1
+    free = values["dagsterDaemon"]["runMonitoring"]["freeSlotsAfterRunEndSeconds"]
+    assert free == cluster["run_monitoring"]["free_slots_after_run_end_seconds"]
 
 
 def test_settings_of_the_cluster_are_valid_and_ray_has_one_version(tmp_path):
