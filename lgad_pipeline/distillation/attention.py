@@ -57,9 +57,17 @@ def attention_maps(taps: FeatureTaps, config: AttentionConfig) -> dict[str, torc
 
 
 def resize(attention: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize attention maps (B, h, w) to `size` (H, W), bilinear as in SAD section 3.2; (B, H, W)."""
-    if tuple(attention.shape[-2:]) == tuple(size):
+    """Resize attention maps (B, h, w) to `size` (H, W); (B, H, W).
+
+    Bilinear, as in SAD section 3.2. Maps that shrink to less than half a side are averaged, because bilinear
+    weights would skip most of their cells, which would then get no gradient. At exactly half both are equal.
+    """
+    old, new = tuple(attention.shape[-2:]), tuple(size)
+    if old == new:
         return attention
+    shrinks = old[0] >= new[0] and old[1] >= new[1]
+    if shrinks and (old[0] > 2 * new[0] or old[1] > 2 * new[1]):
+        return functional.adaptive_avg_pool2d(attention, new)
     return functional.interpolate(attention[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 

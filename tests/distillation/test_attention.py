@@ -112,6 +112,23 @@ def test_resize_is_bilinear_between_cell_centres() -> None:
     assert resize(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist() == [[[0.0, 1.0, 3.0, 4.0]]]
 
 
+@pytest.mark.parametrize("size", [(12, 24), (8, 16), (6, 12), (5, 20), (3, 6)], ids=str)
+def test_each_cell_of_a_larger_map_of_the_student_gets_a_gradient(size) -> None:
+    student = torch.rand(2, 24, 48, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(2, *size, dtype=torch.float64)
+    (resize(student, size) * weights).sum().backward()
+    assert student.grad is not None
+    assert bool((student.grad > 0).all())
+
+
+def test_maps_of_half_a_side_are_bilinear_as_published() -> None:
+    maps = torch.rand(2, 20, 64)
+    bilinear = torch.nn.functional.interpolate(maps[:, None], size=(10, 32), mode="bilinear")[:, 0]
+    assert torch.equal(resize(maps, (10, 32)), bilinear)
+    thirds = resize(maps[:, :18, :63], (6, 21))
+    torch.testing.assert_close(thirds, maps[:, :18, :63].unflatten(2, (21, 3)).unflatten(1, (6, 3)).mean((2, 4)))
+
+
 def test_maps_of_one_shape_do_not_diverge_whatever_their_scale() -> None:
     student = torch.rand(2, 3, 4, dtype=torch.float64)
     assert attention_divergence(
