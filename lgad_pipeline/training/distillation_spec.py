@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.distillation import (
@@ -59,6 +59,15 @@ class DistillationSpec(BaseConfig):
     logits: LogitsConfig = LogitsConfig()
     label_head: LabelHeadConfig | None = None
     losses: dict[str, dict[str, Any]] = Field(default={})
+
+    @model_validator(mode="after")
+    def _has_one_target(self) -> Self:
+        given = [key for key in ("teacher", "joint_teacher", "blurred_labels") if getattr(self, key)]
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} are given together, but the LGAD loss has one target; keep one of them"
+            )
+        return self
 
     @classmethod
     def from_recipe(

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.training.distillation_spec import DistillationSpec
 from lgad_pipeline.training.plan import TrainingPlan
 
 RECIPE = {
@@ -61,6 +63,20 @@ def test_a_joint_teacher_replaces_the_folder_of_a_teacher() -> None:
     distillation = plan(recipe, role="student", method="lgad", teacher=Path("teacher")).distillation
     assert distillation.teacher is None and distillation.joint_teacher is not None
     assert distillation.joint_teacher.name == "erfnet"
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        {"teacher": Path("teacher"), "blurred_labels": True},
+        {"joint_teacher": NetworkSpec(name="enet", image_size=(32, 88)), "blurred_labels": True},
+        {"joint_teacher": NetworkSpec(name="enet", image_size=(32, 88)), "teacher": Path("teacher")},
+    ],
+    ids=" ".join,
+)
+def test_two_targets_of_the_lgad_loss_are_an_error(targets: dict) -> None:
+    with pytest.raises(ValidationError, match=r"are given together, but .* one target; keep one of them"):
+        DistillationSpec(**targets)
 
 
 def test_a_plan_survives_json() -> None:
