@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, locked, write_text
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.model_files import WEIGHTS
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
@@ -138,6 +139,7 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
         "training": result.fingerprint,
         "decode": training.recipe.decode.model_dump(mode="json"),
         "frames": blake2b("\n".join(split.table["frame"]).encode(), digest_size=8).hexdigest(),
+        "code": code_fingerprint(f"{__name__}:score_split"),
     }
     is_there = all((training.folder / name).is_file() for name in (FRAMES, SCORED))
     if is_there and _scored(training.folder) == expected:

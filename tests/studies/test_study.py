@@ -93,6 +93,13 @@ def test_a_study_from_rendering_to_its_result(tmp_path: Path) -> None:
     before = weights.stat().st_mtime_ns
     run(study)
     assert weights.stat().st_mtime_ns == before  # reused, not trained again
+    scored = weights.with_name("scored.json")
+    stamp = scored.read_text()
+    earlier = json.loads(stamp)
+    del earlier["code"]  # of other code of prediction or metric: the student is scored again
+    scored.write_text(json.dumps(earlier))
+    run(study)
+    assert scored.read_text() == stamp and weights.stat().st_mtime_ns == before
     with ProcessPoolExecutor(1, get_context("spawn")) as pool, on_cluster(pool.map):
         weights.unlink()
         assert run(study).total("enet", "strong")["gain"] == result.total("enet", "strong")["gain"]
