@@ -1,13 +1,16 @@
 """Data of a study: rendering, ingestion and packing, each once."""
 
+import json
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
 from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.data.frame_table import write_lane_files
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots, require_types
+from lgad_pipeline.data.shard_index import INDEX
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.datasets.folder_state import folder_state
 from lgad_pipeline.settings import AnyDataset, SyntheticDataset
@@ -25,7 +28,8 @@ def prepare_data(
 ) -> tuple[Path, Path]:
     """Render and pack a data set unless that is done; return the directories of shards and lane files.
 
-    If files of a data set on disk have changed since, it is packed again.
+    If the code, or files of a data set on disk, have changed since, it is rendered and packed again; parts that
+    would be the same are kept.
 
     Args:
         dataset: settings of the data set.
@@ -38,9 +42,11 @@ def prepare_data(
     root = output / "recordings" if isinstance(dataset, SyntheticDataset) else dataset.require_root()
     annotations = root if dataset.lane_files else output / "annotations"
     packed = output / _PACKED
-    # Rendered frames are in `output` and change with the settings alone.
-    state = "" if isinstance(dataset, SyntheticDataset) else folder_state(root).digest
-    if packed.is_file() and packed.read_text(encoding="utf-8") == state:
+    # Rendered frames are in `output`; they change with the settings, which name it, and the code.
+    files = "" if isinstance(dataset, SyntheticDataset) else folder_state(root).digest
+    state = json.dumps({"files": files, "code": code_fingerprint(f"{__name__}:prepare_data")})
+    is_there = (shards / INDEX).is_file() and annotations.is_dir()
+    if is_there and packed.is_file() and packed.read_text(encoding="utf-8") == state:
         return shards, annotations
     if isinstance(dataset, SyntheticDataset):
         progress("rendering the road world")

@@ -296,6 +296,25 @@ def test_a_data_set_on_disk_is_packed_again_after_a_change(tmp_path: Path) -> No
     assert fingerprint() != before and len(messages) == 2
 
 
+def test_rendered_data_are_prepared_again_by_other_code_or_without_their_shards(tmp_path: Path) -> None:
+    _, settings = loaded(tmp_path)
+    messages: list[str] = []
+
+    def prepared() -> Path:
+        dataset = settings.dataset("tiny")
+        return prepare_data(dataset, tmp_path / "data", workers=1, progress=messages.append)[0]
+
+    shards = prepared()
+    before = ShardSet.open(shards).fingerprint
+    assert prepared() == shards and len(messages) == 2
+    packed = shards.with_name("packed")
+    stamp = packed.read_text()
+    packed.write_text(json.dumps({**json.loads(stamp), "code": "another"}))
+    assert prepared() == shards and len(messages) == 4 and packed.read_text() == stamp
+    shutil.rmtree(shards)
+    assert ShardSet.open(prepared()).fingerprint == before and len(messages) == 6
+
+
 def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_path: Path) -> None:
     study, settings = loaded(tmp_path)
     dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
