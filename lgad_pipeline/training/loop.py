@@ -237,6 +237,10 @@ class TrainingStep:
             else:
                 values = {name: value + values[name] for name, value in sums.terms.items()}
                 sums = Losses(values, sums.total + total.detach())
+        if self._several:
+            # In one process these have no gradient, and the optimizer skips them.
+            for parameter in self.task.idle_parameters(weights):
+                parameter.grad = None
         assert sums is not None
         return sums
 

@@ -51,6 +51,10 @@ class Task(Protocol):
         """Return the weights of the scheduled terms that are active at a step, counted from 0."""
         ...
 
+    def idle_parameters(self, weights: Mapping[str, Weight]) -> list[nn.Parameter]:
+        """Return the trained parameters that only losses without a weight use."""
+        ...
+
     def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
         """Run the network on a batch and return its loss terms, of the scheduled ones those with a weight."""
         ...
@@ -83,6 +87,10 @@ class TeacherTask:
     def weights(self, step: int) -> dict[str, float]:
         """Return no weights: all terms are constant."""
         return {}
+
+    def idle_parameters(self, weights: Mapping[str, Weight]) -> list[nn.Parameter]:
+        """Return no parameters: there are no losses that end."""
+        return []
 
     def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
         """Return `cross_entropy`, `iou` and, for a network with an existence head, `existence`."""
@@ -121,6 +129,18 @@ class StudentTask:
         """Return the weights of the distillation losses that are active at a step."""
         weights = {name: loss.weight(step) for name, loss in self.distillation.items()}
         return {name: weight for name, weight in weights.items() if weight}
+
+    def idle_parameters(self, weights: Mapping[str, Weight]) -> list[nn.Parameter]:
+        """Return the parameters of label heads and adapters of inactive losses; a joint teacher is never idle."""
+        teacher = set(self.joint.teacher.parameters()) if self.joint is not None else set()
+        companions = [loss.companion for name, loss in self.distillation.items() if name not in weights]
+        return [
+            parameter
+            for companion in companions
+            if companion is not None
+            for parameter in companion.parameters()
+            if parameter not in teacher
+        ]
 
     def losses(self, network: nn.Module, batch: Batch, weights: Mapping[str, Weight]) -> list[LossTerm]:
         """Return the terms of the student, those of a joint teacher, and the active distillation losses.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lgad_pipeline.distillation.registry import build_loss
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.training import run_job, student_losses, trainer
@@ -39,6 +40,14 @@ def main(job: Path) -> int:
 
     trainer.build_network = student_losses.build_network = lambda spec: in_double(build_network(spec))
     student_losses.load_network = loaded
+
+    def built(*arguments: Any) -> Any:
+        loss = build_loss(*arguments)
+        if loss.companion is not None:
+            loss.companion.double()
+        return loss
+
+    student_losses.build_loss = built
     return run_job.main(job)
 
 

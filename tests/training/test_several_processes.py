@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lgad_pipeline.config.distillation import DistillationConfig
+from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.config.training import OptimizerConfig, TrainingConfig
 from lgad_pipeline.errors import LgadError
@@ -63,7 +63,11 @@ def written_job(shards: Path, folder: Path, teacher: Path | None = None, **confi
         network=SPEC,
         shards=shards,
         folder=folder,
-        distillation=DistillationSpec(teacher=teacher, lgad=DistillationConfig(weight=1.0)),
+        distillation=DistillationSpec(
+            teacher=teacher,
+            lgad=DistillationConfig(weight=1.0),
+            label_head=LabelHeadConfig(weight=1.0, layers=("body.2",), start_step=5) if teacher else None,
+        ),
     )
     return TrainingJob.of_plan(plan, "cpu").write()
 
@@ -98,7 +102,10 @@ def finish(processes: list[subprocess.Popen[str]], codes: list[int]) -> list[str
 
 
 def test_two_processes_train_the_network_of_one(packed_road: Path, teacher: Path, tmp_path: Path) -> None:
-    """In double precision, so that what differs is not rounding: Adam multiplies small gradients."""
+    """In double precision, so that what differs is not rounding: Adam multiplies small gradients.
+
+    The label head starts at step 5; until then no optimizer may move it or count its steps.
+    """
     module = "tests.support.double_precision"
     finish(start(module, written_job(packed_road, tmp_path / "one", teacher), 1), [0])
     finish(start(module, written_job(packed_road, tmp_path / "two", teacher), 2), [0, 0])
@@ -106,7 +113,7 @@ def test_two_processes_train_the_network_of_one(packed_road: Path, teacher: Path
     assert max(float(np.abs(value - two[name]).max()) for name, value in one.items()) < 1e-6
     histories = [pd.read_parquet(tmp_path / name / "history.parquet") for name in ("one", "two")]
     names = [name for name in histories[0] if str(name).startswith(("train/", "val/"))]
-    assert {"train/attention", "train/iou", "val/miou"} <= set(names)
+    assert {"train/attention", "train/label_head", "train/iou", "val/miou"} <= set(names)
     for name in names:
         np.testing.assert_allclose(histories[0][name], histories[1][name], atol=1e-6)
 
