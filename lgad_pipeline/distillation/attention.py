@@ -62,12 +62,12 @@ def resize(attention: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     Bilinear, as in SAD section 3.2. Maps that shrink to less than half a side are averaged, because bilinear
     weights would skip most of their cells, which would then get no gradient. At exactly half both are equal.
     """
-    old, new = tuple(attention.shape[-2:]), tuple(size)
-    if old == new:
+    height, width = attention.shape[-2:]
+    if (height, width) == tuple(size):
         return attention
-    shrinks = old[0] >= new[0] and old[1] >= new[1]
-    if shrinks and (old[0] > 2 * new[0] or old[1] > 2 * new[1]):
-        return functional.adaptive_avg_pool2d(attention, new)
+    shrinks = height >= size[0] and width >= size[1]
+    if shrinks and (height > 2 * size[0] or width > 2 * size[1]):
+        return functional.adaptive_avg_pool2d(attention, size)
     return functional.interpolate(attention[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 

@@ -28,8 +28,8 @@ def prepare_data(
 ) -> tuple[Path, Path]:
     """Render and pack a data set unless that is done; return the directories of shards and lane files.
 
-    If the code, or files of a data set on disk, have changed since, it is rendered and packed again; parts that
-    would be the same are kept.
+    If the code, or files of a data set on disk, have changed since, it is rendered and packed again; parts
+    that would be the same are kept.
 
     Args:
         dataset: settings of the data set.

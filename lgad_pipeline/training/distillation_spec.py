@@ -65,7 +65,7 @@ class DistillationSpec(BaseConfig):
         given = [key for key in ("teacher", "joint_teacher", "blurred_labels") if getattr(self, key)]
         if len(given) > 1:
             raise ValueError(
-                f"{' and '.join(given)} are given together, but the LGAD loss has one target; keep one of them"
+                f"{' and '.join(given)} are given together, but the LGAD loss has one target; keep one"
             )
         return self
 

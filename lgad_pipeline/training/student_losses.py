@@ -9,22 +9,21 @@ import torch
 from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig, LossSchedule, MimickingPath, default_paths
-from lgad_pipeline.config.methods import is_import_path, uses_lgad
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.config.recipe import Recipe
 from lgad_pipeline.data.loader import in_order
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.context import LossContext
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
+from lgad_pipeline.distillation.registry import BUILT_IN as LOSSES
 from lgad_pipeline.distillation.registry import build_loss, loss_settings
-from lgad_pipeline.distillation.taps import FeatureTaps
 from lgad_pipeline.distillation.teacher import FrozenTeacher, label_stride, teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network
 from lgad_pipeline.networks.folding import fold_batch_norms
 from lgad_pipeline.networks.registry import BUILT_IN, attention_layers, build_network
 from lgad_pipeline.training.cached_attention import CachedAttention, cache_attention
-from lgad_pipeline.training.distillation_spec import ATTENTION
+from lgad_pipeline.training.distillation_spec import ATTENTION, DistillationSpec
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.tasks import StudentTask, TrainedPair
 from lgad_pipeline.training.training_folder import fingerprint_of
@@ -87,29 +86,39 @@ def check_losses(recipe: Recipe, method: str, *, image_size: tuple[int, int], sl
     Raises:
         LgadError: a network, layer or loss does not exist, or a loss would never be active.
     """
-    student = recipe.network.spec(image_size, slots)
-    layers: list[str] = []
+    untrained = Path("untrained")
+    distillation = DistillationSpec.from_recipe(
+        recipe, method, image_size=image_size, slots=slots, teacher=untrained, model=untrained
+    )
     configs: dict[str, LossSchedule] = {}
-    if uses_lgad(method):
-        reading = recipe.teacher_input
-        teacher = recipe.teachers_network.spec(image_size, slots)
-        teacher = teacher_spec(teacher, reading.encoding, stride=reading.stride)
-        paths = mimicking_paths(recipe.distillation, student, teacher)
-        layers += [path.student for path in paths]
-        _check_layers(teacher, [path.teacher for path in paths])
-        configs[ATTENTION] = recipe.distillation
-    if "sad" in method.split("+"):
-        layers += recipe.sad.layers or attention_layers(student)
-        configs["sad"] = recipe.sad
-    if uses_lgad(method) or is_import_path(method):
-        configs |= {name: loss_settings(name, settings) for name, settings in recipe.losses.items()}
-    _check_layers(student, layers)
+    with torch.random.fork_rng([]):
+        context = _untrained_context(recipe, distillation, image_size=image_size, slots=slots)
+        for term, (name, settings) in distillation.chosen().items():
+            config = settings if isinstance(settings, LossSchedule) else loss_settings(name, settings)
+            configs[term] = config
+            if name in LOSSES:  # a user's loss may read what only a trained network has
+                # Maps are stored by the trained teacher; here its layers are looked up.
+                build_loss("lgad" if name == "lgad_cached" else name, config, context)
     _check_start_steps(configs, recipe.student.steps)
 
 
-def _check_layers(network: NetworkSpec, layers: Sequence[str]) -> None:
-    with torch.random.fork_rng([]):
-        FeatureTaps(build_network(network), layers)
+def _untrained_context(
+    recipe: Recipe, distillation: DistillationSpec, *, image_size: tuple[int, int], slots: int
+) -> LossContext:
+    """Return the networks that the losses of a recipe need, with random weights."""
+    spec = recipe.network.spec(image_size, slots)
+    context = LossContext(build_network(spec), spec)
+    if distillation.teacher is not None or distillation.joint_teacher is not None:
+        reading = recipe.teacher_input
+        reads = teacher_spec(
+            recipe.teachers_network.spec(image_size, slots), reading.encoding, stride=reading.stride
+        )
+        teacher, joint = build_network(reads), distillation.joint_teacher is not None
+        trained = {"joint_teacher": teacher} if joint else {"teacher": FrozenTeacher(teacher)}
+        context = context._replace(teacher_spec=reads, **trained)
+    if distillation.model is not None:
+        context = context._replace(model=nn.Identity())
+    return context
 
 
 def mimicking_paths(

@@ -131,7 +131,7 @@ class StudentTask:
         return {name: weight for name, weight in weights.items() if weight}
 
     def idle_parameters(self, weights: Mapping[str, Weight]) -> list[nn.Parameter]:
-        """Return the parameters of label heads and adapters of inactive losses; a joint teacher is never idle."""
+        """Return the parameters of label heads and adapters of inactive losses, but not a joint teacher's."""
         teacher = set(self.joint.teacher.parameters()) if self.joint is not None else set()
         companions = [loss.companion for name, loss in self.distillation.items() if name not in weights]
         return [

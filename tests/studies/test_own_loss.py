@@ -39,7 +39,9 @@ def test_a_loss_by_its_import_path_is_trained_and_compared(tmp_path: Path) -> No
     torch.set_num_threads(1)
     project, root = settings(tmp_path), tmp_path / "road"
     root.mkdir()
-    late = {"method": SHARE, "recipe": {"losses": {SHARE: {"weight": 0.5, "start_step": 2}}}}
+    # The settings of SAD, which starts at step 9999, are not those of this method.
+    losses = {SHARE: {"weight": 0.5, "start_step": 2}, "sad": {"start_step": 9999}}
+    late = {"method": SHARE, "recipe": {"losses": losses}}
     off = {"method": SHARE, "recipe": {"losses": {SHARE: {"weight": 0}}}}
     given = study(methods=[SHARE, AGREEMENT], variants={"late": late, "off": off})
     result = distillation_gain(

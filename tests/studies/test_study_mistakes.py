@@ -50,23 +50,45 @@ def test_yes_in_place_of_a_number_of_a_study_is_an_error(tmp_path: Path, study: 
 
 
 @pytest.mark.parametrize(
-    ("recipe", "reason"),
+    ("recipe", "method", "reason"),
     [
         (
             {"distillation": {"paths": [{"student": "nope", "teacher": "encoder.stage1"}]}},
+            "lgad",
             "ENet has no layer 'nope'",
         ),
         (
             {"distillation": {"paths": [{"student": "encoder.stage1", "teacher": "nope"}]}},
+            "lgad",
             "ENet has no layer 'nope'",
         ),
-        ({"distillation": {"start_step": 4}}, "The loss attention starts at step 4 of a training of 4 steps"),
-        ({"losses": {"nope": {}}}, "Loss 'nope' does not exist"),
+        (
+            {"distillation": {"start_step": 4}},
+            "lgad",
+            "The loss attention starts at step 4 of a training of 4 steps",
+        ),
+        (
+            {"distillation": {"maps": "cached", "paths": [{"student": "encoder.stage1", "teacher": "nope"}]}},
+            "lgad",
+            "ENet has no layer 'nope'",
+        ),
+        (
+            {"distillation": {"paths": [{"student": "nope", "teacher": "encoder.stage1"}]}},
+            "blurred",
+            "ENet has no layer 'nope'",
+        ),
+        ({"label_head": {"layers": ["nope"]}}, "label-head", "ENet has no layer 'nope'"),
+        ({"label_head": {"start_step": 5000}}, "label-head", "The loss label_head starts at step 5000"),
+        ({"sad": {"layers": ["encoder.stage1"]}}, "lgad+sad", "SAD needs two layers"),
+        ({"logits": {"start_step": 9999}}, "logits", "The loss logits starts at step 9999"),
+        ({"losses": {"nope": {}}}, "lgad", "Loss 'nope' does not exist"),
     ],
 )
-def test_losses_that_do_not_fit_are_an_error_before_teachers_are_trained(tmp_path, recipe, reason) -> None:
+def test_losses_that_do_not_fit_are_an_error_before_teachers_are_trained(
+    tmp_path, recipe, method, reason
+) -> None:
     study, settings = loaded(tmp_path)
-    study = study.model_copy(update={"variants": {"odd": Variant(recipe=recipe)}})
+    study = study.model_copy(update={"variants": {"odd": Variant(method=method, recipe=recipe)}})
     dataset, recipes = settings.dataset("tiny"), {"enet": settings.recipe("enet")}
     shards, recordings = prepare_data(dataset, tmp_path / "data", workers=1)
     with pytest.raises(LgadError, match=f"^enet odd: {reason}"):
