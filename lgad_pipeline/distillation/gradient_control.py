@@ -12,16 +12,17 @@ it is c w g, with
     gate:     c = 0 where the running cosine E[sg] / sqrt(E[ss] E[gg]) is negative
               (Du et al., "Adapting auxiliary losses using gradient similarity", 2018, arXiv:1812.02224).
 
-One step in eight measures, the first one of the loss included: there c is 0 in all layers, because the
-gradient of the distillation loss at a deep layer would otherwise be a part of s at the layers before it. The
-three means have the same weights over time, so that the correction of their bias cancels in c and in the
-cosine.
+One forward in eight measures, the first one of the loss included (with `accumulation` a step has several
+forwards): there c is 0 in all layers, because the gradient of the distillation loss at a deep layer would
+otherwise be a part of s at the layers before it. Losses of one training measure in the same forwards
+(`measure_together`), so that none is a part of another one's s. The three means have the same weights over
+time, so that the correction of their bias cancels in c and in the cosine.
 
 Several processes share their measurements, so that c is that of the whole batch.
 Everything, the count of steps included, is on the training device; nothing waits for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,9 +33,9 @@ from lgad_pipeline.distillation.processes import mean_over_processes
 from lgad_pipeline.errors import LgadError
 
 MEASURING_PERIOD = 8
-"""Number of steps from one measuring step to the next."""
+"""Number of forwards from one that measures to the next."""
 DECAY = 0.8
-"""Factor of the older values in the running means, from one measuring step to the next."""
+"""Factor of the older values in the running means, from one measuring forward to the next."""
 
 
 class GradientControl(nn.Module):
@@ -47,7 +48,7 @@ class GradientControl(nn.Module):
         config: settings of the control.
     """
 
-    calls: torch.Tensor  # number of forwards so far, int64 scalar
+    calls: torch.Tensor  # number of forwards since the first one, or one of `measure_together`, int64 scalar
     means: torch.Tensor  # ss, gg, sg of each layer, float32 (layers, 3)
     shares: torch.Tensor  # float32 (layers,)
 
@@ -92,6 +93,18 @@ class GradientControl(nn.Module):
         if self.config.gate:
             open_ = open_ & (product >= 0)
         return torch.where(open_, factors, torch.zeros_like(factors))
+
+
+def measure_together(controls: Sequence[GradientControl]) -> None:
+    """Let all controls measure in the next forward if one of them does, and count from there.
+
+    Args:
+        controls: controls of all active losses of a training, on one device.
+    """
+    if len(controls) > 1:
+        due = torch.stack([control.calls % MEASURING_PERIOD == 0 for control in controls]).any()
+        for control in controls:
+            control.calls.masked_fill_(due, 0)
 
 
 class _Probe:

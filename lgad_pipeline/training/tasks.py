@@ -13,7 +13,8 @@ from lgad_pipeline.config.distillation import TeacherInputConfig
 from lgad_pipeline.config.training import TrainingConfig
 from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.data.normalization import normalize
-from lgad_pipeline.distillation.base import DistillationLoss, StudentForward
+from lgad_pipeline.distillation.base import DistillationLoss, LayerLoss, StudentForward
+from lgad_pipeline.distillation.gradient_control import measure_together
 from lgad_pipeline.distillation.joint_teacher import JointLgadLoss
 from lgad_pipeline.distillation.teacher import corrupt_label_planes, label_planes, read_pixels
 from lgad_pipeline.networks.layers import LaneOutput, check_lane_output
@@ -160,9 +161,12 @@ class StudentTask:
             teacher_terms = lane_losses(teacher_output, seen, batch.existence, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
         forward = student_forward(planes, output, batch)
-        for name, weight in weights.items():
-            value = self.distillation[name].compute(forward._replace(weight=weight))
-            terms.append(LossTerm(name, value, weight))
+        active = {name: self.distillation[name] for name in weights}
+        controls = [loss.control for loss in active.values() if isinstance(loss, LayerLoss)]
+        measure_together([control for control in controls if control is not None])
+        for name, loss in active.items():
+            value = loss.compute(forward._replace(weight=weights[name]))
+            terms.append(LossTerm(name, value, weights[name]))
         return terms
 
 

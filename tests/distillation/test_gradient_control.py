@@ -8,11 +8,15 @@ from torch import nn
 
 from lgad_pipeline.config.distillation import DistillationConfig, LabelHeadConfig, MimickingPath, SadConfig
 from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.config.training import TrainingConfig
+from lgad_pipeline.data.loader import Batch
 from lgad_pipeline.distillation.base import StudentForward
 from lgad_pipeline.distillation.controls import LabelHead
 from lgad_pipeline.distillation.gradient_control import DECAY, MEASURING_PERIOD, GradientControl
 from lgad_pipeline.distillation.losses import LgadLoss, SadLoss
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.networks.layers import LaneOutput
+from lgad_pipeline.training.tasks import StudentTask, total_loss
 
 PATHS = [MimickingPath(student="1", teacher="1"), MimickingPath(student="3", teacher="3", weight=3.0)]
 
@@ -150,6 +154,33 @@ def skip(control: GradientControl) -> None:
     """Count the forwards up to the next one that measures."""
     while control.calls % MEASURING_PERIOD:
         control({"a": torch.ones(1, 1, 1, 1, requires_grad=True) * 1}, 1.0)
+
+
+class Lanes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = network(3).float()
+
+    def forward(self, image: torch.Tensor) -> LaneOutput:
+        return LaneOutput(self.body(image))
+
+
+def test_a_loss_that_starts_later_measures_without_the_gradient_of_another_one() -> None:
+    torch.manual_seed(0)
+    student, spec = Lanes(), NetworkSpec(image_size=(16, 16))
+    heads = {
+        str(start): LabelHead(student, spec, ["body.1"], LabelHeadConfig(balance=0.3, start_step=start))
+        for start in (0, 3)
+    }
+    task = StudentTask(TrainingConfig(), heads)
+    image, label = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8), torch.randint(0, 5, (2, 16, 16))
+    batch = Batch(["a", "b"], image, label, torch.ones(2, 4))
+    norms = []  # squared gradient of the segmentation loss, the same at each step: no weight is changed
+    for step in range(12):
+        total_loss(task.losses(student, batch, task.weights(step))).backward()
+        norms.append([head.control.means[0, 0].item() for head in heads.values() if head.control])
+    assert norms[0][1] == 0 and norms[3][1] == pytest.approx(norms[0][0], rel=1e-6)
+    assert norms[11] == pytest.approx([norms[0][0]] * 2, rel=1e-6)
 
 
 def test_a_layer_that_the_labels_do_not_reach_is_an_error() -> None:
