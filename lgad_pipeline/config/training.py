@@ -15,7 +15,6 @@ WITHOUT_EFFECT = frozenset(
         "validation_frames",
         "checkpoint_seconds",
         "loader_threads",
-        "compile",
         "cuda_graphs",
     }
 )
@@ -78,7 +77,7 @@ class TrainingConfig(LaterKeysConfig):
             longer if writing them would take more than 2 % of the time.
     """
 
-    later_keys = ("lane_type_weight",)
+    later_keys = ("lane_type_weight", "compile")
 
     steps: int = Field(default=600, ge=1)
     batch_size: int = Field(default=16, ge=1)

@@ -79,6 +79,18 @@ def test_two_targets_of_the_lgad_loss_are_an_error(targets: dict) -> None:
         DistillationSpec(**targets)
 
 
+def test_a_compiled_network_is_another_training() -> None:
+    """Its results differ by rounding; the description without it is that of versions that left it out."""
+
+    def training(**student: object) -> dict:
+        described = plan({**RECIPE, "student": {"steps": 400, **student}}, role="student")
+        return described.description("shards", "code", precision="32-true")["training"]
+
+    assert training(compile=True) == {**training(), "compile": True}
+    assert "compile" not in training()
+    assert training(cuda_graphs=True) == training()
+
+
 def test_a_plan_survives_json() -> None:
     student = plan(RECIPE, role="student", method="lgad+sad", teacher=Path("teacher"))
     assert TrainingPlan.model_validate_json(student.model_dump_json()) == student
