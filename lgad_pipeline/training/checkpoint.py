@@ -64,6 +64,7 @@ class TrainingState:
         seconds: training time over all runs of this training.
         history: log entries so far, each with its `step`.
         sums: sums of the loss terms since the last log entry.
+        counts: number of steps since then that each sum is of; a loss may start or end in between.
     """
 
     network: nn.Module
@@ -73,6 +74,7 @@ class TrainingState:
     seconds: float = 0.0
     history: list[Metrics] = field(default_factory=list)
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     _moving: MovingAverage | None = field(default=None, init=False, repr=False)
 
     def update_average(self, decay: float) -> None:
@@ -85,16 +87,15 @@ class TrainingState:
 
     def add(self, terms: Mapping[str, torch.Tensor]) -> None:
         """Add the loss terms of a step to the sums since the last log entry."""
-        self.sums["steps"] = self.sums.get("steps", torch.zeros(())) + 1
         for name, term in terms.items():
+            self.counts[name] = self.counts.get(name, 0) + 1
             earlier = self.sums.get(name)
             self.sums[name] = term.detach().clone() if earlier is None else earlier + term.detach()
 
     def pop_means(self) -> Metrics:
-        """Return the means `train/<term>` over the steps since the last log entry, and start new sums."""
-        steps = self.sums.pop("steps")
-        means = {f"train/{name}": float(total.cpu() / steps.cpu()) for name, total in self.sums.items()}
-        self.sums = {}
+        """Return the means `train/<term>` over the steps with it since the last log entry; start new sums."""
+        means = {f"train/{name}": float(total.cpu() / self.counts[name]) for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
         return means
 
     def share_sums(self) -> None:
@@ -129,6 +130,7 @@ class TrainingState:
             "seconds": self.seconds,
             "history": self.history,
             "sums": self.sums,
+            "counts": self.counts,
         }
         with atomic_path(checkpoint.path) as temporary, temporary.open("wb") as file:
             try:
@@ -169,7 +171,7 @@ class TrainingState:
                     f"train on {parts} devices, or delete the file to start again."
                 )
             self._check(content)
-            progress = {name: content[name] for name in ("step", "seconds", "history", "sums")}
+            progress = {name: content[name] for name in ("step", "seconds", "history", "sums", "counts")}
             self.optimizer.load_state_dict(content["optimizer"])
         except (LgadError, torch.OutOfMemoryError):
             raise

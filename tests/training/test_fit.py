@@ -159,6 +159,21 @@ def distilling(network: torch.nn.Module, config: DistillationConfig) -> StudentT
     return StudentTask(CONFIG, {"attention": LgadLoss(network, teacher, paths, config)})
 
 
+def test_the_mean_of_a_loss_is_that_of_the_steps_with_it(tmp_path: Path) -> None:
+    config = DistillationConfig(weight=1e-30, start_step=1, stop_step=3)  # steps 1 and 2 of 0 to 5
+
+    def logged(log_every: int) -> dict[int, float]:
+        network = student()
+        settings = CONFIG.model_copy(update={"log_every": log_every})
+        state = run(distilling(network, config), network, settings, tmp_path / str(log_every))
+        return {int(entry["step"]): entry.get("train/attention", 0) for entry in state.history}
+
+    each, pairs, all_steps = logged(1), logged(2), logged(6)
+    assert each[2] > 0 and each[3] > 0 and each[1] == each[4] == 0
+    assert (pairs[2], pairs[4], pairs[6]) == (each[2], each[3], 0)
+    assert all_steps[6] == pytest.approx((each[2] + each[3]) / 2)
+
+
 def test_distillation_of_weight_zero_is_the_student_alone(tmp_path: Path) -> None:
     """Same weights, batches, augmentation and dropout: the pair differs in the attention loss alone."""
     data = replace(
