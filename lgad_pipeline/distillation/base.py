@@ -78,6 +78,9 @@ class DistillationLoss(ABC):
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the unweighted loss, a scalar tensor, for the student's latest forward."""
 
+    def skip(self) -> None:  # noqa: B027 - most losses keep nothing of a forward
+        """Forget the student's latest forward; called in place of `compute` at a step without this loss."""
+
     def weight(self, step: int | None) -> float:
         """Return the weight at a step, counted from 0; without a step, the weight without its schedule."""
         return self.config.full_weight if step is None else self.config.weight_at(step)
@@ -116,6 +119,15 @@ class LayerLoss(DistillationLoss):
     def add_companion(self, module: nn.Module) -> None:
         """Train and checkpoint a module with the student."""
         self.companion = nn.ModuleList([*(self.companion or ()), module])  # type: ignore[misc]
+
+    def skip(self) -> None:
+        """Clear the taps."""
+        self.taps.clear()
+
+    def no_loss(self) -> torch.Tensor:
+        """Return a loss of 0 on the student's device in place of that of the latest forward."""
+        features = self.taps.pop()
+        return torch.zeros((), device=features[self.taps.layers[0]].device)
 
     def features(self, weight: float | torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the features (B, C, h, w) of the latest forward by layer name, and clear the taps.

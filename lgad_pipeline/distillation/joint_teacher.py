@@ -68,6 +68,11 @@ class JointLgadLoss(AttentionLoss):
         planes = label_planes(label_map, self.classes, self.encoding, stride=self.stride)
         return self.teacher(planes.contiguous(memory_format=torch.channels_last))
 
+    def skip(self) -> None:
+        """Clear the taps of the student and of the teacher."""
+        super().skip()
+        self.teacher_taps.clear()
+
     def teacher_maps(self) -> dict[str, torch.Tensor]:
         """Return the maps (B, h, w) of the latest `teacher_forward` by layer name, without gradients."""
         maps = attention_maps(self.teacher_taps, self.config)

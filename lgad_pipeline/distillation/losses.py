@@ -8,9 +8,10 @@ training, run the student, then call the loss and add it to the segmentation los
         loss = criterion(student(image), label_map) + lgad(label_map)
 
 A call returns the weighted loss: with the argument `step` the weight follows the schedule of the settings,
-without it the weight is `config.weight`. The losses are not modules: nothing of them is saved with the
-student's weights. If a loss has a module `companion` (settings adapter, balance and gate), give its
-parameters to the optimizer and save its state with a checkpoint.
+without it the weight is `config.weight`. At a weight of 0 no teacher runs, and the result is 0 without a
+gradient. The losses are not modules: nothing of them is saved with the student's weights. If a loss has a
+module `companion` (settings adapter, balance and gate), give its parameters to the optimizer and save its
+state with a checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,8 @@ class LgadLoss(AttentionLoss):
                 "The setting frame_weight error needs the student's logits; give the argument logits."
             )
         weight = self.weight(step)
+        if not weight:
+            return self.no_loss()
         forward = StudentForward(label_map, label_map if logits is None else logits, label_map, weight=weight)
         return weight * self.compute(forward)
 
@@ -196,7 +199,7 @@ class SadLoss(LayerLoss):
             step: number of the training step, from 0, for the schedule of the weight; None for no schedule.
         """
         weight = self.weight(step)
-        return weight * self._sum_over_layers(weight)
+        return weight * self._sum_over_layers(weight) if weight else self.no_loss()
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the unweighted loss for the student's latest forward.
@@ -251,7 +254,8 @@ class LogitsLoss(DistillationLoss):
             inputs: input of the student (B, C, H, W).
             step: number of the training step, from 0, for the schedule of the weight; None for no schedule.
         """
-        return self.weight(step) * self._divergence(logits, inputs)
+        weight = self.weight(step)
+        return weight * self._divergence(logits, inputs) if weight else torch.zeros((), device=logits.device)
 
     def compute(self, forward: StudentForward) -> torch.Tensor:
         """Return the unweighted loss for the student's latest forward."""

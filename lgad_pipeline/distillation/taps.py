@@ -79,11 +79,15 @@ class FeatureTaps:
             )
         return checked
 
+    def clear(self) -> None:
+        """Forget the outputs of the latest forward, so that their memory is free in the next one."""
+        self._outputs.clear()
+
     def close(self) -> None:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
-        self._outputs.clear()
+        self.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -161,6 +161,9 @@ class StudentTask:
             teacher_terms = lane_losses(teacher_output, seen, batch.existence, self.config)
             terms += [term._replace(name=f"teacher/{term.name}") for term in teacher_terms]
         forward = student_forward(planes, output, batch)
+        for name, loss in self.distillation.items():
+            if name not in weights:
+                loss.skip()
         active = {name: self.distillation[name] for name in weights}
         controls = [loss.control for loss in active.values() if isinstance(loss, LayerLoss)]
         measure_together([control for control in controls if control is not None])

@@ -84,6 +84,25 @@ def test_the_weight_follows_the_settings() -> None:
     assert value(step=9) == 0
 
 
+def test_no_teacher_runs_at_steps_without_its_loss() -> None:
+    torch.manual_seed(0)
+    student, teacher, model = network(3, 5), network(5, 5), network(3, 5)
+    runs: list[str] = []
+    teacher[0].register_forward_hook(lambda *_: runs.append("teacher"))
+    model.register_forward_hook(lambda *_: runs.append("model"))
+    lgad = LgadLoss(student, teacher, PATHS, DistillationConfig(balance=0.3, stop_step=2))
+    sad = SadLoss(student, ["0", "2"], SadConfig(balance=0.3, start_step=0, stop_step=2))
+    logits_loss = LogitsLoss(model, LogitsConfig(stop_step=2))
+    image, label_map = torch.rand(2, 3, 16, 32), torch.randint(0, 5, (2, 16, 32))
+    for step in range(5):
+        logits = student(image)
+        losses = lgad(label_map, step), sad(step), logits_loss(logits, image, step)
+        (nn.functional.cross_entropy(logits, label_map) + sum(losses)).backward()
+        assert all((loss.item() == 0) == (step >= 2) for loss in losses)
+    assert runs == ["teacher", "model"] * 2
+    assert all(loss.control is not None and loss.control.calls == 2 for loss in (lgad, sad))
+
+
 def test_pixels_with_an_ignore_index_belong_to_no_class() -> None:
     inputs_of_teacher: list[torch.Tensor] = []
     teacher = network(3, 3)

@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.training.checkpoint import Checkpoint, TrainingState
 from lgad_pipeline.training.loop import fit
-from lgad_pipeline.training.tasks import StudentTask, TeacherTask
+from lgad_pipeline.training.tasks import StudentTask, TeacherTask, total_loss
 from lgad_pipeline.training.training_data import TrainingData
 
 SPEC = NetworkSpec(image_size=(32, 64), width=0.5)
@@ -172,6 +173,17 @@ def test_the_mean_of_a_loss_is_that_of_the_steps_with_it(tmp_path: Path) -> None
     assert each[2] > 0 and each[3] > 0 and each[1] == each[4] == 0
     assert (pairs[2], pairs[4], pairs[6]) == (each[2], each[3], 0)
     assert all_steps[6] == pytest.approx((each[2] + each[3]) / 2)
+
+
+def test_the_features_of_a_loss_that_has_ended_are_freed() -> None:
+    network, kept = student(), []
+    task = distilling(network, DistillationConfig(stop_step=1))
+    network.get_submodule(attention_layers(SPEC)[0]).register_forward_hook(
+        lambda module, inputs, output: kept.append(weakref.ref(output))
+    )
+    for step in range(3):
+        total_loss(task.losses(network, frames(step), task.weights(step))).backward()
+        assert kept[step]() is None
 
 
 def test_distillation_of_weight_zero_is_the_student_alone(tmp_path: Path) -> None:
