@@ -102,7 +102,8 @@ def fit(
                 state.share_sums()
                 metrics |= state.pop_means() | {"learning_rate": rate} | clock.metrics()
             if last or state.step % config.validate_every == 0:
-                metrics |= validate(fabric, task, state, data.validation())
+                with clock.paused():
+                    metrics |= validate(fabric, task, state, data.validation())
             if metrics:
                 state.history.append({"step": state.step, **metrics})
                 if log is not None and process_rank() == 0:
@@ -114,7 +115,7 @@ def fit(
                 train_step.finish()
                 state.share_sums()
                 state.seconds = clock.total()
-                with checkpoints.saving():
+                with clock.paused(), checkpoints.saving():
                     on_rank_zero(lambda: state.save(checkpoint))
             if stopped:
                 raise TrainingStopped(state.step)

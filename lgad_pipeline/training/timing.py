@@ -18,32 +18,42 @@ class TrainingClock:
     Args:
         state: state of the training, with the seconds of earlier runs.
         device: training device, whose memory is counted.
+        now: clock, seconds.
     """
 
-    def __init__(self, state: TrainingState, device: torch.device) -> None:
-        self._device = device
+    def __init__(
+        self, state: TrainingState, device: torch.device, now: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._device, self._now = device, now
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self._state, self._earlier = state, state.seconds
-        self._start = self._logged = time.perf_counter()
+        self._start = self._logged = now()
         self._logged_step, self._waited = state.step, 0.0
 
     def total(self) -> float:
         """Return the training time over all runs, seconds."""
-        return self._earlier + time.perf_counter() - self._start
+        return self._earlier + self._now() - self._start
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Count the time inside the context as waiting for data."""
-        start = time.perf_counter()
+        start = self._now()
         try:
             yield
         finally:
-            self._waited += time.perf_counter() - start
+            self._waited += self._now() - start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time inside the context out of the metrics; it counts in `total`."""
+        start = self._now()
+        yield
+        self._logged += self._now() - start
 
     def metrics(self) -> Metrics:
         """Return speed, share of waiting since the last call, and the highest use of memory."""
-        now = time.perf_counter()
+        now = self._now()
         elapsed, steps = now - self._logged, self._state.step - self._logged_step
         metrics = {
             "steps_per_second": steps / elapsed,

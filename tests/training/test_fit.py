@@ -1,6 +1,7 @@
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from lgad_pipeline.distillation.teacher import teacher_spec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.layers import LaneOutput
 from lgad_pipeline.networks.registry import attention_layers, build_network
+from lgad_pipeline.training import loop
 from lgad_pipeline.training.checkpoint import Checkpoint, TrainingState
 from lgad_pipeline.training.loop import fit
 from lgad_pipeline.training.tasks import StudentTask, TeacherTask, total_loss
+from lgad_pipeline.training.timing import TrainingClock
 from lgad_pipeline.training.training_data import TrainingData
 
 SPEC = NetworkSpec(image_size=(32, 64), width=0.5)
@@ -151,6 +154,31 @@ def test_log_and_history_hold_the_same_metrics(tmp_path: Path) -> None:
         first["train/cross_entropy"] + 0.1 * first["train/iou"] + 0.1 * first["train/existence"], rel=1e-5
     )
     assert {"learning_rate", "steps_per_second", "data_wait", "memory_gb"} <= set(first)
+
+
+def test_the_speed_is_that_of_the_steps_without_validations_and_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, saves = [0.0], []
+
+    def lasting(seconds: float, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            clock[0] += seconds
+            yield batch
+
+    def save(state: TrainingState, checkpoint: Checkpoint) -> None:
+        clock[0] += 1000
+        saves.append(state.step)
+
+    monkeypatch.setattr(TrainingState, "save", save)
+    monkeypatch.setattr(loop, "TrainingClock", partial(TrainingClock, now=lambda: clock[0]))
+    data = TrainingData(
+        lambda start, stop: lasting(0.5, batches(start, stop)), no_change, lambda: lasting(100, validation())
+    )
+    state = run(StudentTask(CONFIG), student(), CONFIG, tmp_path, data)
+    logged = [entry for entry in state.history if "steps_per_second" in entry]
+    assert [(entry["steps_per_second"], entry["data_wait"]) for entry in logged] == [(2, 1)] * 3
+    assert saves and state.seconds == 6 * 0.5 + 2 * 200 + 1000 * len(saves[:-1])
 
 
 def distilling(network: torch.nn.Module, config: DistillationConfig) -> StudentTask:
