@@ -31,7 +31,7 @@ from lgad_pipeline.studies.trainings import (
     trained_on,
 )
 from lgad_pipeline.studies.workers import run_all
-from lgad_pipeline.training.device import Device
+from lgad_pipeline.training.device_lease import DeviceKind
 from lgad_pipeline.training.student_losses import check_losses
 from lgad_pipeline.wording import counted
 
@@ -55,7 +55,7 @@ def distillation_gain(
     recordings: Path,
     output: Path,
     workers: int = 1,
-    device: Device = "auto",
+    device: DeviceKind = "auto",
     only_report: bool = False,
     progress: ProgressText = print,
     exchange: Exchange | None = None,
@@ -74,7 +74,7 @@ def distillation_gain(
         output: directory of the study.
         workers: number of processes, among which the CPU cores are divided; 1 trains in this process. On a
             cluster (`on_cluster`) it has no effect.
-        device: device on which networks are trained.
+        device: kind of the devices on which networks are trained.
         only_report: True to train nothing and to compare the students that are finished.
         progress: function that is called with a line of text when a training ends.
         exchange: store of the trainings' directories on a cluster; None if the machines share `output`.

@@ -26,8 +26,7 @@ from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.inference.split_prediction import predict_split
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.studies.plan import TrainingSpec
-from lgad_pipeline.training.device import Device
-from lgad_pipeline.training.device_lease import lease_devices
+from lgad_pipeline.training.device_lease import DeviceKind, lease_devices
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.threads import torch_threads
 from lgad_pipeline.training.trainer import train
@@ -48,14 +47,14 @@ class StudyInputs:
         dataset: settings of the data set.
         shards: directory of the packed data set.
         recordings: directory of the annotated lane files.
-        device: device on which networks are trained.
+        device: kind of the devices on which networks are trained.
         label_noise: noise in the training labels, or None.
     """
 
     dataset: Dataset
     shards: Path
     recordings: Path
-    device: Device = "auto"
+    device: DeviceKind = "auto"
     label_noise: LabelNoiseConfig | None = None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from lgad_pipeline.errors import LgadError, os_fault
 
@@ -22,6 +22,8 @@ SHARES = "LGAD_TRAININGS_PER_GPU"
 """Environment variable: number of trainings that share one GPU at the same time; 1 by default."""
 LOCKS = "LGAD_DEVICE_LOCKS"
 """Environment variable: directory of the lock files, for processes with different temporary directories."""
+DeviceKind = Literal["auto", "cpu", "cuda"]
+"""Kind of the devices of a lease: CPU, GPUs, or GPUs if there are any."""
 _POLL_SECONDS = 0.2
 
 
@@ -66,15 +68,21 @@ class DeviceLease:
         return {**({"CUDA_VISIBLE_DEVICES": visible} if visible else {}), **threads}
 
 
-def device_slots(device: str) -> list[Slot]:
+def device_slots(device: DeviceKind) -> list[Slot]:
     """Return the slots of this machine for trainings on a device; none for a CPU without LGAD_DEVICE_SLOTS.
 
     Args:
         device: `cpu`, `cuda`, or `auto` for the GPUs if there are any.
 
     Raises:
-        LgadError: there is no GPU, or LGAD_DEVICE_SLOTS or LGAD_TRAININGS_PER_GPU is not a positive integer.
+        LgadError: there is no GPU, the device is another one, such as cuda:1, or LGAD_DEVICE_SLOTS or
+            LGAD_TRAININGS_PER_GPU is not a positive integer.
     """
+    if device not in get_args(DeviceKind):
+        raise LgadError(
+            f"The device {device!r} cannot be chosen, because trainings take a device that is free; choose "
+            "auto, cpu or cuda, and name the GPUs to use in CUDA_VISIBLE_DEVICES."
+        )
     if device == "cpu":
         return [Slot(f"cpu-{number}", "cpu") for number in range(_number(SLOTS, 0))]
     import torch
@@ -98,7 +106,7 @@ def device_slots(device: str) -> list[Slot]:
 
 @contextmanager
 def lease_devices(
-    device: str = "auto", count: int = 1, *, waiting: Callable[[str], object] | None = None
+    device: DeviceKind = "auto", count: int = 1, *, waiting: Callable[[str], object] | None = None
 ) -> Iterator[DeviceLease]:
     """Lease free devices of this machine; wait until there are enough.
 

@@ -154,6 +154,9 @@ def test_what_cannot_be_leased_is_one_sentence(monkeypatch: pytest.MonkeyPatch, 
         with pytest.raises(LgadError, match=f"LGAD_DEVICE_SLOTS is '{text}'; set it to a number"):
             device_slots("cpu")
     monkeypatch.setenv("LGAD_DEVICE_SLOTS", "1")
+    for one in ("cuda:0", "cuda:1", "gpu"):
+        with pytest.raises(LgadError, match=f"'{one}' cannot be chosen.*; choose auto, cpu or cuda"):
+            device_slots(one)  # type: ignore[arg-type]
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LGAD_DEVICE_LOCKS", str(tmp_path / "file"))
     with pytest.raises(LgadError, match=r"file cannot be written .*name a folder"), lease_devices("cpu"):
