@@ -14,9 +14,9 @@ from pydantic import (
 
 
 class BaseConfig(BaseModel):
-    """Base class of settings: values cannot be changed, and unknown keys are errors."""
+    """Base class of settings: values cannot be changed; unknown keys and infinite numbers are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LaterKeysConfig(BaseConfig):

@@ -27,8 +27,8 @@ class DecodeConfig(BaseConfig):
     method: Literal["centroid", "official"] = "centroid"
     existence_threshold: float = Field(default=0.25, ge=0, le=1)
     peak_threshold: float = Field(default=0.3, ge=0, le=1)
-    row_step: float = Field(default=10.0, ge=0.5, le=1000, allow_inf_nan=False)
+    row_step: float = Field(default=10.0, ge=0.5, le=1000)
     least_rows: int = Field(default=4, ge=2, le=8192)
-    smoothing: float = Field(default=3.0, ge=1e-3, le=1000, allow_inf_nan=False)
-    outlier_distance: float = Field(default=2.5, ge=0.1, le=1000, allow_inf_nan=False)
+    smoothing: float = Field(default=3.0, ge=1e-3, le=1000)
+    outlier_distance: float = Field(default=2.5, ge=0.1, le=1000)
     to_bottom: bool = True

@@ -47,6 +47,8 @@ def sentence(file: str, details: Any, *, root: type[BaseModel]) -> str:
         return f"{file}: {key} is {shown(details['input'])}; write its keys below it, each as `key: value`."
     if details["type"] in ("tuple_type", "list_type"):
         return f"{file}: {key} is {shown(details['input'])}; write it as a list in brackets, such as [a, b]."
+    if details["type"] == "finite_number":
+        return f"{file}: {key} is {shown(details['input'])}; give a finite number."
     value = "" if isinstance(details["input"], Mapping) else f" is {shown(details['input'])}"
     return f"{file}: {key}{value}: {reason[:1].lower()}{reason[1:]}."
 

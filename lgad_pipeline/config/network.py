@@ -9,7 +9,7 @@ from lgad_pipeline.config.base import BaseConfig, LaterKeysConfig
 from lgad_pipeline.config.lane_types import LaneTypes
 
 Side = Annotated[int, Field(ge=1, le=8192)]
-Width = Annotated[float, Field(gt=0, le=32, allow_inf_nan=False)]
+Width = Annotated[float, Field(gt=0, le=32)]
 """Factor on the channels of every layer."""
 _allowed: set[str] = set()
 

@@ -119,7 +119,7 @@ class Settings(BaseConfig):
         """
         files = SettingsFiles(path)
         mistakes: dict[str, list[str]] = {}
-        for name, mistake in (*files.not_finite(), *files.switched_on(cls)):
+        for name, mistake in files.switched_on(cls):
             mistakes.setdefault(name, []).append(mistake)
         content = files.complete()
         try:

@@ -17,7 +17,6 @@ from lgad_pipeline.settings.yaml_files import (
     holds,
     local_path,
     merged,
-    not_finite,
     read_yaml,
 )
 
@@ -45,16 +44,6 @@ class SettingsFiles:
     def complete(self) -> dict[Any, Any]:
         """Return the contents with the data set `synthetic`, absolute roots and inherited keys of recipes."""
         return self._with_inherited_keys(self._with_datasets())
-
-    def not_finite(self) -> list[tuple[str, str]]:
-        """Return a sentence for each number that is not finite, with the name of its data set or ""."""
-        return [
-            (
-                _dataset_of(keys),
-                f"{self.file_of(keys)}: {'.'.join(map(str, keys))} is {number}; give a finite number.",
-            )
-            for keys, number in not_finite(self.content)
-        ]
 
     def switched_on(self, model: type[BaseModel]) -> list[tuple[str, str]]:
         """Return a sentence for each number that is `yes`, with the name of its data set or "".

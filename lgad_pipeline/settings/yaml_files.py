@@ -1,7 +1,6 @@
 """YAML files of settings: safe reading, and lgad.local.yaml merged over lgad.yaml."""
 
 import gc
-import math
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -111,18 +110,6 @@ def holds(content: object, keys: tuple[Any, ...]) -> bool:
             return False
         content = content[key]  # type: ignore[index]
     return True
-
-
-def not_finite(content: object, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], float]]:
-    """Yield the path of keys of every infinite or undefined number, and the number."""
-    if isinstance(content, float) and not math.isfinite(content):
-        yield keys, content
-    elif isinstance(content, Mapping):
-        for key, value in content.items():
-            yield from not_finite(value, (*keys, key))
-    elif isinstance(content, list):
-        for index, value in enumerate(content):
-            yield from not_finite(value, (*keys, index))
 
 
 @contextmanager

@@ -25,8 +25,8 @@ class Range(BaseConfig):
         whole: True for whole numbers.
     """
 
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: float
+    high: float
     log: bool = False
     whole: bool = False
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from lgad_pipeline.cli.studies import gain
+from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.studies.config import Variant
 from lgad_pipeline.studies.data import prepare_data
@@ -47,6 +49,14 @@ def test_yes_in_place_of_a_number_of_a_study_is_an_error(tmp_path: Path, study: 
     with pytest.raises(LgadError) as error:
         loaded(tmp_path, study)
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_an_infinite_number_of_a_study_is_an_error(tmp_path: Path, number: str) -> None:
+    with pytest.raises(LgadError, match=r"^study.yaml: compute.teacher_step is .*; give a finite number"):
+        loaded(tmp_path, f"compute: {{teacher_step: {number}}}")
+    with pytest.raises(ValidationError, match="finite number"):
+        DistillationConfig(weight=float(number.replace(".", "")))
 
 
 @pytest.mark.parametrize(
