@@ -35,7 +35,7 @@ from lgad_pipeline.training.training_folder import HISTORY, TRAINING, TrainingRe
 FRAMES = "test_frames.parquet"
 SCORED = "scored.json"
 
-_LOSSES = ("teacher", "distillation", "sad", "logits", "model", "label_head", "losses")
+_LOSSES = ("teacher", "sad", "logits", "model", "label_head", "losses")
 _DATA_AND_CODE = {"shards", "code", "network_source", "teacher_source"}
 
 

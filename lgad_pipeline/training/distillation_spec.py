@@ -137,7 +137,7 @@ class DistillationSpec(BaseConfig):
             content["teacher_input"] = self.teacher_input.model_dump(mode="json")
         if self.blurred_labels:
             content["teacher"] = "blurred_labels"
-        if content:
+        if ATTENTION in self.chosen():
             content["distillation"] = self.lgad.model_dump(mode="json")
         if self.sad is not None:
             content["sad"] = self.sad.model_dump(mode="json")
@@ -146,7 +146,8 @@ class DistillationSpec(BaseConfig):
             content["model"] = _trained_network(self.model)
         if self.label_head is not None:
             content["label_head"] = self.label_head.model_dump(mode="json")
-            content["label_head_layers"] = [path.student for path in self.lgad.paths]
+            if not self.label_head.layers:
+                content["label_head_layers"] = [path.student for path in self.lgad.paths]
         if self.losses:
             content["losses"] = {
                 name: [settings, source_digest(import_path(name))] for name, settings in self.losses.items()

@@ -91,6 +91,24 @@ def test_a_compiled_network_is_another_training() -> None:
     assert training(cuda_graphs=True) == training()
 
 
+def test_settings_that_no_loss_reads_are_not_described(tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_text('{"fingerprint": "that of the teacher"}')
+    (tmp_path / "network.json").write_text(NetworkSpec(image_size=(32, 88)).model_dump_json())
+
+    def described(method: str, *path: str, **recipe: object) -> dict:
+        paths = [{"student": layer, "teacher": layer} for layer in path]
+        changed = {**RECIPE, "losses": {}, "distillation": {"paths": paths}, **recipe}
+        student = plan(changed, role="student", method=method, teacher=tmp_path)
+        return student.distillation.description()
+
+    own = "tests.support.losses:TeacherAgreement"
+    assert described(own) == described(own, "encoder.stage1")
+    assert described("label-head") != described("label-head", "encoder.stage1")
+    named = {"label_head": {"layers": ["encoder.stage2"]}}
+    assert described("label-head", **named) == described("label-head", "encoder.stage1", **named)
+    assert described("lgad") != described("lgad", "encoder.stage1")
+
+
 def test_a_plan_survives_json() -> None:
     student = plan(RECIPE, role="student", method="lgad+sad", teacher=Path("teacher"))
     assert TrainingPlan.model_validate_json(student.model_dump_json()) == student
