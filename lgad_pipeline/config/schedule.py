@@ -22,14 +22,14 @@ class _CronField(NamedTuple):
     high: int
     names: tuple[str, ...] = ()
 
-    def values(self, text: str) -> set[int]:
-        """Return the values that the text of the field means, such as "1-5,*/20" or "mon-fri".
+    def items(self, text: str) -> list[tuple[int | None, int | None, int | None]]:
+        """Return first value, last value and step of each item of the text, such as "1-5,*/20" or "mon-fri".
 
         Raises:
             ValueError: the text cannot be read, or a value is out of range.
         """
         numbers = {name: str(number) for number, name in enumerate(self.names, self.low)}
-        values: set[int] = set()
+        items = []
         for item in text.split(","):
             # "1feb" is no item: a name starts and ends where a word does.
             plain = re.sub(r"\b[a-z]+\b", lambda word: numbers.get(word[0], word[0]), item.lower())
@@ -48,8 +48,12 @@ class _CronField(NamedTuple):
                 raise ValueError(
                     f"the {self.name} {item!r} is every {self.name} in Dagster; write {first} alone"
                 )
-            values |= self._range(first, last, step)
-        return values
+            items.append((first, last, step))
+        return items
+
+    def values(self, text: str) -> set[int]:
+        """Return the values that the text means; not for weekdays, of which 0 and 7 are the same."""
+        return {value for item in self.items(text) for value in self._range(*item)}
 
     def _is_one_value(self, first: int | None, last: int | None) -> bool:
         """Return True for a range of one value, such as 7-7, or 7-0 in weekdays (both are Sunday)."""
@@ -68,12 +72,13 @@ class _CronField(NamedTuple):
         return set([*range(first, self.high + 1), *range(self.low, last + 1)][:: step or 1])
 
 
+_DAY, _MONTH = _CronField("day", 1, 31), _CronField("month", 1, 12, _MONTHS)
 _CRON = (
     _CronField("minute", 0, 59),
     _CronField("hour", 0, 23),
-    _CronField("day", 1, 31),
-    _CronField("month", 1, 12, _MONTHS),
-    _CronField("weekday", 0, 7, _WEEKDAYS),
+    _DAY,
+    _MONTH,
+    _CronField("weekday", 0, 7, _WEEKDAYS),  # 0 and 7 are Sunday
 )
 
 
@@ -100,10 +105,11 @@ class RetrainConfig(BaseConfig):
         fields = cron.split()
         if len(fields) != 5:
             raise ValueError("give five fields: minute, hour, day of the month, month, weekday")
-        chosen = {field.name: field.values(text) for field, text in zip(_CRON, fields, strict=True)}
-        longest = max(_MONTH_DAYS[month] for month in chosen["month"])
-        if min(chosen["day"]) > longest:
-            raise ValueError(f"day {min(chosen['day'])} does not occur in these months; name an earlier day")
+        for field, text in zip(_CRON, fields, strict=True):
+            field.items(text)
+        first_day = min(_DAY.values(fields[2]))
+        if first_day > max(_MONTH_DAYS[month] for month in _MONTH.values(fields[3])):
+            raise ValueError(f"day {first_day} does not occur in these months; name an earlier day")
         return cron
 
     @field_validator("timezone")
