@@ -56,7 +56,7 @@ class Recipe(BaseConfig):
     teacher: TrainingConfig
     teacher_input: TeacherInputConfig = TeacherInputConfig()
     student: TrainingConfig
-    init: str | None = Field(default=None, min_length=1)
+    init: str | None = None
     distillation: DistillationConfig = DistillationConfig()
     sad: SadConfig = SadConfig()
     logits: LogitsConfig = LogitsConfig()

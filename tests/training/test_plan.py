@@ -123,6 +123,7 @@ def test_students_start_from_init_and_teachers_do_not() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"init": ""}, "it names no network; write a registered version or a directory"),
         ({"init": "models:/roads"}, "names no registered version; write models:/NAME@champion or"),
         ({"init": "models:/roads@a@b"}, "names no registered version"),
         ({"init": "runs:/1234/student"}, "names no registered version; write models:/NAME@champion or"),
