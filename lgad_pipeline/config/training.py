@@ -63,12 +63,14 @@ class TrainingConfig(LaterKeysConfig):
         threads: number of CPU threads per operation; None for torch's choice. Small images: 1 is fastest.
         precision: `32-true`; `bf16-mixed` for bfloat16 autocast; or `auto` for the latter on devices that
             compute bfloat16 natively (CUDA 8.0 and later, CPUs with AMX or AVX512-BF16), else the former.
-        accumulation: number of equal parts of a batch that are computed one after another, with less memory;
-            the statistics of batch norms are those of a part.
+        accumulation: number of equal parts of a batch that are computed one after another, with less memory.
+            Batch norms have the statistics of a part, and each loss is the mean over the parts of its values:
+            the sums in the soft IoU and the weights of pixels, slots and frames are those of a part.
         compile: True to compile the network by torch.compile; results differ by rounding.
         cuda_graphs: True to launch the kernels of a step as one CUDA graph; no effect on a CPU.
         sync_batch_norm: True for batch-norm statistics of the whole batch on several devices, so that the
-            result does not depend on their number; False for those of each device's part.
+            result does not depend on their number but for dropout masks and rounding; False for those of each
+            device's part.
         loader_threads: number of threads that decode and augment batches in advance.
         log_every: steps between two log entries; each contains the means since the previous one.
         validate_every: steps between two validations; the last step always validates.

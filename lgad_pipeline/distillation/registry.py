@@ -51,6 +51,9 @@ class RegisteredLoss(DistillationLoss):
 def register_loss(name: str) -> Callable[[type[RegisteredLoss]], type[RegisteredLoss]]:
     """Register a class of distillation losses under a name that recipes can use.
 
+    The name holds in processes that import the module of the class. lgad.yaml and the command line, whose
+    processes do not, name a class by its import path, `package.module:Class`, without registration.
+
     Example:
         >>> @register_loss("logit_size")
         ... class LogitSize(RegisteredLoss):

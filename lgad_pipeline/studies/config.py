@@ -1,6 +1,6 @@
 """Settings of a study: methods, variants, seeds and data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -13,7 +13,7 @@ from lgad_pipeline.config.methods import Method, is_import_path, short_name
 from lgad_pipeline.config.mistakes import mistakes, no_number, switched_on
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Name, NetworkChoice, Recipe
-from lgad_pipeline.settings.yaml_files import read_yaml
+from lgad_pipeline.settings.yaml_files import merged, read_yaml
 
 BASELINE, EQUAL_COMPUTE = "alone", "equal-compute"
 
@@ -42,6 +42,9 @@ class Variant(BaseConfig):
         recipe: keys of the recipe to change, such as `{distillation: {weight: 0.3}}`; nested keys that are
             not given keep the recipe's values. Only keys of the losses and the teacher are allowed, because
             the students of a pair must not differ in anything else.
+        steps: number of the student's optimizer steps, in place of those of the study or the recipe; the
+            schedules of all distillation losses are scaled by the same factor. With `equal-compute` these are
+            the steps of the LGAD student whose cost is counted.
         init: directory of the trained network that the student starts from, relative to the working
             directory; None for the recipe's.
     """
@@ -258,14 +261,3 @@ def read_study(path: Path, kind: type[Study], *, what: str = "study") -> Study:
         return kind.model_validate(content)
     except ValidationError as error:
         raise LgadError(mistakes(path.name, error, root=kind)) from error
-
-
-def merged(old: Mapping[str, Any], new: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the first mapping with the values of the second one; nested mappings are merged."""
-    result = dict(old)
-    for key, value in new.items():
-        below = result.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = merged(below, value)
-        result[key] = value
-    return result
