@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, write_text
-from lgad_pipeline.config.model_files import WEIGHTS
+from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.evaluation.types import SCENARIOS_WITHOUT_LANES, TOTAL
-from lgad_pipeline.networks.checkpoint import load_network
+from lgad_pipeline.networks.checkpoint import read_model
 from lgad_pipeline.studies.charts import curves_chart, forest_chart
 from lgad_pipeline.studies.plan import StudyRun
 from lgad_pipeline.studies.result import StudyResult
@@ -150,7 +151,8 @@ def _attention(runs: Sequence[StudyRun], shards: Path, path: Path) -> None:
     students = {run.variant: run.training.folder for run in first}
     if not all((folder / WEIGHTS).is_file() for folder in (*students.values(), teacher)):
         return  # scores were copied here without the weights
-    specs = [load_network(folder)[1] for folder in (with_teacher[0].training.folder, teacher)]
+    folders = with_teacher[0].training.folder, teacher
+    specs = [read_model(folder / NETWORK, NetworkSpec) for folder in folders]
     paths = mimicking_paths(with_teacher[0].training.recipe.distillation, *specs)
     sample = ShardSet.open(shards)["test"][0]
     write_png(path, attention_sheet(sample, teacher, students=students, paths=paths))

@@ -20,6 +20,7 @@ from lgad_pipeline.evaluation.types import Interval, column, f1_score
 
 _RESAMPLES = 4000
 _CHUNK = 500
+_CONFIDENT, _POWER = 1.96, 0.84  # normal quantiles of 97.5 % and 80 %
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def paired_gain(
     )
 
 
-def pairs_needed(deviation: float, gain: float, *, power: float = 0.84) -> int:
+def pairs_needed(deviation: float, gain: float) -> int:
     """Return the number of pairs at which 8 of 10 studies would show a true gain, at 95 % confidence.
 
     This is the normal approximation.
@@ -114,9 +115,8 @@ def pairs_needed(deviation: float, gain: float, *, power: float = 0.84) -> int:
     Args:
         deviation: standard deviation of the pairs' differences.
         gain: size of the true gain, in the same unit.
-        power: normal quantile of the share of studies; 0.84 for 80 %.
     """
-    return max(2, math.ceil(((1.96 + power) * deviation / gain) ** 2))
+    return max(2, math.ceil(((_CONFIDENT + _POWER) * deviation / gain) ** 2))
 
 
 def _counts(tables: Sequence[pd.DataFrame], threshold: float, like: pd.DataFrame) -> np.ndarray:
