@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from lgad_pipeline.evaluation.promotion import Verdict
     from resources.mlflow.registry import Decision
 
+EXPORT = "lgad_pipeline.inference.onnx_export:export_onnx"
+REGISTERED_CODE = code_fingerprint(
+    "lgad_pipeline.inference.predictor:LanePredictor", EXPORT, "resources.mlflow.served_model:LaneModel"
+)
 CHAMPION_CHECK = "f1_is_not_below_the_champions"
 
 
@@ -46,7 +50,7 @@ CHAMPION_CHECK = "f1_is_not_below_the_champions"
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
     deps=[student_lgad],
-    code_version=code_fingerprint("lgad_pipeline.inference.onnx_export:export_onnx"),
+    code_version=code_fingerprint(EXPORT),
     description="""The student with LGAD as an ONNX graph, for runtimes without torch. Input `image`: uint8
 (B, 3, h, w) RGB at the size of the network, not normalized. Outputs: `probabilities`, float32
 (B, slots, h, w), and `existence`, float32 (B, slots).""",
@@ -111,7 +115,7 @@ def export_equals_framework(context: dg.AssetCheckExecutionContext, project: Pro
     automation_condition=AFTER_DATA,
     pool=DEVICE,
     deps=[shards, student_lgad, lane_scores, onnx_graph],
-    code_version=code_fingerprint("lgad_pipeline.inference.predictor:LanePredictor"),
+    code_version=REGISTERED_CODE,
     check_specs=[
         partitioned_spec(
             CHAMPION_CHECK,
@@ -206,6 +210,7 @@ def _register(
         graph=paths.onnx_graph,
         run_id=run_id,
         fingerprint=record["fingerprint"],
+        code=REGISTERED_CODE,
         example=(paths.recordings / example_frame).read_bytes(),
         tags=tags,
         owner=project.owner,
@@ -238,12 +243,12 @@ def _decide(
 
     frame_size = project.dataset(paths.dataset).frame_size
 
-    def compare(champion: Path) -> "Verdict":
+    def compare(champion: Path, challenger: Path) -> "Verdict":
         task.note("scoring champion and challenger")
         with trainer.leased_device() as device:
             return compare_with_champion(
                 champion,
-                paths.student_lgad,
+                challenger,
                 frames=read_table(paths.frames),
                 recordings=paths.recordings,
                 frame_size=frame_size,

@@ -13,6 +13,7 @@ from resources.mlflow.resource import MlflowTracking
 from resources.mlflow.versions import (
     CHALLENGER,
     CHAMPION,
+    CODE_TAG,
     DIGEST_TAG,
     FINGERPRINT_TAG,
     REPLACED_TAG,
@@ -61,6 +62,7 @@ def register(
     graph: Path,
     run_id: str,
     fingerprint: str,
+    code: str,
     example: bytes,
     tags: Mapping[str, str],
     card: str,
@@ -68,8 +70,8 @@ def register(
 ) -> str:
     """Register the student in `folder` as a new version with the alias challenger.
 
-    A training (`fingerprint`) is registered once: the version that holds it is returned, and its card and
-    tags are renewed. If that version's files are gone, the training is registered again.
+    A student is registered once: the version with the same training, files and code is returned, and its card
+    and tags are renewed. If that version's files are gone, the student is registered again.
 
     Args:
         tracking: The MLflow store.
@@ -78,6 +80,7 @@ def register(
         graph: The same network as ONNX, logged with it.
         run_id: Id of the training's MLflow run.
         fingerprint: Fingerprint of the training.
+        code: Fingerprint of the code that is stored with the version: prediction, export and serving.
         example: A JPEG file, the input example.
         tags: Tags of the version; `dataset` and `recipe` are those of the registered model as well.
         card: Description of the version, markdown.
@@ -92,10 +95,10 @@ def register(
     client = tracking.client
     tracking.point_mlflow_here()
     claim(tracking, name, owner=owner, tags=tags)
-    version = _intact_version(tracking, name, fingerprint)
+    own = {FINGERPRINT_TAG: fingerprint, DIGEST_TAG: files_digest(folder), CODE_TAG: code}
+    version = _intact_version(tracking, name, own)
     if version is None:
         uri, model_id = log_model(tracking, run_id, folder=folder, graph=graph, example=example)
-        own = {FINGERPRINT_TAG: fingerprint, DIGEST_TAG: files_digest(folder)}
         created = client.create_model_version(name, uri, run_id, tags={**own, **tags}, model_id=model_id)
         version = created.version
     version = str(version)
@@ -106,10 +109,10 @@ def register(
     return version
 
 
-def _intact_version(tracking: MlflowTracking, name: str, fingerprint: str) -> str | None:
-    """Return the newest version that holds a training and whose files are there."""
+def _intact_version(tracking: MlflowTracking, name: str, tags: Mapping[str, str]) -> str | None:
+    """Return the newest version that has all of these tags and whose files are there."""
     for version in versions_of(tracking, name):
-        if version.tags.get(FINGERPRINT_TAG) != fingerprint:
+        if not tags.items() <= version.tags.items():
             continue
         try:
             with network_of(tracking, name, version=str(version.version)):
@@ -124,7 +127,7 @@ def decide(
     name: str,
     *,
     version: str,
-    compare: Callable[[Path], Verdict],
+    compare: Callable[[Path, Path], Verdict],
     lock: Path,
     objection: str = "",
     load: Callable[[Path], object] = lambda folder: None,
@@ -138,7 +141,7 @@ def decide(
         tracking: The MLflow store.
         name: Name of the registered model.
         version: The new version.
-        compare: Applies the rule to the champion in a folder and the new version.
+        compare: Applies the rule to the registered files of the champion and of the new version, two folders.
         lock: Folder that is locked meanwhile.
         objection: Why the new version must not be used where there is no champion to compare it with, as a
             clause, such as a score no better than chance; empty if nothing speaks against it.
@@ -172,7 +175,7 @@ class _Challenge:
     tracking: MlflowTracking
     name: str
     version: str
-    compare: Callable[[Path], Verdict]
+    compare: Callable[[Path, Path], Verdict]
     objection: str
     load: Callable[[Path], object]
 
@@ -219,7 +222,8 @@ class _Challenge:
         try:
             if fault:
                 raise LgadError(fault)
-            verdict = self.compare(network)
+            with network_of(self.tracking, self.name, version=version) as challenger:
+                verdict = self.compare(network, challenger)
         except LgadError as error:
             reason = f"Version {version} stays challenger: it cannot be compared with version {champion}"
             usable = None if fault else champion

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 FINGERPRINT_TAG = "training_fingerprint"
+CODE_TAG = "code_fingerprint"
 DIGEST_TAG = "files_digest"
 REPLACED_TAG = "replaced"
 ROLLED_BACK_TAG = "rolled_back"

@@ -33,15 +33,13 @@ def hits_of(folder: Path) -> int:
     return int((folder / "weights.safetensors").read_text())
 
 
-def decision(store: Store, version: int, hits: int) -> Decision:
+def compare(champion: Path, challenger: Path) -> Verdict:
+    return verdict(hits_of(champion), hits_of(challenger))
+
+
+def decision(store: Store, version: int) -> Decision:
     tracking, folder = store
-    return decide(
-        tracking,
-        NAME,
-        version=str(version),
-        compare=lambda champion: verdict(hits_of(champion), hits),
-        lock=folder / "lock",
-    )
+    return decide(tracking, NAME, version=str(version), compare=compare, lock=folder / "lock")
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +73,12 @@ def tags(tracking: MlflowTracking, version: int) -> dict[str, str]:
 def test_first_becomes_champion_better_takes_over_worse_and_equal_do_not(store):
     add_versions(store, [50, 40, 50, 80])
     tracking = store[0]
-    first = decision(store, 1, 50)
+    first = decision(store, 1)
     assert first.promoted and first.before is None and first.verdict is None
-    assert not decision(store, 2, 40).promoted and not decision(store, 3, 50).promoted
-    better = decision(store, 4, 80)
+    assert not decision(store, 2).promoted and not decision(store, 3).promoted
+    better = decision(store, 4)
     assert better.promoted and better.before == "1" and champion_of(tracking, NAME) == "4"
-    assert decision(store, 4, 80).reason == "Version 4 is champion already."
+    assert decision(store, 4).reason == "Version 4 is champion already."
     written = tags(tracking, 2)
     assert written["validation_f1"] == "0.4000" and written["champion_validation_f1"] == "0.5000"
     assert "loses 10.0 points" in written["decision"]
@@ -91,8 +89,8 @@ def test_first_becomes_champion_better_takes_over_worse_and_equal_do_not(store):
 
 def test_list_of_versions_names_those_compared_by_another_rule(store, monkeypatch):
     add_versions(store, [50, 40])
-    decision(store, 1, 50)
-    decision(store, 2, 40)
+    decision(store, 1)
+    decision(store, 2)
     tracking, folder = store
     monkeypatch.setenv("LGAD_SETTINGS", str(folder / "lgad.yaml"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
@@ -119,8 +117,8 @@ def test_list_of_versions_names_those_compared_by_another_rule(store, monkeypatc
 def test_decision_is_kept_with_its_numbers(store):
     add_versions(store, [50, 80])
     tracking, folder = store
-    decision(store, 1, 50)
-    decision(store, 2, 80)
+    decision(store, 1)
+    decision(store, 2)
     run = str(tracking.client.get_model_version(NAME, "2").run_id)
     path = tracking.client.download_artifacts(run, "promotion/version-2.json", str(folder))
     content = json.loads(Path(path).read_text())
@@ -133,50 +131,46 @@ def test_decision_is_kept_with_its_numbers(store):
 def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store):
     add_versions(store, [50, 80])
     tracking, folder = store
-    decision(store, 1, 50)
+    decision(store, 1)
     with pytest.raises(LgadError, match=r"no predecessor on record; choose one: .*, of 2, 1 \(champion\)"):
         rollback(tracking, NAME, lock=folder / "lock")
-    decision(store, 2, 80)
+    decision(store, 2)
     assert rollback(tracking, NAME, lock=folder / "lock") == ("2", "1")
     assert champion_of(tracking, NAME) == "1" and "Rolled back" in tags(tracking, 2)["decision"]
-    assert not decision(store, 2, 80).promoted and champion_of(tracking, NAME) == "1"
+    assert not decision(store, 2).promoted and champion_of(tracking, NAME) == "1"
     with pytest.raises(LgadError, match="no registered model nobody-enet"):
         rollback(tracking, "nobody-enet", lock=folder / "lock")
 
 
 def test_champion_that_cannot_be_loaded_stays(store):
     add_versions(store, [50, 80])
-    decision(store, 1, 50)
+    decision(store, 1)
 
-    def compare(champion: Path) -> Verdict:
+    def fail(champion: Path, challenger: Path) -> Verdict:
         raise LgadError("the weights do not fit the network.")
 
-    found = decide(store[0], NAME, version="2", compare=compare, lock=store[1] / "lock")
+    found = decide(store[0], NAME, version="2", compare=fail, lock=store[1] / "lock")
     assert not found.promoted and "do not fit" in found.reason and "lgad rollback" in found.reason
 
 
 def test_champion_that_another_machine_puts_in_use_meanwhile_is_the_one_to_beat(store):
     tracking, folder = store
     add_versions(store, [20, 50, 90])
-    decision(store, 1, 20)
+    decision(store, 1)
     seen = []
 
-    def compare(champion: Path) -> Verdict:
+    def compare_late(champion: Path, challenger: Path) -> Verdict:
         seen.append(hits_of(champion))
         tracking.client.set_registered_model_alias(NAME, "champion", "3")  # the other one is ready first
-        return verdict(hits_of(champion), 50)
+        return compare(champion, challenger)
 
-    found = decide(tracking, NAME, version="2", compare=compare, lock=folder / "lock")
+    found = decide(tracking, NAME, version="2", compare=compare_late, lock=folder / "lock")
     assert seen == [20, 90] and not found.promoted and champion_of(tracking, NAME) == "3"
     assert "of version 3" in tags(tracking, 2)["decision"]
 
 
-def _decide_in_process(uri: str, folder: Path, version: int, hits: int, ready) -> None:
+def _decide_in_process(uri: str, folder: Path, version: int, ready) -> None:
     tracking = MlflowTracking(uri=uri, artifacts=str(folder / "mlruns"))
-
-    def compare(champion: Path) -> Verdict:
-        return verdict(hits_of(champion), hits)
-
     tracking.client.get_registered_model(NAME)
     ready.wait()
     decide(tracking, NAME, version=str(version), compare=compare, lock=folder / "lock")
@@ -185,12 +179,12 @@ def _decide_in_process(uri: str, folder: Path, version: int, hits: int, ready) -
 def test_two_runs_that_finish_together_leave_the_better_one(store):
     tracking, folder = store
     add_versions(store, [20, 80, 50])
-    decision(store, 1, 20)
+    decision(store, 1)
     processes = multiprocessing.get_context("spawn")
     ready = processes.Barrier(2, timeout=300)
     both = [
-        processes.Process(target=_decide_in_process, args=(tracking.uri, folder, version, hits, ready))
-        for version, hits in ((2, 80), (3, 50))
+        processes.Process(target=_decide_in_process, args=(tracking.uri, folder, version, ready))
+        for version in (2, 3)
     ]
     for process in both:
         process.start()

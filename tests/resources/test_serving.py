@@ -96,6 +96,7 @@ def store(tmp_path_factory) -> Path:
         graph=folder / "student.onnx",
         run_id=run,
         fingerprint="one",
+        code="first",
         example=jpeg(np.full((590, 1640, 3), 90, np.uint8)),
         tags={},
         card="",

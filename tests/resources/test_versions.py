@@ -49,7 +49,7 @@ def model(tracking, tmp_path):
 
 
 def judged(tracking: MlflowTracking, version: str, folder: Path, **options):
-    def compare(champion: Path):
+    def compare(champion: Path, challenger: Path):
         raise LgadError("it must not be compared.")
 
     return decide(tracking, NAME, version=version, compare=compare, lock=folder / "lock", **options)
