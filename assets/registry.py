@@ -131,7 +131,7 @@ MLflow pyfunc that reads frames (uint8 arrays, JPEG or PNG bytes) and returns la
 The version has the weights as safetensors and the ONNX graph; nothing is pickled.
 
 The new version is the `challenger`. It becomes `champion` by the rule `promotion:` in lgad.yaml. Both are
-scored on the same frames: the gain in total F1 on validation frames must be significant (paired bootstrap),
+scored on all packed frames: the gain in total F1 on validation frames must be significant (paired bootstrap),
 no scenario of the test frames may lose more than the tolerance, and the time per frame must not grow beyond
 its limit. The first version becomes champion if its F1 is above the blind baseline
 (`f1_above_blind_baseline`). The decision and its numbers are stored in the tags of the version and in
@@ -236,26 +236,27 @@ def _decide(
 ) -> "Decision":
     """Apply the promotion rule to the champion and the new version."""
     from lgad_pipeline.data.frame_table import read_table
-    from lgad_pipeline.evaluation.model_comparison import compare_with_champion
+    from lgad_pipeline.evaluation.model_comparison import ChangedFrameError, compare_with_champion
     from lgad_pipeline.evaluation.student_scores import read_comparison
     from lgad_pipeline.inference.predictor import LanePredictor
     from resources.mlflow.registry import decide
 
-    frame_size = project.dataset(paths.dataset).frame_size
-
     def compare(champion: Path, challenger: Path) -> "Verdict":
         task.note("scoring champion and challenger")
         with trainer.leased_device() as device:
-            return compare_with_champion(
-                champion,
-                challenger,
-                frames=read_table(paths.frames),
-                recordings=paths.recordings,
-                frame_size=frame_size,
-                rule=project.settings.promotion,
-                device=device,
-                progress=task.advance,
-            )
+            try:
+                return compare_with_champion(
+                    champion,
+                    challenger,
+                    frames=read_table(paths.frames),
+                    shards=open_shards(paths),
+                    recordings=paths.recordings,
+                    rule=project.settings.promotion,
+                    device=device,
+                    progress=task.advance,
+                )
+            except ChangedFrameError as error:  # not a fault of the champion: nothing is decided
+                raise dg.Failure(str(error), allow_retries=False) from error
 
     return decide(
         mlflow,
@@ -263,7 +264,11 @@ def _decide(
         version=version,
         compare=compare,
         lock=project.promotion_lock(name),
-        objection=baseline_objection(paths, read_comparison(paths.lane_scores), frame_size=frame_size),
+        objection=baseline_objection(
+            paths,
+            read_comparison(paths.lane_scores),
+            frame_size=project.dataset(paths.dataset).frame_size,
+        ),
         load=LanePredictor.load,
     )
 

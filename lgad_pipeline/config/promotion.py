@@ -16,8 +16,8 @@ class PromotionConfig(BaseConfig):
             F1 is significant if its interval is above 0.
         scenario_tolerance: F1 that a scenario may lose, 0..1. A greater loss prevents the promotion if
             its interval is below 0.
-        least_frames: least number of frames of a scenario that can prevent a promotion; smaller scenarios are
-            only shown.
+        least_frames: least number of validation frames for a promotion, and of frames of a scenario that can
+            prevent one; smaller scenarios are only shown.
         latency_factor: greatest time per frame, as a multiple of the champion's.
     """
 

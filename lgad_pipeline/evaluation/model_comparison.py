@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.data import frame_table as tables
+from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.frame_lanes import FrameLanes
@@ -25,6 +27,10 @@ _ROUNDS = 25
 _WARM_UP_ROUNDS = 3
 
 
+class ChangedFrameError(LgadError):
+    """Error of a frame that is missing or has changed since it was ingested."""
+
+
 def score_recordings(
     predictors: Sequence[LanePredictor],
     frames: pd.DataFrame,
@@ -37,7 +43,7 @@ def score_recordings(
 
     Args:
         predictors: trained networks.
-        frames: rows of the frame table.
+        frames: rows of the frame table; each is scored.
         root: directory of the recordings.
         frame_size: (H, W) of the frames, pixels.
         progress: called as progress(frames done, frames in total).
@@ -46,28 +52,34 @@ def score_recordings(
         For each network a table as `promotion.judge` reads it.
 
     Raises:
-        LgadError: no frame can be read.
+        ChangedFrameError: a frame is missing or has changed since it was ingested.
     """
-    names, scenarios, annotated = [], [], []
+    scenarios, annotated = [], []
     predicted: list[list[list[np.ndarray]]] = [[] for _ in predictors]
-    rows = zip(frames["frame"], frames["scenario"], frames["lanes"], strict=True)
-    for done, (frame, scenario, lanes) in enumerate(rows, 1):
-        try:
-            picture = read_image(read_bytes(resolve_inside(root, frame)))
-        except LgadError:
-            continue  # packing has rejected and reported this frame
-        names.append(frame)
+    columns = (frames[name] for name in ("frame", "fingerprint", "scenario", "lanes"))
+    for done, (frame, fingerprint, scenario, lanes) in enumerate(zip(*columns, strict=True), 1):
+        picture = read_image(_unchanged(root, frame, fingerprint))
         scenarios.append(scenario if isinstance(scenario, str) else tables.UNLISTED)
         annotated.append(tables.lanes_of(lanes))
         for found, predictor in zip(predicted, predictors, strict=True):
             found.append([lane.points for lane in predictor.predict([picture])[0]])
         if progress is not None:
             progress(done, len(frames))
-    if not names:
-        raise LgadError(f"None of the {len(frames)} frames to compare models on can be read; restore {root}.")
     truth = FrameLanes.of(annotated)
     counts = [_counts(truth, FrameLanes.of(found), frame_size) for found in predicted]
-    return [frame_table(scenarios, names, counts=of_network) for of_network in counts]
+    return [frame_table(scenarios, list(frames["frame"]), counts=of_network) for of_network in counts]
+
+
+def _unchanged(root: Path, frame: str, fingerprint: str) -> bytes:
+    """Read the file of a frame, and compare it with its fingerprint."""
+    remedy = "restore it, or ingest the data set again"
+    try:
+        data = read_bytes(resolve_inside(root, frame))
+    except LgadError as error:
+        raise ChangedFrameError(f"{root / frame} cannot be read; {remedy}.") from error
+    if blake2b(data, digest_size=16).hexdigest() != fingerprint:
+        raise ChangedFrameError(f"{root / frame} has changed since it was ingested; {remedy}.")
+    return data
 
 
 def latencies(calls: Sequence[Callable[[], object]]) -> list[float]:
@@ -89,34 +101,35 @@ def compare_with_champion(
     challenger: Path,
     *,
     frames: pd.DataFrame,
+    shards: ShardSet,
     recordings: Path,
-    frame_size: tuple[int, int],
     rule: PromotionConfig,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Verdict:
-    """Score two trained networks on the same validation and test frames and apply the promotion rule.
+    """Score two trained networks on all packed validation and test frames, and apply the promotion rule.
 
     Args:
         champion: directory of the network in use (weights.safetensors, network.json, predictor.json).
         challenger: directory of the new network.
         frames: the frames table.
+        shards: packed frames, which name the scored frames; packing has reported the others.
         recordings: root directory of the frames.
-        frame_size: height and width of the frames, pixels.
         rule: limits of the promotion rule.
         device: torch device on which both networks run.
         progress: called as progress(frames done, frames of the split).
 
     Raises:
-        LgadError: a network or all frames of a split cannot be read.
+        ChangedFrameError: a packed frame is missing or has changed since it was ingested.
+        LgadError: a network cannot be read.
     """
     predictors = [LanePredictor.load(folder, device) for folder in (champion, challenger)]
     validation, test = (
         score_recordings(
             predictors,
-            frames[frames["split"] == split],
+            frames[(frames["split"] == split) & frames["frame"].isin(shards[split].table["frame"])],
             root=recordings,
-            frame_size=frame_size,
+            frame_size=shards.view.frame_size,
             progress=progress,
         )
         for split in ("val", "test")

@@ -80,6 +80,10 @@ def judge(
     total = _change(TOTAL, *validation, rule)
     scenarios = scenario_changes(*test, rule=rule)
     objections = []
+    if not total.judged:
+        objections.append(
+            f"there are {total.frames} validation frames, fewer than the {rule.least_frames} of least_frames"
+        )
     if total.gain.low <= 0:
         objections.append(
             f"its gain in F1 on {total.frames} validation frames, {100 * total.gain.value:+.1f} points, is "

@@ -13,6 +13,7 @@ from assets.partitions import grid_key
 from assets.sensors import new_frames
 from assets.stale_jobs import stale_in_job
 from definitions import definitions
+from lgad_pipeline.data.frame_table import read_table
 from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.trainer import train
 from resources.mlflow.resource import default_tracking, run_id_of
@@ -268,12 +269,32 @@ def test_changed_recipe_retrains_and_challenges(chain, capfd):
     client = chain.client()
     assert aliased(client, "challenger") == "2"
     decision = client.get_model_version("synthetic-enet", "2").tags
-    promoted = "becomes champion" in decision["decision"]
-    assert aliased(client, "champion") == ("2" if promoted else "1")
+    assert "stays challenger" in decision["decision"] and aliased(client, "champion") == "1"
+    assert "there are 9 validation frames, fewer than the 20 of least_frames" in decision["decision"]
     assert float(decision["validation_f1"]) >= 0 and "validation_gain" in decision
     assert "| validation | 9 |" in chain.latest("registered_model").metadata["against the champion"].value
     run_id = client.get_model_version("synthetic-enet", "2").run_id
     assert "promotion/version-2.json" in [file.path for file in client.list_artifacts(run_id, "promotion")]
+
+
+def test_missing_validation_frame_fails_the_registration_and_decides_nothing(chain):
+    frame = chain.paths.recordings / read_table(chain.paths.frames).query("split == 'val'")["frame"].iloc[-1]
+    content, decision = frame.read_bytes(), chain.client().get_model_version("synthetic-enet", "2").tags
+    frame.unlink()
+    result = (
+        definitions(ProgressLog())
+        .resolve_job_def("retrain")
+        .execute_in_process(
+            instance=chain.instance,
+            partition_key=grid_key("synthetic", "enet"),
+            asset_selection=[asset_key("registered_model")],
+            raise_on_error=False,
+        )
+    )
+    assert not result.success and f"{frame} cannot be read; restore it, or ingest" in str(result.all_events)
+    after = chain.client().get_model_version("synthetic-enet", "2").tags
+    assert after["decision"] == decision["decision"]
+    frame.write_bytes(content)
 
 
 def test_teacher_that_is_trained_together_is_not_trained_on_its_own(chain, capfd):

@@ -35,6 +35,13 @@ def test_gain_within_noise_and_loss_are_not():
     assert "is not significant" in verdict(scored(60, 100), scored(60, 100)).objections[0]
 
 
+def test_gain_on_few_validation_frames_is_not_promoted():
+    found = verdict(scored(0, 1), scored(1, 1))
+    assert found.total.gain.low > 0 and not found.total.judged and not found.promoted
+    assert found.objections == ["there are 1 validation frames, fewer than the 20 of least_frames"]
+    assert verdict(scored(0, 20), scored(20, 20)).promoted
+
+
 def test_a_scenario_that_loses_is_a_veto():
     found = verdict(scored(60, 100), scored(75, 100), (scored(50, 60, "night"), scored(40, 60, "night")))
     assert not found.promoted and "scenario night" in found.objections[0]
