@@ -156,7 +156,7 @@ def registered_model(
         decision = _decide(project, trainer, mlflow, paths, name, version, task)
         task.note(f"version {version}")
         page = mlflow.version_url(name, version)
-    if decision.promoted and decision.before != version:
+    if decision.takes_over:
         fault = champion_changed(
             project, name, champion=version, before=decision.before, reason=decision.reason, page=page
         )

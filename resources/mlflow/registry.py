@@ -16,6 +16,7 @@ from resources.mlflow.versions import (
     CODE_TAG,
     DIGEST_TAG,
     FINGERPRINT_TAG,
+    PENDING_TAG,
     REPLACED_TAG,
     ROLLED_BACK_TAG,
     RULE_TAG,
@@ -28,6 +29,7 @@ from resources.mlflow.versions import (
 
 _ATTEMPTS = 5
 _SETTLE_SECONDS = 2.0
+_NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Decision:
     def promoted(self) -> bool:
         """True if the new version is in use."""
         return self.champion == self.version
+
+    @property
+    def takes_over(self) -> bool:
+        """True if the new version is in use and was not before."""
+        return self.promoted and self.before != self.version
 
 
 def register(
@@ -134,6 +141,9 @@ def decide(
 ) -> Decision:
     """Put the new version in use if it beats the champion; write the decision down with the version.
 
+    The decision is written down before the alias is set. If the store fails between the two or after them, a
+    repeated call finishes the decision and returns it again.
+
     One run of this project decides at a time. Where another machine has put its own version in use meanwhile,
     which a server's alias shows, the new version is compared with that one.
 
@@ -154,18 +164,36 @@ def decide(
     with locked(lock):
         for _ in range(_ATTEMPTS):
             before = champion_of(tracking, name)
-            decision = challenge.decision(before)
-            if decision.promoted and before != version:
-                if champion_of(tracking, name) != before:
+            decision = _unfinished(tracking, name, version) if before == version else None
+            if decision is None:
+                decision = challenge.decision(before)
+                _write_down(tracking, name, decision)
+                if decision.takes_over and not _put_in_use(tracking, name, decision):
                     continue
-                tracking.client.set_registered_model_alias(name, CHAMPION, version)
-                if tracking.is_server:
-                    time.sleep(_SETTLE_SECONDS)  # another machine may have looked before, and set its own now
-                    if champion_of(tracking, name) != version:
-                        continue
-            _write_down(tracking, name, decision)
+            if PENDING_TAG in tracking.client.get_model_version(name, version).tags:
+                tracking.client.delete_model_version_tag(name, version, PENDING_TAG)
             return decision
     raise LgadError(f"The champion of {name} kept changing; register version {version} again.")
+
+
+def _unfinished(tracking: MlflowTracking, name: str, version: str) -> Decision | None:
+    """Return the decision that made a version champion, if the call that took it failed after that."""
+    tags = tracking.client.get_model_version(name, version).tags
+    if PENDING_TAG not in tags:
+        return None
+    before = None if tags[PENDING_TAG] == _NONE else tags[PENDING_TAG]
+    return Decision(version, version, before, tags["decision"])
+
+
+def _put_in_use(tracking: MlflowTracking, name: str, decision: Decision) -> bool:
+    """Make the new version champion; return False if another machine has set the alias meanwhile."""
+    if champion_of(tracking, name) != decision.before:
+        return False
+    tracking.client.set_registered_model_alias(name, CHAMPION, decision.version)
+    if tracking.is_server:
+        time.sleep(_SETTLE_SECONDS)  # another machine may have looked before, and set its own now
+        return champion_of(tracking, name) == decision.version
+    return True
 
 
 @dataclass(frozen=True)
@@ -253,8 +281,10 @@ def _write_down(tracking: MlflowTracking, name: str, decision: Decision) -> None
             "validation_gain": f"{total.gain.value:+.4f} ({total.gain.low:+.4f} to {total.gain.high:+.4f})",
             RULE_TAG: decision.verdict.rule,
         }
-    if decision.promoted and decision.before not in (None, version):
-        tags[REPLACED_TAG] = str(decision.before)
+    if decision.takes_over:
+        tags[PENDING_TAG] = decision.before or _NONE
+        if decision.before is not None:
+            tags[REPLACED_TAG] = decision.before
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value[:5000])
     run_id = client.get_model_version(name, version).run_id

@@ -23,6 +23,7 @@ FINGERPRINT_TAG = "training_fingerprint"
 CODE_TAG = "code_fingerprint"
 DIGEST_TAG = "files_digest"
 REPLACED_TAG = "replaced"
+PENDING_TAG = "promotion_pending"
 ROLLED_BACK_TAG = "rolled_back"
 RULE_TAG = "promotion_rule"
 OWNER_TAG = "lgad.project"
@@ -145,17 +146,18 @@ def rollback(
         if target == champion:
             raise LgadError(f"Version {target} of {name} is champion already; it has {_listed(rows)}.")
         with network_of(tracking, name, version=target):
+            # The alias is set last, so that the same command finishes a rollback that failed in between.
+            if ROLLED_BACK_TAG in client.get_model_version(name, target).tags:
+                client.delete_model_version_tag(name, target, ROLLED_BACK_TAG)
+            today = datetime.datetime.now().isoformat(" ", "minutes")
+            client.set_model_version_tag(name, target, "decision", f"Put in use by hand on {today}.")
+            if champion is not None and int(target) < int(champion):
+                client.set_model_version_tag(name, champion, ROLLED_BACK_TAG, today)
+                reason = f"Rolled back on {today}: version {target} is champion again."
+                client.set_model_version_tag(name, champion, "decision", reason)
+            elif champion is not None:  # the next rollback then returns to this champion
+                client.set_model_version_tag(name, target, REPLACED_TAG, champion)
             client.set_registered_model_alias(name, CHAMPION, target)
-        if ROLLED_BACK_TAG in client.get_model_version(name, target).tags:
-            client.delete_model_version_tag(name, target, ROLLED_BACK_TAG)
-        today = datetime.datetime.now().isoformat(" ", "minutes")
-        client.set_model_version_tag(name, target, "decision", f"Put in use by hand on {today}.")
-        if champion is not None and int(target) < int(champion):
-            client.set_model_version_tag(name, champion, ROLLED_BACK_TAG, today)
-            reason = f"Rolled back on {today}: version {target} is champion again."
-            client.set_model_version_tag(name, champion, "decision", reason)
-        elif champion is not None:  # the next rollback then returns to this champion
-            client.set_model_version_tag(name, target, REPLACED_TAG, champion)
     return champion, target
 
 

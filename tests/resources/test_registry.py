@@ -128,6 +128,64 @@ def test_decision_is_kept_with_its_numbers(store):
     assert content["verdict"]["rule"].startswith("confidence 0.95, ")
 
 
+@pytest.mark.parametrize(
+    ("failing", "arrives"),
+    [
+        ("set_model_version_tag", True),
+        ("log_dict", False),
+        ("set_registered_model_alias", False),
+        ("set_registered_model_alias", True),
+        ("delete_model_version_tag", False),
+    ],
+)
+def test_decision_that_the_store_interrupts_is_finished_by_the_retry(store, monkeypatch, failing, arrives):
+    """The store fails at one request, or its answer is lost; Dagster then retries the step."""
+    add_versions(store, [50, 80])
+    tracking, folder = store
+    decision(store, 1)
+    client = tracking.client
+    request = getattr(client, failing)
+
+    def fail(*arguments: object) -> None:
+        if arrives:
+            request(*arguments)
+        raise ConnectionError("MLflow is away")
+
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr(client, failing, fail)
+        decision(store, 2)
+    again = decision(store, 2)
+    assert again.takes_over and again.before == "1" and champion_of(tracking, NAME) == "2"
+    assert "becomes champion: F1 0.800 against 0.500 of version 1" in again.reason
+    written = tags(tracking, 2)
+    assert written["decision"] == again.reason and written["replaced"] == "1"
+    assert "promotion_pending" not in written
+    path = client.download_artifacts(
+        str(client.get_model_version(NAME, "2").run_id), "promotion/version-2.json", str(folder)
+    )
+    assert json.loads(Path(path).read_text())["verdict"]["total"]["challenger"] == 0.8
+    assert not decision(store, 2).takes_over, "a finished decision is not repeated"
+    assert rollback(tracking, NAME, lock=folder / "lock") == ("2", "1")
+
+
+def test_rollback_that_the_store_interrupts_is_finished_by_the_same_command(store, monkeypatch):
+    add_versions(store, [50, 80])
+    tracking, folder = store
+    decision(store, 1)
+    decision(store, 2)
+
+    def fail(*arguments: object) -> None:
+        raise ConnectionError("MLflow is away")
+
+    for failing in ("set_model_version_tag", "set_registered_model_alias"):
+        with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+            patch.setattr(tracking.client, failing, fail)
+            rollback(tracking, NAME, lock=folder / "lock")
+        assert champion_of(tracking, NAME) == "2"
+    assert rollback(tracking, NAME, lock=folder / "lock") == ("2", "1")
+    assert not decision(store, 2).promoted and "was rolled back" in tags(tracking, 2)["decision"]
+
+
 def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store):
     add_versions(store, [50, 80])
     tracking, folder = store
