@@ -9,9 +9,9 @@ import dagster as dg
 from assets.automation import AFTER_SCORES
 from assets.data import OWNERS
 from assets.evaluation import lane_scores
-from assets.freshness import materialize_result
+from assets.freshness import INPUTS_TAG, inputs_digest, latest_materialization, materialize_result
 from assets.keys import PREFIX
-from assets.partitions import DATASETS
+from assets.partitions import DATASETS, grid_key
 from assets.presentation.mlflow_links import page_link
 from assets.presentation.recipe_metadata import recipe_comparison_metadata
 from lgad_pipeline.code_fingerprint import code_fingerprint
@@ -22,7 +22,8 @@ from resources.state_store import fetch_stored
 
 REMEDIES = {
     "has no scores yet": "materialize `retrain`",
-    "scored on other frames": "materialize `lane_scores`",
+    "scored on other frames or annotations": "materialize `lane_scores`",
+    "scored with earlier data, settings or code": "materialize `retrain`",
 }
 
 
@@ -35,8 +36,8 @@ REMEDIES = {
     deps=[lane_scores],
     code_version=code_fingerprint("lgad_pipeline.evaluation.recipe_comparison:compare_recipes"),
     automation_condition=AFTER_SCORES,
-    description="""All recipes of a data set that have scores. A backfill over the grid is an ablation, and
-this page shows its result.
+    description="""All recipes of a data set that have up-to-date scores. A backfill over the grid is an
+ablation, and this page shows its result.
 
 For each recipe: F1 at IoU 0.5 on the test frames with its 95 % interval (bootstrap over frames), the gain of
 its student with LGAD over its student alone, and its lead over the first recipe in lgad.yaml on the same
@@ -54,14 +55,17 @@ def recipe_comparison(
     from lgad_pipeline.evaluation.student_scores import scores_digest
 
     dataset = context.partition_key
-    everything = [project.paths(dataset, recipe) for recipe in project.settings.recipes]
+    current, left_out = up_to_date_recipes(context.instance, project, dataset)
+    everything = [project.paths(dataset, recipe) for recipe in current]
     for paths in everything:
         fetch_stored(paths, "lane_scores", "student_lgad")
     folders = {paths.recipe: paths.lane_scores for paths in everything}
-    results, left_out = compare_recipes(folders)
+    results, incomparable = compare_recipes(folders)
+    left_out |= incomparable
     if not results:
         raise LgadError(
-            f"No recipe has scores on {dataset} yet; materialize `retrain` for at least one of them first."
+            f"No recipe has up-to-date scores on {dataset}; materialize `retrain` for at least one of them "
+            "first."
         )
     recipes = [result.recipe for result in results]
     digest = blake2b(digest_size=16)
@@ -82,6 +86,30 @@ def recipe_comparison(
             runs_page=page_link(mlflow, mlflow.compare_url(list(students.values()))),
         ),
     )
+
+
+def up_to_date_recipes(
+    instance: dg.DagsterInstance, project: Project, dataset: str
+) -> tuple[list[str], dict[str, str]]:
+    """Find the recipes whose scores are of the current frames, predictions, settings and code.
+
+    The run that computed the scores may still be in progress, with assets that follow.
+
+    Returns:
+        These recipes, and for each recipe that is left out the reason.
+    """
+    current: list[str] = []
+    left_out: dict[str, str] = {}
+    for recipe in project.settings.recipes:
+        record = latest_materialization(instance, lane_scores.key, partition=grid_key(dataset, recipe))
+        inputs = inputs_digest(instance, project, asset=lane_scores, dataset=dataset, recipe=recipe)
+        if record is None:
+            left_out[recipe] = "has no scores yet"
+        elif (record.materialization.tags or {}).get(INPUTS_TAG) != inputs:
+            left_out[recipe] = "scored with earlier data, settings or code"
+        else:
+            current.append(recipe)
+    return current, left_out
 
 
 def validation_history(folder: Path) -> tuple[list[float], list[float]]:

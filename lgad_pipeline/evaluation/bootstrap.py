@@ -38,7 +38,7 @@ def paired_f1_difference(
         seed: seed of the resampling.
 
     Raises:
-        LgadError: the two have different frames.
+        LgadError: the two have different frames, or different numbers of annotated lanes in a frame.
     """
     tables = [frames.drop_duplicates("frame").sort_values("frame") for frames in (first, second)]
     if not np.array_equal(*(table["frame"].to_numpy() for table in tables)):
@@ -46,6 +46,11 @@ def paired_f1_difference(
             "The two evaluations are over different frames; evaluate both predictions on the same lists."
         )
     counts = np.concatenate([_counts(table, threshold) for table in tables], axis=1)
+    if not np.array_equal(counts[:, 0] + counts[:, 2], counts[:, 3] + counts[:, 5]):  # TP + FN
+        raise LgadError(
+            "The two evaluations are over different annotations of the same frames; evaluate both "
+            "predictions with the same annotations."
+        )
     return _bootstrap(
         lambda sums: _f1_of_sums(sums[..., 3:]) - _f1_of_sums(sums[..., :3]), counts, confidence, seed
     )

@@ -52,7 +52,7 @@ def compare_recipes(folders: Mapping[str, Path]) -> tuple[list[RecipeScores], di
             left_out[recipe] = "has no scores yet"
             continue
         except LgadError:
-            left_out[recipe] = "scored on other frames"
+            left_out[recipe] = "scored on other frames or annotations"
             continue
         first = counts["student_lgad"] if first is None else first
         f1 = {student: f1_interval(table, IOU) for student, table in counts.items()}

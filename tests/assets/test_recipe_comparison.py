@@ -1,12 +1,18 @@
 import json
+from pathlib import Path
 
+import dagster as dg
 import pandas as pd
 import pytest
 
+from assets.evaluation import lane_scores
+from assets.freshness import DATA_VERSION_TAG, INPUTS_TAG, inputs_digest
+from assets.keys import asset_key
+from assets.partitions import grid_key
 from assets.presentation.recipe_charts import cost_rows, recipe_curves, recipe_scenario_bars, speed_chart
 from assets.presentation.recipe_metadata import scenario_rows
 from assets.presentation.svg_charts import interval_chart
-from assets.recipe_comparison import differing_settings, validation_history
+from assets.recipe_comparison import differing_settings, up_to_date_recipes, validation_history
 from lgad_pipeline import DecodeConfig, View, build_network, write_predictor
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.evaluation.recipe_comparison import compare_recipes
@@ -69,8 +75,40 @@ def test_recipes_side_by_side_by_hand(project):
     }
     assert left_out == {
         "untrained": "has no scores yet",
-        "stale": "scored on other frames",
+        "stale": "scored on other frames or annotations",
     }
+
+
+def test_recipes_with_scores_of_earlier_frames_settings_or_code_are_left_out(project):
+    """Scores are compared only if they are of the current frames; the names of the frames may be equal."""
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def materialize(asset: str, partition: str, version: str, **tags: str) -> None:
+            event = dg.AssetMaterialization(
+                asset_key(asset), partition=partition, tags={DATA_VERSION_TAG: version, **tags}
+            )
+            instance.report_runless_asset_event(event)
+
+        def score(recipe: str) -> None:
+            asset, dataset = lane_scores, "synthetic"
+            inputs = inputs_digest(instance, project, asset=asset, dataset=dataset, recipe=recipe)
+            materialize("lane_scores", grid_key(dataset, recipe), "scores", **{INPUTS_TAG: inputs})
+
+        materialize("frames", "synthetic", "two lanes in each frame")
+        for recipe in ("plain", "strong", "stale"):
+            score(recipe)
+        missing = {"untrained": "has no scores yet"}
+        compared = ["plain", "strong", "stale"]
+        assert up_to_date_recipes(instance, project, "synthetic") == (compared, missing)
+        materialize("frames", "synthetic", "four lanes in each frame")
+        score("plain")
+        earlier = "scored with earlier data, settings or code"
+        left_out = missing | {"strong": earlier, "stale": earlier}
+        assert up_to_date_recipes(instance, project, "synthetic") == (["plain"], left_out)
+        score("strong")
+        settings = Path(project.file)
+        settings.write_text(SETTINGS.replace("weight: 1.0", "weight: 0.5"))
+        assert up_to_date_recipes(instance, Project(file=project.file), "synthetic") == (["plain"], left_out)
 
 
 def test_settings_that_differ_are_named(project):

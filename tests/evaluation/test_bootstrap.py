@@ -48,3 +48,9 @@ def test_pairing_tells_a_small_steady_gain_from_noise():
 def test_different_frames_cannot_be_paired():
     with pytest.raises(LgadError, match="different frames"):
         paired_f1_difference(some_frames(0, 0.7), some_frames(0, 0.7)[1:], threshold=0.5)
+
+
+def test_different_annotations_of_the_same_frames_cannot_be_paired():
+    two_lanes, four_lanes = frames([2, 1], [0, 0], [0, 1]), frames([2, 2], [0, 0], [2, 2])
+    with pytest.raises(LgadError, match="different annotations of the same frames; evaluate"):
+        paired_f1_difference(two_lanes, four_lanes, threshold=0.5)
