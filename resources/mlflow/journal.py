@@ -86,7 +86,7 @@ class RunJournal:
             self._write(record)
             self._journal.append({DESCRIPTION: record.model_dump(mode="json")})
 
-    def add(self, metrics: Mapping[str, float], step: int, *, replace: bool = False) -> None:
+    def add(self, metrics: Mapping[str, float], step: int, *, replace: bool = False) -> bool:
         """Add metrics of one step.
 
         A training that resumes from a checkpoint repeats some steps; the first value of a step is kept.
@@ -95,6 +95,9 @@ class RunJournal:
             metrics: Finite values by name.
             step: Step of the training.
             replace: True to add a value that differs from the first one as well.
+
+        Returns:
+            True if a metric was added; False if the journal had all of them.
 
         Raises:
             LgadError: the disk is full or the folder cannot be written; none of `metrics` was added.
@@ -105,10 +108,10 @@ class RunJournal:
             for name, value in metrics.items()
             if (name, step) not in written or (replace and written[name, step] != value)
         }
-        if not new:
-            return
-        self._journal.append({"step": step, "time": _now(), "metrics": new})
-        written.update({(name, step): value for name, value in new.items()})
+        if new:
+            self._journal.append({"step": step, "time": _now(), "metrics": new})
+            written.update({(name, step): value for name, value in new.items()})
+        return bool(new)
 
     def add_input(self, record: InputRecord) -> None:
         """Add a data set that the run read, unless the journal has it."""

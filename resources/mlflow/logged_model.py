@@ -61,7 +61,7 @@ def log_model(
     import onnx
     from mlflow import onnx as onnx_flavour
 
-    status = tracking.client.get_run(run_id).info.status
+    before = tracking.client.get_run(run_id).info
     with (
         _no_advice_on_types(),
         _no_mismatch_of_same_files(),
@@ -79,7 +79,8 @@ def log_model(
         onnx_flavour.log_model(
             onnx.load(graph), name="student_onnx", pip_requirements=_requirements(_ONNX_NEEDS)
         )
-    tracking.client.set_terminated(run_id, status=status)
+    # MLflow has opened the run and ended it now: status and end of the training are restored.
+    tracking.client.set_terminated(run_id, status=before.status, end_time=before.end_time)
     return logged.model_uri, str(logged.model_id)
 
 

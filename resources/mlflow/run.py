@@ -88,7 +88,6 @@ class TrackedRun:
         """
         self._waiting.append(({name: float(v) for name, v in metrics.items() if math.isfinite(v)}, step))
         try:
-            self._journal.set_status("RUNNING")
             self._write()
         except LgadError as error:
             if len(self._waiting) == 1:
@@ -105,14 +104,16 @@ class TrackedRun:
             self._log.warning(f"{sentence} The training continues and keeps its metrics.")
 
     def _write(self) -> None:
-        """Move the metrics in memory to the journal.
+        """Move the metrics in memory to the journal; the run is running if it gets a metric that it lacks.
 
         Raises:
             LgadError: the disk is full; what was not written stays in memory.
         """
         while self._waiting:
             with self._writing:
-                self._journal.add(*self._waiting[0])
+                added = self._journal.add(*self._waiting[0])
+            if added:
+                self._journal.set_status("RUNNING")
             del self._waiting[0]
 
     def complete(self, history: "pd.DataFrame") -> None:
@@ -165,7 +166,9 @@ class TrackedRun:
     def _add_system_metrics(self, system: SystemMetrics) -> None:
         """Write the use of CPU and GPUs to the journal; the step is the time since the start, seconds."""
         metrics, record = system.sample(), self._journal.read_record()
-        if metrics and record is not None:
+        if (
+            metrics and record is not None and record.status == "RUNNING"
+        ):  # else a finished training is reused
             with self._writing, suppress(LgadError):  # a full disk; `log` warns of it
                 self._journal.add(metrics, max(0, round(time.time() - record.started / 1000)))
 

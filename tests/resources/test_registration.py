@@ -26,7 +26,8 @@ def test_other_settings_of_decoding_and_other_code_are_other_versions_of_a_train
     torch.manual_seed(0)
     save_network(network, build_network(spec), spec=spec)
     (tmp_path / "student.onnx").write_bytes(b"")
-    run = tracking.client.create_run(tracking.experiment("roads")).info.run_id
+    run = tracking.client.create_run(tracking.experiment("roads"), start_time=1000).info.run_id
+    tracking.client.set_terminated(run, end_time=2000)
 
     def version(threshold: float, code: str) -> str:
         write_predictor(network, VIEW, decode_config=DecodeConfig(existence_threshold=threshold))
@@ -50,5 +51,7 @@ def test_other_settings_of_decoding_and_other_code_are_other_versions_of_a_train
         with network_of(tracking, NAME, version=number) as registered:
             assert read_predictor(registered)[1].existence_threshold == threshold
         assert tracking.client.get_model_version(NAME, number).tags["test_f1"] == f"{threshold}"
+    info = tracking.client.get_run(run).info
+    assert (info.status, info.end_time) == ("FINISHED", 2000), "the training has not run again"
     aliases = tracking.client.get_registered_model(NAME).aliases
     assert {name: str(number) for name, number in aliases.items()} == {"challenger": "1"}

@@ -1,6 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
 
+from resources.mlflow import run as tracked_run
+from resources.mlflow import system_metrics
+from resources.mlflow.journal import RunJournal
 from resources.mlflow.resource import MlflowTracking, default_tracking, run_id_of
 
 
@@ -45,6 +49,23 @@ def test_what_the_store_lacks_is_sent_afterwards(tracking, training, tmp_path):
         run.complete(history)
     assert sorted(steps(tracking, run_id_of(tmp_path))) == [1, 2, 3]
     assert len(tracking.client.get_metric_history(run_id_of(tmp_path), "val/miou")) == 1
+
+
+def test_reused_training_keeps_its_end_and_its_metrics(tracking, training, wait_for, tmp_path, monkeypatch):
+    """The journal is sent while the pictures of a finished training are drawn again."""
+    monkeypatch.setattr(tracked_run, "SEND_SECONDS", 0.05)
+    history = pd.DataFrame({"step": [1, 2], "train/loss": [3.0, 2.0]})
+    with training(tracking, tmp_path) as run:
+        run.complete(history)
+    before = tracking.client.get_run(run_id_of(tmp_path))
+    monkeypatch.setattr(system_metrics, "LOG_SECONDS", 0.0)
+    with training(tracking, tmp_path) as run:
+        run.complete(history)
+        run.add_picture(np.zeros((8, 8, 3), np.uint8), "overlays.png")
+        wait_for(lambda: not RunJournal(tmp_path).has("overlays.png"))
+        assert tracking.client.get_run(run_id_of(tmp_path)).info.status == "FINISHED"
+    after = tracking.client.get_run(run_id_of(tmp_path))
+    assert after.info.end_time == before.info.end_time and after.data.metrics == before.data.metrics
 
 
 def test_failed_training_is_marked(tracking, training, tmp_path):
