@@ -50,8 +50,8 @@ def changed_file_reasons(paths: ProjectPaths, asset: str) -> list[str]:
 
 def changed_outputs(paths: ProjectPaths, asset: str) -> dict[Path, str]:
     """Find the files of an asset that are missing or have changed, each with a sentence."""
-    in_store = asset == "shards" and paths.store is not None
-    return changed_files(paths.state, _manifest(paths, asset) or {}, absent_ok=in_store)
+    shards_in_store = asset == "shards" and paths.store is not None
+    return changed_files(paths.state, _manifest(paths, asset) or {}, absent_ok=shards_in_store)
 
 
 def _manifest(paths: ProjectPaths, asset: str) -> Manifest | None:

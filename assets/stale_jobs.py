@@ -30,7 +30,7 @@ def stale_in_job(
     project, tracking = resources["project"], resources["mlflow"]
     names = {asset_name(key) for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
 
-    def in_store(name: str) -> bool:  # the MLflow store may have been deleted or replaced
+    def in_mlflow(name: str) -> bool:  # the MLflow store may have been deleted or replaced
         if name == "registered_model":
             return _is_registered(instance, tracking, dataset, recipe)
         if name == "teacher" and not project.recipe(recipe).trains_teacher_first:
@@ -46,7 +46,7 @@ def stale_in_job(
         names=names,
         dataset=dataset,
         recipe=recipe,
-        exists=in_store,
+        exists=in_mlflow,
     )
 
 

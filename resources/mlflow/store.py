@@ -48,14 +48,9 @@ class MlflowStore(MlflowPages):
             raise ValueError(f"an address with a password must be in the environment variable {VARIABLE}")
         return address
 
-    @property
-    def client(self) -> "MlflowClient":
-        """Client of this store, created on first use."""
-        return self.connection
-
     @cached_property
-    def connection(self) -> "MlflowClient":
-        """Client of this store, created after the repair of its paths; `client` returns it."""
+    def client(self) -> "MlflowClient":
+        """Client of this store, created on first use, after the repair of its paths."""
         self.relocate()
         self.point_mlflow_here()
         from mlflow import MlflowClient

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resources.mlflow.journal_file import Entry, InputRecord, JournalFile, RunRecord
@@ -23,7 +24,7 @@ LARGEST_PARAMETER = 6000
 class TrackingServer(Protocol):
     """MLflow server or database that a run journal is sent to."""
 
-    @property
+    @cached_property
     def client(self) -> "MlflowClient":
         """Client of the server."""
         ...
