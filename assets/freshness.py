@@ -67,8 +67,12 @@ def is_fresh(
     if not _succeeded(instance, record.run_id):
         return False  # The run was stopped, or a blocking check failed.
     paths = project.paths(dataset, recipe)
-    in_store = paths.rendered and paths.results is not None  # this machine need not have the frames
-    if name == "recordings" and not in_store and record.data_version != folder_state(paths.recordings).digest:
+    frames_in_store = paths.rendered and paths.results is not None  # this machine need not have the frames
+    if (
+        name == "recordings"
+        and not frames_in_store
+        and record.data_version != folder_state(paths.recordings).digest
+    ):
         return False
     if changed_file_reasons(paths, name):
         return False
