@@ -135,6 +135,7 @@ def set_up(
                 layers=layers,
                 config=config,
                 batches=lambda: [batch],
+                count=len(batch.frames),
                 root=Path(tempfile.mkdtemp()),
                 fingerprint="",
             )

@@ -1,9 +1,11 @@
 """Cache of a teacher's attention maps on disk: computed once for each label map and its mirror image."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -91,6 +93,7 @@ def cache_attention(
     layers: Sequence[str],
     config: DistillationConfig,
     batches: Callable[[], Iterable[Batch]],
+    count: int,
     root: Path,
     fingerprint: str,
     stride: int = 1,
@@ -104,6 +107,7 @@ def cache_attention(
         layers: dotted names of its layers.
         config: settings of the attention maps.
         batches: function that returns every frame of the training split once, without augmentation.
+        count: number of these frames.
         root: directory of all cached maps of this teacher.
         fingerprint: fingerprint of the teacher and the frames.
         stride: step of the rows and columns of the label maps that the teacher reads.
@@ -121,25 +125,48 @@ def cache_attention(
         teacher, layers, config, classes=spec.slots + 1, encoding=encoding, stride=stride
     )
     frames: list[str] = []
-    maps: dict[str, list[np.ndarray]] = {layer: [] for layer in attention.taps.layers}
-    scales: dict[str, list[np.ndarray]] = {layer: [] for layer in attention.taps.layers}
-    for batch in batches():
-        label_map = batch.label.to(device)
-        sides = [attention(label_map), attention(swap_slots(label_map, spec.slots).flip(2))]
-        frames += batch.frames
-        for layer in maps:
-            both = torch.stack([side[layer] for side in sides], dim=1)  # (B, 2, h, w)
-            largest = both.amax(dim=(2, 3)).clamp(min=1e-12)
-            maps[layer].append((both / largest[..., None, None]).half().cpu().numpy())
-            scales[layer].append(largest.float().cpu().numpy())
+    with ExitStack() as files:
+        arrays: dict[str, _ArrayFile] = {}
+        for layer in attention.taps.layers:
+            arrays[layer] = files.enter_context(_array_file(folder / f"{layer}.npy", count))
+            arrays[f"{layer}.scale"] = files.enter_context(_array_file(folder / f"{layer}.scale.npy", count))
+        for batch in batches():
+            label_map = batch.label.to(device)
+            sides = [attention(label_map), attention(swap_slots(label_map, spec.slots).flip(2))]
+            frames += batch.frames
+            for layer in attention.taps.layers:
+                both = torch.stack([side[layer] for side in sides], dim=1)  # (B, 2, h, w)
+                largest = both.amax(dim=(2, 3)).clamp(min=1e-12)
+                arrays[layer].append((both / largest[..., None, None]).half().cpu().numpy())
+                arrays[f"{layer}.scale"].append(largest.float().cpu().numpy())
+        assert len(frames) == count
     attention.taps.close()
-    for layer in maps:
-        _save(folder / f"{layer}.npy", np.concatenate(maps[layer]))
-        _save(folder / f"{layer}.scale.npy", np.concatenate(scales[layer]))
-    write_text(folder / _INDEX, json.dumps({"frames": frames, "layers": list(maps)}) + "\n")
+    write_text(folder / _INDEX, json.dumps({"frames": frames, "layers": list(attention.taps.layers)}) + "\n")
     return folder
 
 
-def _save(path: Path, values: np.ndarray) -> None:
+class _ArrayFile:
+    """File of NumPy's format npy that is written part by part, so that the array need not fit the memory.
+
+    Args:
+        file: empty file, open for writing.
+        rows: number of rows of all parts together.
+    """
+
+    def __init__(self, file: BinaryIO, rows: int) -> None:
+        self._file, self._rows = file, rows
+
+    def append(self, part: np.ndarray) -> None:
+        """Write the next rows; the first part sets the type and the shape of a row."""
+        part = np.ascontiguousarray(part)
+        if self._file.tell() == 0:
+            header = np.lib.format.header_data_from_array_1_0(part)
+            header["shape"] = (self._rows, *part.shape[1:])
+            np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.write(part.data)
+
+
+@contextmanager
+def _array_file(path: Path, rows: int) -> Iterator[_ArrayFile]:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values)
+        yield _ArrayFile(file, rows)

@@ -170,6 +170,7 @@ def _cached_attention(
         layers=layers,
         config=config,
         batches=lambda: in_order(shards["train"], plan.config.batch_size),
+        count=len(shards["train"]),
         root=folder / "attention",
         fingerprint=fingerprint_of(folder) + shards.fingerprint,
         stride=label_stride(spec, plan.network.image_size),

@@ -1,7 +1,10 @@
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
@@ -143,6 +146,7 @@ def test_cached_attention_equals_computed_attention(tmp_path) -> None:
             layers=LAYERS,
             config=config,
             batches=lambda: batches,
+            count=sum(len(batch.frames) for batch in batches),
             root=tmp_path,
             fingerprint="one",
         )
@@ -156,6 +160,30 @@ def test_cached_attention_equals_computed_attention(tmp_path) -> None:
     for layer in LAYERS:
         peak = computed_maps[layer].amax().item()
         torch.testing.assert_close(cached_maps[layer], computed_maps[layer], rtol=1e-3, atol=1e-3 * peak)
+
+
+def test_maps_of_many_frames_are_written_one_batch_after_the_other(tmp_path) -> None:
+    spec = teacher_spec(NetworkSpec(image_size=(128, 128)))
+    label = torch.randint(0, 5, (4, 128, 128), dtype=torch.uint8)
+    batches = [
+        Batch([f"{number}-{row}" for row in range(4)], label, label, torch.ones(4, 4)) for number in range(32)
+    ]
+    tracemalloc.start()  # of NumPy's arrays, not of torch's tensors
+    folder = cache_attention(
+        nn.Sequential(nn.Conv2d(5, 2, 1)),
+        spec,
+        layers=["0"],
+        config=DistillationConfig(),
+        batches=lambda: batches,
+        count=4 * 32,
+        root=tmp_path,
+        fingerprint="one",
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    maps, scales = np.load(folder / "0.npy"), np.load(folder / "0.scale.npy")
+    assert maps.shape == (128, 2, 128, 128) and scales.shape == (128, 2) and maps.nbytes > 5 * peak
+    assert np.array_equal(maps[-4:], maps[:4]) and np.array_equal(scales[-4:], scales[:4])
 
 
 def test_stored_attention_maps_are_shifted_by_whole_cells() -> None:
