@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from assets.freshness import materialize_result
+from assets.freshness import inputs_at_start, materialize_result
 from assets.keys import PREFIX
 from assets.manifests import changed_outputs
 from assets.partitions import DATASETS, fetch_inputs
@@ -64,6 +64,7 @@ def recordings(
     context: dg.AssetExecutionContext, project: Project, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """Render the synthetic data set, or check that the directory of the data set can be read."""
+    inputs = inputs_at_start(context, project)
     entry = project.dataset(context.partition_key)
     paths = project.paths(context.partition_key)
     if isinstance(entry, FolderDataset):
@@ -79,6 +80,7 @@ def recordings(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=folder_state(paths.recordings).digest,
         metadata=recordings_metadata(paths.recordings),
     )
@@ -107,6 +109,7 @@ def frames(
     from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA, REJECTED_SCHEMA
     from lgad_pipeline.data.ingestion import ingest
 
+    inputs = inputs_at_start(context, project)
     entry = project.dataset(context.partition_key)
     paths = fetch_inputs(context, project, "recordings")
     with progress.task(context.log, "reading frames and lane files") as task, settings_named(paths.dataset):
@@ -130,6 +133,7 @@ def frames(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=tables.dataset_fingerprint(result.frames, lane_types=bool(entry.lane_types)),
         metadata=frames_metadata(result, entry, path=paths.frames),
     )
@@ -156,6 +160,7 @@ def lane_labels(
     from lgad_pipeline.data import frame_table as tables
     from lgad_pipeline.data import lane_labels as labels
 
+    inputs = inputs_at_start(context, project)
     entry = project.dataset(context.partition_key)
     paths = fetch_inputs(context, project, "frames")
     table = tables.read_table(paths.frames)
@@ -169,6 +174,7 @@ def lane_labels(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=LABELS_CODE + tables.dataset_fingerprint(table, lane_types=bool(entry.lane_types)),
         metadata=lane_labels_metadata(
             result, labels.coverage(table, result), frame_size=entry.frame_size, path=paths.lane_labels
@@ -199,6 +205,7 @@ def shards(
     from lgad_pipeline.data.remote_shards import upload
     from lgad_pipeline.data.shards import pack_shards
 
+    inputs = inputs_at_start(context, project)
     entry = project.dataset(context.partition_key)
     paths = fetch_inputs(context, project, "recordings", "frames", "lane_labels")
     lane_labels = tables.read_table(paths.lane_labels)
@@ -230,6 +237,7 @@ def shards(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=packed.fingerprint,
         metadata=shards_metadata(packed, entry, folder=paths.shards),
     )

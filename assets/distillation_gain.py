@@ -7,7 +7,7 @@ from pydantic import Field
 
 from assets.automation import RETRY_TRAINING
 from assets.data import OWNERS, shards
-from assets.freshness import materialize_result
+from assets.freshness import inputs_at_start, materialize_result
 from assets.keys import PREFIX
 from assets.partitions import GRID, fetch_inputs
 from assets.presentation import metadata
@@ -63,6 +63,7 @@ def distillation_gain(
     from lgad_pipeline.studies.config import GainStudy
     from lgad_pipeline.studies.report import markdown
 
+    inputs = inputs_at_start(context, project)
     paths = fetch_inputs(context, project, "recordings", "frames")
     dataset, recipe = paths.dataset, paths.recipe
     study = GainStudy.model_validate(
@@ -89,6 +90,7 @@ def distillation_gain(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=blake2b((paths.gain / "gains.json").read_bytes(), digest_size=16).hexdigest(),
         metadata={
             **{f"gain of {row['variant']} (points)": 100 * float(row["gain"]) for row in totals},

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
-from assets.freshness import materialize_result
+from assets.freshness import inputs_at_start, materialize_result
 from assets.keys import PREFIX
 from assets.networks import student_alone, student_lgad
 from assets.partitions import GRID, fetch_inputs
@@ -66,6 +66,7 @@ def predictions(
     from assets.presentation.pictures import prediction_pictures, prediction_sheet
     from lgad_pipeline.inference.split_prediction import predict_split
 
+    inputs = inputs_at_start(context, project)
     paths = fetch_inputs(context, project, "recordings", "frames", *STUDENTS)
     packed = open_shards(paths)
     on_cluster = trainer.tasks(paths, "shards", *STUDENTS, gpu=True)
@@ -98,6 +99,7 @@ def predictions(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=_predictions_digest(project, paths),
         metadata={
             "folder": dg.MetadataValue.path(paths.predictions),
@@ -143,6 +145,7 @@ def lane_scores(
     """Compute F1 of both students per scenario."""
     from lgad_pipeline.evaluation.student_scores import score_students
 
+    inputs = inputs_at_start(context, project)
     paths = fetch_inputs(context, project, "recordings", "frames", "predictions", *STUDENTS)
     packed = open_shards(paths)
     with (
@@ -166,6 +169,7 @@ def lane_scores(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=scores.digest,
         metadata=lane_scores_metadata(scores, paths.lane_scores, chart=chart) | type_metadata(scores.types),
     )

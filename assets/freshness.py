@@ -25,6 +25,7 @@ def materialize_result(
     context: dg.AssetExecutionContext,
     project: Project,
     *,
+    inputs: str,
     data_version: str,
     metadata: Mapping[str, Any],
     checks: Sequence[dg.AssetCheckResult] = (),
@@ -34,6 +35,7 @@ def materialize_result(
     Args:
         context: context of the asset.
         project: settings and paths of the project.
+        inputs: fingerprint of what the asset has read, from `inputs_at_start`.
         data_version: fingerprint of the data that the asset wrote.
         metadata: values that the asset page shows; floats are rounded to four decimals.
         checks: results of the checks that the asset evaluates itself.
@@ -41,15 +43,23 @@ def materialize_result(
     dataset, recipe = split_key(str(context.partition_key))
     write_manifest(project.paths(dataset, recipe), asset_name(context.asset_key))
     tag_run(context, data_version)
-    tag = inputs_digest(context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(data_version),
         metadata={
             key: round(value, 4) if isinstance(value, float) else value for key, value in metadata.items()
         },
-        tags={INPUTS_TAG: tag},
+        tags={INPUTS_TAG: inputs},
         check_results=checks,
     )
+
+
+def inputs_at_start(context: dg.AssetExecutionContext, project: Project) -> str:
+    """Compute the fingerprint of the inputs of an asset; to be called before the asset reads them.
+
+    An input that is materialized while the asset computes is another one, so that the asset is then stale.
+    """
+    dataset, recipe = split_key(str(context.partition_key))
+    return inputs_digest(context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe)
 
 
 def is_fresh(

@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.automation import AFTER_DATA, RETRY_TRAINING
 from assets.data import OWNERS, shards
-from assets.freshness import inputs_digest, materialize_result, tag_run
+from assets.freshness import inputs_at_start, latest_materialization, materialize_result, tag_run
 from assets.initial_weights import INIT_TAG, find_initial_network
 from assets.keys import PREFIX
 from assets.logged_networks import log_trained
@@ -20,7 +20,7 @@ from assets.presentation import metadata
 from assets.presentation.mlflow_links import page_link, stored_picture
 from assets.presentation.svg_charts import NETWORK_NAMES
 from assets.presentation.training_metadata import CAPTIONS, loss_chart, loss_title, training_metadata
-from assets.run_records import split_input, training_parameters
+from assets.run_records import split_input, training_parameters, training_record
 from lgad_pipeline.atomic_files import locked
 from lgad_pipeline.code_fingerprint import code_fingerprint
 from lgad_pipeline.config.model_files import CHECKPOINT
@@ -83,9 +83,15 @@ def _network_asset(
     ) -> dg.MaterializeResult:
         """Train the network and record the training in MLflow."""
         dataset, recipe = dataset_and_recipe(context)
+        inputs = inputs_at_start(context, project)
+        packed = latest_materialization(context.instance, shards.key, partition=dataset)
         if role == "teacher" and not project.recipe(recipe).trains_teacher_first:
             return materialize_result(
-                context, project, data_version="together", metadata={"trained": TOGETHER}
+                context,
+                project,
+                inputs=inputs,
+                data_version="together",
+                metadata={"trained": TOGETHER},
             )
         paths = project.paths(dataset, recipe)
         tag_run(context)
@@ -96,7 +102,7 @@ def _network_asset(
         with (
             locked(paths.network(role)),
             training_copies(paths, role, JOURNAL, *([] if trainer.launcher == "ray" else [CHECKPOINT])),
-            _tracked_run(context, project, mlflow, paths, role, initial) as run,
+            _tracked_run(context, project, mlflow, paths, role, inputs, initial) as run,
             progress.task(context.log, f"training the {NETWORK_NAMES[role]}") as task,
         ):
             settings = project.recipe(recipe)
@@ -107,9 +113,13 @@ def _network_asset(
             pictures = _store_pictures(mlflow, run, result, paths, role, settings)
         log_trained(context, project, mlflow, paths, role=role, result=result, initial=initial)
         folder = paths.network(role)
+        if packed is None or training_record(folder)["shards"] != packed.data_version:
+            context.log.warning("The shards were packed again meanwhile, so that this training is stale.")
+            inputs = ""
         return materialize_result(
             context,
             project,
+            inputs=inputs,
             data_version=result.fingerprint,
             metadata=training_metadata(
                 result,
@@ -168,14 +178,12 @@ def _tracked_run(
     mlflow: MlflowTracking,
     paths: ProjectPaths,
     role: str,
+    inputs: str,
     initial: InitialNetwork | None,
 ) -> Iterator[TrackedRun]:
     """Open the MLflow run of a training, with its parameters, tags and input data sets."""
     dataset, recipe = paths.dataset, paths.recipe
     packed = open_shards(paths)
-    inputs = inputs_digest(
-        context.instance, project, asset=context.assets_def, dataset=dataset, recipe=recipe
-    )
     with mlflow.training_run(
         context,
         paths.network(role),

@@ -9,7 +9,13 @@ import dagster as dg
 from assets.automation import AFTER_SCORES
 from assets.data import OWNERS
 from assets.evaluation import lane_scores
-from assets.freshness import INPUTS_TAG, inputs_digest, latest_materialization, materialize_result
+from assets.freshness import (
+    INPUTS_TAG,
+    inputs_at_start,
+    inputs_digest,
+    latest_materialization,
+    materialize_result,
+)
 from assets.keys import PREFIX
 from assets.partitions import DATASETS, grid_key
 from assets.presentation.mlflow_links import page_link
@@ -54,6 +60,7 @@ def recipe_comparison(
     from lgad_pipeline.evaluation.speed import measure_speeds
     from lgad_pipeline.evaluation.student_scores import scores_digest
 
+    inputs = inputs_at_start(context, project)
     dataset = context.partition_key
     current, left_out = up_to_date_recipes(context.instance, project, dataset)
     everything = [project.paths(dataset, recipe) for recipe in current]
@@ -75,6 +82,7 @@ def recipe_comparison(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=digest.hexdigest(),
         metadata=recipe_comparison_metadata(
             dataset,

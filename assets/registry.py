@@ -10,7 +10,7 @@ from assets.automation import AFTER_DATA
 from assets.data import OWNERS, shards
 from assets.evaluation import lane_scores
 from assets.evaluation_checks import baseline_objection
-from assets.freshness import materialize_result
+from assets.freshness import inputs_at_start, materialize_result
 from assets.initial_weights import INIT_TAG
 from assets.keys import PREFIX, asset_key
 from assets.networks import student_lgad
@@ -61,12 +61,14 @@ def onnx_graph(
     """Export the student with LGAD as an ONNX graph."""
     from lgad_pipeline.inference.onnx_export import export_onnx
 
+    inputs = inputs_at_start(context, project)
     paths = fetch_inputs(context, project, "student_lgad")
     with progress.task(context.log, "exporting the student to ONNX"):
         export_onnx(paths.student_lgad, paths.onnx_graph)
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=blake2b(paths.onnx_graph.read_bytes(), digest_size=16).hexdigest(),
         metadata={
             "graph": dg.MetadataValue.path(paths.onnx_graph),
@@ -148,6 +150,7 @@ def registered_model(
     """Register the student with LGAD, and decide which version is champion."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
+    inputs = inputs_at_start(context, project)
     paths = fetch_inputs(context, project, *DATA_RESULTS, "student_lgad", "lane_scores", "onnx_graph")
     name = f"{paths.dataset}-{paths.recipe}"
     fingerprint = training_record(paths.student_lgad)["fingerprint"]
@@ -165,6 +168,7 @@ def registered_model(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=f"{fingerprint}-{version}-{decision.champion or 'none'}",
         metadata=registered_model_metadata(
             name,

@@ -12,7 +12,7 @@ from pydantic import Field
 from assets.automation import AFTER_DATA
 from assets.data import OWNERS, frames, shards
 from assets.evaluation import lane_scores, predictions
-from assets.freshness import latest_materialization, materialize_result
+from assets.freshness import inputs_at_start, latest_materialization, materialize_result
 from assets.keys import PREFIX
 from assets.networks import mimicking_paths_of, student_alone, student_lgad, teacher
 from assets.partitions import GRID, dataset_and_recipe
@@ -82,6 +82,7 @@ def report(
     """Write the HTML report."""
     from lgad_pipeline.evaluation.student_scores import read_comparison
 
+    inputs = inputs_at_start(context, project)
     paths = project.paths(*dataset_and_recipe(context))
     roles = _stored_roles(project.recipe(paths.recipe))
     fetch_results(paths, *DATA_RESULTS, *roles, "predictions", "lane_scores")
@@ -105,6 +106,7 @@ def report(
     return materialize_result(
         context,
         project,
+        inputs=inputs,
         data_version=blake2b(html.encode(), digest_size=16).hexdigest(),
         metadata={
             "report": dg.MetadataValue.path(paths.report),

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.data import OWNERS, shards
-from assets.freshness import latest_materialization, materialize_result
+from assets.freshness import inputs_at_start, latest_materialization, materialize_result
 from assets.jobs import suggest_job
 from assets.keys import PREFIX, asset_key
 from assets.networks import student_alone, student_lgad
@@ -59,6 +59,7 @@ def suggestions(
     context: dg.AssetExecutionContext, project: Project, trainer: Trainer, progress: ProgressLog
 ) -> dg.MaterializeResult:
     """Suggest frames to label."""
+    inputs = inputs_at_start(context, project)
     dataset = context.partition_key
     suggest = _config(project, dataset)
     fetch_results(project.paths(dataset, project.settings.suggesting_recipe(dataset)), *STUDENTS)
@@ -80,7 +81,11 @@ def suggestions(
                 progress=task.advance,
             )
     return materialize_result(
-        context, project, data_version=version, metadata=_metadata(project, dataset, suggest, output=output)
+        context,
+        project,
+        inputs=inputs,
+        data_version=version,
+        metadata=_metadata(project, dataset, suggest, output=output),
     )
 
 
