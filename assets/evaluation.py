@@ -122,7 +122,7 @@ def predictions(
     owners=OWNERS,
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
-    deps=[frames, predictions],
+    deps=[frames, shards, predictions],
     code_version=code_fingerprint("lgad_pipeline.evaluation.student_scores:score_students"),
     description="""F1 of both students as [CULane](https://arxiv.org/abs/1712.06080) defines it, per
 scenario and in total, and the gain of distillation.

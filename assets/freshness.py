@@ -196,6 +196,12 @@ def latest_materialization(
     return MaterializationRecord(records[0].asset_materialization, records[0].run_id)
 
 
+def in_unfinished_run(instance: dg.DagsterInstance, key: dg.AssetKey, *, partition: str) -> bool:
+    """Return True if the run of the latest materialization of a partition, or a retry, has not ended."""
+    record = latest_materialization(instance, key, partition=partition)
+    return record is not None and any(not run.is_finished for run in _attempts(instance, record.run_id))
+
+
 def _partition(dataset: str, recipe: str) -> str:
     return grid_key(dataset, recipe) if recipe else dataset
 
@@ -207,7 +213,10 @@ def _on_grid(asset: dg.AssetsDefinition) -> bool:
 
 def _succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Return True if a run, or a retry that resumed it, succeeded."""
-    if not instance.has_run(run_id):
-        return False
-    group = instance.get_run_group(run_id)
-    return group is not None and any(run.status == dg.DagsterRunStatus.SUCCESS for run in group[1])
+    return any(run.status == dg.DagsterRunStatus.SUCCESS for run in _attempts(instance, run_id))
+
+
+def _attempts(instance: dg.DagsterInstance, run_id: str) -> Sequence[dg.DagsterRun]:
+    """List a run, the run that it retries, and the retries of both; empty if the run is unknown."""
+    group = instance.get_run_group(run_id) if instance.has_run(run_id) else None
+    return list(group[1]) if group else []

@@ -49,7 +49,7 @@ CHAMPION_CHECK = "f1_is_not_below_the_champions"
     owners=OWNERS,
     partitions_def=GRID,
     automation_condition=AFTER_DATA,
-    deps=[student_lgad],
+    deps=[shards, student_lgad],
     code_version=code_fingerprint(EXPORT),
     description="""The student with LGAD as an ONNX graph, for runtimes without torch. Input `image`: uint8
 (B, 3, h, w) RGB at the size of the network, not normalized. Outputs: `probabilities`, float32
