@@ -99,7 +99,8 @@ frame pixels) and the fingerprint of the image file.
 
 A frame is rejected, with file, line and reason, if it is missing, truncated, of another size, has a bad lane
 file, or repeats the image of a test frame. The other frames are used. More than `max_rejected` rejected
-frames (lgad.yaml) are an error. Frames that have not changed since the last ingestion are not read again.""",
+frames (lgad.yaml) are an error; the table of the last accepted ingestion is then kept. Frames that have not
+changed since the last ingestion are not read again.""",
 )
 def frames(
     context: dg.AssetExecutionContext, config: FramesConfig, project: Project, progress: ProgressLog
@@ -121,11 +122,18 @@ def frames(
             progress=task.advance,
             follow_links=entry.follow_links,
         )
+    try:
+        with settings_named(paths.dataset):
+            result.require(entry.max_rejected)
+        tables.require_splits(result.frames)
+    except LgadError:
+        tables.write_table(paths.refused_frames, result.frames, schema=FRAMES_SCHEMA)
+        tables.write_table(paths.refused_items, result.rejected, schema=REJECTED_SCHEMA)
+        raise
     tables.write_table(paths.frames, result.frames, schema=FRAMES_SCHEMA)
     tables.write_table(paths.rejected, result.rejected, schema=REJECTED_SCHEMA)
-    with settings_named(paths.dataset):
-        result.require(entry.max_rejected)
-    tables.require_splits(result.frames)
+    for refused in (paths.refused_frames, paths.refused_items):
+        refused.unlink(missing_ok=True)
     for note in result.notes:
         context.log.warning(f"{note.file}: {note.text}")
     if paths.annotations != paths.recordings:
@@ -247,10 +255,9 @@ def _last_table(context: dg.AssetExecutionContext, paths: ProjectPaths) -> "pd.D
     """Read the table of the last ingestion, whose unchanged frames are not read again; None without one."""
     from lgad_pipeline.data.frame_table import read_table
 
-    if not paths.frames.exists():
-        return None
+    last = next((path for path in (paths.refused_frames, paths.frames) if path.exists()), None)
     try:
-        return read_table(paths.frames)
+        return read_table(last) if last else None
     except LgadError as error:
         context.log.warning(f"Every frame is read again: {error}")
         return None

@@ -74,6 +74,16 @@ class ProjectPaths:
         return self._data / "rejected.parquet"
 
     @property
+    def refused_frames(self) -> Path:
+        """Parquet file of the frames table of the last ingestion, if it was refused: `frames` is kept."""
+        return self._data / "refused" / "frames.parquet"
+
+    @property
+    def refused_items(self) -> Path:
+        """Parquet file of the rejected items of the last ingestion, if its frames table was refused."""
+        return self._data / "refused" / "rejected.parquet"
+
+    @property
     def lane_labels(self) -> Path:
         """Parquet file of the lane labels."""
         return self._data / "labels.parquet"
