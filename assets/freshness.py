@@ -74,7 +74,7 @@ def is_fresh(
     record = latest_materialization(instance, asset.key, partition=_partition(dataset, recipe))
     if record is None or record.materialization.tags is None:
         return False
-    if not _succeeded(instance, record.run_id):
+    if not succeeded(instance, record.run_id):
         return False  # The run was stopped, or a blocking check failed.
     paths = project.paths(dataset, recipe)
     frames_in_store = paths.rendered and paths.results is not None  # this machine need not have the frames
@@ -196,6 +196,11 @@ def latest_materialization(
     return MaterializationRecord(records[0].asset_materialization, records[0].run_id)
 
 
+def succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Return True if a run, or a retry that resumed it, succeeded."""
+    return any(run.status == dg.DagsterRunStatus.SUCCESS for run in _attempts(instance, run_id))
+
+
 def in_unfinished_run(instance: dg.DagsterInstance, key: dg.AssetKey, *, partition: str) -> bool:
     """Return True if the run of the latest materialization of a partition, or a retry, has not ended."""
     record = latest_materialization(instance, key, partition=partition)
@@ -209,11 +214,6 @@ def _partition(dataset: str, recipe: str) -> str:
 def _on_grid(asset: dg.AssetsDefinition) -> bool:
     """Return True for an asset of a recipe on a data set, False for an asset of a data set."""
     return isinstance(asset.partitions_def, dg.MultiPartitionsDefinition)
-
-
-def _succeeded(instance: dg.DagsterInstance, run_id: str) -> bool:
-    """Return True if a run, or a retry that resumed it, succeeded."""
-    return any(run.status == dg.DagsterRunStatus.SUCCESS for run in _attempts(instance, run_id))
 
 
 def _attempts(instance: dg.DagsterInstance, run_id: str) -> Sequence[dg.DagsterRun]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.freshness import latest_materialization
+from assets.freshness import in_unfinished_run, latest_materialization, succeeded
 from assets.jobs import ACROSS_RECIPES, MODELS, RUN_TAGS, data_job, in_progress, refresh
 from assets.keys import asset_key
 from assets.notifications import failure_sensor
@@ -85,14 +85,29 @@ def _check_folder(
         return None
     current = folder_state(paths.recordings)
     last = latest_materialization(context.instance, asset_key("recordings"), partition=dataset)
-    if last is not None and last.data_version == current.digest:
+    if last is not None and last.data_version == current.digest and succeeded(context.instance, last.run_id):
         return None
     # A time in the future (a clock that was set back, a copy from another machine) is no reason to wait.
     if 0 <= time.time() - current.changed < entry.retrain.quiet_seconds:
         return f"{dataset} has changed just now, and may still be changing."
-    if in_progress(context.instance, dataset):
+    unfinished = in_unfinished_run(context.instance, asset_key("recordings"), partition=dataset)
+    if unfinished or in_progress(context.instance, dataset):
         return f"The data of {dataset} is being processed already."
-    return refresh(context, project, dataset=dataset, run_key=f"{dataset} {current.digest}")
+    run_key = (
+        f"{dataset} {current.digest} {project.settings_digest(dataset)} {_last_packing(context, dataset)}"
+    )
+    if context.instance.get_run_ids(dg.RunsFilter(tags={"dagster/run_key": run_key}), limit=1):
+        return f"The data of {dataset} could not be processed; correct its folder or its entry in lgad.yaml."
+    return refresh(context, project, dataset=dataset, run_key=run_key)
+
+
+def _last_packing(context: dg.SensorEvaluationContext, dataset: str) -> str:
+    """Return the id of the run that packed the shards; empty if there is none, or if it failed.
+
+    As a part of the key of a request, it lets a folder be processed again that is as it was some time ago.
+    """
+    packed = latest_materialization(context.instance, asset_key("shards"), partition=dataset)
+    return packed.run_id if packed is not None and succeeded(context.instance, packed.run_id) else ""
 
 
 @dg.sensor(

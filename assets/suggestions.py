@@ -65,7 +65,10 @@ def suggestions(
     fetch_results(project.paths(dataset, project.settings.suggesting_recipe(dataset)), *STUDENTS)
     version = suggestions_version(project, dataset, folder_state(suggest.frames))
     output = project.paths(dataset).suggestions / version[:12]
-    if not (output / DONE).is_file():
+    if output.exists() and not (output / DONE).is_file():
+        # It may hold corrected frames, so that it is not replaced.
+        raise LgadError(f"{output} has no {DONE}; move the folder away, and materialize the asset again.")
+    if not output.exists():
         with (
             progress.task(context.log, "looking at frames without labels") as task,
             settings_named(dataset),
@@ -179,8 +182,12 @@ def _check(
         return f"{dataset}: {suggest.frames} has changed just now, and may still be changing."
     # An error where the folder holds no frame, as after all of them have got labels and were moved away.
     find_sources(str(suggest.frames), None, rejected=RejectedFrames())
+    # A key is requested once: a run that failed is repeated after a change of frames, students or settings.
+    settings = project.settings_digest(dataset, project.settings.suggesting_recipe(dataset))
     return dg.RunRequest(
-        run_key=f"{dataset} {version}", partition_key=dataset, tags={"lgad/dataset": dataset}
+        run_key=f"{dataset} {version} {settings} {last.run_id if last else ''}",
+        partition_key=dataset,
+        tags={"lgad/dataset": dataset},
     )
 
 

@@ -14,6 +14,7 @@ from assets.suggestions import suggestions, unlabelled_frames
 from definitions import definitions
 from lgad_pipeline import DecodeConfig, build_network
 from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.suggestion.ranking import Choice
@@ -105,6 +106,35 @@ def test_new_frames_are_suggested_once_and_corrections_stay(project, tmp_path):
     picture(tmp_path / "new/3.jpg", 3)
     (request,) = tick(instance, project)
     assert Path(materialize(instance, project)["folder"]) != folder and corrected.exists()
+
+
+def test_frames_that_were_removed_again_are_requested_again(project, tmp_path):
+    instance = dg.DagsterInstance.ephemeral()
+    make_students(project.paths("synthetic", "enet"), tmp_path)
+    picture(tmp_path / "new/0.jpg", 0)
+    (first,) = tick(instance, project)
+    materialize(instance, project)
+    picture(tmp_path / "new/1.jpg", 1)
+    (second,) = tick(instance, project)
+    (again,) = tick(instance, project)
+    assert second.run_key == again.run_key  # A run that fails is not repeated at every tick.
+    materialize(instance, project)
+    (tmp_path / "new/1.jpg").unlink()
+    (third,) = tick(instance, project)
+    assert len({first.run_key, second.run_key, third.run_key}) == 3
+
+
+def test_folder_without_its_table_is_not_replaced(project, tmp_path):
+    instance = dg.DagsterInstance.ephemeral()
+    make_students(project.paths("synthetic", "enet"), tmp_path)
+    for seed in range(3):
+        picture(tmp_path / f"new/{seed}.jpg", seed)
+    folder = Path(materialize(instance, project)["folder"])
+    (folder / labelling.DONE).unlink()
+    corrected = next(folder.glob("*.json"))
+    with pytest.raises(LgadError, match=r"has no suggestions.csv; move the folder away"):
+        materialize(instance, project)
+    assert corrected.exists()
 
 
 def test_frames_that_all_have_labels_are_no_failure(project, tmp_path, monkeypatch):
