@@ -1,6 +1,6 @@
 """Frames table: one row per frame, readable by pandas, DuckDB or any Parquet reader."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lgad_pipeline.atomic_files import atomic_path, remove_left_overs
 from lgad_pipeline.config.splits import SCENARIOS, SPLITS
-from lgad_pipeline.data.frame_schema import REJECTED_SCHEMA
+from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA, REJECTED_SCHEMA
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, write_lanes
 from lgad_pipeline.lanes.lane_types import remove_types, write_types
@@ -129,9 +129,26 @@ def dataset_fingerprint(frames: pd.DataFrame, *, lane_types: bool = False) -> st
         flags = "".join(str(int(flag)) for flag in list_or_none(row[3]) or ())
         scenario = row[2] if isinstance(row[2], str) else ""
         digest.update("\t".join([row[0], row[1], scenario, flags, row[4], row[5]]).encode() + b"\n")
+    for content in _lane_bytes(frames["lanes"]):
+        digest.update(content)
     for types in frames["lane_types"] if lane_types else ():
         digest.update(repr(list_or_none(types)).encode())
     return digest.hexdigest()
+
+
+def _lane_bytes(column: pd.Series) -> Iterator[bytes]:
+    """Yield the column `lanes`, some rows at a time: lanes per frame, points per lane, points.
+
+    The annotation's bytes are not enough for a fingerprint: other code may read other lanes from them.
+    """
+    kind = FRAMES_SCHEMA.field("lanes").type
+    for first in range(0, len(column), _READ_ROWS):
+        rows = pa.array(column.iloc[first : first + _READ_ROWS], kind)
+        frames = pa.chunked_array(rows).combine_chunks()
+        lanes = frames.flatten()
+        for lists in (frames, lanes):
+            yield np.diff(lists.offsets.to_numpy()).tobytes()
+        yield lanes.flatten().flatten().to_numpy().tobytes()
 
 
 def require_splits(frames: pd.DataFrame) -> None:

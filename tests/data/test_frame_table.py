@@ -107,6 +107,10 @@ def test_rejected_items_are_read_back(tmp_path):
         record(scenario="night"),
         record(existence=(True, True, True, True)),
         record(fingerprint="g"),
+        record(lanes=[LANE + 1]),  # The same bytes of the annotation, read by other code.
+        record(lanes=[LANE, LANE]),
+        record(lanes=[LANE[:1], LANE[1:]]),
+        record(lanes=[]),
     ],
 )
 def test_the_fingerprint_sees_every_change(changed):
