@@ -1,6 +1,7 @@
 """Sensor that runs `notify.command` of lgad.yaml for each failed run without a further retry."""
 
 import json
+import time
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from resources.project import Project
 
 ATTEMPTS = 20  # attempts to deliver one message, one per tick
 _AT_ONCE = 20  # failed runs per tick
+_START_SECONDS = 25  # A command takes up to 30 seconds, and a tick that takes 60 loses its cursor.
 
 
 def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
@@ -32,8 +34,10 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, project: Project, mlflow: MlflowTracking
     ) -> dg.SkipReason:
         cursor = _Cursor.read(context.cursor, context.instance)
-        reported, fault = 0, ""
+        reported, fault, started = 0, "", time.monotonic()
         for record in _failures(context.instance, cursor.after):
+            if reported and time.monotonic() - started >= _START_SECONDS:
+                break
             run = context.instance.get_run_by_id(record.event_log_entry.run_id)
             if run is not None and run.tags.get("dagster/will_retry") != "true":
                 message = _message(context.instance, run, record.event_log_entry, mlflow.dagster_ui)

@@ -11,13 +11,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets import sensors
+from assets import notifications, sensors
 from assets.jobs import in_progress
 from assets.notifications import ATTEMPTS, failure_sensor
 from assets.sensors import lost_runs, new_frames, worker_of
 from definitions import definitions
 from lgad_pipeline.config.schedule import NotifyConfig
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.lane_files import LaneFileError
 from resources.mlflow.resource import default_tracking
 from resources.notification import run_command
 from resources.processes import HOST_TAG
@@ -77,7 +78,10 @@ def test_run_whose_process_was_killed_is_marked_failed(tmp_path, monkeypatch):
 
 @dg.op
 def frames():
-    raise LgadError("list/train.txt is missing; restore it.")
+    try:
+        b"\xff".decode()
+    except UnicodeError as error:
+        raise LaneFileError("list/train.txt is not a text; restore it.") from error
 
 
 @dg.job(tags={"dagster/partition": "my_drives"})
@@ -133,7 +137,7 @@ def test_a_failure_is_reported_when_no_retry_follows(tmp_path, instance):
             "job": "data",
             "partition": "my_drives",
             "step": "frames",
-            "reason": "list/train.txt is missing; restore it.",
+            "reason": "list/train.txt is not a text; restore it.",
         }
     ]
 
@@ -151,6 +155,18 @@ def test_message_that_was_not_delivered_is_sent_again(tmp_path, instance):
     failures.fail()
     assert failures.tick() == "2 failed runs were reported."
     assert len((tmp_path / "messages").read_text().splitlines()) == 2
+
+
+def test_slow_command_leaves_messages_to_the_next_tick(tmp_path, instance, monkeypatch):
+    monkeypatch.setattr(notifications, "_START_SECONDS", 0)
+    messages = tmp_path / "messages.jsonl"
+    failures = Failures(tmp_path, instance, "tee", "-a", str(messages))
+    failures.tick()
+    runs = [failures.fail().run_id for _ in range(2)]
+    assert [failures.tick() for _ in range(3)] == [
+        f"{count} failed runs were reported." for count in (1, 1, 0)
+    ]
+    assert [json.loads(line)["run"][-36:] for line in messages.read_text().splitlines()] == runs
 
 
 def test_message_is_given_up_after_many_attempts(tmp_path, instance):
