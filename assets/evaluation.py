@@ -52,7 +52,7 @@ files in CULane's format.
 
 A probability map becomes a lane row by row: the point of a row is the weighted centroid of the columns around
 the maximum, so its precision is finer than one column. A slot counts if its existence probability is above
-one half.""",
+`decode.existence_threshold` of the recipe.""",
 )
 def predictions(
     context: dg.AssetExecutionContext,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from assets.presentation.metadata import markdown_table
+from lgad_pipeline.config.slots import slot_names
 from lgad_pipeline.evaluation.types import Interval
 from lgad_pipeline.settings import AnyDataset, FolderDataset, Recipe
 
@@ -54,7 +55,7 @@ def model_card(
         for row in comparison.rows
     ]
     start = f"fine-tuned from `{tags['init']}`, " if "init" in tags else ""
-    return f"""Finds up to four lanes (far left, left, right, far right) in a camera frame.
+    return f"""Finds up to {dataset.slots} lanes ({", ".join(slot_names(dataset.slots))}) in a camera frame.
 
 **Input** frames of any size, uint8 (H, W, 3) RGB or JPEG and PNG bytes; over HTTP as base64. **Output**
 lanes as points (x, y) in the frame's pixels, with slot, existence and confidence.

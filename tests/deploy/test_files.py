@@ -1,6 +1,7 @@
 """What the deployment's files say: no password on a command line, nothing more than needed allowed."""
 
 import re
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -77,19 +78,23 @@ def test_secrets_and_settings_of_one_machine_are_in_no_image_and_no_commit():
     assert secrets - {"deploy/.env"} <= ignored  # .env without / ignores deploy/.env, too
 
 
-def test_the_instance_of_a_cluster_has_one_run_per_partition_and_is_otherwise_that_of_postgres():
-    cluster, one = (
-        yaml.safe_load((DEPLOY / name / "dagster.yaml").read_text()) for name in ("ray", "postgres")
-    )
-    limits = cluster["concurrency"]["runs"].pop("tag_concurrency_limits")
-    assert cluster == one
-    assert limits == [{"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+def test_a_partition_has_one_run_at_a_time_on_one_machine_and_on_a_cluster(tmp_path, monkeypatch):
+    """The instances of the project and of postgres differ in the storage alone; see test_postgres.py."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DEPLOY.parent / "dagster.yaml", tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
+        queue = instance.get_concurrency_config().run_queue_config
+    limits = [{"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}]
+    assert queue is not None and queue.tag_concurrency_limits == limits
+    homes = [compose["x-environment"]["DAGSTER_HOME"] for compose in COMPOSE.values()]
+    assert homes == ["/srv/lgad/deploy/postgres"] * 2
 
 
 def test_limits_in_kubernetes_are_those_of_a_cluster_and_dagster_accepts_them(tmp_path):
     """The chart writes `concurrency` with other spellings of the keys; see its template _concurrency.tpl."""
     values = yaml.safe_load((DEPLOY / "kubernetes" / "dagster.yaml").read_text())
-    cluster = yaml.safe_load((DEPLOY / "ray" / "dagster.yaml").read_text())
+    cluster = yaml.safe_load((DEPLOY / "postgres" / "dagster.yaml").read_text())
     coordinator, limits = values["dagsterDaemon"]["runCoordinator"], values["concurrency"]
     assert limits["enabled"] and coordinator == {"enabled": True, "type": "QueuedRunCoordinator"}
     written = {
