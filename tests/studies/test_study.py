@@ -421,8 +421,6 @@ def test_a_change_without_effect_is_named(tmp_path: Path, variant: str, reason: 
         "ablation-when",
         "ablation-paths",
         "ablation-maps",
-        "ablation-teacher",
-        "controls",
     ],
 )
 def test_the_projects_own_studies_are_valid(name: str) -> None:
