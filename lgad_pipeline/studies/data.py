@@ -13,6 +13,7 @@ from lgad_pipeline.data.lane_labels import assign_lane_slots, require_types
 from lgad_pipeline.data.shard_index import INDEX
 from lgad_pipeline.data.shards import pack_shards
 from lgad_pipeline.datasets.folder_state import folder_state
+from lgad_pipeline.networks.source import source_digest
 from lgad_pipeline.settings import AnyDataset, SyntheticDataset
 from lgad_pipeline.synthetic.dataset_writer import write_dataset
 
@@ -44,7 +45,8 @@ def prepare_data(
     packed = output / _PACKED
     # Rendered frames are in `output`; they change with the settings, which name it, and the code.
     files = "" if isinstance(dataset, SyntheticDataset) else folder_state(root).digest
-    state = json.dumps({"files": files, "code": code_fingerprint(f"{__name__}:prepare_data")})
+    code = [code_fingerprint(f"{__name__}:prepare_data"), source_digest(dataset.kind)]  # and of a user's reader
+    state = json.dumps({"files": files, "code": code})
     is_there = (shards / INDEX).is_file() and annotations.is_dir()
     if is_there and packed.is_file() and packed.read_text(encoding="utf-8") == state:
         return shards, annotations

@@ -167,7 +167,8 @@ def decide(
             decision = _unfinished(tracking, name, version) if before == version else None
             if decision is None:
                 decision = challenge.decision(before)
-                _write_down(tracking, name, decision)
+                if before != version:  # the champion keeps the decision of its promotion
+                    _write_down(tracking, name, decision)
                 if decision.takes_over and not _put_in_use(tracking, name, decision):
                     continue
             if PENDING_TAG in tracking.client.get_model_version(name, version).tags:

@@ -79,6 +79,7 @@ def test_first_becomes_champion_better_takes_over_worse_and_equal_do_not(store):
     better = decision(store, 4)
     assert better.promoted and better.before == "1" and champion_of(tracking, NAME) == "4"
     assert decision(store, 4).reason == "Version 4 is champion already."
+    assert tags(tracking, 4)["decision"] == better.reason, "a second registration keeps the decision"
     written = tags(tracking, 2)
     assert written["validation_f1"] == "0.4000" and written["champion_validation_f1"] == "0.5000"
     assert "loses 10.0 points" in written["decision"]

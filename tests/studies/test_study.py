@@ -11,6 +11,7 @@ import torch
 
 from lgad_pipeline.cli.studies import gain
 from lgad_pipeline.config.augmentation import LabelNoiseConfig
+from lgad_pipeline.config.datasets import ImportedDataset
 from lgad_pipeline.config.distillation import DistillationConfig
 from lgad_pipeline.data.ingestion import ingest
 from lgad_pipeline.data.lane_labels import assign_lane_slots
@@ -313,6 +314,24 @@ def test_rendered_data_are_prepared_again_by_other_code_or_without_their_shards(
     assert prepared() == shards and len(messages) == 4 and packed.read_text() == stamp
     shutil.rmtree(shards)
     assert ShardSet.open(prepared()).fingerprint == before and len(messages) == 6
+
+
+def test_data_are_prepared_again_after_a_change_of_a_users_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, settings = loaded(tmp_path)
+    _, root = prepare_data(settings.dataset("tiny"), tmp_path / "rendered", workers=1)
+    reader = tmp_path / "drives_reader.py"
+    reader.write_text("from lgad_pipeline.datasets.culane import list_frames, parse_annotation\nLANES = 4\n")
+    reader.write_text(reader.read_text() + "READER = __import__('sys').modules[__name__]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = {"kind": "drives_reader:READER", "root": str(root), "frame_size": [590, 1640], "crop_top": 240}
+    dataset = ImportedDataset.model_validate({**entry, "image_size": [32, 88], "lane_width": 40})
+    messages: list[str] = []
+    for lanes, times in (("4", 1), ("4", 1), ("2", 2)):
+        reader.write_text(reader.read_text().replace("LANES = 4", f"LANES = {lanes}"))
+        prepare_data(dataset, tmp_path / "data", workers=1, progress=messages.append)
+        assert messages == ["packing training shards"] * times
 
 
 def test_a_study_without_test_frames_raises_an_error_before_its_trainings(tmp_path: Path) -> None:
