@@ -44,8 +44,9 @@ def prepare_data(
     annotations = root if dataset.lane_files else output / "annotations"
     packed = output / _PACKED
     # Rendered frames are in `output`; they change with the settings, which name it, and the code.
+    # A reader of another package has code of its own.
     files = "" if isinstance(dataset, SyntheticDataset) else folder_state(root).digest
-    code = [code_fingerprint(f"{__name__}:prepare_data"), source_digest(dataset.kind)]  # and of a user's reader
+    code = [code_fingerprint(f"{__name__}:prepare_data"), source_digest(dataset.kind)]
     state = json.dumps({"files": files, "code": code})
     is_there = (shards / INDEX).is_file() and annotations.is_dir()
     if is_there and packed.is_file() and packed.read_text(encoding="utf-8") == state:
