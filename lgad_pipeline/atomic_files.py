@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,9 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lgad_pipeline.errors import LgadError, os_fault
+from lgad_pipeline.errors import TEMPORARY_NAME, LgadError, os_fault
 
-_PART = re.compile(r"\..+\.(\d+)\.part(\.\w+)?")  # temporary name of `atomic_path`
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -121,12 +119,12 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 def remove_left_overs(parts: Iterable[Path]) -> None:
     """Remove the temporary files of `atomic_path` whose process was killed before it could remove them."""
     for part in parts:
-        named = _PART.fullmatch(part.name)
+        named = TEMPORARY_NAME.fullmatch(part.name)
         if named is None:
             continue
         with suppress(OverflowError, PermissionError):  # the number is no process id, or of another user
             try:
-                os.kill(int(named[1]), 0)  # signal 0 only checks that the process exists
+                os.kill(int(named[2]), 0)  # signal 0 only checks that the process exists
             except ProcessLookupError:
                 part.unlink(missing_ok=True)
 

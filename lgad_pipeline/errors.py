@@ -5,6 +5,9 @@ import os
 import re
 from pathlib import Path
 
+TEMPORARY_NAME = re.compile(r"\.([^/]+)\.(\d+)\.part(\.\w+)?$")
+"""Name of a file that `atomic_path` is writing: with its final name, the process id and a suffix."""
+
 _REMEDIES = {
     errno.ENOENT: "correct the path",
     errno.ENOTDIR: "correct the path: a part of it is a file, not a folder",
@@ -45,7 +48,7 @@ def os_fault(error: OSError, path: Path | None = None, action: str = "read or wr
     if named is None or isinstance(named, int):
         named = "A file"
     # A file is first written under a temporary name, but the user knows only the final name.
-    shown = re.sub(r"\.([^/]+)\.\d+\.part(\.\w+)?$", r"\1", str(named))
+    shown = TEMPORARY_NAME.sub(r"\1", str(named))
     reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0, "correct the path or choose another folder")
     return SystemFault(f"{shown} cannot be {action} ({reason}); {remedy}.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lgad_pipeline.data.file_stamp import Stamps
-from lgad_pipeline.data.frame_schema import FrameRecord, frames_batch
+from lgad_pipeline.data.frame_schema import FrameRecord, file_fingerprint, frames_batch
 from lgad_pipeline.datasets.images import image_header, read_small
 from lgad_pipeline.datasets.picture_hash import picture_hash
 from lgad_pipeline.datasets.reader import AnnotationError, DatasetReader, FrameEntry, TypeParser
@@ -131,7 +130,6 @@ def read_frame(
         picture = picture_hash(read_small(data, header))
     except LgadError as error:
         return Rejected(entry.frame, None, str(error))
-    image_print, lane_print = (blake2b(content, digest_size=16).hexdigest() for content in (data, annotation))
     return FrameRecord(
         entry.frame,
         entry.split,
@@ -141,8 +139,8 @@ def read_frame(
         entry.existence,
         width,
         height,
-        image_print,
-        lane_print,
+        file_fingerprint(data),
+        file_fingerprint(annotation),
         picture,
         stamp,
     )

@@ -5,6 +5,7 @@ Worker processes import this module and so not pandas, which takes 40 MB in each
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,11 @@ from lgad_pipeline.config.splits import SCENARIOS
 def described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
     """Create an Arrow field whose description is stored in the file."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": description})
+
+
+def file_fingerprint(content: bytes) -> str:
+    """Return the fingerprint of an image or annotation file in the frames table: BLAKE2b-128, hexadecimal."""
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 FRAMES_SCHEMA = pa.schema(

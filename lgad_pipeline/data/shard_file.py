@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lgad_pipeline.atomic_files import atomic_path
-from lgad_pipeline.data.frame_schema import described
+from lgad_pipeline.data.frame_schema import described, file_fingerprint
 from lgad_pipeline.data.lane_labels import slot_lanes_of
 from lgad_pipeline.data.shard_index import PartEntry, digest_of, is_undamaged
 from lgad_pipeline.datasets.image_headers import ImageError
@@ -134,7 +133,7 @@ def _pack_frame(packing: Packing, pair: tuple) -> dict | Rejected:
             limit=frame_limit(packing.view.frame_size),
             follow_links=packing.follow_links,
         )
-        if blake2b(data, digest_size=16).hexdigest() != row.fingerprint:
+        if file_fingerprint(data) != row.fingerprint:
             return Rejected(row.frame, None, "has changed since it was ingested; ingest the data set again")
         if image_size(data) != packing.view.frame_size:
             raise ImageError("is not of the declared size; correct frame_size")

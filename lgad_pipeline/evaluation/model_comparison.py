@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 
 from lgad_pipeline.config.promotion import PromotionConfig
 from lgad_pipeline.data import frame_table as tables
+from lgad_pipeline.data.frame_schema import file_fingerprint
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.datasets.images import read_image
 from lgad_pipeline.errors import LgadError
@@ -77,7 +77,7 @@ def _unchanged(root: Path, frame: str, fingerprint: str) -> bytes:
         data = read_bytes(resolve_inside(root, frame))
     except LgadError as error:
         raise ChangedFrameError(f"{root / frame} cannot be read; {remedy}.") from error
-    if blake2b(data, digest_size=16).hexdigest() != fingerprint:
+    if file_fingerprint(data) != fingerprint:
         raise ChangedFrameError(f"{root / frame} has changed since it was ingested; {remedy}.")
     return data
 

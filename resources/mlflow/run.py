@@ -166,9 +166,8 @@ class TrackedRun:
     def _add_system_metrics(self, system: SystemMetrics) -> None:
         """Write the use of CPU and GPUs to the journal; the step is the time since the start, seconds."""
         metrics, record = system.sample(), self._journal.read_record()
-        if (
-            metrics and record is not None and record.status == "RUNNING"
-        ):  # else a finished training is reused
+        # The run of a finished training that is reused gets no further metrics.
+        if metrics and record is not None and record.status == "RUNNING":
             with self._writing, suppress(LgadError):  # a full disk; `log` warns of it
                 self._journal.add(metrics, max(0, round(time.time() - record.started / 1000)))
 
