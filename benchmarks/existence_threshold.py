@@ -16,6 +16,7 @@ import pandas as pd
 
 from lgad_pipeline.config.model_files import NETWORK, WEIGHTS
 from lgad_pipeline.data.shards import ShardSet, ShardSplit
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.types import IOU, Interval, f1_score
 from lgad_pipeline.settings import Settings
 from lgad_pipeline.studies.config import GainStudy
@@ -38,11 +39,19 @@ def main() -> None:
     parser.add_argument("--settings", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     choice = parser.parse_args()
-    study, settings = GainStudy.load(choice.study), Settings.load(choice.settings)
+    try:
+        compare(choice.study, choice.settings, output=choice.output)
+    except LgadError as error:
+        parser.error(str(error))
+
+
+def compare(study_file: Path, settings_file: Path, *, output: Path) -> None:
+    """Score the finished students of a study, and print the tables."""
+    study, settings = GainStudy.load(study_file), Settings.load(settings_file)
     dataset = settings.dataset(study.dataset)
     recipes = {name: settings.recipe(name) for name in study.recipes}
-    runs = finished_students(study, recipes, output=choice.output)
-    shards, recordings = prepare_data(dataset, choice.output / "data")
+    runs = finished_students(study, recipes, output=output)
+    shards, recordings = prepare_data(dataset, output / "data")
     packed, inputs = ShardSet.open(shards), StudyInputs(dataset, shards, recordings)
     scores: dict[str, dict[str, dict[int, Scores]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
