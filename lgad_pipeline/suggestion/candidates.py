@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -72,9 +72,7 @@ def suggest_frames(
     if not known.hashes:
         raise LgadError("There is no labelled frame to compare with; give the frames of the training.")
     usable: list[str] = []
-    writable = [name for name in names if _is_text(name)]
-    for name in (name for name in names if not _is_text(name)):
-        rejected.add(name, "has a name or folder that is not UTF-8, which no annotation can hold; rename it")
+    writable = _annotatable(names, rejected)
     images = _inputs(predictor, root, writable, usable=usable, rejected=rejected, progress=progress)
     with closing(images):
         pool = measure(predictor, images, layer, other=other)
@@ -83,6 +81,24 @@ def suggest_frames(
     choice = choose(pool, known, count)
     frames = [(usable[suggestion.index], suggestion) for suggestion in choice.chosen]
     return SuggestedFrames(frames, len(usable), len(known.hashes), choice.repeats)
+
+
+def _annotatable(names: Iterable[str], rejected: RejectedFrames) -> list[str]:
+    """Return the frames that can have an annotation file of their own."""
+    frames: dict[PurePosixPath, str] = {}
+    for name in names:
+        stem = PurePosixPath(name).with_suffix("")
+        if not _is_text(name):
+            reason = "has a name or folder that is not UTF-8, which no annotation can hold; rename it"
+            rejected.add(name, reason)
+        elif stem in frames:
+            reason = (
+                f"would have the annotation file of {frames[stem]} (only their endings differ); rename it"
+            )
+            rejected.add(name, reason)
+        else:
+            frames[stem] = name
+    return list(frames.values())
 
 
 def _is_text(name: str) -> bool:

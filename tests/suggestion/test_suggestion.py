@@ -111,6 +111,7 @@ def test_the_command_writes_what_the_import_reads(student, tmp_path, tool, monke
         picture(tmp_path / f"new/drive/{number}.jpg", number)
     picture(tmp_path / "new/drive/3 again.png", 3, brighter=10)
     (tmp_path / "new/damaged.jpg").write_bytes(b"\xff\xd8 no picture")
+    picture(tmp_path / "new/drive/5.png", 50)
     picture(tmp_path / "7.jpg", 7)
     (tmp_path / "7.jpg").rename(tmp_path / "new" / os.fsdecode(b"\xb3\xb5.jpg"))
     for number in (4, 90):
@@ -131,6 +132,7 @@ def test_the_command_writes_what_the_import_reads(student, tmp_path, tool, monke
         "5 of 7 frames suggested, compared with 2" in printed.out and "2 show a picture again" in printed.out
     )
     assert "damaged.jpg" in printed.err and "not UTF-8, which no annotation can hold" in printed.err
+    assert "drive/5.png: would have the annotation file of drive/5.jpg" in printed.err
     rows = list(csv.DictReader((output / "suggestions.csv").open()))
     frames = {row["frame"] for row in rows}
     assert len(frames) == 5 and "drive/4.jpg" not in frames
