@@ -190,14 +190,18 @@ def test_only_the_frames_of_a_task_with_a_step_are_interpolated(tmp_path):
     [
         (0, "annotation", ""),
         (0, "interpolation", ""),
+        (0, None, ""),
         (1, "annotation", r"up to 4, but there is the image images/frame_000005\.PNG, .*for images"),
         (1, "interpolation", r"from 1 to 5, such as images/frame_000001\.PNG, .* number the images from 0"),
+        (1, None, r"from 1 to 5, .* number the images from 0"),
     ],
 )
 def test_images_that_count_from_1_do_not_get_the_lanes_of_their_neighbours(tmp_path, first, mode, says):
     """Tracks of a task of images count from 0, whatever numbers the names of the images have."""
     content = f'<track label="lane">{step(2, LANES[0])}{step(3, LANES[0], outside=1)}</track>'
-    meta = f"<mode>{mode}</mode><start_frame>0</start_frame><stop_frame>4</stop_frame>"
+    meta = "<start_frame>0</start_frame><stop_frame>4</stop_frame>"
+    if mode is not None:
+        meta = f"<mode>{mode}</mode>{meta}"
     video(tmp_path, content, frames=range(first, first + 5), meta=meta)
     if not says:
         assert imported(tmp_path).count == 1

@@ -241,15 +241,15 @@ class _Export:
             folders: folders of the images, relative to the source folder.
 
         Raises:
-            AnnotationError: the task is no video, and an image has a higher number than its last frame; or it
-                is a video, and the images have the numbers of its frames plus 1.
+            AnnotationError: the task has images, and one has a higher number than its last frame; or it has a
+                video or states no mode, and the images have the numbers of its frames plus 1.
         """
         starts, stops = (
             {int(number) for number in self._task[key] if _NUMBER.fullmatch(number)}
             for key in ("start_frame", "stop_frame")
         )
-        is_video = self._task["mode"] == {"interpolation"}
-        if not stops or not (is_video or self._task["mode"] == {"annotation"}):
+        has_images = self._task["mode"] == {"annotation"}
+        if not stops:
             return
         found: dict[str, dict[int, str]] = {}
         for path in self._source.files(*IMAGE_SUFFIXES) if folders else []:
@@ -259,12 +259,12 @@ class _Export:
                 found.setdefault(folder, {})[int(number[1])] = path
         for paths in found.values():
             first, last = min(paths), max(paths)
-            if last > max(stops) and not is_video:
+            if has_images and last > max(stops):
                 raise AnnotationError(
                     f"counts its frames up to {max(stops)}, but there is the image {paths[last]}, so that it "
                     "is not clear which images are meant; export 'CVAT for images 1.1', which names them"
                 )
-            if is_video and last == max(stops) + 1 and starts and first == min(starts) + 1:
+            if not has_images and last == max(stops) + 1 and starts and first == min(starts) + 1:
                 raise AnnotationError(
                     f"counts its frames from {min(starts)} to {max(stops)}, but the images are numbered from "
                     f"{first} to {last}, such as {paths[first]}, so that each would get the lanes of the "
