@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lgad_pipeline.datasets.reader import AnnotationError, points
+from lgad_pipeline.datasets.reader import AnnotationError, bottom_first, points
+from lgad_pipeline.lanes.odd_lanes import count_turning
+from lgad_pipeline.lanes.spline import ragged
 
 _TYPES = re.compile(r"[LC](?:L|CC[CL])*")
 _STEPS = np.linspace(0, 1, 9)[1:, None]  # curve parameters; a curve is approximated by eight chords
@@ -23,7 +25,7 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
             script.
 
     Returns:
-        float32 (N, 2), bottom first.
+        float32 (N, 2) in the drawn order or its reverse, the lower end first.
 
     Raises:
         AnnotationError: the vertices are not pairs of numbers, or the types do not fit them.
@@ -41,8 +43,7 @@ def polyline(vertices: Any, types: Any) -> np.ndarray:
             t, s = _STEPS, 1 - _STEPS
             path.extend(s**3 * a + 3 * s**2 * t * b + 3 * s * t**2 * c + t**3 * d)
             index += 3
-    line = np.array(path, np.float32)
-    return line[np.argsort(-line[:, 1], kind="stable")]
+    return bottom_first(np.array(path, np.float32))
 
 
 def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list[tuple[np.ndarray, int]]:
@@ -50,18 +51,24 @@ def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list
 
     Two edges belong to one line if they have the same category, share at least half the height of the shorter
     one, and are less than `widest` apart there on average. Pairs are formed in the order of their distance,
-    the nearest first.
+    the nearest first. An edge that runs up and down has no one x on each row, and no counterpart.
 
     Args:
-        edges: category and points of each edge; points are float32 (N, 2) as (x, y), pixels, bottom first.
+        edges: category and points of each edge; points are float32 (N, 2) as (x, y), pixels, in the order of
+            `polyline`.
         widest: width of the widest line, pixels.
 
     Returns:
-        Lanes, float32 (N, 2) as (x, y), bottom first, each with the index of its first edge: centre lines of
+        Lanes, float32 (N, 2) as (x, y), the lower end first, each with the index of its first edge: centre lines of
         the pairs at rows about 10 px apart, then the edges without a counterpart.
     """
     pairs = []
-    for (i, (one, left)), (j, (other, right)) in combinations(enumerate(edges), 2):
+    straight = [
+        (i, kind, edge[np.argsort(-edge[:, 1], kind="stable")])
+        for i, (kind, edge) in enumerate(edges)
+        if not count_turning(ragged([edge]))
+    ]
+    for (i, one, left), (j, other, right) in combinations(straight, 2):
         rows = _shared_rows(left, right) if one == other else ()
         if len(rows):
             xs = np.stack([np.interp(rows, edge[::-1, 1], edge[::-1, 0]) for edge in (left, right)])

@@ -102,6 +102,15 @@ def test_curves_are_cubic_beziers():
     np.testing.assert_allclose(line[4], [(3 * 40 + 80) / 8, (100 + 3 * 60 + 3 * 30 + 20) / 8])
 
 
+def test_a_line_that_runs_up_and_down_keeps_its_order_and_has_no_counterpart():
+    drawn = [(100, 700), (200, 600), (500, 420), (800, 400), (1000, 480), (1100, 560)]
+    line = polyline(drawn, "L" * 6)
+    assert line.tolist() == [list(point) for point in drawn]
+    assert polyline(drawn[::-1], "L" * 6).tolist() == line.tolist()
+    edges = [("white", line), ("white", line + np.float32([5, 0]))]
+    assert [lane.tolist() for lane, _ in centre_lines(edges, 40)] == [edge.tolist() for _, edge in edges]
+
+
 def test_the_nearest_edges_of_one_category_are_paired():
     at = {x: np.array([[x, 100], [x, 0]], np.float32) for x in (0, 10, 24, 100)}
     edges = [("white", at[0]), ("white", at[10]), ("white", at[24]), ("white", at[100])]
