@@ -59,8 +59,8 @@ def centre_lines(edges: Sequence[tuple[str, np.ndarray]], widest: float) -> list
         widest: width of the widest line, pixels.
 
     Returns:
-        Lanes, float32 (N, 2) as (x, y), the lower end first, each with the index of its first edge: centre lines of
-        the pairs at rows about 10 px apart, then the edges without a counterpart.
+        Lanes, float32 (N, 2) as (x, y), the lower end first, each with the index of its first edge: centre
+        lines of the pairs at rows about 10 px apart, then the edges without a counterpart.
     """
     pairs = []
     straight = [
