@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ def atomic_path(path: Path, durable: bool = True, *, suffix: str = "") -> Iterat
             if durable:
                 _flush(temporary)
             temporary.replace(path)
+            temporary.unlink(missing_ok=True)  # it stays if both are links to one file
             if durable and os.name == "posix":  # elsewhere a folder cannot be opened
                 _flush(path.parent)
         except BaseException:
@@ -49,6 +51,25 @@ def atomic_path(path: Path, durable: bool = True, *, suffix: str = "") -> Iterat
         if error.errno not in _UNWRITABLE:
             raise
         raise os_fault(error, path, "written") from error
+
+
+def link_or_copy(source: Path, target: Path, *, durable: bool = True) -> None:
+    """Make `target` a hard link to the file `source` where the file system allows it, else a copy.
+
+    Args:
+        source: file, or a link to it.
+        target: file to write or to replace.
+        durable: see `atomic_path`.
+
+    Raises:
+        LgadError: as `atomic_path`.
+    """
+    with atomic_path(target, durable) as temporary:
+        temporary.unlink(missing_ok=True)  # of a killed process with the same id
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def require_writable(path: Path, *, folder: bool = False) -> None:

@@ -1,11 +1,9 @@
 """Export of frames with lanes to a folder that labelme or CVAT can open."""
 
-import os
-import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from lgad_pipeline.atomic_files import atomic_path, require_writable, write_text
+from lgad_pipeline.atomic_files import link_or_copy, require_writable, write_text
 from lgad_pipeline.datasets.exporting import cvat, labelme
 from lgad_pipeline.datasets.exporting.tool_lanes import LabelledFrame
 from lgad_pipeline.datasets.images import image_size
@@ -117,9 +115,4 @@ def labelled_frames(
 def _place_image(root: Path, name: str, target: Path) -> None:
     if ".." in PurePosixPath(name).parts:
         raise LgadError(f"{name} leads out of {root}; name a frame below it.")
-    source = resolve_inside(root, name).resolve()
-    with atomic_path(target, durable=False) as part:
-        try:
-            os.link(source, part)
-        except OSError:
-            shutil.copyfile(source, part)
+    link_or_copy(resolve_inside(root, name), target, durable=False)

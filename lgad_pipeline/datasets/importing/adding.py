@@ -1,7 +1,8 @@
 """Import of annotated frames into a data set that exists: the frames are added to the lists of a split."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lgad_pipeline.atomic_files import atomic_path, locked, require_writable
@@ -9,14 +10,17 @@ from lgad_pipeline.config.splits import SPLITS
 from lgad_pipeline.datasets import culane
 from lgad_pipeline.datasets.images import image_size
 from lgad_pipeline.datasets.importing.convert import Conversion, Format, Kept, read_annotated, write_kept
-from lgad_pipeline.datasets.importing.placing import image_of
+from lgad_pipeline.datasets.importing.placing import frame_data
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.datasets.reader import FrameEntry
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.frame_list import read_frame_list
 from lgad_pipeline.lanes.lane_files import Rejected, lane_file, lane_file_name, lanes_text
+from lgad_pipeline.lanes.lane_types import types_file, types_text
 from lgad_pipeline.lanes.text_encoding import plain_text
 from lgad_pipeline.progress import Progress
+
+_SAMPLE = 50  # frames of a data set whose size is read
 
 
 def add_frames(
@@ -55,7 +59,7 @@ def add_frames(
     kept = read_annotated(folder, annotations, done=done, labels=labels, progress=progress)
     with locked(root):
         listed = {entry.frame: entry for entry in culane.list_frames(root, [])}
-        size = _frame_size(root, listed.values())
+        size = _frame_size(root, list(listed))
         owners = {lane_file_name(entry.frame): entry.frame for entry in listed.values()}
         added = []
         for frame in kept:
@@ -86,6 +90,7 @@ def _fits(
     reason = None
     entry, target = listed.get(frame.image), root / frame.image
     lanes = lane_file(root, frame.image)
+    types = Path(types_file(str(lanes)) or "")
     if entry is not None:
         reason = f"is in {entry.file} already; take it out of that list to import it again"
     elif size is not None and frame.size != size:
@@ -93,13 +98,19 @@ def _fits(
             f"is {frame.size[1]} x {frame.size[0]} px where the frames of {root} are {size[1]} x {size[0]} "
             "px; import it into a folder of its own"
         )
-    elif target.exists() and target.read_bytes() != image_of(source, frame.annotation, image=frame.image)[0]:
+    elif target.exists() and target.read_bytes() != _data(source, frame):
         reason = f"has the path of another image of {root}; rename it"
     elif lanes.exists() and lanes.read_bytes() != lanes_text(frame.lanes).encode():
         reason = f"has a lane file in {root} with other lanes; remove it to import the frame"
+    elif types.exists() and types.read_bytes() != types_text(frame.types).encode():
+        reason = f"has a file of lane types in {root}, {types.name}, with other types; remove it to import it"
     if reason is not None:
         done.rejected.append(Rejected(frame.image, None, reason))
     return reason is None
+
+
+def _data(source: Source, frame: Kept) -> bytes:
+    return frame_data(source, frame.image, annotation=frame.annotation, turned=frame.turned)
 
 
 def _has_own_lane_file(frame: Kept, owners: dict[str, str], done: Conversion) -> bool:
@@ -134,11 +145,10 @@ def _lists_of(root: Path, split: str) -> list[Path]:
     return [path for name in (split, f"{split}_gt") if (path := root / "list" / f"{name}.txt").is_file()]
 
 
-def _frame_size(root: Path, listed: Collection[FrameEntry]) -> tuple[int, int] | None:
-    """Return the size (H, W), pixels, of the first frame that can be read; None if there is none."""
-    for entry in listed:
-        try:
-            return image_size(root / entry.frame)
-        except LgadError:
-            continue
-    return None
+def _frame_size(root: Path, frames: Sequence[str]) -> tuple[int, int] | None:
+    """Return the most frequent size (H, W), pixels, of frames from begin to end; None if none can be read."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for frame in frames[:: max(1, len(frames) // _SAMPLE)]:
+        with suppress(LgadError):
+            sizes[image_size(root / frame)] += 1
+    return sizes.most_common(1)[0][0] if sizes else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from lgad_pipeline.atomic_files import require_writable, write_text
 from lgad_pipeline.config.splits import SPLITS
-from lgad_pipeline.datasets.images import image_orientation, refuse_unscaled, whole_image_size
+from lgad_pipeline.datasets.images import image_orientation, read_image, refuse_unscaled, whole_image_size
 from lgad_pipeline.datasets.importing import cvat, labelme
 from lgad_pipeline.datasets.importing.layout import Images
 from lgad_pipeline.datasets.importing.placing import (
@@ -256,6 +256,9 @@ def _frame(
         data, image = image_of(source, annotation, image=image)
         size = whole_image_size(data)
         refuse_unscaled(data)
+        turned = image_orientation(data) != 1
+        if turned:
+            read_image(data)  # it will be encoded again, which a damaged one cannot be
         if annotation.embedded:
             refuse_other_picture(source, annotation, data)
         scale = scale_to(size, annotation.size)
@@ -275,7 +278,6 @@ def _frame(
     except LgadError as error:
         done.rejected.append(Rejected(image, None, str(error)))
         return None
-    turned = image_orientation(data) != 1
     done.empty += not drawn
     done.other_labels += drawn > 0 and not lanes
     done.scaled += scale != SAME

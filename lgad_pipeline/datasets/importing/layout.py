@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
 from lgad_pipeline.datasets.importing.source import Source
 from lgad_pipeline.errors import LgadError
+from lgad_pipeline.lanes.file_names import is_file
 
 _SHOWN = 3  # images of one name in a message
 _OTHER_SUFFIXES = (".bmp", ".gif", ".heic", ".tif", ".tiff", ".webp")
@@ -104,7 +105,7 @@ class Images:
                     f"names the image {image}, which is outside the source folder; name a folder that holds "
                     "both the annotations and the images"
                 )
-            if _suffix(path) in _OTHER_SUFFIXES and (self._source.folder / path).exists():
+            if _suffix(path) in _OTHER_SUFFIXES and is_file(self._source.folder / path):
                 return f"{path} is a {_suffix(path)} file; convert it to JPEG or PNG under the same name"
         candidates = self._candidates(image, unused)
         if len(candidates) > 1:

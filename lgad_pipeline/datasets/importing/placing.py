@@ -1,15 +1,13 @@
 """Assignment of images to annotations, and output of the images as frames of the data set."""
 
-import os
 import posixpath
-import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import cv2
 
-from lgad_pipeline.atomic_files import atomic_path
+from lgad_pipeline.atomic_files import atomic_path, link_or_copy
 from lgad_pipeline.datasets.images import IMAGE_SUFFIXES, read_image, read_small
 from lgad_pipeline.datasets.importing.labelme import embedded_image
 from lgad_pipeline.datasets.importing.layout import Images
@@ -152,18 +150,23 @@ def image_of(source: Source, annotation: Annotation, *, image: str) -> tuple[byt
     Args:
         source: folder of the annotations and images.
         annotation: annotation of the frame.
-        image: path of the image relative to `source`; a path without image suffix means the image that is
-            embedded in the annotation file.
+        image: path of the image relative to `source`. Without image suffix, or if there is no such file, it
+            means the image that is embedded in the annotation file.
 
     Returns:
-        The bytes of the image file, and its path; the suffix of an embedded image is added.
+        The bytes of the image file, and its path; that of an embedded image has the suffix of its format.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, and no embedded image.
         LgadError: the image cannot be used. The caller adds the file's name to the message.
     """
     if image.lower().endswith(IMAGE_SUFFIXES):
-        return source.read(image, limit=_IMAGE_LIMIT), image
+        try:
+            return source.read(image, limit=_IMAGE_LIMIT), image
+        except FileNotFoundError:
+            if not annotation.embedded:
+                raise
+            image = image.rpartition(".")[0]
     data = embedded_image(source, annotation.file)
     ending = ".png" if data.startswith(b"\x89PNG") else ".jpg"
     return data, f"{image}{ending}"
@@ -195,36 +198,42 @@ def refuse_other_picture(source: Source, annotation: Annotation, data: bytes) ->
         )
 
 
+def frame_data(source: Source, image: str, *, annotation: Annotation, turned: bool) -> bytes:
+    """Return the bytes of the image file of a frame, as `write_frame` writes them.
+
+    Args:
+        source: folder of the annotations and images.
+        image: path of the image relative to `source`, as `image_of` returned it.
+        annotation: annotation of the frame.
+        turned: True if the image is stored with an EXIF orientation other than upright; it is encoded again.
+    """
+    data, _ = image_of(source, annotation, image=image)
+    return _upright(data, PurePosixPath(image).suffix.lower()) if turned else data
+
+
 def write_frame(source: Source, image: str, *, annotation: Annotation, turned: bool, target: Path) -> None:
     """Write a frame as a hard link where possible, else as a copy; an upright new image if `turned`.
 
     Args:
         source: folder of the annotations and images.
-        image: path of the image relative to `source`; for an embedded image, the path that `image_of`
-            returned.
+        image: path of the image relative to `source`, as `image_of` returned it.
         annotation: annotation of the frame.
         turned: True if the image is stored with an EXIF orientation other than upright.
         target: path of the file to write.
     """
-    inside = (source.folder / image).is_file()
+    if not turned and (source.folder / image).is_file():
+        link_or_copy(source.folder / image, target)
+        return
+    data = frame_data(source, image, annotation=annotation, turned=turned)
     with atomic_path(target) as part:
-        if turned or not inside:
-            data = (
-                source.read(image, limit=_IMAGE_LIMIT) if inside else embedded_image(source, annotation.file)
-            )
-            part.write_bytes(_upright(data, target) if turned else data)
-            return
-        try:
-            os.link((source.folder / image).resolve(), part)
-        except OSError:
-            shutil.copyfile(source.folder / image, part)
+        part.write_bytes(data)
 
 
-def _upright(data: bytes, target: Path) -> bytes:
+def _upright(data: bytes, suffix: str) -> bytes:
+    """Encode an image again, upright; the suffix is that of its format."""
     pixels = cv2.cvtColor(read_image(data), cv2.COLOR_RGB2BGR)
-    ending = target.suffix.lower()
-    options = [] if ending == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    written, encoded = cv2.imencode(ending, pixels, options)
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    written, encoded = cv2.imencode(suffix, pixels, options)
     if not written:
-        raise AnnotationError(f"cannot be written as {target.suffix}; convert it to JPEG or PNG")
+        raise AnnotationError(f"cannot be written as {suffix}; convert it to JPEG or PNG")
     return encoded.tobytes()
