@@ -88,7 +88,7 @@ def _tar_members(stream: "_Bounded") -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:  # type: ignore[arg-type]
         while (info := tar.next()) is not None:
             tar.members.clear()  # tarfile keeps every header, so they are dropped to save memory.
-            stream.since = 0
+            stream.since = -info.size  # `unpack` reads no larger member than a frame, but skips any
 
             def read(info: tarfile.TarInfo = info) -> bytes:
                 content = tar.extractfile(info)
@@ -137,7 +137,11 @@ class _Directory:
 
 
 class _Bounded:
-    """Stream of the unpacked bytes of a tar archive, with limits in total and between two members."""
+    """Stream of the unpacked bytes of a tar archive, with limits in total and between two members.
+
+    Attributes:
+        since: bytes that were read after the content of the last member; negative before its end.
+    """
 
     def __init__(self, stream: "BinaryIO | gzip.GzipFile", limit: int) -> None:
         self.since = 0
@@ -152,7 +156,7 @@ class _Bounded:
         if self._left < 0:
             raise _too_expanded()
         if self.since > MEMBER_LIMIT + _HEADER_LIMIT:
-            raise ArchiveError("has a header or a member larger than any frame; download it again")
+            raise ArchiveError("has a header larger than any frame; download it again")
         return data
 
 

@@ -92,7 +92,7 @@ def _lane(markers: np.ndarray) -> np.ndarray:
     ys = markers[..., 1]
     if not ((ys >= 0) & (ys < HEIGHT)).all():
         raise AnnotationError("has a marker above or below the frame; unpack it again")
-    if len(markers) < LEAST_MARKERS or np.ptp(ys) < LEAST_HEIGHT:
+    if len(markers) < LEAST_MARKERS or np.ptp(ys[:, 0]) < LEAST_HEIGHT:
         return np.zeros((0, 2), np.float32)
     near = markers[ys.max(axis=1).argmax()].astype(float)
     near = near[near[:, 1].argsort()]

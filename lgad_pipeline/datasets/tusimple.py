@@ -128,8 +128,10 @@ def _frame(line: bytes, root: Path, folder: Path) -> str:
     if not isinstance(raw_file, str):
         raise ValueError("has no text in `raw_file`; name the frame")
     raw_file = raw_file.replace("\\", "/")
+    for absolute in (root.absolute(), root.resolve()):
+        raw_file = raw_file.removeprefix(f"{(absolute / folder).as_posix()}/")
     above, clips, below = f"/{raw_file}".rpartition("/clips/")
-    if above and not is_file(root / folder / raw_file):
+    if above and (raw_file.startswith("/") or not is_file(root / folder / raw_file)):
         raw_file = f"{clips}{below}"
     return frame_path(f"{folder.as_posix()}/{raw_file}")
 

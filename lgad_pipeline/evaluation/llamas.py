@@ -19,7 +19,7 @@ from scipy.interpolate import splev, splprep
 from scipy.optimize import linear_sum_assignment
 
 from lgad_pipeline.datasets.llamas import HEIGHT, WIDTH
-from lgad_pipeline.datasets.safe_io import read_inside
+from lgad_pipeline.datasets.safe_io import read_inside, read_regular
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.llamas_labels import reference_lanes
 from lgad_pipeline.evaluation.llamas_warnings import FrameEvidence, llamas_warnings
@@ -46,7 +46,8 @@ class LlamasScores:
         counts: true positives, false positives and false negatives over all frames.
         frames: number of label files.
         without_prediction: label files without a predicted lane file; they count as without lanes.
-        rejected: label files and lines of lane files that cannot be used.
+        rejected: label files, lane files and lines of lane files that cannot be used; a frame whose lane file
+            cannot be used counts as without lanes.
         notes: warnings about the lanes, such as coordinates in pixels of another frame size.
     """
 
@@ -168,7 +169,14 @@ def _predicted_lanes(
     found = next((file for file in _lane_files(labels, name) if (predictions / file).is_file()), None)
     if found is None:
         return None
-    return parse_lanes(read_inside(predictions, found, limit=_LARGEST_FILE), found, rejected=rejected)
+    try:
+        return parse_lanes(read_regular(predictions / found, _LARGEST_FILE), found, rejected=rejected)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}); check the file and its permissions"
+    except LgadError as error:
+        reason = str(error).rstrip(".")
+    rejected.append(Rejected(found, None, f"{reason}; its frame counts as without lanes"))
+    return []
 
 
 def _lanes_of(labels: Path, predictions: Path, name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -72,7 +72,7 @@ def test_label_files_become_splits_and_markers_become_lanes(root):
 
 
 def test_where_markers_overlap_the_lane_runs_between_them_and_leaves_the_frame_at_its_side():
-    overlapping = lane(((100, 600), (100, 500)), ((110, 600), (110, 500)))
+    overlapping = lane(((100, 600), (100, 500)), ((110, 620), (110, 500)))
     (found,) = parse_annotation(json.dumps({"lanes": [overlapping]}).encode())
     assert set(found[found[:, 1] <= 600][:, 0].tolist()) == {105}
     leaving = lane(((40, 600), (140, 500)), ((180, 460), (200, 440)))
@@ -127,3 +127,9 @@ def test_a_lane_without_markers_is_none():
     assert parse_annotation(b'{"lanes": [{"markers": []}]}') == []
     with pytest.raises(AnnotationError):
         parse_annotation(b"[]")
+
+
+@pytest.mark.parametrize(("near", "count"), [(581, 0), (580, 1)])
+def test_a_lane_is_as_high_as_the_near_ends_of_its_markers_as_in_the_scripts(near, count):
+    low = lane(((440, 600), (480, 540)), ((520, near), (560, near - 60)))
+    assert len(parse_annotation(json.dumps({"lanes": [low]}).encode())) == count

@@ -230,6 +230,20 @@ def test_a_folder_above_the_data_set_names_the_right_one(root):
         ingest(root, SIZE, kind="tusimple")
 
 
+@pytest.mark.parametrize("clip", ["clips/0313/1", "mon/clips/0313/1"])
+def test_an_absolute_path_of_this_machine_names_the_frame(root, clip):
+    write_frame(root / f"train_set/{clip}/20.jpg", 9)
+    text = line(str(root / f"train_set/{clip}/20.jpg"), LEFT) + line("/other/clips/0531/1/20.jpg", LEFT)
+    write_frame(root / "train_set/clips/0531/1/20.jpg", 10)
+    (root / "train_set/label_data_0313.json").write_text(text)
+    (root / "train_set/label_data_0531.json").unlink()
+    found = ingest(root, SIZE, kind="tusimple")
+    assert (
+        found.rejected["reason"].tolist() == found.rejected["reason"].tolist()[:1]
+    )  # 21.jpg of the test set
+    assert set(found.frames["frame"]) >= {f"train_set/{clip}/20.jpg", "train_set/clips/0531/1/20.jpg"}
+
+
 @pytest.mark.parametrize("separator", ["/", "\\"])
 def test_a_folder_above_clips_is_part_of_the_path_where_the_frame_is_there(root, separator):
     write_frame(root / "train_set/mon/clips/0313/1/20.jpg", 9)

@@ -151,6 +151,21 @@ def test_files_are_found_and_counted(files, capsys):
     assert json.loads((files / "scores.json").read_text())["tp"] == 2
 
 
+def test_a_lane_file_that_cannot_be_read_counts_as_without_lanes_and_links_are_followed(files):
+    labels, predictions = files / "labels/valid", files / "predictions"
+    file = predictions / "drive/1.lines.txt"
+    file.rename(files / "elsewhere.txt")
+    file.symlink_to(files / "elsewhere.txt")
+    assert evaluate_llamas(labels, predictions).counts == Counts(tp=2)
+    file.unlink()
+    with file.open("wb") as stream:
+        stream.truncate((16 << 20) + 1)
+    scores = evaluate_llamas(labels, predictions)
+    (fault,) = scores.rejected
+    assert fault.file == "drive/1.lines.txt" and fault.reason.endswith("its frame counts as without lanes")
+    assert scores.counts == Counts(tp=1, fn=1) and not scores.without_prediction
+
+
 def test_label_files_that_cannot_be_used_give_no_score(files):
     for name in ("1", "2"):
         (files / f"labels/valid/drive/{name}.json").write_bytes(b"{}")
