@@ -93,6 +93,9 @@ def export_annotations(
     frame_list: Annotated[
         Path | None, typer.Option("--list", help="List of frames; default: all lists of the data set.")
     ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Use frames that are links to files elsewhere.")
+    ] = False,
 ) -> None:
     """Write the frames and lanes of a data set as annotations of labelme or CVAT."""
     from lgad_pipeline.datasets import culane
@@ -109,7 +112,9 @@ def export_annotations(
         names, faults = listed.frames, list(listed.rejected)
     rejected = [fault for fault in faults if isinstance(fault, Rejected)]
     with progress_bar(f"Exporting {counted(len(names), 'frame')}") as progress:
-        frames = labelled_frames(source, names, rejected=rejected, progress=progress)
+        frames = labelled_frames(
+            source, names, rejected=rejected, follow_links=follow_links, progress=progress
+        )
         written = write_annotations(frames, source, output, annotations=annotations, rejected=rejected)
     for fault in rejected[:20]:
         say(f"rejected: {fault}", error=True)

@@ -89,7 +89,7 @@ def _followed(root: Path, relative: str) -> Path:
     if not path.is_relative_to(os.path.realpath(root)):
         raise LgadError(
             "leads out of the data root by a link; put the file itself there, or set `follow_links: true` of "
-            "the data set (--follow-links of lgad import)"
+            "the data set (--follow-links of lgad import and lgad export-annotations)"
         )
     return path
 

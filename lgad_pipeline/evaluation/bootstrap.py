@@ -21,6 +21,9 @@ def f1_interval(
         threshold: IoU threshold, one of those evaluated.
         confidence: share of the resamples inside the interval.
         seed: seed of the resampling.
+
+    Raises:
+        LgadError: there is no frame.
     """
     return _bootstrap(_f1_of_sums, _counts(frames.drop_duplicates("frame"), threshold), confidence, seed)
 
@@ -38,7 +41,8 @@ def paired_f1_difference(
         seed: seed of the resampling.
 
     Raises:
-        LgadError: the two have different frames, or different numbers of annotated lanes in a frame.
+        LgadError: there is no frame, or the two have different frames, or different numbers of annotated
+            lanes in a frame.
     """
     tables = [frames.drop_duplicates("frame").sort_values("frame") for frames in (first, second)]
     if not np.array_equal(*(table["frame"].to_numpy() for table in tables)):
@@ -71,6 +75,8 @@ def _bootstrap(
 ) -> Interval:
     # Frames with equal counts are interchangeable. Drawing the number of frames of each kind has the same
     # distribution as drawing frames, and is faster because there are few kinds.
+    if not len(counts):
+        raise LgadError("There is no frame to compute an interval over; give the scores of at least one.")
     kinds, sizes = np.unique(counts, axis=0, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(sizes.sum(), sizes / sizes.sum(), _RESAMPLES)
     values = statistic(drawn @ kinds)

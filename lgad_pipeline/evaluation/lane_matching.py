@@ -24,7 +24,7 @@ class Matches(NamedTuple):
     """Matched lanes of some frames, one pair an entry, at any IoU.
 
     Attributes:
-        frame: index of the frame, int64 (pairs,), ascending.
+        frame: index of the frame, int64 (pairs,).
         annotated: index of the annotated lane in its frame, int64 (pairs,).
         predicted: index of the predicted lane in its frame, int64 (pairs,).
         iou: IoU of the two, float64 (pairs,).

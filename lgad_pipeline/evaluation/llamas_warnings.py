@@ -31,7 +31,7 @@ class FrameEvidence(NamedTuple):
         annotated: extent of the annotated lanes, (1, 7).
         predicted: extent of the predicted lanes, (1, 7).
         copies: number of predicted lanes that are equal to another one.
-        odd: int64 (3,), the numbers that `odd_lanes` returns for the predicted lanes.
+        odd: int64 (4,), the numbers that `odd_lanes` returns for the predicted lanes.
     """
 
     annotated: Extents

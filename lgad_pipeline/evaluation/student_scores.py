@@ -17,6 +17,7 @@ from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.config.splits import SCORED_SPLITS
 from lgad_pipeline.data.frame_table import UNLISTED, frames_by_scenario
 from lgad_pipeline.data.shards import ShardSet
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.bootstrap import f1_interval, paired_f1_difference
 from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.lane_type_scores import TypeScore, score_types
@@ -209,16 +210,18 @@ def read_comparison(folder: Path) -> StudentComparison:
 
     Raises:
         FileNotFoundError: a score file is missing.
-        LgadError: the students were scored on different frames.
+        LgadError: the students were scored on different frames or scenarios.
     """
     alone, lgad = (_read(folder, student, "test") for student in STUDENTS)
     names = [TOTAL, *(name for name in lgad if name not in (TOTAL, UNLISTED))]
     if UNLISTED in lgad and len(names) > 1:
         names.append(UNLISTED)
-    rows = [ScoreRow(name, lgad[name]["frames"], _counts(alone[name]), _counts(lgad[name])) for name in names]
-    validation = {student: _counts(_read(folder, student, "val")[TOTAL]) for student in STUDENTS}
     first, second = (frame_counts(folder, student) for student in STUDENTS)
     gain = paired_f1_difference(first, second, threshold=IOU)
+    if alone.keys() != lgad.keys():
+        raise LgadError(f"The students of {folder} were scored on different scenarios; score both again.")
+    rows = [ScoreRow(name, lgad[name]["frames"], _counts(alone[name]), _counts(lgad[name])) for name in names]
+    validation = {student: _counts(_read(folder, student, "val")[TOTAL]) for student in STUDENTS}
     return StudentComparison(rows, validation, gain)
 
 

@@ -114,6 +114,19 @@ def test_a_frame_with_the_annotation_file_of_another_one_does_not_stop_the_expor
     assert found == ["f.jpg", "f.json", "g.jpg", "g.json"]
 
 
+def test_frames_that_are_links_are_exported_on_request(tmp_path):
+    image(tmp_path / "elsewhere/f.jpg")
+    write_lanes(tmp_path / "set/f.lines.txt", [])
+    (tmp_path / "set/f.jpg").symlink_to(tmp_path / "elsewhere/f.jpg")
+    (tmp_path / "list.txt").write_text("f.jpg\n")
+    paths = [tmp_path / "set", tmp_path / "tool", "--list", tmp_path / "list.txt"]
+    words = ["export-annotations", "cvat", *map(str, paths)]
+    assert "lgad import and lgad export-annotations" in CliRunner().invoke(app, words).output
+    CliRunner().invoke(app, [*words, "--follow-links"], catch_exceptions=False)
+    exported = tmp_path / "tool/f.jpg"
+    assert exported.read_bytes() == (tmp_path / "elsewhere/f.jpg").read_bytes() and not exported.is_symlink()
+
+
 def test_nothing_is_written_into_a_folder_with_files_or_out_of_it(tmp_path):
     image(tmp_path / "set/f.jpg")
     (tmp_path / "full").mkdir()

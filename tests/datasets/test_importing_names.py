@@ -77,7 +77,7 @@ def test_a_label_with_a_comma_is_chosen_in_double_quotes(tmp_path):
         LgadError, match='names lane, white, which no shape has; the labels are curb, "lane, w'
     ):
         app([*command, "lane, white"], standalone_mode=False)
-    app([*command, 'curb , "lane, white"'], standalone_mode=False)
+    app([*command, 'curb ,\n"lane, white"'], standalone_mode=False)
     assert lines(tmp_path / "out/a.lines.txt") == BOTTOM_FIRST
 
 

@@ -45,6 +45,12 @@ def test_pairing_tells_a_small_steady_gain_from_noise():
     assert (same.value, same.low, same.high, same.share_above_zero) == (0, 0, 0, 0)
 
 
+def test_no_frames_have_no_interval():
+    empty = pd.DataFrame({"frame": [], "tp_0.5": [], "fp_0.5": [], "fn_0.5": []})
+    with pytest.raises(LgadError, match="no frame to compute an interval over"):
+        f1_interval(empty, 0.5)
+
+
 def test_different_frames_cannot_be_paired():
     with pytest.raises(LgadError, match="different frames"):
         paired_f1_difference(some_frames(0, 0.7), some_frames(0, 0.7)[1:], threshold=0.5)

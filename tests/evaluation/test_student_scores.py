@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from lgad_pipeline.config.roles import STUDENTS
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.evaluation.student_scores import read_comparison, scores_digest
 
 
@@ -34,6 +35,15 @@ def test_f1_by_hand(folder):
     assert comparison.rows[2].f1_lgad is None and comparison.rows[2].lgad.fp == 2
     low, high = comparison.gain.low, comparison.gain.high
     assert low <= (comparison.total.gain or 0.0) <= high
+
+
+def test_students_that_were_scored_on_different_scenarios_are_refused(folder):
+    path = folder / "student_lgad-test.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"night": {"tp": 0, "fp": 0, "fn": 0, "frames": 1}})
+    )
+    with pytest.raises(LgadError, match="scored on different scenarios; score both again"):
+        read_comparison(folder)
 
 
 def test_metrics_for_mlflow_name_each_student(folder):

@@ -85,6 +85,7 @@ def labelled_frames(
     names: Collection[str],
     *,
     rejected: list[Rejected],
+    follow_links: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[LabelledFrame]:
     """Yield the frames of a data set in CULane's layout with their lanes.
@@ -93,11 +94,12 @@ def labelled_frames(
         root: directory of the frames and lane files.
         names: paths of the frames below `root`.
         rejected: list to which frames without a usable image or lane file are appended.
+        follow_links: use frames that are links to files outside of `root`.
         progress: called as progress(frames done, frames in total).
     """
     for number, name in enumerate(names, 1):
         try:
-            size = image_size(read_inside(root, name, limit=_IMAGE_LIMIT))
+            size = image_size(read_inside(root, name, limit=_IMAGE_LIMIT, follow_links=follow_links))
             file = find_lane_file(root, name)
             lanes = read_lanes(file)
             types = read_types(file, lanes=len(lanes)) or [""] * len(lanes)
