@@ -75,7 +75,7 @@ def write_annotations(
             write_text(output / file, labelme.annotation_text(frame), durable=False)
         _place_image(root, frame.name, output / frame.name)
         written.append(frame)
-    if annotations is Format.CVAT:
+    if annotations is Format.CVAT and written:
         write_text(output / cvat.ANNOTATION_FILE, cvat.annotations_text(written))
     return len(written)
 
