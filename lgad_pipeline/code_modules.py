@@ -20,6 +20,8 @@ class ParsedModule:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self.imports.update(imported_names(node, self))
             elif isinstance(node, ast.If | ast.Try):
+                if isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+                    self.definitions[f"<statement {len(self.definitions)}>"] = [ast.Expr(node.test)]
                 for block in ("body", "orelse", "finalbody"):
                     self.collect(getattr(node, block, []))
                 for handler in getattr(node, "handlers", []):

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from lgad_pipeline.code_modules import ParsedModule, imported_names, is_text
@@ -50,44 +51,19 @@ class DefinitionTokens:
         self._project = project
         self._module = module
         self._locals: dict[str, int] = {}
-        self._local_names: set[str] = set()
+        self._local_names: set[str] = set()  # of the scope at hand
+        self._function_names: set[str] = set()  # of the functions around it, which nested functions see
         self._imports = dict(module.imports)
         self.annotated: list[Reference] = []
 
     def of(self, node: ast.stmt) -> Iterator[Token]:
         """Yield the tokens of the definition."""
-        self._bind(node)
-        yield from self._statement(node, top=True)
-
-    def _bind(self, node: ast.stmt) -> None:
-        """Collect the names that are local to the definition, and the imports inside it."""
-        methods = {
-            method
-            for part in ast.walk(node)
-            if isinstance(part, ast.ClassDef)
-            for method in part.body
-            if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
         for part in ast.walk(node):
             if isinstance(part, ast.Import | ast.ImportFrom):
                 self._imports.update(imported_names(part, self._module))
-            elif isinstance(part, ast.arg):
-                self._local_names.add(part.arg)
-            elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
-                self._local_names.add(part.name)
-            elif isinstance(part, ast.MatchMapping) and part.rest:
-                self._local_names.add(part.rest)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store | ast.Del):
-                    self._local_names.add(part.id)
-                elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef) and part not in (
-                    node,
-                    *methods,
-                ):
-                    self._local_names.add(part.name)
-        for part in ast.walk(node):
-            if isinstance(part, ast.Global):
-                self._local_names -= set(part.names)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            self._local_names = self._function_names = _bound_inside(node)
+        yield from self._statement(node, top=True)
 
     def _statement(self, node: ast.AST, top: bool = False) -> Iterator[Token]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -96,14 +72,24 @@ class DefinitionTokens:
                 yield self._local(node.name) if node.name in self._local_names else Attribute(node.name)
             for decorator in node.decorator_list:
                 yield from self._tokens(decorator)
+            outer = self._local_names, self._function_names
+            self._function_names = self._function_names | _bound(node.args, *node.body)
+            self._local_names = self._function_names
             yield from self._tokens(node.args)
             self._note_annotation(node.returns)
             yield from self._block(node.body)
+            self._local_names, self._function_names = outer
         elif isinstance(node, ast.ClassDef):
             yield "ClassDef"
             for part in (*node.decorator_list, *node.bases, *node.keywords):
                 yield from self._tokens(part)
+            names = self._local_names
+            methods = {
+                part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            self._local_names = self._function_names | (_bound(*node.body) - methods)
             yield from self._block(node.body)
+            self._local_names = names
         else:
             yield from self._tokens(node)
 
@@ -247,3 +233,37 @@ class DefinitionTokens:
                 token = next(iter(self._tokens(part)), None)
                 if isinstance(token, Reference):
                     self.annotated.append(token)
+            elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                with suppress(SyntaxError):
+                    self._note_annotation(ast.parse(part.value, mode="eval").body)
+
+
+def _bound(*nodes: ast.AST) -> set[str]:
+    """Return the names that nodes of one scope bind; of nested functions and classes only their own names."""
+    found: set[str] = set()
+    shared: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(part.name)
+            waiting += part.decorator_list
+            continue
+        waiting += ast.iter_child_nodes(part)
+        if isinstance(part, ast.arg):
+            found.add(part.arg)
+        elif isinstance(part, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and part.name:
+            found.add(part.name)
+        elif isinstance(part, ast.MatchMapping) and part.rest:
+            found.add(part.rest)
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store | ast.Del):
+            found.add(part.id)
+        elif isinstance(part, ast.Global):
+            shared |= set(part.names)
+    return found - shared
+
+
+def _bound_inside(node: ast.AST) -> set[str]:
+    """Return the names that the lambdas and comprehensions of a statement bind."""
+    scopes = [part for part in ast.walk(node) if isinstance(part, ast.arg | ast.comprehension)]
+    return _bound(*(part.target if isinstance(part, ast.comprehension) else part for part in scopes))

@@ -160,6 +160,31 @@ CHANGED = {
         "v > 0",
         "v >= 0",
     ),
+    "condition of the module": (
+        "FAST = True\nif FAST:\n    SIZE = 2\nelse:\n    SIZE = 4\n\n"
+        "def half(value):\n    return value / SIZE\n",
+        "if FAST",
+        "if not FAST",
+    ),
+    "function with the name of a parameter of another method": (
+        "def by(value):\n    return 2\n\nclass Half:\n    def a(self, by):\n        return by\n\n"
+        "    def b(self, value):\n        return by(value)\n\ndef half(value):\n    return Half().b(value)\n",
+        "return 2",
+        "return 3",
+    ),
+    "function with the name of an attribute of its class": (
+        "def by():\n    return 2\n\n"
+        "class Half:\n    by = 5\n\n    def b(self, value):\n        return by()\n\n"
+        "def half(value):\n    return Half().b(value)\n",
+        "return 2",
+        "return 3",
+    ),
+    "method of a class in a quoted annotation": (
+        "class Half:\n    def by(self):\n        return 2\n\n"
+        "def half(value: 'list[Half]'):\n    return value[0].by()\n",
+        "return 2",
+        "return 3",
+    ),
     "statement of the module": (
         "TABLE = {}\nTABLE['half'] = 2\n\ndef half(value):\n    return value / TABLE['half']\n",
         "= 2",
@@ -186,6 +211,22 @@ def test_a_change_in_code_that_is_reached_indirectly_changes_it(change: str, dig
     files = {"rates": HELPER + given + code, "state": STATE + "\nBY = 2\n"}
     changed = {name: text.replace(old, new) for name, text in files.items()}
     assert files != changed and digest(**files) == digest(**files) != digest(**changed)
+
+
+def test_names_in_a_constant_and_in_a_class_have_no_influence(digest):
+    table = """
+        class A:
+            {size} = 2
+            sizes = [{x} * 3 for {x} in range({size})]
+
+        TABLE = [lambda {a}, b=A: {a} + {i} for {i} in range(3)]
+
+        def train():
+            return TABLE
+        """
+    first = table.format(size="size", x="x", a="a", i="i")
+    assert digest(train=first) == digest(train=table.format(size="height", x="y", a="c", i="j"))
+    assert digest(train=first) != digest(train=table.format(size="size", x="x", a="a", i="a"))
 
 
 def test_functions_that_call_each_other_have_a_fingerprint(digest):

@@ -120,7 +120,7 @@ def ingest(
         partial(dataset_reader, kind) if several else lambda: reader,
         frame_size,
         follow_links,
-        Stamps(root, time.time_ns(), _reading_code(reader)),
+        Stamps(root, time.time_ns(), _reading_code(kind, reader, follow_links)),
     )
     table, rejected = _read_listed(
         reader, cache, reading, workers=workers if several else 1, progress=progress
@@ -218,8 +218,8 @@ def _frames_table(
     return table, used, rejected
 
 
-def _reading_code(reader: DatasetReader) -> str | None:
-    """Return the fingerprint of the code that converts a frame to a row of the frames table.
+def _reading_code(kind: str, reader: DatasetReader, follow_links: bool) -> str | None:
+    """Return the fingerprint of the code that converts a frame to a row of the frames table, and of links.
 
     None if the source of the reader cannot be found; then no rows of an earlier table are used again.
     """
@@ -229,8 +229,9 @@ def _reading_code(reader: DatasetReader) -> str | None:
     ]
     if not isinstance(reader, ModuleType):
         entry_points.append(f"{type(reader).__module__}:{type(reader).__qualname__}")
+        entry_points += [kind] if ":" in kind else []  # may be an object with arguments of its own
     try:
-        return code_fingerprint(*entry_points)
+        return code_fingerprint(*entry_points) + (" follow_links" if follow_links else "")
     except LgadError:
         return None
 

@@ -141,3 +141,35 @@ def test_several_threads_ask_a_slow_disk_and_get_the_same_stamps(before, monkeyp
     monkeypatch.setattr("os.stat", slow)
     assert list(stamps.of_all(entries)) == alone == [stamps(entry) for entry in entries]
     assert len(threads) > 1
+
+
+def test_links_are_checked_again_after_follow_links_was_taken_back(write_tree, tmp_path):
+    root = write_tree()
+    (root / TRAIN / "00000.jpg").rename(tmp_path / "elsewhere.jpg")
+    (root / TRAIN / "00000.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    followed = ingest(root, SIZE, follow_links=True)
+    assert len(followed.frames) == 10
+    again = ingest(root, SIZE, previous=followed.frames)
+    assert len(again.frames) == 9 and "leads out of the data root" in again.rejected["reason"][0]
+
+
+def test_rows_of_another_reader_of_the_same_class_are_not_used(write_tree, tmp_path, monkeypatch):
+    (tmp_path / "scaled_readers.py").write_text(
+        "from lgad_pipeline.datasets import culane\n\n"
+        "class Scaled:\n"
+        "    def __init__(self, scale):\n"
+        "        self.scale = scale\n\n"
+        "    def list_frames(self, root, rejected):\n"
+        "        return culane.list_frames(root, rejected)\n\n"
+        "    def parse_annotation(self, annotation):\n"
+        "        return [lane * self.scale for lane in culane.parse_annotation(annotation)]\n\n"
+        "WHOLE = Scaled(1.0)\n"
+        "HALF = Scaled(0.5)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    root = write_tree()
+    whole = ingest(root, SIZE, kind="scaled_readers:WHOLE").frames
+    assert ingest(root, SIZE, kind="scaled_readers:WHOLE", previous=whole).changes == (10, 0, 0, 0)
+    half = ingest(root, SIZE, kind="scaled_readers:HALF", previous=whole)
+    assert half.changes == (0, 0, 10, 0)
+    assert (lanes_of(half.frames["lanes"][0])[0] * 2 == lanes_of(whole["lanes"][0])[0]).all()
