@@ -80,9 +80,9 @@ def switched_on(content: Mapping[Any, Any], root: type[BaseModel]) -> Iterator[t
     """
     for keys in _paths_of_yes(content, ()):
         location: tuple[Any, ...] = keys
-        if keys[0] == "datasets" and len(keys) > 2:
-            kind = kind_name(content["datasets"][keys[1]])
-            if kind not in DATASET_KINDS:
+        if keys[0] == "datasets":
+            kind = kind_name(content["datasets"][keys[1]]) if len(keys) > 2 else None
+            if not isinstance(kind, str) or kind not in DATASET_KINDS:
                 continue
             location = (*keys[:2], kind, *keys[2:])
         types = value_types(location, root)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from lgad_pipeline.atomic_files import write_text
+from lgad_pipeline.atomic_files import atomic_path, write_text
 from lgad_pipeline.data.frame_table import require_splits
 from lgad_pipeline.datasets import culane
 from lgad_pipeline.datasets.images import image_size
@@ -21,6 +21,7 @@ from lgad_pipeline.datasets.importing.entry import dataset_keys, dataset_name
 from lgad_pipeline.datasets.reader import FrameEntry, Note
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.lane_files import Rejected, find_lane_file, read_lanes
+from lgad_pipeline.lanes.text_encoding import plain_text
 from lgad_pipeline.settings import Settings, local_path
 from lgad_pipeline.settings.yaml_files import read_yaml
 
@@ -51,8 +52,11 @@ def add_dataset(path: Path, name: str, *, root: Path) -> dict[str, Any]:
     root = root.expanduser().absolute()
     entry = {"kind": "culane", "root": str(root), **measured_keys(root)}
     local = local_path(path)
-    before = local.read_text(encoding="utf-8-sig") if local.exists() else None
-    write_text(local, with_dataset(before or "", name, entry=entry))
+    before = None
+    if local.exists():
+        read_yaml(local)  # an error if it is no text
+        before = local.read_bytes()
+    write_text(local, with_dataset(plain_text(before or b"").decode(), name, entry=entry))
     try:
         _require_same(read_yaml(local), name, entry)
         Settings.load(path).dataset(name)
@@ -60,7 +64,8 @@ def add_dataset(path: Path, name: str, *, root: Path) -> dict[str, Any]:
         if before is None:
             local.unlink()
         else:
-            write_text(local, before)
+            with atomic_path(local) as part:
+                part.write_bytes(before)
         raise
     return entry
 
@@ -95,7 +100,7 @@ def with_dataset(text: str, name: str, *, entry: Mapping[str, Any]) -> str:
     """Return the text of a settings file with one more data set; comments and other keys are kept.
 
     Raises:
-        LgadError: the text is not a YAML mapping.
+        LgadError: the text is not a YAML mapping, or has the data set.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -114,6 +119,10 @@ def with_dataset(text: str, name: str, *, entry: Mapping[str, Any]) -> str:
         datasets = content["datasets"] = CommentedMap()
     if not isinstance(datasets, dict):
         raise LgadError("lgad.local.yaml has no mapping under `datasets:`; correct it.")
+    if name in datasets:
+        raise LgadError(
+            f"lgad.local.yaml has the data set {name}; choose another name, or correct its entry."
+        )
     datasets[name] = CommentedMap({key: _flow(value) for key, value in entry.items()})
     stream = io.StringIO()
     yaml.dump(content, stream)

@@ -171,3 +171,15 @@ def test_a_mirrored_frame_has_its_types_in_the_mirrored_slots():
     parts = [part.types.tolist() for part in mirrored.parts(2) if part.types is not None]
     assert parts == [[[2, -1, 1, 0]], [[0, 0, -1, 2]]]
     assert any(tensor is mirrored.types for tensor in mirrored.tensors())
+
+
+def test_a_lane_too_short_for_a_slot_has_no_type_there(write_tree):
+    root = write_tree()
+    frames = ingest(root, SIZE).frames.iloc[:1].copy()
+    frames["height"], frames["width"] = 590, 1640
+    frames["lanes"] = [[[100.0, 580.0, 200.0, 577.0, 300.0, 574.0]]]
+    frames["lane_types"] = [["dashed"]]
+    labels = assign_lane_slots(frames, lane_types=NAMES[:2])
+    assert not any(labels["existence"][0]) and list(labels["types"][0]) == ["", "", "", ""]
+    with pytest.raises(LgadError, match="has the type solid or dashed"):
+        require_types(frames, labels, lane_types=NAMES[:2])

@@ -83,6 +83,15 @@ def test_yes_in_place_of_a_number_of_a_data_set_stops_it_alone(tmp_path: Path) -
     assert settings.dataset("good").crop_top == 0
 
 
+@pytest.mark.parametrize("entry", ["yes", "{kind: [culane], crop_top: yes}", "{kind: {a: 1}, crop_top: yes}"])
+def test_an_entry_of_a_data_set_of_another_form_stops_it_alone(tmp_path: Path, entry: str) -> None:
+    entries = f"datasets: {{mine: {entry}, good: {{kind: culane, root: .}}}}"
+    settings = Settings.load(written(tmp_path, f"{entries}{RECIPES}"))
+    with pytest.raises(LgadError, match=r"^lgad\.yaml: datasets\.mine"):
+        settings.dataset("mine")
+    assert settings.dataset("good").crop_top == 0
+
+
 def test_pretrained_weights_are_next_to_the_settings_and_not_for_teachers(tmp_path: Path) -> None:
     network = "    network: {name: resnet18, pretrained: weights/r18.pth}\n"
     recipe = Settings.load(written(tmp_path, RECIPES + network)).recipe("enet")
