@@ -7,12 +7,13 @@ import pytest
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Settings
 from lgad_pipeline.settings.new_dataset import add_dataset
+from tests.settings.settings_files import RECIPES
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     path = tmp_path / "lgad.yaml"
-    path.write_text("datasets: {}\nrecipes:\n  enet: {}\n")
+    path.write_text(f"datasets: {{}}\n{RECIPES}")
     return path
 
 
