@@ -3,15 +3,20 @@
 import errno
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from lgad_pipeline.errors import TEMPORARY_NAME, LgadError, os_fault
 
+_LONGEST_WRITE = 86_400.0  # seconds that a process of another machine may take to write a file
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -19,8 +24,8 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPER
 def atomic_path(path: Path, durable: bool = True, *, suffix: str = "") -> Iterator[Path]:
     """Yield a temporary path next to `path`; it replaces `path` on success and is removed on an error.
 
-    The temporary name contains the process id, so two processes can write the same file at the same time; the
-    last replacement is kept.
+    The temporary name contains machine and process, so two processes can write the same file at the same
+    time; the last replacement is kept.
 
     Args:
         path: File to write.
@@ -32,7 +37,7 @@ def atomic_path(path: Path, durable: bool = True, *, suffix: str = "") -> Iterat
     Raises:
         LgadError: The folder cannot be written to, the disk is full, or `path` is a device or a pipe.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{suffix}")
+    temporary = path.with_name(f".{path.name}.{machine()}-{os.getpid()}.part{suffix}")
     try:
         _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +56,12 @@ def atomic_path(path: Path, durable: bool = True, *, suffix: str = "") -> Iterat
         if error.errno not in _UNWRITABLE:
             raise
         raise os_fault(error, path, "written") from error
+
+
+@cache
+def machine() -> str:
+    """Return six hexadecimal digits for this machine: a digest of its host name."""
+    return blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
 
 
 def link_or_copy(source: Path, target: Path, *, durable: bool = True) -> None:
@@ -138,14 +149,22 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def remove_left_overs(parts: Iterable[Path]) -> None:
-    """Remove the temporary files of `atomic_path` whose process was killed before it could remove them."""
+    """Remove the temporary files of `atomic_path` whose process was killed before it could remove them.
+
+    Those of another machine, whose processes cannot be seen, are removed after a day.
+    """
     for part in parts:
         named = TEMPORARY_NAME.fullmatch(part.name)
         if named is None:
             continue
+        if named[2] not in (None, machine()):
+            with suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > _LONGEST_WRITE:
+                    part.unlink()
+            continue
         with suppress(OverflowError, PermissionError):  # the number is no process id, or of another user
             try:
-                os.kill(int(named[2]), 0)  # signal 0 only checks that the process exists
+                os.kill(int(named[3]), 0)  # signal 0 only checks that the process exists
             except ProcessLookupError:
                 part.unlink(missing_ok=True)
 

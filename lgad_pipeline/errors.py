@@ -5,8 +5,8 @@ import os
 import re
 from pathlib import Path
 
-TEMPORARY_NAME = re.compile(r"\.([^/]+)\.(\d+)\.part(\.\w+)?$")
-"""Name of a file that `atomic_path` is writing: with its final name, the process id and a suffix."""
+TEMPORARY_NAME = re.compile(r"\.([^/]+?)\.(?:([0-9a-f]{6})-)?(\d+)\.part(\.\w+)?$")
+"""Name of a file that `atomic_path` is writing: final name, machine, process id and suffix."""
 
 _REMEDIES = {
     errno.ENOENT: "correct the path",

@@ -1,17 +1,20 @@
 """Folder of an object store that `pyarrow.fs` supports (s3, gs, file, fsspec+... addresses).
 
 Credentials are read from the environment variables and files that the tools of the store use. An object
-appears when it is complete: a reader sees the old or the new content.
+appears when it is complete: a reader sees the old or the new content. If a process that writes one is
+stopped, the object is deleted, except in a local folder, which keeps the old content.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import fs
 
+from lgad_pipeline.atomic_files import machine
 from lgad_pipeline.errors import LgadError
 
 _CHUNK = 1 << 23  # each chunk is a request
@@ -49,17 +52,17 @@ class ObjectStore:
         """Return the size in bytes of every object of a folder, by name.
 
         Args:
-            folder: folder below this one; empty for this one. Folders below it are not listed.
+            folder: folder below this one; empty for this one. Folders below it are not listed, nor are
+                unfinished files of a local folder.
         """
         with self._errors(self.uri):
             listed = fs.FileSelector(self._at(folder) if folder else self.path, allow_not_found=True)
             files = self.filesystem.get_file_info(listed)
-        return {info.base_name: info.size for info in files if info.type == fs.FileType.File}
-
-    def has(self, name: str) -> bool:
-        """Return True if the store has an object of this name."""
-        with self._errors(self.name(name)):
-            return self.filesystem.get_file_info(self._at(name)).type == fs.FileType.File
+        return {
+            info.base_name: info.size
+            for info in files
+            if info.type == fs.FileType.File and not info.base_name.startswith(".")
+        }
 
     def is_missing(self, name: str) -> LgadError:
         """Return the error for an object that is missing."""
@@ -102,12 +105,17 @@ class ObjectStore:
             self.filesystem.create_dir(folder)
         # An object appears when it is complete, a local file at once, so a local file is renamed.
         plain = self.filesystem.type_name == "local"
-        written = f"{folder}/.{last}.new" if plain else f"{folder}/{last}"
-        with self.filesystem.open_output_stream(written) as stream:
-            for chunk in chunks:
-                stream.write(chunk)
-        if plain:
-            self.filesystem.move(written, self._at(name))
+        written = f"{folder}/.{last}.{machine()}-{uuid4().hex}.new" if plain else f"{folder}/{last}"
+        try:
+            with self.filesystem.open_output_stream(written) as stream:
+                for chunk in chunks:
+                    stream.write(chunk)
+            if plain:
+                self.filesystem.move(written, self._at(name))
+        except BaseException:  # closing the stream has stored the part that was written
+            with suppress(OSError):
+                self.filesystem.delete_file(written)
+            raise
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"

@@ -13,12 +13,13 @@ from functools import partial
 from hashlib import blake2b, file_digest
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lgad_pipeline.atomic_files import atomic_path, locked
+from lgad_pipeline.atomic_files import atomic_path, link_or_copy, locked
 from lgad_pipeline.errors import LgadError
-from lgad_pipeline.manifest import Manifest, changed_files
+from lgad_pipeline.manifest import FileEntry, Manifest, changed_files
 from lgad_pipeline.object_store import ObjectStore
 
 INDEX = "index.json"
@@ -90,42 +91,39 @@ class ResultStore:
     def publish(self, name: str, outputs: Iterable[Path], manifest: Manifest) -> None:
         """Copy a result to the store. Objects with the same content are not copied again.
 
+        A file that has changed since the manifest was made is stored as it is now, with its present state.
+
         Args:
             name: name of the result, a relative POSIX path.
             outputs: files and folders of the result, below the cache.
-            manifest: state of their files, see `manifest_of`.
+            manifest: state of their files, see `manifest_of`; other files are left out.
 
         Raises:
             LgadError: the store cannot be written to, or another machine wrote the same result at that time.
         """
-        present = self._store.sizes(name)
         with locked(self._lock(name)), TemporaryDirectory(dir=self._lock(name)) as folder:
-            objects = []
-            for output in filter(Path.exists, outputs):
-                relative = output.relative_to(self._cache).as_posix()
-                archive = output.is_dir()
-                if archive:
-                    file = Path(folder) / "archive.tar"
-                    names = [file for file in manifest if file.startswith(f"{relative}/")]
-                    _write_archive(file, self._cache / relative, names=names, prefix=f"{relative}/")
+            present = self._store.sizes(name)
+            objects, states = [], {}
+            for number, output in enumerate(filter(Path.exists, outputs)):
+                path, part = output.relative_to(self._cache).as_posix(), Path(folder) / str(number)
+                if archive := output.is_dir():
+                    found = _write_archive(part, self._cache, folder=path, manifest=manifest)
                 else:
-                    file = output
-                entry = StoredObject(
-                    path=relative, digest=_digest(file), size=file.stat().st_size, archive=archive
-                )
+                    found = _keep(part, output, name=path, manifest=manifest)
+                if not archive and not found:
+                    continue
+                digest = _digest(part) if archive else found[path].digest
+                entry = StoredObject(path=path, digest=digest, size=part.stat().st_size, archive=archive)
                 if present.get(entry.digest) != entry.size:
-                    self._store.put(file, f"{name}/{entry.digest}")
+                    self._store.put(part, f"{name}/{entry.digest}")
                 objects.append(entry)
-        states = {file: FileState.model_validate(entry) for file, entry in manifest.items()}
-        content = ResultIndex(files=states, objects=objects).model_dump_json().encode()
-        self._store.write(f"{name}/{INDEX}", content)
-        if self._store.read(f"{name}/{INDEX}", _INDEX_LIMIT) != content:
-            raise LgadError(
-                f"{self._store.name(name)} was changed by another machine at the same time; "
-                "materialize this asset again, on one machine."
-            )
-        for old in present.keys() - {entry.digest for entry in objects} - {INDEX}:
-            self._store.delete(f"{name}/{old}")
+                states |= found
+            content = ResultIndex(files=states, objects=objects).model_dump_json().encode()
+            self._store.write(f"{name}/{INDEX}", content)
+            self._require_unchanged(name, content)
+            for old in present.keys() - {entry.digest for entry in objects} - {INDEX}:
+                self._store.delete(f"{name}/{old}")
+            self._require_unchanged(name, content)
 
     def fetch(self, name: str, outputs: Sequence[Path]) -> Manifest:
         """Complete the files of a result in the cache; only objects with missing or changed files are read.
@@ -163,17 +161,29 @@ class ResultStore:
     def manifest(self, name: str) -> Manifest | None:
         """Return the manifest of a result if the store has it with all its objects, else None."""
         sizes = self._store.sizes(name)
-        if INDEX not in sizes:
-            return None
-        index = self._parsed(name, self._store.read(f"{name}/{INDEX}", _INDEX_LIMIT), None)
-        complete = all(sizes.get(entry.digest) == entry.size for entry in index.objects)
-        return index.manifest if complete else None
+        while INDEX in sizes:
+            index = self._parsed(name, self._store.read(f"{name}/{INDEX}", _INDEX_LIMIT), None)
+            if all(sizes.get(entry.digest) == entry.size for entry in index.objects):
+                return index.manifest
+            # Another process may have replaced the result after its objects were listed.
+            before, sizes = sizes, self._store.sizes(name)
+            if sizes == before:
+                return None
+        return None
 
     def remove(self, name: str) -> None:
         """Delete a result from the store, the index first."""
-        names = self._store.sizes(name)
-        for file in sorted(names, key=lambda file: file != INDEX):
-            self._store.delete(f"{name}/{file}")
+        with locked(self._lock(name)):
+            names = self._store.sizes(name)
+            for file in sorted(names, key=lambda file: file != INDEX):
+                self._store.delete(f"{name}/{file}")
+
+    def _require_unchanged(self, name: str, content: bytes) -> None:
+        if self._store.read(f"{name}/{INDEX}", _INDEX_LIMIT) != content:
+            raise LgadError(
+                f"{self._store.name(name)} was changed by another machine at the same time; "
+                "materialize this asset again, on one machine."
+            )
 
     def _lock(self, name: str) -> Path:
         return self._cache / "locks" / "store" / name
@@ -229,15 +239,51 @@ def _placed(path: Path, state: FileState, *, durable: bool) -> Iterator[Path]:
         os.utime(unfinished, ns=(state.modified, state.modified))
 
 
-def _write_archive(path: Path, folder: Path, *, names: Iterable[str], prefix: str) -> None:
-    """Write files of a folder into a tar archive; equal files give equal bytes."""
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted(names):
-            file = folder / name.removeprefix(prefix)
-            member = tarfile.TarInfo(name.removeprefix(prefix))
-            member.size = file.stat().st_size
-            with file.open("rb") as content:
-                archive.addfile(member, content)
+def _keep(part: Path, file: Path, *, name: str, manifest: Manifest) -> dict[str, FileState]:
+    """Make a link to a file, or a copy, that stays if the file is replaced; none if there is no such file."""
+    try:
+        link_or_copy(file, part, durable=False)
+    except FileNotFoundError:
+        return {}
+    return {name: _state(part.stat(), _digest(part), manifest.get(name))}
+
+
+def _write_archive(part: Path, cache: Path, *, folder: str, manifest: Manifest) -> dict[str, FileState]:
+    """Write files of a folder into a tar archive, and return their states; equal files give equal bytes."""
+    states = {}
+    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(name for name in manifest if name.startswith(f"{folder}/")):
+            try:
+                content = (cache / name).open("rb")
+            except FileNotFoundError:
+                continue
+            with content:
+                status, reader = os.fstat(content.fileno()), _Digested(content)
+                member = tarfile.TarInfo(name.removeprefix(f"{folder}/"))
+                member.size = status.st_size
+                archive.addfile(member, reader)  # type: ignore[arg-type]
+                states[name] = _state(status, reader.digest.hexdigest(), manifest[name])
+    return states
+
+
+def _state(status: os.stat_result, digest: str, known: FileEntry | None) -> FileState:
+    """Return the state of a file as it was copied; that of the manifest if its content is the same."""
+    if known is not None and (known["size"], known["digest"]) == (status.st_size, digest):
+        return FileState.model_validate(known)
+    return FileState(size=status.st_size, modified=status.st_mtime_ns, digest=digest)
+
+
+class _Digested:
+    """Stream that computes the digest of what is read from it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = blake2b(digest_size=16)
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._stream.read(count)
+        self.digest.update(data)
+        return data
 
 
 def _remove_others(cache: Path, folder: str, *, names: Iterable[str]) -> None:

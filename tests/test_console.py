@@ -40,7 +40,7 @@ def test_markup_is_text_inside_markup() -> None:
 
 
 def test_a_fault_of_the_system_names_the_final_file_and_the_remedy() -> None:
-    full = OSError(errno.ENOSPC, "x", "/data/.a.json.4711.part")
+    full = OSError(errno.ENOSPC, "x", "/data/.a.json.0a1b2c-4711.part")
     assert str(os_fault(full, action="written")) == (
         "/data/a.json cannot be written (No space left on device); free space or choose another folder."
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lgad_pipeline.atomic_files import atomic_path, locked, require_writable, write_text
+from lgad_pipeline.atomic_files import atomic_path, locked, machine, require_writable, write_text
 from lgad_pipeline.errors import LgadError
 
 HOLD = """
@@ -35,7 +35,11 @@ def test_content_is_on_the_disk_before_the_name_and_the_folder_after(
     monkeypatch.setattr(os, "fsync", flushed)
     monkeypatch.setattr(Path, "replace", replaced)
     write_text(tmp_path / "a.txt", "one")
-    assert order == [f"flush .a.txt.{os.getpid()}.part", "rename to a.txt", f"flush {tmp_path.name}"]
+    assert order == [
+        f"flush .a.txt.{machine()}-{os.getpid()}.part",
+        "rename to a.txt",
+        f"flush {tmp_path.name}",
+    ]
     order.clear()
     write_text(tmp_path / "a.txt", "two", durable=False)
     assert order == ["rename to a.txt"] and (tmp_path / "a.txt").read_text() == "two"

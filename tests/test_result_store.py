@@ -1,6 +1,8 @@
 """Results in a store: two caches, such as two machines have, and a real server that speaks S3."""
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from pyarrow import fs
 from lgad_pipeline.config.store_address import below
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_faults, manifest_of
+from lgad_pipeline.object_store import ObjectStore
 from lgad_pipeline.result_store import ResultStore
 
 URI = "s3://drives/project/results"
@@ -142,3 +145,91 @@ def test_an_index_cannot_name_a_file_outside(s3: fs.FileSystem, tmp_path: Path, 
 
 def test_addresses_keep_their_query() -> None:
     assert below("s3://bucket/a/?region=x", "b/c") == "s3://bucket/a/b/c?region=x"
+
+
+def test_files_that_change_or_vanish_after_their_manifest_are_stored_as_they_are(
+    s3: fs.FileSystem, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    outputs = write_result(first)
+    manifest = manifest_of(first, outputs)
+    (first / "predictions/drives/val/0.lines.txt").write_text("longer than before 1 2 3\n")
+    (first / "predictions/drives/val/1.lines.txt").unlink()
+    outputs[1].write_bytes(b"other weights")
+    ResultStore(URI, first).publish(NAME, outputs, manifest)
+    fetched = ResultStore(URI, second).fetch(NAME, outputs_in(second))
+    assert contents(second) == contents(first) and len(contents(second)) == 3
+    assert fetched == manifest_of(first, outputs) and not manifest_faults(second, fetched)
+    outputs[1].unlink()
+    ResultStore(URI, first).publish(NAME, outputs, manifest)
+    assert len(ResultStore(URI, second).fetch(NAME, outputs_in(second))) == 2
+
+
+def test_a_result_that_is_replaced_while_it_is_listed_is_complete(
+    s3: fs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tmp_path / "first"
+    published(first, write_result(first))
+    store, replaced = ResultStore(URI, tmp_path / "second"), []
+    listed = ObjectStore.sizes
+
+    def sizes(self: ObjectStore, folder: str = "") -> dict[str, int]:
+        found = listed(self, folder)
+        if self is store._store and not replaced:
+            replaced.append(True)
+            published(first, write_result(first, lanes=4))
+        return found
+
+    monkeypatch.setattr(ObjectStore, "sizes", sizes)
+    manifest = store.manifest(NAME)
+    assert replaced and manifest is not None and len(manifest) == 5
+
+
+def test_processes_of_one_machine_publish_one_after_the_other(s3: fs.FileSystem, tmp_path: Path) -> None:
+    outputs, faults = write_result(tmp_path), []
+
+    def publish(number: int) -> None:
+        try:
+            for turn in range(8):
+                path = outputs[1].with_name(f"{number}.new")
+                path.write_bytes(bytes([number, turn]) * 1000)
+                path.replace(outputs[1])
+                published(tmp_path, outputs)
+        except (LgadError, OSError) as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    fetched = ResultStore(URI, tmp_path / "second").fetch(NAME, outputs_in(tmp_path / "second"))
+    assert not manifest_faults(tmp_path / "second", fetched) and len(objects(s3)) == 3
+
+
+@pytest.mark.parametrize("uri", ["file://{folder}", "fsspec+memory://unfinished"])
+def test_an_object_whose_writing_stops_is_not_there(tmp_path: Path, uri: str) -> None:
+    store = ObjectStore(uri.format(folder=tmp_path / "store"))
+    store.write("other", b"1")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store._store("object", chunks())
+    assert store.sizes() == {"other": 1}
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_two_writers_of_a_local_object_do_not_mix_it(tmp_path: Path) -> None:
+    store = ObjectStore(f"file://{tmp_path / 'store'}")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"aa"
+        store.write("object", b"b")
+        yield b"aa"
+
+    store._store("object", chunks())
+    assert store.read("object", 10) == b"aaaa" and store.sizes() == {"object": 4}

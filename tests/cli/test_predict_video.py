@@ -18,6 +18,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from lgad_pipeline.atomic_files import machine
 from lgad_pipeline.cli.inference import predict
 from lgad_pipeline.cli.main import app
 from lgad_pipeline.config.decoding import DecodeConfig
@@ -225,7 +226,7 @@ def test_a_run_that_ends_early_keeps_the_earlier_results(tmp_path, model, monkey
     monkeypatch.undo()
     process = subprocess.Popen(["true"])
     process.wait()
-    left = out / f".clip.lanes.mp4.{process.pid}.part.mp4"  # of a process that was killed
+    left = out / f".clip.lanes.mp4.{machine()}-{process.pid}.part.mp4"  # of a process that was killed
     left.touch()
     other = out / ".photo.2024.part of a series.jpg"
     other.touch()

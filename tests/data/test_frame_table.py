@@ -1,4 +1,6 @@
+import os
 import subprocess
+import time
 
 import duckdb
 import numpy as np
@@ -6,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from lgad_pipeline.atomic_files import machine
 from lgad_pipeline.data.frame_schema import FRAMES_SCHEMA, REJECTED_SCHEMA, FrameRecord, frames_batch
 from lgad_pipeline.data.frame_table import (
     dataset_fingerprint,
@@ -75,12 +78,15 @@ def test_duckdb_reads_the_table_without_us(tmp_path):
 def test_half_a_table_of_a_killed_process_is_removed(tmp_path):
     process = subprocess.Popen(["true"])
     process.wait()
-    dead = tmp_path / f".frames.parquet.{process.pid}.part"
-    living = tmp_path / ".frames.parquet.1.part"
-    dead.touch()
-    living.touch()
+    dead = tmp_path / f".frames.parquet.{machine()}-{process.pid}.part"
+    living = tmp_path / f".frames.parquet.{machine()}-1.part"
+    elsewhere = tmp_path / f".frames.parquet.ffffff-{process.pid}.part"  # a process of another machine
+    forgotten = tmp_path / ".frames.parquet.ffffff-1.part"
+    for part in (dead, living, elsewhere, forgotten):
+        part.touch()
+    os.utime(forgotten, (time.time() - 90_000,) * 2)
     write_table(tmp_path / "frames.parquet", table(record()), schema=FRAMES_SCHEMA)
-    assert not dead.exists() and living.exists()
+    assert [part.exists() for part in (dead, living, elsewhere, forgotten)] == [False, True, True, False]
 
 
 def test_the_file_describes_its_columns(tmp_path):
