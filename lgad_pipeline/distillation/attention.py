@@ -146,10 +146,14 @@ def attention_divergence(
         Scalar tensor.
 
     Raises:
-        LgadError: the tensors are no batches of attention maps of one size, or a name is unknown.
+        LgadError: the tensors are no batches of attention maps of one size, a name is unknown, or kl or a
+            floor is given for maps that do not sum to 1.
     """
     _check_name("divergence", divergence, Divergence)
     _check_name("normalization", normalization, Normalization)
+    if normalization == "l2" and (divergence == "kl" or floor):
+        setting = "divergence kl" if divergence == "kl" else f"floor {floor:g}"
+        raise LgadError(f"The {setting} needs maps that sum to 1; choose the normalization sum or softmax.")
     if student.dim() != 3 or teacher.dim() != 3 or len(student) != len(teacher):
         raise LgadError(
             f"Attention maps are tensors (B, h, w) of one batch, not {tuple(student.shape)} of the student "

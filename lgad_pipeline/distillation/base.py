@@ -181,7 +181,7 @@ class AttentionLoss(LayerLoss):
         lgad = config if isinstance(config, DistillationConfig) else None
         self.groups = slots if lgad and lgad.per_slot else 1
         self.by_error = lgad is not None and lgad.frame_weight == "error"
-        self.adapters: dict[str, nn.Module] = {}
+        self.adapters: dict[str, nn.Conv2d] = {}
         if lgad and lgad.adapter:
             if missing := [layer for layer in self.taps.layers if layer not in (channels or {})]:
                 raise LgadError(
@@ -189,8 +189,9 @@ class AttentionLoss(LayerLoss):
                     "give the argument channels."
                 )
             assert channels is not None
+            device = next((parameter.device for parameter in student.parameters()), None)
             self.adapters = {
-                layer: channel_adapter(channels[layer], self.groups) for layer in self.taps.layers
+                layer: channel_adapter(channels[layer], self.groups).to(device) for layer in self.taps.layers
             }
             self.add_companion(nn.ModuleList(self.adapters.values()))
 
@@ -248,7 +249,8 @@ class AttentionLoss(LayerLoss):
 
     def _map(self, layer: str, features: torch.Tensor) -> torch.Tensor:
         if self.adapters:
-            features = self.adapters[layer](features)
+            adapter = self.adapters[layer]
+            features = adapter(features.to(adapter.weight.dtype))
         if self.groups > 1:
             features = split_channels(features, self.groups, layer)
         return attention_map(features, self.config.reduction, self.config.power)

@@ -88,7 +88,15 @@ def label_error(logits: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
     Args:
         logits: class logits (B, classes, H, W).
         label_map: label map (B, H, W), integers; values outside 1..classes - 1 are not lane pixels.
+
+    Raises:
+        LgadError: the two have different sizes.
     """
+    if logits.shape[-2:] != label_map.shape[-2:]:
+        raise LgadError(
+            f"The setting frame_weight: error compares logits of {tuple(logits.shape[-2:])} with label maps "
+            f"of {tuple(label_map.shape[-2:])}; enlarge the logits to the size of the label maps."
+        )
     label = label_map.long()[:, None]
     lane = (label > 0) & (label < logits.shape[1])
     chosen = logits.float().gather(1, label * lane)

@@ -158,7 +158,7 @@ def corrupt_label_planes(planes: torch.Tensor, config: TeacherInputConfig) -> to
 class FrozenTeacher(nn.Module):
     """Trained network that does not train any more: evaluation mode, no gradients, no batch-norm drift.
 
-    `train()`, also that of a parent module, has no effect on it.
+    `train()`, also that of a parent module of it or of its network, has no effect on it.
 
     Args:
         network: trained network; it is switched to evaluation mode and its parameters are frozen.
@@ -175,6 +175,8 @@ class FrozenTeacher(nn.Module):
     @torch.no_grad()
     def forward(self, planes: torch.Tensor) -> Any:
         """Run the network without gradients and return its output."""
+        if any(module.training for module in self.network.modules()):  # a parent may hold the network itself
+            self.network.eval()
         return self.network(planes)
 
 
@@ -193,9 +195,12 @@ class TeacherAttention:
         layers: dotted names of the teacher's layers.
         config: settings of the attention maps.
         classes: number of classes, background included; None to read it from the first convolution of the
-            teacher, which works for one-hot planes.
+            teacher, for one-hot planes.
         encoding: encoding of the label maps that the teacher was trained on.
         stride: step of the rows and columns of the label maps that the teacher reads.
+
+    Raises:
+        LgadError: a layer does not exist, or the number of classes is unknown.
     """
 
     def __init__(
@@ -212,6 +217,10 @@ class TeacherAttention:
         self.stride = stride
         self.config = config
         self.encoding: LabelEncoding = encoding
+        if classes is None and encoding != "one_hot":
+            raise LgadError(
+                f"The classes of a teacher of {encoding} planes are unknown; give the argument classes."
+            )
         self.classes = input_planes(teacher) if classes is None else classes
         self.taps = FeatureTaps(teacher, layers)
         self._runs: Counter[str] | None = None  # runs of each tapped layer in a forward, after the first

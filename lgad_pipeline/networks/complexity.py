@@ -4,13 +4,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lgad_pipeline.config.network import NetworkSpec
+from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.registry import build_network
 
 
 def parameters(spec: NetworkSpec) -> int:
     """Count the learnable parameters of a network."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_network(spec).parameters())
+    try:
+        with torch.device("meta"):
+            network = build_network(spec)
+    except LgadError:  # encoders of other packages may need real tensors to be built
+        with torch.random.fork_rng([]):
+            network = build_network(spec)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def operations(spec: NetworkSpec) -> int:

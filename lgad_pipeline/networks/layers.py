@@ -249,6 +249,8 @@ class ExistenceFromPlanes(nn.Module):
         super().__init__()
         self.pool = nn.AvgPool2d(2)
         cells = (size[0] // 2) * (size[1] // 2)
+        if not cells:
+            raise LgadError("The image_size is too small for an existence head; give 16 px a side or more.")
         self.linear = nn.Sequential(
             nn.Linear((slots + 1) * cells, 128), nn.ReLU(inplace=True), nn.Linear(128, slots)
         )

@@ -138,7 +138,7 @@ def build_network(spec: NetworkSpec) -> nn.Module:
         network.add_type_head(len(spec.lane_types))
     if not spec.zero_init_residual:
         for layer in network.modules():
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, nn.BatchNorm2d) and layer.weight is not None:
                 nn.init.ones_(layer.weight)
     return network
 

@@ -39,6 +39,7 @@ class TimmNet(LaneNetwork):
                 f"width {width:g} does not fit timm:{self.encoder_name}, whose channels are fixed; leave it "
                 "out."
             )
+        _check_input_size(self.encoder_name, image_size)
         self.encoder = _create(self.encoder_name, in_channels)
         reductions = self.encoder.feature_info.reduction()
         channels = self.encoder.feature_info.channels()
@@ -123,6 +124,17 @@ def _timm() -> Any:
             f"timm cannot be imported ({error}); install it: pip install 'lgad-pipeline[networks]'."
         ) from error
     return timm
+
+
+def _check_input_size(name: str, image_size: tuple[int, int]) -> None:
+    """Refuse an encoder, such as a Swin transformer, that takes images of another size alone."""
+    config = _timm().get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size and tuple(config.input_size[1:]) != tuple(image_size):
+        height, width = config.input_size[1:]
+        raise LgadError(
+            f"timm:{name} takes images of {height} x {width} px alone; choose another encoder, such as "
+            "timm:resnet18."
+        )
 
 
 def _create(name: str, in_channels: int, path: Path | None = None) -> Any:

@@ -163,6 +163,13 @@ def test_maps_of_one_shape_do_not_diverge_whatever_their_scale() -> None:
             lambda x: attention_divergence(x[:, 0], x[:, 0], normalization="none"),  # type: ignore[arg-type]
             "The normalization 'none' is",
         ),
+        (lambda x: attention_divergence(x[:, 0], x[:, 0], normalization="l2"), "kl needs maps that sum to 1"),
+        (
+            lambda x: attention_divergence(
+                x[:, 0], x[:, 0], divergence="squared_sum", normalization="l2", floor=0.2
+            ),
+            r"floor 0\.2 needs maps that sum to 1",
+        ),
     ],
 )
 def test_tensors_of_another_form_and_unknown_names_are_errors(call, reason: str) -> None:

@@ -109,6 +109,25 @@ def test_an_adapter_starts_as_the_identity_and_gets_gradients() -> None:
         LgadLoss(student, teacher, [PATH], DistillationConfig(adapter=True))
 
 
+def test_an_adapter_is_on_the_device_of_the_student_and_works_outside_of_autocast() -> None:
+    config = DistillationConfig(weight=1.0, adapter=True)
+    with torch.device("meta"):
+        elsewhere = network(3)
+    moved = LgadLoss(elsewhere, network(5), [PATH], config, channels={"0": 8}).companion
+    assert moved is not None and {value.device.type for value in moved.parameters()} == {"meta"}
+    student = network(3)
+    loss = LgadLoss(student, network(5), [PATH], config, channels={"0": 8})
+    with torch.autocast("cpu", torch.bfloat16):
+        student(torch.rand(2, 3, 8, 8))
+    loss(labels()).backward()
+    assert torch.isfinite(next(student.parameters()).grad).all()  # type: ignore[arg-type]
+
+
+def test_logits_of_another_size_than_the_labels_are_an_error() -> None:
+    with pytest.raises(LgadError, match=r"logits of \(4, 4\) with label maps of \(8, 8\); enlarge"):
+        label_error(torch.rand(2, 5, 4, 4), torch.zeros(2, 8, 8, dtype=torch.long))
+
+
 def test_split_slots_keeps_one_slot_and_the_pixels_to_ignore() -> None:
     label = labels()
     split = split_slots(label, 4).view(2, 4, 8, 8)

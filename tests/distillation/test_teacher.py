@@ -8,7 +8,12 @@ from torch import nn
 from torch.nn import functional
 
 from lgad_pipeline.config.augmentation import AugmentationConfig
-from lgad_pipeline.config.distillation import DistillationConfig, TeacherInputConfig, default_paths
+from lgad_pipeline.config.distillation import (
+    DistillationConfig,
+    LabelEncoding,
+    TeacherInputConfig,
+    default_paths,
+)
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.data.augmentation import augment
 from lgad_pipeline.data.loader import Batch
@@ -39,6 +44,13 @@ def frames(count: int = 3) -> Batch:
     label = torch.randint(0, 5, (count, 16, 32), generator=generator, dtype=torch.uint8)
     image = torch.zeros(count, 3, 16, 32, dtype=torch.uint8)
     return Batch([f"{number}.jpg" for number in range(count)], image, label, torch.ones(count, 4))
+
+
+@pytest.mark.parametrize("encoding", ["gray", "binary"])
+def test_classes_cannot_be_read_from_planes_that_are_not_one_hot(encoding: LabelEncoding) -> None:
+    teacher = nn.Sequential(nn.Conv2d(2, 4, 1))
+    with pytest.raises(LgadError, match=f"{encoding} planes are unknown; give the argument classes"):
+        TeacherAttention(teacher, ["0"], DistillationConfig(), encoding=encoding)
 
 
 def test_encodings_of_a_label_map() -> None:

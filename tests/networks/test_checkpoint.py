@@ -66,6 +66,17 @@ def weight(value: float, ending: str) -> Callable[[Path], None]:
     return change
 
 
+def of_dtype(dtype: torch.dtype, value: float = 1.0) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "weights.safetensors"
+        state = safetensors.torch.load_file(path)
+        name = next(name for name in state if name.endswith("weight"))
+        state[name] = torch.full(state[name].shape, value, dtype=torch.float64).to(dtype)
+        safetensors.torch.save_file(state, path)
+
+    return change
+
+
 def foreign(folder: Path) -> None:
     safetensors.torch.save_file({"a": torch.ones(2)}, folder / "weights.safetensors")
 
@@ -103,6 +114,8 @@ DAMAGE = {
     "other weights": (foreign, "does not fit the network"),
     "NaN": (weight(float("nan"), "weight"), "not finite"),
     "infinite": (weight(float("inf"), "bias"), "not finite"),
+    "float8": (of_dtype(torch.float8_e4m3fn), "holds numbers of float8_e4m3fn"),
+    "out of range": (of_dtype(torch.float64, 1e300), "not finite"),
     "variance": (weight(-1.0, "running_var"), "negative variances"),
     "cut predictor": (cut("predictor.json", 0.7), "predictor.json is damaged"),
     "row_step": (changed("predictor.json", "decode", "row_step", value=1e-7), "damaged at decode.row_step"),
@@ -125,6 +138,14 @@ def test_a_damaged_folder_is_one_sentence_that_names_the_file(folder: Path, kind
         LanePredictor.load(folder)
     assert reason in str(raised.value) and str(folder) in str(raised.value)
     assert len(str(raised.value)) < 600 and "\n" not in str(raised.value)
+
+
+def test_loading_leaves_the_random_numbers_as_they_were(folder: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    LanePredictor.load(folder)
+    assert torch.equal(torch.rand(2), expected)
 
 
 def test_a_missing_folder_and_a_file_are_different_errors(tmp_path: Path) -> None:

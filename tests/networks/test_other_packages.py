@@ -10,6 +10,7 @@ import torch
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, save_network
+from lgad_pipeline.networks.complexity import parameters
 from lgad_pipeline.networks.pretrained import load_imagenet
 from lgad_pipeline.networks.registry import attention_layers, build_network
 from lgad_pipeline.networks.smp_net import smp_network
@@ -73,6 +74,7 @@ def test_faults_of_timm_networks_are_one_sentence(timm) -> None:
         "timm:resnet1": "timm has no model 'resnet1'; choose a name of timm.list_models",
         "timm:hf-hub:somebody/model": "timm has no model 'hf-hub:somebody/model'",
         "timm:vit_tiny_patch16_224": "choose another encoder",
+        "timm:swin_tiny_patch4_window7_224": "takes images of 224 x 224 px alone; choose another encoder",
     }.items():
         with pytest.raises(LgadError, match=message):
             build_network(NetworkSpec(name=name, image_size=(64, 96)))
@@ -90,6 +92,15 @@ def test_architectures_of_smp_are_lane_networks(smp, architecture, tmp_path) -> 
     save_network(tmp_path, network, spec=spec)
     image = torch.rand(1, 5, 64, 96)
     assert torch.equal(load_network(tmp_path)[0](image).logits, network(image).logits)
+
+
+def test_an_encoder_that_needs_real_tensors_is_loaded_and_counted(smp, tmp_path) -> None:
+    spec = NetworkSpec(name="smp:Unet:mit_b0", image_size=(64, 96))
+    network = build_network(spec).eval()
+    save_network(tmp_path, network, spec=spec)
+    image = torch.rand(1, 3, 64, 96)
+    assert torch.equal(load_network(tmp_path)[0](image).logits, network(image).logits)
+    assert parameters(spec) == size(network)
 
 
 def test_unet_has_the_published_number_of_weights(smp) -> None:

@@ -102,6 +102,24 @@ def test_prelu_equals_the_one_of_torch() -> None:
     torch.testing.assert_close(ours.weight.grad, slope)
 
 
+class WithoutWeights(torch.nn.Module):
+    """A network whose batch norm has no weights."""
+
+    def __init__(self, in_channels: int, slots: int, image_size: tuple[int, int], width: float) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(in_channels, affine=False)
+
+
+def test_batch_norms_without_weights_start_as_published() -> None:
+    spec = NetworkSpec(name=f"{__name__}:WithoutWeights", image_size=(16, 32), zero_init_residual=False)
+    assert isinstance(build_network(spec), WithoutWeights)
+
+
+def test_an_image_too_small_for_the_existence_head_is_one_sentence() -> None:
+    with pytest.raises(LgadError, match="image_size is too small for an existence head; give 16 px"):
+        build_network(NetworkSpec(name="enet", image_size=(8, 128)))
+
+
 def test_same_seed_same_weights() -> None:
     states = []
     for _ in range(2):
