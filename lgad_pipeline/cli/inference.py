@@ -14,7 +14,7 @@ import typer
 
 from lgad_pipeline.config.network import allow_networks
 from lgad_pipeline.console import progress_bar, say
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, SystemFault
 from lgad_pipeline.wording import counted
 
 if TYPE_CHECKING:
@@ -119,8 +119,17 @@ def predict(
             error=True,
         )
     with results:
+        written = 0
         for video in chain(first, videos):
-            _predict_video(predictor, video, results, pictures=pictures, smooth=smooth, seconds=seconds)
+            try:
+                _predict_video(predictor, video, results, pictures=pictures, smooth=smooth, seconds=seconds)
+                written += 1
+            except LgadError as error:
+                if isinstance(error, SystemFault) or len(found.videos) + len(found.frames) == 1:
+                    raise
+                say(f"rejected: {video.name}: {error}", error=True)
+        if found.videos and not written and not found.frames:
+            raise LgadError("No video can be predicted; see the reasons above.")
         done = _predict_frames(predictor, found, results, rejected, pictures, json_lines)
     removed = results.finish()
     _say_errors(rejected.sentences())

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -120,11 +120,21 @@ def export_onnx(
             input; a hundred training frames of all kinds of light are enough.
 
     Raises:
-        LgadError: the network is missing, the packages onnx and onnxscript are, or int8 has no frames.
+        LgadError: the network is missing, the packages onnx and onnxscript are, the precision is unknown, or
+            the frames for int8 are missing or of another form.
     """
+    if precision not in get_args(GraphPrecision):
+        known = ", ".join(get_args(GraphPrecision))
+        raise LgadError(f"The precision {precision!r} is unknown; choose one of {known}.")
     if precision == "int8" and (calibration is None or not len(calibration)):
         raise LgadError("The precision int8 is calibrated on frames; give training frames at input size.")
     network, spec = load_network(folder)
+    size = (*spec.image_size, spec.in_channels)
+    if calibration is not None and (calibration.dtype != np.uint8 or calibration.shape[1:] != size):
+        raise LgadError(
+            f"The frames of the calibration are {calibration.dtype} {calibration.shape}; give uint8 (N, "
+            f"{', '.join(map(str, size))})."
+        )
     view, decode_config = read_predictor(folder)
     types = [TYPES_OUTPUT] if spec.lane_types else []
     image = torch.zeros(2, spec.in_channels, *spec.image_size, dtype=torch.uint8)

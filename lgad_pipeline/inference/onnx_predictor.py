@@ -115,7 +115,7 @@ class OnnxPredictor(FramePredictor):
             view = _view(json.loads(metadata[VIEW]), session.get_inputs()[0].shape)
             decode_config = _decode_settings(json.loads(metadata["lgad.decode"]))
             lane_types = _lane_types(json.loads(metadata.get(LANE_TYPES, "[]")), session.get_outputs())
-        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError) as error:
             raise LgadError(
                 f"{graph} has no usable metadata lgad.view and lgad.decode ({error}); write the graph with "
                 "lgad export."
@@ -158,7 +158,8 @@ def _view(values: dict[str, Any], shape: Sequence[Any]) -> View:
     """
     frame_size, image_size = (tuple(map(int, values[key])) for key in ("frame_size", "image_size"))
     crop_top = int(values["crop_top"])
-    if image_size != tuple(shape[2:]) or len(frame_size) != 2 or not 0 <= crop_top < frame_size[0]:
+    fits = image_size == tuple(shape[2:]) and len(frame_size) == 2 and frame_size[1] > 0
+    if not fits or not 0 <= crop_top < frame_size[0]:
         raise ValueError(f"{values} does not fit the input {shape}")
     return View((frame_size[0], frame_size[1]), (image_size[0], image_size[1]), crop_top)
 
@@ -185,7 +186,8 @@ def _decode_settings(values: dict[str, Any]) -> DecodeSettings:
     if values["method"] not in ("centroid", "official"):
         raise ValueError(f"method {values['method']!r} is unknown")
     for key, least in _SETTINGS.items():
-        if not least <= float(values[key]) < 1e4:
+        kinds = (type(least), int) if isinstance(least, float) else (type(least),)
+        if type(values[key]) not in kinds or not least <= values[key] < 1e4:
             raise ValueError(f"{key} {values[key]!r} is out of bounds")
     settings = SimpleNamespace(method=values["method"], **{key: values[key] for key in _SETTINGS})
     return cast(DecodeSettings, settings)

@@ -63,7 +63,9 @@ class PredictionFolder:
         self._in_use = ExitStack()
         if (folder / JOURNAL).exists():  # another folder may be refused, and is left as it is
             self._in_use.enter_context(locked(folder, wait=False))
-        self._known = read_journal(folder / JOURNAL)
+        entries = read_journal(folder / JOURNAL)
+        self._known = {name: found[-1] for name, found in entries.items()}
+        self._earlier = {name: found[:-1] for name, found in entries.items()}
         self._root = os.path.realpath(frames)
         earlier = [entry for entry in self._known.values() if entry["model"] == model]
         self._names = {entry["frame"]: entry["stem"] for entry in earlier}
@@ -224,6 +226,8 @@ class PredictionFolder:
             Number of files of other models removed.
         """
         of_others: list[str] = []
+        for name in self._written:
+            self._earlier.pop(name, None)
         if self._written:  # without new results the old ones are kept
             rejected = self._requested - {self._known[name]["frame"] for name in self._written}
             of_others = self._remove(lambda entry: entry["model"] != self.model)
@@ -255,8 +259,10 @@ class PredictionFolder:
             raise os_fault(error, self.folder / JOURNAL, "written") from error
 
     def _write_journal(self) -> None:
-        lines = (json.dumps(entry) + "\n" for entry in self._known.values())
-        write_text(self.folder / JOURNAL, "".join(lines))
+        entries = (
+            entry for name, last in self._known.items() for entry in (*self._earlier.get(name, ()), last)
+        )
+        write_text(self.folder / JOURNAL, "".join(json.dumps(entry) + "\n" for entry in entries))
 
     def _files_of_others(self, frames: Path) -> Iterator[str]:
         """Yield the files that `lgad predict` did not write or that were changed since.
@@ -280,8 +286,9 @@ class PredictionFolder:
 
     def _is_own(self, name: str, path: Path) -> bool:
         entry = self._known.get(name)
+        entries = [] if entry is None else [*self._earlier.get(name, ()), entry]
         try:
-            return entry is not None and _digest(path) == entry["digest"]
+            return bool(entries) and _digest(path) in {entry["digest"] for entry in entries}
         except OSError:
             return False
 

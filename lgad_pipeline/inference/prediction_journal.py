@@ -15,8 +15,10 @@ PICTURE, JSON_LINES, VIDEO = ".lanes.jpg", ".lanes.jsonl", ".lanes.mp4"
 _ENDINGS = (LANE_FILE, TYPE_FILE, PICTURE, JSON_LINES, VIDEO)
 
 
-def read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the entries by file name; a last line that a kill truncated is left out.
+def read_journal(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the entries by file name, in their order; a last line that a kill truncated is left out.
+
+    A file has several entries if a run was killed: the file is of the last one, or still of one before.
 
     Raises:
         LgadError: the file is not a journal of predictions.
@@ -29,15 +31,15 @@ def read_journal(path: Path) -> dict[str, dict[str, Any]]:
         raise os_fault(error, path) from error
     except UnicodeDecodeError as error:
         raise _no_journal(path) from error
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, list[dict[str, Any]]] = {}
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
             name, stem, frame = entry["file"], entry["stem"], entry["frame"]
             if name.removeprefix(stem) not in _ENDINGS or not _is_inside([stem, frame]):
                 raise ValueError(name)
-            entries[name] = {key: str(entry[key]) for key in ("file", "frame", "stem", "digest", "model")}
-            entries[name]["source"] = str(entry.get("source", ""))
+            read = {key: str(entry[key]) for key in ("file", "frame", "stem", "digest", "model")}
+            entries.setdefault(name, []).append(read | {"source": str(entry.get("source", ""))})
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number < len(lines):
                 raise _no_journal(path) from error

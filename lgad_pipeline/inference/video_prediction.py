@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from lgad_pipeline.inference.video_reader import VideoFrame, VideoReader, ffmpeg
 from lgad_pipeline.progress import Progress
 
 _BATCH = 8
+_MOST_TICKS = 65_535  # of a second, in MPEG-4
 _MOST_SKIPPED = 250  # frames of an annotated video that are written for one frame
 
 
@@ -70,8 +71,10 @@ def predict_video(
         progress: called with (frames done, frames in all, 0 if unknown).
 
     Raises:
-        LgadError: a file cannot be written.
+        LgadError: a file cannot be written, or `annotated` is given without `draw`.
     """
+    if annotated and draw is None:
+        raise LgadError(f"{annotated} needs a function that draws lanes; give the argument draw.")
     tracker = LaneTracker(video.size, predictor.decode_config.row_step) if smooth else None
     started = monotonic()
     frames = lanes = 0
@@ -98,9 +101,11 @@ def predict_video(
     return VideoSummary(frames, lanes, monotonic() - started)
 
 
-def _opened(path: Path) -> TextIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        return path.open("w", encoding="utf-8")
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
     except OSError as error:
         raise os_fault(error, path, "written") from error
 
@@ -112,6 +117,12 @@ def _batches(frames: Iterator[VideoFrame], size: int, seconds: float | None) -> 
             yield inside
         if len(inside) < len(batch):
             return
+
+
+def encodable_rate(rate: float) -> float:
+    """Round a rate, frames per second, to one that MPEG-4 can state: its fraction has terms below 65,536."""
+    digits = next((digits for digits in (3, 2, 1) if rate * 10**digits < _MOST_TICKS), 0)
+    return min(round(rate, digits), _MOST_TICKS)
 
 
 class _AnnotatedVideo:
@@ -128,10 +139,12 @@ class _AnnotatedVideo:
     ) -> None:
         height, width = video.size
         code = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(ffmpeg_path(path), cv2.CAP_FFMPEG, code, video.rate, (width, height))
+        self._rate = encodable_rate(video.rate)
+        self._writer = cv2.VideoWriter(ffmpeg_path(path), cv2.CAP_FFMPEG, code, self._rate, (width, height))
         if not self._writer.isOpened():
             raise LgadError(
-                f"{path.parent} cannot hold a video of {width} x {height} px; choose another folder."
+                f"{path} cannot be written as a video of {width} x {height} px with {self._rate:g} frames a "
+                "second; choose another folder, or leave --pictures out."
             )
         self._draw = draw
         self._video = video
@@ -153,7 +166,7 @@ class _AnnotatedVideo:
             picture = np.ascontiguousarray(self._draw(frame.image, found)[..., ::-1])
             # A frame is repeated for those that were skipped before it, or for a gap in a variable rate, so
             # that the video keeps its speed.
-            due = frame.number if self._video.live else round(frame.time * self._video.rate)
+            due = frame.number if self._video.live else round(frame.time * self._rate)
             for _ in range(min(max(due - self._next, 0), _MOST_SKIPPED) + 1):
                 self._writer.write(picture)
             self._next = max(due, self._next) + 1

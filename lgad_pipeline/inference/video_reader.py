@@ -8,7 +8,6 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -64,10 +63,11 @@ def is_stream(source: str) -> bool:
 
 def shown(source: str) -> str:
     """Return a source for messages and files: an address without user, password and query."""
-    if "://" not in source:
+    scheme, separator, rest = source.partition("://")
+    if not separator:
         return source
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    place = rest.rpartition("@")[2]  # before the rest is divided: a password may hold any character
+    return f"{scheme}://{re.split('[?#]', place)[0]}"
 
 
 class VideoReader:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.inference.input_frames import distortion
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.settings import settings_path
@@ -86,7 +86,7 @@ def _networks(project: Project, tracking: MlflowTracking, choice: ModelChoice) -
     """Return the directory of each network to show, by role."""
     if choice == FOLDER:
         path = st.text_input("Folder of a student, or of a recipe with its students")
-        return networks_in(Path(path).expanduser()) if path else {}
+        return networks_in(_home(path)) if path else {}
     folders = role_folders(project, choice.dataset, choice.recipe)
     networks = {role: folder for role, folder in folders.items() if (folder / "network.json").is_file()}
     if choice.version is not None:
@@ -94,6 +94,13 @@ def _networks(project: Project, tracking: MlflowTracking, choice: ModelChoice) -
         if len(networks) > 1:
             st.caption("The other networks are those that were trained last.")
     return networks
+
+
+def _home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # the user does not exist
+        return Path(path)
 
 
 def _frame(project: Project, choice: ModelChoice) -> Frame | None:
@@ -215,6 +222,8 @@ def _explained(draw: Callable[[], None]) -> None:
         draw()
     except LgadError as error:
         st.error(str(error))
+    except OSError as error:
+        st.error(str(os_fault(error)))
 
 
 _explained(main)

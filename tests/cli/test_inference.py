@@ -250,6 +250,24 @@ def test_the_files_of_a_killed_run_are_known(tmp_path, model) -> None:
     assert [entry["file"] for entry in entries] == ["a.lines.txt", "b.lines.txt"]
 
 
+def test_a_run_that_was_killed_between_journal_and_file_is_continued(tmp_path, model) -> None:
+    frames = put(tmp_path / "in", a__jpg=jpeg(), b__jpg=jpeg())
+    predict(frames, model, tmp_path / "out")
+    journal = tmp_path / "out/predictions.jsonl"
+    first = json.loads(journal.read_text().splitlines()[0])
+    for number in (1, 2):  # each of two runs is killed before it has replaced the file
+        with journal.open("a") as stream:
+            stream.write(json.dumps(first | {"digest": f"{number:032x}"}) + "\n")
+        killed = PredictionFolder(tmp_path / "out", model_fingerprint(model), frames=frames)
+        with killed:
+            killed._in_use.close()
+    predict(frames, model, tmp_path / "out")
+    assert len(journal.read_text().splitlines()) == 2
+    (tmp_path / "out/a.lines.txt").write_text("1 2 3 4\n")  # corrected by hand
+    with pytest.raises(LgadError, match="did not write or that changed since"):
+        predict(frames, model, tmp_path / "out")
+
+
 def test_a_folder_that_another_process_writes_is_refused(tmp_path, model) -> None:
     frames = put(tmp_path / "frames", a__jpg=jpeg())
     running = PredictionFolder(tmp_path / "out", model_fingerprint(model), frames=frames)

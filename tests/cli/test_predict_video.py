@@ -27,6 +27,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.frame_predictor import Lane, PreparedFrame
 from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.inference.video_edits import edited_seconds
+from lgad_pipeline.inference.video_prediction import predict_video
 from lgad_pipeline.inference.video_reader import VideoReader, is_stream, shown
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
@@ -314,6 +315,50 @@ def test_a_video_that_cannot_be_read_stops_no_other(tmp_path, model, capsys) -> 
     assert capsys.readouterr().err.count("rejected: ") == 2
 
 
+@pytest.mark.parametrize("rate", [66.6667, 119.8765, 240.1234, 29.97, 23.976024, 12.5])
+def test_a_video_of_any_rate_is_annotated_with_its_length(tmp_path, model, rate) -> None:
+    write_video(tmp_path / "a.avi", frames=40, rate=round(rate, 2))
+    video = VideoReader(str(tmp_path / "a.avi"))
+    video.rate = rate
+    predict_video(
+        LanePredictor.load(model),
+        video,
+        json_lines=tmp_path / "a.jsonl",
+        annotated=tmp_path / "out.mp4",
+        draw=lambda image, _: image,
+    )
+    written = VideoReader(str(tmp_path / "out.mp4"))
+    assert written.rate == pytest.approx(rate, abs=0.06) and 39 <= written.count <= 42
+
+
+def test_a_fault_in_the_prediction_of_a_video_stops_no_other(tmp_path, model, monkeypatch, capsys) -> None:
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.mp4", frames=2)
+    predicted = LanePredictor.predict_prepared
+
+    def fails_once(self: LanePredictor, frames: Sequence[PreparedFrame]) -> list[list[Lane]]:
+        monkeypatch.setattr(LanePredictor, "predict_prepared", predicted)
+        raise LgadError("The first video is too bright; film it again.")
+
+    monkeypatch.setattr(LanePredictor, "predict_prepared", fails_once)
+    predict(f"{tmp_path}/*.mp4", model, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("*.lanes.jsonl")] == ["b.lanes.jsonl"]
+    assert "rejected: a.mp4: The first video is too bright" in capsys.readouterr().err
+    monkeypatch.setattr(LanePredictor, "predict_prepared", fails_once)
+    with pytest.raises(LgadError, match="too bright"):
+        predict(tmp_path / "a.mp4", model, tmp_path / "other")
+
+
+def test_results_that_cannot_be_written_are_one_sentence(tmp_path, model) -> None:
+    video, predictor = write_video(tmp_path / "a.mp4"), LanePredictor.load(model)
+    with pytest.raises(LgadError, match=r"/dev/full cannot be written \(No space left"):
+        predict_video(predictor, VideoReader(str(video)), json_lines=Path("/dev/full"))
+    with pytest.raises(LgadError, match=r"a\.mp4 needs a function that draws lanes; give the argument draw"):
+        predict_video(
+            predictor, VideoReader(str(video)), json_lines=tmp_path / "a.jsonl", annotated=tmp_path / "a.mp4"
+        )
+
+
 @pytest.mark.parametrize("option", [{"smooth": True}, {"seconds": 1.0}])
 def test_options_of_videos_are_refused_for_frames(tmp_path, model, option) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
@@ -443,6 +488,9 @@ def test_kinds_of_sources_are_distinguished(tmp_path, monkeypatch) -> None:
     (tmp_path / "0").mkdir()
     assert not is_stream("0")  # a folder of that name
     assert shown("rtsp://user:word@host:554/a?key=1") == "rtsp://host:554/a"
+    for word in ("wo/rd", "wo#rd", "wo?rd", "wo[rd", "wo@rd"):
+        assert shown(f"rtsp://user:{word}@host/a") == "rtsp://host/a"
+    assert shown("http://[abc/x") == "http://[abc/x"
 
 
 def test_the_command_states_its_sources() -> None:

@@ -14,7 +14,7 @@ from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.onnx_export import difference, export_onnx
 from lgad_pipeline.inference.onnx_predictor import OnnxPredictor
 from lgad_pipeline.inference.predictor import write_predictor
-from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.checkpoint import load_network, save_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
 from tests.support.trainings import pack_road
@@ -70,6 +70,20 @@ def test_float16_has_half_the_size_and_float32_outputs(model, tmp_path):
     assert (precision_of(single), precision_of(half)) == ("float32", "float16")
     outputs = onnx.load(half).graph.output
     assert {entry.type.tensor_type.elem_type for entry in outputs} == {onnx.TensorProto.FLOAT}
+
+
+def test_an_unknown_precision_and_frames_of_another_form_are_errors(model, tmp_path):
+    with pytest.raises(LgadError, match="precision 'fp16' is unknown; choose one of float32, float16, int8"):
+        export_onnx(model, tmp_path / "a.onnx", precision="fp16")  # type: ignore[arg-type]
+    height, width = load_network(model)[1].image_size
+    for frames in (
+        np.zeros((2, height, width), np.uint8),
+        np.zeros((2, height, width, 3), np.float32),
+        np.zeros((2, 8, 8, 3), np.uint8),
+    ):
+        with pytest.raises(LgadError, match=rf"calibration are .*; give uint8 \(N, {height}, {width}, 3\)"):
+            export_onnx(model, tmp_path / "a.onnx", precision="int8", calibration=frames)
+    assert not (tmp_path / "a.onnx").exists()
 
 
 def test_int8_needs_training_frames_of_the_network(model, tmp_path):

@@ -18,7 +18,7 @@ from lgad_pipeline.config.decoding import DecodeConfig
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.inference.onnx_export import export_onnx
-from lgad_pipeline.inference.onnx_predictor import OnnxPredictor
+from lgad_pipeline.inference.onnx_predictor import OnnxPredictor, _view
 from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
@@ -239,6 +239,13 @@ def test_a_graph_that_cannot_be_used_is_one_sentence(red, tmp_path):
     graph = changed_metadata(red / "student.onnx", tmp_path / "a.onnx", row_step=1e-7)
     with pytest.raises(LgadError, match=r"no usable metadata.*row_step 1e-07 is out of bounds"):
         OnnxPredictor.load(graph)
+    for key, value in (("row_step", "10"), ("row_step", 10**400), ("least_rows", 2.5), ("to_bottom", 1)):
+        graph = changed_metadata(red / "student.onnx", tmp_path / "a.onnx", None, **{key: value})
+        with pytest.raises(LgadError, match=f"no usable metadata.*{key} .* is out of bounds"):
+            OnnxPredictor.load(graph)
+    for size in ([float("inf"), 1640], [590, -1640]):
+        with pytest.raises((ValueError, OverflowError)):
+            _view({"frame_size": size, "image_size": [80, 256], "crop_top": 0}, (1, 3, 80, 256))
     graph = changed_metadata(red / "student.onnx", tmp_path / "b.onnx", method="magic")
     with pytest.raises(LgadError, match="method 'magic' is unknown"):
         OnnxPredictor.load(graph)
