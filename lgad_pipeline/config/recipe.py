@@ -47,7 +47,7 @@ class Recipe(BaseConfig):
         losses: further losses of the student with LGAD: settings by registered name or import path
             (`mypackage.losses:MyLoss`).
         label_head: auxiliary label heads, a control of studies.
-        augmentation: augmentation of the students' batches.
+        augmentation: augmentation of the training batches; a teacher's get the changes of geometry alone.
         decode: conversion of probability maps to lanes.
     """
 

@@ -11,8 +11,7 @@ class RayConfig(BaseConfig):
     """Ray cluster of the launcher `ray`.
 
     Attributes:
-        address: address of the cluster: `auto` for the one that this machine belongs to,
-            `ray://host:10001`, or `host:6379`.
+        address: address of the cluster: `auto` for the one that this machine belongs to, or `host:6379`.
         cpus: number of CPU cores of each process; the cluster must have as many free on one machine.
         failures: number of times that a training is continued from its checkpoint after a process or a
             machine was lost.

@@ -143,7 +143,7 @@ def test_several_threads_ask_a_slow_disk_and_get_the_same_stamps(before, monkeyp
     assert len(threads) > 1
 
 
-def test_links_are_checked_again_after_follow_links_was_taken_back(write_tree, tmp_path):
+def test_links_are_checked_again_after_follow_links_was_turned_off(write_tree, tmp_path):
     root = write_tree()
     (root / TRAIN / "00000.jpg").rename(tmp_path / "elsewhere.jpg")
     (root / TRAIN / "00000.jpg").symlink_to(tmp_path / "elsewhere.jpg")
