@@ -88,7 +88,8 @@ def _tar_members(stream: "_Bounded") -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as tar:  # type: ignore[arg-type]
         while (info := tar.next()) is not None:
             tar.members.clear()  # tarfile keeps every header, so they are dropped to save memory.
-            stream.since = -info.size  # `unpack` reads no larger member than a frame, but skips any
+            # What tarfile skips is not kept; `unpack` reads no larger member than a frame.
+            stream.since = -max(0, tar.offset - tar.fileobj.tell())  # type: ignore[union-attr]
 
             def read(info: tarfile.TarInfo = info) -> bytes:
                 content = tar.extractfile(info)

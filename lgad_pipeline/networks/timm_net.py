@@ -39,7 +39,7 @@ class TimmNet(LaneNetwork):
                 f"width {width:g} does not fit timm:{self.encoder_name}, whose channels are fixed; leave it "
                 "out."
             )
-        _check_input_size(self.encoder_name, image_size)
+        _check_input_size(self.encoder_name, in_channels, image_size)
         self.encoder = _create(self.encoder_name, in_channels)
         reductions = self.encoder.feature_info.reduction()
         channels = self.encoder.feature_info.channels()
@@ -126,15 +126,20 @@ def _timm() -> Any:
     return timm
 
 
-def _check_input_size(name: str, image_size: tuple[int, int]) -> None:
-    """Refuse an encoder, such as a Swin transformer, that takes images of another size alone."""
+def _check_input_size(name: str, in_channels: int, image_size: tuple[int, int]) -> None:
+    """Refuse an encoder, such as a Swin transformer, that does not take images of this size."""
     config = _timm().get_pretrained_cfg(name)
-    if config is not None and config.fixed_input_size and tuple(config.input_size[1:]) != tuple(image_size):
+    if config is None or not config.fixed_input_size or tuple(config.input_size[1:]) == tuple(image_size):
+        return
+    try:  # of some models the size holds for their classifier alone
+        with torch.device("meta"), torch.no_grad():
+            _create(name, in_channels)(torch.empty(1, in_channels, *image_size))
+    except (AssertionError, RuntimeError) as error:
         height, width = config.input_size[1:]
         raise LgadError(
-            f"timm:{name} takes images of {height} x {width} px alone; choose another encoder, such as "
-            "timm:resnet18."
-        )
+            f"timm:{name} takes no images of {image_size[0]} x {image_size[1]} px, its own are "
+            f"{height} x {width}; choose another encoder, such as timm:resnet18."
+        ) from error
 
 
 def _create(name: str, in_channels: int, path: Path | None = None) -> Any:

@@ -222,6 +222,24 @@ def test_a_bomb_is_left_at_that_point(tmp_path, members, words):
     assert set(tree(tmp_path / "out")) == {"first.txt"}
 
 
+def test_a_folder_that_states_a_size_allows_no_longer_header(tmp_path):
+    """Content is skipped for files alone, so that the size of a folder must not extend the limit."""
+    (tmp_path / "source").mkdir()
+    folder = tarfile.TarInfo("folder")
+    folder.type = tarfile.DIRTYPE
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(folder)
+        tar.addfile(*member("n" * (34 << 20) + ".jpg")[:1], io.BytesIO(b"1 2 3 4 \n"))
+    data = bytearray(content.getvalue())
+    header = tarfile.TarInfo("folder")
+    header.type, header.size = tarfile.DIRTYPE, 1 << 40
+    data[:512] = header.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "source/bomb.tar").write_bytes(data)
+    done = unpack(tmp_path / "source", tmp_path / "out")
+    assert not done.whole and "header larger than any frame" in done.rejected[0][2]
+
+
 def test_a_large_member_that_is_no_frame_is_skipped(tmp_path):
     (tmp_path / "source").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, 40 << 20, np.uint8).tobytes()

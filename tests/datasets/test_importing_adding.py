@@ -73,6 +73,26 @@ def test_an_embedded_image_is_used_and_compared_if_there_is_no_file(tmp_path, na
     assert (tmp_path / "set/a.jpg").read_bytes() == content
 
 
+def test_an_embedded_image_is_not_that_of_another_annotation(tmp_path):
+    texts = {}
+    for name in ("one.jpg", "two.jpg", "three.png"):
+        image(tmp_path / name, len(texts))
+        texts[name] = base64.b64encode((tmp_path / name).read_bytes()).decode()
+    labelme(tmp_path / "source/a.json", SHAPES, "x.jpg", imageData=texts["one.jpg"])
+    labelme(tmp_path / "source/a.jpg.json", SHAPES, "y.jpg", imageData=texts["two.jpg"])
+    image(tmp_path / "source/b.png", 9)
+    labelme(tmp_path / "source/other.json", SHAPES, "b.png")
+    labelme(tmp_path / "source/b.jpg.json", SHAPES, "z.jpg", imageData=texts["three.png"])
+    done = convert(tmp_path / "source", tmp_path / "out", annotations=Format.LABELME)
+    assert sorted(name for names in done.splits.values() for name in names) == ["a.jpg", "b.png"]
+    reasons = sorted(fault.reason for fault in done.rejected)
+    assert reasons == [
+        f"is the image of another annotation, too; rename {name}.json" for name in ("a", "b.jpg")
+    ]
+    assert (tmp_path / "out/b.png").read_bytes() == (tmp_path / "source/b.png").read_bytes()
+    assert (tmp_path / "out/a.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
+
+
 def test_a_turned_image_that_is_damaged_is_rejected_alone(tmp_path):
     for number in range(4):
         image(tmp_path / f"source/{number}.jpg", number)

@@ -74,10 +74,13 @@ def test_faults_of_timm_networks_are_one_sentence(timm) -> None:
         "timm:resnet1": "timm has no model 'resnet1'; choose a name of timm.list_models",
         "timm:hf-hub:somebody/model": "timm has no model 'hf-hub:somebody/model'",
         "timm:vit_tiny_patch16_224": "choose another encoder",
-        "timm:swin_tiny_patch4_window7_224": "takes images of 224 x 224 px alone; choose another encoder",
+        "timm:swin_tiny_patch4_window7_224": "takes no images of 64 x 96 px, its own are 224 x 224",
     }.items():
         with pytest.raises(LgadError, match=message):
             build_network(NetworkSpec(name=name, image_size=(64, 96)))
+    build_network(
+        NetworkSpec(name="timm:resnet50_clip", image_size=(64, 96))
+    )  # 224 px for its classifier alone
     with pytest.raises(LgadError, match=r"width 0\.5 does not fit timm:resnet18"):
         build_network(NetworkSpec(name="timm:resnet18", image_size=(64, 96), width=0.5))
 

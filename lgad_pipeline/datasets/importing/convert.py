@@ -199,8 +199,9 @@ def read_annotated(
     placed = place_images(annotated, images, rejected=done.rejected)
     done.other_images = images_of_other_names(placed, images)
     kept = []
+    names = images.paths | {image for _, image in placed}
     for number, (annotation, image) in enumerate(placed, 1):
-        if (frame := _frame(source, annotation, image, labels, done)) is not None:
+        if (frame := _frame(source, annotation, image, labels, done, names)) is not None:
             kept.append(frame)
         if progress is not None:
             progress(number, len(placed))
@@ -245,15 +246,33 @@ def _require_new(output: Path) -> None:
 
 
 def _frame(
-    source: Source, annotation: Annotation, image: str, labels: Collection[str] | None, done: Conversion
+    source: Source,
+    annotation: Annotation,
+    assigned: str,
+    labels: Collection[str] | None,
+    done: Conversion,
+    names: set[str],
 ) -> Kept | None:
-    """Convert one annotation to a frame with lanes in the pixels of its image; None if it is rejected."""
+    """Convert one annotation to a frame with lanes in the pixels of its image; None if it is rejected.
+
+    Args:
+        source: folder of the annotations and images.
+        annotation: annotation of the frame.
+        assigned: path of its image; that of an embedded image gets its suffix here.
+        labels: labels of the shapes that are lanes; None: all labels.
+        done: result of the import; gets the counts and the rejected items.
+        names: paths of all images; gets that of this frame.
+    """
     place = place_of(annotation.file, annotation.line)
     if annotation.predicted:
         done.rejected.append(Rejected(annotation.file, annotation.line, _UNCHECKED))
         return None
+    image = assigned
     try:
-        data, image = image_of(source, annotation, image=image)
+        data, image = image_of(source, annotation, image=assigned)
+        if image != assigned and image in names:
+            raise LgadError(f"is the image of another annotation, too; rename {place}")
+        names.add(image)
         size = whole_image_size(data)
         refuse_unscaled(data)
         turned = image_orientation(data) != 1
