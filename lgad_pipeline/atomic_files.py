@@ -157,12 +157,11 @@ def remove_left_overs(parts: Iterable[Path]) -> None:
         named = TEMPORARY_NAME.fullmatch(part.name)
         if named is None:
             continue
-        if named[2] not in (None, machine()):
-            with suppress(FileNotFoundError):
+        with suppress(OverflowError, OSError):  # the number is no process id, or the file is of another user
+            if named[2] not in (None, machine()):
                 if time.time() - part.stat().st_mtime > _LONGEST_WRITE:
                     part.unlink()
-            continue
-        with suppress(OverflowError, PermissionError):  # the number is no process id, or of another user
+                continue
             try:
                 os.kill(int(named[3]), 0)  # signal 0 only checks that the process exists
             except ProcessLookupError:

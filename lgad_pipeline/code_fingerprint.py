@@ -94,11 +94,13 @@ class _Project:
 
     def digest(self, entries: Sequence[Reference]) -> str:
         """Return the fingerprint of the entries and of all that they reach."""
+        found = []
         for entry in entries:
-            module = self._module(entry.module)
-            if module is None or entry.name not in module.definitions:
+            definition = self.resolve(entry.module, entry.name)
+            if definition is None:
                 raise LgadError(f"{entry.module}:{entry.name} does not exist; correct the import path.")
-        definitions = self._reach(entries)
+            found.append(definition)
+        definitions = self._reach(found)
         owners: dict[str, list[tuple[Reference, int]]] = {}
         literal: set[str] = set()
         for reference, definition in definitions.items():

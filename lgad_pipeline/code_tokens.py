@@ -72,13 +72,7 @@ class DefinitionTokens:
                 yield self._local(node.name) if node.name in self._local_names else Attribute(node.name)
             for decorator in node.decorator_list:
                 yield from self._tokens(decorator)
-            outer = self._local_names, self._function_names
-            self._function_names = self._function_names | _bound(node.args, *node.body)
-            self._local_names = self._function_names
-            yield from self._tokens(node.args)
-            self._note_annotation(node.returns)
-            yield from self._block(node.body)
-            self._local_names, self._function_names = outer
+            yield from self._function(node)
         elif isinstance(node, ast.ClassDef):
             yield "ClassDef"
             for part in (*node.decorator_list, *node.bases, *node.keywords):
@@ -87,11 +81,26 @@ class DefinitionTokens:
             methods = {
                 part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
             }
-            self._local_names = self._function_names | (_bound(*node.body) - methods)
+            self._local_names = self._function_names | (_bound(*node.body)[0] - methods)
             yield from self._block(node.body)
             self._local_names = names
         else:
             yield from self._tokens(node)
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Iterator[Token]:
+        """Yield the tokens of the parameters and of the body, in which more names are local."""
+        for default in (*node.args.defaults, *node.args.kw_defaults):  # in the scope around the function
+            yield from self._tokens(default) if default is not None else ["no default"]
+        outer = self._local_names, self._function_names
+        names, shared = _bound(node.args, *(node.body if isinstance(node.body, list) else [node.body]))
+        self._local_names = self._function_names = (self._function_names | names) - shared
+        yield from self._tokens(_without_defaults(node.args))
+        if isinstance(node, ast.Lambda):
+            yield from self._tokens(node.body)
+        else:
+            self._note_annotation(node.returns)
+            yield from self._block(node.body)
+        self._local_names, self._function_names = outer
 
     def _block(self, statements: Iterable[ast.stmt]) -> Iterator[Token]:
         yield "("
@@ -104,6 +113,9 @@ class DefinitionTokens:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 yield from self._statement(node)
+            case ast.Lambda():
+                yield "Lambda"
+                yield from self._function(node)
             case ast.Raise():  # the text of an error changes no result; its class decides who handles it
                 yield "Raise"
                 raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
@@ -228,7 +240,7 @@ class DefinitionTokens:
 
     def _note_annotation(self, annotation: ast.expr | None) -> None:
         """Reach the classes that annotations name, whose methods may be called, without tokens for them."""
-        for part in ast.walk(annotation) if annotation is not None else ():
+        for part in _annotation_parts(annotation) if annotation is not None else ():
             if isinstance(part, ast.Name | ast.Attribute):
                 token = next(iter(self._tokens(part)), None)
                 if isinstance(token, Reference):
@@ -238,8 +250,25 @@ class DefinitionTokens:
                     self._note_annotation(ast.parse(part.value, mode="eval").body)
 
 
-def _bound(*nodes: ast.AST) -> set[str]:
-    """Return the names that nodes of one scope bind; of nested functions and classes only their own names."""
+def _annotation_parts(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of an annotation, without the values of a `Literal`, which name no class."""
+    yield node
+    if not (isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("Literal")):
+        for part in ast.iter_child_nodes(node):
+            yield from _annotation_parts(part)
+
+
+def _without_defaults(arguments: ast.arguments) -> ast.arguments:
+    """Return parameters without their default values."""
+    parts = {name: value for name, value in ast.iter_fields(arguments) if not name.endswith("defaults")}
+    return ast.arguments(**parts, defaults=[], kw_defaults=[])
+
+
+def _bound(*nodes: ast.AST) -> tuple[set[str], set[str]]:
+    """Return the names that nodes of one scope bind, and those that are global in it.
+
+    Of nested functions and classes only their own names count.
+    """
     found: set[str] = set()
     shared: set[str] = set()
     waiting = list(nodes)
@@ -248,6 +277,8 @@ def _bound(*nodes: ast.AST) -> set[str]:
         if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(part.name)
             waiting += part.decorator_list
+            continue
+        if isinstance(part, ast.Lambda):
             continue
         waiting += ast.iter_child_nodes(part)
         if isinstance(part, ast.arg):
@@ -260,10 +291,9 @@ def _bound(*nodes: ast.AST) -> set[str]:
             found.add(part.id)
         elif isinstance(part, ast.Global):
             shared |= set(part.names)
-    return found - shared
+    return found - shared, shared
 
 
 def _bound_inside(node: ast.AST) -> set[str]:
-    """Return the names that the lambdas and comprehensions of a statement bind."""
-    scopes = [part for part in ast.walk(node) if isinstance(part, ast.arg | ast.comprehension)]
-    return _bound(*(part.target if isinstance(part, ast.comprehension) else part for part in scopes))
+    """Return the names that the comprehensions of a statement bind."""
+    return _bound(*(part.target for part in ast.walk(node) if isinstance(part, ast.comprehension)))[0]

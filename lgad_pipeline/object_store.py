@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 from pyarrow import fs
 
-from lgad_pipeline.atomic_files import machine
+from lgad_pipeline.atomic_files import atomic_path, remove_left_overs
 from lgad_pipeline.errors import LgadError
 
 _CHUNK = 1 << 23  # each chunk is a request
@@ -104,18 +103,24 @@ class ObjectStore:
         if self.filesystem.type_name not in _WITHOUT_FOLDERS:
             self.filesystem.create_dir(folder)
         # An object appears when it is complete, a local file at once, so a local file is renamed.
-        plain = self.filesystem.type_name == "local"
-        written = f"{folder}/.{last}.{machine()}-{uuid4().hex}.new" if plain else f"{folder}/{last}"
+        if self.filesystem.type_name == "local":
+            remove_left_overs(Path(folder).glob(f".{last}.*.part"))
+            with atomic_path(Path(folder, last)) as part, part.open("wb") as file:
+                file.writelines(chunks)
+            return
+        failed = False
         try:
-            with self.filesystem.open_output_stream(written) as stream:
-                for chunk in chunks:
-                    stream.write(chunk)
-            if plain:
-                self.filesystem.move(written, self._at(name))
-        except BaseException:  # closing the stream has stored the part that was written
-            with suppress(OSError):
-                self.filesystem.delete_file(written)
-            raise
+            with self.filesystem.open_output_stream(f"{folder}/{last}") as stream:
+                try:
+                    for chunk in chunks:
+                        stream.write(chunk)
+                except BaseException:
+                    failed = True
+                    raise
+        finally:
+            if failed:  # closing the stream has stored the part that was written
+                with suppress(Exception):
+                    self.filesystem.delete_file(f"{folder}/{last}")
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"

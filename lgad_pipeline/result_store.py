@@ -96,7 +96,7 @@ class ResultStore:
         Args:
             name: name of the result, a relative POSIX path.
             outputs: files and folders of the result, below the cache.
-            manifest: state of their files, see `manifest_of`; other files are left out.
+            manifest: state of their files, see `manifest_of`; other files of a folder are left out.
 
         Raises:
             LgadError: the store cannot be written to, or another machine wrote the same result at that time.
@@ -116,6 +116,7 @@ class ResultStore:
                 entry = StoredObject(path=path, digest=digest, size=part.stat().st_size, archive=archive)
                 if present.get(entry.digest) != entry.size:
                     self._store.put(part, f"{name}/{entry.digest}")
+                part.unlink()
                 objects.append(entry)
                 states |= found
             content = ResultIndex(files=states, objects=objects).model_dump_json().encode()

@@ -179,6 +179,22 @@ CHANGED = {
         "return 2",
         "return 3",
     ),
+    "default with the name of its parameter": (
+        "by = 2\n\ndef half(value, by=by):\n    return value / by\n",
+        "by = 2",
+        "by = 3",
+    ),
+    "default of a lambda with the name of its parameter": (
+        "by = 2\n\ndef half(value):\n    return (lambda value, by=by: value / by)(value)\n",
+        "by = 2",
+        "by = 3",
+    ),
+    "global name of a nested function": (
+        "SIZE = 2\n\ndef half(value):\n    SIZE = 4\n\n    def inner():\n        global SIZE\n"
+        "        return SIZE\n\n    return value / inner() / SIZE\n",
+        "SIZE = 2",
+        "SIZE = 3",
+    ),
     "method of a class in a quoted annotation": (
         "class Half:\n    def by(self):\n        return 2\n\n"
         "def half(value: 'list[Half]'):\n    return value[0].by()\n",
@@ -227,6 +243,28 @@ def test_names_in_a_constant_and_in_a_class_have_no_influence(digest):
     first = table.format(size="size", x="x", a="a", i="i")
     assert digest(train=first) == digest(train=table.format(size="height", x="y", a="c", i="j"))
     assert digest(train=first) != digest(train=table.format(size="size", x="x", a="a", i="a"))
+
+
+def test_an_entry_point_may_be_a_name_that_its_package_imports(digest):
+    of_package = digest(entry="again:train", again="from {package}.train import train\n")
+    assert (
+        of_package
+        == digest()
+        != digest(entry="again:train", again="from {package}.rates import half as train\n")
+    )
+
+
+def test_a_word_of_a_literal_is_no_function(digest):
+    code = """
+        from typing import Literal
+
+        def other():
+            return {number}
+
+        def train(kind: Literal["other"]):
+            return kind
+        """
+    assert digest(train=code.format(number=1)) == digest(train=code.format(number=2))
 
 
 def test_functions_that_call_each_other_have_a_fingerprint(digest):

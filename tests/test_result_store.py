@@ -1,13 +1,16 @@
 """Results in a store: two caches, such as two machines have, and a real server that speaks S3."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import fs
 
+from lgad_pipeline.atomic_files import machine
 from lgad_pipeline.config.store_address import below
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.manifest import manifest_faults, manifest_of
@@ -185,25 +188,25 @@ def test_a_result_that_is_replaced_while_it_is_listed_is_complete(
     assert replaced and manifest is not None and len(manifest) == 5
 
 
-def test_processes_of_one_machine_publish_one_after_the_other(s3: fs.FileSystem, tmp_path: Path) -> None:
-    outputs, faults = write_result(tmp_path), []
+def test_a_process_of_this_machine_waits_until_a_publication_has_ended(
+    s3: fs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = write_result(tmp_path)
+    listed, others = ObjectStore.sizes, []
 
-    def publish(number: int) -> None:
-        try:
-            for turn in range(8):
-                path = outputs[1].with_name(f"{number}.new")
-                path.write_bytes(bytes([number, turn]) * 1000)
-                path.replace(outputs[1])
-                published(tmp_path, outputs)
-        except (LgadError, OSError) as error:
-            faults.append(error)
+    def sizes(self: ObjectStore, folder: str = "") -> dict[str, int]:
+        found = listed(self, folder)
+        if not others:  # another publication begins after the first one has listed the objects
+            others.append(threading.Thread(target=published, args=(tmp_path, outputs)))
+            others[0].start()
+            others[0].join(1.0)
+            assert others[0].is_alive()
+        return found
 
-    threads = [threading.Thread(target=publish, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not faults
+    with monkeypatch.context() as watched:
+        watched.setattr(ObjectStore, "sizes", sizes)
+        published(tmp_path, outputs)
+        others[0].join()
     fetched = ResultStore(URI, tmp_path / "second").fetch(NAME, outputs_in(tmp_path / "second"))
     assert not manifest_faults(tmp_path / "second", fetched) and len(objects(s3)) == 3
 
@@ -220,15 +223,47 @@ def test_an_object_whose_writing_stops_is_not_there(tmp_path: Path, uri: str) ->
     with pytest.raises(KeyboardInterrupt):
         store._store("object", chunks())
     assert store.sizes() == {"other": 1}
-    assert not list(tmp_path.rglob(".*"))
 
 
-def test_two_writers_of_a_local_object_do_not_mix_it(tmp_path: Path) -> None:
+def test_an_object_that_cannot_be_opened_keeps_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore("fsspec+memory://kept")
+    store.write("index.json", b"old")
+
+    class Refusing:
+        type_name = "memory"
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "open_output_stream":
+                raise OSError("503 Slow Down")
+            return getattr(filesystem, name)
+
+    filesystem = store.filesystem
+    monkeypatch.setattr(store, "filesystem", Refusing())
+    with pytest.raises(LgadError, match="503 Slow Down"):
+        store.write("index.json", b"new")
+    monkeypatch.setattr(store, "filesystem", filesystem)
+    assert store.read("index.json", 10) == b"old"
+
+
+def test_a_half_object_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = tmp_path / f".weights.{machine()}-{process.pid}.part"
+    left.write_bytes(b"half")
+    store = ObjectStore(f"file://{tmp_path}")
+    assert not store.sizes()
+    store.write("weights", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_two_writers_of_a_local_object_do_not_mix_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ObjectStore(f"file://{tmp_path / 'store'}")
 
     def chunks() -> Iterator[bytes]:
         yield b"aa"
-        store.write("object", b"b")
+        with monkeypatch.context() as other_process:
+            other_process.setattr("os.getpid", lambda: 1)
+            store.write("object", b"b")
         yield b"aa"
 
     store._store("object", chunks())

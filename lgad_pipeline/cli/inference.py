@@ -127,6 +127,7 @@ def predict(
             except LgadError as error:
                 if isinstance(error, SystemFault) or len(found.videos) + len(found.frames) == 1:
                     raise
+                results.keep(video.name)
                 say(f"rejected: {video.name}: {error}", error=True)
         if found.videos and not written and not found.frames:
             raise LgadError("No video can be predicted; see the reasons above.")

@@ -178,6 +178,10 @@ class PredictionFolder:
             if path.is_file():
                 self._register(frame, ending, _digest(path))
 
+    def keep(self, frame: str) -> None:
+        """Keep the earlier results of a frame or video that has none now, which `finish` would remove."""
+        self._requested.discard(frame)
+
     def earlier(self, frame: str, ending: str) -> Path | None:
         """Return the path of a result that this model wrote in an earlier run; None without it."""
         name = self.name(frame, ending)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import TextIO
 
 import cv2
 import numpy as np
@@ -79,7 +78,8 @@ def predict_video(
     started = monotonic()
     frames = lanes = 0
     with ExitStack() as stack:
-        lines = stack.enter_context(_opened(json_lines))
+        with _writing(json_lines):
+            lines = stack.enter_context(json_lines.open("w", encoding="utf-8"))
         writer = stack.enter_context(_AnnotatedVideo(annotated, video, draw)) if annotated and draw else None
         stack.enter_context(suppress(KeyboardInterrupt) if video.live else ExitStack())
         for batch in _batches(video.frames(), 1 if video.live else _BATCH, seconds):
@@ -89,10 +89,11 @@ def predict_video(
                 found = [
                     list(tracker.update(one, frame.time)) for one, frame in zip(found, batch, strict=True)
                 ]
-            for frame, one in zip(batch, found, strict=True):
-                lines.write(frame_record(frame.number, one, time=frame.time))
-                lanes += len(one)
-            lines.flush()
+            with _writing(json_lines):
+                for frame, one in zip(batch, found, strict=True):
+                    lines.write(frame_record(frame.number, one, time=frame.time))
+                lines.flush()
+            lanes += sum(map(len, found))
             if writer is not None:
                 writer.add(batch, found)
             frames += len(batch)
@@ -102,10 +103,9 @@ def predict_video(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with path.open("w", encoding="utf-8") as stream:
-            yield stream
+        yield
     except OSError as error:
         raise os_fault(error, path, "written") from error
 

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Generator
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
@@ -235,4 +236,7 @@ def result_name(source: str, root: Path | None = None) -> str:
     if not is_stream(source):
         return Path(source).relative_to(root or Path(source).parent).as_posix()
     address = shown(source).partition("://")[2]
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", address).strip("_")[:80] or "stream"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", address).strip("_")[:80] or "stream"
+    if re.search("[/?#].*@", source.partition("://")[2]):  # what is shown may be that of other streams, too
+        name += f"_{blake2b(source.encode(errors='replace'), digest_size=4).hexdigest()}"
+    return name

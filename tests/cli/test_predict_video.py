@@ -28,7 +28,7 @@ from lgad_pipeline.inference.frame_predictor import Lane, PreparedFrame
 from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.inference.video_edits import edited_seconds
 from lgad_pipeline.inference.video_prediction import predict_video
-from lgad_pipeline.inference.video_reader import VideoReader, is_stream, shown
+from lgad_pipeline.inference.video_reader import VideoReader, is_stream, result_name, shown
 from lgad_pipeline.networks.checkpoint import save_network
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.view import View
@@ -344,6 +344,11 @@ def test_a_fault_in_the_prediction_of_a_video_stops_no_other(tmp_path, model, mo
     predict(f"{tmp_path}/*.mp4", model, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").glob("*.lanes.jsonl")] == ["b.lanes.jsonl"]
     assert "rejected: a.mp4: The first video is too bright" in capsys.readouterr().err
+    predict(f"{tmp_path}/*.mp4", model, tmp_path / "out")
+    first = (tmp_path / "out/a.lanes.jsonl").read_bytes()
+    monkeypatch.setattr(LanePredictor, "predict_prepared", fails_once)
+    predict(f"{tmp_path}/*.mp4", model, tmp_path / "out")
+    assert (tmp_path / "out/a.lanes.jsonl").read_bytes() == first
     monkeypatch.setattr(LanePredictor, "predict_prepared", fails_once)
     with pytest.raises(LgadError, match="too bright"):
         predict(tmp_path / "a.mp4", model, tmp_path / "other")
@@ -491,6 +496,9 @@ def test_kinds_of_sources_are_distinguished(tmp_path, monkeypatch) -> None:
     for word in ("wo/rd", "wo#rd", "wo?rd", "wo[rd", "wo@rd"):
         assert shown(f"rtsp://user:{word}@host/a") == "rtsp://host/a"
     assert shown("http://[abc/x") == "http://[abc/x"
+    assert result_name("rtsp://user:word@host/a/b") == "host_a_b"
+    names = {result_name(f"http://cam{number}/video?mail=a@b") for number in (1, 2)}
+    assert len(names) == 2 and not any("cam" in name for name in names)
 
 
 def test_the_command_states_its_sources() -> None:
