@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INPUTS_TAG = "lgad/inputs"
 """Tag of a materialization: fingerprint of the code, settings and inputs it was computed from."""
 DATA_VERSION_TAG = "dagster/data_version"
+_PARENT = "dagster/parent_run_id"  # tag of a retry
 
 
 def materialize_result(
@@ -217,6 +218,14 @@ def _on_grid(asset: dg.AssetsDefinition) -> bool:
 
 
 def _attempts(instance: dg.DagsterInstance, run_id: str) -> Sequence[dg.DagsterRun]:
-    """List a run, the run that it retries, and the retries of both; empty if the run is unknown."""
-    group = instance.get_run_group(run_id) if instance.has_run(run_id) else None
-    return list(group[1]) if group else []
+    """List a run and its retries, also those of retries; empty if the run is unknown.
+
+    The runs before it do not count: what it has materialized again may have failed a check since.
+    """
+    runs = [run for run in [instance.get_run_by_id(run_id)] if run is not None]
+    latest = runs
+    while latest:
+        parents = [run.run_id for run in latest]
+        latest = instance.get_runs(dg.RunsFilter(tags={_PARENT: parents}))
+        runs += latest
+    return runs

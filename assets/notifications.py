@@ -34,12 +34,13 @@ def failure_sensor(notify: NotifyConfig) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, project: Project, mlflow: MlflowTracking
     ) -> dg.SkipReason:
         cursor = _Cursor.read(context.cursor, context.instance)
-        reported, fault, started = 0, "", time.monotonic()
+        attempted, reported, fault, started = 0, 0, "", time.monotonic()
         for record in _failures(context.instance, cursor.after):
-            if reported and time.monotonic() - started >= _START_SECONDS:
+            if attempted and time.monotonic() - started >= _START_SECONDS:
                 break
             run = context.instance.get_run_by_id(record.event_log_entry.run_id)
             if run is not None and run.tags.get("dagster/will_retry") != "true":
+                attempted += 1
                 message = _message(context.instance, run, record.event_log_entry, mlflow.dagster_ui)
                 try:
                     run_command(notify, message, output=project.state / "logs" / OUTPUT)

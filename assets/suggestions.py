@@ -28,7 +28,7 @@ from resources.device_pool import DEVICE
 from resources.paths import open_shards, settings_named
 from resources.progress import ProgressLog
 from resources.project import Project
-from resources.state_store import fetch_results
+from resources.state_store import fetch_results, fetch_stored
 from resources.trainer import Trainer
 
 CODE = code_fingerprint("lgad_pipeline.suggestion.candidates:suggest_frames")
@@ -174,6 +174,7 @@ def _check(
     if not DATASETS.has_partition_key(dataset):
         return f"{dataset} is new in lgad.yaml; reload the code location."
     state = folder_state(suggest.frames)
+    fetch_stored(project.paths(dataset, project.settings.suggesting_recipe(dataset)), *STUDENTS)
     version = suggestions_version(project, dataset, state)
     last = latest_materialization(context.instance, asset_key("suggestions"), partition=dataset)
     if last is not None and last.data_version == version:

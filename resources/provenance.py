@@ -1,5 +1,6 @@
 """Commit and remote repository of the code that a result was made with."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def git_commit() -> str:
-    """Return the commit of the checkout, with "-dirty" if files differ, or "unknown" outside a checkout."""
+    """Return the commit of the checkout, with "-dirty" if files differ, or "unknown" outside a checkout.
+
+    An image has no checkout; it states its commit in LGAD_COMMIT.
+    """
+    if built := os.environ.get("LGAD_COMMIT"):
+        return built
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return "unknown"

@@ -26,6 +26,8 @@ _SHARDS = "shards"
 _NETWORKS = ("teacher", *STUDENTS)
 JOURNAL = "mlflow"
 """Folder of the run journal, in the directory of a network; steps after the training add to it."""
+_JOURNALS = {"predictions": STUDENTS, "lane_scores": STUDENTS, "onnx_graph": ("student_lgad",)}
+"""Networks whose journals an asset adds to; a network adds to its own."""
 _COPY_SECONDS = 2.0
 
 
@@ -58,7 +60,7 @@ def fetch_results(paths: ProjectPaths, *assets: str) -> ProjectPaths:
 
 
 def publish_result(paths: ProjectPaths, asset: str, manifest: Manifest) -> None:
-    """Copy what an asset has written to the store, with its entries in the run journals of the networks.
+    """Copy what an asset has written to the store, with its entries in the run journals of its networks.
 
     Args:
         paths: paths of the data set, or of the recipe on it.
@@ -71,8 +73,9 @@ def publish_result(paths: ProjectPaths, asset: str, manifest: Manifest) -> None:
         _store(paths).publish(_name(paths, asset), (), {})
     else:
         _store(paths).publish(_name(paths, asset), paths.outputs(asset), manifest)
-    for role in _NETWORKS if paths.recipe else ():
-        if (paths.network(role) / JOURNAL).is_dir():
+    # Other journals on this machine may be older than those in the store.
+    for role in _JOURNALS.get(asset, (asset,)) if paths.recipe else ():
+        if role in _NETWORKS and (paths.network(role) / JOURNAL).is_dir():
             _copy(paths, role, JOURNAL).update()
 
 

@@ -1,6 +1,7 @@
 """Metadata of the data assets: counts, tables and pictures of frames, lane labels and shards."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 
 def recordings_metadata(root: Path) -> dict[str, Any]:
     """Describe the directory of a data set: numbers of images and lane files, size."""
-    files = [path for path in root.rglob("*") if path.is_file()]
+    from lgad_pipeline.datasets.images import IMAGE_SUFFIXES
+
+    sizes: dict[str, int] = {}
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):  # files may be copied at this time
+            if path.is_file():
+                sizes[str(path)] = path.stat().st_size
     return {
         "folder": dg.MetadataValue.path(root),
         "dagster/uri": root.as_uri(),
-        "images": sum(path.suffix == ".jpg" for path in files),
-        "lane files": sum(path.name.endswith(".lines.txt") for path in files),
-        "size (MB)": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        "images": sum(name.lower().endswith(IMAGE_SUFFIXES) for name in sizes),
+        "lane files": sum(name.endswith(".lines.txt") for name in sizes),
+        "size (MB)": round(sum(sizes.values()) / 1e6, 1),
     }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 
 from lgad_pipeline.config.datasets import Dataset
 
+_SENSOR = "stale_models"  # the schedule of a data set is retrain_NAME, and retrain_stale_models is a sensor
+
 
 def clashes(datasets: Mapping[str, Dataset], recipes: Collection[str]) -> dict[str, str]:
     """Return the data sets that clash with another one, each with the reason and the remedy.
@@ -24,6 +26,9 @@ def _same_identifier(names: Collection[str]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     first: dict[str, str] = {}
     for name in names:
+        if name.replace("-", "_") == _SENSOR:
+            reasons[name] = "has the name of a sensor (retrain_stale_models); rename it"
+            continue
         earlier = first.setdefault(name.replace("-", "_"), name)
         if earlier != name:
             reasons[name] = (

@@ -5,12 +5,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from importlib.metadata import version as installed
 from pathlib import Path
 
 import lgad_pipeline
+from resources.mlflow.journal import RunJournal
 from resources.mlflow.resource import MlflowTracking
 
 NETWORK_FILES = ("weights.safetensors", "network.json", "predictor.json")
@@ -61,8 +62,8 @@ def log_model(
     import onnx
     from mlflow import onnx as onnx_flavour
 
-    before = tracking.client.get_run(run_id).info
     with (
+        _ended_as_before(tracking, run_id, folder),
         _no_advice_on_types(),
         _no_mismatch_of_same_files(),
         mlflow.start_run(run_id=run_id),
@@ -79,9 +80,26 @@ def log_model(
         onnx_flavour.log_model(
             onnx.load(graph), name="student_onnx", pip_requirements=_requirements(_ONNX_NEEDS)
         )
-    # MLflow has opened the run and ended it now: status and end of the training are restored.
-    tracking.client.set_terminated(run_id, status=before.status, end_time=before.end_time)
     return logged.model_uri, str(logged.model_id)
+
+
+@contextmanager
+def _ended_as_before(tracking: MlflowTracking, run_id: str, folder: Path) -> Iterator[None]:
+    """Restore status and end of a training's run, which MLflow opens and ends to log a model.
+
+    They are those of the run journal: an earlier attempt may have failed and left others on the server.
+    """
+    info, record = tracking.client.get_run(run_id).info, RunJournal(folder).read_record()
+    status, ended = info.status, info.end_time
+    if record is not None and record.status != "RUNNING":
+        status, ended = record.status, record.ended
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # the server may be away; the next attempt restores them
+            tracking.client.set_terminated(run_id, status=status, end_time=ended)
+        raise
+    tracking.client.set_terminated(run_id, status=status, end_time=ended)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from resources.mlflow.versions import (
     champion_of,
     claim,
     network_of,
+    same_training,
     versions_of,
 )
 
@@ -191,7 +192,7 @@ def _put_in_use(tracking: MlflowTracking, name: str, decision: Decision) -> bool
     if champion_of(tracking, name) != decision.before:
         return False
     tracking.client.set_registered_model_alias(name, CHAMPION, decision.version)
-    if tracking.is_server:
+    if tracking.own_database is None:
         time.sleep(_SETTLE_SECONDS)  # another machine may have looked before, and set its own now
         return champion_of(tracking, name) == decision.version
     return True
@@ -210,13 +211,15 @@ class _Challenge:
 
     def decision(self, champion: str | None) -> Decision:
         """Apply the rule."""
-        version = self.version
-        tags = self.tracking.client.get_model_version(self.name, version).tags
-        if champion != version and (day := tags.get(ROLLED_BACK_TAG)) is not None:
-            reason = f"Version {version} was rolled back on {day} and stays challenger."
+        version, versions = self.version, versions_of(self.tracking, self.name)
+        rolled_back = [each for each in same_training(versions, version) if ROLLED_BACK_TAG in each.tags]
+        if champion != version and rolled_back:
+            day, number = rolled_back[0].tags[ROLLED_BACK_TAG], str(rolled_back[0].version)
+            training = "" if number == version else f", the same training as version {number},"
+            reason = f"Version {version}{training} was rolled back on {day} and stays challenger."
             return Decision(version, champion, champion, reason)
         if champion is None:
-            earlier = len(versions_of(self.tracking, self.name)) > 1
+            earlier = len(versions) > 1
             return self._without_comparison(
                 None, "has no champion to beat" if earlier else "is the first", ""
             )

@@ -99,7 +99,7 @@ class TrackedRun:
                 return
             fault = diagnose(self._fault, self._server.address)
             sentence = fault.sentence(self._server.address)
-            if fault.kind == "refused":
+            if fault.kind == "refused" and not self._journal.run_id:  # later, it may be an outage
                 raise LgadError(sentence)
             self._log.warning(f"{sentence} The training continues and keeps its metrics.")
 

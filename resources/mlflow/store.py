@@ -12,7 +12,13 @@ import dagster as dg
 from pydantic import Field, field_validator
 
 from lgad_pipeline.errors import LgadError
-from resources.mlflow.addresses import BY_VARIABLE, VARIABLE, holds_secret, tracking_address
+from resources.mlflow.addresses import (
+    BY_VARIABLE,
+    VARIABLE,
+    holds_secret,
+    text_without_passwords,
+    tracking_address,
+)
 from resources.mlflow.addresses import without_secret as shown_address
 from resources.mlflow.errors import diagnose, is_store_error
 from resources.mlflow.journal import OWN_STORE
@@ -112,9 +118,11 @@ class MlflowStore(MlflowPages):
                 os.environ.pop(name, None)
 
     def experiment(self, name: str) -> str:
-        """Return the id of an experiment, created if it is missing."""
+        """Return the id of an experiment, created if it is missing, restored if it was deleted."""
         existing = self.client.get_experiment_by_name(name)
         if existing:
+            if existing.lifecycle_stage == "deleted":
+                self.client.restore_experiment(existing.experiment_id)
             return existing.experiment_id
         location = (Path(self.artifacts) / name).as_uri() if self.artifacts else None
         kind = {KIND_TAG: TRAINING_KIND}  # MLflow's pages for training, not for chats
@@ -133,7 +141,9 @@ class MlflowStore(MlflowPages):
                 raise
             fault = diagnose(error, self.address)
             if fault.kind == "other":
-                raise
+                if text_without_passwords(str(error)) == str(error):
+                    raise
+                raise LgadError(fault.sentence(self.address)) from None  # Dagster stores what is raised
             kept = "The trained networks are kept: run this step again; nothing is trained again."
             sentence = LgadError(f"{fault.sentence(self.address)} {kept}")
             if fault.may_pass:

@@ -3,7 +3,7 @@
 import datetime
 import errno
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,8 +147,9 @@ def rollback(
             raise LgadError(f"Version {target} of {name} is champion already; it has {_listed(rows)}.")
         with network_of(tracking, name, version=target):
             # The alias is set last, so that the same command finishes a rollback that failed in between.
-            if ROLLED_BACK_TAG in client.get_model_version(name, target).tags:
-                client.delete_model_version_tag(name, target, ROLLED_BACK_TAG)
+            for version in same_training(versions_of(tracking, name), target):
+                if ROLLED_BACK_TAG in version.tags:
+                    client.delete_model_version_tag(name, str(version.version), ROLLED_BACK_TAG)
             today = datetime.datetime.now().isoformat(" ", "minutes")
             client.set_model_version_tag(name, target, "decision", f"Put in use by hand on {today}.")
             if champion is not None and int(target) < int(champion):
@@ -159,6 +160,14 @@ def rollback(
                 client.set_model_version_tag(name, target, REPLACED_TAG, champion)
             client.set_registered_model_alias(name, CHAMPION, target)
     return champion, target
+
+
+def same_training(versions: Sequence["ModelVersion"], number: str) -> list["ModelVersion"]:
+    """Return the versions of the training of a version, itself first."""
+    own = [version for version in versions if str(version.version) == number]
+    training = {version.tags.get(FINGERPRINT_TAG) for version in own} - {None}
+    others = [version for version in versions if version.tags.get(FINGERPRINT_TAG) in training]
+    return own + [version for version in others if version not in own]
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def main() -> None:
 
 def _choose(project: Project, tracking: MlflowTracking) -> ModelChoice | None:
     try:
-        with tracking.needed():
+        with tracking.explained():
             choices = [*model_choices(project, tracking), FOLDER]
     except LgadError as error:
         st.warning(str(error))
@@ -90,7 +90,8 @@ def _networks(project: Project, tracking: MlflowTracking, choice: ModelChoice) -
     folders = role_folders(project, choice.dataset, choice.recipe)
     networks = {role: folder for role, folder in folders.items() if (folder / "network.json").is_file()}
     if choice.version is not None:
-        networks["student_lgad"] = registered_network(tracking, choice, Path(_scratch().name))
+        with tracking.explained():
+            networks["student_lgad"] = registered_network(tracking, choice, Path(_scratch().name))
         if len(networks) > 1:
             st.caption("The other networks are those that were trained last.")
     return networks

@@ -178,6 +178,18 @@ def test_message_is_given_up_after_many_attempts(tmp_path, instance):
     assert skipped[-1] == "0 failed runs were reported."
 
 
+def test_command_that_hangs_is_started_once_in_a_tick(tmp_path, instance, monkeypatch):
+    monkeypatch.setattr(notifications, "_START_SECONDS", 0)
+    starts = tmp_path / "starts"
+    failures = Failures(tmp_path, instance, "sh", "-c", f"echo >> {starts}; exit 1")
+    failures.tick()
+    failures.fail()
+    failures.fail()
+    for _ in range(ATTEMPTS):  # the last attempt for the first run leaves the second run to the next tick
+        failures.tick()
+    assert len(starts.read_text().splitlines()) == ATTEMPTS
+
+
 SECRET = "https://hooks.example/T0/secret"
 
 

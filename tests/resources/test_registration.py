@@ -1,9 +1,12 @@
 """Versions of one training: each has the files and the code that were scored; a real MLflow store."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
+import mlflow
 import numpy as np
+import pytest
 import torch
 
 from lgad_pipeline.config.decoding import DecodeConfig
@@ -20,7 +23,9 @@ NAME = "roads-enet"
 VIEW = View((590, 1640), (48, 128), 240)
 
 
-def test_other_settings_of_decoding_and_other_code_are_other_versions_of_a_training(tmp_path: Path):
+def test_other_settings_of_decoding_and_other_code_are_other_versions_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     tracking, network = default_tracking(tmp_path), tmp_path / "network"
     spec = NetworkSpec(image_size=VIEW.image_size, width=0.25)
     torch.manual_seed(0)
@@ -45,6 +50,10 @@ def test_other_settings_of_decoding_and_other_code_are_other_versions_of_a_train
             owner="me",
         )
 
+    with monkeypatch.context() as away, pytest.raises(RuntimeError):
+        away.setattr(mlflow.pyfunc, "log_model", Mock(side_effect=RuntimeError))
+        version(0.25, "first")
+    assert tracking.client.get_run(run).info.status == "FINISHED", "an attempt that failed changes nothing"
     assert [version(0.25, "first"), version(0.9, "first"), version(0.9, "second")] == ["1", "2", "3"]
     assert version(0.25, "first") == "1", "a student is registered once"
     for number, threshold in (("1", 0.25), ("2", 0.9)):

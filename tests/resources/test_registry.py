@@ -201,6 +201,20 @@ def test_rollback_puts_the_predecessor_back_and_the_rule_does_not_undo_it(store)
         rollback(tracking, "nobody-enet", lock=folder / "lock")
 
 
+def test_another_version_of_a_training_that_was_rolled_back_stays_challenger(store):
+    add_versions(store, [50, 80, 80])
+    tracking, folder = store
+    for version in ("2", "3"):
+        tracking.client.set_model_version_tag(NAME, version, "training_fingerprint", "same")
+    decision(store, 1)
+    decision(store, 2)
+    rollback(tracking, NAME, lock=folder / "lock")
+    again = decision(store, 3)
+    assert not again.promoted and "Version 3, the same training as version 2, was rolled back" in again.reason
+    assert rollback(tracking, NAME, to="3", lock=folder / "lock") == ("1", "3")
+    assert "rolled_back" not in tags(tracking, 2)  # a person has put this training in use again
+
+
 def test_champion_that_cannot_be_loaded_stays(store):
     add_versions(store, [50, 80])
     decision(store, 1)

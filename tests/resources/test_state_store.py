@@ -84,6 +84,19 @@ def test_steps_after_a_training_add_to_its_run_journal(tmp_path: Path) -> None:
     assert (first.lane_scores / "scores.json").read_text() == "{}"
 
 
+def test_a_step_does_not_replace_journals_of_other_networks_by_older_ones(tmp_path: Path) -> None:
+    first, second = machine(tmp_path / "first"), machine(tmp_path / "second")
+    written(second.student_alone / "mlflow" / "run.json", "an old training")
+    network = written(first.student_alone / "network.json", "{}")
+    written(first.student_alone / "mlflow" / "run.json", "the new training")
+    publish_result(first, "student_alone", manifest_of(first.state, [network]))
+    graph = written(second.onnx_graph, "graph")
+    publish_result(second, "onnx_graph", manifest_of(second.state, [graph]))
+    third = machine(tmp_path / "third")
+    fetch_results(third, "student_alone")
+    assert (third.student_alone / "mlflow" / "run.json").read_text() == "the new training"
+
+
 def test_a_student_on_another_machine_starts_from_the_registered_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,11 +3,13 @@
 import re
 import shutil
 import sqlite3
+import traceback
 from contextlib import closing
 
 import dagster as dg
 import numpy as np
 import pytest
+from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow import store as mlflow_store
@@ -76,6 +78,24 @@ def test_damaged_database_is_one_sentence(folder):
     (folder / "mlflow.db").write_bytes(b"no database" * 1000)
     with pytest.raises(LgadError, match="is damaged; put a copy of it back"):
         default_tracking(folder).check()
+
+
+def test_password_in_an_unknown_error_is_not_passed_on(folder):
+    tracking = default_tracking(folder)
+    with pytest.raises(LgadError) as caught, tracking.needed():
+        raise MlflowException(
+            "got unsupported URI 'postgres://lgad:S3CRET@host/mlflow'", error_code=INVALID_PARAMETER_VALUE
+        )
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "unsupported URI" in shown and "S3CRET" not in shown
+
+
+def test_experiment_that_was_deleted_is_restored(folder):
+    tracking = default_tracking(folder)
+    number = tracking.experiment("roads")
+    tracking.client.delete_experiment(number)
+    assert tracking.experiment("roads") == number
+    assert tracking.client.get_experiment(number).lifecycle_stage == "active"
 
 
 @pytest.mark.parametrize("what", ["metrics", "input", "picture", "file"])
