@@ -4,7 +4,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import cv2
-import mlflow
+import mlflow.pyfunc
 import numpy as np
 import pytest
 import torch

@@ -9,7 +9,8 @@ from contextlib import closing
 import dagster as dg
 import numpy as np
 import pytest
-from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from lgad_pipeline.errors import LgadError
 from resources.mlflow import store as mlflow_store
