@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.distillation import LossSchedule
 from lgad_pipeline.config.methods import is_import_path
 from lgad_pipeline.config.mistakes import mistakes
@@ -36,6 +37,7 @@ class TrainingSpec:
         method: distillation losses of a student, see `Variant`.
         teacher: directory of the student's teacher; None without one, or if both are trained together.
         model: directory of the network whose logits the student mimics, or None.
+        label_noise: noise in the training labels, or None.
     """
 
     role: str
@@ -45,6 +47,7 @@ class TrainingSpec:
     method: str = "alone"
     teacher: Path | None = None
     model: Path | None = None
+    label_noise: LabelNoiseConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -108,12 +111,16 @@ def teacher_trainings(study: GainStudy, runs: list[StudyRun]) -> list[TrainingSp
     for run in runs:
         recipe, teacher, model = run.training.recipe, run.training.teacher, run.training.model
         if teacher is not None:
-            trainings[teacher] = TrainingSpec("teacher", recipe, recipe.teachers_network, teacher)
+            trainings[teacher] = TrainingSpec(
+                "teacher", recipe, recipe.teachers_network, teacher, label_noise=study.data.label_noise
+            )
         if model is not None:
             # A model is trained once for all seeds or once per seed, as the teacher is: it has the same seed.
             student = recipe.student.model_copy(update={"seed": recipe.teacher.seed})
             model_recipe = recipe.model_copy(update={"student": student, "init": None})
-            trainings[model] = TrainingSpec("model", model_recipe, study.model, model)
+            trainings[model] = TrainingSpec(
+                "model", model_recipe, study.model, model, label_noise=study.data.label_noise
+            )
     return list(trainings.values())
 
 
@@ -157,6 +164,7 @@ def _student(
         method=variant.method,
         teacher=teacher_folder,
         model=model_folder,
+        label_noise=study.data.label_noise,
     )
 
 

@@ -1,6 +1,6 @@
 """Run of a study: its trainings in parallel processes, then the comparison."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,14 +93,22 @@ def distillation_gain(
         return _report(study, runs, scored, shards=shards, output=output)
     require_initial_weights(run.training.recipe for run in runs)
     _check_losses(study, runs, dataset)
-    inputs = StudyInputs(dataset, shards, recordings, device, study.data.label_noise)
-    teachers = teacher_trainings(study, runs)
-    names = [f"{training.role} {training.folder.name}" for training in teachers]
+    inputs = StudyInputs(dataset, shards, recordings, device)
     options = {"workers": workers, "progress": progress, "exchange": exchange}
-    _run_all(run_training, teachers, inputs, names=names, **options)
-    names = [f"{run.recipe} {run.variant} seed {run.seed}" for run in runs]
-    students = [run.training for run in runs]
-    _run_all(train_and_score, students, inputs, names=names, **options)
+    mimicked = {f"{each.role} {each.folder.name}": each for each in teacher_trainings(study, runs)}
+    failures = _run_all(run_training, mimicked, inputs, **options)
+    failed = {mimicked[name].folder for name in failures}
+    students = {
+        f"{run.recipe} {run.variant} seed {run.seed}": run.training
+        for run in runs
+        if failed.isdisjoint((run.training.teacher, run.training.model))
+    }
+    failures |= _run_all(train_and_score, students, inputs, **options)
+    left_out = len(runs) - len(students)
+    if failures and left_out:
+        failures["not trained"] = f"{counted(left_out, 'student')} of the networks that failed"
+    if failures:
+        raise LgadError("\n".join(f"{name}: {reason}" for name, reason in failures.items()))
     return _report(study, runs, runs, shards=shards, output=output)
 
 
@@ -172,28 +180,26 @@ def _of_other_data(scored: list[StudyRun]) -> list[str]:
 
 def _run_all(
     function: Callable[[TrainingSpec, StudyInputs], object],
-    trainings: Sequence[TrainingSpec],
+    trainings: Mapping[str, TrainingSpec],
     inputs: StudyInputs,
     *,
     workers: int,
-    names: Sequence[str],
     progress: ProgressText,
     exchange: Exchange | None,
-) -> None:
-    """Call a function for every training, and raise all errors at the end."""
-    failures: list[str] = []
+) -> dict[str, str]:
+    """Call a function for every training, by name, and return the reasons of those that failed."""
+    failures: dict[str, str] = {}
     shared = exchange if uses_cluster() else None
     work = function if shared is None else partial(_exchanged, function, shared)
-    tasks = (((name, t.folder), (t, inputs)) for name, t in zip(names, trainings, strict=True))
+    tasks = (((name, t.folder), (t, inputs)) for name, t in trainings.items())
     for done, ((name, folder), result) in enumerate(run_all(work, tasks, workers=workers), 1):
         failed = isinstance(result, LgadError)
         if failed:
-            failures.append(f"{name}: {result}")
+            failures[name] = str(result)
         elif shared is not None:
             shared.fetch(folder)
         progress(f"[{done}/{len(trainings)}] {name}{' failed' if failed else ''}")
-    if failures:
-        raise LgadError("\n".join(failures))
+    return failures
 
 
 def _exchanged(

@@ -12,12 +12,15 @@ import yaml
 from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.config.mistakes import value_types
 from lgad_pipeline.data.shard_index import read_index
+from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError, SystemFault
+from lgad_pipeline.networks.checkpoint import network_digest
+from lgad_pipeline.networks.pretrained import file_digest
 from lgad_pipeline.progress import ProgressText
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.studies.plan import TrainingSpec, require_initial_weights, shared_folder
 from lgad_pipeline.studies.search_config import Range, SearchStudy, Value
-from lgad_pipeline.studies.trainings import StudyInputs, run_training, train_and_validate
+from lgad_pipeline.studies.trainings import StudyInputs, annotations_digest, run_training, train_and_validate
 from lgad_pipeline.studies.workers import ProcessEndedError, run_all
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ def _search(
             f"{output / JOURNAL} is not a journal of trials, or is damaged ({error}); restore it, or name "
             "another directory."
         ) from error
-    _check_data(trials, inputs.shards, output)
+    _check_inputs(trials, recipe, inputs, output)
     for trial in trials.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         trials.enqueue_trial(trial.params)
@@ -225,17 +228,29 @@ def _cut_half_a_line(journal: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def _check_data(trials: "optuna.Study", shards: Path, output: Path) -> None:
-    """Check that earlier trials were trained and scored on the same frames and labels."""
-    packed = read_index(shards).fingerprint
-    known = trials.user_attrs.get(_DATA)
-    if known is None:
-        trials.set_user_attr(_DATA, packed)
-    elif known != packed:
-        raise LgadError(
-            f"{output} holds trials on other frames or labels; name another directory, or restore the data "
-            "set and its settings."
-        )
+def _check_inputs(trials: "optuna.Study", recipe: Recipe, inputs: StudyInputs, output: Path) -> None:
+    """Check that earlier trials had the same frames, labels, annotations and initial weights."""
+    pretrained = recipe.network.pretrained
+    present = {
+        _DATA: read_index(inputs.shards).fingerprint,
+        "annotations": annotations_digest(inputs.recordings, ShardSet.open(inputs.shards)["val"]),
+        "init": network_digest(Path(recipe.init)) if recipe.init is not None else "",
+        "pretrained": file_digest(pretrained) if pretrained is not None else "",
+    }
+    for name, digest in present.items():
+        known = trials.user_attrs.get(name)
+        if known is None:
+            trials.set_user_attr(name, digest)
+        elif known != digest:
+            what = (
+                "on other frames or labels"
+                if name in (_DATA, "annotations")
+                else f"from other weights ({name})"
+            )
+            raise LgadError(
+                f"{output} holds trials {what}; name another directory, or restore the data set, "
+                "its settings and the weights."
+            )
 
 
 def _write(study: SearchStudy, trials: "optuna.Study", *, recipe: Recipe, output: Path) -> SearchResult:

@@ -77,13 +77,14 @@ def paired_gain(
         seed: seed of the resampling.
 
     Raises:
-        LgadError: the seeds or the frames of the two methods differ.
+        LgadError: the seeds, the frames or the numbers of annotated lanes of the two methods differ.
     """
     if not first or len(first) != len(second):
         raise LgadError(
             f"Pairs need a student of both methods for every seed; there are {len(first)} and {len(second)}."
         )
     counts = np.stack([_counts(tables, threshold, first[0]) for tables in (first, second)])
+    _require_same_annotations(counts)
     counts = counts.astype(np.float64)  # (2, seeds, frames, 3)
     scores = f1_score(*np.moveaxis(counts.sum(axis=2), -1, 0))  # (2, seeds)
     differences = scores[1] - scores[0]
@@ -131,6 +132,20 @@ def _counts(tables: Sequence[pd.DataFrame], threshold: float, like: pd.DataFrame
             )
         rows.append(table[[column(kind, threshold) for kind in ("tp", "fp", "fn")]].to_numpy())
     return np.stack(rows)
+
+
+def _require_same_annotations(counts: np.ndarray) -> None:
+    """Check that the frames have the same number of annotated lanes, TP + FN, for all students.
+
+    Args:
+        counts: TP, FP and FN, integers (methods, seeds, frames, 3).
+    """
+    lanes = counts[..., 0] + counts[..., 2]
+    if (lanes != lanes[0, 0]).any():
+        raise LgadError(
+            "The students were scored on different annotations of the same frames; run the study again, so "
+            "that all are scored on the present ones."
+        )
 
 
 def _resampled(counts: np.ndarray, seed: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,7 +13,6 @@ import pandas as pd
 
 from lgad_pipeline.atomic_files import atomic_path, locked, write_text
 from lgad_pipeline.code_fingerprint import code_fingerprint
-from lgad_pipeline.config.augmentation import LabelNoiseConfig
 from lgad_pipeline.config.model_files import WEIGHTS
 from lgad_pipeline.config.network import NetworkSpec, allow_networks
 from lgad_pipeline.data.frame_table import frames_by_scenario
@@ -24,6 +23,7 @@ from lgad_pipeline.evaluation.culane import LaneScores, evaluate_culane
 from lgad_pipeline.evaluation.types import IOU
 from lgad_pipeline.inference.predictor import write_predictor
 from lgad_pipeline.inference.split_prediction import predict_split
+from lgad_pipeline.lanes.lane_files import find_lane_file
 from lgad_pipeline.settings import Dataset
 from lgad_pipeline.studies.plan import TrainingSpec
 from lgad_pipeline.training.device_lease import DeviceKind, lease_devices
@@ -48,14 +48,12 @@ class StudyInputs:
         shards: directory of the packed data set.
         recordings: directory of the annotated lane files.
         device: kind of the devices on which networks are trained.
-        label_noise: noise in the training labels, or None.
     """
 
     dataset: Dataset
     shards: Path
     recordings: Path
     device: DeviceKind = "auto"
-    label_noise: LabelNoiseConfig | None = None
 
 
 def run_training(training: TrainingSpec, inputs: StudyInputs) -> TrainingResult:
@@ -78,17 +76,10 @@ def _device_of(training: TrainingSpec, inputs: StudyInputs) -> Iterator[str]:
 def _train(training: TrainingSpec, inputs: StudyInputs, device: str) -> TrainingResult:
     recipe, network = training.recipe, training.network
     allow_networks(recipe.network.name, recipe.teachers_network.name, network.name)
-    plan = _plan(training, inputs.dataset, inputs.shards, label_noise=inputs.label_noise)
-    return train(plan, device=device)
+    return train(_plan(training, inputs.dataset, inputs.shards), device=device)
 
 
-def _plan(
-    training: TrainingSpec,
-    sizes: Dataset | NetworkSpec,
-    shards: Path,
-    *,
-    label_noise: LabelNoiseConfig | None = None,
-) -> TrainingPlan:
+def _plan(training: TrainingSpec, sizes: Dataset | NetworkSpec, shards: Path) -> TrainingPlan:
     """Return the plan of a training; `sizes` has the image size, slots and types of lanes."""
     return TrainingPlan.from_recipe(
         training.recipe,
@@ -102,7 +93,7 @@ def _plan(
         teacher=training.teacher,
         model=training.model,
         network=training.network,
-        label_noise=label_noise,
+        label_noise=training.label_noise,
     )
 
 
@@ -136,8 +127,9 @@ def _train_and_score(training: TrainingSpec, inputs: StudyInputs, device: str) -
     split = ShardSet.open(inputs.shards)["test"]
     expected = {
         "training": result.fingerprint,
-        "decode": training.recipe.decode.model_dump(mode="json"),
+        **_scored_settings(training),
         "frames": blake2b("\n".join(split.table["frame"]).encode(), digest_size=8).hexdigest(),
+        "annotations": annotations_digest(inputs.recordings, split),
         "code": code_fingerprint(f"{__name__}:score_split"),
     }
     is_there = all((training.folder / name).is_file() for name in (FRAMES, SCORED))
@@ -175,6 +167,27 @@ def score_split(
     return scores
 
 
+def _scored_settings(training: TrainingSpec) -> dict[str, Any]:
+    """Return the settings of a student's scores that its training does not record."""
+    noise = training.label_noise
+    return {
+        "decode": training.recipe.decode.model_dump(mode="json"),
+        "label_noise": None if noise is None else noise.model_dump(mode="json"),
+    }
+
+
+def annotations_digest(recordings: Path, split: ShardSplit) -> str:
+    """Return the BLAKE2b-64 of the lane files of a split, hexadecimal, as the frames are scored on them.
+
+    The fingerprint of the shards has the lanes of the slots alone.
+    """
+    digest = blake2b(digest_size=8)
+    for frame in split.table["frame"]:
+        file = find_lane_file(recordings, frame)
+        digest.update(blake2b(file.read_bytes() if file.is_file() else b"", digest_size=8).digest())
+    return digest.hexdigest()
+
+
 def is_scored(training: TrainingSpec) -> bool:
     """Return True if a student has scores, unless it was trained again since, or has other settings now."""
     if not (training.folder / FRAMES).is_file():
@@ -200,10 +213,14 @@ def _scored(folder: Path) -> dict[str, Any]:
 
 
 def has_other_settings(training: TrainingSpec) -> bool:
-    """Return True if a finished student was trained with other settings than it has now.
+    """Return True if a finished student was trained or scored with other settings than it has now.
 
     Data and code are not compared, nor keys that only the version of its training or the present one has.
     """
+    with suppress(FileNotFoundError):
+        scored = _scored(training.folder)
+        if any(key in scored and scored[key] != now for key, now in _scored_settings(training).items()):
+            return True
     mimicked = [folder for folder in (training.teacher, training.model) if folder is not None]
     if not all((folder / TRAINING).is_file() for folder in mimicked):
         # Their directories are named by their settings, unless scores were copied here without the weights.

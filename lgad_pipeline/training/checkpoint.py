@@ -19,6 +19,7 @@ from lgad_pipeline.training.tensor_packing import pack, unpack
 
 Metrics = dict[str, float]
 _LOG = logging.getLogger(__name__)
+_OF_THE_MACHINE = ("can't allocate memory", "CUDA error", "out of memory")  # of errors of torch
 _PASSING = (
     errno.EMFILE,
     errno.ENFILE,
@@ -149,7 +150,8 @@ class TrainingState:
         Raises:
             LgadError: the file cannot be read now, for instance because the permission is missing, or the
                 checkpoint is that of another number of processes, each with its own batch-norm statistics.
-            torch.OutOfMemoryError: the memory of the device is in use.
+            torch.OutOfMemoryError: the memory of the device is in use; RuntimeError or MemoryError: that of
+                the machine is, or the device has a fault.
         """
         path = checkpoint.path
         if not path.is_file():
@@ -173,11 +175,13 @@ class TrainingState:
             self._check(content)
             progress = {name: content[name] for name in ("step", "seconds", "history", "sums", "counts")}
             self.optimizer.load_state_dict(content["optimizer"])
-        except (LgadError, torch.OutOfMemoryError):
+        except (LgadError, torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # torch.load raises many kinds of errors for damaged bytes
             if isinstance(error, OSError) and error.errno in _PASSING:
                 raise os_fault(error, path, "read") from error
+            if any(words in str(error) for words in _OF_THE_MACHINE):
+                raise
             damaged = path.with_name(damaged_name(path.name))
             path.replace(damaged)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from lgad_pipeline.config.distillation import DistillationConfig
+from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.inference.split_prediction import predict_split
+from lgad_pipeline.networks.checkpoint import save_network
+from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.settings import Settings, SyntheticDataset
 from lgad_pipeline.studies import search as searching
 from lgad_pipeline.studies import trainings
@@ -180,6 +184,20 @@ def test_trials_on_other_data_are_not_continued(world, tmp_path):
     shards = pack_road(tmp_path / "road", {"train": range(5), "val": [5, 6], "test": []})
     with pytest.raises(LgadError, match="holds trials on other frames or labels; name another directory"):
         run((settings, replace(inputs, shards=shards)), tmp_path / "out", study)
+
+
+def test_trials_from_other_initial_weights_are_not_continued(world, tmp_path):
+    settings, inputs = world
+    spec = NetworkSpec(image_size=(32, 88), width=0.25)
+    study = SearchStudy.model_validate({**STUDY, "trials": 1})
+    recipe = settings.recipe("tiny").model_copy(update={"init": str(tmp_path / "init")})
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_network(tmp_path / "init", build_network(spec), spec=spec)
+        if seed == 0:
+            search(study, recipe=recipe, inputs=inputs, output=tmp_path / "out")
+    with pytest.raises(LgadError, match=r"holds trials from other weights \(init\); name another directory"):
+        search(study, recipe=recipe, inputs=inputs, output=tmp_path / "out")
 
 
 def test_trials_that_fail_are_counted_with_their_reason(world, tmp_path):

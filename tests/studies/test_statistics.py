@@ -20,15 +20,15 @@ def drawn(share: float, frames: int, generator: np.random.Generator) -> pd.DataF
 
 
 def test_gain_by_hand() -> None:
-    first = [table([1, 1], [1, 1], [1, 1]), table([1, 0], [0, 1], [0, 1])]  # F1 1/2, 1/2
-    second = [table([2, 1], [0, 1], [0, 1]), table([1, 1], [0, 0], [0, 0])]  # F1 3/4, 1
+    first = [table([1, 1], [1, 1], [1, 1]), table([2, 0], [0, 2], [0, 2])]  # F1 1/2, 1/2
+    second = [table([2, 1], [0, 1], [0, 1]), table([2, 2], [0, 0], [0, 0])]  # F1 3/4, 1
     gain = paired_gain(first, second)
     assert gain.differences == pytest.approx((0.25, 0.5))
     assert (gain.first, gain.second, gain.gain.value) == pytest.approx((0.5, 0.875, 0.375))
     deviation = 0.25 / math.sqrt(2)
     assert gain.deviation == pytest.approx(deviation)
     assert gain.over_seeds.high - gain.gain.value == pytest.approx(12.7062047 * deviation / math.sqrt(2))
-    assert gain.false_positives == pytest.approx((-1 - 1) / 2)
+    assert gain.false_positives == pytest.approx((-1 - 2) / 2)
 
 
 def test_the_same_student_twice_gains_nothing_for_sure() -> None:
@@ -70,6 +70,8 @@ def test_order_of_rows_and_repeated_frames_do_not_matter() -> None:
 def test_pairs_over_other_frames_or_seeds_are_refused() -> None:
     with pytest.raises(LgadError, match="same test split"):
         paired_gain([table([1], [0], [0])], [table([1, 1], [0, 0], [0, 0])])
+    with pytest.raises(LgadError, match="different annotations of the same frames; run the study again"):
+        paired_gain([table([1], [0], [0])], [table([1], [0], [1])])
     with pytest.raises(LgadError, match="there are 1 and 0"):
         paired_gain([table([1], [0], [0])], [])
 

@@ -173,6 +173,9 @@ def test_a_damaged_checkpoint_is_renamed_and_training_starts_again(
         (OSError(errno.EMFILE, ""), LgadError, "cannot be read .*; raise the limit of open files"),
         (OSError(errno.ESTALE, ""), LgadError, "checkpoint.pt cannot be read"),
         (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "CUDA out of memory"),
+        (MemoryError("no memory"), MemoryError, "no memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError, "can't allocate"),
+        (RuntimeError("CUDA error: device-side assert"), RuntimeError, "CUDA error"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_read_now_is_kept(
