@@ -30,7 +30,7 @@ OPTIONS = {
 }
 
 
-def main(port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) -> None:
+def main(port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the page.")] = 8501) -> None:
     """Start the server, print its address when it answers, and stop it with Ctrl-C."""
     servers: list[subprocess.Popen] = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the server, too
@@ -38,7 +38,7 @@ def main(port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) ->
         if importlib.util.find_spec("streamlit") is None:
             raise LgadError("The page needs Streamlit; install it: pip install 'lgad-pipeline[app]'.")
         Settings.from_environment()
-        check_free(port, f"make app APP_PORT={port + 1}")
+        check_free(port, f"make app APP_PORT={port % 65_535 + 1}")
         options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         command = ["streamlit", "run", str(PAGE), *options, "--server.port", str(port)]

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from lgad_pipeline.config.roles import STUDENTS
 from lgad_pipeline.console import marked, plain
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.settings import FolderDataset, Settings, local_path, settings_path
 
 DEMO_TAG = "lgad/demo"
@@ -105,11 +105,15 @@ def only_demo() -> Iterator[None]:
         LgadError: another demo is running.
     """
     path = settings_path().parent / ".lgad" / "demo.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise os_fault(error, path, "written") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise LgadError(
                 "Another `make demo` is running in this folder; wait for it or stop it."
             ) from error
@@ -197,11 +201,13 @@ def check_result(console: Console, result: Any) -> None:
 
 
 def close_orphans(instance: Any) -> None:
-    """Close the runs of demos that were killed: they would stay open, and occupy the device."""
+    """Close the runs of demos that were killed here: they would stay open, and occupy the device."""
     import dagster as dg
 
+    from resources.processes import HOST_TAG
+
     unfinished = dg.RunsFilter(
-        tags={DEMO_TAG: "true"},
+        tags={DEMO_TAG: "true", HOST_TAG: socket.gethostname()},
         statuses=[dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
     )
     for orphan in instance.get_runs(unfinished):

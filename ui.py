@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from lgad_pipeline.console import plain
-from lgad_pipeline.errors import LgadError
+from lgad_pipeline.errors import LgadError, os_fault
 from lgad_pipeline.settings import Settings, settings_path
 from resources.mlflow.resource import default_tracking
 
@@ -30,8 +30,8 @@ console = Console(highlight=False)
 
 
 def main(
-    port: Annotated[int, typer.Option(help="Port of Dagster's pages.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's pages.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of Dagster's pages.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of MLflow's pages.")] = 5000,
 ) -> None:
     """Start both servers, print their addresses, and stop them together."""
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
@@ -197,7 +197,10 @@ def stop_reason(name: str) -> str:
 def log_of(name: str) -> Path:
     """Return the path of the log of a server."""
     folder = settings_path().parent / ".lgad" / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise os_fault(error, folder, "written") from error
     return folder / f"{name}.log"
 
 

@@ -2,19 +2,20 @@
 
     python benchmarks/accelerator.py --output accelerator
 
-Each section writes `<output>/<section>.json`; a section with a file is skipped, so that a stopped check is
-resumed. `--sections equal,speed` runs some of them. Without a GPU, `--device cpu --quick` runs the sections
-that need none, at small size.
+Each section writes `<output>/<section>.json`; a section that has passed on this machine is skipped, so that a
+stopped check is resumed. The exit code is 1 if a section failed. `--sections equal,speed` runs some of them.
+Without a GPU, `--device cpu --quick` runs the sections that need none, at small size.
 """
 
 import argparse
 import json
 import os
 import statistics
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from lgad_pipeline.inference.frame_predictor import Lane
 from lgad_pipeline.inference.predictor import LanePredictor, write_predictor
 from lgad_pipeline.networks.registry import build_network
 from lgad_pipeline.training.plan import TrainingPlan
+from lgad_pipeline.training.stop import TrainingStopped
 from lgad_pipeline.training.trainer import train
 
 METHODS = ("alone", "lgad", "sad", "logits", "joint", "blurred", "label-head")
@@ -119,14 +121,14 @@ def resume(check: Check) -> dict[str, Any]:
             checkpoint_seconds=0,
         )
 
-        def interrupt(metrics: dict[str, float], step: int, last: int | None = stop) -> None:
-            if step == last:
-                raise KeyboardInterrupt
-
+        steps = [0]
+        options = {"device": check.device, "log": lambda _, step, seen=steps: seen.append(step)}
         try:
-            result = train(plan, device=check.device, log=interrupt)  # type: ignore[arg-type]
-        except KeyboardInterrupt:
-            result = train(plan, device=check.device)  # type: ignore[arg-type]
+            result = train(
+                plan, **options, stop=lambda last=stop, seen=steps: last is not None and seen[-1] >= last
+            )
+        except TrainingStopped:
+            result = train(plan, **options)
         losses.append(result.history["train/loss"].to_numpy())
     difference = float(np.abs(losses[1] / losses[0] - 1).max())
     return {"largest_difference": difference, "bound": 0.05, "passed": difference <= 0.05}
@@ -291,18 +293,30 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     choice = parser.parse_args()
     check = Check(choice.device, choice.quick, choice.output / "work")
-    machine = {"device": check.device, "torch": torch.__version__, "cores": os.cpu_count()}
+    machine: dict[str, Any] = {"device": check.device, "quick": check.quick, "torch": torch.__version__}
+    machine["cores"] = os.cpu_count()
     if check.device == "cuda":
         machine["card"] = torch.cuda.get_device_name()
+    failed = False
     for name in choice.sections.split(","):
         path = choice.output / f"{name}.json"
-        if path.is_file() or (name == "graphs" and check.device == "cpu"):
+        if _is_done(path, machine) or (name == "graphs" and check.device == "cpu"):
             continue
         start = time.perf_counter()
         result = _attempt(lambda name=name: SECTIONS[name](check))
         result = {**machine, "seconds": time.perf_counter() - start, **result}
         write_text(path, json.dumps(result, indent=2) + "\n")
         print(name, json.dumps({key: value for key, value in result.items() if key != "rows"}), flush=True)
+        failed |= result.get("passed") is False
+    sys.exit(int(failed))
+
+
+def _is_done(path: Path, machine: Mapping[str, Any]) -> bool:
+    """Return True if a section has passed on this machine."""
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return machine.items() <= found.items() and found.get("passed") is not False
 
 
 if __name__ == "__main__":

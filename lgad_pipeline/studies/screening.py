@@ -222,6 +222,10 @@ def _without_control(recipe: Recipe) -> Recipe:
         "distillation": lgad,
         "sad": recipe.sad.model_copy(update=plain),
         "label_head": recipe.label_head.model_copy(update=plain),
+        "losses": {
+            name: {key: value for key, value in settings.items() if key not in plain}
+            for name, settings in recipe.losses.items()
+        },
     }
     return recipe.model_copy(update=update)
 

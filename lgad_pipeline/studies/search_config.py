@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from lgad_pipeline.config.base import BaseConfig
 from lgad_pipeline.config.mistakes import mistakes
+from lgad_pipeline.config.training import WITHOUT_EFFECT
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.settings import Recipe
 from lgad_pipeline.studies.config import METHODS_OF, inactive, merged, read_study
@@ -94,6 +95,10 @@ class SearchStudy(BaseConfig):
             return f"the method is {self.method}, and only {methods[0]} reads {section}; take the key out"
         if section in ("student", "teacher") and name == "seed":
             return "trials have the seed of the search; take the key out"
+        if section in ("student", "teacher") and name in WITHOUT_EFFECT:
+            return "it changes no weights; take the key out"
+        if section == "teacher" and not recipe.trains_teacher_first:
+            return "the teacher is trained together with the student; take the key out"
         loss = getattr(recipe, section, None)
         if name == "weight" and f"{section}.balance" in self.settings:
             return f"{section}.balance replaces it; take one of the two out"

@@ -28,8 +28,9 @@ def run_all(
 ) -> Iterator[tuple[Name, Result | LgadError]]:
     """Call a function for every task, and yield the result of each, or its error, as soon as it ends.
 
-    After an error that is not an `LgadError` the next task has a new process. A process that ends without a
-    result is the error `ProcessEndedError` of its task alone.
+    With several processes, the next task after an error that is not an `LgadError` has a new one, and a
+    process that ends without a result is the error `ProcessEndedError` of its task alone. On a cluster, a
+    task whose process ends again and again is an error of the whole call.
 
     Args:
         function: function of the arguments of a task; picklable, as its arguments are.

@@ -38,6 +38,7 @@ from lgad_pipeline.training.training_folder import (
     TrainingResult,
     is_finished,
     read_result,
+    remove_unfinished,
     write_result,
 )
 
@@ -193,7 +194,9 @@ def train(
     if normalized_in > 1:
         description["processes"] = normalized_in
     fingerprint = _digest(description)
-    if on_rank_zero(lambda: is_finished(plan.folder, fingerprint)):
+    finished = on_rank_zero(lambda: is_finished(plan.folder, fingerprint))
+    on_rank_zero(lambda: remove_unfinished(plan.folder, finished=finished))
+    if finished:
         return read_result(plan.folder, reused=True)
 
     gpus = [] if training_device.index is None else [training_device.index]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from lgad_pipeline.atomic_files import atomic_path, write_text
+from lgad_pipeline.atomic_files import atomic_path, remove_left_overs, write_text
 from lgad_pipeline.config.model_files import CHECKPOINT, NETWORK, WEIGHTS
 from lgad_pipeline.config.network import NetworkSpec
 from lgad_pipeline.errors import LgadError
@@ -89,9 +89,20 @@ def write_result(
     files = manifest_of(folder, [folder / name for name in _FILES])
     summary = {"fingerprint": fingerprint, "seconds": state.seconds, **description, "files": files}
     write_text(folder / TRAINING, json.dumps(summary, indent=2) + "\n")
-    for name in (CHECKPOINT, damaged_name(CHECKPOINT)):
-        (folder / name).unlink(missing_ok=True)
+    remove_unfinished(folder, finished=True)
     return read_result(folder, reused=False)
+
+
+def remove_unfinished(folder: Path, *, finished: bool) -> None:
+    """Remove files that killed processes left in the directory of a training.
+
+    Args:
+        folder: directory of the training.
+        finished: True to remove the checkpoints, too, which a process killed at the end has left.
+    """
+    remove_left_overs(folder.rglob(".*.part"))
+    for name in (CHECKPOINT, damaged_name(CHECKPOINT)) if finished else ():
+        (folder / name).unlink(missing_ok=True)
 
 
 def is_finished(folder: Path, fingerprint: str) -> bool:

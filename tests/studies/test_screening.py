@@ -141,6 +141,24 @@ def test_ratio_and_cosine_of_each_path(place: Path) -> None:
     assert {path: path.read_bytes() for path in (place / "student").iterdir()} == before
 
 
+def test_a_loss_that_is_balanced_is_screened_without_its_balance(place: Path) -> None:
+    study = GainStudy.load(place / "study.yaml")
+    recipe = Settings.load(place / "lgad.yaml").recipe("enet")
+
+    def rows(**settings: float) -> list:
+        return screen(
+            place / "student",
+            study,
+            recipe=recipe.model_copy(update={"losses": {"sad": settings}}),
+            shards=place / "shards",
+            teacher=place / "teacher",
+            settings=["lgad"],
+            batches=1,
+        )
+
+    assert rows(balance=0.3) == rows()
+
+
 def test_the_command_prints_a_table_and_writes_json(place: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(place)
     arguments = "student student --study study.yaml --shards shards --teacher teacher --batches 2"

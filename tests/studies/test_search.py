@@ -229,6 +229,7 @@ def test_unknown_keys_are_named(world, tmp_path, settings, reason):
         ("alone", "distillation.start_step", "the method is alone, and only lgad reads distillation"),
         ("lgad", "sad.weight", "the method is lgad, and only sad reads sad"),
         ("lgad", "student.seed", "trials have the seed of the search"),
+        ("lgad", "student.log_every", "it changes no weights"),
         ("lgad", "distillation.weight", "`balance` replaces it; change balance"),
         ("lgad", "distillation.temperature", "only `normalization: softmax` has a temperature"),
     ],

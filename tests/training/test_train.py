@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lgad_pipeline.atomic_files import machine
 from lgad_pipeline.config.distillation import (
     DistillationConfig,
     LabelHeadConfig,
@@ -21,6 +22,7 @@ from lgad_pipeline.data.augmentation import AugmentationConfig
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.training.distillation_spec import DistillationSpec
 from lgad_pipeline.training.trainer import train_student, train_teacher
+from lgad_pipeline.training.training_folder import TrainingResult
 from tests.support.trainings import AUGMENTATION, CONFIG, SPEC, SPLITS, pack_road, same_weights, weights
 
 
@@ -197,6 +199,19 @@ def test_a_damaged_checkpoint_is_removed_when_the_training_is_finished(
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     train_student(CONFIG, SPEC, shards=packed_road, folder=tmp_path, augmentation=AUGMENTATION)
     assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_left_overs_of_killed_processes_are_removed(packed_road: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+
+    def trained() -> TrainingResult:
+        (tmp_path / f".checkpoint.pt.{machine()}-{process.pid}.part").write_bytes(b"half")
+        return train_student(CONFIG, SPEC, shards=packed_road, folder=tmp_path, augmentation=AUGMENTATION)
+
+    assert not trained().reused and not list(tmp_path.glob("*checkpoint*"))
+    (tmp_path / "checkpoint.pt").write_bytes(b"of a process that was killed at the end")
+    assert trained().reused and not list(tmp_path.glob("*checkpoint*"))
 
 
 def test_controls_without_a_teacher_leave_a_plain_student(packed_road: Path, tmp_path: Path) -> None:
