@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ from lgad_pipeline.data.random_amounts import batch_generator
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.distillation.attention import resize
 from lgad_pipeline.distillation.base import AttentionLoss, DistillationLoss, StudentForward
+from lgad_pipeline.distillation.registry import loss_settings
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.networks.checkpoint import load_network, read_model
 from lgad_pipeline.settings import Recipe
@@ -223,11 +224,16 @@ def _without_control(recipe: Recipe) -> Recipe:
         "sad": recipe.sad.model_copy(update=plain),
         "label_head": recipe.label_head.model_copy(update=plain),
         "losses": {
-            name: {key: value for key, value in settings.items() if key not in plain}
+            name: settings | {key: plain[key] for key in plain.keys() & _keys(name, settings)}
             for name, settings in recipe.losses.items()
         },
     }
     return recipe.model_copy(update=update)
+
+
+def _keys(name: str, settings: dict[str, Any]) -> set[str]:
+    """Return the keys of the settings of a loss."""
+    return set(type(loss_settings(name, settings)).model_fields)
 
 
 def _training_batches(packed: ShardSet, recipe: Recipe, batches: int) -> Iterator[Batch]:
