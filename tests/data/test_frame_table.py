@@ -84,7 +84,7 @@ def test_half_a_table_of_a_killed_process_is_removed(tmp_path):
     forgotten = tmp_path / ".frames.parquet.ffffff-1.part"
     for part in (dead, living, elsewhere, forgotten):
         part.touch()
-    os.utime(forgotten, (time.time() - 90_000,) * 2)
+    os.utime(forgotten, (old := time.time() - 90_000, old))
     write_table(tmp_path / "frames.parquet", table(record()), schema=FRAMES_SCHEMA)
     assert [part.exists() for part in (dead, living, elsewhere, forgotten)] == [False, True, True, False]
 

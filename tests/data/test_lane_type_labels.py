@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
@@ -177,7 +178,7 @@ def test_a_lane_too_short_for_a_slot_has_no_type_there(write_tree):
     root = write_tree()
     frames = ingest(root, SIZE).frames.iloc[:1].copy()
     frames["height"], frames["width"] = 590, 1640
-    frames["lanes"] = [[[100.0, 580.0, 200.0, 577.0, 300.0, 574.0]]]
+    frames["lanes"] = pd.Series([[[100.0, 580.0, 200.0, 577.0, 300.0, 574.0]]])
     frames["lane_types"] = [["dashed"]]
     labels = assign_lane_slots(frames, lane_types=NAMES[:2])
     assert not any(labels["existence"][0]) and list(labels["types"][0]) == ["", "", "", ""]

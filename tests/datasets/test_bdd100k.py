@@ -107,7 +107,7 @@ def test_a_line_that_runs_up_and_down_keeps_its_order_and_has_no_counterpart():
     line = polyline(drawn, "L" * 6)
     assert line.tolist() == [list(point) for point in drawn]
     assert polyline(drawn[::-1], "L" * 6).tolist() == line.tolist()
-    edges = [("white", line), ("white", line + np.float32([5, 0]))]
+    edges = [("white", line), ("white", line + np.array([5, 0], np.float32))]
     assert [lane.tolist() for lane, _ in centre_lines(edges, 40)] == [edge.tolist() for _, edge in edges]
 
 
