@@ -18,6 +18,7 @@ from lgad_pipeline.training.plan import TrainingPlan
 from lgad_pipeline.training.trainer import train
 from resources.mlflow.resource import default_tracking, run_id_of
 from resources.mlflow.versions import champion_of, rollback
+from resources.processes import HOST_TAG
 from resources.progress import ProgressLog
 from resources.project import Project
 from tests.assets.chain import ASSETS, SETTINGS, aliased, asked, materialized, nightly, requested
@@ -174,12 +175,15 @@ def test_gain_of_one_pair(chain):
 def test_second_demo_makes_nothing_and_closes_orphans(chain, capfd):
     before = len(chain.instance.get_runs())
     job = definitions(ProgressLog()).resolve_job_def("data")
-    orphan = chain.instance.create_run_for_job(job, tags={demo.DEMO_TAG: "true"})
+    orphan = chain.instance.create_run_for_job(job, tags=demo.run_tags())
+    elsewhere = chain.instance.create_run_for_job(job, tags={**demo.run_tags(), HOST_TAG: "another-machine"})
     demo.main(dataset="synthetic", recipe="enet", root="")
     assert "Everything was up to date" in capfd.readouterr().err
-    assert len(chain.instance.get_runs()) == before + 1
-    closed = chain.instance.get_run_by_id(orphan.run_id)
+    assert len(chain.instance.get_runs()) == before + 2
+    closed, kept = (chain.instance.get_run_by_id(run.run_id) for run in (orphan, elsewhere))
     assert closed is not None and closed.status == dg.DagsterRunStatus.CANCELED
+    assert kept is not None and kept.status == dg.DagsterRunStatus.NOT_STARTED
+    chain.instance.delete_run(elsewhere.run_id)
 
 
 @pytest.mark.parametrize(
