@@ -1,6 +1,6 @@
 """Run of a study: its trainings in parallel processes, then the comparison."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -95,20 +95,18 @@ def distillation_gain(
     _check_losses(study, runs, dataset)
     inputs = StudyInputs(dataset, shards, recordings, device)
     options = {"workers": workers, "progress": progress, "exchange": exchange}
-    mimicked = {f"{each.role} {each.folder.name}": each for each in teacher_trainings(study, runs)}
-    failures = _run_all(run_training, mimicked, inputs, **options)
-    failed = {mimicked[name].folder for name in failures}
-    students = {
-        f"{run.recipe} {run.variant} seed {run.seed}": run.training
+    mimicked = [(f"{each.role} {each.folder.name}", each) for each in teacher_trainings(study, runs)]
+    failed = _run_all(run_training, mimicked, inputs, **options)
+    students = [
+        (f"{run.recipe} {run.variant} seed {run.seed}", run.training)
         for run in runs
-        if failed.isdisjoint((run.training.teacher, run.training.model))
-    }
-    failures |= _run_all(train_and_score, students, inputs, **options)
-    left_out = len(runs) - len(students)
-    if failures and left_out:
-        failures["not trained"] = f"{counted(left_out, 'student')} of the networks that failed"
+        if failed.keys().isdisjoint((run.training.teacher, run.training.model))
+    ]
+    failures = [*failed.values(), *_run_all(train_and_score, students, inputs, **options).values()]
+    if left_out := len(runs) - len(students):
+        failures.append(f"not trained: {counted(left_out, 'student')} of the networks that failed")
     if failures:
-        raise LgadError("\n".join(f"{name}: {reason}" for name, reason in failures.items()))
+        raise LgadError("\n".join(failures))
     return _report(study, runs, runs, shards=shards, output=output)
 
 
@@ -180,22 +178,34 @@ def _of_other_data(scored: list[StudyRun]) -> list[str]:
 
 def _run_all(
     function: Callable[[TrainingSpec, StudyInputs], object],
-    trainings: Mapping[str, TrainingSpec],
+    trainings: Sequence[tuple[str, TrainingSpec]],
     inputs: StudyInputs,
     *,
     workers: int,
     progress: ProgressText,
     exchange: Exchange | None,
-) -> dict[str, str]:
-    """Call a function for every training, by name, and return the reasons of those that failed."""
-    failures: dict[str, str] = {}
+) -> dict[Path, str]:
+    """Call a function for every training.
+
+    Args:
+        function: function of a training and the inputs.
+        trainings: name, for texts, and settings of each training.
+        inputs: inputs of all trainings.
+        workers: see `distillation_gain`, as the others.
+        progress: called with a line of text when a training ends.
+        exchange: store of the trainings' directories on a cluster, or None.
+
+    Returns:
+        Directory of each training that failed -> its name and the reason.
+    """
+    failures: dict[Path, str] = {}
     shared = exchange if uses_cluster() else None
     work = function if shared is None else partial(_exchanged, function, shared)
-    tasks = (((name, t.folder), (t, inputs)) for name, t in trainings.items())
+    tasks = (((name, t.folder), (t, inputs)) for name, t in trainings)
     for done, ((name, folder), result) in enumerate(run_all(work, tasks, workers=workers), 1):
         failed = isinstance(result, LgadError)
         if failed:
-            failures[name] = str(result)
+            failures[folder] = f"{name}: {result}"
         elif shared is not None:
             shared.fetch(folder)
         progress(f"[{done}/{len(trainings)}] {name}{' failed' if failed else ''}")

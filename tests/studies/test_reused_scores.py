@@ -72,3 +72,23 @@ def test_a_teacher_that_fails_stops_its_own_students_alone(
     assert "not trained: 1 student of the networks that failed" in str(raised.value)
     runs = finished(plan(study, recipes, output=tmp_path / "out"))
     assert [run.variant for run in runs] == ["alone"]
+
+
+def test_teachers_of_two_recipes_with_equal_settings_are_both_trained(tmp_path: Path) -> None:
+    study, settings = loaded(tmp_path, "dataset: tiny\nrecipes: [enet]\nmethods: [lgad]\nseeds: 1\n")
+    study = study.model_copy(update={"recipes": ["enet", "other"]})
+    inputs, recipe = prepared(study, settings, tmp_path), settings.recipe("enet")
+    recipes = {"enet": recipe, "other": recipe}
+    distillation_gain(
+        study,
+        dataset=inputs.dataset,
+        recipes=recipes,
+        shards=inputs.shards,
+        recordings=inputs.recordings,
+        output=tmp_path / "out",
+        device="cpu",
+    )
+    runs = plan(study, recipes, output=tmp_path / "out")
+    assert finished(runs) == runs
+    teachers = {run.training.teacher for run in runs} - {None}
+    assert len(teachers) == 2 and len({folder.name for folder in teachers if folder}) == 1
