@@ -6,7 +6,7 @@ stopped, the object is deleted, except in a local folder, which keeps the old co
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -108,19 +108,15 @@ class ObjectStore:
             with atomic_path(Path(folder, last)) as part, part.open("wb") as file:
                 file.writelines(chunks)
             return
-        failed = False
-        try:
-            with self.filesystem.open_output_stream(f"{folder}/{last}") as stream:
-                try:
-                    for chunk in chunks:
-                        stream.write(chunk)
-                except BaseException:
-                    failed = True
-                    raise
-        finally:
-            if failed:  # closing the stream has stored the part that was written
-                with suppress(Exception):
-                    self.filesystem.delete_file(f"{folder}/{last}")
+        with ExitStack() as undo, self.filesystem.open_output_stream(f"{folder}/{last}") as stream:
+            undo.callback(self._discard, f"{folder}/{last}")  # after the stream has stored what was written
+            for chunk in chunks:
+                stream.write(chunk)
+            undo.pop_all()
+
+    def _discard(self, path: str) -> None:
+        with suppress(Exception):  # the error that ended the writing is raised
+            self.filesystem.delete_file(path)
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"

@@ -118,7 +118,7 @@ def _labels(text: str) -> list[str]:
     Raises:
         LgadError: there is no label.
     """
-    words = next(csv.reader([" ".join(text.split())], skipinitialspace=True), [])
+    words = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True), [])
     labels = [label for word in words if (label := word.strip())]
     if not labels:
         raise LgadError("--labels has no label; give labels separated by commas, or leave the option out.")

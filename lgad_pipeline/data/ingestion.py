@@ -219,9 +219,10 @@ def _frames_table(
 
 
 def _reading_code(kind: str, reader: DatasetReader, follow_links: bool) -> str | None:
-    """Return the fingerprint of the code that converts a frame to a row of the frames table, and of links.
+    """Return the fingerprint of the code that converts a frame to a row of the frames table.
 
-    None if the source of the reader cannot be found; then no rows of an earlier table are used again.
+    It also states whether links are followed. None if the source of the reader cannot be found; then no rows
+    of an earlier table are used again.
     """
     entry_points = [
         "lgad_pipeline.data.frame_reader:read_frame",

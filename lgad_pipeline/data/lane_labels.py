@@ -71,28 +71,19 @@ def assign_lane_slots(
         columns["xs"].append(list(np.asarray(labelled.xs, np.float64)))
         columns["existence"].append(labelled.existence.tolist())
         if lane_types:
-            columns["types"].append(_slot_types(types, sources[0], labelled.existence, lane_types))
+            of_lanes = np.where(labelled.existence, sources[0], -1)  # a lane that is too short has no slot
+            columns["types"].append(_slot_types(types, of_lanes, lane_types))
         if progress is not None:
             progress(done, len(frames))
     table = pa.table({"frame": frames["frame"].tolist(), **columns}, schema=schema)
     return to_pandas(table)
 
 
-def _slot_types(
-    annotated: Any, sources: np.ndarray, existence: np.ndarray, lane_types: Sequence[str]
-) -> list[str]:
-    """Return the name of the type of each slot, empty for one without a lane.
-
-    Args:
-        annotated: types of the annotated lanes, or null.
-        sources: index of the annotated lane in each slot, -1 for none.
-        existence: whether each slot has a lane; one that is too short has none.
-        lane_types: names of the types.
-    """
+def _slot_types(annotated: Any, sources: np.ndarray, lane_types: Sequence[str]) -> list[str]:
+    """Return the name of the type of each slot; `annotated` holds the types of the lanes, or is null."""
     types = list_or_none(annotated)
     return [
-        named_type(types[lane], lane_types).name if types and lane >= 0 and exists else ""
-        for lane, exists in zip(sources.tolist(), existence.tolist(), strict=True)
+        named_type(types[lane], lane_types).name if types and lane >= 0 else "" for lane in sources.tolist()
     ]
 
 

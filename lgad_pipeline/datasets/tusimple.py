@@ -19,6 +19,7 @@ from lgad_pipeline.datasets.reader import AnnotationError, FrameEntry, Note, Rep
 from lgad_pipeline.datasets.safe_io import json_objects, list_inside, numbered_lines, open_text
 from lgad_pipeline.errors import LgadError
 from lgad_pipeline.lanes.file_names import is_file
+from lgad_pipeline.lanes.frame_list import absolute_roots
 from lgad_pipeline.lanes.lane_files import Rejected, are_coordinates
 
 _VALIDATION, _TEST = "label_data_0531.json", "test_label.json"
@@ -92,9 +93,10 @@ def _entries_of(
         folder = path.parent.relative_to(root)
         if split == "test" and not (path.parent / "clips").is_dir() and (root / "test_set/clips").is_dir():
             folder = Path("test_set")
+        roots = absolute_roots(root / folder)
         for number, line in _lines(root, name):
             try:
-                frame = _frame(line, root, folder)
+                frame = _frame(line, root, folder, roots)
             except (ValueError, AnnotationError) as error:
                 rejected.append(Rejected(name, number, str(error)))
                 continue
@@ -117,10 +119,11 @@ def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
         yield number, json.dumps(content).encode()
 
 
-def _frame(line: bytes, root: Path, folder: Path) -> str:
+def _frame(line: bytes, root: Path, folder: Path, roots: tuple[str, ...]) -> str:
     """Return the path of the frame that a JSON object names, relative to the root.
 
-    A path with other folders before `clips/`, such as that of another machine, means the frame in `clips/`.
+    A path below one of `roots`, absolute folders that end in `/`, is relative to it. A path with other folders
+    before `clips/`, such as that of another machine, means the frame in `clips/`.
     """
     if len(line) > _LINE_LIMIT:
         raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
@@ -128,8 +131,8 @@ def _frame(line: bytes, root: Path, folder: Path) -> str:
     if not isinstance(raw_file, str):
         raise ValueError("has no text in `raw_file`; name the frame")
     raw_file = raw_file.replace("\\", "/")
-    for absolute in (root.absolute(), root.resolve()):
-        raw_file = raw_file.removeprefix(f"{(absolute / folder).as_posix()}/")
+    for absolute in roots:
+        raw_file = raw_file.removeprefix(absolute)
     above, clips, below = f"/{raw_file}".rpartition("/clips/")
     if above and (raw_file.startswith("/") or not is_file(root / folder / raw_file)):
         raw_file = f"{clips}{below}"

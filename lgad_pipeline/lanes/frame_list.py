@@ -101,7 +101,7 @@ def read_frame_list(path: Path, root: Path) -> FrameList:
     Raises:
         LaneFileError: the list cannot be read, is invalid UTF-16, or has too many lines.
     """
-    roots = _absolute(root)
+    roots = absolute_roots(root)
     first: dict[str, int] = {}
     entries: list[ListedFrame] = []
     rejected: list[Rejected] = []
@@ -161,7 +161,7 @@ def _is_control(character: str) -> bool:
     return category(character) in _CONTROL_CATEGORIES and character not in _JOINERS
 
 
-def _absolute(root: Path) -> tuple[str, ...]:
+def absolute_roots(root: Path) -> tuple[str, ...]:
     """Return the spellings of the absolute root, with links and resolved, each ending in `/`."""
     spellings = dict.fromkeys((str(root.absolute()), os.path.realpath(root)))
     return tuple(f"{spelling}/" for spelling in spellings if spelling != "/")

@@ -11,7 +11,6 @@ import yaml
 
 from lgad_pipeline.atomic_files import locked, write_text
 from lgad_pipeline.config.mistakes import value_types
-from lgad_pipeline.data.shard_index import read_index
 from lgad_pipeline.data.shards import ShardSet
 from lgad_pipeline.errors import LgadError, SystemFault
 from lgad_pipeline.networks.checkpoint import network_digest
@@ -230,10 +229,10 @@ def _cut_half_a_line(journal: Path) -> None:
 
 def _check_inputs(trials: "optuna.Study", recipe: Recipe, inputs: StudyInputs, output: Path) -> None:
     """Check that earlier trials had the same frames, labels, annotations and initial weights."""
-    pretrained = recipe.network.pretrained
+    packed, pretrained = ShardSet.open(inputs.shards), recipe.network.pretrained
     present = {
-        _DATA: read_index(inputs.shards).fingerprint,
-        "annotations": annotations_digest(inputs.recordings, ShardSet.open(inputs.shards)["val"]),
+        _DATA: packed.fingerprint,
+        "annotations": annotations_digest(inputs.recordings, packed["val"]),
         "init": network_digest(Path(recipe.init)) if recipe.init is not None else "",
         "pretrained": file_digest(pretrained) if pretrained is not None else "",
     }
@@ -242,11 +241,8 @@ def _check_inputs(trials: "optuna.Study", recipe: Recipe, inputs: StudyInputs, o
         if known is None:
             trials.set_user_attr(name, digest)
         elif known != digest:
-            what = (
-                "on other frames or labels"
-                if name in (_DATA, "annotations")
-                else f"from other weights ({name})"
-            )
+            of_data = name in (_DATA, "annotations")
+            what = "on other frames or labels" if of_data else f"from other weights ({name})"
             raise LgadError(
                 f"{output} holds trials {what}; name another directory, or restore the data set, "
                 "its settings and the weights."

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from lgad_pipeline.inference.input_frames import read_frame
 from lgad_pipeline.inference.predictor import LanePredictor
 from lgad_pipeline.inference.sources import RejectedFrames
 from lgad_pipeline.lanes.file_names import resolve_inside
+from lgad_pipeline.lanes.lane_files import frame_stem
 from lgad_pipeline.progress import Progress
 from lgad_pipeline.suggestion.measures import measure
 from lgad_pipeline.suggestion.ranking import Suggestion, choose
@@ -85,9 +86,9 @@ def suggest_frames(
 
 def _annotatable(names: Iterable[str], rejected: RejectedFrames) -> list[str]:
     """Return the frames that can have an annotation file of their own."""
-    frames: dict[PurePosixPath, str] = {}
+    frames: dict[str, str] = {}
     for name in names:
-        stem = PurePosixPath(name).with_suffix("")
+        stem = frame_stem(name)
         if not _is_text(name):
             reason = "has a name or folder that is not UTF-8, which no annotation can hold; rename it"
             rejected.add(name, reason)

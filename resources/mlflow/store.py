@@ -69,11 +69,6 @@ class MlflowStore(MlflowPages):
         return tracking_address() if self.uri == BY_VARIABLE else self.uri
 
     @property
-    def is_server(self) -> bool:
-        """True if the store is reached over HTTP, perhaps by other machines, too."""
-        return self.uri.startswith("http")
-
-    @property
     def address(self) -> str:
         """Tracking address without a password, for messages and pages."""
         return shown_address(self.target)
