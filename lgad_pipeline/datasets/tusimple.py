@@ -122,8 +122,8 @@ def _lines(root: Path, name: str) -> Iterator[tuple[int, bytes]]:
 def _frame(line: bytes, root: Path, folder: Path, roots: tuple[str, ...]) -> str:
     """Return the path of the frame that a JSON object names, relative to the root.
 
-    A path below one of `roots`, absolute folders that end in `/`, is relative to it. A path with other folders
-    before `clips/`, such as that of another machine, means the frame in `clips/`.
+    A path below one of `roots`, absolute folders that end in `/`, becomes relative to that root. A path with
+    other folders before `clips/`, such as that of another machine, means the frame in `clips/`.
     """
     if len(line) > _LINE_LIMIT:
         raise ValueError(f"is longer than {_LINE_LIMIT} bytes; write one frame a line")
