@@ -68,7 +68,7 @@ def test_images_that_were_numbered_again_after_their_annotation_are_pointed_out(
     assert any(sentence.startswith(text) for sentence in summary(done)) is renumbered
 
 
-def test_a_label_with_a_comma_is_chosen_in_double_quotes(tmp_path):
+def test_a_label_with_a_comma_is_printed_and_chosen_in_double_quotes(tmp_path, capsys):
     image(tmp_path / "source/a.jpg")
     drawn = [shape(LANES[0], label="lane, white"), shape(LANES[1], label="curb")]
     labelme(tmp_path / "source/a.json", drawn)
@@ -78,6 +78,7 @@ def test_a_label_with_a_comma_is_chosen_in_double_quotes(tmp_path):
     ):
         app([*command, "lane, white"], standalone_mode=False)
     app([*command, 'curb ,\n"lane, white"'], standalone_mode=False)
+    assert 'Labels: "lane, white" 1, curb 1' in capsys.readouterr().out
     assert lines(tmp_path / "out/a.lines.txt") == BOTTOM_FIRST
 
 

@@ -306,10 +306,11 @@ def _frame(
 
 def _refuse_unknown(labels: Collection[str] | None, shapes: Tally) -> None:
     if unknown := sorted(set(labels or ()) - set(shapes.labels)):
-        known = _listed(sorted(shapes.labels)) or "none"
-        raise LgadError(f"--labels names {_listed(unknown)}, which no shape has; the labels are {known}.")
+        named = ", ".join(map(label_as_typed, unknown))
+        known = ", ".join(map(label_as_typed, sorted(shapes.labels))) or "none"
+        raise LgadError(f"--labels names {named}, which no shape has; the labels are {known}.")
 
 
-def _listed(labels: list[str]) -> str:
-    """Return labels separated by commas, in double quotes if they have a comma, as --labels reads them."""
-    return ", ".join(f'"{label}"' if "," in label else label or "(none)" for label in labels)
+def label_as_typed(label: str) -> str:
+    """Return a label as the option --labels reads it: in double quotes if it has a comma."""
+    return f'"{label}"' if "," in label else label or "(none)"

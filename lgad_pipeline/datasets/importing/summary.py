@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from lgad_pipeline.datasets.importing.convert import Conversion
+from lgad_pipeline.datasets.importing.convert import Conversion, label_as_typed
 from lgad_pipeline.wording import counted
 
 _SHOWN = 20  # kinds of rejected shapes, labels or renamed frames
@@ -30,7 +30,8 @@ def _shapes(done: Conversion) -> Iterator[str]:
         hint = ""
         if len(shapes.labels) > 1 and not any(name.startswith("label ") for name in shapes.ignored):
             hint = "; shapes of every label count as lanes, choose with --labels"
-        yield f"Labels: {_counts(shapes.labels)}{hint}."
+        labels = Counter({label_as_typed(label): count for label, count in shapes.labels.items()})
+        yield f"Labels: {_counts(labels)}{hint}."
     if shapes.used:
         uses = Counter({f"{kind} ({became})": count for (kind, became), count in shapes.used.items()})
         yield f"{counted(done.count, 'lane')} from shapes: {_counts(uses)}."
